@@ -1,0 +1,124 @@
+"""Any audio file → mono float32 samples at 16 kHz. Rates and limits of audio stand here alone."""
+
+import logging
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.errors import InputError
+
+SAMPLE_RATE = 16_000
+"""Hertz; what every speech encoder takes."""
+MIN_SECONDS = 0.2
+"""Shorter recordings hold no syllable and too few frames to animate."""
+SILENCE_PEAK = 1e-4
+"""A recording whose loudest sample stays under this (-80 dBFS) is silent."""
+
+logger = logging.getLogger(__name__)
+
+
+def load(path: Path | str) -> np.ndarray:
+    """Read speech from any audio or video file.
+
+    soundfile reads wav, flac, ogg and mp3; anything else goes through the ffmpeg that comes with
+    moviepy. Channels are averaged, the rate is converted to 16 kHz.
+
+    Returns:
+        (n,) float32 samples, nominally within ±1.
+
+    Raises:
+        InputError: Missing, unreadable, empty, too short, silent, or with NaN or infinite samples.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such audio file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not an audio file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes)")
+    samples, rate = _decode(path)
+    return check(resample(to_mono(samples, str(path)), rate, SAMPLE_RATE), str(path))
+
+
+def check(samples: np.ndarray, name: str) -> np.ndarray:
+    """Refuse samples that no face can be made from; returns them unchanged.
+
+    Args:
+        samples: (n,) float32 at 16 kHz.
+        name: What the message calls them.
+
+    Raises:
+        InputError: Empty, too short, silent, or not finite.
+    """
+    seconds = len(samples) / SAMPLE_RATE
+    if len(samples) == 0:
+        raise InputError(f"{name}: holds no audio samples; check the recording")
+    _check_finite(samples, name)
+    if seconds < MIN_SECONDS:
+        raise InputError(
+            f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed"
+        )
+    peak = float(np.abs(samples).max())
+    if peak < SILENCE_PEAK:
+        raise InputError(
+            f"{name}: silent (loudest sample {peak:.1e} of full scale, at least {SILENCE_PEAK} "
+            "is needed); check the microphone or the export"
+        )
+    return samples
+
+
+def to_mono(samples: np.ndarray, name: str = "audio") -> np.ndarray:
+    """Average the channels of (n,) or (n, channels) samples to (n,) float32."""
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    _check_finite(samples, name)
+    return samples
+
+
+def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """Band-limited conversion of (n,) samples from one rate in hertz to another."""
+    if rate_in == rate_out or len(samples) == 0:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    import torch
+    from torchaudio.functional import resample as sinc_resample
+
+    tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    return sinc_resample(tensor, rate_in, rate_out).numpy()
+
+
+def _check_finite(samples: np.ndarray, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(samples))
+    if len(bad):
+        raise InputError(
+            f"{name}: {len(bad)} samples are NaN or infinite (first at sample {bad[0]}); "
+            "export the recording again"
+        )
+
+
+def _decode(path: Path) -> tuple[np.ndarray, int]:
+    """(n, channels) float32 and the file's own rate in hertz."""
+    import soundfile
+
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        logger.debug("soundfile cannot read %s (%s); trying ffmpeg", path, error)
+    return _decode_with_ffmpeg(path), SAMPLE_RATE
+
+
+def _decode_with_ffmpeg(path: Path) -> np.ndarray:
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-vn"]
+    command += ["-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1].replace(f"{path}: ", "") if lines else f"ffmpeg exit {done.returncode}"
+        raise InputError(
+            f"{path}: not an audio file that can be read ({reason}); "
+            "convert it to wav, flac, ogg or mp3"
+        )
+    return np.frombuffer(done.stdout, dtype="<f4").reshape(-1, 1)

@@ -1,0 +1,281 @@
+"""Checkpoint folders: write, read, find by name, import the official files.
+
+A checkpoint is a folder that needs nothing else:
+
+- ``model.safetensors``  all weights, the speech encoder's too; float32, or float16 for a small file
+- ``settings.yaml``      the resolved settings
+- ``meta.json``          format and package version, stage, step, metrics, origin
+- ``mesh.npz``           topology, and each subject's template and colours (absent if unknown)
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from codetalker_cli import resources
+from codetalker_cli.errors import CheckpointError, DataError
+from codetalker_cli.models import official
+from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.presets import settings_from_dict
+from codetalker_cli.settings import Settings
+from codetalker_cli.topology import Topology
+
+FORMAT_VERSION = 1
+RUNS = Path("runs")
+"""Where training and import put their checkpoints, under the working folder."""
+WEIGHTS, SETTINGS, META, MESH = "model.safetensors", "settings.yaml", "meta.json", "mesh.npz"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The faces a model was trained on.
+
+    Attributes:
+        topology: Shared connectivity.
+        templates: Subject → (V, 3) float32 neutral face.
+        colours: Subject → (V, 3) uint8 albedo; may be empty.
+    """
+
+    topology: Topology
+    templates: dict[str, np.ndarray]
+    colours: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write as .npz."""
+        arrays = {f"topology_{k}": v for k, v in self.topology.to_arrays().items()}
+        arrays["subjects"] = np.array(list(self.templates), dtype="U")
+        arrays["templates"] = np.stack(list(self.templates.values())).astype(np.float32)
+        if self.colours:
+            arrays["coloured"] = np.array(list(self.colours), dtype="U")
+            arrays["colours"] = np.stack(list(self.colours.values())).astype(np.uint8)
+        np.savez_compressed(path, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Mesh":
+        """Read what :meth:`save` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        prefix = "topology_"
+        topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        colours = {}
+        if "coloured" in arrays:
+            names = [str(name) for name in arrays["coloured"]]
+            colours = dict(zip(names, arrays["colours"], strict=True))
+        subjects = [str(name) for name in arrays["subjects"]]
+        return cls(
+            Topology.from_arrays(topology),
+            dict(zip(subjects, arrays["templates"], strict=True)),
+            colours,
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with everything that using it takes.
+
+    Attributes:
+        model: On the CPU, in evaluation mode.
+        settings: Its resolved settings.
+        meta: Format version, stage ("vq" or "speech"), step, metrics, origin …
+        mesh: Topology and templates, or None (an official file holds none).
+        path: The folder it came from, or None.
+    """
+
+    model: CodeTalker
+    settings: Settings
+    meta: dict[str, Any]
+    mesh: Mesh | None = None
+    path: Path | None = None
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subjects whose template is known."""
+        return list(self.mesh.templates) if self.mesh else []
+
+
+def save(
+    folder: Path | str,
+    model: CodeTalker,
+    *,
+    meta: Mapping[str, Any] | None = None,
+    mesh: Mesh | None = None,
+    half: bool = False,
+    overwrite: bool = True,
+) -> Path:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+        folder: Where to.
+        model: Stage 1, or both stages.
+        meta: Joined to what is written anyway (versions, stage).
+        mesh: Topology, templates, colours.
+        half: Store float16: half the size; results change by rounding.
+        overwrite: Replace an older folder.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    dtype = torch.float16 if half else torch.float32
+    state = {
+        key: value.detach().cpu().to(dtype).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    full_meta = {
+        "format_version": FORMAT_VERSION,
+        "package_version": _package_version(),
+        "stage": "vq" if model.speech is None else "speech",
+        "styles": list(model.settings.data.train_subjects),
+        "subjects": list(mesh.templates) if mesh else [],
+        **(meta or {}),
+    }
+    with resources.atomic_path(folder, overwrite) as temporary:
+        temporary.mkdir()
+        save_file(state, temporary / WEIGHTS)
+        dumped = model.settings.model_dump(mode="json")
+        (temporary / SETTINGS).write_text(yaml.safe_dump(dumped, sort_keys=False), "utf-8")
+        (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
+        if mesh is not None:
+            mesh.save(temporary / MESH)
+    return folder
+
+
+def load(name: str | Path) -> Checkpoint:
+    """Read a checkpoint by path, or by name: a folder under runs/, or a bundled one (``demo``).
+
+    Raises:
+        CheckpointError: Not found (the message lists the choices), damaged, or of a newer format.
+    """
+    folder = find(name)
+    try:
+        meta = json.loads((folder / META).read_text("utf-8"))
+        if int(meta["format_version"]) > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{folder}: checkpoint format {meta['format_version']}, this codetalker reads up "
+                f"to {FORMAT_VERSION}; upgrade codetalker-cli"
+            )
+        settings = settings_from_dict(
+            yaml.safe_load((folder / SETTINGS).read_text("utf-8")), str(folder / SETTINGS)
+        )
+        model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
+        mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{folder}: damaged checkpoint ({error})") from error
+    return Checkpoint(model, settings, meta, mesh, folder)
+
+
+def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeTalker:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    model = CodeTalker(settings, with_speech=with_speech)
+    fill(model, {key: value.float() for key, value in state.items()}, str(path))
+    return model.eval()
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether ``folder`` looks like a checkpoint."""
+    return (folder / META).is_file() and (folder / WEIGHTS).is_file()
+
+
+def bundled() -> dict[str, Path]:
+    """Names and folders of the checkpoints that come with the package."""
+    voice = resources.root() / "assets" / "voice"
+    return {"demo": voice} if is_checkpoint(voice) else {}
+
+
+def available(runs: Path = RUNS) -> dict[str, Path]:
+    """Names and folders of all checkpoints that :func:`load` knows by name, newest first."""
+    found = [path.parent for path in runs.glob(f"**/{META}") if is_checkpoint(path.parent)]
+    found.sort(key=lambda folder: (folder / META).stat().st_mtime, reverse=True)
+    return {str(folder.relative_to(runs)): folder for folder in found} | bundled()
+
+
+def find(name: str | Path) -> Path:
+    """The folder that a path or a name means."""
+    folder = Path(name).expanduser()
+    if is_checkpoint(folder):
+        return folder
+    choices = available()
+    if str(name) in choices:
+        return choices[str(name)]
+    known = ", ".join(choices) or "none"
+    what = "is a folder without a checkpoint" if folder.is_dir() else "is neither a folder nor known"
+    raise CheckpointError(f"checkpoint {str(name)!r} {what}; known by name: {known}")
+
+
+def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load ``state`` into ``model``; each missing, extra or misshapen key is named.
+
+    Raises:
+        CheckpointError: The keys or shapes differ.
+    """
+    expected = model.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in state]
+    problems += [f"extra {key}" for key in state if key not in expected]
+    problems += [
+        f"{key} is {tuple(value.shape)}, expected {tuple(expected[key].shape)}"
+        for key, value in state.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+        raise CheckpointError(f"{origin}: does not fit the model of these settings: {shown}")
+    model.load_state_dict(dict(state))
+
+
+def from_official(
+    stage1_state: Mapping[str, Tensor],
+    stage2_state: Mapping[str, Tensor] | None,
+    settings: Settings,
+) -> CodeTalker:
+    """Our model with the weights of the official files.
+
+    Args:
+        stage1_state: Tensors of the stage-1 file, by their official names.
+        stage2_state: Tensors of the stage-2 file, or None for stage 1 alone.
+        settings: Sizes that the files were trained with, e.g. of the preset ``vocaset``.
+
+    Raises:
+        CheckpointError: A key is missing, extra, or of another shape; it is named.
+    """
+    model = CodeTalker(settings, with_speech=stage2_state is not None)
+    fill(model.vq, official.vq_state(stage1_state, settings), "stage 1 file")
+    if model.speech is not None and stage2_state is not None:
+        fill(model.speech, official.speech_state(stage2_state, settings), "stage 2 file")
+    return model.eval()
+
+
+def check_mesh(mesh: Mesh, settings: Settings, origin: str) -> None:
+    """Refuse templates or faces of another vertex count than the model's."""
+    expected = settings.data.n_vertices
+    for name, template in mesh.templates.items():
+        if template.shape != (expected, 3):
+            raise DataError(
+                f"{origin}: template of {name} is {template.shape}, expected ({expected}, 3)"
+            )
+    if mesh.topology.n_vertices != expected:
+        raise DataError(
+            f"{origin}: mesh of {mesh.topology.n_vertices} vertices, expected {expected}"
+        )
+
+
+def _package_version() -> str:
+    try:
+        return version("codetalker-cli")
+    except PackageNotFoundError:
+        return "checkout"

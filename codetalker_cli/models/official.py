@@ -1,0 +1,166 @@
+"""Names of the official checkpoint files ↔ ours; every key is accounted for, or named.
+
+File layout: a ``torch.save`` of a dict with ``state_dict``; see docs/checkpoints.md.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codetalker_cli.errors import CheckpointError, InputError
+from codetalker_cli.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_HALF = {
+    "encoder": {
+        "vertice_mapping.0": "input_projection",
+        "squasher.0.0": "temporal.conv",
+        "encoder_linear_embedding.net": "temporal.linear",
+        "encoder_linear_embedding_post.net": "latent_projection",
+    },
+    "decoder": {
+        "expander.0.0": "temporal.conv",
+        "decoder_linear_embedding.net": "temporal.linear",
+        "decoder_linear_embedding_pre.net": "latent_projection",
+        "vertice_map_reverse": "output_projection",
+    },
+}
+_BLOCK = {
+    (0, "norm"): "attention_norm",
+    (0, "fn.to_qkv"): "attention.qkv",
+    (0, "fn.to_out"): "attention.output",
+    (1, "norm"): "mlp_norm",
+    (1, "fn.l1"): "mlp_in",
+    (1, "fn.l2"): "mlp_out",
+}
+_LAYER = {
+    "self_attn.out_proj": "self_attention.output",
+    "multihead_attn.out_proj": "cross_attention.output",
+    "linear1": "mlp_in",
+    "linear2": "mlp_out",
+    "norm1": "self_norm",
+    "norm2": "cross_norm",
+    "norm3": "mlp_norm",
+}
+_SPEECH = {
+    "audio_feature_map": "audio_projection",
+    "vertice_map": "motion_projection",
+    "feat_map": "head",
+    "learnable_style_emb": "style_embedding",
+}
+_WEIGHT_NORM = {"weight_g": "original0", "weight_v": "original1"}
+
+
+def read_state(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of an official ``.pth.tar`` file; weights-only, so the file can run no code.
+
+    Raises:
+        InputError: Missing file.
+        CheckpointError: Not a PyTorch file, or it holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds here; all mean: not a weights file
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
+        raise CheckpointError(
+            f"{path}: not a file of plain weights, nothing in it was run ({reason}); "
+            "give the .pth.tar as it was published"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise CheckpointError(f"{path}: holds no state_dict of tensors; is it the right file?")
+    return dict(state)
+
+
+def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
+    """Official stage-1 tensors under the names of :class:`MotionVQ`."""
+    known: dict[str, str] = {"quantize.embedding.weight": "quantizer.codebook"}
+    for half, names in _HALF.items():
+        for theirs, ours in names.items():
+            for kind in ("weight", "bias"):
+                known[f"{half}.{theirs}.{kind}"] = f"{half}.{ours}.{kind}"
+        for layer in range(settings.vq.n_layers):
+            for (odd, theirs), ours in _BLOCK.items():
+                prefix = f"{half}.{half}_transformer.net.{2 * layer + odd}.fn.{theirs}"
+                for kind in ("weight", "bias"):
+                    known[f"{prefix}.{kind}"] = f"{half}.temporal.blocks.{layer}.{ours}.{kind}"
+    state: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for key, value in _strip(official).items():
+        if key.endswith(".pe"):  # position tables: computed, not learnt
+            continue
+        if key in known:
+            state[known[key]] = value
+        else:
+            unknown.append(key)
+    _refuse("stage 1", unknown)
+    return state
+
+
+def speech_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
+    """Official stage-2 tensors under the names of :class:`SpeechToCodes`."""
+    state: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for key, value in _strip(official).items():
+        if key.endswith(".pe") or "autoencoder" in key:  # stage 1 comes from its own file
+            continue
+        renamed = _speech_key(key, value, settings.speech.n_layers)
+        if renamed:
+            state |= renamed
+        else:
+            unknown.append(key)
+    _refuse("stage 2", unknown)
+    return state
+
+
+def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
+    head, _, kind = key.rpartition(".")
+    if key.startswith("audio_encoder."):
+        return {_encoder_key(key.removeprefix("audio_encoder.")): value}
+    if head in _SPEECH:
+        return {f"{_SPEECH[head]}.{kind}": value}
+    parts = key.split(".", 3)
+    if parts[:2] != ["transformer_decoder", "layers"] or not parts[2].isdigit():
+        return {}
+    if int(parts[2]) >= n_layers:
+        return {}
+    prefix, rest = f"layers.{parts[2]}", parts[3]
+    size = value.shape[0] // 3
+    for kind in ("weight", "bias"):
+        if rest == f"self_attn.in_proj_{kind}":
+            return {f"{prefix}.self_attention.qkv.{kind}": value}
+        if rest == f"multihead_attn.in_proj_{kind}":
+            return {
+                f"{prefix}.cross_attention.query.{kind}": value[:size],
+                f"{prefix}.cross_attention.key_value.{kind}": value[size:],
+            }
+    name, _, kind = rest.rpartition(".")
+    return {f"{prefix}.{_LAYER[name]}.{kind}": value} if name in _LAYER else {}
+
+
+def _encoder_key(key: str) -> str:
+    """Weight norm of the positional convolution: old names → today's parametrisation."""
+    head, _, last = key.rpartition(".")
+    if last in _WEIGHT_NORM:
+        return f"encoder.model.{head}.parametrizations.weight.{_WEIGHT_NORM[last]}"
+    return f"encoder.model.{key}"
+
+
+def _strip(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("module."): value for key, value in official.items()}
+
+
+def _refuse(stage: str, unknown: list[str]) -> None:
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        raise CheckpointError(
+            f"{stage}: {len(unknown)} keys that the preset's model does not have: {shown}; "
+            "is it the right preset, and are the two files in the right order?"
+        )

@@ -1,0 +1,262 @@
+"""Stage 2: speech → motion codes, one frame after the other (CodeTalker, section 3.2).
+
+The decoder regresses latents and snaps them to the codebook. Its self-attention is causal with a
+bias that falls with the distance in periods; frame i looks at the speech features of frame i
+alone. So the keys and values of the past can be kept, and decoding frame by frame with them gives
+the same as recomputing everything (tests/test_speech_to_codes.py).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.models.layers import sinusoidal_table
+from codetalker_cli.settings import SpeechSettings
+
+
+class Tokenizer(Protocol):
+    """What stage 2 needs of stage 1."""
+
+    feature_size: int
+
+    def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def decode_features(self, latents: Tensor) -> Tensor: ...
+
+
+class Generated(NamedTuple):
+    """Motion features (B, T, feature_size) of the whole clip and its codes (B, T, q)."""
+
+    features: Tensor
+    codes: Tensor
+
+
+class Prediction(NamedTuple):
+    """Teacher-forced result: features (B, T, feature_size); latents before they are snapped."""
+
+    features: Tensor
+    latents: Tensor
+
+
+def attention_slopes(n_heads: int) -> Tensor:
+    """ALiBi slopes (Press et al. 2022) for ``n_heads``, e.g. 1/4, 1/16, 1/64, 1/256 for 4."""
+    first = 2.0 ** -(2.0 ** -(math.log2(n_heads) - 3))
+    return first ** torch.arange(1, n_heads + 1)
+
+
+def periodic_causal_bias(n_heads: int, period: int, queries: Tensor, keys: Tensor) -> Tensor:
+    """Bias −slope · ⌊(i−j)/period⌋ for j ≤ i, −∞ for the future.
+
+    Args:
+        queries: (Q,) frame numbers i.
+        keys: (K,) frame numbers j.
+
+    Returns:
+        (n_heads, Q, K).
+    """
+    distance = queries[:, None] - keys[None, :]
+    steps = torch.div(distance, period, rounding_mode="floor")
+    bias = -attention_slopes(n_heads).to(queries.device)[:, None, None] * steps
+    return bias.masked_fill(distance < 0, float("-inf"))
+
+
+class CausalAttention(nn.Module):
+    """Biased self-attention over the past."""
+
+    def __init__(self, size: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(size, 3 * size)
+        self.output = nn.Linear(size, size)
+
+    def forward(
+        self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(B, Q, D) queries, (n_heads, Q, K) bias, kept keys and values → result, all kept."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.output(mixed.transpose(1, 2).flatten(2)), (k, v)
+
+
+class FrameAttention(nn.Module):
+    """Cross-attention of each frame to its own few speech features."""
+
+    def __init__(self, size: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.query = nn.Linear(size, size)
+        self.key_value = nn.Linear(size, 2 * size)
+        self.output = nn.Linear(size, size)
+
+    def memory(self, features: Tensor) -> Tensor:
+        """(B, T, F, D) speech features → their keys and values (2, B, T, F, heads, D/heads)."""
+        return self.key_value(features).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """(B, Q, D) frames and the memory of the same frames (2, B, Q, F, heads, D/heads)."""
+        k, v = memory
+        if v.shape[2] == 1:  # a softmax over one key is 1: the query does not matter
+            return self.output(v[:, :, 0].flatten(-2))
+        q = self.query(x).unflatten(-1, (self.n_heads, -1))
+        score = torch.einsum("bthd,btfhd->bthf", q, k) / math.sqrt(q.shape[-1])
+        mixed = torch.einsum("bthf,btfhd->bthd", score.softmax(-1), v)
+        return self.output(mixed.flatten(-2))
+
+
+class SpeechDecoderLayer(nn.Module):
+    """Post-norm decoder layer with ReLU: self-attention, cross-attention, MLP."""
+
+    def __init__(self, s: SpeechSettings) -> None:
+        super().__init__()
+        size = s.hidden_size
+        self.self_attention = CausalAttention(size, s.n_heads)
+        self.self_norm = nn.LayerNorm(size)
+        self.cross_attention = FrameAttention(size, s.n_heads)
+        self.cross_norm = nn.LayerNorm(size)
+        self.mlp_in = nn.Linear(size, s.mlp_size)
+        self.mlp_out = nn.Linear(s.mlp_size, size)
+        self.mlp_norm = nn.LayerNorm(size)
+        self.dropout = nn.Dropout(s.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        bias: Tensor,
+        past: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(B, Q, D) → (B, Q, D) and the keys and values to keep."""
+        mixed, kept = self.self_attention(x, bias, past)
+        x = self.self_norm(x + self.dropout(mixed))
+        x = self.cross_norm(x + self.dropout(self.cross_attention(x, memory)))
+        hidden = self.mlp_out(self.dropout(F.relu(self.mlp_in(x))))
+        return self.mlp_norm(x + self.dropout(hidden)), kept
+
+
+class SpeechToCodes(nn.Module):
+    """The speech model.
+
+    Args:
+        settings: Its own section.
+        fps: Motion frames a second.
+        n_styles: Training subjects.
+        feature_size: Width of stage 1's motion features.
+        latent_size: Width of stage 1's latents.
+    """
+
+    def __init__(
+        self,
+        settings: SpeechSettings,
+        *,
+        fps: float,
+        n_styles: int,
+        feature_size: int,
+        latent_size: int,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        size = settings.hidden_size
+        self.encoder = AudioEncoder(settings.encoder, fps, settings.features_per_frame)
+        self.audio_projection = nn.Linear(self.encoder.size, size)
+        self.motion_projection = nn.Linear(feature_size, size)
+        self.style_embedding = nn.Embedding(n_styles, size)
+        self.layers = nn.ModuleList(SpeechDecoderLayer(settings) for _ in range(settings.n_layers))
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(size, latent_size, bias=False)
+        nn.init.zeros_(self.head.weight)
+        table = sinusoidal_table(settings.period_frames, size)
+        self.register_buffer("position", table, persistent=False)
+        self.position: Tensor
+
+    def style(self, weights: Tensor) -> Tensor:
+        """(B, n_styles) weights of the training subjects' styles → (B, D) style vectors."""
+        return weights @ self.style_embedding.weight
+
+    def memory(self, hidden: Tensor) -> Tensor:
+        """(B, T·F, size) encoder features → (B, T, F, D)."""
+        return self.audio_projection(hidden).unflatten(1, (-1, self.settings.features_per_frame))
+
+    def forward(
+        self,
+        tokenizer: Tokenizer,
+        hidden: Tensor,
+        features: Tensor,
+        style: Tensor,
+        keep_history: Tensor | None = None,
+    ) -> Prediction:
+        """Teacher-forced: frame i is predicted from the true frames before it.
+
+        Args:
+            tokenizer: Stage 1.
+            hidden: (B, T·F, size) encoder features of exactly the frames of ``features``.
+            features: (B, T, feature_size) true motion features.
+            style: (B, D).
+            keep_history: (B,) 1 or 0; at 0 that clip's past motion is hidden. None: all kept.
+
+        Note:
+            The first frame's input is the projection of a zero offset, its bias included; at
+            inference the first input has no such bias. The reference has this difference too.
+        """
+        past = F.pad(features[:, :-1], (0, 0, 1, 0))
+        x = self.motion_projection(past)
+        if keep_history is not None:
+            x = x * keep_history[:, None, None]
+        frames = torch.arange(x.shape[1], device=x.device)
+        x = x + style[:, None] + self.position[frames % self.settings.period_frames]
+        x = self.dropout(x)
+        memory = self.memory(hidden)
+        bias = self._bias(frames, frames)
+        for layer in self.layers:
+            x, _ = layer(x, layer.cross_attention.memory(memory), bias)
+        latents = self.head(x)
+        snapped, _ = tokenizer.snap(latents)
+        return Prediction(tokenizer.decode_features(snapped), latents)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        tokenizer: Tokenizer,
+        hidden: Tensor,
+        style: Tensor,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Generated:
+        """Free-running: each frame sees the model's own past.
+
+        Args:
+            tokenizer: Stage 1.
+            hidden: (B, T·F, size) encoder features.
+            style: (B, D).
+            progress: Called with (frames done, T).
+        """
+        memory = self.memory(hidden)
+        memories = [layer.cross_attention.memory(memory) for layer in self.layers]
+        kept: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
+        n_frames = memory.shape[1]
+        frames = torch.arange(n_frames, device=hidden.device)
+        latents = hidden.new_zeros(len(hidden), n_frames, self.head.out_features)
+        codes: list[Tensor] = []
+        x = style[:, None]
+        for i in range(n_frames):
+            x = x + self.position[i % self.settings.period_frames]
+            bias = self._bias(frames[i : i + 1], frames[: i + 1])
+            for k, layer in enumerate(self.layers):
+                x, kept[k] = layer(x, memories[k][:, :, i : i + 1], bias, kept[k])
+            latents[:, i : i + 1], code = tokenizer.snap(self.head(x))
+            codes.append(code)
+            # Stage 1 sees the whole prefix: its instance norm and attention are not causal.
+            last = tokenizer.decode_features(latents[:, : i + 1])[:, -1:]
+            x = self.motion_projection(last) + style[:, None]
+            if progress is not None:
+                progress(i + 1, n_frames)
+        return Generated(tokenizer.decode_features(latents), torch.cat(codes, dim=1))
+
+    def _bias(self, queries: Tensor, keys: Tensor) -> Tensor:
+        s = self.settings
+        return periodic_causal_bias(s.n_heads, s.period_frames, queries, keys)

@@ -1,0 +1,161 @@
+"""Stage 1: facial motion ↔ codes (CodeTalker, section 3.1).
+
+Stage 2 sees of it the contract of a tokenizer: encode, decode, and the motion features in which
+the past is fed back.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codetalker_cli.models.layers import LEAKY_SLOPE, TemporalTransformer
+from codetalker_cli.models.quantizer import Quantized, Quantizer
+from codetalker_cli.settings import VQSettings
+
+
+class MotionBasis(nn.Module):
+    """A fixed linear map between vertex offsets and motion features.
+
+    With rank 0 the features are the 3V offsets themselves. With rank R they are the coefficients
+    of an orthonormal basis, each divided by its scale, which keeps the model small and decoding
+    fast: all learnt projections then meet R numbers, not 3V.
+    """
+
+    def __init__(self, n_vertices: int, rank: int) -> None:
+        super().__init__()
+        self.n_vertices = n_vertices
+        self.rank = rank
+        self.feature_size = rank or 3 * n_vertices
+        if rank:
+            self.register_buffer("vectors", torch.zeros(3 * n_vertices, rank))
+            self.register_buffer("scale", torch.ones(rank))
+        self.vectors: Tensor
+        self.scale: Tensor
+
+    @torch.no_grad()
+    def set(self, vectors: Tensor, scale: Tensor) -> None:
+        """Fill in (3V, R) orthonormal vectors and (R,) positive scales."""
+        self.vectors.copy_(vectors)
+        self.scale.copy_(scale)
+
+    def to_features(self, offsets: Tensor) -> Tensor:
+        """(B, T, V, 3) offsets from the template → (B, T, feature_size)."""
+        flat = offsets.flatten(-2)
+        return flat @ (self.vectors / self.scale) if self.rank else flat
+
+    def to_offsets(self, features: Tensor) -> Tensor:
+        """(B, T, feature_size) → (B, T, V, 3)."""
+        flat = features @ (self.vectors * self.scale).T if self.rank else features
+        return flat.unflatten(-1, (self.n_vertices, 3))
+
+
+class Reconstruction(NamedTuple):
+    """What stage 1 gives: (B, T, V, 3) vertices and the quantiser's result."""
+
+    vertices: Tensor
+    quantized: Quantized
+
+
+class MotionEncoder(nn.Module):
+    """Motion features → latents before quantisation."""
+
+    def __init__(self, feature_size: int, s: VQSettings) -> None:
+        super().__init__()
+        self.input_projection = nn.Linear(feature_size, s.hidden_size)
+        self.temporal = TemporalTransformer(
+            s.hidden_size, s.n_layers, s.n_heads, s.mlp_size, s.kernel_size
+        )
+        self.latent_projection = (
+            nn.Linear(s.hidden_size, s.latent_size) if s.latent_projection else nn.Identity()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, feature_size) → (B, T, latent_size)."""
+        x = F.leaky_relu(self.input_projection(features), LEAKY_SLOPE)
+        return self.latent_projection(self.temporal(x))
+
+
+class MotionDecoder(nn.Module):
+    """Quantised latents → motion features."""
+
+    def __init__(self, feature_size: int, s: VQSettings) -> None:
+        super().__init__()
+        self.latent_projection = (
+            nn.Linear(s.latent_size, s.hidden_size) if s.latent_projection else nn.Identity()
+        )
+        self.temporal = TemporalTransformer(
+            s.hidden_size, s.n_layers, s.n_heads, s.mlp_size, s.kernel_size
+        )
+        self.output_projection = nn.Linear(s.hidden_size, feature_size, bias=s.output_bias)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, T, latent_size) → (B, T, feature_size)."""
+        return self.output_projection(self.temporal(self.latent_projection(latents)))
+
+
+class MotionVQ(nn.Module):
+    """The VQ autoencoder over mesh vertices.
+
+    Args:
+        settings: Its own section.
+        n_vertices: V of the topology.
+    """
+
+    def __init__(self, settings: VQSettings, n_vertices: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.n_vertices = n_vertices
+        self.basis = MotionBasis(n_vertices, settings.basis_rank)
+        self.encoder = MotionEncoder(self.basis.feature_size, settings)
+        self.quantizer = Quantizer(
+            settings.codebook_size, settings.code_dim, settings.commitment_weight
+        )
+        self.decoder = MotionDecoder(self.basis.feature_size, settings)
+
+    @property
+    def feature_size(self) -> int:
+        """Numbers in the motion features of a frame (3V, or the rank of the basis)."""
+        return self.basis.feature_size
+
+    def quantize(self, vertices: Tensor, template: Tensor) -> Quantized:
+        """(B, T, V, 3) motion and (B, V, 3) templates → quantised (B, T·codes_per_frame, Z)."""
+        latents = self.encoder(self.basis.to_features(vertices - template[:, None]))
+        return self.quantizer(self._split(latents))
+
+    def encode(self, vertices: Tensor, template: Tensor) -> Tensor:
+        """(B, T, V, 3) motion → (B, T, codes_per_frame) int64 codes."""
+        return self.quantize(vertices, template).codes.unflatten(
+            1, (-1, self.settings.codes_per_frame)
+        )
+
+    def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, latent_size) → nearest codebook latents (straight-through), codes (B, T, q)."""
+        snapped, codes = self.quantizer.snap(self._split(latents))
+        q = self.settings.codes_per_frame
+        return snapped.view_as(latents), codes.unflatten(1, (-1, q))
+
+    def decode_features(self, latents: Tensor) -> Tensor:
+        """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
+
+        A single frame has no instance statistics; it is decoded as two equal ones.
+        """
+        if latents.shape[1] == 1:
+            return self.decoder(latents.expand(-1, 2, -1))[:, :1]
+        return self.decoder(latents)
+
+    def decode(self, codes: Tensor, template: Tensor) -> Tensor:
+        """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
+        latents = self.quantizer.lookup(codes).flatten(-2)
+        return self.basis.to_offsets(self.decode_features(latents)) + template[:, None]
+
+    def forward(self, vertices: Tensor, template: Tensor) -> Reconstruction:
+        """Reconstruct (B, T, V, 3) motion of subjects with (B, V, 3) templates; T ≥ 2."""
+        quantized = self.quantize(vertices, template)
+        latents = quantized.latents.unflatten(1, (-1, self.settings.codes_per_frame)).flatten(-2)
+        offsets = self.basis.to_offsets(self.decode_features(latents))
+        return Reconstruction(offsets + template[:, None], quantized)
+
+    def _split(self, latents: Tensor) -> Tensor:
+        return latents.reshape(latents.shape[0], -1, self.settings.code_dim)

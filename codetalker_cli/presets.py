@@ -1,0 +1,196 @@
+"""preset + ``--config`` file + ``--set`` + flags → Settings, each value with its origin."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from codetalker_cli import resources
+from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.settings import Settings
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Checked settings, and where each value that is not a default came from."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(key, value, origin) of every setting, in order of declaration."""
+        flat = _flatten(self.settings.model_dump(mode="json"))
+        return [(key, json.dumps(value), self.origins.get(key, "default")) for key, value in flat]
+
+
+def resolve(
+    preset: str | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Merge all layers, lowest first: base, preset, config file, ``--set``, flags.
+
+    Args:
+        preset: Name of a bundled preset, or the path of a YAML file.
+        config: A user's YAML file.
+        assignments: ``a.b=value`` each; the value is JSON, else a plain string.
+        flags: Dotted key → value of the flags that were given; None values are skipped.
+        base: Settings below all others, e.g. those of a checkpoint.
+
+    Raises:
+        SettingsError: Unknown key or preset, or a value that does not pass its check.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if base is not None:
+        _merge(merged, base, "checkpoint", origins)
+    if preset is not None:
+        _merge(merged, read_preset(preset), f"preset {preset}", origins)
+    if config is not None:
+        _merge(merged, _read_yaml(config), str(config), origins)
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        if not sign:
+            raise SettingsError(f"--set {assignment}: expected a.b=value")
+        _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(merged, _nest(key, value), "flag", origins)
+    return Resolved(_validate(merged, origins), origins)
+
+
+def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
+    """Check a plain dictionary of settings that came from ``origin``."""
+    origins: dict[str, str] = {}
+    merged: dict[str, Any] = {}
+    _merge(merged, values, origin, origins)
+    return _validate(merged, origins)
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A bundled preset by name, or a YAML file by path; the error lists the names."""
+    if name.endswith((".yaml", ".yml")):
+        return _read_yaml(Path(name))
+    names = resources.config_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(f"preset {name!r} is unknown; there are: {', '.join(names)}{hint}")
+    return _read_yaml(resources.config(name))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise SettingsError(f"{path}: not a YAML file ({reason})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected sections of settings, got {type(content).__name__}")
+    return content
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _nest(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _merge(
+    into: dict[str, Any],
+    values: Mapping[str, Any],
+    origin: str,
+    origins: dict[str, str],
+    prefix: str = "",
+) -> None:
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and _is_section(dotted):
+            branch = into.setdefault(key, {})
+            _merge(branch, value, origin, origins, f"{dotted}.")
+        else:
+            into[key] = value
+            origins[dotted] = origin
+
+
+def _section(dotted: str) -> type[BaseModel] | None:
+    """The section class that a dotted key names, or None for a value or an unknown key."""
+    current: type[BaseModel] = Settings
+    for part in dotted.split("."):
+        field = current.model_fields.get(part)
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return None
+        current = kind
+    return current
+
+
+def _is_section(dotted: str) -> bool:
+    return _section(dotted) is not None
+
+
+def _validate(merged: dict[str, Any], origins: dict[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_messages(error, origins))) from error
+
+
+def _messages(error: ValidationError, origins: dict[str, str]) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False):
+        path = [str(part) for part in item["loc"]]
+        dotted = ".".join(path)
+        origin = next(
+            (o for key, o in origins.items() if key == dotted or dotted.startswith(f"{key}.")),
+            None,
+        )
+        where = f" (from {origin})" if origin else ""
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{dotted}: unknown key{where}{_near(path)}")
+        elif item["type"] == "missing":
+            lines.append(f"{dotted}: missing; a preset gives it (--preset NAME)")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            lines.append(f"{dotted}: {message}{got}{where}")
+    return lines
+
+
+def _near(path: list[str]) -> str:
+    parent = _section(".".join(path[:-1])) if len(path) > 1 else Settings
+    if parent is None:
+        return ""
+    close = difflib.get_close_matches(path[-1], parent.model_fields, n=1)
+    if not close:
+        return f"; known: {', '.join(parent.model_fields)}"
+    return f"; did you mean {'.'.join([*path[:-1], close[0]])}?"
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and _is_section(dotted):
+            rows += _flatten(value, f"{dotted}.")
+        else:
+            rows.append((dotted, value))
+    return rows

@@ -1,0 +1,95 @@
+"""Where configs/ and assets/ are, and how files are written whole or not at all."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from codetalker_cli.errors import CodeTalkerError, InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@lru_cache(maxsize=1)
+def root() -> Path:
+    """The folder that holds configs/ and assets/: inside an installed wheel, else the checkout."""
+    bundled = _PACKAGE / "_bundled"
+    if bundled.is_dir():
+        return bundled
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout
+    raise CodeTalkerError(
+        f"configs/ and assets/ were not found beside {_PACKAGE}; "
+        "reinstall: pip install --force-reinstall codetalker-cli"
+    )
+
+
+def asset(name: str) -> Path:
+    """Path of a bundled asset; raises CodeTalkerError when the installation lacks it."""
+    return _existing(root() / "assets" / name)
+
+
+def config(name: str) -> Path:
+    """Path of a bundled preset file, ``name`` without ``.yaml``."""
+    return _existing(root() / "configs" / f"{name}.yaml")
+
+
+def config_names() -> list[str]:
+    """Names of the bundled presets, sorted."""
+    return sorted(path.stem for path in (root() / "configs").glob("*.yaml"))
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise CodeTalkerError(f"{path} is missing from the installation; reinstall codetalker-cli")
+    return path
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists, or whose folder cannot be written, before any work is done."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; give --overwrite to replace it, or another --out")
+    folder = path.parent if str(path.parent) else Path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{folder}: cannot write here ({reason}); give another --out"
+        ) from error
+
+
+@contextmanager
+def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` (same suffix) that becomes ``path`` if all went well.
+
+    On an error whatever was written is removed and an older ``path`` stays as it was. Works for
+    files and for folders; a folder replaces the old one as a whole.
+
+    Raises:
+        InputError: ``path`` exists and ``overwrite`` is false, or its folder cannot be written.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

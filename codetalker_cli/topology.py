@@ -1,0 +1,94 @@
+"""The mesh that a motion lives on: faces, named vertex regions, unit."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codetalker_cli.errors import DataError
+
+UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
+"""Length units and their size in metres; ``area1``: every mesh scaled to surface area 1 (BIWI)."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Connectivity shared by all subjects of a data set.
+
+    Attributes:
+        name: Name shown in messages.
+        faces: (F, 3) int32 vertex indices, counter-clockwise seen from outside.
+        n_vertices: V.
+        unit: One of :data:`UNITS`.
+        regions: Vertex index lists by name (``lips``, ``upper_face``, ...), each (n,) int32.
+        uv: (N, 2) float32 texture coordinates, or None.
+        uv_faces: (F, 3) int32 indices into ``uv``, or None.
+        parts: Vertex ranges [start, stop) of the separate parts (skin, teeth_upper, ...).
+    """
+
+    name: str
+    faces: np.ndarray
+    n_vertices: int
+    unit: str = "m"
+    regions: dict[str, np.ndarray] = field(default_factory=dict)
+    uv: np.ndarray | None = None
+    uv_faces: np.ndarray | None = None
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise DataError(f"topology {self.name}: unit {self.unit!r} is not one of {[*UNITS]}")
+        if self.faces.ndim != 2 or self.faces.shape[1] != 3:
+            raise DataError(f"topology {self.name}: faces are {self.faces.shape}, expected (F, 3)")
+        for what, indices in [("faces", self.faces), *self.regions.items()]:
+            if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
+                raise DataError(
+                    f"topology {self.name}: {what} name vertices {indices.min()}..{indices.max()}, "
+                    f"but there are {self.n_vertices}"
+                )
+
+    @property
+    def metres_per_unit(self) -> float | None:
+        """Metres in one unit of length, or None where the scale is not known."""
+        return UNITS[self.unit]
+
+    def region(self, name: str) -> np.ndarray:
+        """Vertex indices of a region; an unknown name lists the known ones."""
+        if name not in self.regions:
+            known = ", ".join(sorted(self.regions)) or "none"
+            raise DataError(f"topology {self.name}: no region {name!r}; it has: {known}")
+        return self.regions[name]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As plain arrays for an .npz (inverse of :meth:`from_arrays`)."""
+        arrays: dict[str, np.ndarray] = {
+            "name": np.array(self.name),
+            "unit": np.array(self.unit),
+            "n_vertices": np.array(self.n_vertices),
+            "faces": self.faces.astype(np.int32),
+            "part_names": np.array(list(self.parts), dtype="U"),
+            "part_ranges": np.array(list(self.parts.values()), dtype=np.int32).reshape(-1, 2),
+        }
+        arrays |= {f"region_{k}": v.astype(np.int32) for k, v in self.regions.items()}
+        if self.uv is not None and self.uv_faces is not None:
+            arrays |= {"uv": self.uv, "uv_faces": self.uv_faces}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Topology":
+        """From the arrays of :meth:`to_arrays`; other arrays beside them are ignored."""
+        ranges = arrays["part_ranges"]
+        names = [str(name) for name in arrays["part_names"]]
+        return cls(
+            name=str(arrays["name"]),
+            faces=np.asarray(arrays["faces"], dtype=np.int32),
+            n_vertices=int(arrays["n_vertices"]),
+            unit=str(arrays["unit"]),
+            regions={
+                key.removeprefix("region_"): np.asarray(value, dtype=np.int32)
+                for key, value in arrays.items()
+                if key.startswith("region_")
+            },
+            uv=arrays.get("uv"),
+            uv_faces=arrays.get("uv_faces"),
+            parts={n: (int(a), int(b)) for n, (a, b) in zip(names, ranges, strict=True)},
+        )

@@ -1,0 +1,77 @@
+"""Training losses of both stages (CodeTalker, equations 4 and 6)."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.topology import Topology
+
+
+class SpeechLosses(NamedTuple):
+    """Losses of stage 2: motion + latents = total (scalars)."""
+
+    total: Tensor
+    motion: Tensor
+    latents: Tensor
+
+
+def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tensor | None:
+    """(V,) weights of the reconstruction loss, their mean 1; None when all weigh the same.
+
+    Raises:
+        DataError: A region that the topology does not have; it lists those it has.
+    """
+    if not region_weights:
+        return None
+    weights = torch.ones(topology.n_vertices)
+    for name, weight in region_weights.items():
+        weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight
+    return weights / weights.mean()
+
+
+def reconstruction_loss(
+    predicted: Tensor, true: Tensor, weights: Tensor | None, kind: Literal["l1", "l2"]
+) -> Tensor:
+    """Mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex."""
+    difference = predicted - true
+    error = difference.abs() if kind == "l1" else difference.square()
+    return error.mean() if weights is None else (error.mean((0, 1, 3)) * weights).mean()
+
+
+def speech_losses(
+    model: CodeTalker,
+    hidden: Tensor,
+    vertices: Tensor,
+    template: Tensor,
+    style_ids: Tensor,
+    *,
+    keep_history: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> SpeechLosses:
+    """Teacher-forced losses of stage 2.
+
+    Args:
+        model: Both stages; stage 1 gives targets and decodes, and gets no gradient to its weights.
+        hidden: (B, S, size) encoder features of the clips.
+        vertices: (B, T, V, 3) true motion; cut when the speech is shorter.
+        template: (B, V, 3).
+        style_ids: (B,) int64 training-subject numbers.
+        keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
+        weights: (V,) vertex weights of the motion loss.
+    """
+    speech = model.speech
+    assert speech is not None
+    n_frames = min(vertices.shape[1], hidden.shape[1] // speech.settings.features_per_frame)
+    vertices = vertices[:, :n_frames]
+    offsets = vertices - template[:, None]
+    with torch.no_grad():
+        features = model.vq.basis.to_features(offsets)
+        true_latents, _ = model.vq.snap(model.vq.encoder(features))
+    style = speech.style(F.one_hot(style_ids, speech.style_embedding.num_embeddings).float())
+    made = speech(model.vq, hidden, features, style, keep_history)
+    motion = reconstruction_loss(model.vq.basis.to_offsets(made.features), offsets, weights, "l2")
+    latents = F.mse_loss(made.latents, true_latents)
+    return SpeechLosses(motion + latents, motion, latents)
