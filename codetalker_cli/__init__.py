@@ -1,1 +1,34 @@
+"""Speech-driven 3D facial animation.
 
+    import codetalker_cli as ct
+    motion = ct.load("demo").animate("speech.wav", subject="S01")
+    motion.save("speech.npz")
+
+What is here is imported when it is first used: ``import codetalker_cli`` is fast.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codetalker_cli.animate import Voice
+    from codetalker_cli.animate import load_voice as load
+    from codetalker_cli.motion import Motion
+    from codetalker_cli.render import render_video
+
+__all__ = ["Motion", "Voice", "load", "render_video"]
+
+_HOME = {
+    "Motion": ("codetalker_cli.motion", "Motion"),
+    "Voice": ("codetalker_cli.animate", "Voice"),
+    "load": ("codetalker_cli.animate", "load_voice"),
+    "render_video": ("codetalker_cli.render", "render_video"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)

@@ -56,9 +56,7 @@ def check(samples: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"{name}: holds no audio samples; check the recording")
     _check_finite(samples, name)
     if seconds < MIN_SECONDS:
-        raise InputError(
-            f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed"
-        )
+        raise InputError(f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed")
     peak = float(np.abs(samples).max())
     if peak < SILENCE_PEAK:
         raise InputError(

@@ -1,4 +1,7 @@
-"""Errors a user may cause or meet. Each message is one line: what, where, expected against got, what to do."""
+"""Errors a user may cause or meet; each message is one line.
+
+It says what, where, expected against got, and what to do.
+"""
 
 
 class CodeTalkerError(Exception):

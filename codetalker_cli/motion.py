@@ -1,13 +1,13 @@
 """Motion: what every model gives and every renderer, exporter and metric takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.errors import InputError
-from codetalker_cli.resources import atomic_path
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.resources import atomic_path, read_arrays
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
@@ -49,6 +49,17 @@ class Motion:
         """Length in seconds."""
         return self.n_frames / self.fps
 
+    def at_fps(self, fps: float) -> "Motion":
+        """The same motion at another frame rate, interpolated linearly between frames."""
+        if fps == self.fps or self.n_frames < 2:
+            return replace(self, fps=fps) if self.n_frames < 2 else self
+        n_frames = max(2, round(self.seconds * fps))
+        position = np.minimum(np.arange(n_frames) * (self.fps / fps), self.n_frames - 1)
+        before = np.minimum(position.astype(int), self.n_frames - 2)
+        share = (position - before).astype(np.float32)[:, None, None]
+        vertices = self.vertices[before] * (1 - share) + self.vertices[before + 1] * share
+        return replace(self, vertices=vertices, fps=fps, codes=None)
+
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
         """Write .npz (everything) or .npy (the (T, V, 3) vertices alone); atomically.
 
@@ -61,7 +72,7 @@ class Motion:
                 np.save(temporary, self.vertices)
         elif path.suffix == ".npz":
             with atomic_path(path, overwrite) as temporary:
-                np.savez_compressed(temporary, **self._arrays())
+                np.savez_compressed(temporary, allow_pickle=False, **self._arrays())
         else:
             raise InputError(f"{path}: a motion is saved as .npz or .npy, not {path.suffix!r}")
         return path
@@ -92,19 +103,22 @@ class Motion:
             InputError: Missing, not such a file, or of a newer format.
         """
         path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {key: archive[key] for key in archive.files}
+            arrays = read_arrays(path)
             version = int(arrays["format_version"])
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            if version > FORMAT_VERSION:
+                raise InputError(
+                    f"{path}: motion format {version}, this codetalker reads up to "
+                    f"{FORMAT_VERSION}; upgrade codetalker-cli"
+                )
+            return cls._from_arrays(arrays)
+        except (DataError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a motion file (.npz of `codetalker animate`)") from error
-        if version > FORMAT_VERSION:
-            raise InputError(
-                f"{path}: motion format {version}, this codetalker reads up to {FORMAT_VERSION}; "
-                "upgrade codetalker-cli"
-            )
+
+    @classmethod
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Motion":
         prefix = "topology_"
         mesh = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         return cls(

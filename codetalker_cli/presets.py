@@ -66,11 +66,37 @@ def resolve(
     return Resolved(_validate(merged, origins), origins)
 
 
+def resolve_section(
+    name: str, config: Path | None = None, assignments: Sequence[str] = ()
+) -> BaseModel:
+    """One section alone, for commands that need no facts of a data set (rendering, say).
+
+    Raises:
+        SettingsError: Unknown key, a key of another section, or a value that fails its check.
+    """
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if config is not None:
+        _merge(merged, {name: _read_yaml(config).get(name, {})}, str(config), origins)
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        if not sign or not key.strip().startswith(f"{name}."):
+            raise SettingsError(f"--set {assignment}: expected {name}.KEY=value for this command")
+        _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
+    section = Settings.model_fields[name].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, BaseModel)
+    try:
+        return section.model_validate(merged.get(name, {}))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_messages(error, origins, (name,)))) from error
+
+
 def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
     """Check a plain dictionary of settings that came from ``origin``."""
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    _merge(merged, values, origin, origins)
+    _merge(merged, _sections(values, origin), origin, origins)
     return _validate(merged, origins)
 
 
@@ -94,10 +120,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).replace("\n", " ")
         raise SettingsError(f"{path}: not a YAML file ({reason})") from error
-    if content is None:
-        return {}
+    return {} if content is None else _sections(content, str(path))
+
+
+def _sections(content: Any, origin: str) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: expected sections of settings, got {type(content).__name__}")
+        raise SettingsError(
+            f"{origin}: expected sections of settings, got {type(content).__name__}"
+        )
     return content
 
 
@@ -123,9 +153,12 @@ def _merge(
 ) -> None:
     for key, value in values.items():
         dotted = f"{prefix}{key}"
-        if isinstance(value, Mapping) and _is_section(dotted):
-            branch = into.setdefault(key, {})
-            _merge(branch, value, origin, origins, f"{dotted}.")
+        if _is_section(dotted):
+            if not isinstance(value, Mapping):
+                raise SettingsError(
+                    f"{dotted}: expected a section of settings, got {value!r} (from {origin})"
+                )
+            _merge(into.setdefault(key, {}), value, origin, origins, f"{dotted}.")
         else:
             into[key] = value
             origins[dotted] = origin
@@ -154,10 +187,12 @@ def _validate(merged: dict[str, Any], origins: dict[str, str]) -> Settings:
         raise SettingsError("; ".join(_messages(error, origins))) from error
 
 
-def _messages(error: ValidationError, origins: dict[str, str]) -> list[str]:
+def _messages(
+    error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
+) -> list[str]:
     lines = []
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"]]
+        path = [*prefix, *(str(part) for part in item["loc"])]
         dotted = ".".join(path)
         origin = next(
             (o for key, o in origins.items() if key == dotted or dotted.startswith(f"{key}.")),

@@ -3,12 +3,16 @@
 import os
 import shutil
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from codetalker_cli.errors import CodeTalkerError, InputError
+import numpy as np
+
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -49,6 +53,21 @@ def _existing(path: Path) -> Path:
     return path
 
 
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz by name; nothing in it is ever run.
+
+    Raises:
+        DataError: Missing, cut short, or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists, or whose folder cannot be written, before any work is done."""
     if path.exists() and not overwrite:
@@ -61,9 +80,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(
-            f"{folder}: cannot write here ({reason}); give another --out"
-        ) from error
+        raise InputError(f"{folder}: cannot write here ({reason}); give another --out") from error
 
 
 @contextmanager

@@ -151,10 +151,22 @@ class TrainSettings(Section):
         "are cut to the shortest of them; none: whole clips (needs batch_size 1)",
     )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no limit")
+    motion_weight: float = Field(
+        1.0,
+        gt=0,
+        description="weight of the reconstruction loss beside the latents' losses; in metres it is "
+        "tiny, 1000 (stage 1, absolute) or 1e6 (stage 2, squared) counts in millimetres",
+    )
     region_weights: dict[str, float] = Field(
         default_factory=dict,
         description="weights of vertex regions in the reconstruction loss, e.g. {lips: 10}; "
         "all others weigh 1",
+    )
+    revive_after_steps: int = Field(
+        0,
+        ge=0,
+        description="codebook entries that no latent chose for so many steps (stage 1) move to a "
+        "random latent of the batch; 0: never",
     )
     history_dropout: Fraction = Field(
         0.0,
@@ -184,6 +196,11 @@ class DemoSettings(Section):
     minutes: float = Field(3.0, gt=0, description="minutes of speech to make")
     seconds_per_clip: float = Field(
         8.0, gt=0, description="sentences of a voice are joined with pauses up to this length"
+    )
+    blinks: bool = Field(
+        True,
+        description="blinks and gaze in the motion; no speech tells them, so a model that is to "
+        "learn speech alone does without",
     )
     max_clips: Positive | None = Field(None, description="stop after this many clips")
     val_fraction: Fraction = Field(0.08, description="share of clips kept for validation")

@@ -58,6 +58,27 @@ class Topology:
             raise DataError(f"topology {self.name}: no region {name!r}; it has: {known}")
         return self.regions[name]
 
+    def inner_lip_gap(self, vertices: np.ndarray) -> np.ndarray:
+        """How far the lips are apart: mean distance of the central half of the lip pairs.
+
+        ``inner_lip_upper[i]`` and ``inner_lip_lower[i]`` are vertices that touch when the mouth is
+        shut, ordered from corner to corner; the outer quarter on each side is left out.
+
+        Args:
+            vertices: (..., V, 3).
+
+        Returns:
+            (...) in the topology's unit.
+
+        Raises:
+            DataError: The topology has no such regions.
+        """
+        upper, lower = self.region("inner_lip_upper"), self.region("inner_lip_lower")
+        skip = len(upper) // 4
+        central = slice(skip, len(upper) - skip)
+        apart = vertices[..., upper[central], :] - vertices[..., lower[central], :]
+        return np.linalg.norm(apart, axis=-1).mean(-1)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """As plain arrays for an .npz (inverse of :meth:`from_arrays`)."""
         arrays: dict[str, np.ndarray] = {

@@ -80,7 +80,7 @@ class AudioEncoder(nn.Module):
         return super().train(mode and not self.settings.frozen)
 
     def prepare(self, samples: Tensor) -> Tensor:
-        """Normalise (…, n) samples as the family was trained: zero mean, unit variance, or as is."""
+        """(…, n) samples as the family wants them: zero mean and unit variance, or as they are."""
         if self.settings.family == "whisper":
             return samples
         mean = samples.mean(-1, keepdim=True)

@@ -11,23 +11,22 @@ A checkpoint is a folder that needs nothing else:
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor
 
 from codetalker_cli import resources
 from codetalker_cli.errors import CheckpointError, DataError
+from codetalker_cli.mesh import Mesh
 from codetalker_cli.models import official
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
-from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
 RUNS = Path("runs")
@@ -35,49 +34,6 @@ RUNS = Path("runs")
 WEIGHTS, SETTINGS, META, MESH = "model.safetensors", "settings.yaml", "meta.json", "mesh.npz"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """The faces a model was trained on.
-
-    Attributes:
-        topology: Shared connectivity.
-        templates: Subject → (V, 3) float32 neutral face.
-        colours: Subject → (V, 3) uint8 albedo; may be empty.
-    """
-
-    topology: Topology
-    templates: dict[str, np.ndarray]
-    colours: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def save(self, path: Path) -> None:
-        """Write as .npz."""
-        arrays = {f"topology_{k}": v for k, v in self.topology.to_arrays().items()}
-        arrays["subjects"] = np.array(list(self.templates), dtype="U")
-        arrays["templates"] = np.stack(list(self.templates.values())).astype(np.float32)
-        if self.colours:
-            arrays["coloured"] = np.array(list(self.colours), dtype="U")
-            arrays["colours"] = np.stack(list(self.colours.values())).astype(np.uint8)
-        np.savez_compressed(path, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> "Mesh":
-        """Read what :meth:`save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        prefix = "topology_"
-        topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        colours = {}
-        if "coloured" in arrays:
-            names = [str(name) for name in arrays["coloured"]]
-            colours = dict(zip(names, arrays["colours"], strict=True))
-        subjects = [str(name) for name in arrays["subjects"]]
-        return cls(
-            Topology.from_arrays(topology),
-            dict(zip(subjects, arrays["templates"], strict=True)),
-            colours,
-        )
 
 
 @dataclass(frozen=True)
@@ -169,7 +125,7 @@ def load(name: str | Path) -> Checkpoint:
         )
         model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError, yaml.YAMLError) as error:
         raise CheckpointError(f"{folder}: damaged checkpoint ({error})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
 
@@ -205,6 +161,15 @@ def available(runs: Path = RUNS) -> dict[str, Path]:
     return {str(folder.relative_to(runs)): folder for folder in found} | bundled()
 
 
+def knows(folder: Path, subject: str) -> bool:
+    """Whether a checkpoint speaks and has the template of ``subject`` (reads meta.json only)."""
+    try:
+        meta = json.loads((folder / META).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return meta.get("stage") == "speech" and subject in meta.get("subjects", [])
+
+
 def find(name: str | Path) -> Path:
     """The folder that a path or a name means."""
     folder = Path(name).expanduser()
@@ -214,7 +179,7 @@ def find(name: str | Path) -> Path:
     if str(name) in choices:
         return choices[str(name)]
     known = ", ".join(choices) or "none"
-    what = "is a folder without a checkpoint" if folder.is_dir() else "is neither a folder nor known"
+    what = "is a folder without a checkpoint" if folder.is_dir() else "is not known"
     raise CheckpointError(f"checkpoint {str(name)!r} {what}; known by name: {known}")
 
 
@@ -258,20 +223,6 @@ def from_official(
     if model.speech is not None and stage2_state is not None:
         fill(model.speech, official.speech_state(stage2_state, settings), "stage 2 file")
     return model.eval()
-
-
-def check_mesh(mesh: Mesh, settings: Settings, origin: str) -> None:
-    """Refuse templates or faces of another vertex count than the model's."""
-    expected = settings.data.n_vertices
-    for name, template in mesh.templates.items():
-        if template.shape != (expected, 3):
-            raise DataError(
-                f"{origin}: template of {name} is {template.shape}, expected ({expected}, 3)"
-            )
-    if mesh.topology.n_vertices != expected:
-        raise DataError(
-            f"{origin}: mesh of {mesh.topology.n_vertices} vertices, expected {expected}"
-        )
 
 
 def _package_version() -> str:

@@ -40,8 +40,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) → (B, T, H)."""
         batch, frames, width = x.shape
-        qkv = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*qkv.unbind(0), scale=self.scale)
+        q, k, v = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.output(mixed.transpose(1, 2).reshape(batch, frames, width))
 
 
@@ -85,9 +85,7 @@ class TemporalTransformer(nn.Module):
         )
         self.norm = nn.InstanceNorm1d(hidden_size)
         self.linear = nn.Linear(hidden_size, hidden_size)
-        self.blocks = nn.ModuleList(
-            Block(hidden_size, n_heads, mlp_size) for _ in range(n_layers)
-        )
+        self.blocks = nn.ModuleList(Block(hidden_size, n_heads, mlp_size) for _ in range(n_layers))
         self.register_buffer("position", sinusoidal_table(1, hidden_size), persistent=False)
         self.position: Tensor
 

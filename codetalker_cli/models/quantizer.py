@@ -15,12 +15,14 @@ class Quantized(NamedTuple):
         codes: (B, N) int64 indices.
         loss: Scalar, codebook loss + commitment_weight × commitment loss.
         perplexity: Scalar, exp(entropy) of the use of the codebook; 1 … codebook_size.
+        before: (B, N, Z) latents as they came in.
     """
 
     latents: Tensor
     codes: Tensor
     loss: Tensor
     perplexity: Tensor
+    before: Tensor
 
 
 class Quantizer(nn.Module):
@@ -62,6 +64,7 @@ class Quantizer(nn.Module):
             codes=codes,
             loss=self.commitment_weight * commitment_loss + codebook_loss,
             perplexity=self.perplexity(codes),
+            before=z,
         )
 
     def perplexity(self, codes: Tensor) -> Tensor:

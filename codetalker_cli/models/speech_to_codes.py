@@ -8,7 +8,7 @@ the same as recomputing everything (tests/test_speech_to_codes.py).
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ from codetalker_cli.settings import SpeechSettings
 class Tokenizer(Protocol):
     """What stage 2 needs of stage 1."""
 
-    feature_size: int
+    @property
+    def feature_size(self) -> int: ...
 
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -213,7 +214,7 @@ class SpeechToCodes(nn.Module):
         x = self.dropout(x)
         memory = self.memory(hidden)
         bias = self._bias(frames, frames)
-        for layer in self.layers:
+        for layer in self._decoder():
             x, _ = layer(x, layer.cross_attention.memory(memory), bias)
         latents = self.head(x)
         snapped, _ = tokenizer.snap(latents)
@@ -236,7 +237,7 @@ class SpeechToCodes(nn.Module):
             progress: Called with (frames done, T).
         """
         memory = self.memory(hidden)
-        memories = [layer.cross_attention.memory(memory) for layer in self.layers]
+        memories = [layer.cross_attention.memory(memory) for layer in self._decoder()]
         kept: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
         n_frames = memory.shape[1]
         frames = torch.arange(n_frames, device=hidden.device)
@@ -246,7 +247,7 @@ class SpeechToCodes(nn.Module):
         for i in range(n_frames):
             x = x + self.position[i % self.settings.period_frames]
             bias = self._bias(frames[i : i + 1], frames[: i + 1])
-            for k, layer in enumerate(self.layers):
+            for k, layer in enumerate(self._decoder()):
                 x, kept[k] = layer(x, memories[k][:, :, i : i + 1], bias, kept[k])
             latents[:, i : i + 1], code = tokenizer.snap(self.head(x))
             codes.append(code)
@@ -256,6 +257,9 @@ class SpeechToCodes(nn.Module):
             if progress is not None:
                 progress(i + 1, n_frames)
         return Generated(tokenizer.decode_features(latents), torch.cat(codes, dim=1))
+
+    def _decoder(self) -> list[SpeechDecoderLayer]:
+        return cast(list[SpeechDecoderLayer], list(self.layers))
 
     def _bias(self, queries: Tensor, keys: Tensor) -> Tensor:
         s = self.settings

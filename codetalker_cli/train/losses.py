@@ -11,7 +11,7 @@ from codetalker_cli.topology import Topology
 
 
 class SpeechLosses(NamedTuple):
-    """Losses of stage 2: motion + latents = total (scalars)."""
+    """Losses of stage 2 (scalars): motion_weight × motion + latents = total."""
 
     total: Tensor
     motion: Tensor
@@ -50,6 +50,7 @@ def speech_losses(
     *,
     keep_history: Tensor | None = None,
     weights: Tensor | None = None,
+    motion_weight: float = 1.0,
 ) -> SpeechLosses:
     """Teacher-forced losses of stage 2.
 
@@ -61,6 +62,7 @@ def speech_losses(
         style_ids: (B,) int64 training-subject numbers.
         keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
         weights: (V,) vertex weights of the motion loss.
+        motion_weight: Weight of the motion loss in the total.
     """
     speech = model.speech
     assert speech is not None
@@ -74,4 +76,4 @@ def speech_losses(
     made = speech(model.vq, hidden, features, style, keep_history)
     motion = reconstruction_loss(model.vq.basis.to_offsets(made.features), offsets, weights, "l2")
     latents = F.mse_loss(made.latents, true_latents)
-    return SpeechLosses(motion + latents, motion, latents)
+    return SpeechLosses(motion_weight * motion + latents, motion, latents)

@@ -1,0 +1,88 @@
+"""What the person at the terminal sees: progress and messages on stderr, results on stdout."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+stdout = Console(soft_wrap=True)
+stderr = Console(stderr=True, soft_wrap=True)
+
+Report = Callable[[int | float, int | float], None]
+
+
+def set_up(verbose: bool) -> None:
+    """Send log lines to stderr: ours from INFO, others' warnings only with ``--verbose``."""
+    handler = RichHandler(
+        console=stderr, show_time=False, show_path=False, show_level=False, markup=False
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
+        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
+
+
+def say(message: str) -> None:
+    """A line for the person, on stderr."""
+    stderr.print(message, markup=False, highlight=False)
+
+
+def fail(message: str) -> None:
+    """The one line of an error."""
+    stderr.print(f"error: {message}", style="bold red", markup=False, highlight=False)
+
+
+def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
+    """The result of a command on stdout: one line for people, or JSON for machines."""
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        stdout.print(line, markup=False, highlight=False)
+
+
+def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
+    """A table on stdout."""
+    made = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        made.add_row(*row)
+    stdout.print(made)
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str], Report]]:
+    """Progress bars: gives a function from a stage's name to its report(done, total)."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=False) as progress:
+        tasks: dict[str, Any] = {}
+
+        def stage(name: str) -> Report:
+            def report(done: int | float, total: int | float) -> None:
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=total)
+                progress.update(tasks[name], completed=done, total=total)
+
+            return report
+
+        yield stage
