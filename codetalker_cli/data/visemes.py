@@ -70,7 +70,7 @@ RELEASE_SECONDS: dict[Channel, float] = {
 
 _CHANNEL_OF_UNIT: dict[str, Channel] = {
     "jawOpen": "jaw", "jawForward": "jaw", "jawLeft": "jaw", "jawRight": "jaw",
-    "mouthFunnel": "round", "mouthPucker": "round",
+    "mouthFunnel": "round", "mouthPucker": "round", "lipRound": "round",
     "mouthStretch": "spread", "mouthSmile": "spread", "mouthDimple": "spread",
     "tongueTipUp": "tongue", "tongueTipOut": "tongue", "tongueBackUp": "tongue",
     "tongueOut": "tongue",

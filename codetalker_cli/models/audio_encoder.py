@@ -179,13 +179,10 @@ def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettin
 
     Raises:
         MissingDependencyError: The source is no local folder and the hub cannot be reached.
+        SettingsError: The source holds a model of another family.
     """
     config_class, _ = _classes(settings.family)
-    try:
-        config = config_class.from_pretrained(settings.source)
-    except OSError as error:
-        raise _missing(settings) from error
-    different = config.to_diff_dict()
+    different = config_class.from_dict(_source_config(settings)).to_diff_dict()
     for key in ("transformers_version", "model_type", "architectures", "torch_dtype", "dtype"):
         different.pop(key, None)
     return settings.model_copy(update={"config": different})
@@ -196,8 +193,10 @@ def load_pretrained(encoder: AudioEncoder) -> None:
 
     Raises:
         MissingDependencyError: The source is no local folder and the hub cannot be reached.
+        SettingsError: The source holds a model of another family.
     """
     settings = encoder.settings
+    _source_config(settings)
     _, model_class = _classes(settings.family)
     try:
         if settings.family == "whisper":
@@ -210,6 +209,26 @@ def load_pretrained(encoder: AudioEncoder) -> None:
     except OSError as error:
         raise _missing(settings) from error
     encoder.model.load_state_dict(state)
+
+
+def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
+    """What the source's config.json says; transformers would take another family's with a warning
+    and leave what does not fit random, and take no config at all for the default one.
+    """
+    config_class, _ = _classes(settings.family)
+    try:
+        values, _ = config_class.get_config_dict(settings.source)
+    except OSError as error:
+        raise _missing(settings) from error
+    if not values:
+        raise _missing(settings)
+    found = values.get("model_type")
+    if found != settings.family:
+        raise SettingsError(
+            f"speech.encoder.family is {settings.family}, but {settings.source!r} holds a "
+            f"{found} model; give --set speech.encoder.family={found}, or another source"
+        )
+    return values
 
 
 def _missing(settings: AudioEncoderSettings) -> MissingDependencyError:

@@ -126,7 +126,8 @@ def load(name: str | Path) -> Checkpoint:
         model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
     except (OSError, ValueError, KeyError, TypeError, DataError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{folder}: damaged checkpoint ({error})") from error
+        reason = " ".join(str(error).split())  # YAML's reasons have several lines
+        raise CheckpointError(f"{folder}: damaged checkpoint ({reason})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
 
 

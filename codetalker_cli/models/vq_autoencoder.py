@@ -45,10 +45,16 @@ class MotionBasis(nn.Module):
         flat = offsets.flatten(-2)
         return flat @ (self.vectors / self.scale) if self.rank else flat
 
-    def to_offsets(self, features: Tensor) -> Tensor:
-        """(B, T, feature_size) → (B, T, V, 3)."""
-        flat = features @ (self.vectors * self.scale).T if self.rank else features
-        return flat.unflatten(-1, (self.n_vertices, 3))
+    def to_offsets(self, features: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """(B, T, feature_size) → (B, T, V, 3), or the (B, T, n, 3) of (n,) chosen vertices."""
+        if not self.rank:
+            offsets = features.unflatten(-1, (self.n_vertices, 3))
+            return offsets if chosen is None else offsets[..., chosen, :]
+        vectors = self.vectors.unflatten(0, (self.n_vertices, 3))
+        if chosen is not None:
+            vectors = vectors[chosen]
+        flat = features @ (vectors.flatten(0, 1) * self.scale).T
+        return flat.unflatten(-1, (-1, 3))
 
 
 class Reconstruction(NamedTuple):
@@ -119,16 +125,16 @@ class MotionVQ(nn.Module):
         """Numbers in the motion features of a frame (3V, or the rank of the basis)."""
         return self.basis.feature_size
 
-    def quantize(self, vertices: Tensor, template: Tensor) -> Quantized:
-        """(B, T, V, 3) motion and (B, V, 3) templates → quantised (B, T·codes_per_frame, Z)."""
-        latents = self.encoder(self.basis.to_features(vertices - template[:, None]))
-        return self.quantizer(self._split(latents))
-
     def encode(self, vertices: Tensor, template: Tensor) -> Tensor:
-        """(B, T, V, 3) motion → (B, T, codes_per_frame) int64 codes."""
-        return self.quantize(vertices, template).codes.unflatten(
-            1, (-1, self.settings.codes_per_frame)
-        )
+        """(B, T, V, 3) motion and (B, V, 3) templates → (B, T, codes_per_frame) int64 codes."""
+        features = self.basis.to_features(vertices - template[:, None])
+        return self.snap(self.encoder(features))[1]
+
+    def reconstruct(self, features: Tensor) -> tuple[Tensor, Quantized]:
+        """(B, T, feature_size) → the same after quantisation, and the quantiser's result; T ≥ 2."""
+        quantized = self.quantizer(self._split(self.encoder(features)))
+        latents = quantized.latents.unflatten(1, (-1, self.settings.codes_per_frame)).flatten(-2)
+        return self.decode_features(latents), quantized
 
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, latent_size) → nearest codebook latents (straight-through), codes (B, T, q)."""
@@ -152,10 +158,8 @@ class MotionVQ(nn.Module):
 
     def forward(self, vertices: Tensor, template: Tensor) -> Reconstruction:
         """Reconstruct (B, T, V, 3) motion of subjects with (B, V, 3) templates; T ≥ 2."""
-        quantized = self.quantize(vertices, template)
-        latents = quantized.latents.unflatten(1, (-1, self.settings.codes_per_frame)).flatten(-2)
-        offsets = self.basis.to_offsets(self.decode_features(latents))
-        return Reconstruction(offsets + template[:, None], quantized)
+        made, quantized = self.reconstruct(self.basis.to_features(vertices - template[:, None]))
+        return Reconstruction(self.basis.to_offsets(made) + template[:, None], quantized)
 
     def _split(self, latents: Tensor) -> Tensor:
         return latents.reshape(latents.shape[0], -1, self.settings.code_dim)

@@ -1,12 +1,16 @@
 """Training losses of both stages (CodeTalker, equations 4 and 6)."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.vq_autoencoder import MotionBasis
+from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
 
 
@@ -41,6 +45,45 @@ def reconstruction_loss(
     return error.mean() if weights is None else (error.mean((0, 1, 3)) * weights).mean()
 
 
+class MotionLoss:
+    """Reconstruction loss of motion features, over all vertices or a weighted draw of them.
+
+    A draw in proportion to the weights has the weighted mean over all vertices as its expectation.
+
+    Args:
+        kind: l1 (stage 1) or l2 (stage 2).
+        topology: Gives the regions.
+        settings: ``region_weights`` and ``loss_vertices``.
+    """
+
+    def __init__(
+        self, kind: Literal["l1", "l2"], topology: Topology, settings: TrainSettings
+    ) -> None:
+        self.kind = kind
+        self._weights = vertex_weights(topology, settings.region_weights)
+        self._n = settings.loss_vertices
+        share = torch.ones(topology.n_vertices) if self._weights is None else self._weights
+        self._share = (share / share.sum()).double().numpy()
+        self._share /= self._share.sum()
+
+    def __call__(
+        self, basis: MotionBasis, features: Tensor, offsets: Tensor, rng: np.random.Generator
+    ) -> Tensor:
+        """Loss of (B, T, feature_size) features against (B, T, V, 3) offsets."""
+        if self._n is None:
+            weights = None if self._weights is None else self._weights.to(offsets.device)
+            return reconstruction_loss(basis.to_offsets(features), offsets, weights, self.kind)
+        drawn = rng.choice(len(self._share), self._n, p=self._share)
+        chosen = torch.from_numpy(np.sort(drawn)).to(offsets.device)
+        true = offsets[:, :, chosen]
+        return reconstruction_loss(basis.to_offsets(features, chosen), true, None, self.kind)
+
+
+def plain_motion_loss(basis: MotionBasis, features: Tensor, offsets: Tensor) -> Tensor:
+    """Mean squared difference over all vertices, as the paper has it."""
+    return reconstruction_loss(basis.to_offsets(features), offsets, None, "l2")
+
+
 def speech_losses(
     model: CodeTalker,
     hidden: Tensor,
@@ -49,7 +92,7 @@ def speech_losses(
     style_ids: Tensor,
     *,
     keep_history: Tensor | None = None,
-    weights: Tensor | None = None,
+    motion_loss: Callable[[MotionBasis, Tensor, Tensor], Tensor] = plain_motion_loss,
     motion_weight: float = 1.0,
 ) -> SpeechLosses:
     """Teacher-forced losses of stage 2.
@@ -61,7 +104,7 @@ def speech_losses(
         template: (B, V, 3).
         style_ids: (B,) int64 training-subject numbers.
         keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
-        weights: (V,) vertex weights of the motion loss.
+        motion_loss: From the basis, predicted features and true offsets.
         motion_weight: Weight of the motion loss in the total.
     """
     speech = model.speech
@@ -74,6 +117,6 @@ def speech_losses(
         true_latents, _ = model.vq.snap(model.vq.encoder(features))
     style = speech.style(F.one_hot(style_ids, speech.style_embedding.num_embeddings).float())
     made = speech(model.vq, hidden, features, style, keep_history)
-    motion = reconstruction_loss(model.vq.basis.to_offsets(made.features), offsets, weights, "l2")
+    motion = motion_loss(model.vq.basis, made.features, offsets)
     latents = F.mse_loss(made.latents, true_latents)
     return SpeechLosses(motion_weight * motion + latents, motion, latents)

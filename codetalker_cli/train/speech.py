@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.loop import Progress, Values, fit
-from codetalker_cli.train.losses import speech_losses, vertex_weights
+from codetalker_cli.train.losses import MotionLoss, speech_losses
 from codetalker_cli.train.vq import check_data
 
 VALIDATION_FRAMES = 150
@@ -106,8 +107,7 @@ class SpeechTask:
         self._stage1 = stage1
         self._settings = model.settings.train_speech
         self._validation = ClipSource(data, "val", device)
-        weights = vertex_weights(data.mesh.topology, self._settings.region_weights)
-        self._weights = None if weights is None else weights.to(device)
+        self._motion_loss = MotionLoss("l2", data.mesh.topology, self._settings)
         self._features: list[list[Tensor]] | None = None
         if model.settings.speech.encoder.frozen:
             self._features = self._encode_all(encoding)
@@ -133,7 +133,7 @@ class SpeechTask:
             batch.template,
             batch.style_ids,
             keep_history=keep,
-            weights=self._weights,
+            motion_loss=partial(self._motion_loss, rng=rng),
             motion_weight=s.motion_weight,
         )
         return losses.total, {

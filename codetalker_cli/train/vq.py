@@ -17,7 +17,7 @@ from codetalker_cli.models.quantizer import Quantized
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.batches import ClipSource
 from codetalker_cli.train.loop import Progress, Values, fit
-from codetalker_cli.train.losses import reconstruction_loss, vertex_weights
+from codetalker_cli.train.losses import MotionLoss
 
 BASIS_FRAMES = 4000
 """Frames that the motion basis is computed from."""
@@ -106,8 +106,7 @@ class VQTask:
         self.n_clips = len(source)
         self._settings = model.settings.train_vq
         self._validation = ClipSource(data, "val", source.device)
-        weights = vertex_weights(data.mesh.topology, self._settings.region_weights)
-        self._weights = None if weights is None else weights.to(source.device)
+        self._motion_loss = MotionLoss("l1", data.mesh.topology, self._settings)
         self._unused_steps = torch.zeros(model.settings.vq.codebook_size, device=source.device)
 
     @property
@@ -118,14 +117,16 @@ class VQTask:
     def step(self, clips: list[int], rng: np.random.Generator) -> tuple[Tensor, Values]:
         """L1 of the reconstruction plus the quantiser's loss (equation 4)."""
         batch = self.source.batch(clips, self._settings.crop_frames, rng)
-        made = self.model.vq(batch.vertices, batch.template)
+        vq = self.model.vq
+        offsets = batch.vertices - batch.template[:, None]
+        made, quantized = vq.reconstruct(vq.basis.to_features(offsets))
         if self._settings.revive_after_steps:
-            self._revive(made.quantized, rng)
-        motion = reconstruction_loss(made.vertices, batch.vertices, self._weights, "l1")
-        loss = self._settings.motion_weight * motion + made.quantized.loss
+            self._revive(quantized, rng)
+        motion = self._motion_loss(vq.basis, made, offsets, rng)
+        loss = self._settings.motion_weight * motion + quantized.loss
         return loss, {
             "motion_loss": float(motion.detach()),
-            "perplexity": float(made.quantized.perplexity),
+            "perplexity": float(quantized.perplexity),
         }
 
     @torch.no_grad()

@@ -5,9 +5,9 @@ The first pass places the words, the second the phones inside them. pocketsphinx
 model and CMUdict; a word that the dictionary lacks is pronounced by espeak-ng where that is
 installed. English only.
 
-Times are multiples of 10 ms. In 22 minutes of synthetic speech, 91 % of 566 bilabials between vowels
-show a closure in the waveform (a dip of 9 dB between 0.6 and 4.5 kHz) at their label; the label
-starts 0 ms from it in the median, with a median deviation of 8 ms.
+Times are multiples of 10 ms. In 22 minutes of synthetic speech, 91 % of 566 bilabials between
+vowels show a closure in the waveform (a dip of 9 dB between 0.6 and 4.5 kHz) near their label; the
+label starts 0 ms from it in the median, with a median deviation of 8 ms.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+# The project's own environment, its checks and its demo; .ci/run calls these targets.
+# Needed: Python 3.11 or newer, and the network for the first `make`. Nothing is installed outside
+# this folder.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# A candidate has to run: a version manager may leave commands on the PATH that only print advice.
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c '$(USABLE)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo test lint wheel-check clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(INSTALLED) ## make .venv with the pinned dependencies
+
+demo: $(INSTALLED) ## animate the bundled recording into demo.mp4
+	$(BIN)/codetalker animate assets/sample.wav --out demo.mp4 --overwrite
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel-check: $(INSTALLED) ## build the wheel, install it elsewhere, use it there
+	$(BIN)/python scripts/check_wheel.py
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) dist build demo.mp4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv and pip found;" \
+		"install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(USABLE)' || { echo "make: $(PYTHON) cannot be used: Python 3.11 or" \
+		"newer with its venv and ensurepip modules is needed" >&2; exit 1; }
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version) (about 5 GB, a few minutes)"
+	rm -rf $(VENV)
+	"$(PYTHON)" -m venv $(VENV)
+	@# Without --no-compile pip compiles all of torch, of which little is ever imported.
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,213 @@
+"""Light and surface: ambient occlusion, materials of the parts, light baked into the vertices.
+
+The lights hang on the camera, so that the face is well lit from any side. Colours are linear until
+:func:`shade` gives sRGB.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codetalker_cli.render.software import Rasteriser
+from codetalker_cli.topology import Topology
+
+_OCCLUSION_DIRECTIONS = 64
+_OCCLUSION_SIZE = 192
+"""Pixels of the depth pictures that tell what a vertex can see."""
+
+
+@dataclass(frozen=True)
+class _Lamp:
+    """A distant light, in the camera's axes (x right, y up, z towards the viewer)."""
+
+    direction: tuple[float, float, float]
+    colour: tuple[float, float, float]
+    wrap: float  # how far the light creeps round the edge of shadow, as through soft skin
+
+    @property
+    def towards(self) -> np.ndarray:
+        """(3,) float32 unit vector to the lamp."""
+        vector = np.array(self.direction, np.float32)
+        return vector / np.sqrt((vector**2).sum())
+
+
+_KEY = _Lamp((-0.55, 0.55, 0.75), (1.62, 1.50, 1.36), 0.18)
+_FILL = _Lamp((0.80, 0.10, 0.55), (0.34, 0.40, 0.48), 0.40)
+_RIM = _Lamp((0.75, 0.45, -0.60), (0.75, 0.85, 1.00), 0.0)
+_SKY, _GROUND = np.array([0.40, 0.43, 0.48], np.float32), np.array([0.20, 0.16, 0.14], np.float32)
+_SCATTER = np.array([1.35, 0.95, 0.80], np.float32)
+"""Light that creeps into the shadow has gone through flesh: it is redder."""
+_BOUNCE = np.array([0.085, 0.032, 0.026], np.float32)
+"""What hollows get instead of the sky: light that has bounced between their walls."""
+_WHITE = 2.6
+"""Linear brightness that becomes white."""
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """How a part shines, how much ambient light reaches it however hidden it lies at rest, and its
+    linear albedo on a face without colours (clay).
+    """
+
+    highlight: float
+    exponent: float
+    least_light: float
+    clay: tuple[float, float, float] = (0.38, 0.315, 0.275)
+
+
+_SKIN = _Finish(0.10, 14.0, 0.16)
+_LIPS = _Finish(0.22, 26.0, 0.16, (0.36, 0.255, 0.225))
+_FINISHES = {
+    "eye": _Finish(0.55, 60.0, 0.55, (0.55, 0.53, 0.50)),
+    "teeth": _Finish(0.30, 40.0, 0.50, (0.60, 0.58, 0.54)),
+    "tongue": _Finish(0.20, 24.0, 0.34, (0.30, 0.15, 0.13)),
+    "brow": _Finish(0.02, 10.0, 0.60, (0.20, 0.16, 0.14)),
+}
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Surface of each vertex.
+
+    Attributes:
+        albedo: (V, 3) float32 linear.
+        gloss: (V, 2) float32 strength and exponent of the highlight.
+        least_light: (V,) float32 part of the ambient light that always arrives.
+    """
+
+    albedo: np.ndarray
+    gloss: np.ndarray
+    least_light: np.ndarray
+
+    @classmethod
+    def of(cls, topology: Topology, colours: np.ndarray | None) -> "Materials":
+        """Materials by the names of the topology's parts; ``colours`` (V, 3) uint8 sRGB or None."""
+        finish = [_SKIN] * topology.n_vertices
+        for vertex in topology.regions.get("lips", ()):
+            finish[vertex] = _LIPS
+        for part, (start, stop) in topology.parts.items():
+            for word, of_part in _FINISHES.items():
+                if part.startswith(word):
+                    finish[start:stop] = [of_part] * (stop - start)
+        if colours is None:
+            albedo = np.array([f.clay for f in finish], np.float32)
+        else:
+            albedo = to_linear(np.asarray(colours, np.float32) / 255)
+        return cls(
+            albedo=albedo,
+            gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
+            least_light=np.array([f.least_light for f in finish], np.float32),
+        )
+
+    def lift(self, occlusion: np.ndarray) -> np.ndarray:
+        """Occlusion (V,) raised to at least the light that always arrives."""
+        return (self.least_light + (1 - self.least_light) * occlusion).astype(np.float32)
+
+
+def to_linear(srgb: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB values within 0 to 1 (IEC 61966-2-1)."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(
+        np.float32
+    )
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    """sRGB values of linear light within 0 to 1 (IEC 61966-2-1)."""
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) float32 unit normals, the mean of the faces around weighted by their area."""
+    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    u, v = (b - a).T, (c - a).T
+    normals = np.empty((len(vertices), 3))
+    corners = faces.ravel()
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        weights = np.repeat(u[j] * v[k] - u[k] * v[j], 3)
+        normals[:, i] = np.bincount(corners, weights, minlength=len(vertices))
+    length = np.sqrt((normals**2).sum(1, keepdims=True))
+    return (normals / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def occlusion(template: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,) float32: the part, by cosine, of the directions above each vertex that is free.
+
+    The mesh is drawn as a depth picture from many directions; a vertex is lit from those in which
+    nothing lies before it.
+    """
+    vertices = template.astype(np.float64)
+    normals = vertex_normals(template, faces).astype(np.float64)
+    low, high = vertices[faces].min((0, 1)), vertices[faces].max((0, 1))
+    surface = (vertices - (low + high) / 2) / (np.linalg.norm(high - low) / 2)
+    # a little off the surface, so that a vertex is not hidden by its own faces
+    probes = surface + 0.012 * normals
+    half = _OCCLUSION_SIZE / 2
+    raster = Rasteriser(np.zeros((_OCCLUSION_SIZE, _OCCLUSION_SIZE, 3)), 1)
+    black = np.zeros((len(vertices), 3))
+    seen, total = np.zeros(len(vertices)), np.zeros(len(vertices))
+    for direction in _sphere(_OCCLUSION_DIRECTIONS):
+        right = np.cross([0.0, 1.0, 0.0], direction)
+        right /= np.linalg.norm(right)
+        axes = np.stack([right, np.cross(right, direction), direction])
+        # parallel light: any number that grows towards the sky, is linear and > 0 does as 1/depth
+        to_map = [half, half, 1.0], [half, half, 2.0]
+        raster.clear()
+        raster.draw(np.einsum("ij,vj->vi", axes, surface) * to_map[0] + to_map[1], faces, black)
+        x, y, height = (np.einsum("ij,vj->vi", axes, probes) * to_map[0] + to_map[1]).T
+        column, row = (np.clip(v, 0, _OCCLUSION_SIZE - 1).astype(int) for v in (x, y))
+        weight = np.maximum(np.einsum("vi,i->v", normals, direction), 0)
+        seen += weight * (height >= raster.inverse_depth()[row, 0, column] - 0.004)
+        total += weight
+    return (seen / np.maximum(total, 1e-9)).astype(np.float32)
+
+
+def shade(
+    normals: np.ndarray,
+    view: np.ndarray,
+    albedo: np.ndarray,
+    occlusion: np.ndarray,
+    gloss: np.ndarray,
+) -> np.ndarray:
+    """(V, 3) float32 sRGB, 0 to 255.
+
+    Args:
+        normals: (V, 3) float32 in the camera's axes.
+        view: (V, 3) places in the camera's axes.
+        albedo: (V, 3) linear.
+        occlusion: (V,) 1 where all of the ambient light arrives.
+        gloss: (V, 2) strength and exponent of the highlight.
+    """
+    to_eye = (-view / np.sqrt((view**2).sum(1, keepdims=True))).astype(np.float32)
+    # hidden places lose the ambient light, and less of the lamps, which come from in front
+    open_sky, open_lamp = occlusion[:, None], np.sqrt(occlusion)[:, None]
+    up = (0.5 + 0.5 * normals[:, 1])[:, None]
+    light = (_GROUND + (_SKY - _GROUND) * up) * open_sky + _BOUNCE * (1 - open_sky)
+    shine = np.zeros(len(normals), np.float32)
+    for lamp in (_KEY, _FILL):
+        towards = lamp.towards
+        cosine = (normals * towards).sum(1)
+        hard = np.maximum(cosine, 0)
+        soft = np.maximum((cosine + lamp.wrap) / (1 + lamp.wrap), 0) ** 1.5
+        colour = np.array(lamp.colour, np.float32)
+        crept = np.maximum(soft - hard, 0)[:, None]
+        light += colour * (np.minimum(soft, hard)[:, None] + crept * _SCATTER) * open_lamp
+        half = to_eye + towards
+        half /= np.sqrt((half**2).sum(1, keepdims=True))
+        facing = np.maximum((normals * half).sum(1), 0)
+        shine += facing ** gloss[:, 1] * gloss[:, 0] * (hard > 0) * colour[1]
+    edge = (1 - np.maximum((normals * to_eye).sum(1), 0)) ** 3
+    rim = np.maximum((normals * _RIM.towards).sum(1), 0) * edge * occlusion
+    linear = albedo * (light + rim[:, None] * np.array(_RIM.colour, np.float32))
+    linear += (shine * occlusion)[:, None]
+    mapped = linear * (1 + linear / _WHITE**2) / (1 + linear)
+    return (255 * to_srgb(mapped)).astype(np.float32)
+
+
+def _sphere(n: int) -> np.ndarray:
+    """(n, 3) unit vectors spread evenly over the sphere: a golden-angle spiral."""
+    index = np.arange(n) + 0.5
+    height = 1 - 2 * index / n
+    angle = np.pi * (1 + 5**0.5) * index
+    ring = np.sqrt(1 - height**2)
+    return np.stack([ring * np.cos(angle), height, ring * np.sin(angle)], axis=1)

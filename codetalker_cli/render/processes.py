@@ -1,0 +1,181 @@
+"""Processes that draw: how they start, what they are told, how frames come back in order.
+
+Each is a fresh Python that runs :func:`codetalker_cli.render.worker.main`; nothing is forked and
+the caller's own script is not run again, so it works from scripts, notebooks and every system.
+Over its pipes go the scene, once, then batches of vertices one way and pictures the other way,
+as plain bytes.
+"""
+
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from codetalker_cli.errors import RenderError
+from codetalker_cli.render.scene import Scene
+
+BATCH_FRAMES = 4
+"""Frames that a process draws in one go."""
+LENGTH = struct.Struct("<Q")
+"""How lengths stand before what they measure."""
+_SECONDS_TO_END = 10.0
+"""How long a process that stopped talking may take to end by itself."""
+_WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
+
+
+def python_command(code: str, *arguments: str) -> list[str]:
+    """The command of a fresh Python that runs ``code``, and imports nothing from its folder."""
+    if not sys.executable:
+        raise RenderError("this Python does not know its path; take renderer software, workers 1")
+    return [sys.executable, "-P", "-c", code, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Environment of a fresh Python that finds this package and keeps to one thread."""
+    package_folder = str(Path(__file__).resolve().parents[2])
+    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return os.environ | one | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def last_line(text: bytes) -> str:
+    """The last line with anything in it, for an error message."""
+    lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+class _Worker:
+    """One drawing process."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str], scene: Scene) -> None:
+        self._scene = scene
+        self._told = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop)
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
+        )
+
+    def draw(self, vertices: np.ndarray) -> np.ndarray:
+        """(n, height, width, 3) uint8 pictures of vertices (n, V, 3)."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        pictures = np.empty((len(vertices), *self._scene.background.shape), np.uint8)
+        try:
+            if not self._told:
+                block = self._scene.to_bytes()
+                self._process.stdin.write(LENGTH.pack(len(block)))
+                self._process.stdin.write(block)
+                self._told = True
+            self._process.stdin.write(LENGTH.pack(len(vertices)))
+            self._process.stdin.write(np.ascontiguousarray(vertices, "<f4").data)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._died() from error
+        rest = pictures.data.cast("B")
+        while rest.nbytes:
+            n = self._process.stdout.readinto(rest)  # type: ignore[attr-defined]
+            if not n:
+                raise self._died()
+            rest = rest[n:]
+        return pictures
+
+    def _died(self) -> RenderError:
+        try:
+            code = self._process.wait(timeout=_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._log.seek(0)
+        said = last_line(self._log.read())
+        if code < 0:
+            return RenderError(
+                f"a drawing process was killed (signal {-code}), often for lack of memory; "
+                "try fewer workers or a smaller size"
+            )
+        return RenderError(
+            f"a drawing process ended early (exit code {code}): {said}; try renderer software"
+        )
+
+    def stop(self) -> None:
+        """End the process; harmless if it has ended."""
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # unsent bytes to a process that is gone
+                continue
+        self._process.wait()
+
+
+def draw_in_processes(
+    scene: Scene,
+    vertices: np.ndarray,
+    frames: Sequence[int],
+    *,
+    renderer: str,
+    n_workers: int,
+    platform: str | None = None,
+) -> Generator[np.ndarray, None, None]:
+    """Pictures of some frames, in their order; few are held at a time.
+
+    Args:
+        scene: What stays the same.
+        vertices: (T, V, 3) of the clip; may be a memory map.
+        frames: Indices to draw.
+        renderer: ``software`` or ``pyrender``.
+        n_workers: Processes.
+        platform: OpenGL platform for pyrender.
+
+    Raises:
+        RenderError: A process ended early, or a frame holds NaN.
+    """
+    batches = [frames[i : i + BATCH_FRAMES] for i in range(0, len(frames), BATCH_FRAMES)]
+    n_workers = min(n_workers, len(batches))
+    env = environment()
+    if platform is not None:
+        env["PYOPENGL_PLATFORM"] = platform
+    command = python_command(_WORKER_CODE, renderer)
+    workers: list[_Worker] = []
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+
+    def draw(batch: Sequence[int]) -> np.ndarray:
+        worker = idle.get()
+        try:
+            return worker.draw(checked(vertices, batch))
+        finally:
+            idle.put(worker)
+
+    threads = ThreadPoolExecutor(max_workers=max(n_workers, 1))
+    try:
+        for _ in range(n_workers):
+            workers.append(_Worker(command, env, scene))
+            idle.put(workers[-1])
+        pending: deque[Future[np.ndarray]] = deque()
+        for batch in batches:
+            pending.append(threads.submit(draw, batch))
+            if len(pending) > 2 * n_workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        for worker in workers:
+            worker.stop()
+        threads.shutdown(cancel_futures=True)
+
+
+def checked(vertices: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+    """(n, V, 3) float32 of some frames; raises RenderError where they hold NaN or infinity."""
+    chosen = np.asarray(vertices[np.asarray(frames, dtype=int)], np.float32)
+    finite = np.isfinite(chosen).all((1, 2))
+    if not finite.all():
+        bad = frames[int(np.flatnonzero(~finite)[0])]
+        raise RenderError(f"frame {bad}: the motion holds NaN or infinite coordinates")
+    return chosen

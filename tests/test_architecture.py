@@ -1,0 +1,200 @@
+"""The shape of the code: imports go down, light code stays light, files stay short."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "codetalker_cli"
+
+# From top to bottom. Each name is a module of the package, or a folder of it with all inside; ""
+# is the package's own __init__. A name may import what stands below its row. Names of one row
+# never import each other where the row is closed.
+ROWS: list[tuple[set[str], bool]] = [
+    ({"__main__"}, True),
+    ({"cli", "console", ""}, False),
+    ({"train", "animate", "evaluate", "import_checkpoint"}, True),
+    ({"data", "models", "metrics", "render", "export"}, True),
+    ({"presets"}, True),
+    ({"settings", "topology", "mesh", "motion", "audio"}, False),
+    ({"resources"}, True),
+    ({"errors"}, True),
+]
+HEAVY = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "accelerate",
+    "scipy",
+    "moviepy",
+    "imageio_ffmpeg",
+    "trimesh",
+    "pyrender",
+    "OpenGL",
+    "PIL",
+    "soundfile",
+)
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+
+
+def module_name(path: Path) -> str:
+    """``models/layers.py`` → ``models.layers``; a folder's __init__ is the folder itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {
+    module_name(path): ast.parse(path.read_text("utf-8"), str(path))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "_bundled" not in path.parts
+}
+
+
+def is_block(node: ast.AST, test: str) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == test
+
+
+def statements(tree: ast.AST, *, inside_functions: bool) -> list[ast.AST]:
+    """All nodes but those that only a type checker sees and, unless asked for, function bodies."""
+    found: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        if is_block(node, "TYPE_CHECKING"):
+            continue
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if function and not inside_functions:
+            continue
+        found += [node, *statements(node, inside_functions=inside_functions)]
+    return found
+
+
+def imported(module: str, *, inside_functions: bool = True) -> set[str]:
+    """Modules of the package that ``module`` imports; "" is the package's own __init__."""
+    names: set[str] = set()
+    for node in statements(TREES[module], inside_functions=inside_functions):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: relative import; write it in full"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                names.add(whole if own_name(whole) in TREES else str(node.module))
+    return {own_name(name) for name in names if own_name(name) in TREES} - {module}
+
+
+def own_name(name: str) -> str:
+    """``codetalker_cli.models`` → ``models``; a name of another package stays as it is."""
+    return "" if name == "codetalker_cli" else name.removeprefix("codetalker_cli.")
+
+
+def component(module: str) -> str:
+    return module.split(".")[0]
+
+
+def row(module: str) -> int:
+    for number, (names, _) in enumerate(ROWS):
+        if component(module) in names:
+            return number
+    pytest.fail(f"codetalker_cli/{component(module)} has no place in the order of imports yet")
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_imports_go_down_only(module: str) -> None:
+    for other in imported(module):
+        if component(other) == component(module):
+            continue
+        here, there = row(module), row(other)
+        allowed = here < there or (here == there and not ROWS[here][1])
+        assert allowed, f"{module} imports {other}, which does not stand below it"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """At import time; a function may import what imports its module, within a component."""
+    TopologicalSorter(
+        {module: imported(module, inside_functions=False) for module in TREES}
+    ).prepare()
+
+
+def test_no_two_components_import_each_other() -> None:
+    edges: dict[str, set[str]] = {}
+    for module in TREES:
+        here = component(module)
+        others = {component(other) for other in imported(module)} - {here}
+        edges.setdefault(here, set()).update(others)
+    TopologicalSorter(edges).prepare()
+
+
+def heavy_modules_after(code: str) -> list[str]:
+    """Heavy packages that a fresh interpreter has loaded after ``code``."""
+    report = f"import sys\nprint('loaded', *[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.strip().splitlines()[-1].split()
+    assert last[0] == "loaded"
+    return last[1:]
+
+
+LIGHT = {
+    "the package": "import codetalker_cli",
+    "the command": "import codetalker_cli.cli",
+    "settings": "from codetalker_cli import presets; presets.resolve('vocaset')",
+    "audio and motion": "import codetalker_cli.audio, codetalker_cli.motion",
+}
+HELP = """
+import sys
+from codetalker_cli.cli import main
+
+sys.argv = ["codetalker", *{arguments}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+@pytest.mark.parametrize("what", LIGHT)
+def test_light_imports_stay_light(what: str) -> None:
+    assert heavy_modules_after(LIGHT[what]) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["animate", "--help"]])
+def test_help_needs_nothing_heavy(arguments: list[str]) -> None:
+    assert heavy_modules_after(HELP.format(arguments=arguments)) == []
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_files_and_functions_stay_short(module: str) -> None:
+    tree = TREES[module]
+    n_lines = max((node.end_lineno or 0 for node in tree.body), default=0)
+    assert n_lines <= MAX_FILE_LINES, f"{module} has {n_lines} lines"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{module}.{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_library_code_neither_prints_nor_exits(module: str) -> None:
+    if row(module) <= row("cli"):
+        return
+    # A worker's own process may end as a program does.
+    program = {
+        inner
+        for node in TREES[module].body
+        if is_block(node, "__name__ == '__main__'")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Call) and node not in program:
+            called = ast.unparse(node.func)
+            assert called not in ("print", "sys.exit", "exit", "quit", "os._exit"), (
+                f"{module}:{node.lineno}: {called}"
+            )

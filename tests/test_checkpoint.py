@@ -1,0 +1,364 @@
+"""Checkpoint folders, and the official files: all is kept, all keys are named, no code is run."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import golden_cases
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
+from codetalker_cli.mesh import Mesh
+from codetalker_cli.models import checkpoint, official
+from codetalker_cli.models.checkpoint import fill, from_official
+from codetalker_cli.models.codetalker import CodeTalker
+
+State = dict[str, torch.Tensor]
+
+
+def mesh(*, colours: bool = True) -> Mesh:
+    rng = np.random.default_rng(0)
+    templates = {
+        name: rng.standard_normal((tiny.N_VERTICES, 3)).astype(np.float32) for name in ("A", "Zoë")
+    }
+    albedo = {"Zoë": rng.integers(0, 256, (tiny.N_VERTICES, 3), dtype=np.uint8)} if colours else {}
+    return Mesh(tiny.topology(), templates, albedo)
+
+
+def equal(a: CodeTalker, b: CodeTalker, **tolerance: float) -> None:
+    ours, theirs = a.state_dict(), b.state_dict()
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        torch.testing.assert_close(value, theirs[key], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved checkpoint of both stages with its mesh."""
+    return checkpoint.save(tmp_path / "voice", tiny.codetalker(), mesh=mesh())
+
+
+# Folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_speech", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"vq": {"basis_rank": 4}}])
+def test_a_loaded_model_is_the_saved_one(
+    tmp_path: Path, with_speech: bool, changes: dict[str, dict]
+) -> None:
+    model = tiny.codetalker(with_speech=with_speech, **changes)
+    path = checkpoint.save(tmp_path / "a", model, meta={"step": 7, "metrics": {"lve": 0.5}})
+    loaded = checkpoint.load(path)
+    equal(loaded.model, model)
+    assert (loaded.model.speech is None) != with_speech
+    assert not any(module.training for module in loaded.model.modules())
+    assert loaded.settings == model.settings
+    assert loaded.path == path and loaded.mesh is None and loaded.subjects == []
+    assert loaded.meta["stage"] == ("speech" if with_speech else "vq")
+    assert loaded.meta["step"] == 7 and loaded.meta["metrics"] == {"lve": 0.5}
+    assert loaded.meta["styles"] == ["A", "B", "C"]
+
+
+def test_half_precision_is_close_and_half_as_large(tmp_path: Path) -> None:
+    model = tiny.codetalker()
+    whole = checkpoint.save(tmp_path / "whole", model)
+    half = checkpoint.save(tmp_path / "half", model, half=True)
+    equal(checkpoint.load(half).model, model, rtol=1e-3, atol=1e-6)
+    assert checkpoint.load(half).model.vq.quantizer.codebook.dtype == torch.float32
+    a, b = ((path / checkpoint.WEIGHTS).stat().st_size for path in (whole, half))
+    assert b < 0.6 * a
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_the_mesh_comes_with_it(tmp_path: Path, colours: bool) -> None:
+    saved = mesh(colours=colours)
+    loaded = checkpoint.load(checkpoint.save(tmp_path / "a", tiny.codetalker(), mesh=saved))
+    assert loaded.mesh is not None
+    assert loaded.subjects == ["A", "Zoë"] == loaded.meta["subjects"]
+    for name, template in saved.templates.items():
+        assert np.array_equal(loaded.mesh.templates[name], template)
+    assert loaded.mesh.colours.keys() == saved.colours.keys()
+    for name, albedo in saved.colours.items():
+        assert np.array_equal(loaded.mesh.colours[name], albedo)
+    assert np.array_equal(loaded.mesh.topology.faces, saved.topology.faces)
+
+
+def test_the_folder_is_plain_data(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "mesh.npz",
+        "meta.json",
+        "model.safetensors",
+        "settings.yaml",
+    ]
+    meta = json.loads((folder / "meta.json").read_text())
+    assert {"format_version", "package_version", "stage", "styles", "subjects"} <= set(meta)
+    assert yaml.safe_load((folder / "settings.yaml").read_text())["data"]["name"] == "tiny"
+
+
+def test_a_failed_save_leaves_the_older_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Mesh, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        checkpoint.save(folder, tiny.codetalker(seed=1), mesh=mesh())
+    equal(checkpoint.load(folder).model, tiny.codetalker())
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_existing_folder_is_kept_unless_told_otherwise(folder: Path) -> None:
+    with pytest.raises(InputError, match="exists already"):
+        checkpoint.save(folder, tiny.codetalker(seed=1), overwrite=False)
+    checkpoint.save(folder, tiny.codetalker(seed=1))
+    assert checkpoint.load(folder).mesh is None
+
+
+def test_names_are_folders_under_runs_and_an_error_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(["new", "voca/old"]):
+        path = checkpoint.save(Path("runs") / name, tiny.codetalker(with_speech=False))
+        os.utime(path / checkpoint.META, (10_000 - age, 10_000 - age))
+    (tmp_path / "runs" / "unfinished").mkdir()
+    assert list(checkpoint.available())[:2] == ["new", "voca/old"]
+    assert checkpoint.load("voca/old").path == Path("runs/voca/old")
+    assert checkpoint.find(tmp_path / "runs" / "new") == tmp_path / "runs" / "new"
+    known = ", ".join(checkpoint.available())
+    for name in ("neu", "runs"):
+        with pytest.raises(CheckpointError, match=f"checkpoint '{name}' is ") as caught:
+            checkpoint.load(name)
+        assert str(caught.value).endswith(f"known by name: {known}")
+
+
+def cut(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def change_meta(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text())
+        (folder / "meta.json").write_text(json.dumps(meta | values))
+
+    return change
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "weights cut": (lambda f: cut(f / "model.safetensors"), "not a safetensors file"),
+    "weights empty": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
+    "weights pickled": (
+        lambda f: torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
+        "not a safetensors file",
+    ),
+    "meta cut": (lambda f: cut(f / "meta.json"), "damaged checkpoint"),
+    "meta a list": (lambda f: (f / "meta.json").write_text("[]"), "damaged checkpoint"),
+    "no stage": (lambda f: (f / "meta.json").write_text('{"format_version": 1}'), "damaged"),
+    "mesh cut": (lambda f: cut(f / "mesh.npz"), "damaged checkpoint"),
+    "mesh empty": (lambda f: (f / "mesh.npz").write_bytes(b""), "damaged checkpoint"),
+    "no settings": (lambda f: (f / "settings.yaml").unlink(), "damaged checkpoint"),
+    "settings not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
+    "settings a list": (lambda f: (f / "settings.yaml").write_text("- 1"), "settings.yaml|damaged"),
+    "settings empty": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
+    "unknown setting": (
+        lambda f: (f / "settings.yaml").write_text(
+            (f / "settings.yaml").read_text().replace("n_layers", "layers")
+        ),
+        "layers: unknown key",
+    ),
+    "other sizes": (
+        lambda f: (f / "settings.yaml").write_text(
+            (f / "settings.yaml").read_text().replace("codebook_size: 12", "codebook_size: 13")
+        ),
+        r"vq\.quantizer\.codebook is \(12, 8\), expected \(13, 8\)",
+    ),
+    "other stage": (change_meta(stage="vq"), "extra speech"),
+    "newer format": (change_meta(format_version=99), "checkpoint format 99.*upgrade codetalker"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_folder_is_one_clear_error(folder: Path, damage: str) -> None:
+    action, message = DAMAGE[damage]
+    action(folder)
+    with pytest.raises(CodeTalkerError, match=message) as caught:
+        checkpoint.load(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# Official files --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["vocaset_tiny_13", "biwi_tiny_14"])
+def case(request: pytest.FixtureRequest) -> tuple[dict, State, State]:
+    """Fields of a golden case, with the tensors of its two official files."""
+    meta, _ = golden_cases.load(request.param)
+    states = (golden_cases.weights(meta, meta[key]) for key in ("stage1_keys", "stage2_keys"))
+    return meta, *states
+
+
+def write(path: Path, state: State) -> Path:
+    torch.save({"epoch": 3, "state_dict": state}, path)
+    return path
+
+
+def test_files_give_the_model(case: tuple[dict, State, State], tmp_path: Path) -> None:
+    meta, stage1, stage2 = case
+    settings = golden_cases.settings(meta)
+    files = [write(tmp_path / f"{k}.pth.tar", state) for k, state in enumerate((stage1, stage2))]
+    model = from_official(*(official.read_state(path) for path in files), settings)
+    equal(model, golden_cases.build(meta))
+    assert from_official(stage1, None, settings).speech is None
+
+
+def test_prefixes_and_keys_that_carry_nothing(case: tuple[dict, State, State]) -> None:
+    meta, stage1, stage2 = case
+    more1 = stage1 | {"encoder.encoder_pos_embedding.pe": torch.zeros(5, 1, 32)}
+    more2 = stage2 | {"PPE.pe": torch.zeros(1, 9, 32), "autoencoder.x.weight": torch.zeros(2)}
+    prefixed = (
+        {f"module.{key}": value for key, value in state.items()} for state in (more1, more2)
+    )
+    equal(from_official(*prefixed, golden_cases.settings(meta)), golden_cases.build(meta))
+
+
+def test_old_and_new_names_of_the_weight_norm(case: tuple[dict, State, State]) -> None:
+    meta, stage1, stage2 = case
+    names = {"weight_g": "parametrizations.weight.original0"}
+    names["weight_v"] = "parametrizations.weight.original1"
+    renamed = dict(stage2)
+    for old, new in names.items():
+        head = "audio_encoder.encoder.pos_conv_embed.conv"
+        renamed[f"{head}.{new}"] = renamed.pop(f"{head}.{old}")
+    assert renamed.keys() != stage2.keys()
+    equal(
+        from_official(stage1, renamed, golden_cases.settings(meta)),
+        golden_cases.build(meta),
+    )
+
+
+def test_every_missing_key_is_named(case: tuple[dict, State, State]) -> None:
+    meta, stage1, stage2 = case
+    settings = golden_cases.settings(meta)
+    model = CodeTalker(settings)
+    assert model.speech is not None
+    stages = [
+        (model.vq, official.vq_state(stage1, settings)),
+        (model.speech, official.speech_state(stage2, settings)),
+    ]
+    for module, state in stages:
+        for key in state:
+            less = {other: value for other, value in state.items() if other != key}
+            with pytest.raises(CheckpointError, match=f"here: does not fit .*: missing {key}$"):
+                fill(module, less, "here")
+        with pytest.raises(CheckpointError, match=r"missing .*; and \d+ more$"):
+            fill(module, {}, "here")
+
+
+def test_no_official_key_is_lost(case: tuple[dict, State, State]) -> None:
+    """Each tensor arrives under its own name, whole or cut into pieces that lose nothing."""
+    meta, stage1, stage2 = case
+    settings = golden_cases.settings(meta)
+    for state, renamed in (
+        (stage1, official.vq_state(stage1, settings)),
+        (stage2, official.speech_state(stage2, settings)),
+    ):
+        numbers, arrived = (sum(v.numel() for v in part.values()) for part in (state, renamed))
+        assert arrived == numbers
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "named"),
+    [
+        (1, "decoder.more.weight", "decoder.more.weight"),
+        (1, "quantize.embedding.weight", "quantizer.codebook is (3,), expected"),
+        (2, "lip_reader.weight", "lip_reader.weight"),
+        (2, "feat_map.bias", "extra head.bias"),
+        (2, "transformer_decoder.layers.2.linear1.weight", "layers.2.linear1.weight"),
+        (2, "transformer_decoder.layers.one", "layers.one"),
+        (2, "audio_encoder.more", "extra encoder.model.more"),
+    ],
+)
+def test_extra_and_misshapen_keys_are_named(
+    case: tuple[dict, State, State], stage: int, key: str, named: str
+) -> None:
+    meta, *states = case
+    states[stage - 1] = states[stage - 1] | {key: torch.zeros(3)}
+    with pytest.raises(CheckpointError) as caught:
+        from_official(*states, golden_cases.settings(meta))
+    assert f"stage {stage}" in str(caught.value) and named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_in_the_wrong_order_and_of_the_wrong_preset(case: tuple[dict, State, State]) -> None:
+    meta, stage1, stage2 = case
+    settings = golden_cases.settings(meta)
+    with pytest.raises(CheckpointError, match=r"stage 1: .* in the right order"):
+        from_official(stage2, stage1, settings)
+    fewer = settings.model_copy(update={"vq": settings.vq.model_copy(update={"n_layers": 1})})
+    with pytest.raises(CheckpointError, match="is it the right preset"):
+        from_official(stage1, stage2, fewer)
+
+
+class Hostile:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("kind", ["zip", "pickle", "legacy"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_hostile_file_runs_no_code(tmp_path: Path, kind: str, hidden: bool) -> None:
+    ran, path = tmp_path / "ran", tmp_path / "model.pth.tar"
+    content: Any = Hostile(ran)
+    if hidden:
+        content = {"state_dict": {"feat_map.weight": torch.zeros(2), "x": content}}
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(CheckpointError, match="nothing in it was run") as caught:
+        official.read_state(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not ran.exists()
+    torch.load(path, weights_only=False) if kind != "pickle" else pickle.loads(path.read_bytes())
+    assert ran.exists(), "the file was not hostile at all"
+
+
+@pytest.mark.parametrize(
+    "content", [None, [1, 2], {"state_dict": None}, {"state_dict": {"a": 3}}, {"epoch": 3}]
+)
+def test_a_file_without_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "model.pth.tar"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="holds no state_dict of tensors"):
+        official.read_state(path)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint file"):
+        official.read_state(tmp_path / "none.pth.tar")
+    with pytest.raises(InputError, match="no such checkpoint file"):
+        official.read_state(tmp_path)
+    whole = write(tmp_path / "cut.pth.tar", {"a": torch.zeros(999)})
+    cut(whole)
+    for path, data in {"empty": b"", "text": b"hello\nyou\n", "cut": whole.read_bytes()}.items():
+        (tmp_path / path).write_bytes(data)
+        with pytest.raises(CheckpointError, match="not a file of plain weights") as caught:
+            official.read_state(tmp_path / path)
+        assert "\n" not in str(caught.value)
+
+
+def test_bare_state_dicts_are_taken_too(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "bare.pth")
+    assert torch.equal(official.read_state(tmp_path / "bare.pth")["a"], torch.ones(2))

@@ -1,0 +1,140 @@
+"""A motion file gives back what was saved, and anything else is refused in one line."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.motion import FORMAT_VERSION, Motion
+
+ARRAYS = ("vertices", "template", "colours", "audio", "codes")
+
+
+def motion(*, bare: bool = False) -> Motion:
+    rng = np.random.default_rng(0)
+    v = tiny.N_VERTICES
+    made = Motion(
+        vertices=rng.standard_normal((5, v, 3)).astype(np.float32),
+        fps=29.97,
+        topology=tiny.topology(),
+        subject="Zoë",
+        template=rng.standard_normal((v, 3)).astype(np.float32),
+    )
+    if bare:
+        return made
+    return dataclasses.replace(
+        made,
+        colours=rng.integers(0, 256, (v, 3), dtype=np.uint8),
+        audio=rng.standard_normal(2667).astype(np.float32),
+        audio_path=Path("some where/speech é.wav"),
+        codes=rng.integers(0, 9, (5, 2), dtype=np.int32),
+    )
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_npz_gives_the_same_back(tmp_path: Path, bare: bool) -> None:
+    saved = motion(bare=bare)
+    loaded = Motion.load(saved.save(tmp_path / "talk.npz"))
+    for name in ARRAYS:
+        a, b = getattr(saved, name), getattr(loaded, name)
+        if a is None:
+            assert b is None, name
+        else:
+            assert a.dtype == b.dtype and np.array_equal(a, b), name
+    for name in ("fps", "subject", "audio_path", "n_frames", "seconds"):
+        assert getattr(saved, name) == getattr(loaded, name), name
+    assert loaded.topology.parts == saved.topology.parts
+    assert np.array_equal(loaded.topology.region("lips"), saved.topology.region("lips"))
+
+
+def test_npy_holds_the_vertices(tmp_path: Path) -> None:
+    saved = motion()
+    assert np.array_equal(np.load(saved.save(tmp_path / "talk.npy")), saved.vertices)
+
+
+def test_length() -> None:
+    assert motion().n_frames == 5
+    assert motion().seconds == pytest.approx(5 / 29.97)
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"saved as \.npz or \.npy, not '\.obj'"):
+        motion().save(tmp_path / "talk.obj")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"talk{suffix}"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        motion().save(path, overwrite=False)
+    assert path.read_text() == "mine"
+    motion().save(path)
+    assert path.stat().st_size > 100
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.npz: no such file"):
+        Motion.load(tmp_path / "none.npz")
+
+
+class Hostile:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def other_files(folder: Path) -> dict[str, Path]:
+    """Files that are no motion, by what they are."""
+    folder.mkdir()
+    files = {
+        kind: folder / f"{kind}.npz"
+        for kind in ("text", "empty", "vertices", "archive", "cut", "pickle", "objects")
+    }
+    files["text"].write_text("hello")
+    files["empty"].touch()
+    motion().save(folder / "talk.npy").rename(files["vertices"])
+    np.savez(files["archive"], something=np.zeros(3))
+    whole = motion().save(folder / "talk.npz").read_bytes()
+    files["cut"].write_bytes(whole[: len(whole) // 2])
+    files["pickle"].write_bytes(pickle.dumps(Hostile(folder / "ran")))
+    np.savez(
+        files["objects"],
+        format_version=np.array(FORMAT_VERSION),
+        vertices=np.array([Hostile(folder / "ran")], dtype=object),
+    )
+    partial = np.load(folder / "talk.npz")
+    kept = {key: partial[key] for key in partial.files if key != "topology_faces"}
+    files["partial"] = folder / "partial.npz"
+    np.savez(files["partial"], **kept)
+    files["folder"] = folder / "folder.npz"
+    files["folder"].mkdir()
+    return files
+
+
+def test_anything_else_is_refused_and_runs_no_code(tmp_path: Path) -> None:
+    for kind, path in other_files(tmp_path / "files").items():
+        with pytest.raises(InputError) as caught:
+            Motion.load(path)
+        message = str(caught.value)
+        assert str(path) in message and "\n" not in message, kind
+    assert not (tmp_path / "files" / "ran").exists()
+
+
+def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
+    path = motion().save(tmp_path / "talk.npz")
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    arrays["format_version"] = np.array(FORMAT_VERSION + 1)
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1}.*upgrade"):
+        Motion.load(path)

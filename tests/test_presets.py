@@ -1,0 +1,203 @@
+"""Settings: every preset loads, layers come in order, and errors say where a value came from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codetalker_cli import presets, resources
+from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.presets import resolve, settings_from_dict
+from codetalker_cli.settings import Settings
+
+
+def config_file(folder: Path, content: str | dict, name: str = "my.yaml") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def message(**layers: Any) -> str:
+    with pytest.raises(SettingsError) as caught:
+        resolve(**layers)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", resources.config_names())
+def test_every_bundled_preset_loads(name: str) -> None:
+    resolved = resolve(name)
+    assert resolved.origins["data.name"] == f"preset {name}"
+    dumped = resolved.settings.model_dump(mode="json")
+    assert settings_from_dict(yaml.safe_load(yaml.safe_dump(dumped)), "back") == resolved.settings
+
+
+def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:
+    config = config_file(
+        tmp_path, {"train_vq": {"epochs": 3, "seed": 3, "learning_rate": 3.0, "batch_size": 1}}
+    )
+    base = {"train_vq": {"epochs": 1, "seed": 1, "gradient_clip": 1.0, "weight_decay": 1.0}}
+    resolved = resolve(
+        "vocaset",
+        config,
+        ["train_vq.epochs=4", "train_vq.seed=4"],
+        {"train_vq.epochs": 5, "train_speech.epochs": None},
+        base=base,
+    )
+    train = resolved.settings.train_vq
+    assert (train.epochs, train.seed, train.learning_rate) == (5, 4, 3.0)
+    assert (train.weight_decay, train.gradient_clip) == (0.01, 1.0)
+    assert resolved.settings.train_speech.epochs == 100
+    rows = {key: (value, origin) for key, value, origin in resolved.rows()}
+    assert rows["train_vq.epochs"] == ("5", "flag")
+    assert rows["train_vq.seed"] == ("4", "--set")
+    assert rows["train_vq.learning_rate"] == ("3.0", str(config))
+    assert rows["train_vq.weight_decay"] == ("0.01", "preset vocaset")
+    assert rows["train_vq.gradient_clip"] == ("1.0", "checkpoint")
+    assert rows["train_vq.warmup_steps"] == ("0", "default")
+    assert rows["train_speech.epochs"] == ("100", "preset vocaset")
+
+
+def test_the_rows_name_every_setting_once() -> None:
+    rows = resolve("biwi").rows()
+    keys = [key for key, _, _ in rows]
+    assert len(set(keys)) == len(keys)
+    assert {key.split(".")[0] for key in keys} == set(Settings.model_fields)
+    for _, value, _ in rows:
+        json.loads(value)
+
+
+def test_of_two_assignments_the_last_counts() -> None:
+    assert resolve("biwi", None, ["vq.n_layers=2", "vq.n_layers=3"]).settings.vq.n_layers == 3
+
+
+def test_a_whole_section_can_be_assigned_and_is_merged() -> None:
+    vq = resolve("biwi", None, ['vq={"n_layers": 2}']).settings.vq
+    assert (vq.n_layers, vq.code_dim) == (2, 128)
+
+
+def test_a_preset_can_be_a_path(tmp_path: Path) -> None:
+    path = config_file(tmp_path, presets.read_preset("biwi"))
+    assert resolve(str(path)).settings == resolve("biwi").settings
+
+
+@given(value=st.floats(min_value=1e-9, max_value=1e3))
+def test_numbers_are_read_as_json(value: float) -> None:
+    assert resolve("biwi", None, [f"train_vq.learning_rate={value!r}"]) == resolve(
+        "biwi", None, [f"train_vq.learning_rate={json.dumps(value)}"]
+    )
+    got = resolve("biwi", None, [f"train_vq.learning_rate={value!r}"]).settings
+    assert got.train_vq.learning_rate == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train_vq.learning_rate=1e-5", 1e-5),
+        ("speech.encoder.frozen=true", True),
+        ("train_vq.crop_frames=null", None),
+        ('train_vq.region_weights={"lips": 10}', {"lips": 10.0}),
+        ("speech.encoder.source=off", "off"),
+        ("speech.encoder.source=a=b", "a=b"),
+        ("speech.encoder.source=facebook/hubert-base-ls960", "facebook/hubert-base-ls960"),
+        ('speech.encoder.source="12"', "12"),
+        ('data.test_subjects=["F1"]', ("F1",)),
+    ],
+)
+def test_values_are_json_else_text(assignment: str, expected: Any) -> None:
+    value: Any = resolve("biwi", None, [assignment]).settings
+    for part in assignment.partition("=")[0].split("."):
+        value = getattr(value, part)
+    assert value == expected
+
+
+def test_an_unknown_key_names_its_origin_and_a_near_name(tmp_path: Path) -> None:
+    assert message(preset="biwi", assignments=["vq.codebok_size=9"]) == (
+        "vq.codebok_size: unknown key (from --set); did you mean vq.codebook_size?"
+    )
+    config = config_file(tmp_path, {"speech": {"encoder": {"familly": "hubert"}}})
+    assert message(preset="biwi", config=config) == (
+        f"speech.encoder.familly: unknown key (from {config}); did you mean speech.encoder.family?"
+    )
+    assert "did you mean train_vq?" in message(preset="biwi", assignments=["train_vqq.seed=1"])
+    far = message(preset="biwi", flags={"render.zzz": 1})
+    assert far.startswith("render.zzz: unknown key (from flag); known: size")
+
+
+def test_a_wrong_value_names_its_origin_and_what_was_given() -> None:
+    text = message(preset="biwi", assignments=["vq.n_layers=many"])
+    assert text.startswith("vq.n_layers: ") and "got 'many' (from --set)" in text
+    assert "(from flag)" in message(preset="biwi", flags={"train_vq.epochs": 0})
+    assert "(from preset biwi)" not in message(preset="biwi", assignments=["data.fps=-1"])
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    text = message(preset="biwi", assignments=["vq.n_layers=0", "data.fps=0"])
+    assert "vq.n_layers" in text and "data.fps" in text
+
+
+def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
+    assert "data: missing; a preset gives it" in message()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        (["vq.n_heads=7"], "hidden_size 1024 is not a multiple of n_heads 7"),
+        (["vq.kernel_size=4"], "kernel_size 4 must be odd"),
+        (["vq.latent_projection=false", "vq.code_dim=64"], "codes_per_frame × code_dim = 512"),
+        (["speech.n_heads=3"], "hidden_size 1024 is not a multiple of n_heads 3"),
+        (["speech.hidden_size=9", "speech.n_heads=3"], "hidden_size 9 must be even"),
+        (["train_vq.batch_size=2"], "batch_size 2 needs crop_frames"),
+        (['data.train_subjects=["A", "A"]'], "train_subjects names a subject twice"),
+        (["data.train_subjects=[]"], "data.train_subjects"),
+        (["train_speech.history_dropout=1.5"], "train_speech.history_dropout"),
+        (["render.size=101"], "render.size"),
+    ],
+)
+def test_values_that_contradict_each_other(assignments: list[str], expected: str) -> None:
+    assert expected in message(preset="biwi", assignments=assignments)
+
+
+def test_an_assignment_without_a_sign() -> None:
+    assert message(assignments=["vq.n_layers"]) == "--set vq.n_layers: expected a.b=value"
+
+
+def test_an_unknown_preset_lists_the_known_ones() -> None:
+    text = message(preset="vocasett")
+    assert "preset 'vocasett' is unknown" in text and "did you mean vocaset?" in text
+    assert all(name in text for name in resources.config_names())
+
+
+def test_files_that_hold_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
+        resolve("biwi", tmp_path / "none.yaml")
+    assert "not a YAML file" in message(config=config_file(tmp_path, "a: [1\nb: }"))
+    assert "expected sections of settings, got list" in message(
+        config=config_file(tmp_path, "- 1\n- 2\n")
+    )
+    assert "not a YAML file" in message(
+        config=config_file(tmp_path, "!!python/object/apply:os.getcwd []")
+    )
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    config = config_file(tmp_path, "# nothing yet\n")
+    assert resolve("biwi", config) == resolve("biwi")
+
+
+@pytest.mark.parametrize("content", ["vq: 3", "vq:", "vq: [1]"])
+def test_a_section_that_is_no_section(tmp_path: Path, content: str) -> None:
+    config = config_file(tmp_path, content)
+    for assignments in ([], ["vq.n_layers=2"]):
+        text = message(preset="biwi", config=config, assignments=assignments)
+        assert text.startswith("vq: expected a section") and str(config) in text
+
+
+@pytest.mark.parametrize("assignment", ["=1", "vq.=1", ".=1", "vq..n_layers=1", "1=1"])
+def test_malformed_keys_are_told(assignment: str) -> None:
+    assert "unknown key" in message(preset="biwi", assignments=[assignment])

@@ -1,0 +1,95 @@
+"""The codebook: nearest entries, straight-through gradient, losses, perplexity."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codetalker_cli.models.quantizer import Quantizer
+
+ENTRIES, DIM = 9, 4
+
+
+def quantizer(weight: float = 0.25, seed: int = 0) -> Quantizer:
+    made = Quantizer(ENTRIES, DIM, weight).double()
+    with torch.no_grad():
+        made.codebook.copy_(noise(ENTRIES, DIM, seed=seed))
+    return made
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 12))
+def test_nearest_equals_brute_force(seed: int, n: int) -> None:
+    q, z = quantizer(seed=seed), noise(2, n, DIM, seed=seed + 1)
+    distances = (z[:, :, None] - q.codebook).square().sum(-1)
+    assert torch.equal(q.nearest(z), distances.argmin(-1))
+    assert torch.equal(q.lookup(q.nearest(z)), q.codebook[distances.argmin(-1)])
+
+
+def test_every_entry_is_its_own_nearest() -> None:
+    q = quantizer()
+    assert torch.equal(q.nearest(q.codebook), torch.arange(ENTRIES))
+
+
+def test_of_equal_entries_the_first_is_taken() -> None:
+    q = quantizer()
+    with torch.no_grad():
+        q.codebook[5] = q.codebook[8] = q.codebook[2]
+    assert q.nearest(q.codebook[8]).item() == 2
+    with torch.no_grad():
+        q.codebook.zero_()
+    assert q.nearest(noise(3, DIM)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("way", ["forward", "snap"])
+def test_the_straight_through_gradient_is_the_identity(way: str) -> None:
+    q = quantizer()
+    z = noise(2, 5, DIM).requires_grad_()
+    latents = q(z).latents if way == "forward" else q.snap(z)[0]
+    torch.testing.assert_close(latents, q.lookup(q.nearest(z)))
+    upstream = noise(2, 5, DIM, seed=2)
+    latents.backward(upstream)
+    assert z.grad is not None and torch.equal(z.grad, upstream)
+    assert q.codebook.grad is None
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.5])
+def test_losses(weight: float) -> None:
+    q = quantizer(weight)
+    z = noise(2, 5, DIM).requires_grad_()
+    result = q(z)
+    entries = q.codebook[result.codes]
+    mean = (entries - z).square().mean()
+    torch.testing.assert_close(result.loss, (1 + weight) * mean)
+    result.loss.backward()
+    # The commitment loss draws the latents to the entries, the codebook loss the entries to them.
+    torch.testing.assert_close(z.grad, weight * 2 * (z - entries).detach() / z.numel())
+    pull = torch.zeros_like(q.codebook)
+    pull.index_add_(0, result.codes.flatten(), (entries - z).detach().flatten(0, 1))
+    torch.testing.assert_close(q.codebook.grad, 2 * pull / z.numel())
+
+
+@given(codes=st.lists(st.integers(0, ENTRIES - 1), min_size=1, max_size=60))
+def test_perplexity_lies_between_one_and_the_entries_in_use(codes: list[int]) -> None:
+    value = quantizer().perplexity(torch.tensor(codes)).item()
+    assert 1 - 1e-6 <= value <= len(set(codes)) + 1e-6
+
+
+def test_perplexity_at_its_bounds() -> None:
+    q = quantizer()
+    assert q.perplexity(torch.full((7,), 3)).item() == pytest.approx(1)
+    assert q.perplexity(torch.arange(ENTRIES).repeat(4)).item() == pytest.approx(ENTRIES)
+    assert q.perplexity(torch.tensor([[0, 1], [1, 1]])).item() == pytest.approx(
+        math.exp(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+    )
+
+
+def test_the_codebook_starts_uniform_and_small() -> None:
+    codebook = Quantizer(200, 50, 0.25).codebook.detach()
+    assert codebook.abs().max().item() <= 1 / 200
+    assert codebook.std().item() == pytest.approx(1 / 200 / math.sqrt(3), rel=0.05)

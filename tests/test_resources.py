@@ -1,0 +1,121 @@
+"""Files are written whole or not at all; configs/ and assets/ are found."""
+
+from pathlib import Path
+
+import pytest
+
+from codetalker_cli import resources
+from codetalker_cli.errors import CodeTalkerError, InputError
+
+
+class Interrupted(Exception):
+    pass
+
+
+def fill(path: Path, text: str, *, as_folder: bool) -> None:
+    if as_folder:
+        path.mkdir()
+        (path / "file").write_text(text)
+    else:
+        path.write_text(text)
+
+
+def content(path: Path) -> str:
+    return (path / "file").read_text() if path.is_dir() else path.read_text()
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_finished_output_stands_alone_in_its_folder(
+    tmp_path: Path, as_folder: bool, exists: bool
+) -> None:
+    target = tmp_path / "out.npz"
+    if exists:
+        fill(target, "old", as_folder=as_folder)
+    with resources.atomic_path(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == ".npz"
+        fill(temporary, "new", as_folder=as_folder)
+    assert content(target) == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_new_folder_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    target.mkdir()
+    (target / "stale").write_text("old")
+    with resources.atomic_path(target) as temporary:
+        fill(temporary, "new", as_folder=True)
+    assert [path.name for path in target.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
+def test_a_failure_leaves_what_was_there(
+    tmp_path: Path, as_folder: bool, exists: bool, error: type[BaseException]
+) -> None:
+    target = tmp_path / "out.mp4"
+    if exists:
+        fill(target, "old", as_folder=as_folder)
+    before = list(tmp_path.iterdir())
+    with pytest.raises(error), resources.atomic_path(target) as temporary:
+        fill(temporary, "half", as_folder=as_folder)
+        raise error
+    assert list(tmp_path.iterdir()) == before
+    if exists:
+        assert content(target) == "old"
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+    with pytest.raises(FileNotFoundError), resources.atomic_path(target):
+        pass
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
+    target = tmp_path / "out.npz"
+    target.write_text("old")
+    with (
+        pytest.raises(InputError, match=r"out\.npz exists already; give --overwrite"),
+        resources.atomic_path(target, overwrite=False),
+    ):
+        pytest.fail("the block must not run")
+    assert target.read_text() == "old"
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "out.txt"
+    with resources.atomic_path(str(target)) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_relative_output_is_written_into_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with resources.atomic_path("out.txt") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    # A file in the place of a folder: unwritable for everyone, root too.
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"cannot write here .*give another --out"),
+        resources.atomic_path(tmp_path / "file" / "sub" / "out.mp4"),
+    ):
+        pytest.fail("the block must not run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_checkout_has_presets_and_names_what_is_missing() -> None:
+    names = resources.config_names()
+    assert {"vocaset", "biwi"} <= set(names) and names == sorted(names)
+    assert resources.config("vocaset").is_file()
+    with pytest.raises(CodeTalkerError, match=r"nothing\.bin is missing from the installation"):
+        resources.asset("nothing.bin")

@@ -1,0 +1,64 @@
+"""Topology checks its indices and survives its own array form."""
+
+import numpy as np
+import pytest
+import tiny
+
+from codetalker_cli.errors import DataError
+from codetalker_cli.topology import UNITS, Topology
+
+TRIANGLE = np.array([[0, 1, 2]], np.int32)
+
+
+def equal(a: Topology, b: Topology) -> bool:
+    arrays_a, arrays_b = a.to_arrays(), b.to_arrays()
+    return arrays_a.keys() == arrays_b.keys() and all(
+        np.array_equal(arrays_a[key], arrays_b[key]) for key in arrays_a
+    )
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("bare", [False, True])
+def test_array_form_gives_the_same_back(unit: str, bare: bool) -> None:
+    full = tiny.topology()
+    made = Topology("bare", TRIANGLE, 3, unit) if bare else full
+    back = Topology.from_arrays(made.to_arrays() | {"another": np.zeros(3)})
+    assert equal(made, back)
+    assert back.parts == made.parts
+    assert set(back.regions) == set(made.regions)
+    assert (back.uv is None) == bare
+    assert back.faces.dtype == np.int32
+
+
+def test_units_in_metres() -> None:
+    sizes = {unit: Topology("t", TRIANGLE, 3, unit).metres_per_unit for unit in UNITS}
+    assert sizes == {"m": 1.0, "mm": 1e-3, "area1": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unit": "inch"}, "unit 'inch' is not one of"),
+        ({"faces": np.zeros((2, 4), np.int32)}, r"faces are \(2, 4\), expected \(F, 3\)"),
+        ({"n_vertices": 2}, r"faces name vertices 0\.\.2, but there are 2"),
+        ({"faces": -TRIANGLE}, r"faces name vertices -2\.\.0"),
+        ({"regions": {"lips": np.array([3])}}, r"lips name vertices 3\.\.3, but there are 3"),
+    ],
+)
+def test_contradictions_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(DataError, match=f"topology t: {message}"):
+        Topology(**{"name": "t", "faces": TRIANGLE, "n_vertices": 3} | changes)
+
+
+def test_an_empty_region_is_allowed() -> None:
+    topology = Topology("t", TRIANGLE, 3, regions={"none": np.array([], np.int32)})
+    assert len(topology.region("none")) == 0
+
+
+def test_an_unknown_region_lists_the_known_ones() -> None:
+    topology = tiny.topology()
+    assert np.array_equal(topology.region("lips"), [0, 3])
+    with pytest.raises(DataError, match="no region 'nose'; it has: lips, upper_face"):
+        topology.region("nose")
+    with pytest.raises(DataError, match="it has: none"):
+        Topology("t", TRIANGLE, 3).region("nose")
