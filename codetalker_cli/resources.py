@@ -59,23 +59,31 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     Raises:
         DataError: Missing, cut short, or not such a file.
     """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and say so
+        raise DataError(f"{path}: not a whole .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists, or whose folder cannot be written, before any work is done."""
+    """Refuse an output that exists, or whose folder cannot be written, before any work is done.
+
+    Nothing is left behind: a folder that is missing is not made, but tried where it would be.
+
+    Raises:
+        InputError: Says which of the two.
+    """
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; give --overwrite to replace it, or another --out")
-    folder = path.parent if str(path.parent) else Path()
+    folder = path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}.probe"
+        nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
+        probe = nearest / f".{uuid.uuid4().hex}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -91,10 +99,12 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     files and for folders; a folder replaces the old one as a whole.
 
     Raises:
-        InputError: ``path`` exists and ``overwrite`` is false, or its folder cannot be written.
+        InputError: ``path`` exists and ``overwrite`` is false, its folder cannot be written, or a
+            file was to replace a folder.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield temporary
@@ -103,6 +113,8 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
             os.replace(path, old)
             os.replace(temporary, path)
             shutil.rmtree(old)
+        elif path.is_dir():
+            raise InputError(f"{path} is a folder and is not replaced by a file; give another name")
         else:
             os.replace(temporary, path)
     finally:

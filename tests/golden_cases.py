@@ -1,4 +1,4 @@
-"""Golden cases: inputs and outputs that the official code gave, and how our model is asked for them.
+"""Golden cases: inputs and outputs of the official code, and how our model is asked for them.
 
 A case is NAME.json (sizes, key shapes) and NAME.npz (arrays). Its weights are not stored but made
 by a rule, see :func:`weights`. The fields of the .json become settings thus:

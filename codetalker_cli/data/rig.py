@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,38 +151,16 @@ class Rig:
         return np.array([self.unit_names.index(n) for n in names], np.intp)
 
     def inner_lip_gap(self, vertices: np.ndarray) -> np.ndarray:
-        """How far the lips are apart in the middle of the mouth.
-
-        The mean Euclidean distance of the central pairs of `inner_lip_upper[i]` and
-        `inner_lip_lower[i]`: the middle (n + 1) // 2 of the n pairs (6 of 11, rounded to stay
-        symmetric). The pairs face each other where closed lips first touch, seen from the front.
-
-        Args:
-            vertices: (T, V, 3) or (V, 3) metres.
-
-        Returns:
-            (T,) metres (or a scalar array for one face).
-        """
-        upper = self.topology.region("inner_lip_upper")
-        lower = self.topology.region("inner_lip_lower")
-        skip = len(upper) // 4
-        central = slice(skip, len(upper) - skip)
-        vertices = np.asarray(vertices)
-        apart = vertices[..., upper[central], :] - vertices[..., lower[central], :]
-        return np.linalg.norm(apart, axis=-1).mean(-1)
+        """(T,) metres between the lips, see :meth:`Topology.inner_lip_gap`."""
+        return self.topology.inner_lip_gap(np.asarray(vertices))
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as bundle:
-            missing = [name for name in _ARRAYS if name not in bundle.files]
-            if missing:
-                raise DataError(f"{path}: not a head asset, it lacks {', '.join(missing)}")
-            return {name: bundle[name] for name in _ARRAYS}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path}: cannot be read as a head asset ({error}); reinstall codetalker-cli"
-        ) from error
+    arrays = resources.read_arrays(path)
+    missing = [name for name in _ARRAYS if name not in arrays]
+    if missing:
+        raise DataError(f"{path}: not a head asset, it lacks {', '.join(missing)}")
+    return arrays
 
 
 def _topology(arrays: dict[str, np.ndarray]) -> Topology:

