@@ -50,7 +50,9 @@ def choose_model(model: str | None, subject: str | None) -> Choice:
     bundled = checkpoint.bundled()
     if subject is not None:
         for name, folder in checkpoint.available().items():
-            if name not in bundled and checkpoint.knows(folder, subject):
+            # A run's best speaks for it, though its last is newer.
+            is_candidate = name not in bundled and not name.endswith(checkpoint.LAST)
+            if is_candidate and checkpoint.knows(folder, subject):
                 return Choice(folder, f"the newest under {checkpoint.RUNS}/ that knows {subject}")
     if not bundled:
         raise CheckpointError(
@@ -151,10 +153,7 @@ class Voice:
         if fps is not None and not 1 <= fps <= 240:
             raise InputError(f"--fps {fps:g}: expected 1 to 240 frames a second")
         path = None if isinstance(speech, np.ndarray) else Path(speech)
-        samples = audio.check(np.asarray(speech, np.float32), "speech") if path is None else None
-        if samples is None:
-            assert path is not None
-            samples = audio.load(path)
+        samples = _samples(speech) if isinstance(speech, np.ndarray) else audio.load(speech)
         subject = self._subject(subject)
         weights = self._style_weights(style, subject)
         vertices, codes = self._run(samples, subject, weights, progress)
@@ -244,17 +243,31 @@ class Voice:
         return total
 
 
+def _samples(array: np.ndarray) -> np.ndarray:
+    """(n,) floating-point samples, checked, as float32."""
+    if array.ndim != 1 or array.dtype.kind != "f":
+        raise InputError(
+            f"speech: expected (n,) floating-point samples at {audio.SAMPLE_RATE} Hz within ±1, "
+            f"got {array.shape} of {array.dtype}; codetalker_cli.audio converts"
+        )
+    return audio.check(array.astype(np.float32), "speech")
+
+
 def parse_styles(text: str) -> dict[str, float]:
     """``"S01"`` or ``"S01:0.3,S02:0.7"`` → weights by name.
 
     Raises:
-        InputError: Not of that form.
+        InputError: Not of that form, or a name stands there twice.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, colon, number = part.strip().rpartition(":")
+        if not colon:
+            name, number = number, "1"
+        if name in weights:
+            raise InputError(f"--style {text}: names {name} twice")
         try:
-            weights[name if colon else number] = float(number) if colon else 1.0
+            weights[name] = float(number)
         except ValueError as error:
             raise InputError(
                 f"--style {text}: expected a name, or name:weight,name:weight"

@@ -31,14 +31,23 @@ def load(path: Path | str) -> np.ndarray:
         InputError: Missing, unreadable, empty, too short, silent, or with NaN or infinite samples.
     """
     path = Path(path)
+    check_file(path)
+    samples, rate = _decode(path)
+    return check(resample(to_mono(samples, str(path)), rate, SAMPLE_RATE), str(path))
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no audio file at first sight, before anything slow is done.
+
+    Raises:
+        InputError: Missing, a folder, or empty.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such audio file")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an audio file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
-    samples, rate = _decode(path)
-    return check(resample(to_mono(samples, str(path)), rate, SAMPLE_RATE), str(path))
 
 
 def check(samples: np.ndarray, name: str) -> np.ndarray:

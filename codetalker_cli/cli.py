@@ -94,8 +94,10 @@ def animate(
     as_json: AsJson = False,
 ) -> None:
     """Make a face say a recording: speech.wav → speech.mp4."""
+    from codetalker_cli import audio
     from codetalker_cli.resources import check_output
 
+    audio.check_file(speech)
     target = speech.with_suffix(".mp4") if out is None else out
     _check_target(target, speech)
     check_output(target, overwrite=overwrite)
@@ -126,11 +128,13 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 
 def _check_target(target: Path, speech: Path) -> None:
-    if target.suffix.lower() not in (*VIDEO_SUFFIXES, *MOTION_SUFFIXES):
+    if target.suffix.lower() not in VIDEO_SUFFIXES and target.suffix not in MOTION_SUFFIXES:
         known = ", ".join((*VIDEO_SUFFIXES, *MOTION_SUFFIXES))
         raise InputError(f"--out {target}: the ending must be one of {known}")
     if target.resolve() == speech.resolve():
         raise InputError(f"{target} is the recording itself; give another --out")
+    if target.is_dir():
+        raise InputError(f"--out {target} is a folder; give the name of a file")
 
 
 def _render_settings(config: Path | None, assignments: list[str] | None) -> Any:
@@ -144,7 +148,7 @@ def _deliver(
     motion: Any, target: Path, render: Any, overwrite: bool, report: console.Report
 ) -> dict[str, Any]:
     """Write the motion as a video or as data; what was made, for the report."""
-    if target.suffix.lower() in MOTION_SUFFIXES:
+    if target.suffix in MOTION_SUFFIXES:
         motion.save(target, overwrite=overwrite)
         return {}
     from codetalker_cli.render import render_video
@@ -276,10 +280,10 @@ def train_speech_command(
 
 
 def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Path:
-    from codetalker_cli.resources import check_output
+    from codetalker_cli.models.checkpoint import check_folder
 
     target = Path("runs") / name / stage if out is None else out
-    check_output(target, overwrite=overwrite)
+    check_folder(target, overwrite=overwrite)
     return target
 
 
@@ -336,6 +340,9 @@ def main() -> None:
     except CodeTalkerError as error:
         console.fail(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a name that is too long: not the program's doing
+        console.fail(str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
         console.fail("interrupted")
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ def set_up(verbose: bool) -> None:
     """Send log lines to stderr: ours from INFO, others' warnings only with ``--verbose``."""
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
     logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # read at their import
+        os.environ.setdefault(name, "warning" if verbose else "error")
     for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
 

@@ -10,7 +10,6 @@ from codetalker_cli.data.pickles import read_pickle
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.models import checkpoint, official
-from codetalker_cli.resources import check_output
 from codetalker_cli.settings import Settings
 from codetalker_cli.topology import Topology
 
@@ -43,7 +42,7 @@ def import_official(
         DataError: Templates or faces do not fit.
         InputError: Missing file; only one of templates and faces; ``out`` exists.
     """
-    check_output(out, overwrite=overwrite)
+    checkpoint.check_folder(out, overwrite=overwrite)
     if (templates is None) != (faces is None):
         raise InputError("--templates and --faces belong together: give both, or neither")
     mesh = None
@@ -55,7 +54,7 @@ def import_official(
     meta = {
         "origin": "official",
         "files": {
-            name: {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            name: {"name": path.name, "sha256": _sha256(path)}
             for name, path in (("stage1", stage1), ("stage2", stage2))
         },
     }
@@ -71,16 +70,30 @@ def read_mesh(templates: Path, faces: Path, settings: Settings) -> Mesh:
     content = read_pickle(templates)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{templates}: expected a dictionary of templates by subject")
-    arrays = {str(k): np.asarray(v, np.float32).reshape(-1, 3) for k, v in content.items()}
+    try:
+        arrays = {str(k): np.asarray(v, np.float32).reshape(-1, 3) for k, v in content.items()}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{templates}: a template is no array of vertices ({error})") from error
     data = settings.data
-    topology = Topology(data.name, read_faces(faces), data.n_vertices, data.unit)
+    triangles, n_vertices = read_faces(faces)
+    if n_vertices != data.n_vertices:
+        raise DataError(
+            f"{faces}: has {n_vertices} vertices, {data.name} has {data.n_vertices}; "
+            "give the mesh of this data set's topology"
+        )
+    topology = Topology(data.name, triangles, data.n_vertices, data.unit)
     mesh = Mesh(topology, arrays)
     mesh.check(data.n_vertices, str(templates))
     return mesh
 
 
-def read_faces(path: Path) -> np.ndarray:
-    """(F, 3) int32 triangles of a mesh file, in its own vertex order.
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_faces(path: Path) -> tuple[np.ndarray, int]:
+    """(F, 3) int32 triangles of a mesh file, in its own vertex order, and its vertex count.
 
     Raises:
         InputError: Missing file.
@@ -97,4 +110,4 @@ def read_faces(path: Path) -> np.ndarray:
     triangles = np.asarray(getattr(loaded, "faces", ()), dtype=np.int32)
     if triangles.ndim != 2 or not len(triangles):
         raise DataError(f"{path}: holds no triangles")
-    return triangles
+    return triangles, len(getattr(loaded, "vertices", ()))

@@ -78,10 +78,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         InputError: Says which of the two.
     """
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; give --overwrite to replace it, or another --out")
     folder = path.parent
     try:
+        if path.exists() and not overwrite:
+            raise InputError(
+                f"{path} exists already; give --overwrite to replace it, or another --out"
+            )
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         probe = nearest / f".{uuid.uuid4().hex}.probe"
         probe.touch()

@@ -22,10 +22,12 @@ import numpy as np
 from codetalker_cli import audio
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
-from codetalker_cli.resources import atomic_path
+from codetalker_cli.resources import atomic_path, check_output
 
 FORMAT_VERSION = 1
 MANIFEST, MESH = "manifest.json", "mesh.npz"
+UNFINISHED = ".unfinished"
+"""Marks a folder whose data set is being written, or was when something stopped it."""
 Split = Literal["train", "val", "test"]
 
 
@@ -85,15 +87,36 @@ class Clip:
 
     @property
     def vertices(self) -> np.ndarray:
-        """(T, V, 3) float32 memory map."""
-        return np.load(_vertices_path(self.folder, self.entry.name), mmap_mode="r")
+        """(T, V, 3) float32 memory map.
+
+        Raises:
+            DataError: The file is missing, damaged, or of another length than the table says.
+        """
+        path = _vertices_path(self.folder, self.entry.name)
+        try:
+            vertices = np.load(path, mmap_mode="r")
+        except (OSError, EOFError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
+        if vertices.ndim != 3 or len(vertices) != self.entry.n_frames:
+            raise DataError(
+                f"{path}: is {vertices.shape}, the clip table says {self.entry.n_frames} frames; "
+                "prepare the data again"
+            )
+        return vertices
 
     def samples(self) -> np.ndarray:
-        """(n,) float32 speech at 16 kHz (not checked: a silent clip is a clip)."""
+        """(n,) float32 speech at 16 kHz (not checked: a silent clip is a clip).
+
+        Raises:
+            DataError: The file is missing, damaged, or of another rate.
+        """
         import soundfile
 
         path = _audio_path(self.folder, self.entry.name)
-        samples, rate = soundfile.read(path, dtype="float32")
+        try:
+            samples, rate = soundfile.read(path, dtype="float32")
+        except soundfile.LibsndfileError as error:
+            raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
         if rate != audio.SAMPLE_RATE:
             raise DataError(f"{path}: {rate} Hz, expected {audio.SAMPLE_RATE}")
         return samples
@@ -120,30 +143,40 @@ class PreparedDataSet:
 class PreparedWriter:
     """Writes a prepared folder clip by clip; :meth:`finish` makes it a data set.
 
+    The first clip begins it: until then nothing is made, and an older data set stays whole.
+
     Args:
         folder: Made if needed.
         overwrite: Replace a finished data set there.
 
     Raises:
-        InputError: The folder holds a finished data set already, or cannot be written.
+        InputError: The folder holds a finished data set or files of something else already, or
+            cannot be written.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
         self.folder = folder
-        manifest = folder / MANIFEST
-        if manifest.exists():
+        if (folder / MANIFEST).exists():
             if not overwrite:
                 raise InputError(
                     f"{folder} holds a prepared data set already; give --overwrite to replace it, "
                     "or another folder"
                 )
-            manifest.unlink()
-        try:
-            (folder / "clips").mkdir(parents=True, exist_ok=True)
-            (folder / "audio").mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot write here ({error.strerror})") from error
+        elif self._files() and not (folder / UNFINISHED).exists():
+            raise InputError(
+                f"{folder} holds clips/*.npy or audio/*.wav of something else; "
+                "give an empty or a new folder"
+            )
+        check_output(folder / MANIFEST, overwrite=True)
         self._entries: list[ClipEntry] = []
+
+    def _files(self) -> list[Path]:
+        return [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / UNFINISHED).touch()
+        (self.folder / MANIFEST).unlink(missing_ok=True)
 
     def add(
         self,
@@ -157,6 +190,8 @@ class PreparedWriter:
         """Write one clip: (T, V, 3) vertices and (n,) samples at 16 kHz."""
         import soundfile
 
+        if not self._entries:
+            self._begin()
         vertices = np.ascontiguousarray(vertices, dtype=np.float32)
         with atomic_path(_vertices_path(self.folder, name)) as temporary:
             np.save(temporary, vertices)
@@ -178,7 +213,7 @@ class PreparedWriter:
         """Write mesh and manifest; files of an older data set that are not in it are removed."""
         manifest = Manifest(name, fps, tuple(train_subjects), tuple(self._entries), dict(notes))
         names = {entry.name for entry in self._entries}
-        for path in [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]:
+        for path in self._files():
             if path.stem not in names:
                 path.unlink()
         with atomic_path(self.folder / MESH) as temporary:
@@ -186,6 +221,7 @@ class PreparedWriter:
         with atomic_path(self.folder / MANIFEST) as temporary:
             text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
         return manifest
 
 

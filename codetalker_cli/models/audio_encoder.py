@@ -200,15 +200,29 @@ def load_pretrained(encoder: AudioEncoder) -> None:
     _, model_class = _classes(settings.family)
     try:
         if settings.family == "whisper":
-            import transformers
-
-            full = transformers.WhisperModel.from_pretrained(settings.source)
-            state = full.encoder.state_dict()
+            state = _whisper_encoder_state(settings.source)
         else:
             state = model_class.from_pretrained(settings.source).state_dict()
     except OSError as error:
         raise _missing(settings) from error
     encoder.model.load_state_dict(state)
+
+
+def _whisper_encoder_state(source: str) -> dict[str, Tensor]:
+    """The encoder out of a whole Whisper, or out of a folder that holds the encoder alone."""
+    import transformers
+
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # a missing decoder is no loss here
+    try:
+        loaded: Any = transformers.WhisperModel.from_pretrained(source, output_loading_info=True)
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+    full, report = loaded
+    lost = [key for key in report["missing_keys"] if key.startswith("encoder.")]
+    if lost:
+        raise SettingsError(f"speech.encoder.source: {source!r} lacks {lost[0]}")
+    return full.encoder.state_dict()
 
 
 def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import yaml
 from torch import Tensor
 
 from codetalker_cli import resources
-from codetalker_cli.errors import CheckpointError, DataError
+from codetalker_cli.errors import CheckpointError, DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.models import official
 from codetalker_cli.models.codetalker import CodeTalker
@@ -31,6 +31,8 @@ from codetalker_cli.settings import Settings
 FORMAT_VERSION = 1
 RUNS = Path("runs")
 """Where training and import put their checkpoints, under the working folder."""
+LAST = "-last"
+"""Ends the name of a training run's latest checkpoint, beside its best."""
 WEIGHTS, SETTINGS, META, MESH = "model.safetensors", "settings.yaml", "meta.json", "mesh.npz"
 
 logger = logging.getLogger(__name__)
@@ -77,11 +79,15 @@ def save(
         meta: Joined to what is written anyway (versions, stage).
         mesh: Topology, templates, colours.
         half: Store float16: half the size; results change by rounding.
-        overwrite: Replace an older folder.
+        overwrite: Replace an older checkpoint.
+
+    Raises:
+        InputError: See :func:`check_folder`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     folder = Path(folder)
+    check_folder(folder, overwrite=overwrite)
     dtype = torch.float16 if half else torch.float32
     state = {
         key: value.detach().cpu().to(dtype).contiguous()
@@ -97,13 +103,32 @@ def save(
     }
     with resources.atomic_path(folder, overwrite) as temporary:
         temporary.mkdir()
-        save_file(state, temporary / WEIGHTS)
+        (temporary / WEIGHTS).write_bytes(to_bytes(state))
         dumped = model.settings.model_dump(mode="json")
         (temporary / SETTINGS).write_text(yaml.safe_dump(dumped, sort_keys=False), "utf-8")
         (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
         if mesh is not None:
             mesh.save(temporary / MESH)
     return folder
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that a checkpoint cannot or must not be written to, before any work is done.
+
+    Raises:
+        InputError: It exists and ``overwrite`` is false, it cannot be written, or it holds
+            something else: that is never replaced.
+    """
+    if not folder.name:
+        raise InputError(f"{folder}: the checkpoint's folder needs a name of its own")
+    resources.check_output(folder, overwrite=overwrite)
+    if folder.is_file():
+        raise InputError(f"{folder} is a file, a checkpoint is a folder; give another name")
+    if folder.is_dir() and not is_checkpoint(folder) and any(folder.iterdir()):
+        raise InputError(
+            f"{folder} holds something else than a checkpoint, which is not replaced; "
+            "give another folder"
+        )
 
 
 def load(name: str | Path) -> Checkpoint:

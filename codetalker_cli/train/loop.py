@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.models.checkpoint import LAST
 from codetalker_cli.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def fit(
 
 def _keep(task: Task, out: Path, progress: Progress, means: Values) -> None:
     meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
-    task.save(out.with_name(f"{out.name}-last"), meta)
+    task.save(out.with_name(out.name + LAST), meta)
     if means["score"] < progress.best:
         progress.best = means["score"]
         task.save(out, meta)

@@ -1,0 +1,93 @@
+"""Worsened recordings: as noisy as asked for, never moved in time, the same for the same seed."""
+
+import numpy as np
+import pytest
+import voices
+
+from codetalker_cli.data import augment
+
+OTHERS = [voices.speech(0.7, seed=k) for k in range(1, 4)]
+
+
+def power(x: np.ndarray) -> float:
+    return float(np.square(x, dtype=np.float64).mean())
+
+
+def delay(x: np.ndarray, y: np.ndarray) -> int:
+    """Samples by which ``y`` comes after ``x``: where their correlation peaks."""
+    size = 2 * len(x)
+    spectrum = np.fft.rfft(y, size) * np.conj(np.fft.rfft(x, size))
+    peak = int(np.argmax(np.fft.irfft(spectrum, size)))
+    return peak - size if peak > size // 2 else peak
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 30.0])
+def test_noise_comes_at_the_ratio_asked_for(snr_db: float) -> None:
+    clean = voices.speech()
+    noise = augment.coloured_noise(len(clean), np.random.default_rng(0))
+    added = augment.mixed(clean, noise, snr_db) - clean
+    assert 10 * np.log10(power(clean) / power(added)) == pytest.approx(snr_db, abs=0.01)
+
+
+def test_noise_is_not_darker_or_brighter_than_said() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        noise = augment.coloured_noise(1 << 16, rng)
+        density = np.square(np.abs(np.fft.rfft(noise)))
+        octaves = [(250 * 2**k, 500 * 2**k) for k in range(4)]
+        bins = [slice(int(a * (1 << 16) / 16000), int(b * (1 << 16) / 16000)) for a, b in octaves]
+        levels = [10 * np.log10(density[b].mean()) for b in bins]
+        slope_db = np.polyfit(range(4), levels, 1)[0]
+        assert -6.5 < slope_db < 0.5
+
+
+@pytest.mark.parametrize("n", [1, 5000, 40_000])
+def test_babble_lasts_as_long_as_asked_for(n: int) -> None:
+    made = augment.babble(n, OTHERS, np.random.default_rng(0))
+    assert made.shape == (n,) and np.isfinite(made).all()
+    assert augment.babble(n, OTHERS, np.random.default_rng(0)).tobytes() == made.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rooms_and_telephones_move_nothing_in_time(seed: int) -> None:
+    clean = voices.speech(seed=seed) + 0.05 * np.random.default_rng(seed).standard_normal(16000)
+    rng = np.random.default_rng(seed)
+    for changed in (augment.reverberant(clean, 0.4, rng), augment.filtered(clean, rng)):
+        assert changed.shape == clean.shape and np.isfinite(changed).all()
+        assert delay(clean, changed) == 0
+
+
+def test_a_room_hears_nothing_before_the_sound() -> None:
+    click = np.zeros(8000, np.float32)
+    click[3000] = 1.0
+    heard = augment.reverberant(click, 0.3, np.random.default_rng(0))
+    assert np.abs(heard[:3000]).max() < 1e-6
+    assert heard[3000] == pytest.approx(1.0, abs=0.1)
+    assert np.abs(heard[3001:]).max() > 1e-3  # the tail
+    late, early = heard[3000 + 4400 :], heard[3001 : 3000 + 400]
+    assert np.abs(late).max() < 0.01 * np.abs(early).max() + 1e-6
+
+
+@pytest.mark.parametrize("others", [OTHERS, []])
+def test_every_version_is_usable_aligned_and_repeatable(others: list[np.ndarray]) -> None:
+    clean = voices.speech()
+    kept = clean.copy()
+    versions = set()
+    for seed in range(30):
+        made = augment.augment(clean, np.random.default_rng(seed), others)
+        again = augment.augment(clean, np.random.default_rng(seed), others)
+        assert made.dtype == np.float32 and made.shape == clean.shape
+        assert np.isfinite(made).all() and np.abs(made).max() <= 1.0
+        assert abs(delay(clean, made)) == 0
+        assert made.tobytes() == again.tobytes()
+        versions.add(made.tobytes())
+    assert len(versions) == 30
+    assert np.array_equal(clean, kept)
+
+
+def test_silence_stays_usable() -> None:
+    for seed in range(10):
+        made = augment.augment(
+            np.zeros(8000, np.float32), np.random.default_rng(seed), [np.zeros(10, np.float32)]
+        )
+        assert np.isfinite(made).all()
