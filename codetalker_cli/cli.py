@@ -288,10 +288,12 @@ def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Pat
 
 
 def _training(report: console.Report) -> Any:
-    """Show steps in the bar, and each epoch's validation as a line."""
+    """Steps in the bar, with the epoch, the loss and the best validation score so far."""
 
     def show(progress: Any) -> None:
-        report(progress.step, progress.n_steps)
+        loss = progress.values.get("loss", float("nan"))
+        note = f"epoch {progress.epoch} loss {loss:.4g} best {progress.best:.4g}"
+        report(progress.step, progress.n_steps, note)
 
     return show
 

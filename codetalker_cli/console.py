@@ -24,7 +24,8 @@ from rich.table import Table
 stdout = Console(soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 
-Report = Callable[[int | float, int | float], None]
+Report = Callable[..., None]
+"""report(done, total, note="") of one bar."""
 
 
 class _Lines(logging.Handler):
@@ -78,6 +79,7 @@ def bars() -> Iterator[Callable[[str], Report]]:
         TextColumn("{task.description:<12}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -85,11 +87,11 @@ def bars() -> Iterator[Callable[[str], Report]]:
     tasks: dict[str, Any] = {}
 
     def stage(name: str) -> Report:
-        def report(done: int | float, total: int | float) -> None:
+        def report(done: int | float, total: int | float, note: str = "") -> None:
             progress.start()  # not before there is a bar: an error then stands alone
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total)
-            progress.update(tasks[name], completed=done, total=total)
+                tasks[name] = progress.add_task(name, total=total, note="")
+            progress.update(tasks[name], completed=done, total=total, note=note)
 
         return report
 

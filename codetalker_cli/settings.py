@@ -91,8 +91,8 @@ class AudioEncoderSettings(Section):
     )
     source: str = Field(
         "facebook/wav2vec2-base-960h",
-        description="where training takes the pretrained weights from: a hub name or a local "
-        "folder; a checkpoint holds its own copy",
+        description="where training takes the pretrained weights from: a hub name, a local "
+        "folder, or one of our checkpoints by name or folder (demo: the bundled voice's)",
     )
     config: dict = Field(
         default_factory=dict,

@@ -15,10 +15,14 @@ from codetalker_cli.data.augment import augment
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
-from codetalker_cli.models.audio_encoder import load_pretrained, with_pretrained_config
+from codetalker_cli.models.audio_encoder import (
+    AudioEncoder,
+    load_pretrained,
+    with_pretrained_config,
+)
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
-from codetalker_cli.settings import Settings
+from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.loop import Progress, Values, fit
 from codetalker_cli.train.losses import MotionLoss, speech_losses
@@ -71,20 +75,45 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
             f"the data set {settings.data.name} has {ours}; train stage 1 on this data set first"
         )
     encoder = settings.speech.encoder
-    if not encoder.config:
+    donor = _donor(encoder)
+    if donor is not None:
+        encoder = encoder.model_copy(update={"config": donor.settings.config})
+    elif not encoder.config:
         encoder = with_pretrained_config(encoder)
     speech = settings.speech.model_copy(update={"encoder": encoder})
     settings = settings.model_copy(update={"vq": stage1.settings.vq, "speech": speech})
     torch.manual_seed(settings.train_speech.seed)
     model = CodeTalker(settings)
     assert model.speech is not None
-    if encoder.source:
+    if donor is not None:
+        model.speech.encoder.load_state_dict(donor.state_dict())
+    elif encoder.source:
         load_pretrained(model.speech.encoder)
     else:
         logger.warning("speech.encoder.source is empty: the encoder's weights are random")
     model.vq.load_state_dict(stage1.model.vq.state_dict())
     model.vq.requires_grad_(False)
     return model
+
+
+def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
+    """The encoder of one of our checkpoints, when the source names one by folder or name."""
+    source = settings.source
+    if not source or not (
+        checkpoint.is_checkpoint(Path(source)) or source in checkpoint.available()
+    ):
+        return None
+    speech = checkpoint.load(source).model.speech
+    if speech is None:
+        raise CheckpointError(
+            f"speech.encoder.source: {source} holds stage 1 only, no speech encoder"
+        )
+    if speech.encoder.settings.family != settings.family:
+        raise CheckpointError(
+            f"speech.encoder.family is {settings.family}, but the checkpoint {source} holds a "
+            f"{speech.encoder.settings.family} encoder"
+        )
+    return speech.encoder
 
 
 class SpeechTask:

@@ -24,5 +24,6 @@ fi
 [ -f data/demo/manifest.json ] ||
   "$bin/codetalker" prepare-data demo data/demo --voices-dir "$build/kokoro-js-1.2.1.tgz"
 [ -d runs/demo/vq ] || "$bin/codetalker" train-vq data/demo
-[ -d runs/demo/speech ] || "$bin/codetalker" train-speech data/demo
+[ -d runs/demo/speech ] ||
+  "$bin/codetalker" train-speech data/demo --set "speech.encoder.source=$build/whisper-tiny.en"
 "$bin/python" scripts/voice/pack.py runs/demo/speech assets/voice

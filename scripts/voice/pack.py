@@ -1,14 +1,22 @@
 """A trained checkpoint → the small folder that ships: float16 weights, nothing of this machine.
 
-    python scripts/voice/pack.py runs/demo/speech assets/voice
+python scripts/voice/pack.py runs/demo/speech assets/voice
 """
 
 import sys
 from pathlib import Path
 
 from codetalker_cli.models import checkpoint
+from codetalker_cli.settings import Settings
 
 LIMIT_MB = 32
+
+
+def with_source(settings: Settings, source: str) -> Settings:
+    """The same settings with another source of the speech encoder."""
+    encoder = settings.speech.encoder.model_copy(update={"source": source})
+    speech = settings.speech.model_copy(update={"encoder": encoder})
+    return settings.model_copy(update={"speech": speech})
 
 
 def main(source: Path, out: Path) -> None:
@@ -17,6 +25,8 @@ def main(source: Path, out: Path) -> None:
     kept = ("step", "epoch", "metrics", "data_id")
     meta = {key: loaded.meta[key] for key in kept if key in loaded.meta}
     meta["origin"] = "assets/SOURCES.md"
+    # Whoever trains on from these settings takes the encoder out of this very folder.
+    loaded.model.settings = with_source(loaded.settings, "demo")
     checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB")
