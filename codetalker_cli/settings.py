@@ -178,6 +178,17 @@ class TrainSettings(Section):
         description="share of training clips (stage 2) whose past motion is hidden, so that the "
         "model listens to the speech instead of copying its own past",
     )
+    own_history: Fraction = Field(
+        0.0,
+        description="share of training clips (stage 2) whose past motion is the model's own "
+        "prediction instead of the truth, as it will be when it runs freely",
+    )
+    history_noise: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviation of noise on the past motion (stage 2), in parts of the "
+        "motion's own root mean square",
+    )
     n_augmentations: int = Field(
         0,
         ge=0,

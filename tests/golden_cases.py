@@ -22,7 +22,9 @@ The speech decoder's MLP is 2 × feat wide.
 
 import json
 import math
+import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,9 @@ import torch
 
 from codetalker_cli.models.checkpoint import from_official
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.official import speech_state, vq_state
 from codetalker_cli.settings import Settings
+from codetalker_cli.train.losses import reconstruction_loss, speech_losses
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -107,64 +111,63 @@ def build(meta: dict) -> CodeTalker:
 
 
 def outputs(model: CodeTalker, arrays: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
-    """What the model gives for the case's inputs, under the names of its .npz."""
+    """What the model gives for the case's inputs, under the names of its .npz.
+
+    Which styles, blends and gradients are asked for is read off the names in ``arrays``.
+    """
     vertices = torch.from_numpy(arrays["vertices"]).unflatten(-1, (-1, 3))[None]
     template = torch.from_numpy(arrays["template"]).unflatten(-1, (-1, 3))[None]
     audio = torch.from_numpy(arrays["audio"])[None]
-    result = _stage1(model, vertices, template)
-    result |= _inference(model, audio, template, len(meta["subjects"]))
-    result |= _training(model, audio, vertices, template, len(meta["subjects"]))
+    result = _stage1(model, vertices, template, arrays, meta)
+    result |= _inference(model, audio, template, arrays)
+    result |= _training(model, audio, vertices, template, arrays, meta)
     return {key: np.asarray(value) for key, value in result.items()}
 
 
-def _stage1(model: CodeTalker, vertices: torch.Tensor, template: torch.Tensor) -> dict:
-    from codetalker_cli.train.losses import reconstruction_loss
-
+def _stage1(
+    model: CodeTalker, vertices: torch.Tensor, template: torch.Tensor, arrays: dict, meta: dict
+) -> dict:
     vq = model.vq
     model.zero_grad()
     made = vq(vertices, template)
     loss = reconstruction_loss(made.vertices, vertices, None, "l1") + made.quantized.loss
     loss.backward()
     q = vq.settings.codes_per_frame
+    # `vq_latents` are the encoder's, before they are quantised.
     return {
         "vq_recon": made.vertices[0].flatten(1).detach(),
         "vq_loss": made.quantized.loss.detach(),
         "vq_perplexity": made.quantized.perplexity,
         "vq_codes": made.quantized.codes[0].view(-1, q).int(),
-        "vq_latents": _latents(model, vertices, template),
+        "vq_latents": made.quantized.before[0].reshape(vertices.shape[1], -1).detach(),
         "vq_train_loss": loss.detach(),
-        "vq_gradnorm:quantize.embedding.weight": vq.quantizer.codebook.grad.norm(),
-        "vq_gradnorm:encoder.vertice_mapping.0.weight": (
-            vq.encoder.input_projection.weight.grad.norm()
-        ),
-        "vq_gradnorm:decoder.vertice_map_reverse.weight": (
-            vq.decoder.output_projection.weight.grad.norm()
+        **_gradient_norms(
+            "vq_gradnorm:", arrays, vq, lambda state: vq_state(state, model.settings), meta
         ),
     }
 
 
-def _latents(model: CodeTalker, vertices: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
-    """What the encoder gives, before it is quantised."""
-    features = model.vq.basis.to_features(vertices - template[:, None])
-    return model.vq.encoder(features)[0].detach()
-
-
 def _inference(
-    model: CodeTalker, audio: torch.Tensor, template: torch.Tensor, n_styles: int
+    model: CodeTalker, audio: torch.Tensor, template: torch.Tensor, arrays: dict
 ) -> dict:
     assert model.speech is not None
-    last = n_styles - 1
-    blends = {f"style{k}": torch.eye(n_styles)[k] for k in (0, last)}
-    blend = torch.zeros(n_styles)
-    blend[0] += 0.3
-    blend[last] += 0.7
+    n_styles = model.speech.style_embedding.num_embeddings
     with torch.no_grad():
         result = {"audio_hidden": model.speech.encoder(audio)[0]}
-    for name, style in {**blends, "blend_0.3": blend}.items():
+    for key in arrays:
+        style = torch.zeros(n_styles)
+        if found := re.fullmatch(r"pred_style(\d+)", key):
+            style[int(found[1])] = 1.0
+        elif found := re.fullmatch(r"pred_blend_([\d.]+)", key):
+            style[0] += float(found[1])
+            style[-1] += 1.0 - float(found[1])
+        else:
+            continue
         made = model.animate(audio, template, style[None])
-        result[f"pred_{name}"] = made.vertices[0].flatten(1)
-        if name != "blend_0.3":
-            result[f"pred_codes_{name}"] = made.codes[0].int()
+        result[key] = made.vertices[0].flatten(1)
+        codes = key.replace("pred_", "pred_codes_")
+        if codes in arrays:
+            result[codes] = made.codes[0].int()
     return result
 
 
@@ -173,10 +176,10 @@ def _training(
     audio: torch.Tensor,
     vertices: torch.Tensor,
     template: torch.Tensor,
-    n_styles: int,
+    arrays: dict,
+    meta: dict,
 ) -> dict:
-    from codetalker_cli.train.losses import speech_losses
-
+    """Losses and gradients of style 1, no dropout, no SpecAugment."""
     assert model.speech is not None
     speech = model.speech
     model.zero_grad()
@@ -184,21 +187,31 @@ def _training(
     hidden = speech.encoder(audio, vertices.shape[1])
     losses = speech_losses(model, hidden, vertices, template, torch.tensor([1]))
     losses.total.backward()
-    layer = speech.layers[0]
-    encoder_layer = speech.encoder.model.encoder.layers[0]
-    gradients = {
-        "feat_map.weight": speech.head.weight,
-        "vertice_map.weight": speech.motion_projection.weight,
-        "learnable_style_emb.weight": speech.style_embedding.weight,
-        "transformer_decoder.layers.0.self_attn.in_proj_weight": layer.self_attention.qkv.weight,
-        "audio_feature_map.weight": speech.audio_projection.weight,
-        "audio_encoder.encoder.layers.0.attention.k_proj.weight": (
-            encoder_layer.attention.k_proj.weight
-        ),
-    }
     return {
         "train_loss": losses.total.detach(),
         "train_motion_loss": losses.motion.detach(),
         "train_reg_loss": losses.latents.detach(),
-        **{f"gradnorm:{key}": value.grad.norm() for key, value in gradients.items()},
+        **_gradient_norms(
+            "gradnorm:", arrays, speech, lambda state: speech_state(state, model.settings), meta
+        ),
     }
+
+
+def _gradient_norms(
+    prefix: str,
+    arrays: dict,
+    module: torch.nn.Module,
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    meta: dict,
+) -> dict:
+    """Gradient norms under official names; some official tensors are two of ours."""
+    shapes = meta["stage1_keys"] | meta["stage2_keys"]
+    norms = {}
+    for key in arrays:
+        if not key.startswith(prefix):
+            continue
+        official = key.removeprefix(prefix)
+        ours = renamed({official: torch.zeros(shapes[official])})
+        gradients = [module.get_parameter(name).grad.flatten() for name in ours]
+        norms[key] = torch.cat(gradients).norm()
+    return norms

@@ -134,7 +134,7 @@ def _keep(task: Task, out: Path, progress: Progress, means: Values) -> None:
 def _check_finite(loss: Tensor, epoch: int, clips: list[int]) -> None:
     if not torch.isfinite(loss):
         raise CodeTalkerError(
-            f"epoch {epoch}: the loss of clips {clips} is {float(loss)}; lower the learning rate "
+            f"epoch {epoch}: the loss of clips {clips} is {loss.item()}; lower the learning rate "
             "or set gradient_clip; the last good checkpoint is kept"
         )
 

@@ -13,6 +13,9 @@ from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
 
+History = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(encoder features, true motion features, style) → the motion features shown as the past."""
+
 
 class SpeechLosses(NamedTuple):
     """Losses of stage 2 (scalars): motion_weight × motion + latents = total."""
@@ -91,6 +94,7 @@ def speech_losses(
     template: Tensor,
     style_ids: Tensor,
     *,
+    history: History | None = None,
     keep_history: Tensor | None = None,
     motion_loss: Callable[[MotionBasis, Tensor, Tensor], Tensor] = plain_motion_loss,
     motion_weight: float = 1.0,
@@ -103,6 +107,7 @@ def speech_losses(
         vertices: (B, T, V, 3) true motion; cut when the speech is shorter.
         template: (B, V, 3).
         style_ids: (B,) int64 training-subject numbers.
+        history: Gives the past motion that the model sees; None: the true one.
         keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
         motion_loss: From the basis, predicted features and true offsets.
         motion_weight: Weight of the motion loss in the total.
@@ -116,7 +121,8 @@ def speech_losses(
         features = model.vq.basis.to_features(offsets)
         true_latents, _ = model.vq.snap(model.vq.encoder(features))
     style = speech.style(F.one_hot(style_ids, speech.style_embedding.num_embeddings).float())
-    made = speech(model.vq, hidden, features, style, keep_history)
+    past = features if history is None else history(hidden, features, style)
+    made = speech(model.vq, hidden, past, style, keep_history)
     motion = motion_loss(model.vq.basis, made.features, offsets)
     latents = F.mse_loss(made.latents, true_latents)
     return SpeechLosses(motion_weight * motion + latents, motion, latents)

@@ -161,6 +161,7 @@ class SpeechTask:
             batch.vertices,
             batch.template,
             batch.style_ids,
+            history=partial(self._history, rng=rng),
             keep_history=keep,
             motion_loss=partial(self._motion_loss, rng=rng),
             motion_weight=s.motion_weight,
@@ -169,6 +170,29 @@ class SpeechTask:
             "motion_loss": float(losses.motion.detach()),
             "latent_loss": float(losses.latents.detach()),
         }
+
+    @torch.no_grad()
+    def _history(
+        self, hidden: Tensor, features: Tensor, style: Tensor, *, rng: np.random.Generator
+    ) -> Tensor:
+        """The past motion shown in training: true or the model's own, with noise.
+
+        The own past comes from a pass that hears the speech alone, all frames at once (parallel
+        scheduled sampling, Duckworth et al. 2019).
+        """
+        s = self._settings
+        shown = features
+        if s.own_history > 0:
+            self.speech.eval()
+            hidden_past = torch.zeros(len(features), device=features.device)
+            own = self.speech(self.model.vq, hidden, features, style, hidden_past).features
+            self.speech.train()
+            chosen = torch.from_numpy(rng.random(len(features)) < s.own_history)
+            shown = torch.where(chosen.to(features.device)[:, None, None], own, features)
+        if s.history_noise > 0:
+            scale = s.history_noise * features.square().mean().sqrt()
+            shown = shown + scale * torch.randn_like(shown)
+        return shown
 
     def validate(self) -> Values:
         """Teacher-forced losses and free-running lip errors; the score is free-running."""

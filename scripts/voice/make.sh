@@ -20,6 +20,12 @@ fi
 if [ ! -f "$build/kokoro-js-1.2.1.tgz" ]; then
   (cd "$build" && npm pack --silent kokoro-js@1.2.1)
 fi
+"$bin/python" - "$build/kokoro-js-1.2.1.tgz" <<'PYTHON'
+import hashlib, pathlib, sys
+found = hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest()
+wanted = "1f0d0383ef0349af0bd9440d81dc12abbea3a5392eb645283eda876f537f5860"
+sys.exit(0 if found == wanted else f"{sys.argv[1]}: SHA-256 is {found}, expected {wanted}")
+PYTHON
 
 [ -f data/demo/manifest.json ] ||
   "$bin/codetalker" prepare-data demo data/demo --voices-dir "$build/kokoro-js-1.2.1.tgz"

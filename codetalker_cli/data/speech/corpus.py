@@ -69,7 +69,7 @@ def synthesize(
         out_dir: Made if needed.
         engine: A name of `engines.ENGINES`, or an engine.
         minutes: Total length of the clips, pauses included.
-        seed: Same seed, same bytes (on one machine).
+        seed: Same seed, same bytes (with the same package versions).
         voices: Some of the engine's voices; default all.
         speeds: Tempo is drawn evenly from this range.
         progress: Called with seconds of speech done and wanted.
