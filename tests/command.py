@@ -22,12 +22,12 @@ class Ended:
 def run(*arguments: object) -> Ended:
     """Run the command in the current folder; never raises what it shows to people."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with mock.patch.object(sys, "argv", ["codetalker", *map(str, arguments)]):
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 0
+    given = mock.patch.object(sys, "argv", ["codetalker", *map(str, arguments)])
+    with given, redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
     return Ended(code, out.getvalue(), err.getvalue())
 
 

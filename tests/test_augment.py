@@ -6,7 +6,14 @@ import voices
 
 from codetalker_cli.data import augment
 
-OTHERS = [voices.speech(0.7, seed=k) for k in range(1, 4)]
+# Whispers: a hum of the same pitch as the speech would look like an echo of it.
+OTHERS = [np.random.default_rng(k).standard_normal(11_200).astype(np.float32) for k in range(1, 4)]
+
+
+def broadband(seed: int = 0) -> np.ndarray:
+    """(n,) float32 speech with so much breath that its correlation has a sharp peak."""
+    noise = np.random.default_rng(seed).standard_normal(16000)
+    return (voices.speech(seed=seed) + 0.05 * noise).astype(np.float32)
 
 
 def power(x: np.ndarray) -> float:
@@ -50,7 +57,7 @@ def test_babble_lasts_as_long_as_asked_for(n: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_rooms_and_telephones_move_nothing_in_time(seed: int) -> None:
-    clean = voices.speech(seed=seed) + 0.05 * np.random.default_rng(seed).standard_normal(16000)
+    clean = broadband(seed)
     rng = np.random.default_rng(seed)
     for changed in (augment.reverberant(clean, 0.4, rng), augment.filtered(clean, rng)):
         assert changed.shape == clean.shape and np.isfinite(changed).all()
@@ -70,7 +77,7 @@ def test_a_room_hears_nothing_before_the_sound() -> None:
 
 @pytest.mark.parametrize("others", [OTHERS, []])
 def test_every_version_is_usable_aligned_and_repeatable(others: list[np.ndarray]) -> None:
-    clean = voices.speech()
+    clean = broadband()
     kept = clean.copy()
     versions = set()
     for seed in range(30):
@@ -78,7 +85,7 @@ def test_every_version_is_usable_aligned_and_repeatable(others: list[np.ndarray]
         again = augment.augment(clean, np.random.default_rng(seed), others)
         assert made.dtype == np.float32 and made.shape == clean.shape
         assert np.isfinite(made).all() and np.abs(made).max() <= 1.0
-        assert abs(delay(clean, made)) == 0
+        assert delay(clean, made) == 0
         assert made.tobytes() == again.tobytes()
         versions.add(made.tobytes())
     assert len(versions) == 30

@@ -98,7 +98,9 @@ def prepare(
         "speech": str(speech.name) if speech else demo.engine,
         "left_out": [{"clip": f.name, "reason": f.reason} for f in found.failures],
     }
-    return writer.finish(settings.data.name, fps, subjects, mesh_of(rig), notes)
+    return writer.finish(
+        settings.data.name, fps, subjects, mesh_of(rig, idle=not demo.blinks), notes
+    )
 
 
 def speak(
@@ -138,20 +140,25 @@ def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
     return level - np.median(level[level >= np.median(level)]) if n_frames else level
 
 
-def mesh_of(rig: Rig) -> Mesh:
-    """The rig's faces as a data set's mesh, with the units of blinks and gaze."""
-    idle = {
+def mesh_of(rig: Rig, *, idle: bool = True) -> Mesh:
+    """The rig's faces as a data set's mesh.
+
+    Args:
+        rig: The head.
+        idle: Include the units of blinks and gaze, for motion that has none of its own.
+    """
+    units = {
         str(name): rig.unit_deltas[i].astype(np.float32)
         for i, name in enumerate(rig.unit_names)
-        if str(name).startswith(IDLE_UNITS)
+        if idle and str(name).startswith(IDLE_UNITS)
     }
     subjects = [str(name) for name in rig.subject_names]
     return Mesh(
         rig.topology,
         {name: rig.template(name) for name in subjects},
         {name: rig.colours(name) for name in subjects},
-        idle,
-        {name: float(rig.subject_blink[i]) for i, name in enumerate(subjects)},
+        units,
+        {name: float(rig.subject_blink[i]) for i, name in enumerate(subjects)} if idle else {},
     )
 
 

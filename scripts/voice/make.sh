@@ -28,7 +28,8 @@ sys.exit(0 if found == wanted else f"{sys.argv[1]}: SHA-256 is {found}, expected
 PYTHON
 
 [ -f data/demo/manifest.json ] ||
-  "$bin/codetalker" prepare-data demo data/demo --voices-dir "$build/kokoro-js-1.2.1.tgz"
+  "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 35 --seed 1 \
+    --voices-dir "$build/kokoro-js-1.2.1.tgz"
 [ -d runs/demo/vq ] || "$bin/codetalker" train-vq data/demo
 [ -d runs/demo/speech ] ||
   "$bin/codetalker" train-speech data/demo --set "speech.encoder.source=$build/whisper-tiny.en"

@@ -1,0 +1,378 @@
+"""The command line: one clear line for whatever is wrong, and nothing half-written."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+import soundfile
+import voices
+from command import refuse, run, succeed
+
+from codetalker_cli import cli
+from codetalker_cli.errors import InputError
+from codetalker_cli.models import checkpoint
+from codetalker_cli.motion import Motion
+
+QUICK = ["--set", "render.size=64", "--set", "render.renderer=software"]
+QUICK += ["--set", "render.workers=1", "--set", "render.samples=1"]
+
+
+@pytest.fixture(scope="session")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with the faces A and S01 and the styles A, B, C."""
+    return voices.save(tmp_path_factory.mktemp("cli") / "voice", "A", "S01")
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, voice: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with speech.wav and runs/mine; nothing is bundled."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("CODETALKER_MODEL", raising=False)
+    monkeypatch.setattr(checkpoint, "bundled", dict)
+    shutil.copytree(voice, folder / "runs" / "mine")
+    soundfile.write("speech.wav", voices.speech(), 16000)
+    return folder
+
+
+def animate(*arguments: object) -> list[object]:
+    return ["animate", "speech.wav", "--model", "mine", *arguments]
+
+
+# What works -------------------------------------------------------------------------------------
+
+
+def test_a_recording_becomes_a_video_beside_it() -> None:
+    out = succeed(*animate(*QUICK))
+    assert re.fullmatch(r"speech\.mp4: A, 24 frames, 1\.0 s\n", out)
+    assert b"ftyp" in Path("speech.mp4").read_bytes()[:16]
+    assert sorted(p.name for p in Path().iterdir()) == ["runs", "speech.mp4", "speech.wav"]
+
+
+def test_motion_as_data() -> None:
+    succeed(*animate("-o", "new/folder/a.npz", "--subject", "S01", "--seed", "7"))
+    succeed(*animate("-o", "a.npy", "--subject", "S01", "--seed", "7"))
+    motion = Motion.load("new/folder/a.npz")
+    assert motion.subject == "S01" and motion.fps == 25
+    np.testing.assert_array_equal(np.load("a.npy"), motion.vertices)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("8 channels.wav", lambda p: soundfile.write(p, np.stack([voices.speech()] * 8, 1), 16000)),
+        ("8k.wav", lambda p: soundfile.write(p, voices.speech(1.0, 8000), 8000)),
+        ("96k.wav", lambda p: soundfile.write(p, voices.speech(1.0, 96000), 96000)),
+        ("speech.flac", lambda p: soundfile.write(p, voices.speech(), 16000)),
+        ("speech.ogg", lambda p: soundfile.write(p, voices.speech(), 16000)),
+        ("speech.mp3", lambda p: soundfile.write(p, voices.speech(), 16000)),
+        ("-dash ünï.wav", lambda p: soundfile.write(p, voices.speech(), 16000)),
+    ],
+)
+def test_recordings_of_all_kinds(name: str, write: Callable[[str], None]) -> None:
+    write(name)
+    succeed("animate", "--model", "mine", "-o", "a.npz", "--", name)
+    assert Motion.load("a.npz").seconds == pytest.approx(1.0, abs=0.1)
+
+
+def test_json_is_all_that_is_on_stdout() -> None:
+    made = json.loads(succeed(*animate("-o", "a.npz", "--json")))
+    assert made["out"] == "a.npz" and made["subject"] == "A" and made["model"] == "runs/mine"
+    assert (made["frames"], made["fps"]) == (24, 25.0)
+    video = json.loads(succeed(*animate("-o", "a.mp4", "--json", "--fps", "50", *QUICK)))
+    assert (video["frames"], video["fps"], video["size"]) == (48, 50.0, [64, 64])
+    assert video["sound"] is True and video["renderer"] == "software"
+
+
+def test_progress_and_the_choice_of_the_model_are_told_on_stderr() -> None:
+    # In a process of its own: within the tests, log lines go to pytest.
+    package = str(Path(cli.__file__).parents[1])
+    arguments = ["animate", "speech.wav", "--subject", "S01", "-o", "a.npz"]
+    done = subprocess.run(
+        [sys.executable, "-m", "codetalker_cli", *arguments],
+        env={**os.environ, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    model, style, bar = done.stderr.splitlines()
+    assert model == "model: runs/mine (the newest under runs/ that knows S01)"
+    assert style == "S01 was not trained on; speaking in the style of A"
+    assert "animate" in bar and "24/24" in bar
+    assert done.stdout == "a.npz: S01, 24 frames, 1.0 s\n"
+
+
+def test_the_environment_names_the_model(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.move("runs/mine", "elsewhere")
+    assert "no bundled voice" in refuse("animate", "speech.wav")
+    monkeypatch.setenv("CODETALKER_MODEL", "elsewhere")
+    assert json.loads(succeed("animate", "speech.wav", "-o", "a.npz", "--json"))["model"] == (
+        "elsewhere"
+    )
+    monkeypatch.setenv("CODETALKER_MODEL", "nowhere")
+    assert "'nowhere' is not known" in refuse("animate", "speech.wav", "-o", "b.npz")
+
+
+def test_the_bundled_voice_is_the_last_choice(
+    workplace: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "bundled", lambda: {"demo": voice})
+    arguments = ["animate", "speech.wav", "-o", "a.npz", "--overwrite", "--json"]
+    models = [
+        json.loads(succeed(*arguments, *more))["model"]
+        for more in ([], ["--subject", "S01"], ["--subject", "S01", "--model", "demo"])
+    ]
+    assert models == [str(voice), "runs/mine", str(voice)]
+
+
+# What does not ----------------------------------------------------------------------------------
+
+
+def nan() -> np.ndarray:
+    samples = voices.speech()
+    samples[[70, 90]] = np.nan
+    return samples
+
+
+BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda p: None, "bad.wav: no such audio file"),
+    "folder": (lambda p: p.mkdir(), "bad.wav is a folder, not an audio file"),
+    "empty file": (lambda p: p.touch(), r"bad.wav: the file is empty \(0 bytes\)"),
+    "no samples": (
+        lambda p: soundfile.write(p, voices.speech(0), 16000),
+        "bad.wav: holds no audio samples; check the recording",
+    ),
+    "silent": (
+        lambda p: soundfile.write(p, 0 * voices.speech(), 16000),
+        "bad.wav: silent .*; check the microphone",
+    ),
+    "short": (
+        lambda p: soundfile.write(p, voices.speech(0.1), 16000),
+        "bad.wav: 0.10 s of audio, at least 0.2 s are needed",
+    ),
+    "NaN": (
+        lambda p: soundfile.write(p, nan(), 16000, subtype="FLOAT"),
+        r"bad.wav: 2 samples are NaN or infinite \(first at sample 70\); export",
+    ),
+    "text": (lambda p: p.write_text("hello\n" * 99), "bad.wav: not an audio file .*; convert it"),
+    "noise": (
+        lambda p: p.write_bytes(np.random.default_rng(0).bytes(3000)),
+        "bad.wav: not an audio file .*; convert it",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_AUDIO)
+@pytest.mark.parametrize("out", ["a.npz", "a.mp4"])
+def test_unusable_audio_is_one_line_and_writes_nothing(kind: str, out: str) -> None:
+    write, message = BAD_AUDIO[kind]
+    write(Path("bad.wav"))
+    said = refuse("animate", "bad.wav", "--model", "mine", "-o", out)
+    assert re.match(message, said), said
+    # An older result stays, even one that may be replaced.
+    Path(out).write_text("old")
+    refuse("animate", "bad.wav", "--model", "mine", "-o", out, "--overwrite")
+    assert Path(out).read_text() == "old"
+
+
+@pytest.mark.parametrize("name", [".", "/", "..", ""])
+def test_a_folder_is_no_recording(name: str) -> None:
+    assert "is a folder, not an audio file" in refuse("animate", name)
+
+
+@pytest.mark.parametrize("out", ["a.npz", "a.npy", "a.mp4"])
+def test_an_existing_output_is_kept_unless_it_may_go(out: str) -> None:
+    Path(out).write_text("old")
+    said = refuse(*animate("-o", out))
+    assert said.startswith(f"{out} exists already; give --overwrite")
+    succeed(*animate("-o", out, "--overwrite", *QUICK))
+    assert Path(out).stat().st_size > 3
+
+
+def test_the_default_output_is_checked_as_well() -> None:
+    Path("speech.mp4").write_text("old")
+    assert refuse(*animate()).startswith("speech.mp4 exists already")
+
+
+def test_a_video_that_fails_leaves_nothing() -> None:
+    arguments = [*animate("-o", "a.mp4", "--overwrite", *QUICK), "--set", "render.codec=nonsense"]
+    assert "nonsense encoder failed" in refuse(*arguments)
+    Path("a.mp4").write_text("old")
+    refuse(*arguments)
+    assert Path("a.mp4").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("a.gif", "--out a.gif: the ending must be one of .mp4, .m4v, .mov, .mkv, .npz, .npy"),
+        ("a", "--out a: the ending must be one of"),
+        ("a.NPZ", "--out a.NPZ: the ending must be one of"),
+        ("speech.wav/a.npz", "speech.wav: cannot write here (Not a directory); give another"),
+        ("runs.npz", "--out runs.npz is a folder; give the name of a file"),
+        ("x" * 300 + ".npz", "File name too long"),
+        ("/proc/nowhere/a.npz", "/proc/nowhere: cannot write here"),
+    ],
+)
+def test_an_output_that_cannot_be(out: str, message: str) -> None:
+    if out.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("this system has no /proc to be refused by")
+    Path("runs.npz").mkdir()
+    assert message in refuse(*animate("-o", out, "--overwrite"))
+
+
+def test_a_failure_leaves_no_new_folders() -> None:
+    refuse("animate", "speech.wav", "--model", "none", "-o", "new/folder/a.npz")
+    assert not Path("new").exists()
+
+
+def test_the_recording_is_never_its_own_output() -> None:
+    shutil.copy("speech.wav", "talk.mp4")
+    before = Path("talk.mp4").read_bytes()
+    for arguments in (["talk.mp4"], ["talk.mp4", "-o", "runs/../talk.mp4"]):
+        said = refuse("animate", *arguments, "--overwrite", "--model", "mine")
+        assert "is the recording itself; give another --out" in said
+    assert Path("talk.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--subject", "Bob"], "--subject Bob: unknown; this model has: A, S01"),
+        (["--style", "Bob"], "--style Bob: unknown; this model has: A, B, C"),
+        (["--style", "A:x"], "--style A:x: expected a name, or name:weight"),
+        (["--fps", "0"], "--fps 0: expected 1 to 240"),
+        (["--fps", "nan"], "--fps nan: expected 1 to 240"),
+        (["--device", "tpu9"], "--device tpu9: not usable here"),
+        (["--set", "render.sise=3"], "render.sise: unknown key (from --set); did you mean render."),
+        (["--set", "render.size=63"], "render.size: size 63 must be even"),
+        (["--set", "render.size=big"], "render.size: Input should be a valid integer"),
+        (["--set", "vq.hidden_size=3"], "expected render.KEY=value for this command"),
+        (["--set", "nonsense"], "--set nonsense: expected render.KEY=value"),
+        (["--config", "none.yaml"], "none.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_choice_lists_the_right_ones(arguments: list[str], message: str) -> None:
+    assert message in refuse(*animate("-o", "a.npz", *arguments))
+
+
+def test_an_unknown_model_lists_the_known() -> None:
+    voices.save(Path("runs/other/vq"), "A", with_speech=False)
+    said = refuse("animate", "speech.wav", "--model", "nine")
+    assert said == "checkpoint 'nine' is not known; known by name: other/vq, mine"
+    said = refuse("animate", "speech.wav", "--model", "runs")
+    assert "'runs' is a folder without a checkpoint; known by name" in said
+    said = refuse("animate", "speech.wav", "--model", "other/vq")
+    assert "stage 1 only; train stage 2 with `codetalker train-speech`" in said
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "meta.json", "settings.yaml", "mesh.npz"])
+def test_a_damaged_model_is_one_line(name: str) -> None:
+    path = Path("runs/mine") / name
+    path.write_bytes(path.read_bytes()[:100])
+    assert "runs/mine" in refuse(*animate("-o", "a.npz"))
+
+
+@pytest.mark.parametrize("arguments", [["--seed", "-1"], ["--fps", "fast"], ["--nonsense"], ["x"]])
+def test_flags_that_do_not_parse_end_with_2(arguments: list[str]) -> None:
+    before = command.listing()
+    ended = run(*animate(*arguments))
+    assert ended.code == 2 and ended.out == "" and "Traceback" not in ended.err
+    assert command.listing() == before
+
+
+def test_trouble_with_the_system_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "a.npz")
+
+    monkeypatch.setattr(Motion, "save", full)
+    assert refuse(*animate("-o", "a.npz")) == "[Errno 28] No space left on device: 'a.npz'"
+
+
+def test_errors_are_said_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "[bold]x[/bold] :smile: " + "long " * 60 + "end"
+
+    def fail(*_: object, **__: object) -> None:
+        raise InputError(message)
+
+    monkeypatch.setattr(Motion, "save", fail)
+    assert refuse(*animate("-o", "a.npz")) == message
+
+
+# The other commands -----------------------------------------------------------------------------
+
+COMMANDS = {"animate", "prepare-data", "train-vq", "train-speech", "import-checkpoint"}
+
+
+def test_help_lists_the_commands_that_work() -> None:
+    out = succeed("--help")
+    listed = set(re.findall(r"^[│ ]+([a-z-]+) ", out.split("Commands")[1], flags=re.MULTILINE))
+    assert listed == COMMANDS
+    for name in COMMANDS:
+        assert "Usage" in succeed(name, "-h")
+    assert "demo" in succeed("prepare-data", "--help")
+
+
+@pytest.mark.parametrize("arguments", [[], ["prepare-data"]])
+def test_no_arguments_show_the_help(arguments: list[str]) -> None:
+    ended = run(*arguments)
+    assert ended.code in (0, 2) and "Commands" in ended.out + ended.err
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"codetalker-cli \d+\.\d+\.\d+\n", succeed("--version"))
+
+
+def test_an_unknown_command_ends_with_2() -> None:
+    ended = run("animat")
+    assert ended.code == 2 and "animat" in ended.err
+
+
+def test_settings_are_shown_with_their_origins() -> None:
+    Path("my.yaml").write_text("demo: {seed: 5}")
+    arguments = ["prepare-data", "demo", "out", "--preset", "tiny", "--config", "my.yaml"]
+    arguments += ["--minutes", "2", "--set", "demo.max_clips=9", "--show-settings"]
+    rows = {
+        cells[0]: cells[1:]
+        for cells in (
+            [cell.strip() for cell in line.split("│")[1:-1]]
+            for line in succeed(*arguments).splitlines()
+        )
+        if len(cells) == 3
+    }
+    assert rows["demo.minutes"] == ["2.0", "flag"]
+    assert rows["demo.max_clips"] == ["9", "--set"]
+    assert rows["demo.seed"] == ["5", "my.yaml"]
+    assert rows["demo.engine"] == ['"espeak"', "preset tiny"]
+    assert rows["demo.blinks"] == ["true", "default"]
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare-data", "demo", "out", "--preset", "tinny"], "did you mean tiny?"),
+        (["prepare-data", "demo", "out", "--preset", "vocaset"], "the bundled head has no Face"),
+        (["prepare-data", "demo", "out", "--engine", "x"], "Input should be 'espeak' or 'kokoro'"),
+        (["prepare-data", "demo", "out", "--minutes", "-1"], "demo.minutes: Input should be grea"),
+        (["prepare-data", "demo", "out", "--speech", "none"], "none: there is no such folder"),
+        (["prepare-data", "demo", "out", "--speech", "runs"], "runs: no recordings"),
+        (["prepare-data", "demo", "speech.wav", "--preset", "tiny"], "speech.wav: cannot write"),
+        (["train-vq", "none"], "none: no prepared data set (no manifest.json); make one with"),
+        (["train-speech", "runs"], "runs: no prepared data set"),
+        (["import-checkpoint", "a", "b", "c", "--preset", "bivi"], "did you mean biwi?"),
+        (["import-checkpoint", "a", "b", "c", "--preset", "tiny"], "a: no such checkpoint file"),
+        (["import-checkpoint", "a", "b", "runs", "--preset", "tiny"], "runs exists already"),
+    ],
+)
+def test_what_the_other_commands_refuse(arguments: list[str], message: str) -> None:
+    assert message in refuse(*arguments)

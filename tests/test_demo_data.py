@@ -1,0 +1,224 @@
+"""The synthetic data set from speech with known phones: splits, passages, motion that fits them."""
+
+from pathlib import Path
+from typing import Any
+
+import command
+import numpy as np
+import pytest
+import soundfile
+import voices
+
+from codetalker_cli.data import demo
+from codetalker_cli.data.demo import Passage
+from codetalker_cli.data.prepared import Manifest, PreparedDataSet
+from codetalker_cli.data.rig import Rig
+from codetalker_cli.data.speech.clips import Failure, SpeechSet, SpokenClip
+from codetalker_cli.data.speech.phones import SILENCE, Phone
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.presets import resolve
+from codetalker_cli.settings import Settings
+
+PHONES = [
+    Phone(SILENCE, 0.0, 0.2),
+    Phone("M", 0.2, 0.32),
+    Phone("AA", 0.32, 0.62),
+    Phone("P", 0.62, 0.74),
+    Phone("AE", 0.74, 1.1),
+    Phone(SILENCE, 1.1, 1.5),
+]
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return Rig.load()
+
+
+def settings(**changes: Any) -> Settings:
+    assignments = [f"demo.{key}={value}" for key, value in changes.items()]
+    return resolve("tiny", assignments=assignments).settings
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[SpokenClip]:
+    """Ten recordings of 1.5 s, by two speakers in turn."""
+    made = []
+    for k in range(10):
+        path = tmp_path / f"{k}.flac"
+        soundfile.write(path, voices.speech(1.5, seed=k), 16000)
+        made.append(SpokenClip(f"c{k}", path, "xy"[k % 2], f"text {k}", PHONES))
+    return made
+
+
+@pytest.fixture
+def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[SpokenClip]:
+    """The clips in the place of an engine."""
+    found = SpeechSet(clips, [Failure("c99", "could not be aligned")])
+    monkeypatch.setattr(demo, "_speech", lambda *_: found)
+    return clips
+
+
+# Passages, splits -------------------------------------------------------------------------------
+
+
+def test_clips_of_one_speaker_are_joined_with_pauses(clips: list[SpokenClip]) -> None:
+    passages = list(demo._passages(clips, 2.5, seed=0))
+    assert [p.text for p in passages] == [
+        *("text 0 text 2", "text 1 text 3", "text 4 text 6", "text 5 text 7"),
+        *("text 8", "text 9"),  # what is left is kept
+    ]
+    assert len({p.name for p in passages}) == len(passages)
+    again = list(demo._passages(clips, 2.5, seed=0))
+    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(passages, again, strict=True))
+
+
+def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
+    passage = next(demo._passages(clips, 4.0, seed=0))
+    first, second, third = (clips[k].samples() for k in (0, 2, 4))
+    starts = [p.start_seconds for p in passage.phones if p.label == "M"]
+    begins = [round((start - 0.2) * 16000) for start in starts]
+    for begin, samples in zip(begins, (first, second, third), strict=True):
+        np.testing.assert_array_equal(passage.samples[begin : begin + len(samples)], samples)
+    gaps = np.diff(begins) / 16000 - 1.5
+    assert (gaps >= 0.15).all() and (gaps <= 0.7).all()
+    assert len(passage.samples) == begins[-1] + len(third)
+    assert all(p.end_seconds > p.start_seconds for p in passage.phones)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 30, 100])
+@pytest.mark.parametrize(("val", "test"), [(0.08, 0.08), (0.2, 0.0), (0.0, 0.0), (0.5, 0.5)])
+def test_splits(n: int, val: float, test: float) -> None:
+    splits = demo._splits(n, val, test, seed=0)
+    assert len(splits) == n and splits == demo._splits(n, val, test, seed=0)
+    assert "train" in splits
+    assert ("val" in splits) == (n > 1)
+    if n == 100:
+        assert splits.count("val") == max(1, min(round(100 * val), 99))
+        assert splits.count("test") == min(round(100 * test), 99 - splits.count("val"))
+        assert splits != demo._splits(n, val, test, seed=1) or val == 0
+
+
+# Motion -----------------------------------------------------------------------------------------
+
+
+def passage() -> Passage:
+    return Passage("p", "", voices.speech(1.5), PHONES)
+
+
+@pytest.mark.parametrize("subject", ["S01", "S09"])
+def test_lips_close_and_open_with_the_phones(rig: Rig, subject: str) -> None:
+    vertices = demo.speak(rig, passage(), subject, 30, np.random.default_rng(0))
+    assert vertices.shape == (45, rig.topology.n_vertices, 3) and vertices.dtype == np.float32
+    gap_mm = 1000 * rig.inner_lip_gap(vertices)
+    for phone in PHONES:
+        frames = slice(round(phone.start_seconds * 30), round(phone.end_seconds * 30) + 1)
+        if phone.label in "MP":
+            assert gap_mm[frames].min() < 1.0
+        elif phone.label != SILENCE:
+            assert gap_mm[frames].max() > 4.0
+
+
+def test_without_blinks_the_eyes_rest(rig: Rig) -> None:
+    long = Passage("p", "", voices.speech(12.0), [Phone(SILENCE, 0.0, 12.0)])
+    eyes = [i for i, n in enumerate(rig.unit_names) if n.startswith(("eyeBlink", "eyeLook"))]
+    moved = np.abs(rig.unit_deltas[eyes]).max((0, 2)) > 0
+    made = [
+        demo.speak(rig, long, "S02", 30, np.random.default_rng(0), blinks=blinks)[:, moved]
+        for blinks in (True, False)
+    ]
+    assert np.ptp(made[0], axis=0).max() > 0.003
+    assert np.ptp(made[1], axis=0).max() < 0.001
+
+
+def test_loudness_is_a_level_around_the_speech_s_own() -> None:
+    samples = np.concatenate([voices.speech(1.0), 0.1 * voices.speech(1.0)])
+    level = demo.loudness(samples, 60, 30)
+    assert level.shape == (60,) and np.isfinite(level).all()
+    assert np.mean(level[:30]) - np.mean(level[30:]) == pytest.approx(20, abs=1)
+    np.testing.assert_allclose(demo.loudness(4 * samples, 60, 30), level, atol=0.01)
+    assert demo.loudness(samples, 0, 30).shape == (0,)
+    assert np.isfinite(demo.loudness(np.zeros(16000, np.float32), 30, 30)).all()
+
+
+def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
+    mesh = demo.mesh_of(rig)
+    assert list(mesh.templates) == list(mesh.colours) == [f"S{k:02d}" for k in range(1, 13)]
+    assert {"eyeBlinkLeft", "eyeLookUpRight"} <= set(mesh.idle_units)
+    assert all(name.startswith(("eyeBlink", "eyeLook")) for name in mesh.idle_units)
+    weights = rig.unit_weights({"eyeBlinkLeft": 1.0})
+    posed = rig.pose("S05", weights[None])[0]
+    by_mesh = mesh.templates["S05"] + mesh.lid_closure["S05"] * mesh.idle_units["eyeBlinkLeft"]
+    np.testing.assert_allclose(posed, by_mesh, atol=1e-6)
+    # A face whose own motion blinks gets no second blinks.
+    assert not demo.mesh_of(rig, idle=False).idle_units
+
+
+# The whole --------------------------------------------------------------------------------------
+
+
+def prepare(out: Path, **changes: Any) -> Manifest:
+    changes = {"seconds_per_clip": 1.0, "max_clips": "null", **changes}
+    return demo.prepare(out, settings(**changes))
+
+
+def test_every_clip_has_its_subject_frames_and_sound(
+    spoken: list[SpokenClip], tmp_path: Path
+) -> None:
+    manifest = prepare(tmp_path / "data")
+    assert [c.subject for c in manifest.clips] == ["S01", "S02"] * 5
+    assert {c.n_frames for c in manifest.clips} == {45}
+    assert [c.text for c in manifest.clips] == [c.text for c in spoken]
+    assert manifest.notes["left_out"] == [{"clip": "c99", "reason": "could not be aligned"}]
+    assert manifest.notes["made_with"]["seed"] == 0 and manifest.notes["speech"] == "espeak"
+    data = PreparedDataSet(tmp_path / "data")
+    for clip in (*data.clips("train"), *data.clips("val")):
+        rest = data.mesh.templates[clip.entry.subject]
+        assert 0.004 < np.abs(clip.vertices - rest).max() < 0.05  # metres
+        assert len(clip.samples()) == 24_000
+
+
+def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        prepare(tmp_path / name, seed=seed)
+    a, b, c = (
+        {k.removeprefix(str(tmp_path / n)): v for k, v in command.listing(tmp_path / n).items()}
+        for n in "abc"
+    )
+    assert a == b
+    assert any(a[key] != c[key] for key in a if key.endswith(".npy"))
+
+
+def test_a_limit_of_clips(spoken: list[SpokenClip], tmp_path: Path) -> None:
+    assert len(prepare(tmp_path / "data", max_clips=3).clips) == 3
+
+
+def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path) -> None:
+    seen: list[tuple[str, float, float]] = []
+    demo.prepare(
+        tmp_path / "data",
+        settings(seconds_per_clip=1.0),
+        progress=lambda *x: seen.append(x),
+    )
+    assert seen == [("motion", k, 5) for k in range(1, 6)]
+
+
+def test_speech_that_fails_leaves_an_older_data_set_whole(
+    spoken: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path / "data")
+    before = command.listing(tmp_path / "data")
+    monkeypatch.setattr(demo, "_speech", lambda *_: SpeechSet())
+    with pytest.raises(DataError, match="espeak: no speech that could be used"):
+        demo.prepare(tmp_path / "data", settings(), overwrite=True)
+    assert command.listing(tmp_path / "data") == before
+
+
+def test_other_faces_than_the_head_s_are_refused(tmp_path: Path) -> None:
+    for assignment, message in (
+        ('data.train_subjects=["S01","Bob"]', "the bundled head has no Bob; it has S01, S02"),
+        ("data.n_vertices=12", "data.n_vertices: 12, but the bundled head has 5370"),
+    ):
+        changed = resolve("tiny", assignments=[assignment]).settings
+        with pytest.raises(InputError, match=message):
+            demo.prepare(tmp_path / "data", changed)
+    assert not (tmp_path / "data").exists()

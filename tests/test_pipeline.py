@@ -1,0 +1,139 @@
+"""The whole way by the command line, text to video, with the preset that is made for trying out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import command
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import soundfile
+import voices
+from command import succeed
+
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.speech import espeak
+from codetalker_cli.models import checkpoint
+from codetalker_cli.motion import Motion
+
+pytestmark = pytest.mark.skipif(
+    not espeak.is_available(), reason="espeakng-loader is not installed: nothing can speak"
+)
+TINY = ["--preset", "tiny"]
+
+
+def prepare(*more: object) -> dict:
+    return json.loads(succeed("prepare-data", "demo", *more, *TINY, "--json"))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which every stage was run, as the README has it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("CODETALKER_MODEL", raising=False)
+        prepare("data/a")
+        succeed("train-vq", "data/a")
+        succeed("train-speech", "data/a")
+        soundfile.write("speech.wav", voices.speech(), 16000)
+        yield folder
+
+
+def test_the_data_set_is_whole(workplace: Path) -> None:
+    data = PreparedDataSet("data/a")
+    assert data.manifest.name == "tiny" and data.manifest.train_subjects == ("S01", "S02")
+    assert len(data.clips("train")) == 4 and len(data.clips("val")) == 1
+    for clip in (*data.clips("train"), *data.clips("val")):
+        seconds = len(clip.samples()) / 16000
+        assert clip.vertices.shape == (int(seconds * 30), 5370, 3)
+        assert clip.entry.text and np.abs(clip.samples()).max() > 0.1
+        lips = data.mesh.topology.inner_lip_gap(clip.vertices)
+        assert np.ptp(lips) > 0.004  # metres: it speaks
+    left_out = data.manifest.notes["left_out"]
+    assert all({"clip", "reason"} == set(entry) for entry in left_out)
+
+
+def test_both_checkpoints_stand_for_themselves(workplace: Path) -> None:
+    vq, speech = (checkpoint.load(f"tiny/{stage}") for stage in ("vq", "speech"))
+    assert (vq.meta["stage"], speech.meta["stage"]) == ("vq", "speech")
+    assert vq.meta["data_id"] == PreparedDataSet("data/a").manifest.data_id
+    assert speech.settings.data.name == "tiny" and speech.settings.vq.basis_rank == 8
+    for stage in ("vq", "speech"):
+        lines = Path(f"runs/tiny/{stage}-metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+        assert all(np.isfinite(list(json.loads(line).values())).all() for line in lines)
+
+
+def test_the_voice_speaks_as_data_and_as_video(workplace: Path) -> None:
+    # The face alone finds the trained voice.
+    succeed("animate", "speech.wav", "--subject", "S02", "-o", "a.npz")
+    motion = Motion.load("a.npz")
+    assert motion.subject == "S02" and motion.vertices.shape == (30, 5370, 3)
+    arguments = ["--subject", "S02", "-o", "a.mp4", "--set", "render.size=64", "--json"]
+    made = json.loads(succeed("animate", "speech.wav", *arguments))
+    assert (made["model"], made["frames"], made["sound"]) == ("runs/tiny/speech", 30, True)
+    frames = imageio_ffmpeg.read_frames("a.mp4")
+    facts = next(frames)
+    assert (facts["size"], facts["fps"]) == ((64, 64), 30.0)
+    pictures = [np.frombuffer(frame, np.uint8) for frame in frames]
+    assert len(pictures) == 30 and all(np.ptp(picture) > 50 for picture in pictures)
+
+
+def test_a_face_that_was_not_trained_on_speaks_too(workplace: Path) -> None:
+    succeed(
+        "animate", "speech.wav", "--subject", "S11", "--style", "S01:0.3,S02:0.7", "-o", "b.npz"
+    )
+    assert Motion.load("b.npz").subject == "S11"
+
+
+def test_the_same_seed_gives_the_same_bytes(workplace: Path) -> None:
+    first = prepare("data/a", "--overwrite")  # its speech is there already
+    same, other = prepare("data/b"), prepare("data/c", "--seed", "1")
+    assert first["data_id"] == same["data_id"] != other["data_id"]
+    files = {
+        name: {k.removeprefix(f"data/{name}/"): v for k, v in command.listing(folder).items()}
+        for name, folder in ((n, Path("data") / n) for n in "abc")
+    }
+    assert files["a"] == files["b"]
+    assert "manifest.json" in files["a"] and len(files["a"]) > 12
+    assert set(files["c"]) != set(files["a"])
+
+
+def test_the_same_seed_gives_the_same_weights(workplace: Path) -> None:
+    def weights(name: str, *more: str) -> tuple[bytes, bytes]:
+        succeed("train-vq", "data/a", "--out", f"runs/{name}/vq", *more)
+        succeed("train-speech", "data/a", "--out", f"runs/{name}/speech", *more)
+        vq, speech = (Path("runs") / name / s / "model.safetensors" for s in ("vq", "speech"))
+        return vq.read_bytes(), speech.read_bytes()
+
+    first = tuple(
+        (Path("runs/tiny") / s / "model.safetensors").read_bytes() for s in ("vq", "speech")
+    )
+    assert weights("same") == first
+    other = weights("other", "--set", "train_vq.seed=1", "--set", "train_speech.seed=1")
+    assert other[0] != first[0] and other[1] != first[1]
+
+
+def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
+    before = (workplace / "runs/tiny/vq/model.safetensors").read_bytes()
+    for stage in ("vq", "speech"):
+        said = command.refuse(f"train-{stage}", "data/a")
+        assert said.startswith(f"runs/tiny/{stage} exists already; give --overwrite")
+    assert command.refuse("prepare-data", "demo", "data/a", *TINY).startswith(
+        "data/a holds a prepared data set already; give --overwrite"
+    )
+    succeed("train-vq", "data/a", "--overwrite")
+    assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
+
+
+def test_data_of_another_preset_is_told(workplace: Path) -> None:
+    said = command.refuse("train-vq", "data/a", "--preset", "demo", "--out", "runs/x/vq")
+    assert said.startswith("data/a: its training subjects S01, S02 are not those of the settings")
+    unknown = ["--set", 'train_vq.region_weights={"lip": 3}', "--out", "runs/x/vq"]
+    assert "no region 'lip'; it has: inner_lip_lower" in command.refuse(
+        "train-vq", "data/a", *unknown
+    )
+    said = command.refuse("train-speech", "data/a", "--out", "runs/x/speech", "--vq", "none")
+    assert said.startswith("checkpoint 'none' is not known; known by name: ")

@@ -1,0 +1,194 @@
+"""The prepared data set: gives back what was written, is whole or none, harms nobody's files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import command
+import numpy as np
+import pytest
+import soundfile
+import voices
+
+from codetalker_cli.data.prepared import ClipEntry, Manifest, PreparedDataSet, PreparedWriter
+from codetalker_cli.errors import DataError, InputError
+
+SHAPE = (30, 12, 3)
+
+
+def write(folder: Path, *names: str, overwrite: bool = False, seed: int = 0) -> Manifest:
+    """A data set of the clips ``names``: the first for validation."""
+    rng = np.random.default_rng(seed)
+    writer = PreparedWriter(folder, overwrite=overwrite)
+    for k, name in enumerate(names):
+        vertices = rng.standard_normal(SHAPE).astype(np.float32)
+        split: Any = "val" if k == 0 else "train"
+        writer.add(name, "A", split, vertices, voices.speech(1.0, seed=seed), "Ça va? 'Yes'")
+    return writer.finish("tiny", 25.0, ["A", "B"], voices.mesh("A", "B"), {"left_out": []})
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    manifest = write(tmp_path / "data", "one", "two", "three")
+    data = PreparedDataSet(str(tmp_path / "data"))
+    assert data.manifest == manifest
+    assert (manifest.fps, manifest.train_subjects) == (25.0, ("A", "B"))
+    assert list(data.mesh.templates) == ["A", "B"]
+    assert [c.entry.name for c in data.clips("val")] == ["one"]
+    assert [c.entry.name for c in data.clips("train")] == ["two", "three"]
+    assert data.clips("test") == []
+    clip = data.clips("val")[0]
+    expected = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
+    assert clip.entry.text == "Ça va? 'Yes'" and clip.entry.n_frames == 30
+    np.testing.assert_array_equal(clip.vertices, expected)
+    np.testing.assert_allclose(clip.samples(), voices.speech(1.0), atol=1 / 32768)
+
+
+def test_vertices_are_not_read_before_they_are_used(tmp_path: Path) -> None:
+    write(tmp_path / "data", "one")
+    vertices = PreparedDataSet(tmp_path / "data").clips("val")[0].vertices
+    assert isinstance(vertices, np.memmap) and not vertices.flags.writeable
+
+
+def test_the_files_are_what_the_format_says(tmp_path: Path) -> None:
+    write(tmp_path / "data", "one")
+    assert {k.removeprefix(f"{tmp_path}/") for k in command.listing(tmp_path)} == {
+        "data",
+        "data/manifest.json",
+        "data/mesh.npz",
+        "data/clips",
+        "data/clips/one.npy",
+        "data/audio",
+        "data/audio/one.wav",
+    }
+    info = soundfile.info(tmp_path / "data" / "audio" / "one.wav")
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    assert np.load(tmp_path / "data" / "clips" / "one.npy").dtype == np.float32
+    content = json.loads((tmp_path / "data" / "manifest.json").read_text("utf-8"))
+    assert content["format_version"] == 1 and content["clips"][0]["name"] == "one"
+
+
+def test_the_id_changes_with_any_clip(tmp_path: Path) -> None:
+    ids = [
+        write(tmp_path / "a", "one", "two").data_id,
+        write(tmp_path / "b", "one", "two").data_id,
+        write(tmp_path / "c", "one", "two", seed=1).data_id,
+        write(tmp_path / "d", "one", "three").data_id,
+    ]
+    assert ids[0] == ids[1] and len(set(ids)) == 3
+
+
+def test_without_its_last_file_it_is_no_data_set(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    writer = PreparedWriter(folder, overwrite=False)
+    writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
+    with pytest.raises(InputError, match=r"data: no prepared data set \(no manifest.json\); make"):
+        PreparedDataSet(folder)
+    # What was stopped can be begun again, and what it left does not stay.
+    write(folder, "two")
+    assert [p.name for p in (folder / "clips").iterdir()] == ["two.npy"]
+    assert not (folder / ".unfinished").exists()
+
+
+def test_a_finished_one_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write(folder, "one", "two")
+    before = command.listing(folder)
+    with pytest.raises(InputError, match="holds a prepared data set already; give --overwrite"):
+        PreparedWriter(folder, overwrite=False)
+    PreparedWriter(folder, overwrite=True)  # whoever fails before the first clip destroys nothing
+    assert command.listing(folder) == before
+    write(folder, "three", overwrite=True)
+    assert [p.name for p in folder.glob("*/*.*")] == ["three.npy", "three.wav"]
+
+
+def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "one", "two")
+    writer = PreparedWriter(tmp_path, overwrite=True)
+    writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
+    with pytest.raises(InputError, match="no prepared data set"):
+        PreparedDataSet(tmp_path)  # half old, half new
+    write(tmp_path, "three")
+    assert [p.name for p in tmp_path.glob("clips/*")] == ["three.npy"]
+
+
+@pytest.mark.parametrize("name", ["audio/song.wav", "clips/data.npy"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_something_else_are_safe(tmp_path: Path, name: str, overwrite: bool) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(InputError, match="of something else; give an empty or a new folder"):
+        write(tmp_path, "one", overwrite=overwrite)
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file: cannot write here"):
+        PreparedWriter(tmp_path / "file", overwrite=True)
+
+
+# Damage -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"format_version": 1}',
+        '{"format_version": 1, "clips": [{"name": 1}], "train_subjects": []}',
+        '{"format_version": 1, "clips": 3, "train_subjects": []}',
+    ],
+)
+def test_a_damaged_manifest_is_told(tmp_path: Path, content: str) -> None:
+    write(tmp_path, "one")
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json: damaged manifest .*prepare the data"):
+        PreparedDataSet(tmp_path)
+
+
+def test_a_newer_format_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "one")
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(DataError, match="format 2, this codetalker reads up to 1; upgrade"):
+        PreparedDataSet(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text", "length", "flat"])
+def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, "one")
+    path = tmp_path / "clips" / "one.npy"
+    if damage == "gone":
+        path.unlink()
+    elif damage in ("empty", "text", "cut"):
+        size = {"empty": 0, "text": 0, "cut": 500}[damage]
+        path.write_bytes(path.read_bytes()[:size] + b"hello" * (damage == "text"))
+    else:
+        np.save(path, np.zeros((29, 12, 3) if damage == "length" else 30, np.float32))
+    with pytest.raises(DataError, match=r"one\.npy: .*; prepare the data again"):
+        _ = PreparedDataSet(tmp_path).clips("val")[0].vertices
+
+
+@pytest.mark.parametrize("damage", ["gone", "text", "rate"])
+def test_damaged_sound_is_told(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, "one")
+    path = tmp_path / "audio" / "one.wav"
+    if damage == "gone":
+        path.unlink()
+    elif damage == "text":
+        path.write_text("hello")
+    else:
+        soundfile.write(path, voices.speech(), 8000)
+    with pytest.raises(DataError, match=r"one\.wav: "):
+        PreparedDataSet(tmp_path).clips("val")[0].samples()
+
+
+def test_the_clip_table_is_plain_data() -> None:
+    entry = ClipEntry("a", "A", "train", 3, "0" * 64)
+    assert Manifest("x", 30.0, ("A",), (entry,)).data_id != Manifest("x", 30.0, ("A",), ()).data_id
