@@ -86,6 +86,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         InputError: There is no such device here.
     """
+    # cuDNN's convolutions would round float32 to TF32, and codes would differ from the CPU's.
+    torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -1,6 +1,7 @@
 """Any audio file → mono float32 samples at 16 kHz. Rates and limits of audio stand here alone."""
 
 import logging
+import math
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def load(path: Path | str) -> np.ndarray:
     path = Path(path)
     check_file(path)
     samples, rate = _decode(path)
+    if rate // math.gcd(rate, SAMPLE_RATE) > 1000:  # the resampling filter would take gigabytes
+        samples, rate = _decode_with_ffmpeg(path), SAMPLE_RATE
     return check(resample(to_mono(samples, str(path)), rate, SAMPLE_RATE), str(path))
 
 
@@ -110,7 +113,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
         logger.debug("soundfile cannot read %s (%s); trying ffmpeg", path, error)
     return _decode_with_ffmpeg(path), SAMPLE_RATE
 
@@ -118,12 +121,22 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 def _decode_with_ffmpeg(path: Path) -> np.ndarray:
     import imageio_ffmpeg
 
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-vn"]
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-nostdin",
+        "-v",
+        "error",
+        "-i",
+        f"file:{path}",
+        "-vn",
+    ]
     command += ["-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].replace(f"{path}: ", "") if lines else f"ffmpeg exit {done.returncode}"
+        reason = (
+            lines[-1].replace(f"file:{path}: ", "") if lines else f"ffmpeg exit {done.returncode}"
+        )
         raise InputError(
             f"{path}: not an audio file that can be read ({reason}); "
             "convert it to wav, flac, ogg or mp3"

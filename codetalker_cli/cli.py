@@ -41,9 +41,9 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from codetalker_cli.resources import package_version
 
-        console.stdout.print(f"codetalker-cli {version('codetalker-cli')}", highlight=False)
+        console.stdout.print(f"codetalker-cli {package_version()}", highlight=False)
         raise typer.Exit
 
 
@@ -123,15 +123,14 @@ def animate(
     console.give(result, as_json=as_json, line=line)
 
 
-MOTION_SUFFIXES = (".npz", ".npy")
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-
-
 def _check_target(target: Path, speech: Path) -> None:
+    from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
+    from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
+
     if target.suffix.lower() not in VIDEO_SUFFIXES and target.suffix not in MOTION_SUFFIXES:
         known = ", ".join((*VIDEO_SUFFIXES, *MOTION_SUFFIXES))
         raise InputError(f"--out {target}: the ending must be one of {known}")
-    if target.resolve() == speech.resolve():
+    if target.exists() and target.samefile(speech):
         raise InputError(f"{target} is the recording itself; give another --out")
     if target.is_dir():
         raise InputError(f"--out {target} is a folder; give the name of a file")
@@ -148,7 +147,9 @@ def _deliver(
     motion: Any, target: Path, render: Any, overwrite: bool, report: console.Report
 ) -> dict[str, Any]:
     """Write the motion as a video or as data; what was made, for the report."""
-    if target.suffix in MOTION_SUFFIXES:
+    from codetalker_cli.motion import SUFFIXES
+
+    if target.suffix in SUFFIXES:
         motion.save(target, overwrite=overwrite)
         return {}
     from codetalker_cli.render import render_video
@@ -240,7 +241,7 @@ def train_vq_command(
 def train_speech_command(
     data: Annotated[Path, typer.Argument(help="Prepared data set.")] = Path("data/demo"),
     vq: Annotated[
-        str | None, typer.Option(help="Stage-1 checkpoint; default runs/NAME/vq.")
+        str | None, typer.Option(help="Stage-1 checkpoint; default: vq beside --out.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/NAME/speech.")
@@ -280,10 +281,11 @@ def train_speech_command(
 
 
 def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Path:
-    from codetalker_cli.models.checkpoint import check_folder
+    from codetalker_cli.models.checkpoint import LAST, check_folder
 
     target = Path("runs") / name / stage if out is None else out
     check_folder(target, overwrite=overwrite)
+    check_folder(target.with_name(f"{target.name}{LAST}"), overwrite=overwrite)
     return target
 
 
@@ -345,6 +347,3 @@ def main() -> None:
     except OSError as error:  # a full disk, a name that is too long: not the program's doing
         console.fail(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.fail("interrupted")
-        sys.exit(130)

@@ -11,6 +11,8 @@ from codetalker_cli.resources import atomic_path, read_arrays
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
+SUFFIXES = (".npz", ".npy")
+"""Files a motion is saved to: everything, or the vertices alone."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,11 @@ def resolve_section(
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     if config is not None:
-        _merge(merged, {name: _read_yaml(config).get(name, {})}, str(config), origins)
+        content = _read_yaml(config)
+        for key in content:
+            if key not in Settings.model_fields:
+                raise SettingsError(f"{key}: unknown key (from {config}){_near([key])}")
+        _merge(merged, {name: content.get(name, {})}, str(config), origins)
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
         if not sign or not key.strip().startswith(f"{name}."):

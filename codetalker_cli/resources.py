@@ -32,6 +32,16 @@ def root() -> Path:
     )
 
 
+def package_version() -> str:
+    """Version of the installed distribution; ``checkout`` where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("codetalker-cli")
+    except PackageNotFoundError:
+        return "checkout"
+
+
 def asset(name: str) -> Path:
     """Path of a bundled asset; raises CodeTalkerError when the installation lacks it."""
     return _existing(root() / "assets" / name)

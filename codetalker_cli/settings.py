@@ -20,7 +20,7 @@ class Section(BaseModel):
 class DataSettings(Section):
     """What is fixed by the data set."""
 
-    name: str = Field(description="name of the data set, shown in messages")
+    name: str = Field(description="name of the data set, of its preset and of its folder in runs/")
     fps: float = Field(gt=0, description="motion frames a second that the models see")
     unit: Literal["m", "mm", "area1"] = Field(
         description="length unit of the vertices; area1: meshes scaled to surface area 1"
@@ -29,8 +29,6 @@ class DataSettings(Section):
     train_subjects: tuple[str, ...] = Field(
         min_length=1, description="training subjects; their order numbers the speaking styles"
     )
-    val_subjects: tuple[str, ...] = Field((), description="validation subjects")
-    test_subjects: tuple[str, ...] = Field((), description="test subjects")
 
     @model_validator(mode="after")
     def _unique_subjects(self) -> Self:
@@ -96,8 +94,8 @@ class AudioEncoderSettings(Section):
     )
     config: dict = Field(
         default_factory=dict,
-        description="architecture values that differ from transformers' defaults; filled in from "
-        "source when training starts",
+        description="architecture values that differ from transformers' defaults; when empty, "
+        "filled in from source when training starts",
     )
     frozen: bool = Field(False, description="train none of the encoder's weights")
 
@@ -194,6 +192,12 @@ class TrainSettings(Section):
         ge=0,
         description="noisy, filtered and reverberant versions of each clip's speech beside the "
         "clean one (stage 2 with a frozen encoder)",
+    )
+    validation_clips: Positive = Field(
+        12, description="validation clips, spread over the split, that stage 2 decodes freely"
+    )
+    validation_frames: Positive = Field(
+        150, description="frames of each of them; free decoding takes long"
     )
     validate_every: Positive = Field(1, description="epochs between two validations")
     seed: int = Field(0, ge=0, description="seed of weights, order and crops")

@@ -190,3 +190,20 @@ def test_the_same_rate_changes_nothing() -> None:
     samples = sine(0.3, SAMPLE_RATE)
     assert np.array_equal(audio.resample(samples, SAMPLE_RATE, SAMPLE_RATE), samples)
     assert len(audio.resample(np.zeros(0, np.float32), 8_000, SAMPLE_RATE)) == 0
+
+
+def test_a_name_with_a_colon_is_no_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tone = np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5
+    soundfile.write("plain.wav", tone, 47_999)  # such a rate goes through ffmpeg
+    Path("plain.wav").rename("10:30.wav")
+    assert len(audio.load("10:30.wav")) == pytest.approx(16000 * 16000 / 47_999, abs=20)
+
+
+def test_headerless_sound_is_refused_in_one_line(tmp_path: Path) -> None:
+    raw = tmp_path / "speech.raw"
+    raw.write_bytes(bytes(32000))
+    with pytest.raises(InputError, match=r"speech\.raw: not an audio file"):
+        audio.load(raw)

@@ -273,7 +273,7 @@ def test_a_folder_of_something_else_is_never_replaced(case: Case, tmp_path: Path
     mine = tmp_path / "pictures"
     mine.mkdir()
     (mine / "cat.png").write_text("")
-    with pytest.raises(InputError, match="pictures holds something else than a checkpoint"):
+    with pytest.raises(InputError, match=r"holds cat\.png, which is no part of a checkpoint"):
         case.run(mine, overwrite=True)
     with pytest.raises(InputError, match="is a file, a checkpoint is a folder"):
         case.run(mine / "cat.png", overwrite=True)

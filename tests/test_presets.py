@@ -105,7 +105,7 @@ def test_numbers_are_read_as_json(value: float) -> None:
         ("speech.encoder.source=a=b", "a=b"),
         ("speech.encoder.source=facebook/hubert-base-ls960", "facebook/hubert-base-ls960"),
         ('speech.encoder.source="12"', "12"),
-        ('data.test_subjects=["F1"]', ("F1",)),
+        ('data.train_subjects=["F1"]', ("F1",)),
     ],
 )
 def test_values_are_json_else_text(assignment: str, expected: Any) -> None:

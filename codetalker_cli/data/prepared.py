@@ -2,7 +2,7 @@
 
 A folder:
 
-- ``manifest.json``     format version, name, unit, fps, subjects, and the clip table
+- ``manifest.json``     format version, name, fps, subjects, and the clip table
 - ``mesh.npz``          topology, templates, colours (:mod:`codetalker_cli.mesh`)
 - ``clips/NAME.npy``    (T, V, 3) float32 vertices; opened as memory maps
 - ``audio/NAME.wav``    mono 16 kHz PCM16

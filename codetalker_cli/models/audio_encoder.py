@@ -197,32 +197,34 @@ def load_pretrained(encoder: AudioEncoder) -> None:
     """
     settings = encoder.settings
     _source_config(settings)
-    _, model_class = _classes(settings.family)
     try:
-        if settings.family == "whisper":
-            state = _whisper_encoder_state(settings.source)
-        else:
-            state = model_class.from_pretrained(settings.source).state_dict()
+        encoder.model.load_state_dict(_pretrained_state(settings))
     except OSError as error:
         raise _missing(settings) from error
-    encoder.model.load_state_dict(state)
 
 
-def _whisper_encoder_state(source: str) -> dict[str, Tensor]:
-    """The encoder out of a whole Whisper, or out of a folder that holds the encoder alone."""
+def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
+    """All weights of the source's encoder; none of them may be left random."""
     import transformers
 
+    whisper = settings.family == "whisper"
+    model_class = transformers.WhisperModel if whisper else _classes(settings.family)[1]
     verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()  # a missing decoder is no loss here
+    transformers.utils.logging.set_verbosity_error()  # a Whisper without decoder is no loss here
     try:
-        loaded: Any = transformers.WhisperModel.from_pretrained(source, output_loading_info=True)
+        loaded: Any = model_class.from_pretrained(settings.source, output_loading_info=True)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
     full, report = loaded
-    lost = [key for key in report["missing_keys"] if key.startswith("encoder.")]
+    needed = [k for k in report["missing_keys"] if k.startswith("encoder.") or not whisper]
+    lost = sorted(key for key in needed if key != "masked_spec_embed")
     if lost:
-        raise SettingsError(f"speech.encoder.source: {source!r} lacks {lost[0]}")
-    return full.encoder.state_dict()
+        raise SettingsError(
+            f"speech.encoder.source: {settings.source!r} lacks {len(lost)} weights of a "
+            f"{settings.family} encoder, {lost[0]} for one"
+        )
+    state: dict[str, Tensor] = (full.encoder if whisper else full).state_dict()
+    return state
 
 
 def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:

@@ -8,11 +8,11 @@ A checkpoint is a folder that needs nothing else:
 - ``mesh.npz``           topology, and each subject's template and colours (absent if unknown)
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,11 @@ def save(
         key: value.detach().cpu().to(dtype).contiguous()
         for key, value in model.state_dict().items()
     }
+    weights = to_bytes(state)
     full_meta = {
         "format_version": FORMAT_VERSION,
-        "package_version": _package_version(),
+        "package_version": resources.package_version(),
+        "weights": hashlib.sha256(weights).hexdigest(),
         "stage": "vq" if model.speech is None else "speech",
         "styles": list(model.settings.data.train_subjects),
         "subjects": list(mesh.templates) if mesh else [],
@@ -103,7 +105,7 @@ def save(
     }
     with resources.atomic_path(folder, overwrite) as temporary:
         temporary.mkdir()
-        (temporary / WEIGHTS).write_bytes(to_bytes(state))
+        (temporary / WEIGHTS).write_bytes(weights)
         dumped = model.settings.model_dump(mode="json")
         (temporary / SETTINGS).write_text(yaml.safe_dump(dumped, sort_keys=False), "utf-8")
         (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
@@ -124,9 +126,13 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     resources.check_output(folder, overwrite=overwrite)
     if folder.is_file():
         raise InputError(f"{folder} is a file, a checkpoint is a folder; give another name")
-    if folder.is_dir() and not is_checkpoint(folder) and any(folder.iterdir()):
+    own = {WEIGHTS, SETTINGS, META, MESH}
+    others = (
+        sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
+    )
+    if others:
         raise InputError(
-            f"{folder} holds something else than a checkpoint, which is not replaced; "
+            f"{folder} holds {others[0]}, which is no part of a checkpoint and is not replaced; "
             "give another folder"
         )
 
@@ -150,6 +156,8 @@ def load(name: str | Path) -> Checkpoint:
         )
         model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
+        if mesh is not None:
+            mesh.check(settings.data.n_vertices, str(folder / MESH))
     except (OSError, ValueError, KeyError, TypeError, DataError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())  # YAML's reasons have several lines
         raise CheckpointError(f"{folder}: damaged checkpoint ({reason})") from error
@@ -182,9 +190,14 @@ def bundled() -> dict[str, Path]:
 
 def available(runs: Path = RUNS) -> dict[str, Path]:
     """Names and folders of all checkpoints that :func:`load` knows by name, newest first."""
-    found = [path.parent for path in runs.glob(f"**/{META}") if is_checkpoint(path.parent)]
+    found = [
+        path.parent
+        for path in runs.glob(f"**/{META}")
+        # a hidden folder is one that is being written, or was when its writer died
+        if is_checkpoint(path.parent) and "/." not in f"/{path.relative_to(runs).as_posix()}"
+    ]
     found.sort(key=lambda folder: (folder / META).stat().st_mtime, reverse=True)
-    return {str(folder.relative_to(runs)): folder for folder in found} | bundled()
+    return {folder.relative_to(runs).as_posix(): folder for folder in found} | bundled()
 
 
 def knows(folder: Path, subject: str) -> bool:
@@ -192,6 +205,8 @@ def knows(folder: Path, subject: str) -> bool:
     try:
         meta = json.loads((folder / META).read_text("utf-8"))
     except (OSError, ValueError):
+        return False
+    if not isinstance(meta, dict):
         return False
     return meta.get("stage") == "speech" and subject in meta.get("subjects", [])
 
@@ -249,10 +264,3 @@ def from_official(
     if model.speech is not None and stage2_state is not None:
         fill(model.speech, official.speech_state(stage2_state, settings), "stage 2 file")
     return model.eval()
-
-
-def _package_version() -> str:
-    try:
-        return version("codetalker-cli")
-    except PackageNotFoundError:
-        return "checkout"

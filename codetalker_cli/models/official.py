@@ -154,7 +154,10 @@ def _encoder_key(key: str) -> str:
 
 
 def _strip(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("module."): value for key, value in official.items()}
+    stripped = {key.removeprefix("module."): value for key, value in official.items()}
+    if len(stripped) < len(official):
+        raise CheckpointError("the file holds keys twice, with and without the prefix module.")
+    return stripped
 
 
 def _refuse(stage: str, unknown: list[str]) -> None:

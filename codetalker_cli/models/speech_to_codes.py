@@ -22,12 +22,9 @@ from codetalker_cli.settings import SpeechSettings
 class Tokenizer(Protocol):
     """What stage 2 needs of stage 1."""
 
-    @property
-    def feature_size(self) -> int: ...
-
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def decode_features(self, latents: Tensor) -> Tensor: ...
+    def decode_features(self, latents: Tensor, *, last: bool = False) -> Tensor: ...
 
 
 class Generated(NamedTuple):
@@ -252,8 +249,8 @@ class SpeechToCodes(nn.Module):
             latents[:, i : i + 1], code = tokenizer.snap(self.head(x))
             codes.append(code)
             # Stage 1 sees the whole prefix: its instance norm and attention are not causal.
-            last = tokenizer.decode_features(latents[:, : i + 1])[:, -1:]
-            x = self.motion_projection(last) + style[:, None]
+            seen = tokenizer.decode_features(latents[:, : i + 1], last=True)
+            x = self.motion_projection(seen) + style[:, None]
             if progress is not None:
                 progress(i + 1, n_frames)
         return Generated(tokenizer.decode_features(latents), torch.cat(codes, dim=1))

@@ -96,9 +96,10 @@ class MotionDecoder(nn.Module):
         )
         self.output_projection = nn.Linear(s.hidden_size, feature_size, bias=s.output_bias)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(B, T, latent_size) → (B, T, feature_size)."""
-        return self.output_projection(self.temporal(self.latent_projection(latents)))
+    def forward(self, latents: Tensor, *, last: bool = False) -> Tensor:
+        """(B, T, latent_size) → (B, T, feature_size), or the ``last`` frame's alone."""
+        hidden = self.temporal(self.latent_projection(latents))
+        return self.output_projection(hidden[:, -1:] if last else hidden)
 
 
 class MotionVQ(nn.Module):
@@ -142,14 +143,18 @@ class MotionVQ(nn.Module):
         q = self.settings.codes_per_frame
         return snapped.view_as(latents), codes.unflatten(1, (-1, q))
 
-    def decode_features(self, latents: Tensor) -> Tensor:
+    def decode_features(self, latents: Tensor, *, last: bool = False) -> Tensor:
         """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
 
         A single frame has no instance statistics; it is decoded as two equal ones.
+
+        Args:
+            latents: Of the whole clip: every frame depends on all of them.
+            last: Give the last frame alone, which spares the widest projection of the others.
         """
         if latents.shape[1] == 1:
             return self.decoder(latents.expand(-1, 2, -1))[:, :1]
-        return self.decoder(latents)
+        return self.decoder(latents, last=last)
 
     def decode(self, codes: Tensor, template: Tensor) -> Tensor:
         """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""

@@ -140,7 +140,9 @@ def render_frames(
         if not -n <= frame < n:
             raise RenderError(f"frame {frame}: the motion has frames 0 to {n - 1}")
     indices = [int(frame) % n for frame in frames]
-    yield from draw(motion, build_scene(motion, settings), choose_backend(settings, n), indices)
+    yield from draw(
+        motion, build_scene(motion, settings), choose_backend(settings, len(indices)), indices
+    )
 
 
 def contact_sheet(

@@ -180,7 +180,7 @@ def _ffmpeg_command(
         fit = f"apad=whole_len={n_samples},atrim=end_sample={n_samples}"
         command += [
             "-i",
-            str(sound),
+            f"file:{sound}",
             "-map",
             "0:v:0",
             "-map",
@@ -199,12 +199,13 @@ def _ffmpeg_command(
         command += ["-crf", str(settings.crf)]
     if path.suffix.lower() != ".mkv":
         command += ["-movflags", "+faststart"]
-    return [*command, str(path)]
+    return [*command, f"file:{path}"]
 
 
 def _rate(fps: float) -> Fraction:
     """Frames a second as a fraction, so that 29.97 means 30000/1001."""
-    return Fraction(fps).limit_denominator(1001)
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    return ntsc if abs(float(ntsc) - fps) < 5e-3 else Fraction(fps).limit_denominator(1001)
 
 
 @contextmanager

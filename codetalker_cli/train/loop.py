@@ -117,7 +117,7 @@ def fit(
         row = {"epoch": epoch, "step": progress.step, "seconds": time.monotonic() - started}
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**row, **means}) + "\n")
-        logger.info("epoch %d: %s", epoch, {k: round(v, 6) for k, v in means.items()})
+        logger.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4g}" for k, v in means.items()))
         if report:
             report(progress)
     return progress
@@ -125,6 +125,11 @@ def fit(
 
 def _keep(task: Task, out: Path, progress: Progress, means: Values) -> None:
     meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
+    if not math.isfinite(means["score"]):
+        raise CodeTalkerError(
+            f"epoch {progress.epoch}: the validation score is {means['score']}; lower the learning "
+            "rate or set gradient_clip; the last good checkpoint is kept"
+        )
     task.save(out.with_name(out.name + LAST), meta)
     if means["score"] < progress.best:
         progress.best = means["score"]

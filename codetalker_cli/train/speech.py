@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codetalker_cli import metrics
 from codetalker_cli.data.augment import augment
 from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.errors import CheckpointError
+from codetalker_cli.errors import CheckpointError, DataError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.audio_encoder import (
     AudioEncoder,
@@ -27,10 +27,6 @@ from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.loop import Progress, Values, fit
 from codetalker_cli.train.losses import MotionLoss, speech_losses
 from codetalker_cli.train.vq import check_data
-
-VALIDATION_FRAMES = 150
-"""Frames of each validation clip that are decoded free-running."""
-VALIDATION_CLIPS = 12
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +64,14 @@ def train_speech(
 
 
 def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
-    theirs, ours = stage1.settings.data.n_vertices, settings.data.n_vertices
-    if theirs != ours:
-        raise CheckpointError(
-            f"{stage1.path}: stage 1 of {stage1.settings.data.name} has {theirs} vertices, "
-            f"the data set {settings.data.name} has {ours}; train stage 1 on this data set first"
-        )
+    for fact in ("n_vertices", "fps", "unit"):
+        theirs, ours = getattr(stage1.settings.data, fact), getattr(settings.data, fact)
+        if theirs != ours:
+            raise CheckpointError(
+                f"{stage1.path}: stage 1 of {stage1.settings.data.name} has {fact} {theirs}, "
+                f"the data set {settings.data.name} has {ours}; "
+                "train stage 1 on this data set first"
+            )
     encoder = settings.speech.encoder
     donor = _donor(encoder)
     if donor is not None:
@@ -83,6 +81,7 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     speech = settings.speech.model_copy(update={"encoder": encoder})
     settings = settings.model_copy(update={"vq": stage1.settings.vq, "speech": speech})
     torch.manual_seed(settings.train_speech.seed)
+    np.random.seed(settings.train_speech.seed)  # transformers' SpecAugment draws from it
     model = CodeTalker(settings)
     assert model.speech is not None
     if donor is not None:
@@ -150,7 +149,12 @@ class SpeechTask:
         """Motion loss plus latent loss, teacher-forced (equation 6)."""
         s = self._settings
         batch = self.source.batch(clips, s.crop_frames, rng)
-        hidden = torch.stack([self._hidden(self.source, batch, k, rng) for k in range(len(clips))])
+        features = [self._hidden(self.source, batch, k, rng) for k in range(len(clips))]
+        # With several features a frame, speech may be shorter than its motion.
+        shortest = min(len(x) for x in features)
+        if shortest == 0:
+            raise DataError(f"clips {clips}: the speech of a crop is shorter than one frame")
+        hidden = torch.stack([x[:shortest] for x in features])
         keep = None
         if s.history_dropout > 0:
             kept = rng.random(len(clips)) >= s.history_dropout
@@ -195,14 +199,18 @@ class SpeechTask:
         return shown
 
     def validate(self) -> Values:
-        """Teacher-forced losses and free-running lip errors; the score is free-running."""
+        """Teacher-forced losses and free-running lip errors; the score is free-running.
+
+        Without a region ``lips`` the errors are of all vertices.
+        """
         topology = self.data.mesh.topology
         lips = topology.regions.get("lips", np.arange(topology.n_vertices))
         errors: list[np.ndarray] = []
         forced: list[float] = []
         energy = [0.0, 0.0]
-        for index in range(min(len(self._validation), VALIDATION_CLIPS)):
-            batch = self._validation.batch([index], VALIDATION_FRAMES)
+        count, asked = len(self._validation), self._settings.validation_clips
+        for index in np.linspace(0, count - 1, min(count, asked)).round().astype(int).tolist():
+            batch = self._validation.batch([index], self._settings.validation_frames)
             hidden = self._hidden(self._validation, batch, 0, None)[None]
             losses = speech_losses(
                 self.model, hidden, batch.vertices, batch.template, batch.style_ids
@@ -221,7 +229,9 @@ class SpeechTask:
             for k, x in enumerate((predicted, true)):
                 energy[k] += float(np.square(np.diff(x[:, lips], axis=0)).sum())
         lve = metrics.lve(errors)
+        metres = topology.metres_per_unit
         return {
+            **({} if metres is None else {"val_lve_mm": metrics.lve_mm(errors, metres)}),
             "val_loss": float(np.mean(forced)),
             "val_lve": lve,
             "val_motion_energy": energy[0] / max(energy[1], 1e-12),
@@ -233,7 +243,7 @@ class SpeechTask:
         meta = {
             **meta,
             "data_id": self.data.manifest.data_id,
-            "stage1": {"path": str(self._stage1.path), "step": self._stage1.meta.get("step")},
+            "stage1": {key: self._stage1.meta.get(key) for key in ("step", "data_id", "weights")},
         }
         checkpoint.save(folder, self.model, meta=meta, mesh=self.data.mesh)
 

@@ -56,6 +56,12 @@ def check_data(data: PreparedDataSet, settings: Settings) -> None:
     """
     data.mesh.check(settings.data.n_vertices, str(data.folder))
     manifest = data.manifest
+    unit = data.mesh.topology.unit
+    if unit != settings.data.unit:
+        raise DataError(
+            f"{data.folder}: its unit is {unit}, the settings say {settings.data.unit}; "
+            "use the preset of this data set"
+        )
     if manifest.fps != settings.data.fps:
         raise DataError(
             f"{data.folder}: {manifest.fps:g} fps, the settings say {settings.data.fps:g}; "
@@ -143,7 +149,10 @@ class VQTask:
         self._unused_steps[dead] = 0
 
     def validate(self) -> Values:
-        """Errors of reconstructed validation clips; the score is the lip vertex error."""
+        """Errors of reconstructed validation clips; the score is the lip vertex error.
+
+        Without a region ``lips`` it is of all vertices.
+        """
         errors: list[np.ndarray] = []
         mean_errors: list[float] = []
         codes: list[Tensor] = []

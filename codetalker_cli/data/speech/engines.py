@@ -10,9 +10,13 @@ from codetalker_cli.errors import InputError
 
 
 def _espeak(**options: Any) -> Engine:
+    if options:
+        raise InputError(
+            f"espeak takes no {', '.join(options)} (--voices-dir is kokoro's); give --engine kokoro"
+        )
     from codetalker_cli.data.speech.espeak import EspeakEngine
 
-    return EspeakEngine(**options)
+    return EspeakEngine()
 
 
 def _kokoro(**options: Any) -> Engine:

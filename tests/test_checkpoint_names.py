@@ -1,0 +1,33 @@
+"""Which folders are offered as checkpoints, and which are never written over."""
+
+import json
+from pathlib import Path
+
+import pytest
+import voices
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.models import checkpoint
+
+
+def test_a_checkpoint_that_is_being_written_is_not_offered(tmp_path: Path) -> None:
+    voices.save(tmp_path / "runs" / "a" / "speech", "A")
+    voices.save(tmp_path / "runs" / "a" / ".speech.1a2b3c4d", "A")
+    found = checkpoint.available(tmp_path / "runs")
+    assert "a/speech" in found and not any("/." in name for name in found)
+
+
+def test_a_foreign_meta_file_knows_nobody(tmp_path: Path) -> None:
+    (tmp_path / checkpoint.META).write_text(json.dumps(["A"]))
+    assert not checkpoint.knows(tmp_path, "A")
+
+
+@pytest.mark.parametrize("inside", ["mine.mp4", "official/meta.json"])
+def test_a_checkpoint_with_other_things_in_it_is_not_replaced(tmp_path: Path, inside: str) -> None:
+    folder = voices.save(tmp_path / "voca", "A")
+    kept = folder / inside
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("kept")
+    with pytest.raises(InputError, match="is no part of a checkpoint"):
+        checkpoint.check_folder(folder, overwrite=True)
+    assert kept.read_text() == "kept"
