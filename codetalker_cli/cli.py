@@ -219,9 +219,9 @@ def train_vq_command(
     """Stage 1: learn the codebook of facial motion."""
     from codetalker_cli.data.prepared import PreparedDataSet
 
-    opened = PreparedDataSet(data)
-    layers = {"preset": preset or opened.manifest.name, "config": config}
+    layers = {"preset": preset or PreparedDataSet(data).manifest.name, "config": config}
     settings = _settings(show_settings, **layers, assignments=assignments)
+    opened = PreparedDataSet(data)
     target = _run_folder(out, opened.manifest.name, "vq", overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.train.vq import train_vq
@@ -257,11 +257,10 @@ def train_speech_command(
     """Stage 2: learn to speak in those codes."""
     from codetalker_cli.data.prepared import PreparedDataSet
 
-    opened = PreparedDataSet(data)
-    name = opened.manifest.name
-    layers = {"preset": preset or name, "config": config}
+    layers = {"preset": preset or PreparedDataSet(data).manifest.name, "config": config}
     settings = _settings(show_settings, **layers, assignments=assignments)
-    target = _run_folder(out, name, "speech", overwrite)
+    opened = PreparedDataSet(data)
+    target = _run_folder(out, opened.manifest.name, "speech", overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.models import checkpoint
     from codetalker_cli.train.speech import train_speech

@@ -307,7 +307,7 @@ def gaps_mm(head: Rig, subject: str, phones: list[Phone]) -> np.ndarray:
     style = SpeakingStyle.for_subject(subject)
     n_frames = int(phones[-1].end_seconds * FPS) + 1
     weights = articulate(phones, n_frames, FPS, head, style, np.random.default_rng(0))
-    return 1000.0 * head.inner_lip_gap(head.pose(subject, weights))
+    return 1000.0 * head.topology.inner_lip_gap(head.pose(subject, weights))
 
 
 def test_lips_shut_in_fast_speech_for_every_subject(head: Rig) -> None:

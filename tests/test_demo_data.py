@@ -109,7 +109,7 @@ def passage() -> Passage:
 def test_lips_close_and_open_with_the_phones(rig: Rig, subject: str) -> None:
     vertices = demo.speak(rig, passage(), subject, 30, np.random.default_rng(0))
     assert vertices.shape == (45, rig.topology.n_vertices, 3) and vertices.dtype == np.float32
-    gap_mm = 1000 * rig.inner_lip_gap(vertices)
+    gap_mm = 1000 * rig.topology.inner_lip_gap(vertices)
     for phone in PHONES:
         frames = slice(round(phone.start_seconds * 30), round(phone.end_seconds * 30) + 1)
         if phone.label in "MP":

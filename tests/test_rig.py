@@ -156,7 +156,7 @@ def test_lips_shut_at_rest_and_in_pp(rig: Rig, subject: str) -> None:
         apart = pair_vectors(rig, shape)
         assert np.linalg.norm(apart, axis=-1).max() < least
         assert (apart[:, 1] > -0.05).all()  # the upper lip stays above the lower
-        assert rig.inner_lip_gap(shape) * MM < least
+        assert rig.topology.inner_lip_gap(shape) * MM < least
 
 
 def test_shut_lips_stay_shut_under_other_mouth_units(rig: Rig) -> None:
@@ -164,14 +164,14 @@ def test_shut_lips_stay_shut_under_other_mouth_units(rig: Rig) -> None:
     extra = {"mouthPucker": 0.4, "mouthSmile": 0.3, "mouthStretch": 0.3, "mouthFrown": 0.2}
     extra |= {"jawOpen": 0.3, "mouthClose": 0.3}
     weights = rig.visemes["PP"] + rig.unit_weights(extra)
-    assert rig.inner_lip_gap(rig.pose("S07", weights[None]))[0] * MM < 0.5
+    assert rig.topology.inner_lip_gap(rig.pose("S07", weights[None]))[0] * MM < 0.5
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_open_visemes_open(rig: Rig, subject: str) -> None:
     apart = pair_vectors(rig, posed(rig, subject, "aa"))
     assert apart[:, 1].min() > 10.0
-    gap = {v: float(rig.inner_lip_gap(posed(rig, subject, v))) * MM for v in VISEMES}
+    gap = {v: float(rig.topology.inner_lip_gap(posed(rig, subject, v))) * MM for v in VISEMES}
     assert gap["aa"] > 15.0 and gap["O"] > 10.0 and gap["E"] > 8.0
     assert gap["U"] > 3.0 and gap["I"] > 5.0
     half = rig.pose(subject, 0.5 * rig.visemes["aa"][None])

@@ -150,10 +150,6 @@ class Rig:
         names = [n for n in self.unit_names if n.startswith("eyeBlink")]
         return np.array([self.unit_names.index(n) for n in names], np.intp)
 
-    def inner_lip_gap(self, vertices: np.ndarray) -> np.ndarray:
-        """(T,) metres between the lips, see :meth:`Topology.inner_lip_gap`."""
-        return self.topology.inner_lip_gap(np.asarray(vertices))
-
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     arrays = resources.read_arrays(path)

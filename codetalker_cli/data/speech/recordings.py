@@ -90,10 +90,13 @@ def read_recordings(
         raise InputError(f"{folder}: no recordings ({', '.join(SUFFIXES)}) in it or below it")
     lists = _transcript_lists(folder)
     result = SpeechSet(failures=_without_recording(lists, recordings))
+    named: dict[str, Path] = {}
     alignments = cache_dir(cache) / "alignments"
     for count, recording in enumerate(recordings, 1):
         name = "-".join(recording.relative_to(folder).with_suffix("").parts)
         try:
+            if named.setdefault(name, recording) != recording:
+                raise DataError(f"its name {name} is that of {named[name]} too; rename one")
             result.clips.append(_read_one(name, recording, lists, alignments, write_beside))
         except MissingDependencyError:
             raise  # the same for each recording
@@ -161,17 +164,14 @@ def _aligned(recording: Path, text: str, alignments: Path) -> list[Phone]:
 
 def _checked(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
     """Phones that a .json gave: known labels, times of this recording; gaps filled."""
-    import soundfile
+    from codetalker_cli import audio
 
     unknown = sorted({phone.label for phone in phones} - LABELS)
     if unknown:
         raise DataError(
             f"{source}: {unknown[0]!r} is no ARPABET phone (capitals without stress) nor SIL"
         )
-    try:
-        duration = float(soundfile.info(recording).duration)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{recording}: not a readable recording ({error})") from error
+    duration = len(audio.load(recording)) / audio.SAMPLE_RATE
     last = max(phone.end_seconds for phone in phones)
     if last > duration + _OVERRUN_SECONDS:
         raise DataError(

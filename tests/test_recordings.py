@@ -1,0 +1,48 @@
+"""Folders of recordings: what cannot be used is left out with its reason, never lost silently."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import voices
+
+from codetalker_cli.data.speech.recordings import read_recordings
+
+PHONES = [
+    {"phone": "SIL", "start": 0.0, "end": 0.2},
+    {"phone": "M", "start": 0.2, "end": 0.4},
+    {"phone": "AA", "start": 0.4, "end": 0.9},
+]
+
+
+def record(path: Path, samples: np.ndarray) -> None:
+    """A recording with its phones beside it."""
+    path.parent.mkdir(exist_ok=True)
+    soundfile.write(path, samples, 16000)
+    path.with_suffix(".json").write_text(json.dumps({"text": "ma", "phones": PHONES}))
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [(np.zeros(16000), "silent"), (np.zeros(0), "no audio samples")],
+)
+def test_an_unusable_recording_is_left_out_with_its_reason(
+    tmp_path: Path, samples: np.ndarray, reason: str
+) -> None:
+    record(tmp_path / "bad.wav", samples)
+    record(tmp_path / "good.wav", voices.speech())
+    found = read_recordings(tmp_path, cache=tmp_path / "cache")
+    assert [clip.name for clip in found.clips] == ["good"]
+    (failure,) = found.failures
+    assert "bad.wav" in failure.name and reason in failure.reason
+
+
+def test_two_recordings_of_one_name_are_told(tmp_path: Path) -> None:
+    record(tmp_path / "a-b.wav", voices.speech())
+    record(tmp_path / "a" / "b.wav", voices.speech())
+    found = read_recordings(tmp_path, cache=tmp_path / "cache")
+    assert len(found.clips) == 1
+    (failure,) = found.failures
+    assert "its name a-b is that of" in failure.reason
