@@ -81,10 +81,17 @@ def check(samples: np.ndarray, name: str) -> np.ndarray:
 def to_mono(samples: np.ndarray, name: str = "audio") -> np.ndarray:
     """Average the channels of (n,) or (n, channels) samples to (n,) float32."""
     samples = np.asarray(samples, dtype=np.float32)
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1)
-    _check_finite(samples, name)
-    return samples
+    if samples.ndim == 1:
+        _check_finite(samples, name)
+        return samples
+    mono = samples.mean(axis=1)
+    _check_finite(mono, name)
+    if np.abs(samples).max(initial=0.0) >= SILENCE_PEAK > np.abs(mono).max(initial=0.0):
+        raise InputError(
+            f"{name}: its {samples.shape[1]} channels cancel each other when they are averaged; "
+            "export one of them"
+        )
+    return mono
 
 
 def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:

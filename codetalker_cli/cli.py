@@ -97,7 +97,7 @@ def animate(
     from codetalker_cli import audio
     from codetalker_cli.resources import check_output
 
-    audio.check_file(speech)
+    audio.load(speech)  # what cannot be used is told before the seconds that a model takes to load
     target = speech.with_suffix(".mp4") if out is None else out
     _check_target(target, speech)
     check_output(target, overwrite=overwrite)

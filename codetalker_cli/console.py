@@ -65,7 +65,9 @@ def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
 
 def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
     """A table on stdout."""
-    made = Table(*columns, title=title or None, title_justify="left")
+    made = Table(title=title or None, title_justify="left")
+    for column in columns:
+        made.add_column(column, overflow="fold")  # a name that is cut could not be copied
     for row in rows:
         made.add_row(*row)
     stdout.print(made)

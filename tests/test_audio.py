@@ -207,3 +207,10 @@ def test_headerless_sound_is_refused_in_one_line(tmp_path: Path) -> None:
     raw.write_bytes(bytes(32000))
     with pytest.raises(InputError, match=r"speech\.raw: not an audio file"):
         audio.load(raw)
+
+
+def test_channels_that_cancel_are_told(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(16000) * 0.1) * 0.5
+    soundfile.write(tmp_path / "anti.wav", np.stack([tone, -tone], axis=1), 16000)
+    with pytest.raises(InputError, match="2 channels cancel each other"):
+        audio.load(tmp_path / "anti.wav")

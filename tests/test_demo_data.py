@@ -151,6 +151,9 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
     np.testing.assert_allclose(posed, by_mesh, atol=1e-6)
     # A face whose own motion blinks gets no second blinks.
     assert not demo.mesh_of(rig, idle=False).idle_units
+    few = demo.mesh_of(rig, ["S07", "S02"])
+    assert list(few.templates) == list(few.colours) == ["S07", "S02"]
+    assert few.lid_closure["S07"] == mesh.lid_closure["S07"]
 
 
 # The whole --------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def prepare(
         "left_out": [{"clip": f.name, "reason": f.reason} for f in found.failures],
     }
     return writer.finish(
-        settings.data.name, fps, subjects, mesh_of(rig, idle=not demo.blinks), notes
+        settings.data.name, fps, subjects, mesh_of(rig, subjects, idle=not demo.blinks), notes
     )
 
 
@@ -140,11 +140,12 @@ def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
     return level - np.median(level[level >= np.median(level)]) if n_frames else level
 
 
-def mesh_of(rig: Rig, *, idle: bool = True) -> Mesh:
+def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = True) -> Mesh:
     """The rig's faces as a data set's mesh.
 
     Args:
         rig: The head.
+        subjects: Whose faces; None: all.
         idle: Include the units of blinks and gaze, for motion that has none of its own.
     """
     units = {
@@ -152,13 +153,14 @@ def mesh_of(rig: Rig, *, idle: bool = True) -> Mesh:
         for i, name in enumerate(rig.unit_names)
         if idle and str(name).startswith(IDLE_UNITS)
     }
-    subjects = [str(name) for name in rig.subject_names]
+    names = [str(name) for name in rig.subject_names]
+    chosen = names if subjects is None else list(subjects)
     return Mesh(
         rig.topology,
-        {name: rig.template(name) for name in subjects},
-        {name: rig.colours(name) for name in subjects},
+        {name: rig.template(name) for name in chosen},
+        {name: rig.colours(name) for name in chosen},
         units,
-        {name: float(rig.subject_blink[i]) for i, name in enumerate(subjects)} if idle else {},
+        {name: float(rig.subject_blink[names.index(name)]) for name in chosen} if idle else {},
     )
 
 

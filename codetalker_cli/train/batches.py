@@ -45,7 +45,10 @@ class ClipSource:
     def __init__(self, data: PreparedDataSet, split: Split, device: torch.device) -> None:
         self.clips = data.clips(split)
         if not self.clips:
-            raise DataError(f"{data.folder}: no clip in the split {split!r}")
+            raise DataError(
+                f"{data.folder}: no clip in the split {split!r}; prepare more clips, or "
+                "other shares (--set demo.val_fraction=0.2)"
+            )
         self.device = device
         self._templates = {
             name: torch.from_numpy(np.asarray(template, dtype=np.float32))
