@@ -1,6 +1,7 @@
 """The ``codetalker`` command: settings in, one call, report out. Heavy imports stay inside."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,7 +98,8 @@ def animate(
     from codetalker_cli import audio
     from codetalker_cli.resources import check_output
 
-    audio.load(speech)  # what cannot be used is told before the seconds that a model takes to load
+    # What cannot be used is told before the seconds that a model takes to load.
+    samples = audio.load(speech)
     target = speech.with_suffix(".mp4") if out is None else out
     _check_target(target, speech)
     check_output(target, overwrite=overwrite)
@@ -107,8 +109,9 @@ def animate(
 
         voice = load_voice(model, subject=subject, device=device)
         motion = voice.animate(
-            speech, subject, style, seed=seed, idle=idle, fps=fps, progress=stage("animate")
+            samples, subject, style, seed=seed, idle=idle, fps=fps, progress=stage("animate")
         )
+        motion = replace(motion, audio_path=speech)
         shown = _deliver(motion, target, render, overwrite, stage("render"))
     result = {
         "out": str(target),
@@ -217,11 +220,7 @@ def train_vq_command(
     as_json: AsJson = False,
 ) -> None:
     """Stage 1: learn the codebook of facial motion."""
-    from codetalker_cli.data.prepared import PreparedDataSet
-
-    layers = {"preset": preset or PreparedDataSet(data).manifest.name, "config": config}
-    settings = _settings(show_settings, **layers, assignments=assignments)
-    opened = PreparedDataSet(data)
+    settings, opened = _training_data(data, show_settings, preset, config, assignments)
     target = _run_folder(out, opened.manifest.name, "vq", overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.train.vq import train_vq
@@ -255,11 +254,7 @@ def train_speech_command(
     as_json: AsJson = False,
 ) -> None:
     """Stage 2: learn to speak in those codes."""
-    from codetalker_cli.data.prepared import PreparedDataSet
-
-    layers = {"preset": preset or PreparedDataSet(data).manifest.name, "config": config}
-    settings = _settings(show_settings, **layers, assignments=assignments)
-    opened = PreparedDataSet(data)
+    settings, opened = _training_data(data, show_settings, preset, config, assignments)
     target = _run_folder(out, opened.manifest.name, "speech", overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.models import checkpoint
@@ -277,6 +272,17 @@ def train_speech_command(
             encoding=stage("speech features"),
         )
     _trained(target, done, as_json)
+
+
+def _training_data(
+    data: Path, show: bool, preset: str | None, config: Path | None, assignments: list[str] | None
+) -> tuple[Any, Any]:
+    """Settings and the opened data set, whose name is the preset unless one is given."""
+    from codetalker_cli.data.prepared import PreparedDataSet
+
+    name = preset or PreparedDataSet(data).manifest.name
+    settings = _settings(show, preset=name, config=config, assignments=assignments)
+    return settings, PreparedDataSet(data)
 
 
 def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Path:

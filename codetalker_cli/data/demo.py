@@ -14,6 +14,7 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.articulation import articulate
+from codetalker_cli.data.liveliness import IDLE_UNITS
 from codetalker_cli.data.prepared import Manifest, PreparedWriter, Split
 from codetalker_cli.data.rig import Rig
 from codetalker_cli.data.speech.clips import SpeechSet, SpokenClip
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, float, float], None]
 """Called with (stage, done, total)."""
 
-IDLE_UNITS = ("eyeBlink", "eyeLook")
 PAUSE_SECONDS = (0.15, 0.7)
 
 

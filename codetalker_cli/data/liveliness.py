@@ -17,6 +17,8 @@ from codetalker_cli.data.visemes import SpeakingStyle
 BLINK_CLOSING_SECONDS = 0.075
 BLINK_OPENING_SECONDS = 0.145
 DOUBLE_BLINK_SHARE = 0.08
+IDLE_UNITS = ("eyeBlink", "eyeLook")
+"""How the names of the units begin that move without speech: blinks and gaze."""
 PAUSE_SECONDS = 0.25
 """A silence of at least this length ends a phrase."""
 
@@ -85,8 +87,7 @@ def idle_weights(
     names = [*sided, "browInnerUp"]
     quiet = [Phone(SILENCE, 0.0, n_frames / fps)]
     weights = enliven(quiet, n_frames, fps, names, style, rng)
-    idle = ("eyeBlink", "eyeLook")
-    return {n: weights[:, i] for i, n in enumerate(names) if n.startswith(idle)}
+    return {n: weights[:, i] for i, n in enumerate(names) if n.startswith(IDLE_UNITS)}
 
 
 def brow_curve(
