@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from codetalker_cli import audio
-from codetalker_cli.data.liveliness import idle_weights
+from codetalker_cli.data.synthetic.liveliness import idle_weights
 from codetalker_cli.errors import CheckpointError, InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codetalker_cli.data.articulation import (
+from codetalker_cli.data.synthetic.articulation import (
     JAW_SPEED,
     articulate,
     limit_speed,
     mouth_curves,
     padded_phones,
 )
-from codetalker_cli.data.contacts import LipContacts
-from codetalker_cli.data.rig import Rig
-from codetalker_cli.data.speech.phones import LABELS, SILENCE, Phone
-from codetalker_cli.data.visemes import PHONES, SpeakingStyle, channel_of
+from codetalker_cli.data.synthetic.contacts import LipContacts
+from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.data.synthetic.speech.phones import LABELS, SILENCE, Phone
+from codetalker_cli.data.synthetic.visemes import PHONES, SpeakingStyle, channel_of
 from codetalker_cli.errors import DataError
 
 FPS = 30.0

@@ -95,7 +95,7 @@ def test_json_is_all_that_is_on_stdout() -> None:
 
 def test_progress_and_the_choice_of_the_model_are_told_on_stderr() -> None:
     # In a process of its own: within the tests, log lines go to pytest.
-    package = str(Path(cli.__file__).parents[1])
+    package = str(Path(cli.__file__).parents[2])
     arguments = ["animate", "speech.wav", "--subject", "S01", "-o", "a.npz"]
     done = subprocess.run(
         [sys.executable, "-m", "codetalker_cli", *arguments],

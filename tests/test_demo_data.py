@@ -9,12 +9,12 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.data import demo
-from codetalker_cli.data.demo import Passage
 from codetalker_cli.data.prepared import Manifest, PreparedDataSet
-from codetalker_cli.data.rig import Rig
-from codetalker_cli.data.speech.clips import Failure, SpeechSet, SpokenClip
-from codetalker_cli.data.speech.phones import SILENCE, Phone
+from codetalker_cli.data.synthetic import demo
+from codetalker_cli.data.synthetic.demo import Passage
+from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.data.synthetic.speech.clips import Failure, SpeechSet, SpokenClip
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.presets import resolve
 from codetalker_cli.settings import Settings

@@ -12,8 +12,8 @@ import soundfile
 import voices
 
 import codetalker_cli as ct
-from codetalker_cli.data.demo import mesh_of
-from codetalker_cli.data.rig import Rig
+from codetalker_cli.data.synthetic.demo import mesh_of
+from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.motion import Motion
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "lips.py"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from codetalker_cli.data.liveliness import brow_curve, enliven
-from codetalker_cli.data.speech.phones import SILENCE, Phone
-from codetalker_cli.data.visemes import SpeakingStyle
+from codetalker_cli.data.synthetic.liveliness import brow_curve, enliven
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.data.synthetic.visemes import SpeakingStyle
 
 FPS = 30.0
 UNITS = [

@@ -13,7 +13,7 @@ import voices
 from command import succeed
 
 from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.speech import espeak
+from codetalker_cli.data.synthetic.speech import espeak
 from codetalker_cli.models import checkpoint
 from codetalker_cli.motion import Motion
 

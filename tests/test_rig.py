@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codetalker_cli import resources
-from codetalker_cli.data.rig import Rig
+from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.errors import DataError, InputError
 
 ARKIT_PAIRED = (

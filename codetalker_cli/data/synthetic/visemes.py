@@ -2,7 +2,7 @@
 
 Owns the table from ARPABET phones to viseme poses, the articulator channels with their dominances,
 and the `SpeakingStyle` of the twelve bundled subjects. The curves themselves are computed in
-`codetalker_cli.data.articulation`; the viseme poses (unit weights) belong to the rig.
+`codetalker_cli.data.synthetic.articulation`; the viseme poses (unit weights) belong to the rig.
 
 The channels move independently, as articulators do: the jaw is heavy and follows vowels, the
 opening of the lips is light, rounding looks far ahead, the tongue is local. A phone that does not
@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from codetalker_cli.data.speech.phones import SILENCE
+from codetalker_cli.data.synthetic.speech.phones import SILENCE
 
 Channel = Literal["jaw", "open", "round", "spread", "tongue"]
 CHANNELS: tuple[Channel, ...] = ("jaw", "open", "round", "spread", "tongue")

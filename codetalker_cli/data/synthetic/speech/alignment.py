@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.speech import espeak
-from codetalker_cli.data.speech.phones import LABELS, SILENCE, Phone, fill_with_silence
+from codetalker_cli.data.synthetic.speech import espeak
+from codetalker_cli.data.synthetic.speech.phones import LABELS, SILENCE, Phone, fill_with_silence
 from codetalker_cli.errors import DataError, MissingDependencyError
 
 _FRAME_SECONDS = 0.01

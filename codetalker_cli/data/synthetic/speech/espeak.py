@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.data.speech.phones import (
+from codetalker_cli.data.synthetic.speech.phones import (
     SILENCE,
     Phone,
     arpabet_of_ipa,
     fill_with_silence,
 )
-from codetalker_cli.data.speech.utterance import Utterance
+from codetalker_cli.data.synthetic.speech.utterance import Utterance
 from codetalker_cli.errors import DataError, MissingDependencyError
 
 _WORKER = Path(__file__).with_name("espeak_worker.py")

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.data.speech import espeak
-from codetalker_cli.data.speech.cache import cache_dir
-from codetalker_cli.data.speech.utterance import Utterance
+from codetalker_cli.data.synthetic.speech import espeak
+from codetalker_cli.data.synthetic.speech.cache import cache_dir
+from codetalker_cli.data.synthetic.speech.utterance import Utterance
 from codetalker_cli.errors import DataError, MissingDependencyError
 from codetalker_cli.resources import atomic_path
 

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.data.speech import alignment
-from codetalker_cli.data.speech.clips import (
+from codetalker_cli.data.synthetic.speech import alignment
+from codetalker_cli.data.synthetic.speech.clips import (
     Failure,
     SpeechSet,
     SpokenClip,
     read_description,
     write_description,
 )
-from codetalker_cli.data.speech.engines import load_engine
-from codetalker_cli.data.speech.phones import Phone, fill_with_silence
-from codetalker_cli.data.speech.sentences import sentences
-from codetalker_cli.data.speech.utterance import Engine, Utterance
+from codetalker_cli.data.synthetic.speech.engines import load_engine
+from codetalker_cli.data.synthetic.speech.phones import Phone, fill_with_silence
+from codetalker_cli.data.synthetic.speech.sentences import sentences
+from codetalker_cli.data.synthetic.speech.utterance import Engine, Utterance
 from codetalker_cli.errors import DataError, InputError, MissingDependencyError
 from codetalker_cli.resources import atomic_path
 

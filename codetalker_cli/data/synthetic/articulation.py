@@ -10,7 +10,7 @@ How a frame comes about:
     of p, b, m (and f, v) reach the whole contact pose for at least two frames. An added closing
     unit would not do, nor would filtering afterwards: from an open vowel the lips meet only above
     0.93 of the way.
- 4. Blinks, brows and gaze are added (`codetalker_cli.data.liveliness`).
+ 4. Blinks, brows and gaze are added (`codetalker_cli.data.synthetic.liveliness`).
 
 Times: frame k shows the face at k / fps seconds. Weights are in [0, 1].
 """
@@ -23,10 +23,10 @@ from typing import Protocol
 
 import numpy as np
 
-from codetalker_cli.data.contacts import LipContacts
-from codetalker_cli.data.liveliness import enliven
-from codetalker_cli.data.speech.phones import SILENCE, VOWELS, Phone, fill_with_silence
-from codetalker_cli.data.visemes import (
+from codetalker_cli.data.synthetic.contacts import LipContacts
+from codetalker_cli.data.synthetic.liveliness import enliven
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, VOWELS, Phone, fill_with_silence
+from codetalker_cli.data.synthetic.visemes import (
     ATTACK_SECONDS,
     CHANNELS,
     PHONES,
@@ -59,7 +59,7 @@ No mouthFunnel: it turns the lips outwards and opens them."""
 
 
 class FaceRig(Protocol):
-    """What the curves need of `codetalker_cli.data.rig.Rig`."""
+    """What the curves need of `codetalker_cli.data.synthetic.rig.Rig`."""
 
     @property
     def unit_names(self) -> Sequence[str]: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from codetalker_cli.data.speech.utterance import Engine
+from codetalker_cli.data.synthetic.speech.utterance import Engine
 from codetalker_cli.errors import InputError
 
 
@@ -14,13 +14,13 @@ def _espeak(**options: Any) -> Engine:
         raise InputError(
             f"espeak takes no {', '.join(options)} (--voices-dir is kokoro's); give --engine kokoro"
         )
-    from codetalker_cli.data.speech.espeak import EspeakEngine
+    from codetalker_cli.data.synthetic.speech.espeak import EspeakEngine
 
     return EspeakEngine()
 
 
 def _kokoro(**options: Any) -> Engine:
-    from codetalker_cli.data.speech.kokoro import KokoroEngine
+    from codetalker_cli.data.synthetic.speech.kokoro import KokoroEngine
 
     return KokoroEngine(**options)
 

@@ -1,7 +1,8 @@
 """The synthetic talking-head data set: text → speech → phones → unit curves → vertices.
 
 No person was recorded: voices are synthesised (or any recordings with transcripts), faces are the
-bundled head's twelve subjects, motion follows rules (:mod:`codetalker_cli.data.articulation`).
+bundled head's twelve subjects, motion follows rules
+(:mod:`codetalker_cli.data.synthetic.articulation`).
 """
 
 import logging
@@ -13,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.articulation import articulate
-from codetalker_cli.data.liveliness import IDLE_UNITS
 from codetalker_cli.data.prepared import Manifest, PreparedWriter, Split
-from codetalker_cli.data.rig import Rig
-from codetalker_cli.data.speech.clips import SpeechSet, SpokenClip
-from codetalker_cli.data.speech.phones import Phone
-from codetalker_cli.data.visemes import SpeakingStyle
+from codetalker_cli.data.synthetic.articulation import articulate
+from codetalker_cli.data.synthetic.liveliness import IDLE_UNITS
+from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.data.synthetic.speech.clips import SpeechSet, SpokenClip
+from codetalker_cli.data.synthetic.speech.phones import Phone
+from codetalker_cli.data.synthetic.visemes import SpeakingStyle
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.settings import Settings
@@ -192,11 +193,11 @@ def _speech(
             progress("speech", done, total)
 
     if folder is not None:
-        from codetalker_cli.data.speech.recordings import read_recordings
+        from codetalker_cli.data.synthetic.speech.recordings import read_recordings
 
         return read_recordings(folder, report)
-    from codetalker_cli.data.speech.corpus import synthesize
-    from codetalker_cli.data.speech.engines import load_engine
+    from codetalker_cli.data.synthetic.speech.corpus import synthesize
+    from codetalker_cli.data.synthetic.speech.engines import load_engine
 
     demo = settings.demo
     engine = load_engine(demo.engine, **engine_options)

@@ -1,8 +1,8 @@
 """In which frames the lips must touch: p, b, m (lips shut) and f, v (lower lip on the upper teeth).
 
 Owns the choice of the frames and the way into and out of a contact; what the lips do there is
-`codetalker_cli.data.articulation`'s business. A contact fills whole frames, since whatever is
-blended, filtered or sampled afterwards would leave the lips ajar.
+`codetalker_cli.data.synthetic.articulation`'s business. A contact fills whole frames, since
+whatever is blended, filtered or sampled afterwards would leave the lips ajar.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codetalker_cli.data.speech.phones import SILENCE, Phone
-from codetalker_cli.data.visemes import PHONES
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.data.synthetic.visemes import PHONES
 
 CONTACTS = ("PP", "FF")
 MIN_CONTACT_FRAMES = 2

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from codetalker_cli.data.speech.phones import Phone
+from codetalker_cli.data.synthetic.speech.phones import Phone
 
 
 @dataclass(frozen=True)

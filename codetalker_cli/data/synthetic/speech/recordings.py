@@ -16,16 +16,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetalker_cli.data.speech import alignment
-from codetalker_cli.data.speech.cache import cache_dir
-from codetalker_cli.data.speech.clips import (
+from codetalker_cli.data.synthetic.speech import alignment
+from codetalker_cli.data.synthetic.speech.cache import cache_dir
+from codetalker_cli.data.synthetic.speech.clips import (
     Failure,
     SpeechSet,
     SpokenClip,
     read_description,
     write_description,
 )
-from codetalker_cli.data.speech.phones import LABELS, Phone, fill_with_silence
+from codetalker_cli.data.synthetic.speech.phones import LABELS, Phone, fill_with_silence
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
 
 logger = logging.getLogger(__name__)

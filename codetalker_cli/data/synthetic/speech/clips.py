@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.data.speech.phones import Phone
+from codetalker_cli.data.synthetic.speech.phones import Phone
 from codetalker_cli.errors import DataError
 from codetalker_cli.resources import atomic_path
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codetalker_cli.data.speech.phones import SILENCE, VOWELS, Phone
-from codetalker_cli.data.visemes import SpeakingStyle
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, VOWELS, Phone
+from codetalker_cli.data.synthetic.visemes import SpeakingStyle
 
 BLINK_CLOSING_SECONDS = 0.075
 BLINK_OPENING_SECONDS = 0.145
