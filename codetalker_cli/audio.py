@@ -31,12 +31,27 @@ def load(path: Path | str) -> np.ndarray:
     Raises:
         InputError: Missing, unreadable, empty, too short, silent, or with NaN or infinite samples.
     """
+    samples, rate = read(path)
+    return check(resample(samples, rate, SAMPLE_RATE), str(path))
+
+
+def read(path: Path | str) -> tuple[np.ndarray, int]:
+    """(n,) float32 mono samples of any audio or video file, and their own rate in hertz.
+
+    What only ffmpeg reads, and what has an odd rate, comes at 16 kHz. Silence is not refused.
+
+    Raises:
+        InputError: Missing, unreadable, empty, or with NaN or infinite samples.
+    """
     path = Path(path)
     check_file(path)
     samples, rate = _decode(path)
     if rate // math.gcd(rate, SAMPLE_RATE) > 1000:  # the resampling filter would take gigabytes
         samples, rate = _decode_with_ffmpeg(path), SAMPLE_RATE
-    return check(resample(to_mono(samples, str(path)), rate, SAMPLE_RATE), str(path))
+    mono = to_mono(samples, str(path))
+    if len(mono) == 0:
+        raise InputError(f"{path}: holds no audio samples; check the recording")
+    return mono, rate
 
 
 def check_file(path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -34,8 +34,9 @@ def resolve(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """Merge all layers, lowest first: base, preset, config file, ``--set``, flags.
+    """Merge all layers, lowest first: base, preset, facts, config file, ``--set``, flags.
 
     Args:
         preset: Name of a bundled preset, or the path of a YAML file.
@@ -43,6 +44,8 @@ def resolve(
         assignments: ``a.b=value`` each; the value is JSON, else a plain string.
         flags: Dotted key → value of the flags that were given; None values are skipped.
         base: Settings below all others, e.g. those of a checkpoint.
+        facts: The section ``data`` as a prepared data set tells it. It stands for the preset's
+            when that is of another data set, or has none.
 
     Raises:
         SettingsError: Unknown key or preset, or a value that does not pass its check.
@@ -53,6 +56,9 @@ def resolve(
         _merge(merged, base, "checkpoint", origins)
     if preset is not None:
         _merge(merged, read_preset(preset), f"preset {preset}", origins)
+    if facts is not None and merged.get("data", {}).get("name") != facts["name"]:
+        merged["data"] = {}
+        _merge(merged, {"data": facts}, "the data set", origins)
     if config is not None:
         _merge(merged, _read_yaml(config), str(config), origins)
     for assignment in assignments:
@@ -60,16 +66,31 @@ def resolve(
         if not sign:
             raise SettingsError(f"--set {assignment}: expected a.b=value")
         _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            _merge(merged, _nest(key, value), "flag", origins)
+    _merge_flags(merged, flags, origins)
     return Resolved(_validate(merged, origins), origins)
 
 
-def resolve_section(
-    name: str, config: Path | None = None, assignments: Sequence[str] = ()
-) -> BaseModel:
-    """One section alone, for commands that need no facts of a data set (rendering, say).
+@dataclass(frozen=True)
+class ResolvedSections:
+    """Some checked sections, and where each value that is not a default came from."""
+
+    sections: dict[str, Any]
+    origins: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(key, value, origin) of every setting, in order of declaration."""
+        values = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
+        flat = _flatten(values)
+        return [(key, json.dumps(value), self.origins.get(key, "default")) for key, value in flat]
+
+
+def resolve_sections(
+    names: Sequence[str],
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> ResolvedSections:
+    """Some sections alone, for commands that need no facts of a data set (rendering, say).
 
     Raises:
         SettingsError: Unknown key, a key of another section, or a value that fails its check.
@@ -81,19 +102,34 @@ def resolve_section(
         for key in content:
             if key not in Settings.model_fields:
                 raise SettingsError(f"{key}: unknown key (from {config}){_near([key])}")
-        _merge(merged, {name: content.get(name, {})}, str(config), origins)
+        ours = {name: content[name] for name in names if content.get(name) is not None}
+        _merge(merged, ours, str(config), origins)
     for assignment in assignments:
         key, sign, text = assignment.partition("=")
-        if not sign or not key.strip().startswith(f"{name}."):
-            raise SettingsError(f"--set {assignment}: expected {name}.KEY=value for this command")
+        if not sign or key.strip().partition(".")[0] not in names:
+            expected = " or ".join(f"{name}.KEY=value" for name in names)
+            raise SettingsError(f"--set {assignment}: expected {expected} for this command")
         _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
-    section = Settings.model_fields[name].annotation
-    assert isinstance(section, type)
-    assert issubclass(section, BaseModel)
+    _merge_flags(merged, flags, origins)
+    made = {name: _one_section(name, merged.get(name, {}), origins) for name in names}
+    return ResolvedSections(made, origins)
+
+
+def _one_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
+    section = _section(name)
+    assert section is not None
     try:
-        return section.model_validate(merged.get(name, {}))
+        return section.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_messages(error, origins, (name,)))) from error
+        raise SettingsError("; ".join(_messages(error, dict(origins), (name,)))) from error
+
+
+def _merge_flags(
+    merged: dict[str, Any], flags: Mapping[str, Any] | None, origins: dict[str, str]
+) -> None:
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(merged, _nest(key, value), "flag", origins)
 
 
 def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
@@ -157,7 +193,9 @@ def _merge(
 ) -> None:
     for key, value in values.items():
         dotted = f"{prefix}{key}"
-        if _is_section(dotted):
+        field = Settings.model_fields.get(dotted)
+        is_left_out = value is None and field is not None and field.default is None
+        if _is_section(dotted) and not is_left_out:
             if not isinstance(value, Mapping):
                 raise SettingsError(
                     f"{dotted}: expected a section of settings, got {value!r} (from {origin})"
@@ -173,10 +211,12 @@ def _section(dotted: str) -> type[BaseModel] | None:
     current: type[BaseModel] = Settings
     for part in dotted.split("."):
         field = current.model_fields.get(part)
-        kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        # A section that may be absent is written ``Section | None``.
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        sections = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not sections:
             return None
-        current = kind
+        current = sections[0]
     return current
 
 
@@ -206,7 +246,8 @@ def _messages(
         if item["type"] == "extra_forbidden":
             lines.append(f"{dotted}: unknown key{where}{_near(path)}")
         elif item["type"] == "missing":
-            lines.append(f"{dotted}: missing; a preset gives it (--preset NAME)")
+            giver = "a preset gives it (--preset NAME)" if path[0] == "data" else "give it"
+            lines.append(f"{dotted}: missing; {giver} with a file, or --set {dotted}=VALUE")
         else:
             message = item["msg"].removeprefix("Value error, ")
             got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"

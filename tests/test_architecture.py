@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "codetalker_cli"
 ROWS: list[tuple[set[str], bool]] = [
     ({"__main__"}, True),
     ({"cli", "console", ""}, False),
-    ({"train", "animate", "evaluate", "import_checkpoint"}, True),
+    ({"train", "animate", "evaluate", "import_checkpoint", "check"}, True),
     ({"data", "models", "metrics", "render", "export"}, True),
     ({"presets"}, True),
     ({"settings", "topology", "mesh", "motion", "audio"}, False),

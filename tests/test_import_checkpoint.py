@@ -15,8 +15,9 @@ import torch
 import trimesh
 
 import codetalker_cli as ct
+from codetalker_cli.data.raw.templates import read_mesh
 from codetalker_cli.errors import CheckpointError, DataError, InputError
-from codetalker_cli.import_checkpoint import import_official, read_faces, read_mesh
+from codetalker_cli.import_checkpoint import import_official
 from codetalker_cli.models import checkpoint
 from codetalker_cli.settings import Settings
 
@@ -145,23 +146,9 @@ def test_templates_and_faces_belong_together(case: Case, tmp_path: Path) -> None
             case.run(tmp_path / "out", **{lacking: None})
 
 
-@pytest.mark.parametrize("suffix", ["ply", "obj", "stl"])
-def test_faces_keep_the_order_of_the_vertices(case: Case, suffix: str) -> None:
-    if suffix == "stl":  # has no vertex order: every triangle has vertices of its own
-        with pytest.raises(DataError, match=r"head\.stl: has \d+ vertices, vocaset has 40"):
-            read_mesh(case.folder / "templates.pkl", case.mesh_file("head.stl", 40), case.settings)
-        return
-    triangles, n_vertices = read_faces(case.mesh_file(f"head.{suffix}", 40))
-    assert n_vertices == 40 and triangles.dtype == np.int32
-    np.testing.assert_array_equal(triangles[-1], [0, 1, 2])
-
-
-def test_texture_coordinates_split_no_vertex(case: Case) -> None:
-    text = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nvt .5 .5\n"
-    (case.folder / "uv.obj").write_text(text + "f 3/1 4/2 1/3\nf 1/4 2/5 3/2\n")
-    triangles, n_vertices = read_faces(case.folder / "uv.obj")
-    assert n_vertices == 4
-    assert {tuple(t) for t in triangles.tolist()} == {(2, 3, 0), (0, 1, 2)}
+def test_a_format_without_vertex_order_is_refused(case: Case) -> None:
+    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj or \.ply, which keep the order"):
+        read_mesh(case.folder / "templates.pkl", case.mesh_file("head.stl", 40), case.settings.data)
 
 
 # What can go wrong ------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.data.prepared import ClipEntry, Manifest, PreparedDataSet, PreparedWriter
+from codetalker_cli.data.prepared import ClipEntry, Manifest, PreparedDataSet
+from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 
 SHAPE = (30, 12, 3)
@@ -64,7 +65,7 @@ def test_the_files_are_what_the_format_says(tmp_path: Path) -> None:
     assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
     assert np.load(tmp_path / "data" / "clips" / "one.npy").dtype == np.float32
     content = json.loads((tmp_path / "data" / "manifest.json").read_text("utf-8"))
-    assert content["format_version"] == 1 and content["clips"][0]["name"] == "one"
+    assert content["format_version"] == 2 and content["clips"][0]["name"] == "one"
 
 
 def test_the_id_changes_with_any_clip(tmp_path: Path) -> None:
@@ -155,8 +156,8 @@ def test_a_damaged_manifest_is_told(tmp_path: Path, content: str) -> None:
 def test_a_newer_format_is_told(tmp_path: Path) -> None:
     write(tmp_path, "one")
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(DataError, match="format 2, this codetalker reads up to 1; upgrade"):
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(DataError, match="format 3, this codetalker reads up to 2; upgrade"):
         PreparedDataSet(tmp_path)
 
 

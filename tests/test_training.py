@@ -15,7 +15,8 @@ import voices
 from tiny_data import CPU, LENGTHS, SUBJECTS, moving, prepared, settings, speech_task, stage1
 from torch import Tensor, nn
 
-from codetalker_cli.data.prepared import PreparedDataSet, PreparedWriter
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
@@ -296,9 +297,25 @@ def test_data_that_does_not_fit_the_settings_is_refused(
     assert not out.exists()
 
 
-def test_a_split_without_clips_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_without_clips(tmp_path: Path, split: str) -> None:
+    """Nothing can be learnt without training clips; without others the training loss judges."""
     writer = PreparedWriter(tmp_path / "data", overwrite=False)
-    writer.add("one", "A", "train", moving(30, 0), voices.speech())
+    writer.add("one", "A", "train" if split == "val" else "val", moving(30, 0), voices.speech())
     writer.finish("tiny", 25.0, SUBJECTS, voices.mesh(*SUBJECTS), {})
-    with pytest.raises(DataError, match="no clip in the split 'val'"):
-        train_vq(PreparedDataSet(tmp_path / "data"), settings(), tmp_path / "vq")
+    data = PreparedDataSet(tmp_path / "data")
+    if split == "train":
+        with pytest.raises(DataError, match="no clip in the split 'train'"):
+            train_vq(data, settings(), tmp_path / "vq")
+    else:
+        done = train_vq(data, settings(), tmp_path / "vq")
+        assert done.best == done.values["loss"] and (tmp_path / "vq").is_dir()
+
+
+def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> None:
+    made = settings()
+    wide = made.model_copy(update={"vq": made.vq.model_copy(update={"basis_rank": 500})})
+    train_vq(prepared(tmp_path / "data"), wide, tmp_path / "vq")
+    n_frames = 24 + 28 + 26
+    limit = min(n_frames, 3 * tiny.N_VERTICES)
+    assert checkpoint.load(tmp_path / "vq").settings.vq.basis_rank == limit

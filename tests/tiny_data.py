@@ -8,7 +8,8 @@ import tiny
 import torch
 import voices
 
-from codetalker_cli.data.prepared import PreparedDataSet, PreparedWriter
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.settings import Settings

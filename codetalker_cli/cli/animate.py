@@ -81,9 +81,9 @@ def _check_target(target: Path, speech: Path) -> None:
 
 def _render_settings(config: Path | None, assignments: list[str] | None) -> Any:
     """The render section alone: facts of a data set come from the checkpoint, not from here."""
-    from codetalker_cli.presets import resolve_section
+    from codetalker_cli.presets import resolve_sections
 
-    return resolve_section("render", config=config, assignments=assignments or ())
+    return resolve_sections(["render"], config, assignments or ()).sections["render"]
 
 
 def _deliver(

@@ -1,7 +1,7 @@
 """What the commands share: options with one name and one help text, and settings out of them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -32,6 +32,11 @@ def resolved_settings(show: bool, **layers: Any) -> Any:
     assignments = layers.pop("assignments") or ()
     resolved = resolve(assignments=assignments, **layers)
     if show:
-        console.table("", ["setting", "value", "origin"], list(resolved.rows()))
-        raise typer.Exit
+        show_rows(resolved)
     return resolved.settings
+
+
+def show_rows(resolved: Any) -> NoReturn:
+    """Print settings with their origins, and end the command."""
+    console.table("", ["setting", "value", "origin"], list(resolved.rows()))
+    raise typer.Exit

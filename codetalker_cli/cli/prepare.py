@@ -1,7 +1,7 @@
 """``codetalker prepare-data``: raw data in, a prepared data set out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,11 +14,198 @@ from codetalker_cli.cli.options import (
     Preset,
     ShowSettings,
     resolved_settings,
+    show_rows,
 )
 
 app = typer.Typer(
     name="prepare-data", help="Make a prepared data set for training.", no_args_is_help=True
 )
+
+PROBLEMS = ("missing", "broken", "hole", "length", "audio")
+MAX_TOLD = 10
+"""Broken clips that are told one by one; report.txt has them all."""
+
+Faces = Annotated[
+    Path | None, typer.Option("--faces", help="Mesh file (.ply, .obj) with the triangles.")
+]
+RegionFiles = Annotated[
+    str | None,
+    typer.Option("--regions", help="Folder or file of vertex regions; or auto, infer, none."),
+]
+
+
+@app.command("vocaset")
+def prepare_vocaset(
+    raw: Annotated[
+        Path, typer.Argument(help="The downloaded files, or vertices_npy/ and wav/.")
+    ] = Path("vocaset"),
+    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/vocaset"),
+    faces: Faces = None,
+    regions: RegionFiles = None,
+    preset: Preset = "vocaset",
+    config: Config = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """VOCASET, as it is downloaded or as the reference's scripts leave it."""
+    settings = resolved_settings(
+        show_settings,
+        preset=preset,
+        config=config,
+        assignments=assignments,
+        flags={"prepare.regions": regions},
+    )
+    from codetalker_cli.data.raw.vocaset import read_vocaset
+
+    opened = read_vocaset(raw, settings.data, faces)
+    _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
+
+
+@app.command("biwi")
+def prepare_biwi(
+    raw: Annotated[
+        Path, typer.Argument(help="faces/, rigid_scans/ and videos/; or vertices_npy/ and wav/.")
+    ] = Path("BIWI"),
+    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/biwi"),
+    faces: Faces = None,
+    regions: RegionFiles = None,
+    preset: Preset = "biwi",
+    config: Config = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """BIWI (B3D(AC)^2), from its archives or folders, or as the reference's scripts leave it."""
+    settings = resolved_settings(
+        show_settings,
+        preset=preset,
+        config=config,
+        assignments=assignments,
+        flags={"prepare.regions": regions},
+    )
+    from codetalker_cli.data.raw.biwi import read_biwi
+
+    opened = read_biwi(raw, settings.data, faces, neutral=settings.prepare.neutral)
+    _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
+
+
+@app.command("own")
+def prepare_own(
+    source: Annotated[
+        Path, typer.Argument(help="YAML file with the section `own`, or the folder of the data.")
+    ],
+    out: Annotated[
+        Path | None, typer.Argument(help="The prepared folder; default data/NAME.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Recorded frames a second.")] = None,
+    unit: Annotated[str | None, typer.Option(help="Recorded length unit: m, cm or mm.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Recorded axes: left, up, forward.")] = None,
+    motion: Annotated[
+        str | None, typer.Option(help="Pattern of clips, e.g. 'meshes/*.npy'.")
+    ] = None,
+    audio: Annotated[str | None, typer.Option(help="Folder or pattern of the speech.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="How paths tell subject and sentence.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="The one subject.")] = None,
+    templates: Annotated[str | None, typer.Option(help="Neutral faces, or first-frame.")] = None,
+    faces: Annotated[str | None, typer.Option(help="Mesh file with the triangles.")] = None,
+    regions: RegionFiles = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Data of your own: .npy, .pc2, .obj or .ply sequences of any topology, with their speech."""
+    given = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
+    given |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
+    flags = {f"own.{key}": value for key, value in {**given, "faces": faces}.items()}
+    from codetalker_cli.presets import resolve_sections
+
+    config = None if source.is_dir() else source
+    flags["prepare.regions"] = regions
+    resolved = resolve_sections(["own", "prepare"], config, assignments or (), flags)
+    if show_settings:
+        show_rows(resolved)
+    from codetalker_cli.data.raw.own import data_of, read_own
+
+    own, root = resolved.sections["own"], source if config is None else source.parent
+    opened = read_own(own, root)
+    data = data_of(opened, own)
+    target = Path("data") / data.name if out is None else out
+    _prepare(opened, root, target, data, resolved.sections["prepare"], overwrite, as_json)
+
+
+def _prepare(
+    opened: Any, root: Path, out: Path, data: Any, options: Any, overwrite: bool, as_json: bool
+) -> None:
+    """Prepare an opened raw data set, and tell what became of it; broken clips are exit code 1."""
+    from codetalker_cli.data.prepare import prepare
+    from codetalker_cli.data.regions import find_regions
+
+    regions = find_regions(options.regions, root, data.n_vertices)
+    with console.bars() as stage:
+        done = prepare(
+            opened,
+            out,
+            data,
+            options,
+            regions,
+            overwrite=overwrite,
+            progress=lambda name, so_far, total: stage(name)(so_far, total),
+        )
+    told = {kind: [p for p in done.manifest.problems if p["kind"] == kind] for kind in PROBLEMS}
+    for problem in told["broken"][:MAX_TOLD]:
+        console.say(f"broken: {problem['clip']}: {problem['reason']}")
+    splits = ", ".join(f"{row['clips']} {name}" for name, row in done.manifest.splits.items())
+    problems = "".join(f", {len(rows)} {kind}" for kind, rows in told.items() if rows)
+    state = "" if done.n_written else " (all was done already, nothing changed)"
+    line = (
+        f"{out}: {len(done.manifest.clips)} clips ({splits}){problems}; see {out}/report.txt{state}"
+    )
+    result = {
+        "out": str(out),
+        "clips": len(done.manifest.clips),
+        "splits": done.manifest.splits,
+        "problems": list(done.manifest.problems),
+        "written": done.n_written,
+        "data_id": done.manifest.data_id,
+    }
+    console.give(result, as_json=as_json, line=line)
+    if told["broken"]:
+        raise typer.Exit(1)
+
+
+@app.command("check")
+def check_command(
+    folder: Annotated[Path, typer.Argument(help="A prepared folder.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Contact sheet to draw (.png); default FOLDER/check.png.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with a prepared data set, and draw it on one sheet."""
+    from codetalker_cli.check import check
+
+    with console.bars() as stage:
+        report = check(
+            folder,
+            folder / "check.png" if sheet is None else sheet,
+            progress=lambda name, so_far, total: stage(name)(so_far, total),
+        )
+    if as_json:
+        console.give(report.to_dict(), as_json=True, line="")
+    else:
+        for finding in report.findings:
+            console.stdout.print(
+                f"{finding.level}: {finding.where}: {finding.message}",
+                markup=False,
+                highlight=False,
+            )
 
 
 @app.command("demo")

@@ -88,12 +88,24 @@ def train_speech_command(
 def _training_data(
     data: Path, show: bool, preset: str | None, config: Path | None, assignments: list[str] | None
 ) -> tuple[Any, Any]:
-    """Settings and the opened data set, whose name is the preset unless one is given."""
-    from codetalker_cli.data.prepared import PreparedDataSet
+    """Settings and the opened data set.
 
-    name = preset or PreparedDataSet(data).manifest.name
-    settings = resolved_settings(show, preset=name, config=config, assignments=assignments)
-    return settings, PreparedDataSet(data)
+    Its facts come from its folder; the rest from the preset of its name, or, where there is none,
+    from the preset for data of one's own.
+    """
+    from codetalker_cli.data.prepared import PreparedDataSet
+    from codetalker_cli.resources import config_names
+
+    opened = PreparedDataSet(data)
+    name = opened.manifest.name
+    settings = resolved_settings(
+        show,
+        preset=preset or (name if name in config_names() else "own"),
+        config=config,
+        assignments=assignments,
+        facts=opened.facts,
+    )
+    return settings, opened
 
 
 def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Path:

@@ -4,7 +4,6 @@ Only NumPy arrays, their dtypes and scalars, and plain containers come out; any 
 file is refused and told.
 """
 
-import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,8 @@ def read_pickle(path: Path | str) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        return _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        with path.open("rb") as file:
+            return _Unpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise DataError(
             f"{path}: not a pickle of arrays alone, nothing in it was run ({error}); "

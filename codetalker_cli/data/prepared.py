@@ -2,33 +2,33 @@
 
 A folder:
 
-- ``manifest.json``     format version, name, fps, subjects, and the clip table
+- ``manifest.json``     what it is, and the clip table
 - ``mesh.npz``          topology, templates, colours (:mod:`codetalker_cli.mesh`)
 - ``clips/NAME.npy``    (T, V, 3) float32 vertices; opened as memory maps
 - ``audio/NAME.wav``    mono 16 kHz PCM16
+- ``report.txt``        the manifest in words
 
-The manifest is written last: a folder without one is not finished.
+The manifest is written last: a folder without one is not finished. :mod:`~.prepared_writer` writes.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
-from codetalker_cli.resources import atomic_path, check_output
 
-FORMAT_VERSION = 1
-MANIFEST, MESH = "manifest.json", "mesh.npz"
-UNFINISHED = ".unfinished"
-"""Marks a folder whose data set is being written, or was when something stopped it."""
-Split = Literal["train", "val", "test"]
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 2
+MANIFEST, MESH, REPORT = "manifest.json", "mesh.npz", "report.txt"
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,14 @@ class ClipEntry:
     Attributes:
         name: Unique; names both files.
         subject: Whose template the motion belongs to.
-        split: train, val or test.
+        split: train, val, test, or one of several tests such as test-a.
         n_frames: T.
         sha256: Of the vertices' bytes.
         text: What is said, where known.
+        sentence: Which sentence of the subject it is.
+        n_samples: Of the speech.
+        audio_sha256: Of the samples' bytes.
+        source: The raw clip it is made of; several pieces may come of one.
     """
 
     name: str
@@ -50,6 +54,10 @@ class ClipEntry:
     n_frames: int
     sha256: str
     text: str = ""
+    sentence: str = ""
+    n_samples: int = 0
+    audio_sha256: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,21 +69,57 @@ class Manifest:
         fps: Motion frames a second.
         train_subjects: Their order numbers the speaking styles.
         clips: The clip table.
-        notes: What was left out and why; settings it was made with.
+        unit: Of length; see :data:`codetalker_cli.topology.UNITS`.
+        topology: ``name``, ``n_vertices``, ``n_faces``.
+        subjects: All that have a template.
+        mesh_sha256: Of mesh.npz.
+        problems: ``{clip, kind, reason}`` of what was missing, broken, filled or split.
+        sources: Raw clip → stamp of the files it was read from.
+        recipe: Stamp of the settings and faces it was made with.
+        notes: How it was made.
     """
 
     name: str
     fps: float
     train_subjects: tuple[str, ...]
     clips: tuple[ClipEntry, ...]
+    unit: str = ""
+    topology: dict[str, Any] = field(default_factory=dict)
+    subjects: tuple[str, ...] = ()
+    mesh_sha256: str = ""
+    problems: tuple[dict[str, str], ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+    recipe: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property
     def data_id(self) -> str:
-        """Short hash of the clip table: changes when any clip does."""
-        table = json.dumps([asdict(clip) for clip in self.clips], sort_keys=True)
+        """Short hash of what training sees: changes when any clip or any face does."""
+        kept = ("name", "subject", "split", "n_frames", "sha256", "audio_sha256", "text")
+        rows = [[getattr(clip, key) for key in kept] for clip in self.clips]
+        table = json.dumps([self.fps, self.mesh_sha256, rows], sort_keys=True)
         return hashlib.sha256(table.encode()).hexdigest()[:12]
+
+    @property
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Split → how many clips and frames it has, and whose."""
+        found: dict[str, dict[str, Any]] = {}
+        for clip in self.clips:
+            row = found.setdefault(clip.split, {"clips": 0, "frames": 0, "subjects": []})
+            row["clips"] += 1
+            row["frames"] += clip.n_frames
+            if clip.subject not in row["subjects"]:
+                row["subjects"].append(clip.subject)
+        return found
+
+    def to_json(self) -> str:
+        """As manifest.json has it; what follows from the rest is written for people."""
+        content = {**asdict(self), "splits": self.splits, "data_id": self.data_id}
+        order = ["format_version", "name", "data_id", "fps", "unit", "topology", "subjects"]
+        order += ["train_subjects", "splits"]
+        content = {key: content.pop(key) for key in order} | content
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True)
@@ -92,7 +136,7 @@ class Clip:
         Raises:
             DataError: The file is missing, damaged, or of another length than the table says.
         """
-        path = _vertices_path(self.folder, self.entry.name)
+        path = vertices_path(self.folder, self.entry.name)
         try:
             vertices = np.load(path, mmap_mode="r")
         except (OSError, EOFError, ValueError) as error:
@@ -112,7 +156,7 @@ class Clip:
         """
         import soundfile
 
-        path = _audio_path(self.folder, self.entry.name)
+        path = audio_path(self.folder, self.entry.name)
         try:
             samples, rate = soundfile.read(path, dtype="float32")
         except soundfile.LibsndfileError as error:
@@ -132,108 +176,46 @@ class PreparedDataSet:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.manifest = _read_manifest(self.folder)
+        self.manifest = read_manifest(self.folder)
         self.mesh = Mesh.load(self.folder / MESH)
 
-    def clips(self, split: Split) -> list[Clip]:
-        """The clips of a split, in the order of the table."""
-        return [Clip(e, self.folder) for e in self.manifest.clips if e.split == split]
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The section ``data`` of the settings, as this data set is."""
+        return {
+            "name": self.manifest.name,
+            "fps": self.manifest.fps,
+            "unit": self.mesh.topology.unit,
+            "n_vertices": self.mesh.topology.n_vertices,
+            "train_subjects": list(self.manifest.train_subjects),
+        }
+
+    def clips(self, split: str) -> list[Clip]:
+        """The clips of a split, in the order of the table; ``test`` is all of test-a, test-b, …"""
+        return [
+            Clip(entry, self.folder)
+            for entry in self.manifest.clips
+            if entry.split == split or entry.split.startswith(f"{split}-")
+        ]
 
 
-class PreparedWriter:
-    """Writes a prepared folder clip by clip; :meth:`finish` makes it a data set.
-
-    The first clip begins it: until then nothing is made, and an older data set stays whole.
-
-    Args:
-        folder: Made if needed.
-        overwrite: Replace a finished data set there.
-
-    Raises:
-        InputError: The folder holds a finished data set or files of something else already, or
-            cannot be written.
-    """
-
-    def __init__(self, folder: Path, *, overwrite: bool) -> None:
-        self.folder = folder
-        if (folder / MANIFEST).exists():
-            if not overwrite:
-                raise InputError(
-                    f"{folder} holds a prepared data set already; give --overwrite to replace it, "
-                    "or another folder"
-                )
-        elif self._files() and not (folder / UNFINISHED).exists():
-            raise InputError(
-                f"{folder} holds clips/*.npy or audio/*.wav of something else; "
-                "give an empty or a new folder"
-            )
-        check_output(folder / MANIFEST, overwrite=True)
-        self._entries: list[ClipEntry] = []
-
-    def _files(self) -> list[Path]:
-        return [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
-
-    def _begin(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / UNFINISHED).touch()
-        (self.folder / MANIFEST).unlink(missing_ok=True)
-
-    def add(
-        self,
-        name: str,
-        subject: str,
-        split: Split,
-        vertices: np.ndarray,
-        samples: np.ndarray,
-        text: str = "",
-    ) -> ClipEntry:
-        """Write one clip: (T, V, 3) vertices and (n,) samples at 16 kHz."""
-        import soundfile
-
-        if not self._entries:
-            self._begin()
-        vertices = np.ascontiguousarray(vertices, dtype=np.float32)
-        with atomic_path(_vertices_path(self.folder, name)) as temporary:
-            np.save(temporary, vertices)
-        with atomic_path(_audio_path(self.folder, name)) as temporary:
-            soundfile.write(temporary, samples, audio.SAMPLE_RATE, subtype="PCM_16")
-        digest = hashlib.sha256(vertices.data).hexdigest()
-        entry = ClipEntry(name, subject, split, len(vertices), digest, text)
-        self._entries.append(entry)
-        return entry
-
-    def finish(
-        self,
-        name: str,
-        fps: float,
-        train_subjects: Sequence[str],
-        mesh: Mesh,
-        notes: Mapping[str, Any],
-    ) -> Manifest:
-        """Write mesh and manifest; files of an older data set that are not in it are removed."""
-        manifest = Manifest(name, fps, tuple(train_subjects), tuple(self._entries), dict(notes))
-        names = {entry.name for entry in self._entries}
-        for path in self._files():
-            if path.stem not in names:
-                path.unlink()
-        with atomic_path(self.folder / MESH) as temporary:
-            mesh.save(temporary)
-        with atomic_path(self.folder / MANIFEST) as temporary:
-            text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
-            temporary.write_text(text + "\n", encoding="utf-8")
-        (self.folder / UNFINISHED).unlink(missing_ok=True)
-        return manifest
-
-
-def _vertices_path(folder: Path, name: str) -> Path:
+def vertices_path(folder: Path, name: str) -> Path:
+    """Where the vertices of a clip are."""
     return folder / "clips" / f"{name}.npy"
 
 
-def _audio_path(folder: Path, name: str) -> Path:
+def audio_path(folder: Path, name: str) -> Path:
+    """Where the speech of a clip is."""
     return folder / "audio" / f"{name}.wav"
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a prepared folder.
+
+    Raises:
+        InputError: There is none.
+        DataError: It is damaged, or of a newer format.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(
@@ -247,8 +229,23 @@ def _read_manifest(folder: Path) -> Manifest:
             raise DataError(
                 f"{path}: format {found}, this codetalker reads up to {FORMAT_VERSION}; upgrade it"
             )
-        content["clips"] = tuple(ClipEntry(**clip) for clip in content["clips"])
-        content["train_subjects"] = tuple(content["train_subjects"])
-        return Manifest(**content)
+        if found < FORMAT_VERSION:
+            content = _from_version_1(content, path)
+        return _manifest(content)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged manifest ({error}); prepare the data again") from error
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
+    derived = {"splits", "data_id"}
+    values = {key: value for key, value in content.items() if key not in derived}
+    values["clips"] = tuple(ClipEntry(**clip) for clip in values["clips"])
+    for key in ("train_subjects", "subjects", "problems"):
+        values[key] = tuple(values.get(key, ()))
+    return Manifest(**values)
+
+
+def _from_version_1(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Version 1 told neither unit nor topology (mesh.npz does), nor hashes of the speech."""
+    logger.info("%s: format 1 is read as format %d", path, FORMAT_VERSION)
+    return {**content, "format_version": FORMAT_VERSION}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codetalker_cli.data.prepared import Clip, PreparedDataSet, Split
+from codetalker_cli.data.prepared import Clip, PreparedDataSet
 from codetalker_cli.errors import DataError
 
 
@@ -38,16 +38,29 @@ class Batch:
 class ClipSource:
     """The clips of one split.
 
+    Args:
+        data: Prepared data set.
+        split: Its name.
+        device: Where batches go.
+        may_be_empty: Whether a split without clips will do.
+
     Raises:
         DataError: The split has no clip.
     """
 
-    def __init__(self, data: PreparedDataSet, split: Split, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: PreparedDataSet,
+        split: str,
+        device: torch.device,
+        *,
+        may_be_empty: bool = False,
+    ) -> None:
         self.clips = data.clips(split)
-        if not self.clips:
+        if not self.clips and not may_be_empty:
             raise DataError(
-                f"{data.folder}: no clip in the split {split!r}; prepare more clips, or "
-                "other shares (--set demo.val_fraction=0.2)"
+                f"{data.folder}: no clip in the split {split!r}; prepare more clips, or with "
+                "other splits"
             )
         self.device = device
         self._templates = {

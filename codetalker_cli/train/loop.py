@@ -37,7 +37,10 @@ class Task(Protocol):
         ...
 
     def validate(self) -> Values:
-        """Values of the validation split; ``score`` (lower is better) chooses the best."""
+        """Values of the validation split; ``score`` (lower is better) chooses the best.
+
+        Without one, the training loss does.
+        """
         ...
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
@@ -112,6 +115,9 @@ def fit(
             task.module.eval()
             with torch.no_grad():
                 means |= task.validate()
+            if "score" not in means:
+                means["score"] = means["loss"]
+                logger.warning("no validation clips: the best checkpoint is by training loss")
             _keep(task, out, progress, means)
         progress.values |= means
         row = {"epoch": epoch, "step": progress.step, "seconds": time.monotonic() - started}

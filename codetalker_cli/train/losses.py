@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codetalker_cli.errors import DataError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
@@ -35,6 +36,13 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
         return None
     weights = torch.ones(topology.n_vertices)
     for name, weight in region_weights.items():
+        if name not in topology.regions:
+            known = ", ".join(sorted(topology.regions)) or "none"
+            raise DataError(
+                f"region_weights: topology {topology.name} has no region {name!r}; it has: {known}. "
+                "Prepare the data with --regions, or take the weight away with "
+                "--set train_vq.region_weights={} --set train_speech.region_weights={}"
+            )
         weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight
     return weights / weights.mean()
 

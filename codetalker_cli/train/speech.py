@@ -134,7 +134,7 @@ class SpeechTask:
         self.n_clips = len(self.source)
         self._stage1 = stage1
         self._settings = model.settings.train_speech
-        self._validation = ClipSource(data, "val", device)
+        self._validation = ClipSource(data, "val", device, may_be_empty=True)
         self._motion_loss = MotionLoss("l2", data.mesh.topology, self._settings)
         self._features: list[list[Tensor]] | None = None
         if model.settings.speech.encoder.frozen:
@@ -201,8 +201,10 @@ class SpeechTask:
     def validate(self) -> Values:
         """Teacher-forced losses and free-running lip errors; the score is free-running.
 
-        Without a region ``lips`` the errors are of all vertices.
+        Without a region ``lips`` the errors are of all vertices; without clips there are none.
         """
+        if not len(self._validation):
+            return {}
         topology = self.data.mesh.topology
         lips = topology.regions.get("lips", np.arange(topology.n_vertices))
         errors: list[np.ndarray] = []

@@ -1,5 +1,7 @@
 """Training of stage 1: the codebook of facial motion."""
 
+import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from codetalker_cli.settings import Settings
 from codetalker_cli.train.batches import ClipSource
 from codetalker_cli.train.loop import Progress, Values, fit
 from codetalker_cli.train.losses import MotionLoss
+
+logger = logging.getLogger(__name__)
 
 BASIS_FRAMES = 4000
 """Frames that the motion basis is computed from."""
@@ -40,8 +44,9 @@ def train_vq(
     """
     check_data(data, settings)
     torch.manual_seed(settings.train_vq.seed)
-    model = CodeTalker(settings, with_speech=False).to(device)
     source = ClipSource(data, "train", torch.device(device))
+    settings = _with_possible_rank(settings, source)
+    model = CodeTalker(settings, with_speech=False).to(device)
     if settings.vq.basis_rank:
         vectors, scale = motion_basis(source, settings.vq.basis_rank, settings.train_vq.seed)
         model.vq.basis.set(vectors, scale)
@@ -74,6 +79,30 @@ def check_data(data: PreparedDataSet, settings: Settings) -> None:
         )
 
 
+def _with_possible_rank(settings: Settings, source: ClipSource) -> Settings:
+    """A motion basis cannot have more vectors than there are frames to find it from."""
+    n_frames, wanted = sum(_frames_of(source)), settings.vq.basis_rank
+    possible = min(wanted, n_frames, 3 * settings.data.n_vertices)
+    if wanted == possible:
+        return settings
+    logger.warning(
+        "vq.basis_rank: %d, but there are %d training frames of %d vertices; %d are taken",
+        wanted,
+        n_frames,
+        settings.data.n_vertices,
+        possible,
+    )
+    vq = settings.vq.model_copy(update={"basis_rank": possible})
+    return settings.model_copy(update={"vq": vq})
+
+
+def _frames_of(source: ClipSource) -> list[int]:
+    """How many frames of each training clip the motion basis is computed from."""
+    per_clip = max(1, BASIS_FRAMES // len(source))
+    lengths = [min(per_clip, source.clip(i).entry.n_frames) for i in range(len(source))]
+    return lengths[: math.ceil(BASIS_FRAMES / per_clip)]
+
+
 def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tensor]:
     """Principal directions of the training motion (offsets from the template, not centred).
 
@@ -82,15 +111,10 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
     """
     rng = np.random.default_rng([seed, 3])
     frames: list[Tensor] = []
-    per_clip = max(1, BASIS_FRAMES // len(source))
-    for index in range(len(source)):
-        clip = source.clip(index)
-        n = min(per_clip, clip.entry.n_frames)
-        chosen = np.sort(rng.choice(clip.entry.n_frames, n, replace=False))
+    for index, n in enumerate(_frames_of(source)):
+        chosen = np.sort(rng.choice(source.clip(index).entry.n_frames, n, replace=False))
         whole = source.batch([index], None)
         frames.append((whole.vertices[0, chosen] - whole.template).flatten(1).cpu())
-        if len(frames) * per_clip >= BASIS_FRAMES:
-            break
     offsets = torch.cat(frames)
     if rank > min(offsets.shape):
         raise DataError(
@@ -111,7 +135,7 @@ class VQTask:
         self.source = source
         self.n_clips = len(source)
         self._settings = model.settings.train_vq
-        self._validation = ClipSource(data, "val", source.device)
+        self._validation = ClipSource(data, "val", source.device, may_be_empty=True)
         self._motion_loss = MotionLoss("l1", data.mesh.topology, self._settings)
         self._unused_steps = torch.zeros(model.settings.vq.codebook_size, device=source.device)
 
@@ -151,8 +175,10 @@ class VQTask:
     def validate(self) -> Values:
         """Errors of reconstructed validation clips; the score is the lip vertex error.
 
-        Without a region ``lips`` it is of all vertices.
+        Without a region ``lips`` it is of all vertices; without clips there are none.
         """
+        if not len(self._validation):
+            return {}
         errors: list[np.ndarray] = []
         mean_errors: list[float] = []
         codes: list[Tensor] = []

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.prepared import Manifest, PreparedWriter, Split
+from codetalker_cli.data.prepared import Manifest
+from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.data.synthetic.articulation import articulate
 from codetalker_cli.data.synthetic.liveliness import IDLE_UNITS
 from codetalker_cli.data.synthetic.rig import Rig
@@ -248,12 +249,12 @@ def _limited(passages: Iterator[Passage], settings: Settings) -> Iterator[Passag
         yield passage
 
 
-def _splits(n: int, val: float, test: float, seed: int) -> list[Split]:
+def _splits(n: int, val: float, test: float, seed: int) -> list[str]:
     """A random share of the clips for each split; at least one for training and validation."""
     order = np.random.default_rng([seed, 2]).permutation(n)
     n_val = max(1, round(n * val)) if n > 1 else 0
     n_test = min(round(n * test), n - n_val - 1) if n > 2 else 0
-    splits: list[Split] = ["train"] * n
+    splits: list[str] = ["train"] * n
     for k in order[:n_val]:
         splits[k] = "val"
     for k in order[n_val : n_val + n_test]:

@@ -1,40 +1,10 @@
-"""Every setting: its default, its check and its help text. Declarations only.
+"""Both stages and the speech encoder, and how they are trained."""
 
-Facts of a data set (vertex count, frame rate, subjects) have no default: a preset gives them.
-"""
+from typing import Literal, Self
 
-from typing import Annotated, Literal, Self
+from pydantic import Field, model_validator
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values never change after the check."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataSettings(Section):
-    """What is fixed by the data set."""
-
-    name: str = Field(description="name of the data set, of its preset and of its folder in runs/")
-    fps: float = Field(gt=0, description="motion frames a second that the models see")
-    unit: Literal["m", "mm", "area1"] = Field(
-        description="length unit of the vertices; area1: meshes scaled to surface area 1"
-    )
-    n_vertices: Positive = Field(description="vertices of the topology")
-    train_subjects: tuple[str, ...] = Field(
-        min_length=1, description="training subjects; their order numbers the speaking styles"
-    )
-
-    @model_validator(mode="after")
-    def _unique_subjects(self) -> Self:
-        if len(set(self.train_subjects)) != len(self.train_subjects):
-            raise ValueError("train_subjects names a subject twice")
-        return self
+from codetalker_cli.settings.base import Fraction, Positive, Section
 
 
 class VQSettings(Section):
@@ -207,78 +177,3 @@ class TrainSettings(Section):
         if self.batch_size > 1 and self.crop_frames is None:
             raise ValueError(f"batch_size {self.batch_size} needs crop_frames (whole clips differ)")
         return self
-
-
-class DemoSettings(Section):
-    """The synthetic talking-head data set."""
-
-    engine: Literal["espeak", "kokoro"] = Field("espeak", description="speech synthesiser")
-    minutes: float = Field(3.0, gt=0, description="minutes of speech to make")
-    seconds_per_clip: float = Field(
-        8.0, gt=0, description="sentences of a voice are joined with pauses up to this length"
-    )
-    blinks: bool = Field(
-        True,
-        description="blinks and gaze in the motion; no speech tells them, so a model that is to "
-        "learn speech alone does without",
-    )
-    max_clips: Positive | None = Field(None, description="stop after this many clips")
-    val_fraction: Fraction = Field(0.08, description="share of clips kept for validation")
-    test_fraction: Fraction = Field(0.08, description="share of clips kept for testing")
-    seed: int = Field(0, ge=0, description="seed of sentences, voices, styles and blinks")
-
-
-class RenderSettings(Section):
-    """How a motion is shown."""
-
-    size: int = Field(
-        720, ge=32, le=4096, description="width and height of the picture in pixels (even)"
-    )
-    samples: Literal[1, 2, 4, 8, 16] = Field(
-        4, description="samples in a pixel against stair-steps; pyrender always takes 4"
-    )
-    renderer: Literal["auto", "software", "pyrender"] = Field(
-        "auto", description="software runs everywhere; auto takes pyrender where OpenGL works"
-    )
-    framing: str = Field(
-        "head", description="what fills the picture: head, or a vertex region such as mouth"
-    )
-    zoom: float = Field(1.0, gt=0, le=50, description="enlargement of the framed picture")
-    yaw: float = Field(
-        0.0, ge=-180, le=180, description="degrees the camera goes round to the subject's left"
-    )
-    pitch: float = Field(0.0, ge=-89, le=89, description="degrees the camera goes up")
-    background: str = Field(
-        "#8b96a5",
-        pattern="^#[0-9a-fA-F]{6}$",
-        description="backdrop colour, sRGB as #rrggbb, in the middle of the picture",
-    )
-    vignette: float = Field(
-        0.45, ge=0, le=1, description="how much darker the backdrop's corners are; 0: one colour"
-    )
-    workers: int = Field(0, ge=0, le=256, description="processes that draw; 0: one a core")
-    codec: str = Field("libx264", min_length=1, description="video encoder of ffmpeg")
-    crf: int = Field(
-        18, ge=0, le=51, description="constant rate factor of x264: lower is better and larger"
-    )
-
-    @field_validator("size")
-    @classmethod
-    def _even(cls, size: int) -> int:
-        if size % 2:
-            raise ValueError(f"size {size} must be even: H.264 halves the colour planes")
-        return size
-
-
-class Settings(Section):
-    """All sections together; a run writes them into its checkpoint."""
-
-    data: DataSettings = Field(description="facts of the data set")
-    vq: VQSettings = Field(default_factory=VQSettings, description="stage 1 model")
-    speech: SpeechSettings = Field(default_factory=SpeechSettings, description="stage 2 model")
-    train_vq: TrainSettings = Field(default_factory=TrainSettings, description="stage 1 training")
-    train_speech: TrainSettings = Field(
-        default_factory=TrainSettings, description="stage 2 training"
-    )
-    demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
-    render: RenderSettings = Field(default_factory=RenderSettings, description="pictures, videos")

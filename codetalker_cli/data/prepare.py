@@ -1,0 +1,369 @@
+"""Raw data set → prepared data set: the one way, whatever the raw layout is."""
+
+import hashlib
+import itertools
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from codetalker_cli import audio
+from codetalker_cli.data import report, splits, timeline
+from codetalker_cli.data.prepared import Clip, Manifest
+from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.data.raw.clips import Frames, Problem, RawClip, RawDataSet, Sound
+from codetalker_cli.data.regions import Regions, sample_of
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.settings import DataSettings, PrepareSettings, SplitRule
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float, float], None]
+"""Called with (stage, done, total)."""
+BLOCK_BYTES = 8 << 20
+"""About how much of a clip is in memory at a time."""
+DISK_MARGIN = 1.02
+ROUNDING_SECONDS = 1e-3
+SAMPLED_CLIPS = 24
+"""Clips that the lip region is inferred from."""
+
+
+class Prepared(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        manifest: Of the data set as it is now.
+        n_written: Raw clips that this run wrote; 0: the folder is as it was.
+    """
+
+    manifest: Manifest
+    n_written: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the preparation of all clips of a data set shares.
+
+    Attributes:
+        raw: The raw data set.
+        fps: Wanted frames a second.
+        options: How holes are treated.
+        writer: Where clips go.
+    """
+
+    raw: RawDataSet
+    fps: float
+    options: PrepareSettings
+    writer: PreparedWriter
+
+
+def prepare(
+    raw: RawDataSet,
+    out: Path,
+    data: DataSettings,
+    options: PrepareSettings,
+    regions: Regions,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Write the prepared data set of a raw one, going on where an earlier run stopped.
+
+    A clip that cannot be used is left out and told; a run that finds all done changes nothing.
+
+    Args:
+        raw: The opened raw data set.
+        out: The prepared folder.
+        data: Name, frame rate, training subjects and splits.
+        options: How holes are treated, and what is left out.
+        regions: Vertex regions, or the wish to infer them.
+        overwrite: Replace an older data set.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        InputError: ``out`` holds something else, or the disk is too small.
+        DataError: Not one clip could be used.
+    """
+    raw.mesh.check(data.n_vertices, f"the raw data set {data.name}")
+    chosen = splits.assign(raw.clips, data.splits)
+    clips = [c for c in raw.clips if options.keep_unused or chosen[c.name] != splits.UNUSED]
+    if not clips:
+        raise _nothing(raw.problems, "no raw clip belongs to a split")
+    writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
+    raw = replace(raw, problems=(*raw.problems, *_missing(raw, data.splits)))
+    _refuse_changes(writer, clips)
+    _check_disk(out, raw, data.fps, [c for c in clips if not writer.has(c.name, c.stamp)])
+    job = Job(raw, data.fps, options, writer)
+    n_written = _write_all(job, clips, chosen, progress)
+    if writer.finished is not None and not n_written:
+        return Prepared(writer.finished, 0)
+    if not any(writer.done[clip.name].entries for clip in clips):
+        writer.discard()
+        raise _nothing([p for c in clips for p in writer.done[c.name].problems], "")
+    notes = {
+        **raw.notes,
+        "frames": _frame_rule(raw.fps, data.fps),
+        "holes": f"up to {options.fill_seconds:g} s filled in a straight line, longer ones split "
+        "the clip",
+        "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
+        "left_out_unused": [c.name for c in raw.clips if c not in clips],
+    }
+    return Prepared(_finish(job, data, regions, clips, notes), n_written)
+
+
+def _write_all(
+    job: Job, clips: list[RawClip], chosen: dict[str, str], progress: Progress | None
+) -> int:
+    """Write every clip that is not there yet; how many of them changed anything.
+
+    Speech is decoded one clip ahead, while the disk is busy with vertices.
+    """
+    todo = [clip for clip in clips if not job.writer.has(clip.name, clip.stamp)]
+    n_changed = 0
+    with ThreadPoolExecutor(max_workers=1) as ahead:
+        heard = ahead.submit(_hear, todo[0]) if todo else None
+        for index, clip in enumerate(todo):
+            if progress:
+                progress("clips", len(clips) - len(todo) + index, len(clips))
+            current = heard
+            heard = ahead.submit(_hear, todo[index + 1]) if index + 1 < len(todo) else None
+            assert current is not None
+            n_changed += _prepare_clip(job, clip, chosen[clip.name], current)
+    if progress:
+        progress("clips", len(clips), len(clips))
+    return n_changed
+
+
+def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regions: Regions) -> str:
+    """Stamp of everything that every clip, or the table as a whole, depends on."""
+    digest = hashlib.sha256(data.model_dump_json().encode() + options.model_dump_json().encode())
+    digest.update(f"{raw.fps} {regions.infer}".encode())
+    arrays = {"faces": raw.mesh.topology.faces, **raw.mesh.templates, **regions.named}
+    for name, array in arrays.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _refuse_changes(writer: PreparedWriter, clips: list[RawClip]) -> None:
+    """A finished data set may grow; clips that it has are replaced only when asked for."""
+    if writer.finished is None:
+        return
+    had = {source for source, done in writer.done.items() if done.entries}
+    changed = [c.name for c in clips if c.name in had and not writer.has(c.name, c.stamp)]
+    gone = sorted(had - {clip.name for clip in clips})
+    for names, what in ((changed, "have changed in the raw data or here"), (gone, "are gone")):
+        if names:
+            raise InputError(
+                f"{writer.folder} is prepared, but {len(names)} of its clips {what} since "
+                f"({names[0]}{', …' if len(names) > 1 else ''}); give --overwrite to prepare all "
+                "again, or another folder"
+            )
+
+
+def _missing(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
+    """Clips that the splits name and the raw data lacks, beside those the reader told of."""
+    there = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
+    lacking: dict[str, list[str]] = {}
+    wanted: dict[str, int] = {}
+    for subject, sentence in splits.expected(rules):
+        wanted[subject] = wanted.get(subject, 0) + 1
+        if f"{subject}_{sentence}" not in there:
+            lacking.setdefault(subject, []).append(sentence)
+    said = []
+    for subject, sentences in lacking.items():
+        if len(sentences) == wanted[subject]:
+            reason = f"nothing of this subject; {len(sentences)} clips of it belong to splits"
+            said.append(Problem(subject, "missing", reason))
+        else:
+            said += [
+                Problem(f"{subject}_{s}", "missing", "neither motion nor speech") for s in sentences
+            ]
+    return said
+
+
+def _check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> None:
+    """Refuse what the disk cannot hold before anything is written."""
+    frames = sum(clip.n_frames for clip in clips) * fps / raw.fps
+    needed = frames * (raw.mesh.topology.n_vertices * 12 + audio.SAMPLE_RATE / fps * 2)
+    nearest = next(f for f in (out, *out.absolute().parents) if f.exists())
+    free = shutil.disk_usage(nearest).free
+    if needed * DISK_MARGIN > free:
+        raise InputError(
+            f"{out}: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this "
+            "disk; make room, or give a folder on another disk"
+        )
+
+
+def _prepare_clip(
+    job: Job, clip: RawClip, split: str, heard: Future[tuple[Sound, list[Problem]]]
+) -> bool:
+    """Write one raw clip, in pieces where it has long holes; whether that changed anything."""
+    was_broken = clip.name in job.writer.done and not job.writer.done[clip.name].entries
+    problems: list[Problem]
+    try:
+        sound, problems = heard.result()
+        with clip.open() as frames:
+            _write_pieces(job, clip, split, frames, sound, problems)
+    except CodeTalkerError as error:
+        job.writer.abandon()
+        if was_broken:
+            return False
+        problems = [Problem(clip.name, "broken", str(error))]
+    job.writer.close(clip.name, clip.stamp, problems)
+    return True
+
+
+def _hear(clip: RawClip) -> tuple[Sound, list[Problem]]:
+    """A clip's speech at 16 kHz within ±1, and what had to be done to it."""
+    sound, problems = clip.sound(), []
+    peak = float(np.abs(sound.samples).max(initial=0.0))
+    samples = audio.resample(sound.samples, sound.rate, audio.SAMPLE_RATE)
+    if peak > 1.0:
+        reason = f"its loudest sample is {peak:.3g} of full scale; made quieter as a whole"
+        problems.append(Problem(clip.name, "audio", reason))
+    # Band-limiting may overshoot by a little.
+    loudest = max(1.0, float(np.abs(samples).max(initial=0.0)))
+    return Sound(samples / loudest, audio.SAMPLE_RATE), problems
+
+
+def _write_pieces(
+    job: Job,
+    clip: RawClip,
+    split: str,
+    frames: Frames,
+    sound: Sound,
+    problems: list[Problem],
+) -> None:
+    fps_in = job.raw.fps
+    parts = timeline.pieces(frames.numbers, fps_in, job.options.fill_seconds)
+    if not parts:
+        raise DataError("it has no frame")
+    start = timeline.sound_start(frames.numbers, job.raw.first_number, fps_in, sound.seconds)
+    problems += _holes(clip.name, parts, start, fps_in)
+    for index, part in enumerate(parts):
+        seconds = (part.last - part.first + 1) / fps_in
+        name = clip.name if len(parts) == 1 else f"{clip.name}_part{index + 1}"
+        if len(parts) > 1 and seconds < job.options.min_seconds:
+            reason = f"{name}: {seconds:.2f} s between two holes are too short, left out"
+            problems.append(Problem(clip.name, "hole", reason))
+            continue
+        begin = round((part.first - start) / fps_in * audio.SAMPLE_RATE)
+        # The last piece, or the whole clip, keeps whatever follows its motion.
+        end = len(sound.samples)
+        if index + 1 < len(parts):
+            end = min(end, round((part.last + 1 - start) / fps_in * audio.SAMPLE_RATE))
+        samples = sound.samples[begin:end]
+        n_frames = part.n_frames(fps_in, job.fps)
+        problems += _length(clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps)
+        job.writer.add(
+            name,
+            clip.subject,
+            split,
+            _blocks(frames, part, job),
+            samples,
+            clip.text,
+            n_frames=n_frames,
+            sentence=clip.sentence,
+            source=clip.name,
+        )
+    if not job.writer.n_pending:
+        raise DataError("its holes leave no piece that is long enough")
+
+
+def _holes(clip: str, parts: list[timeline.Piece], start: int, fps: float) -> list[Problem]:
+    said = []
+    if parts[0].first > start:
+        said.append(f"frames {start} to {parts[0].first - 1} are missing at its start")
+    for part in parts:
+        if part.filled:
+            said.append(f"frames {_ranges(part.filled)} are missing, filled")
+    for before, after in itertools.pairwise(parts):
+        gap = (after.first - before.last - 1) / fps
+        said.append(
+            f"frames {before.last + 1} to {after.first - 1} are missing ({gap:.2f} s): split there"
+        )
+    return [Problem(clip, "hole", reason) for reason in said]
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """``7, 9-11`` for people."""
+    runs = np.split(np.array(numbers), np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+
+def _length(clip: str, name: str, heard: float, n_frames: int, fps: float) -> list[Problem]:
+    seen = n_frames / fps
+    if heard <= 0:
+        raise DataError(f"{name}: there is no speech for its frames ({seen:.2f} s of motion)")
+    if abs(heard - seen) <= 1 / fps + ROUNDING_SECONDS:
+        return []
+    reason = f"{name}: {heard:.3f} s of sound, {seen:.3f} s of motion ({heard - seen:+.3f} s)"
+    return [Problem(clip, "length", reason)]
+
+
+def _blocks(frames: Frames, part: timeline.Piece, job: Job) -> Iterator[np.ndarray]:
+    """The piece's vertices at the wanted rate, some at a time."""
+    n_vertices = job.raw.mesh.topology.n_vertices
+    size = max(1, BLOCK_BYTES // (n_vertices * 12))
+    for picked in timeline.blocks(frames.numbers, part, job.raw.fps, job.fps, size):
+        wanted = np.union1d(picked.before, picked.after)
+        vertices = frames.read(wanted)
+        if vertices.shape[1:] != (n_vertices, 3):
+            raise DataError(f"a frame is {vertices.shape[1:]}, expected ({n_vertices}, 3)")
+        before = vertices[np.searchsorted(wanted, picked.before)]
+        if picked.share.any():
+            share = picked.share[:, None, None]
+            after = vertices[np.searchsorted(wanted, picked.after)]
+            before = before * (1 - share) + after * share
+        bad = np.flatnonzero(~np.isfinite(before).all(axis=(1, 2)))
+        if len(bad):
+            number = int(frames.numbers[picked.before[bad[0]]])
+            raise DataError(f"frame {number} has NaN or infinite vertices; mend or remove the clip")
+        yield before
+
+
+def _frame_rule(fps_in: float, fps_out: float) -> str:
+    ratio = fps_in / fps_out
+    if ratio == 1:
+        return f"{fps_out:g} a second, as captured"
+    if abs(ratio - round(ratio)) < 1e-9:
+        return (
+            f"{fps_out:g} a second: one of every {round(ratio)} of the captured {fps_in:g}, "
+            "untouched"
+        )
+    return f"{fps_out:g} a second, blended from {fps_in:g}"
+
+
+def _finish(
+    job: Job, data: DataSettings, regions: Regions, clips: list[RawClip], notes: dict
+) -> Manifest:
+    writer, raw = job.writer, job.raw
+    written = [entry for clip in clips for entry in writer.done[clip.name].entries]
+    spread = np.linspace(0, len(written) - 1, min(SAMPLED_CLIPS, len(written))).astype(int)
+    sampled = [written[i] for i in spread]
+    sample = sample_of(
+        [(raw.mesh.templates[e.subject], Clip(e, writer.folder).vertices) for e in sampled]
+    )
+    mesh, notes["regions"] = regions.complete(raw.mesh, sample)
+    problems = [*raw.problems, *(p for c in clips for p in writer.done[c.name].problems)]
+    return writer.finish(
+        data.name,
+        data.fps,
+        data.train_subjects,
+        mesh,
+        notes,
+        order=[clip.name for clip in clips],
+        problems=raw.problems,
+        report=lambda manifest: report.text(manifest, problems),
+    )
+
+
+def _nothing(problems: list[Problem] | tuple[Problem, ...], reason: str) -> DataError:
+    first = f"{problems[0].clip}: {problems[0].reason}" if problems else "the folder holds none"
+    return DataError(f"not one clip could be prepared ({reason or first})")

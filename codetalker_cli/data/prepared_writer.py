@@ -1,0 +1,326 @@
+"""Writes a prepared folder clip by clip, so that whatever stops it loses at most one clip.
+
+While a folder is being written, ``.unfinished`` lies in it: a line that says what the data set is
+made with, then a line for each raw clip that is done. The next run with the same recipe goes on
+from there. Every file is written beside and renamed.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli import audio
+from codetalker_cli.data.prepared import (
+    MANIFEST,
+    MESH,
+    REPORT,
+    ClipEntry,
+    Manifest,
+    audio_path,
+    read_manifest,
+    vertices_path,
+)
+from codetalker_cli.data.raw.clips import Problem
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.mesh import Mesh
+from codetalker_cli.resources import atomic_path, check_output
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished"
+"""Marks a folder whose data set is being written, or was when something stopped it."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one raw clip.
+
+    Attributes:
+        stamp: Of the files it was read from.
+        entries: Its prepared clips; none: it is broken.
+        problems: What was said about it.
+    """
+
+    stamp: str
+    entries: tuple[ClipEntry, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+class PreparedWriter:
+    """Writes a prepared folder; :meth:`finish` makes it a data set.
+
+    The first clip begins it: until then nothing is made, and an older data set stays whole.
+
+    Args:
+        folder: Made if needed.
+        overwrite: Replace a finished data set there.
+        recipe: Stamp of what it is made with; a folder of the same recipe is gone on with. Empty:
+            always from the start.
+
+    Raises:
+        InputError: The folder holds a data set made otherwise, or files of something else, or
+            cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool, recipe: str = "") -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.finished: Manifest | None = None
+        self.done: dict[str, Done] = {}
+        if (folder / MANIFEST).exists():
+            if not overwrite:
+                self.finished = self._same(recipe)
+                self.done = _done_of(self.finished)
+        elif (folder / UNFINISHED).exists():
+            self.done = self._journal()
+        elif self._files():
+            raise InputError(
+                f"{folder} holds clips/*.npy or audio/*.wav of something else; "
+                "give an empty or a new folder"
+            )
+        check_output(folder / MANIFEST, overwrite=True)
+        self._begun = self.finished is not None
+        self._pending: list[ClipEntry] = []
+
+    def _same(self, recipe: str) -> Manifest:
+        """The finished data set that may be gone on with."""
+        refusal = "give --overwrite to replace it, or another folder"
+        if not recipe:
+            raise InputError(f"{self.folder} holds a prepared data set already; {refusal}")
+        found = read_manifest(self.folder)
+        if found.recipe != recipe:
+            raise InputError(
+                f"{self.folder} holds a prepared data set already, made with other settings, "
+                f"templates or regions; {refusal}"
+            )
+        return found
+
+    def _files(self) -> list[Path]:
+        return [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+
+    def _journal(self) -> dict[str, Done]:
+        """What an interrupted run had done, if it had the same recipe."""
+        done: dict[str, Done] = {}
+        try:
+            lines = (self.folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
+            if not self.recipe or not lines or json.loads(lines[0]).get("recipe") != self.recipe:
+                return {}
+            for line in lines[1:]:
+                row = json.loads(line)
+                entries = tuple(ClipEntry(**entry) for entry in row["entries"])
+                problems = tuple(Problem(**problem) for problem in row["problems"])
+                done[row["source"]] = Done(row["stamp"], entries, problems)
+        except (ValueError, KeyError, TypeError) as error:  # the last line may be cut short
+            logger.debug("%s: the journal ends early (%s)", self.folder, error)
+        return done
+
+    def has(self, source: str, stamp: str) -> bool:
+        """Whether a raw clip was prepared already from these very files, and is still there."""
+        found = self.done.get(source)
+        return (
+            found is not None
+            and found.stamp == stamp
+            and bool(found.entries)
+            and all(_is_whole(self.folder, entry) for entry in found.entries)
+        )
+
+    def _begin(self) -> None:
+        self._begun = True
+        for name in ("clips", "audio"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            for leftover in (self.folder / name).glob(".*"):  # of a run that was killed
+                leftover.unlink()
+        kept = [_journal_line(source, done) for source, done in self.done.items()]
+        with atomic_path(self.folder / UNFINISHED) as temporary:
+            header = json.dumps({"recipe": self.recipe})
+            temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+
+    def add(
+        self,
+        name: str,
+        subject: str,
+        split: str,
+        vertices: np.ndarray | Iterable[np.ndarray],
+        samples: np.ndarray,
+        text: str = "",
+        *,
+        n_frames: int | None = None,
+        sentence: str = "",
+        source: str = "",
+    ) -> ClipEntry:
+        """Write one clip.
+
+        Args:
+            name: Of the clip.
+            subject: Whose face it is.
+            split: Its split.
+            vertices: (T, V, 3), or blocks of them with ``n_frames`` in all.
+            samples: (n,) float32 speech at 16 kHz, within ±1.
+            text: What is said.
+            n_frames: T, where blocks are given.
+            sentence: Which sentence it is.
+            source: The raw clip it is made of; :meth:`close` ends that clip.
+        """
+        import soundfile
+
+        if not self._begun:
+            self._begin()
+        if isinstance(vertices, np.ndarray):
+            vertices, n_frames = [vertices], len(vertices)
+        assert n_frames is not None
+        with atomic_path(vertices_path(self.folder, name)) as temporary:
+            digest = _write_blocks(temporary, vertices, n_frames)
+        pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        with atomic_path(audio_path(self.folder, name)) as temporary:
+            soundfile.write(temporary, pcm, audio.SAMPLE_RATE, subtype="PCM_16")
+        heard = hashlib.sha256(pcm.tobytes()).hexdigest()
+        entry = ClipEntry(
+            name, subject, split, n_frames, digest, text, sentence, len(pcm), heard, source or name
+        )
+        self._pending.append(entry)
+        if not source:
+            self.close(name, "", ())
+        return entry
+
+    def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
+        """A raw clip is done: all its pieces are written, or it turned out to be broken."""
+        done = Done(stamp, tuple(self._pending), tuple(problems))
+        self._pending = []
+        self.done[source] = done
+        if (self.folder / UNFINISHED).exists():
+            with (self.folder / UNFINISHED).open("a", encoding="utf-8") as file:
+                file.write(_journal_line(source, done) + "\n")
+
+    @property
+    def n_pending(self) -> int:
+        """Pieces of the current raw clip so far."""
+        return len(self._pending)
+
+    def abandon(self) -> None:
+        """Remove the pieces of a raw clip that turned out to be broken half-way."""
+        for entry in self._pending:
+            vertices_path(self.folder, entry.name).unlink(missing_ok=True)
+            audio_path(self.folder, entry.name).unlink(missing_ok=True)
+        self._pending = []
+
+    def discard(self) -> None:
+        """Leave nothing behind where not one clip could be written."""
+        if self.finished is None and self._begun:
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+            for folder in (self.folder / "clips", self.folder / "audio", self.folder):
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def finish(
+        self,
+        name: str,
+        fps: float,
+        train_subjects: Sequence[str],
+        mesh: Mesh,
+        notes: Mapping[str, Any],
+        *,
+        order: Sequence[str] | None = None,
+        problems: Iterable[Problem] = (),
+        report: Callable[[Manifest], str] | None = None,
+    ) -> Manifest:
+        """Write mesh, report and manifest; files of clips that are not in it are removed.
+
+        Args:
+            name: Of the data set.
+            fps: Frames a second.
+            train_subjects: In the order of the styles.
+            mesh: The faces.
+            notes: How it was made.
+            order: Raw clips in the order of the table; others are left out. None: as they came.
+            problems: Of the data set, beside those of its clips.
+            report: Makes the text of report.txt, if there is to be one.
+        """
+        chosen = {source: self.done[source] for source in (self.done if order is None else order)}
+        entries = tuple(entry for done in chosen.values() for entry in done.entries)
+        said = [*problems, *(problem for done in chosen.values() for problem in done.problems)]
+        with atomic_path(self.folder / MESH) as temporary:
+            mesh.save(temporary)
+        topology = mesh.topology
+        manifest = Manifest(
+            name=name,
+            fps=fps,
+            train_subjects=tuple(train_subjects),
+            clips=entries,
+            unit=topology.unit,
+            topology={
+                "name": topology.name,
+                "n_vertices": topology.n_vertices,
+                "n_faces": len(topology.faces),
+            },
+            subjects=tuple(mesh.templates),
+            mesh_sha256=hashlib.sha256((self.folder / MESH).read_bytes()).hexdigest(),
+            problems=tuple(asdict(problem) for problem in said),
+            sources={source: done.stamp for source, done in chosen.items() if done.stamp},
+            recipe=self.recipe,
+            notes=dict(notes),
+        )
+        names = {entry.name for entry in entries}
+        for path in self._files():
+            if path.stem not in names:
+                path.unlink()
+        if report:
+            with atomic_path(self.folder / REPORT) as temporary:
+                temporary.write_text(report(manifest), encoding="utf-8")
+        with atomic_path(self.folder / MANIFEST) as temporary:
+            temporary.write_text(manifest.to_json(), encoding="utf-8")
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+        return manifest
+
+
+def _done_of(manifest: Manifest) -> dict[str, Done]:
+    done: dict[str, Done] = {}
+    for source, stamp in manifest.sources.items():
+        entries = tuple(entry for entry in manifest.clips if entry.source == source)
+        problems = tuple(Problem(**p) for p in manifest.problems if p["clip"] == source)  # type: ignore[arg-type]
+        done[source] = Done(stamp, entries, problems)
+    return done
+
+
+def _journal_line(source: str, done: Done) -> str:
+    row = {"source": source, "stamp": done.stamp}
+    entries, problems = map(asdict, done.entries), map(asdict, done.problems)
+    return json.dumps({**row, "entries": list(entries), "problems": list(problems)})
+
+
+def _is_whole(folder: Path, entry: ClipEntry) -> bool:
+    """Whether both files of a clip are there and as long as the table says."""
+    vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
+    try:
+        shape = np.load(vertices, mmap_mode="r").shape
+    except (OSError, EOFError, ValueError):  # a map of a file that was cut short is a ValueError
+        return False
+    # 44 bytes of header, two a sample.
+    return shape[:1] == (entry.n_frames,) and (
+        speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
+    )
+
+
+def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> str:
+    """Blocks of (k, V, 3) as one .npy of float32; SHA-256 of its data."""
+    digest = hashlib.sha256()
+    written = 0
+    with path.open("wb") as file:
+        for block in blocks:
+            block = np.ascontiguousarray(block, dtype=np.float32)
+            if not written:
+                shape = (n_frames, *block.shape[1:])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            digest.update(block.data)
+            file.write(block.data)
+            written += len(block)
+    if written != n_frames:
+        raise DataError(f"{path.name}: {written} frames came, {n_frames} were announced")
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Readers: one module a raw layout, each giving a :class:`~.clips.RawDataSet`."""

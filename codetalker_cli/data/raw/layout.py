@@ -1,0 +1,71 @@
+"""The layout that the reference's own preparation leaves: NAME.npy, NAME.wav, templates.pkl.
+
+- ``vertices_npy/SUBJECT_SENTENCE.npy``   (T, 3V) or (T, V, 3), in the data set's own unit and rate
+- ``wav/SUBJECT_SENTENCE.wav``
+- ``templates.pkl``                       [subject] → (V, 3)
+- a mesh file of the topology
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from codetalker_cli.data.raw.clips import RawDataSet
+from codetalker_cli.data.raw.own import read_own
+from codetalker_cli.data.raw.sources import find_file, refuse_missing
+from codetalker_cli.settings import DataSettings, OwnSettings
+
+MOTION, SPEECH, TEMPLATES = "vertices_npy", "wav", "templates.pkl"
+
+
+def is_layout(root: Path) -> bool:
+    """Whether a folder has been prepared by the reference's scripts."""
+    return (root / MOTION).is_dir()
+
+
+def read_layout(
+    root: Path,
+    data: DataSettings,
+    fps: float,
+    faces: Sequence[str],
+    given: Path | None,
+    source: str,
+) -> RawDataSet:
+    """Open such a folder.
+
+    Args:
+        root: The folder.
+        data: Facts of the data set.
+        fps: Frame rate of the files.
+        faces: Possible names of the mesh file.
+        given: A mesh file that was given instead.
+        source: Where the mesh file comes from.
+
+    Raises:
+        InputError: A file or folder is missing.
+        DataError: A file is damaged, hostile, or of another topology.
+    """
+    mesh_file = find_file(root, faces, given)
+    here = "the reference's preparation"
+    refuse_missing(
+        root,
+        {
+            SPEECH: ((root / SPEECH).is_dir(), here),
+            TEMPLATES: ((root / TEMPLATES).is_file(), here),
+            str(given or faces[0]): (mesh_file is not None, source),
+        },
+    )
+    own = OwnSettings(
+        name=data.name,
+        fps=fps,
+        unit="m",  # numbers are kept as they are; their true unit is set below
+        motion=f"{MOTION}/*.npy",
+        audio=SPEECH,
+        templates=TEMPLATES,
+        faces=str(mesh_file.absolute()) if mesh_file else None,
+    )
+    raw = read_own(own, root.absolute())
+    topology = replace(raw.mesh.topology, name=data.name, unit=data.unit)
+    raw.mesh.check(data.n_vertices, str(root))
+    notes = {"layout": f"{data.name}, prepared by the reference's scripts"}
+    return replace(raw, mesh=replace(raw.mesh, topology=topology), notes={**raw.notes, **notes})

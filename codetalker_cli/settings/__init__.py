@@ -1,0 +1,56 @@
+"""Every setting: its default, its check and its help text. Declarations only.
+
+Facts of a data set (vertex count, frame rate, subjects) have no default: a preset gives them, or
+the prepared data set does.
+"""
+
+from pydantic import Field
+
+from codetalker_cli.settings.base import Section
+from codetalker_cli.settings.data import (
+    DataSettings,
+    DemoSettings,
+    OwnSettings,
+    PrepareSettings,
+    SplitRule,
+)
+from codetalker_cli.settings.models import (
+    AudioEncoderSettings,
+    SpeechSettings,
+    TrainSettings,
+    VQSettings,
+)
+from codetalker_cli.settings.render import RenderSettings
+
+__all__ = [
+    "AudioEncoderSettings",
+    "DataSettings",
+    "DemoSettings",
+    "OwnSettings",
+    "PrepareSettings",
+    "RenderSettings",
+    "Section",
+    "Settings",
+    "SpeechSettings",
+    "SplitRule",
+    "TrainSettings",
+    "VQSettings",
+]
+
+
+class Settings(Section):
+    """All sections together; a run writes them into its checkpoint."""
+
+    data: DataSettings = Field(description="facts of the data set")
+    vq: VQSettings = Field(default_factory=VQSettings, description="stage 1 model")
+    speech: SpeechSettings = Field(default_factory=SpeechSettings, description="stage 2 model")
+    train_vq: TrainSettings = Field(default_factory=TrainSettings, description="stage 1 training")
+    train_speech: TrainSettings = Field(
+        default_factory=TrainSettings, description="stage 2 training"
+    )
+    prepare: PrepareSettings = Field(
+        default_factory=PrepareSettings, description="preparation of data"
+    )
+    own: OwnSettings | None = Field(None, description="raw data of your own")
+    demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
+    render: RenderSettings = Field(default_factory=RenderSettings, description="pictures, videos")

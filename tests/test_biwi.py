@@ -1,0 +1,468 @@
+"""BIWI's download: every layout gives the same frames, the reference's arithmetic, told faults."""
+
+import os
+import pickle
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import biwi_raw
+import numpy as np
+import pytest
+from biwi_raw import Contents, frame_files, tar_bytes, vl_bytes, write
+from test_archives import HOSTILE, everything, with_member
+
+from codetalker_cli.data.raw.biwi import is_raw_biwi, normalise, read_biwi
+from codetalker_cli.data.raw.clips import RawClip, RawDataSet
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+
+DATA = biwi_raw.data_settings("F2", "M3")
+ONE = Contents(subjects=("F2",), sentences=("e01",), numbers=(1, 2, 3))
+
+
+def read(root: Path, **options: bool) -> RawDataSet:
+    return read_biwi(root, DATA, scratch=root.parent / "scratch", **options)
+
+
+def frames(clip: RawClip) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) numbers and (n, V, 3) vertices of a whole clip."""
+    with clip.open() as opened:
+        return opened.numbers, opened.read(np.arange(len(opened.numbers)))
+
+
+def reference(subject: str, sentence: str, number: int) -> np.ndarray:
+    """What it should be, told another way: a rotation matrix, and a sum of Voronoi areas."""
+    angle = np.pi
+    turn = np.array(
+        [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
+    )
+    vertices = biwi_raw.frame(subject, sentence, number).astype(np.float64) @ turn
+    vertices = vertices - vertices.mean(axis=0)
+    return vertices / np.sqrt(voronoi_areas(vertices, biwi_raw.faces()).sum())
+
+
+def voronoi_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V,) mixed Voronoi area of each vertex; in an obtuse triangle half goes to that corner."""
+    corners = vertices[faces]
+    lengths = np.stack(
+        [np.sum((corners[:, (k + 1) % 3] - corners[:, (k + 2) % 3]) ** 2, -1) for k in range(3)], 1
+    )  # squared, opposite of each corner
+    cosines = np.stack(
+        [
+            np.einsum(
+                "fx,fx->f",
+                corners[:, (k + 1) % 3] - corners[:, k],
+                corners[:, (k + 2) % 3] - corners[:, k],
+            )
+            for k in range(3)
+        ],
+        axis=1,
+    )
+    sides = np.sqrt(lengths)
+    half = sides.sum(1) / 2
+    area = np.sqrt(half * np.prod(half[:, None] - sides, axis=1))  # Heron
+    cotangents = cosines / (2 * area)[:, None]
+    shares = np.stack(
+        [
+            (
+                lengths[:, (k + 1) % 3] * cotangents[:, (k + 1) % 3]
+                + lengths[:, (k + 2) % 3] * cotangents[:, (k + 2) % 3]
+            )
+            / 8
+            for k in range(3)
+        ],
+        axis=1,
+    )
+    obtuse = cosines < 0
+    mixed = np.where(obtuse, area[:, None] / 2, area[:, None] / 4)
+    shares = np.where(obtuse.any(axis=1, keepdims=True), mixed, shares)
+    return np.bincount(faces.ravel(), shares.ravel(), minlength=len(vertices))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects, two sentences, four frames, as they are downloaded; not to be changed."""
+    return biwi_raw.build(tmp_path_factory.mktemp("real") / "BIWI")
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """One extracted clip of three frames, to be changed."""
+    return biwi_raw.build(tmp_path / "BIWI", "extracted", ONE)
+
+
+def broken(root: Path) -> str:
+    """The error of the only clip's frames."""
+    (clip,) = read(root).clips
+    with pytest.raises(CodeTalkerError) as caught:
+        frames(clip)
+    assert not everything(root.parent / "scratch")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_a_download_gives(real: Path) -> None:
+    assert is_raw_biwi(real)
+    raw = read(real)
+    assert raw.fps == 25 and raw.first_number == 1
+    assert [(c.name, c.subject, c.sentence, c.n_frames) for c in raw.clips] == [
+        ("F2_e01", "F2", "e01", 4),
+        ("F2_e37", "F2", "e37", 4),
+        ("M3_e01", "M3", "e01", 4),
+        ("M3_e37", "M3", "e37", 4),
+    ]
+    topology = raw.mesh.topology
+    assert (topology.name, topology.unit) == ("biwi", "area1")
+    np.testing.assert_array_equal(topology.faces, biwi_raw.faces())
+    raw.mesh.check(biwi_raw.N_VERTICES, "it")
+    for subject, template in raw.mesh.templates.items():
+        assert template.dtype == np.float32
+        expected = normalise(biwi_raw.template(subject), biwi_raw.faces())
+        np.testing.assert_array_equal(template, expected.astype(np.float32))
+    sound = raw.clips[0].sound()
+    assert sound.rate == 44_100
+    np.testing.assert_allclose(sound.samples, biwi_raw.samples(4), atol=1e-4)
+    absent = [p for p in raw.problems if p.clip.startswith("F2")]
+    assert [p.clip for p in absent] == [f"F2_e{k:02d}" for k in range(2, 41) if k != 37]
+    assert {p.kind for p in raw.problems} == {"missing"}
+    assert absent[0].reason == f"no frames: no faces/F2/e02.tar or the like in {real}"
+
+
+@pytest.mark.parametrize("layout", biwi_raw.LAYOUTS)
+def test_every_layout_gives_the_same_frames(tmp_path: Path, layout: biwi_raw.Layout) -> None:
+    kept = Contents(subjects=("F2", "M3"), sentences=("e01",), numbers=(2, 1))
+    root = biwi_raw.build(tmp_path / "BIWI", layout, kept)
+    assert is_raw_biwi(root)
+    before = everything(root)
+    raw = read(root)
+    assert [c.name for c in raw.clips] == ["F2_e01", "M3_e01"]
+    for clip in raw.clips:
+        numbers, vertices = frames(clip)
+        np.testing.assert_array_equal(numbers, [1, 2])
+        expected = [biwi_raw.frame(clip.subject, "e01", k) for k in (1, 2)]
+        expected = normalise(np.array(expected), biwi_raw.faces())
+        np.testing.assert_array_equal(vertices, expected)
+        assert 0 < clip.n_frames <= 4
+    assert everything(root) == before and not everything(tmp_path / "scratch")
+
+
+def test_arithmetic_of_the_reference(real: Path) -> None:
+    for clip in read(real).clips[1:3]:
+        numbers, vertices = frames(clip)
+        for number, mesh in zip(numbers, vertices, strict=True):
+            expected = reference(clip.subject, clip.sentence, int(number))
+            assert np.abs(mesh - expected).max() < 1e-9
+            assert np.abs(mesh.mean(axis=0)).max() < 1e-12
+            assert abs(voronoi_areas(mesh, biwi_raw.faces()).sum() - 1) < 1e-9
+        assert vertices.dtype == np.float64
+
+
+def test_arithmetic_does_not_ask_where_or_how_large() -> None:
+    rng = np.random.default_rng(0)
+    vertices, faces = rng.standard_normal((2, 3, 30, 3)), rng.integers(0, 30, (40, 3))
+    made = normalise(vertices, faces)
+    assert made.shape == vertices.shape and made.dtype == np.float64
+    np.testing.assert_allclose(normalise(170 * vertices + [1, 20, 300], faces), made, atol=1e-9)
+    np.testing.assert_allclose(normalise(vertices[1, 2], faces), made[1, 2], atol=1e-12)
+    np.testing.assert_array_equal(
+        np.sign(made[..., 0].argmax()), np.sign(vertices[..., 0].argmax())
+    )
+    with pytest.raises(DataError, match="surface area is 0"):
+        normalise(np.ones((30, 3)), faces)
+
+
+def test_order_in_an_archive_does_not_matter_and_holes_stay(one: Path) -> None:
+    shutil.rmtree(one / "faces" / "F2" / "e01")
+    scattered = frame_files("F2", "e01", (10, 2, 9, 1))
+    write(one / "faces" / "F2" / "e01.tar", tar_bytes(scattered))
+    (clip,) = read(one).clips
+    with clip.open() as opened:
+        np.testing.assert_array_equal(opened.numbers, [1, 2, 9, 10])
+        part = opened.read(np.array([1, 3]))
+    assert np.abs(part - [reference("F2", "e01", k) for k in (2, 10)]).max() < 1e-9
+
+
+def test_a_frame_number_is_no_sentence(one: Path) -> None:
+    place = one / "faces" / "F2" / "e01"
+    for k in (1, 2, 3):
+        os.rename(place / f"frame_{k:03d}.vl", place / f"frame_{10 * k}.vl")
+    (clip,) = read(one, neutral=True).clips
+    assert clip.name == "F2_e01"
+    np.testing.assert_array_equal(frames(clip)[0], [10, 20, 30])
+
+
+def test_frames_that_are_counted_from_0(tmp_path: Path) -> None:
+    counted = Contents(subjects=("F2",), sentences=("e01", "e02"), numbers=(0, 1))
+    assert read(biwi_raw.build(tmp_path / "a", "real", counted)).first_number == 0
+    late = Contents(subjects=("F2",), sentences=("e01",), numbers=(5, 6))
+    assert read(biwi_raw.build(tmp_path / "b", "real", late)).first_number == 1
+
+
+def test_the_archive_that_holds_frames_is_taken_the_tar_first(one: Path) -> None:
+    folder = one / "faces" / "F2"
+    for name, gz, number in (("e01.tgz", True, 30), ("e01.tar", False, 20)):
+        write(folder / name, tar_bytes(frame_files("F2", "e01", [number]), gz=gz))
+    np.testing.assert_array_equal(frames(read(one).clips[0])[0], [20])
+    write(folder / "e01.tar", tar_bytes({"frame_001.png": b"picture"}))
+    np.testing.assert_array_equal(frames(read(one).clips[0])[0], [1, 2, 3])
+    shutil.rmtree(folder / "e01")
+    np.testing.assert_array_equal(frames(read(one).clips[0])[0], [30])
+    write(folder / "e01.tgz", tar_bytes({"frame_001.png": b"picture"}))
+    assert "e01.tar: holds no frame" in broken(one)
+
+
+def test_archives_are_opened_only_for_what_the_folders_lack(one: Path) -> None:
+    write(one / "faces" / "F2" / "other.tgz", b"damaged")  # of F2, of which 39 sentences lack
+    (clip,) = (raw := read(one)).clips
+    assert clip.name == "F2_e01"
+    assert {p.kind for p in raw.problems if p.clip.startswith("F2")} == {"broken"}
+    assert "other.tgz" in raw.problems[0].reason
+    write(one / "scans01.tgz", b"damaged, never looked at")
+    read(one)
+    write(one / "faces02.tgz", b"damaged")  # might hold anybody
+    with pytest.raises(DataError, match=r"faces02\.tgz"):
+        read(one)
+
+
+GOOD = vl_bytes(biwi_raw.frame("F2", "e01", 2))
+DAMAGED = {
+    "truncated": (GOOD[:-5], "cut short, 280439 bytes, expected 280444"),
+    "trailing": (GOOD + b"1", "too long, 280445 bytes"),
+    "vertex count": (vl_bytes(np.ones((5023, 3))), "5023 vertices, expected 23370"),
+    "empty": (b"", "0 bytes, expected 280444"),
+    "no area": (vl_bytes(np.ones((biwi_raw.N_VERTICES, 3))), "its surface area is 0"),
+    "NaN": (vl_bytes(np.full((biwi_raw.N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
+}
+
+
+@pytest.mark.parametrize(
+    ("packed", "what"),
+    [*(("", what) for what in DAMAGED), (".tar", "truncated"), (".tgz", "vertex count")],
+)
+def test_a_damaged_frame_is_told_by_file_and_number(one: Path, packed: str, what: str) -> None:
+    content, told = DAMAGED[what]
+    place = one / "faces" / "F2" / "e01"
+    if packed:
+        shutil.rmtree(place)
+        files = frame_files("F2", "e01", (1, 2, 3)) | {"frame_002.vl": content}
+        write(place.with_suffix(packed), tar_bytes(files, gz=packed == ".tgz"))
+    else:
+        write(place / "frame_002.vl", content)
+    message = broken(one)
+    assert "frame_002.vl (frame 2)" in message and told in message
+    assert str(place.with_suffix(packed)) in message
+
+
+def test_other_faults_of_a_clip(one: Path) -> None:
+    place = one / "faces" / "F2" / "e01"
+    write(place / "again" / "frame_0002.vl", b"")
+    assert "both frame 2" in broken(one)
+    shutil.rmtree(place)
+    tar = tar_bytes(frame_files("F2", "e01", (1, 2, 3)))
+    write(place.with_suffix(".tar"), tar[: len(tar) // 2])
+    assert "e01.tar: damaged or cut short" in broken(one)
+    bomb = {"frame_001.vl": bytes(65 * 280_444)}
+    place.with_suffix(".tar").unlink()
+    write(place.with_suffix(".tgz"), tar_bytes(bomb, gz=True))
+    assert "frame_001.vl: 18228860 bytes, expected at most" in broken(one)
+
+
+@pytest.mark.parametrize("what", ["up", "link to the root", "hard link up", "device"])
+@pytest.mark.parametrize("suffix", [".tar", ".tgz"])
+def test_a_hostile_archive_of_a_clip_breaks_that_clip_alone(
+    one: Path, suffix: str, what: str
+) -> None:
+    shutil.rmtree(one / "faces" / "F2" / "e01")
+    write(one / "faces" / "F2" / f"e01{suffix}", with_member(HOSTILE[what], gz=suffix == ".tgz"))
+    before = everything(one.parent)
+    message = broken(one)
+    assert f"e01{suffix}" in message and "evil" in message
+    assert everything(one.parent) == before
+
+
+def test_a_hostile_archive_of_a_subject_breaks_that_subject_alone(one: Path) -> None:
+    hostile = with_member(HOSTILE["up"])
+    write(one / "faces" / "M3.tar", hostile)
+    raw = read(one)
+    assert [c.name for c in raw.clips] == ["F2_e01"]
+    told = [p for p in raw.problems if p.clip.startswith("M3")]
+    assert [p.clip for p in told] == [f"M3_e{k:02d}" for k in range(1, 41)]
+    assert {p.kind for p in told} == {"broken"}
+    assert "M3.tar: member '../evil.bin' leads out" in told[0].reason
+    shutil.rmtree(one / "faces" / "F2")
+    with pytest.raises(DataError, match=r"M3\.tar"):
+        read(one)
+
+
+def test_what_is_missing_is_told_at_once(tmp_path: Path, one: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "nowhere")
+    for word in ("nowhere", "faces/F1/e01.tar", "rigid_scans/F1.obj", "videos/", "b3dac2"):
+        assert word in str(caught.value)
+    shutil.rmtree(one / "rigid_scans")
+    shutil.rmtree(one / "audio")
+    with pytest.raises(InputError) as caught:
+        read(one)
+    assert "rigid_scans/F1.obj" in str(caught.value) and "faces/" not in str(caught.value)
+    assert "withdrawn" in str(caught.value)
+
+
+def test_what_the_reference_made_of_it_is_read_too(tmp_path: Path, one: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.ply: a mesh file is not needed"):
+        read_biwi(one, DATA, tmp_path / "x.ply")
+    made = tmp_path / "made"
+    vertices = np.array([reference("F2", "e01", k) for k in (1, 2)])
+    write(made / "vertices_npy" / "F2_e01.npy", b"")
+    np.save(made / "vertices_npy" / "F2_e01.npy", vertices.reshape(2, -1))
+    write(made / "wav" / "F2_e01.wav", biwi_raw.wav_bytes(2))
+    template = normalise(biwi_raw.template("F2"), biwi_raw.faces())
+    write(made / "templates.pkl", pickle.dumps({"F2": template}))
+    with pytest.raises(InputError, match=r"BIWI\.ply"):
+        read_biwi(made, DATA)
+    mesh = write(tmp_path / "mesh.obj", biwi_raw.obj_bytes(template, biwi_raw.faces()))
+    raw = read_biwi(made, DATA, mesh)
+    assert (raw.fps, raw.mesh.topology.unit) == (25, "area1")
+    np.testing.assert_array_equal(frames(raw.clips[0])[1], vertices)
+    assert [(c.name, c.subject, c.sentence) for c in raw.clips] == [("F2_e01", "F2", "e01")]
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Two extracted clips of one frame, of two subjects, to be changed."""
+    kept = Contents(subjects=("F2", "M3"), sentences=("e01",), numbers=(1,))
+    return biwi_raw.build(tmp_path / "BIWI", "extracted", kept)
+
+
+def test_a_subject_without_a_template_is_told(two: Path) -> None:
+    path = two / "rigid_scans" / "F2.obj"
+    for change in (path.unlink, lambda: path.write_text("v 0 0 0\nf 1 1 1\n")):
+        change()
+        raw = read(two)
+        assert [c.name for c in raw.clips] == ["M3_e01"] and list(raw.mesh.templates) == ["M3"]
+        (told,) = [p for p in raw.problems if p.clip == "F2_e01"]
+        assert told.kind == "broken" and str(path) in told.reason
+
+
+def test_templates_of_different_triangles_are_refused(two: Path) -> None:
+    path = two / "rigid_scans" / "M3.obj"
+    path.write_bytes(biwi_raw.obj_bytes(biwi_raw.template("M3"), biwi_raw.faces()[:-1]))
+    with pytest.raises(DataError, match=r"F2\.obj and .*M3\.obj are of different triangles"):
+        read(two)
+
+
+def test_names_in_other_cases(two: Path) -> None:
+    os.rename(two / "rigid_scans" / "F2.obj", two / "rigid_scans" / "f2.OBJ")
+    os.rename(two / "audio" / "F2_e01_cut.wav", two / "audio" / "f2-E01.WAV")
+    place = two / "faces" / "F2"
+    os.rename(place / "e01" / "frame_001.vl", place / "e01" / "FRAME_001.VL")
+    os.rename(place, two / "faces" / "f2")
+    assert [c.name for c in read(two).clips] == ["F2_e01", "M3_e01"]
+
+
+def test_sound_is_found_where_it_may_be(one: Path) -> None:
+    place, root = one / "audio", one
+    n_samples: Callable[[], int] = lambda: len(read(root).clips[0].sound().samples)  # noqa: E731
+    best_first = [
+        "wav/deep/F2_e01_cut.wav",
+        "wav/F2_e01.wav",
+        "audio/F2/e01.flac",
+        "F2/e01.avi",
+    ]
+    shutil.rmtree(place)
+    for k, name in reversed(list(enumerate(best_first))):
+        import soundfile
+
+        path = write(root / name, b"")
+        kind = {".avi": "WAV"}.get(path.suffix)  # whatever it is called, its content tells
+        with path.open("wb") as out:
+            soundfile.write(out, np.ones(1000 + k), 8000, format=kind or path.suffix[1:].upper())
+        assert n_samples() == 1000 + k
+    (root / best_first[0]).write_bytes(b"RIFF, but nothing more")
+    with pytest.raises(InputError, match=r"F2_e01_cut\.wav"):
+        n_samples()
+
+
+def test_sound_of_a_video_and_of_an_archive(one: Path) -> None:
+    shutil.rmtree(one / "audio")
+    biwi_raw.write_flv(one / "videos" / "F2_e01.flv", 25)
+    (clip,) = read(one).clips
+    assert abs(clip.sound().seconds - 1) < 0.1
+    shutil.rmtree(one / "videos")
+    write(one / "audio.tar", tar_bytes({"audio/F2_e01_cut.wav": biwi_raw.wav_bytes(3)}))
+    assert abs(read(one).clips[0].sound().seconds - 3 / 25) < 1e-6
+    write(one / "audio.tar", tar_bytes({"audio/F2_e01_cut.wav": b"RIFF"}))
+    with pytest.raises(InputError, match=r"audio\.tar: audio/F2_e01_cut\.wav"):
+        read(one).clips[0].sound()
+    assert not everything(one.parent / "scratch")
+
+
+def test_a_clip_without_sound_is_told(two: Path) -> None:
+    (two / "audio" / "F2_e01_cut.wav").unlink()
+    raw = read(two)
+    assert [c.name for c in raw.clips] == ["M3_e01"]
+    (told,) = [p for p in raw.problems if p.clip == "F2_e01"]
+    assert told.kind == "missing" and "no audio" in told.reason
+
+
+def test_neutral_sentences_have_names_of_their_own(tmp_path: Path) -> None:
+    both = Contents(subjects=("F2",), sentences=("e01", "01"), numbers=(1,))
+    root = biwi_raw.build(tmp_path / "BIWI", "subject tar", both)
+    raw = read(root)
+    assert [c.name for c in raw.clips] == ["F2_e01"]
+    assert raw.notes["neutral_sentences_not_taken"] == 1
+    raw = read(root, neutral=True)
+    assert [(c.name, c.sentence) for c in raw.clips] == [("F2_01", "01"), ("F2_e01", "e01")]
+    assert raw.notes["neutral_sentences_not_taken"] == 0
+    spoken, neutral = (frames(clip)[1][0] for clip in raw.clips[::-1])
+    assert np.abs(spoken - reference("F2", "e01", 1)).max() < 1e-9
+    assert np.abs(neutral - reference("F2", "01", 1)).max() < 1e-9
+
+
+def test_the_stamp_changes_with_the_files(two: Path) -> None:
+    def stamps() -> dict[str, str]:
+        return {clip.name: clip.stamp for clip in read(two).clips}
+
+    first = stamps()
+    assert stamps() == first
+    for name in ("audio/F2_e01_cut.wav", "rigid_scans/F2.obj", "faces/F2/e01/frame_001.vl"):
+        os.utime(two / name, (1, 1))
+        now = stamps()
+        assert now["F2_e01"] != first["F2_e01"] and now["M3_e01"] == first["M3_e01"]
+        first = now
+
+
+def test_frames_of_nobody_are_counted(one: Path) -> None:
+    write(one / "faces" / "somebody" / "frame_001.vl", b"")
+    write(one / "rigid_scans" / "F2" / "e09" / "frame_001.vl", b"")
+    raw = read(one)
+    assert [c.name for c in raw.clips] == ["F2_e01"]
+    assert raw.notes["frame_files_of_no_sentence"] == 1
+
+
+@pytest.mark.parametrize("layout", ["real", "tgz"])
+def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Layout) -> None:
+    def peak(n_frames: int) -> int:
+        kept = Contents(subjects=("F2",), sentences=("e01",), numbers=range(1, n_frames + 1))
+        (clip,) = read(biwi_raw.build(tmp_path / str(n_frames), layout, kept)).clips
+        tracemalloc.start()
+        with clip.open() as opened:
+            for position in range(0, n_frames, 7):
+                opened.read(np.array([position]))
+        made = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return made
+
+    assert peak(40) < peak(4) + 280_444
+
+
+def test_is_raw_biwi(tmp_path: Path, real: Path) -> None:
+    for name in ("faces/x", "faces01.tgz", "F1_e01.tgz", "F1/e01/frame_001.vl"):
+        root = tmp_path / name.replace("/", "-")
+        write(root / name, b"")
+        assert is_raw_biwi(root)
+        write(root / "vertices_npy" / "F2_e01.npy", b"")
+        assert not is_raw_biwi(root)
+    write(tmp_path / "other" / "data_verts.npy", b"")
+    assert not is_raw_biwi(tmp_path / "other")
+    assert not is_raw_biwi(tmp_path / "nowhere")

@@ -1,0 +1,315 @@
+"""Mesh files keep every vertex in its place; damaged ones are told in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from own_raw import FACES, HEAD, write_obj, write_ply
+
+from codetalker_cli.data.raw.mesh_files import MeshFile, read_mesh_file, read_vertices
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+
+SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+PLY_SQUARE = (
+    "ply\nformat {kind} 1.0\ncomment of a square\nelement vertex 5\nproperty float x\n"
+    "property float y\nproperty float z\nelement face {n}\n"
+    "property list uchar int vertex_index\nend_header\n"
+)
+CORNERS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [9, 9, 9]], "<f4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def obj(folder: Path, text: str | bytes) -> Path:
+    path = folder / "mesh.obj"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+# Against another reader -------------------------------------------------------------------------
+
+
+@st.composite
+def meshes(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]]]:
+    """Vertices no two of which are the same, and faces of 3 or 4 corners."""
+    n = draw(st.integers(4, 12))
+    grid = hnp.arrays(np.int32, (n, 3), elements=st.integers(-(10**6), 10**6), unique=True)
+    corners = st.lists(st.integers(0, n - 1), min_size=3, max_size=4, unique=True)
+    return draw(grid) / 1000.0, draw(st.lists(corners, min_size=1, max_size=9))
+
+
+@st.composite
+def obj_text(draw: st.DrawFn, vertices: np.ndarray, polygons: list[list[int]]) -> str:
+    """One of the many ways to write it down: order, forms of indices, blanks, comments."""
+    lines = ["# made for a test", "mtllib none.mtl", "o head", "vt 0 0", "vn 0 0 1"]
+    style = draw(st.sampled_from(["{}", "{}/1", "{}//1", "{}/1/1"]))
+    for x, y, z in vertices:
+        lines.append(" ".join(["v", repr(float(x)), f"{y:.3f}", f"{z:e}"]))
+        lines += draw(st.sampled_from([[], ["vn 1 0 0"], [""], ["s off"], ["g lips"]]))
+    for corners in polygons:
+        back = draw(st.booleans())
+        shown = [c - len(vertices) if back else c + 1 for c in corners]
+        lines.append(" ".join(["f", *(style.format(c) for c in shown)]))
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    return end.join(lines) + draw(st.sampled_from(["", end]))
+
+
+def triangles(vertices: np.ndarray, faces: np.ndarray) -> set[tuple]:
+    """Each triangle by its corners' places; where it begins does not matter, its sense does."""
+    found = set()
+    for corners in np.round(np.asarray(vertices)[faces], 6).tolist():
+        turns = [tuple(map(tuple, corners[k:] + corners[:k])) for k in range(3)]
+        found.add(min(turns))
+    return found
+
+
+@given(meshes(), st.data())
+def test_obj_against_trimesh(
+    tmp_path_factory: pytest.TempPathFactory, mesh: tuple, data: st.DataObject
+) -> None:
+    vertices, polygons = mesh
+    text = data.draw(obj_text(vertices, polygons))
+    path = obj(tmp_path_factory.getbasetemp(), text.replace(" ", " \t"))
+    read = read_mesh_file(path)
+    np.testing.assert_allclose(read.vertices, vertices, rtol=1e-6, atol=1e-12)
+    np.testing.assert_array_equal(read_vertices(path), read.vertices)
+    path.write_text(text)  # the other reader takes no tabs
+    other = trimesh.load(path, process=False, force="mesh")
+    assert triangles(read.vertices, read.faces) == triangles(other.vertices, other.faces)
+
+
+@given(meshes(), st.sampled_from(["ascii", "binary_little_endian"]))
+def test_ply_against_trimesh(
+    tmp_path_factory: pytest.TempPathFactory, mesh: tuple, kind: str
+) -> None:
+    vertices, polygons = mesh
+    path = tmp_path_factory.getbasetemp() / "mesh.ply"
+    faces = np.array([corners[:3] for corners in polygons])
+    trimesh.Trimesh(vertices, faces, process=False).export(
+        path, encoding=kind.replace("binary_little_endian", "binary")
+    )
+    read = read_mesh_file(path)
+    np.testing.assert_allclose(read.vertices, vertices, rtol=1e-5)
+    np.testing.assert_array_equal(read.faces, faces)
+    np.testing.assert_array_equal(read_vertices(path), read.vertices)
+
+
+# What is kept -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "ascii.ply"])
+def test_unused_and_equal_vertices_stay_where_they_are(folder: Path, suffix: str) -> None:
+    vertices = np.concatenate([[[5.0, 5, 5]], HEAD, HEAD[:1], [[7.0, 7, 7]]])
+    faces = FACES[::-1] + 1
+    path = folder / f"m.{suffix}"
+    if suffix == "obj":
+        write_obj(path, vertices, faces)
+    else:
+        write_ply(path, vertices, faces, binary=suffix == "ply")
+    read = read_mesh_file(path)
+    np.testing.assert_allclose(read.vertices, vertices, rtol=1e-8)
+    np.testing.assert_array_equal(read.faces, faces)
+    assert read.vertices.dtype == np.float64 and read.faces.dtype == np.int32
+    assert read.colours is None
+
+
+def test_obj_polygons_texture_seams_and_continued_lines(folder: Path) -> None:
+    text = SQUARE + "vt 0 0\nvt 1 1\nf 1/1 2/2 3/1 4/2 # a square\nf 1/2 \\\n3/1 4/1\nl 1 2\np 1\n"
+    read = read_mesh_file(obj(folder, text))
+    assert len(read.vertices) == 4
+    assert read.faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 2, 3]]
+
+
+def test_obj_indices_count_back_from_where_they_stand(folder: Path) -> None:
+    text = "v 0 0 0\nv 1 0 0\nv 1 1 0\nf -3 -2 -1\nv 0 1 0\nv 0 2 0\nf -3 -2 -1\nf 1 -1 2\n"
+    assert read_mesh_file(obj(folder, text)).faces.tolist() == [[0, 1, 2], [2, 3, 4], [0, 4, 1]]
+
+
+@pytest.mark.parametrize("full", ["1", "255"])
+def test_obj_colours(folder: Path, full: str) -> None:
+    text = f"v 0 0 0 {full} 0 0\nv 1 0 0 0 {full} 0\nv 0 1 0 0 0 0\nf 1 2 3\n"
+    colours = read_mesh_file(obj(folder, text)).colours
+    assert colours is not None and colours.dtype == np.uint8
+    assert colours.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 0]]
+
+
+def test_obj_weights_and_colours_of_some_vertices(folder: Path) -> None:
+    read = read_mesh_file(obj(folder, "v 0 0 0 1.0\nv 1 2 3 .1 .2 .3\nv 0 1 0\nf 1 2 3\n"))
+    assert read.vertices.tolist() == [[0, 0, 0], [1, 2, 3], [0, 1, 0]] and read.colours is None
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_ply_colours(folder: Path, binary: bool) -> None:
+    colours = np.arange(len(HEAD) * 3, dtype=np.uint8).reshape(-1, 3)
+    read = read_mesh_file(write_ply(folder / "c.ply", HEAD, colours=colours, binary=binary))
+    np.testing.assert_array_equal(read.colours, colours)
+    np.testing.assert_array_equal(read.vertices, HEAD)
+
+
+POLYGONS = [[0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4]]
+FANS = [[0, 1, 2], [0, 1, 2], [0, 2, 3], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
+
+
+def mixed_ply(kind: str) -> bytes:
+    header = PLY_SQUARE.format(kind=kind, n=len(POLYGONS)).encode()
+    if kind == "ascii":
+        lines = [" ".join(map(str, row)) for row in CORNERS.tolist()]
+        lines += [" ".join(map(str, [len(p), *p])) for p in POLYGONS]
+        return header + "\n".join(lines).encode()
+    order = "<" if "little" in kind else ">"
+    faces = b"".join(bytes([len(p)]) + np.array(p, order + "i4").tobytes() for p in POLYGONS)
+    return header + CORNERS.astype(order + "f4").tobytes() + faces
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_ply_with_polygons_of_all_sizes(folder: Path, kind: str) -> None:
+    (folder / "m.ply").write_bytes(mixed_ply(kind))
+    read = read_mesh_file(folder / "m.ply")
+    assert read.faces.tolist() == FANS
+    np.testing.assert_array_equal(read.vertices, CORNERS)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
+def test_ply_with_more_than_it_takes(folder: Path, kind: str) -> None:
+    """Normals, flags and texture coordinates of faces, an element before the vertices, edges."""
+    header = (
+        f"ply\nformat {kind} 1.0\nelement camera 1\nproperty float view\n"
+        "element vertex 3\nproperty double x\nproperty double y\nproperty double z\n"
+        "property float nx\nelement face 2\nproperty uchar flags\n"
+        "property list uchar uint vertex_indices\nproperty list uchar float texcoord\n"
+        "element edge 1\nproperty int vertex1\nproperty int vertex2\nend_header\n"
+    )
+    vertices = np.zeros(3, [("v", "<f8", 3), ("n", "<f4")])
+    vertices["v"] = CORNERS[:3]
+    faces = np.zeros(2, [("f", "u1"), ("n", "u1"), ("v", "<u4", 3), ("t", "u1"), ("uv", "<f4", 6)])
+    faces["n"], faces["t"], faces["v"], faces["uv"] = 3, 6, [[0, 1, 2], [2, 1, 0]], 0.5
+    edge = np.array([0, 1], "<i4")
+    if kind == "ascii":
+        rows = ["1.5", *(f"{a} {b} {c} 0" for a, b, c in CORNERS[:3])]
+        rows += [f"7 3 {a} {b} {c} 6" + " 0.5" * 6 for a, b, c in faces["v"]]
+        body = "\n".join([*rows, "0 1", ""]).encode()
+    else:
+        body = b"".join([np.float32(1.5).tobytes(), vertices.tobytes(), faces.tobytes()])
+        body += edge.tobytes()
+    (folder / "m.ply").write_bytes(header.encode() + body)
+    read = read_mesh_file(folder / "m.ply")
+    assert read.faces.tolist() == [[0, 1, 2], [2, 1, 0]]
+    np.testing.assert_array_equal(read.vertices, CORNERS[:3])
+    np.testing.assert_array_equal(read_vertices(folder / "m.ply"), CORNERS[:3])
+
+
+def test_meshes_without_faces(folder: Path) -> None:
+    for path in (
+        write_obj(folder / "p.obj", HEAD, None),
+        write_ply(folder / "p.ply", HEAD, np.zeros((0, 3), int)),
+    ):
+        read = read_mesh_file(path)
+        assert isinstance(read, MeshFile)
+        assert read.faces.shape == (0, 3) and len(read.vertices) == len(HEAD)
+
+
+# What can go wrong ------------------------------------------------------------------------------
+
+BAD_OBJ = {
+    "": "holds no vertices",
+    "hello": "holds no vertices",
+    "v 1 2\n": "vertex 0 has 2 numbers",
+    "v 1 2 x\n": "could not convert string to float: b?'x'",
+    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 such",
+    SQUARE + "f 1 2 5\n": r"face 1 names vertex 4 \(counted from 0\), but there are 4",
+    SQUARE + "f 1 2 3\nf 1 -5 2\n": r"face 2 names vertex -1",
+    SQUARE + "f 1 2 3\nf 1 0 2\n": "face 2 names vertex 0, but .obj counts from 1",
+    SQUARE + "f 1 2\n": "face 1 has 2 corners",
+    SQUARE + "f 1 2 a\n": "invalid literal for int",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_OBJ.items(), ids=range(len(BAD_OBJ)))
+def test_a_damaged_obj_is_told(folder: Path, text: str, reason: str) -> None:
+    with pytest.raises(DataError, match=rf"mesh\.obj: .*{reason}") as caught:
+        read_mesh_file(obj(folder, text))
+    assert "\n" not in str(caught.value)
+
+
+def header(**changes: str) -> bytes:
+    text = PLY_SQUARE.format(kind="ascii", n=0)
+    for old, new in changes.items():
+        text = text.replace(old.replace("_", " "), new)
+    return text.encode()
+
+
+BAD_PLY = {
+    b"": "does not begin with a PLY header",
+    b"solid cube\n": "does not begin with a PLY header",
+    header(format_ascii="format zip"): "unknown header line 'format zip 1.0'",
+    header(property_float_x="property complex x"): "unknown header line 'property complex x'",
+    header(property_float_x="property float y"): "describes the element vertex wrongly",
+    header(property_float_x="property float w"): "its vertices have no x",
+    header(element_vertex_5="element vertex many"): "unknown header line 'element vertex many'",
+    header(element_vertex_5="element vertex -5"): "describes the element vertex wrongly",
+    header(element_vertex_5="element vertex 999999999999"): "ends within its 999999999999 vertex",
+    header(element_vertex="element corner"): "it has no vertices",
+    header() + b"0 0 0 1": "ends within its 5 vertex entries",
+    header() + b"0 0 0 1 0 0 1 1 0 0 1 0 2 2 zwei": "could not convert",
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_PLY.items(), ids=range(len(BAD_PLY)))
+def test_a_damaged_ply_is_told(folder: Path, content: bytes, reason: str) -> None:
+    (folder / "m.ply").write_bytes(content)
+    for read in (read_mesh_file, read_vertices):
+        with pytest.raises(DataError, match=rf"m\.ply: not a mesh file .*{reason}") as caught:
+            read(folder / "m.ply")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_a_ply_cut_short_anywhere_is_an_error(folder: Path, kind: str) -> None:
+    content = mixed_ply(kind)
+    for n in range(0, len(content) - 1, 7):
+        (folder / "m.ply").write_bytes(content[:n])
+        with pytest.raises(DataError, match=r"m\.ply: "):
+            read_mesh_file(folder / "m.ply")
+
+
+@given(st.data())
+def test_bytes_that_changed_never_raise_anything_else(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    kind = data.draw(st.sampled_from(["ascii", "binary_little_endian", "binary_big_endian"]))
+    content = bytearray(mixed_ply(kind))
+    for _ in range(3):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path_factory.getbasetemp() / "changed.ply"
+    path.write_bytes(content)
+    try:
+        read = read_mesh_file(path)
+    except CodeTalkerError:
+        return
+    assert np.isfinite(read.vertices).all()
+    assert not read.faces.size or 0 <= read.faces.min() <= read.faces.max() < len(read.vertices)
+
+
+def test_a_ply_that_is_cut_within_its_faces_still_has_vertices(folder: Path) -> None:
+    path = write_ply(folder / "m.ply", HEAD)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert len(read_vertices(path)) == len(HEAD)
+    with pytest.raises(DataError, match="ends within its 48 face entries"):
+        read_mesh_file(path)
+
+
+def test_missing_files_and_other_formats(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.ply: no such mesh file"):
+        read_mesh_file(folder / "none.ply")
+    (folder / "head.stl").write_text("solid\nendsolid\n")
+    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj or \.ply"):
+        read_mesh_file(folder / "head.stl")
+    write_obj(folder / "HEAD.OBJ", HEAD)
+    assert len(read_vertices(folder / "HEAD.OBJ")) == len(HEAD)

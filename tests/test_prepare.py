@@ -1,0 +1,361 @@
+"""Preparation: the right frames beside the right sound, nothing lost, nothing done twice."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import raw_clips
+from command import listing
+from raw_clips import clip, data_set, settings, tone
+
+from codetalker_cli.data import prepare as module
+from codetalker_cli.data.prepare import Prepared, prepare
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.prepared_writer import UNFINISHED
+from codetalker_cli.data.raw.clips import Problem, RawDataSet, Sound
+from codetalker_cli.data.regions import Regions
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.settings import DataSettings, PrepareSettings
+
+
+def run(
+    raw: RawDataSet,
+    out: Path,
+    data: DataSettings | None = None,
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Prepared:
+    made = PrepareSettings.model_validate(options or {})
+    return prepare(raw, out, data or settings(), made, more.pop("regions", Regions()), **more)
+
+
+def numbers(out: Path, name: str) -> list[float]:
+    """Raw frame numbers that a prepared clip's frames say they are."""
+    whole = PreparedDataSet(out)
+    return next(
+        c.vertices[:, 0, 0].tolist()
+        for entry in whole.manifest.clips
+        for c in whole.clips(entry.split)
+        if c.entry.name == name
+    )
+
+
+def seconds(out: Path, name: str) -> tuple[float, float]:
+    """When in the raw sound of :func:`tone` over 60 frames a prepared clip starts and ends."""
+    whole = PreparedDataSet(out)
+    heard = next(
+        c.samples()
+        for entry in whole.manifest.clips
+        for c in whole.clips(entry.split)
+        if c.entry.name == name
+    )
+    inner = heard[50:-50]  # the resampling filter bends the ends
+    slope = (inner[-1] - inner[0]) / (len(inner) - 1)
+    start = inner[0] - 50 * slope
+    return float(start + 0.5), float(start + len(heard) * slope + 0.5)
+
+
+def problems(done: Prepared) -> list[tuple[str, str, str]]:
+    return [(p["clip"], p["kind"], p["reason"]) for p in done.manifest.problems]
+
+
+def test_what_is_prepared(tmp_path: Path) -> None:
+    done = run(data_set(clip("A_1"), clip("B_6"), clip("B_9")), tmp_path / "out")
+    data = PreparedDataSet(tmp_path / "out")
+    assert data.manifest == done.manifest and done.n_written == 3
+    assert {c.name: c.split for c in done.manifest.clips} == {
+        "A_1": "train",
+        "B_6": "val",
+        "B_9": "unused",
+    }
+    entry = done.manifest.clips[0]
+    assert (entry.subject, entry.sentence, entry.text) == ("A", "1", "says 1")
+    assert (entry.n_frames, entry.n_samples, entry.source) == (30, 16000, "A_1")
+    assert numbers(tmp_path / "out", "A_1") == list(range(0, 60, 2))
+    assert seconds(tmp_path / "out", "A_1") == pytest.approx((0, 1), abs=2e-3)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["unit"] == "m" and manifest["fps"] == 30
+    assert manifest["topology"] == {"name": "strip", "n_vertices": 12, "n_faces": 10}
+    assert manifest["subjects"] == ["A", "B"] and manifest["splits"]["val"]["frames"] == 30
+    assert "one of every 2 of the captured 60, untouched" in manifest["notes"]["frames"]
+    report = (tmp_path / "out" / "report.txt").read_text()
+    assert "nothing was missing or broken" in report and "val: 1 clips, 30 frames" in report
+
+
+def test_a_short_hole_is_filled_in_a_straight_line(tmp_path: Path) -> None:
+    there = [n for n in range(60) if n not in (10, 11, 12)]
+    done = run(data_set(clip("A_1", there)), tmp_path / "out")
+    assert numbers(tmp_path / "out", "A_1") == list(range(0, 60, 2))
+    assert problems(done) == [("A_1", "hole", "frames 10-12 are missing, filled")]
+
+
+def test_a_long_hole_splits_the_clip_and_its_sound(tmp_path: Path) -> None:
+    there = [*range(0, 21), *range(30, 60)]
+    done = run(data_set(clip("A_1", there)), tmp_path / "out", options={"min_seconds": 0.2})
+    out = tmp_path / "out"
+    assert [c.name for c in done.manifest.clips] == ["A_1_part1", "A_1_part2"]
+    assert {c.source for c in done.manifest.clips} == {"A_1"}
+    assert numbers(out, "A_1_part1") == list(range(0, 21, 2))
+    assert numbers(out, "A_1_part2") == list(range(30, 60, 2))
+    assert seconds(out, "A_1_part1") == pytest.approx((0, 21 / 60), abs=2e-3)
+    assert seconds(out, "A_1_part2") == pytest.approx((30 / 60, 1), abs=2e-3)
+    assert problems(done) == [
+        ("A_1", "hole", "frames 21 to 29 are missing (0.15 s): split there"),
+    ]
+
+
+def test_a_piece_that_is_too_short_is_told(tmp_path: Path) -> None:
+    there = [*range(0, 45), *range(55, 60)]
+    done = run(data_set(clip("A_1", there)), tmp_path / "out")
+    assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
+    assert "A_1_part2: 0.08 s between two holes are too short, left out" in problems(done)[-1][2]
+
+
+def test_missing_first_frames_take_their_sound_with_them(tmp_path: Path) -> None:
+    raw = data_set(clip("A_1", range(12, 60), sound=lambda: tone(60)), clip("A_2"))
+    done = run(raw, tmp_path / "out")
+    assert numbers(tmp_path / "out", "A_1") == list(range(12, 60, 2))
+    assert seconds(tmp_path / "out", "A_1") == pytest.approx((12 / 60, 1), abs=2e-3)
+    assert problems(done) == [("A_1", "hole", "frames 0 to 11 are missing at its start")]
+
+
+def test_sound_and_motion_of_other_lengths_are_told_and_kept(tmp_path: Path) -> None:
+    raw = data_set(clip("A_1", sound=lambda: tone(75)), clip("A_2", sound=lambda: tone(61)))
+    done = run(raw, tmp_path / "out")
+    reason = "A_1: 1.250 s of sound, 1.000 s of motion (+0.250 s)"
+    assert problems(done) == [("A_1", "length", reason)]
+    assert done.manifest.clips[0].n_samples == 20000
+
+
+def test_too_loud_floats_are_made_quieter_as_a_whole(tmp_path: Path) -> None:
+    loud = Sound(tone(60).samples * 5, raw_clips.RATE)
+    done = run(data_set(clip("A_1", sound=lambda: loud)), tmp_path / "out")
+    assert problems(done)[0][:2] == ("A_1", "audio")
+    samples = PreparedDataSet(tmp_path / "out").clips("train")[0].samples()
+    assert np.abs(samples).max() == pytest.approx(1, abs=1e-3)
+    assert samples[8000] == pytest.approx(0, abs=1e-3)  # not clipped: still a ramp
+    assert samples[4000] == pytest.approx(-0.5, abs=3e-2)
+
+
+def nan_at_20(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    vertices[numbers == 20, 3] = np.nan
+    return vertices
+
+
+def damaged(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    raise DataError("raw/A_2/frame_013.vl: cut short")
+
+
+def other_topology(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return vertices[:, :-1]
+
+
+def unreadable() -> Sound:
+    raise InputError("raw/A_2.wav: not an audio file")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"fault": nan_at_20}, "frame 20 has NaN or infinite vertices"),
+        ({"fault": damaged}, "raw/A_2/frame_013.vl: cut short"),
+        ({"fault": other_topology}, "a frame is (11, 3), expected (12, 3)"),
+        ({"sound": unreadable}, "raw/A_2.wav: not an audio file"),
+    ],
+)
+def test_a_broken_clip_is_told_and_does_not_stop_the_others(
+    tmp_path: Path, fault: dict[str, Any], told: str
+) -> None:
+    out = tmp_path / "out"
+    clips = [clip("A_1"), clip("A_2", **fault), clip("B_1")]
+    done = run(data_set(*clips), out)
+    assert [c.name for c in done.manifest.clips] == ["A_1", "B_1"]
+    assert problems(done)[0][:2] == ("A_2", "broken") and told in problems(done)[0][2]
+    assert told in (out / "report.txt").read_text()
+    assert not list(out.glob("*/A_2*"))
+    before = listing(out)
+    assert run(data_set(*clips), out).n_written == 0 and listing(out) == before
+    clips[1] = clip("A_2", stamp="mended")
+    done = run(data_set(*clips), out)
+    assert done.n_written == 1 and problems(done) == []
+    assert [c.name for c in done.manifest.clips] == ["A_1", "A_2", "B_1"]
+    assert listing(out)[str(out / "clips/A_1.npy")] == before[str(out / "clips/A_1.npy")]
+
+
+def test_where_all_is_broken_nothing_is_left_behind(tmp_path: Path) -> None:
+    raw = data_set(clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable))
+    with pytest.raises(DataError, match=r"not one clip could be prepared .A_1: frame 20 has NaN"):
+        run(raw, tmp_path / "out")
+    assert listing(tmp_path) == {}
+
+
+def test_what_the_reader_found_missing_is_told(tmp_path: Path) -> None:
+    gap = Problem("A_2", "missing", "no frames")
+    done = run(data_set(clip("A_1"), problems=(gap,)), tmp_path / "out")
+    assert problems(done) == [("A_2", "missing", "no frames")]
+    assert "missing: not in the raw data" in (tmp_path / "out" / "report.txt").read_text()
+
+
+def test_clips_that_the_splits_name_are_missed(tmp_path: Path) -> None:
+    rules = {"train": {"subjects": ["A", "B"], "sentences": ["08-10", "x*"]}}
+    data = settings(splits={**rules, "val": {"share": 0.5}})
+    done = run(data_set(clip("A_08")), tmp_path / "out", data)
+    assert problems(done) == [
+        ("A_09", "missing", "neither motion nor speech"),
+        ("A_10", "missing", "neither motion nor speech"),
+        ("B", "missing", "nothing of this subject; 3 clips of it belong to splits"),
+    ]
+
+
+# Again, and after an interruption -----------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for a signal."""
+
+
+def kill_at(n: int) -> Callable[[str, float, float], None]:
+    def progress(stage: str, done: float, total: float) -> None:
+        if done == n:
+            raise Killed
+
+    return progress
+
+
+class Counted(NamedTuple):
+    raw: RawDataSet
+    opened: list[str]
+
+
+def counted(*names: str, **stamps: str) -> Counted:
+    """A raw data set that notes which clips are read."""
+    opened: list[str] = []
+
+    def listened(name: str) -> Callable[[], Sound]:
+        def sound() -> Sound:
+            opened.append(name)
+            return tone(60)
+
+        return sound
+
+    clips = [clip(n, sound=listened(n), stamp=stamps.get(n, "1")) for n in names]
+    return Counted(data_set(*clips), opened)
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(counted("A_1", "A_2").raw, out)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in out.rglob("*")}
+    again = counted("A_1", "A_2")
+    assert run(again.raw, out).n_written == 0 and again.opened == []
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in out.rglob("*")} == before
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> None:
+    names = ("A_1", "A_2", "B_1", "B_6")
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run(counted(*names).raw, whole)
+    with pytest.raises(Killed):
+        run(counted(*names).raw, out, progress=kill_at(n))
+    assert not (out / "manifest.json").exists() and (out / UNFINISHED).exists()
+    (out / "clips" / f".{names[n]}.0123.npy").write_bytes(b"half a clip")
+    with (out / UNFINISHED).open("a") as journal:
+        journal.write('{"source": "B_1", "stam')  # the line that was being written
+    rest = counted(*names)
+    run(rest.raw, out)
+    assert rest.opened == list(names[n:])
+    made = {path.removeprefix(str(out)): content for path, content in listing(out).items()}
+    assert made == {p.removeprefix(str(whole)): c for p, c in listing(whole).items()}
+
+
+def test_a_clip_that_was_lost_is_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        run(counted("A_1", "A_2", "A_3").raw, out, progress=kill_at(2))
+    (out / "clips" / "A_1.npy").write_bytes((out / "clips" / "A_1.npy").read_bytes()[:-1])
+    rest = counted("A_1", "A_2", "A_3")
+    run(rest.raw, out)
+    assert rest.opened == ["A_1", "A_3"]
+
+
+def test_other_settings_start_an_interrupted_run_over(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(Killed):
+        run(counted("A_1", "A_2").raw, out, progress=kill_at(1))
+    rest = counted("A_1", "A_2")
+    run(rest.raw, out, settings(fps=60))
+    assert rest.opened == ["A_1", "A_2"]
+    assert len(numbers(out, "A_1")) == 60
+
+
+@pytest.mark.parametrize(
+    ("again", "data", "told"),
+    [
+        (counted("A_1", "A_2").raw, settings(fps=60), "made with other settings"),
+        (counted("A_1", "A_2", A_1="2").raw, None, r"1 of its clips have changed .* \(A_1\)"),
+        (counted("A_2").raw, None, r"1 of its clips are gone since \(A_1\)"),
+    ],
+)
+def test_what_is_there_is_replaced_only_when_asked_for(
+    tmp_path: Path, again: RawDataSet, data: DataSettings | None, told: str
+) -> None:
+    out = tmp_path / "out"
+    run(counted("A_1", "A_2").raw, out)
+    before = listing(out)
+    with pytest.raises(InputError, match=rf"{told}.*--overwrite"):
+        run(again, out, data)
+    assert listing(out) == before
+    done = run(again, out, data, overwrite=True)
+    assert done.n_written == len(again.clips) and not (out / UNFINISHED).exists()
+    assert {p.stem for p in (out / "clips").iterdir()} == {c.name for c in again.clips}
+
+
+def test_new_clips_join_a_finished_data_set(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(counted("A_1", "B_6").raw, out)
+    more = counted("A_1", "A_2", "B_6")
+    done = run(more.raw, out)
+    assert more.opened == ["A_2"] and done.n_written == 1
+    assert [c.name for c in done.manifest.clips] == ["A_1", "A_2", "B_6"]
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match=r"out: about 0\.0 GB are needed, 0\.0 GB are free"):
+        run(data_set(clip("A_1")), tmp_path / "a" / "out")
+    assert listing(tmp_path) == {}
+
+
+def test_files_of_something_else_are_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    np.save(tmp_path / "clips" / "mine.npy", np.zeros(3))
+    with pytest.raises(InputError, match="of something else"):
+        run(data_set(clip("A_1")), tmp_path)
+
+
+def test_clips_that_no_split_takes_can_be_left_out(tmp_path: Path) -> None:
+    raw = data_set(clip("A_1"), clip("A_9"))
+    done = run(raw, tmp_path / "out", options={"keep_unused": False})
+    assert [c.name for c in done.manifest.clips] == ["A_1"]
+    assert done.manifest.notes["left_out_unused"] == ["A_9"]
+
+
+def test_long_clips_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_BYTES", 12 * 12 * 8)
+    largest: list[int] = []
+
+    def noted(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        largest.append(len(numbers))
+        return vertices
+
+    run(data_set(clip("A_1", range(600), fault=noted)), tmp_path / "out")
+    assert max(largest) == 8 and len(largest) == 38
+    assert numbers(tmp_path / "out", "A_1") == list(range(0, 600, 2))

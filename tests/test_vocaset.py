@@ -1,0 +1,243 @@
+"""VOCASET: download and reference layout give the same; what is not as it should is told."""
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import vocaset_raw
+from command import listing, refuse, run, succeed
+from vocaset_raw import CLIPS, FPS, RATE, TEST, TRAIN, VAL
+
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.raw.vocaset import read_vocaset
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.presets import resolve
+
+DATA = resolve("vocaset").settings.data
+
+
+@pytest.fixture(scope="module")
+def download(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vocaset_raw.build(tmp_path_factory.mktemp("raw") / "vocaset")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)
+
+
+def linked(download: Path, *left_out: str) -> Path:
+    """The download under ./vocaset, without some of its files."""
+    Path("vocaset").mkdir()
+    for path in download.iterdir():
+        if path.name not in left_out:
+            os.link(path, Path("vocaset") / path.name)
+    return Path("vocaset")
+
+
+def prepared(out: str = "data/vocaset") -> dict[str, Any]:
+    data = PreparedDataSet(out)
+    names = dict.fromkeys(entry.split for entry in data.manifest.clips)
+    return {clip.entry.name: clip for split in names for clip in data.clips(split)}
+
+
+def test_the_plain_command(download: Path) -> None:
+    linked(download)
+    out = succeed("prepare-data", "vocaset")
+    assert out.startswith("data/vocaset: 5 clips (2 train, 1 unused, 1 test, 1 val), ")
+    clips = prepared()
+    assert {name: clip.entry.split for name, clip in clips.items()} == {
+        f"{TRAIN}_sentence01": "train",
+        f"{TRAIN}_sentence02": "train",
+        f"{VAL}_sentence21": "val",
+        f"{TEST}_sentence22": "test",
+        f"{TEST}_sentence01": "unused",
+    }
+    for name, numbers in CLIPS.items():
+        clip = clips[name.replace("/", "_")]
+        # Frames come by number though rows and dictionaries run backwards; every second, untouched.
+        expected = vocaset_raw.vertices(name, sorted(numbers))[::2]
+        np.testing.assert_array_equal(clip.vertices, expected)
+        assert len(clip.samples()) == pytest.approx(len(numbers) / FPS * 16000, abs=1)
+    data = PreparedDataSet("data/vocaset")
+    assert (data.manifest.fps, data.manifest.unit) == (30, "m")
+    assert data.manifest.train_subjects == DATA.train_subjects
+    np.testing.assert_array_equal(data.mesh.topology.faces, vocaset_raw.faces())
+    np.testing.assert_allclose(data.mesh.templates[VAL], vocaset_raw.template(VAL), atol=1e-7)
+
+
+def test_the_speech_is_resampled_once_and_stays_in_its_place(download: Path) -> None:
+    linked(download)
+    succeed("prepare-data", "vocaset")
+    samples = prepared()[f"{TRAIN}_sentence01"].samples()
+    raw = vocaset_raw.speech(40) / 32768
+    times = np.arange(200, len(samples) - 200) / 16000
+    expected = np.interp(times, np.arange(len(raw)) / RATE, raw)
+    assert np.corrcoef(expected, samples[200:-200])[0, 1] > 0.99
+
+
+def test_the_reference_layout_gives_the_same(download: Path) -> None:
+    linked(download)
+    succeed("prepare-data", "vocaset")
+    vocaset_raw.build_layout(Path("layout"))
+    succeed("prepare-data", "vocaset", "layout", "data/layout")
+    first, second = prepared(), prepared("data/layout")
+    assert first.keys() == second.keys()
+    for name, clip in first.items():
+        np.testing.assert_array_equal(clip.vertices, second[name].vertices)
+        assert clip.entry == second[name].entry
+
+
+def test_a_second_run_changes_nothing(download: Path) -> None:
+    linked(download)
+    succeed("prepare-data", "vocaset")
+    before = listing()
+    assert "all was done already, nothing changed" in succeed("prepare-data", "vocaset")
+    assert listing() == before
+
+
+def test_clips_that_are_not_there_are_listed(download: Path) -> None:
+    linked(download)
+    succeed("prepare-data", "vocaset")
+    report = Path("data/vocaset/report.txt").read_text()
+    assert f"{TRAIN}_sentence40: neither motion nor speech" in report
+    assert "FaceTalk_170904_00128_TA: nothing of this subject; 40 clips" in report
+    assert f"{VAL}_sentence20" not in report  # no split names it
+
+
+def test_holes_and_gaps_between_the_files() -> None:
+    name, silent, dumb = (f"{TRAIN}/sentence{k:02d}" for k in (24, 25, 26))
+    hole = [n for n in range(90) if not 40 <= n < 50 and n != 7]
+    clips = {name: hole, silent: range(4), f"{VAL}/sentence21": range(10)}
+    vocaset_raw.build(Path("vocaset"), clips, speech={silent: None}, templates=[TRAIN])
+    rows = Path("vocaset/subj_seq_to_idx.pkl")
+    content = pickle.loads(rows.read_bytes())
+    content[TRAIN][dumb.split("/")[1]] = {}
+    rows.write_bytes(pickle.dumps(content, protocol=2))
+    ended = run("prepare-data", "vocaset")
+    assert ended.code == 1  # a clip without a template is broken
+    report = Path("data/vocaset/report.txt").read_text()
+    stem = name.replace("/", "_")
+    assert f"{stem}: frames 7 are missing, filled" in report
+    assert f"{stem}: frames 40 to 49 are missing (0.17 s): split there" in report
+    assert f"{silent.replace('/', '_')}: no speech in raw_audio_fixed.pkl" in report
+    assert f"{dumb.replace('/', '_')}: no frames in subj_seq_to_idx.pkl" in report
+    assert f"{VAL}_sentence21: templates.pkl has no template of {VAL}" in report
+    made = prepared()
+    assert list(made) == [f"{stem}_part1", f"{stem}_part2"]
+    truth = vocaset_raw.vertices(name, range(90))
+    np.testing.assert_array_equal(made[f"{stem}_part1"].vertices, truth[0:40:2])
+    np.testing.assert_array_equal(made[f"{stem}_part2"].vertices, truth[50:90:2])
+    assert made[f"{stem}_part2"].entry.n_samples == pytest.approx(40 / FPS * 16000, abs=2)
+
+
+def test_what_is_missing_is_listed_with_its_source(download: Path) -> None:
+    message = refuse("prepare-data", "vocaset")
+    assert message.startswith("vocaset does not exist; it should hold: data_verts.npy, ")
+    assert "(from https://voca.is.tue.mpg.de" in message
+    linked(download, "templates.pkl", "FLAME_sample.ply")
+    message = refuse("prepare-data", "vocaset")
+    assert message.startswith("vocaset lacks: templates.pkl (from https://voca")
+    assert "FLAME_sample.ply (from https://github.com/TimoBolkart/voca" in message
+
+
+def test_the_faces_may_lie_elsewhere(download: Path) -> None:
+    linked(download, "FLAME_sample.ply")
+    Path("vocaset/templates").mkdir()
+    os.link(download / "FLAME_sample.ply", "vocaset/templates/FLAME_sample.ply")
+    assert len(read_vocaset(Path("vocaset"), DATA).clips) == 5
+    os.rename("vocaset/templates/FLAME_sample.ply", "mine.ply")
+    assert len(read_vocaset(Path("vocaset"), DATA, Path("mine.ply")).clips) == 5
+    with pytest.raises(InputError, match=r"vocaset lacks: yours\.ply"):
+        read_vocaset(Path("vocaset"), DATA, Path("yours.ply"))
+
+
+class Hostile:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch proof",)
+
+
+@pytest.mark.parametrize("name", ["templates.pkl", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"])
+def test_a_hostile_pickle_is_named_and_runs_nothing(download: Path, name: str) -> None:
+    linked(download, name)
+    Path("vocaset", name).write_bytes(pickle.dumps({TRAIN: Hostile()}, protocol=2))
+    message = refuse("prepare-data", "vocaset")
+    assert message.startswith(f"vocaset/{name}: ") and "posix.system" in message
+    assert not Path("proof").exists()
+
+
+@pytest.mark.parametrize("name", ["subj_seq_to_idx.pkl", "raw_audio_fixed.pkl", "templates.pkl"])
+def test_a_pickle_of_something_else_is_named(download: Path, name: str) -> None:
+    linked(download, name)
+    for content in (b"", b"hello", pickle.dumps([1, 2]), pickle.dumps({"A": 3})):
+        Path("vocaset", name).write_bytes(content)
+        assert refuse("prepare-data", "vocaset").startswith(f"vocaset/{name}: ")
+
+
+def test_a_large_array_that_is_cut_short_is_told(download: Path) -> None:
+    linked(download, "data_verts.npy")
+    content = (download / "data_verts.npy").read_bytes()
+    Path("vocaset/data_verts.npy").write_bytes(content[: len(content) // 2])
+    assert "data_verts.npy: cut short" in refuse("prepare-data", "vocaset")
+
+
+def test_rows_of_another_array_are_told(download: Path) -> None:
+    linked(download, "data_verts.npy")
+    array = np.load(download / "data_verts.npy")
+    np.save("vocaset/data_verts.npy", array[:-30])
+    ended = run("prepare-data", "vocaset")
+    assert ended.code == 1
+    assert f"has {len(array) - 30} frames, but frame" in ended.err
+    assert "belongs to another subj_seq_to_idx.pkl" in ended.err.replace("\n", " ")
+
+
+def test_another_topology_is_refused(download: Path) -> None:
+    linked(download, "data_verts.npy")
+    np.save("vocaset/data_verts.npy", np.zeros((9, 5000, 3), np.float32))
+    assert "have 5000 vertices, expected 5023" in refuse("prepare-data", "vocaset")
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (np.array([-32768, 0, 16384], np.int16), [-1, 0, 0.5]),
+        (np.array([-32768.0, 0, 16384]), [-1, 0, 0.5]),  # floats of 16-bit size
+        (np.array([-1.0, 0, 0.5]), [-1, 0, 0.5]),
+        (np.array([-(2**31), 0, 2**30], np.int32), [-1, 0, 0.5]),
+        (np.array([0, 128, 192], np.uint8), [-1, 0, 0.5]),
+    ],
+)
+def test_samples_of_any_type_are_brought_to_full_scale(
+    tmp_path: Path, samples: np.ndarray, expected: list[float]
+) -> None:
+    sound = {f"{TRAIN}/sentence01": {"audio": samples, "sample_rate": np.int64(8000)}}
+    root = vocaset_raw.build(tmp_path / "raw", {f"{TRAIN}/sentence01": range(3)}, speech=sound)
+    heard = read_vocaset(root, DATA).clips[0].sound()
+    assert heard.rate == 8000 and heard.samples.dtype == np.float32
+    np.testing.assert_allclose(heard.samples, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"audio": np.zeros((4, 2)), "sample_rate": RATE},
+        {"audio": np.zeros(0), "sample_rate": RATE},
+        {"audio": np.array([np.nan]), "sample_rate": RATE},
+        {"audio": np.zeros(9)},
+        {"audio": np.zeros(9), "sample_rate": 0},
+        3,
+    ],
+)
+def test_speech_that_is_no_speech_is_named(tmp_path: Path, record: Any) -> None:
+    clips = {f"{TRAIN}/sentence01": range(3)}
+    speech = {f"{TRAIN}/sentence01": record}
+    root = vocaset_raw.build(tmp_path / "raw", clips, speech=speech)
+    with pytest.raises(DataError, match=rf"raw_audio_fixed\.pkl: {TRAIN}_sentence01: "):
+        read_vocaset(root, DATA).clips[0].sound()
