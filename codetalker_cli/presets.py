@@ -246,8 +246,9 @@ def _messages(
         if item["type"] == "extra_forbidden":
             lines.append(f"{dotted}: unknown key{where}{_near(path)}")
         elif item["type"] == "missing":
-            giver = "a preset gives it (--preset NAME)" if path[0] == "data" else "give it"
-            lines.append(f"{dotted}: missing; {giver} with a file, or --set {dotted}=VALUE")
+            is_fact = path[0] == "data"
+            giver = "a preset gives it (--preset NAME)" if is_fact else "give it in your YAML file"
+            lines.append(f"{dotted}: missing; {giver}, or --set {dotted}=VALUE")
         else:
             message = item["msg"].removeprefix("Value error, ")
             got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"

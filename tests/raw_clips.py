@@ -9,7 +9,7 @@ import numpy as np
 import tiny
 import voices
 
-from codetalker_cli.data.raw.clips import RawClip, RawDataSet, Sound
+from codetalker_cli.data.raw_clips import RawClip, RawDataSet, Sound
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.settings import DataSettings
 

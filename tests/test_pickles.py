@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from codetalker_cli.data.pickles import read_pickle
+from codetalker_cli.data.files.pickles import read_pickle
 from codetalker_cli.errors import DataError, InputError
 
 ARRAYS = {

@@ -128,9 +128,9 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
     assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
 
 
-def test_data_of_another_preset_is_told(workplace: Path) -> None:
-    said = command.refuse("train-vq", "data/a", "--preset", "demo", "--out", "runs/x/vq")
-    assert said.startswith("data/a: its training subjects S01, S02 are not those of the settings")
+def test_settings_that_do_not_fit_the_data_are_told(workplace: Path) -> None:
+    said = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
+    assert said.startswith("data/a: 30 fps, the settings say 25")
     unknown = ["--set", 'train_vq.region_weights={"lip": 3}', "--out", "runs/x/vq"]
     assert "no region 'lip'; it has: inner_lip_lower" in command.refuse(
         "train-vq", "data/a", *unknown

@@ -16,7 +16,7 @@ from codetalker_cli.data import prepare as module
 from codetalker_cli.data.prepare import Prepared, prepare
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import UNFINISHED
-from codetalker_cli.data.raw.clips import Problem, RawDataSet, Sound
+from codetalker_cli.data.raw_clips import Problem, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.settings import DataSettings, PrepareSettings

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from codetalker_cli import presets, resources
 from codetalker_cli.errors import InputError, SettingsError
-from codetalker_cli.presets import resolve, settings_from_dict
+from codetalker_cli.presets import resolve, resolve_sections, settings_from_dict
 from codetalker_cli.settings import Settings
 
 
@@ -28,12 +28,43 @@ def message(**layers: Any) -> str:
     return str(caught.value)
 
 
+FACTS = {"name": "mine", "fps": 50, "unit": "m", "n_vertices": 9, "train_subjects": ["A"]}
+
+
 @pytest.mark.parametrize("name", resources.config_names())
 def test_every_bundled_preset_loads(name: str) -> None:
-    resolved = resolve(name)
-    assert resolved.origins["data.name"] == f"preset {name}"
+    own = name == "own"  # the data set gives its facts
+    resolved = resolve(name, facts=FACTS if own else None)
+    assert resolved.origins["data.name"] == ("the data set" if own else f"preset {name}")
     dumped = resolved.settings.model_dump(mode="json")
     assert settings_from_dict(yaml.safe_load(yaml.safe_dump(dumped)), "back") == resolved.settings
+
+
+def test_facts_of_the_data_set_stand_for_those_of_another() -> None:
+    """A preset's recipe fits any data; its own data set keeps the preset's facts."""
+    resolved = resolve("vocaset", facts=FACTS, assignments=["data.fps=25"])
+    data = resolved.settings.data
+    assert (data.name, data.fps, data.n_vertices, data.splits) == ("mine", 25, 9, {})
+    assert resolved.origins["data.unit"] == "the data set"
+    assert resolved.settings.vq.hidden_size == 1024
+    same = resolve("vocaset", facts={**FACTS, "name": "vocaset"})
+    assert same.settings == resolve("vocaset").settings
+
+
+def test_sections_alone(tmp_path: Path) -> None:
+    config = config_file(tmp_path, {"own": {"fps": 24, "unit": "cm"}, "vq": {"n_layers": 2}})
+    made = resolve_sections(["own", "prepare"], config, ["own.fps=30"], {"own.unit": "mm"})
+    own = made.sections["own"]
+    assert (own.fps, own.unit, made.sections["prepare"].fill_seconds) == (30, "mm", 0.1)
+    origins = {key: origin for key, _, origin in made.rows()}
+    assert (origins["own.fps"], origins["own.unit"]) == ("--set", "flag")
+    for assignments, told in (
+        ([], r"own\.fps: missing; give it in your YAML file, or --set own\.fps=VALUE"),
+        (["vq.n_layers=3"], r"expected own\.KEY=value or prepare\.KEY=value"),
+        (["own.fps=30", "own.unit=inch"], r"own\.unit: Input should be 'm', 'cm' or 'mm'"),
+    ):
+        with pytest.raises(SettingsError, match=told):
+            resolve_sections(["own", "prepare"], assignments=assignments)
 
 
 def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:

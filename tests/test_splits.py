@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from codetalker_cli.data.raw.clips import Frames, RawClip, Sound
+from codetalker_cli.data.raw_clips import Frames, RawClip, Sound
 from codetalker_cli.data.splits import UNUSED, assign, is_named
 from codetalker_cli.presets import resolve
 from codetalker_cli.settings import SplitRule

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from biwi_raw import vl_bytes, write
 
-from codetalker_cli.data.raw import vl
-from codetalker_cli.data.raw.archives import FoundFile, Span
+from codetalker_cli.data.files import vl
+from codetalker_cli.data.files.archives import FoundFile, Span
 from codetalker_cli.errors import DataError
 
 VERTICES = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)

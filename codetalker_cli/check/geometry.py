@@ -64,7 +64,7 @@ def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | Non
 
 
 @dataclass(frozen=True)
-class _Pose:
+class Pose:
     """How a head stands, as signed axes: +2 is +y, -3 is -z; 0: not evident."""
 
     up: int
@@ -78,7 +78,7 @@ def check_axes(statistics: Statistics, findings: Findings) -> None:
     lips = statistics.moving_lips()
     if sample is None or topology is None or lips is None:
         return
-    pose = _pose(sample, topology, lips)
+    pose = head_pose(sample, topology, lips)
     if pose is None:
         return
     if pose.inside_out:
@@ -121,9 +121,11 @@ def _named(axis: int) -> str:
     return ("+" if axis > 0 else "-") + _AXES[abs(axis) - 1]
 
 
-def _pose(sample: Sample, topology: Topology, lips: np.ndarray) -> _Pose | None:
+def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | None:
     """How the head stands, by the lips and the skin around them; None: nothing is evident."""
-    face, faces = sample.mean_face.astype(np.float64), np.asarray(topology.faces)
+    # the mean of the frames: the templates' mouths may be wide open
+    face = (sample.mean_face + sample.offsets.mean(0)).astype(np.float64)
+    faces = np.asarray(topology.faces)
     surface = surfaces(face, faces)
     skin = np.zeros(len(face), bool)
     skin[faces[surface[faces[:, 0]] == surface[lips[0]]]] = True
@@ -142,13 +144,13 @@ def _pose(sample: Sample, topology: Topology, lips: np.ndarray) -> _Pose | None:
     along = np.linalg.svd(away, full_matrices=False)[2][0]
     sideways = int(np.abs(along).argmax())
     if abs(along[sideways]) < _ALONG:
-        return _Pose(0, 0, outness < 0)
+        return Pose(0, 0, outness < 0)
     near = np.linalg.norm(middles - mouth, axis=1) < 2 * np.linalg.norm(away, axis=1).max()
     looks = _front(normals, middles - centre, near)
     looks[sideways] = 0
     forward, other = (int(k) for k in np.argsort(-np.abs(looks))[:2])
     if abs(looks[forward]) < 1.5 * abs(looks[other]) or other == sideways:
-        return _Pose(0, 0, outness < 0)
+        return Pose(0, 0, outness < 0)
     # the jaw lies below the lips, and these in the lower half of the face (but not of a bust)
     moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
     moving *= vertex_areas(face, np.asarray(topology.faces))
@@ -158,7 +160,7 @@ def _pose(sample: Sample, topology: Topology, lips: np.ndarray) -> _Pose | None:
     up = 0
     if agree or (abs(jaw) < 0.03 and abs(place) > 0.3):
         up = (other + 1) * int(-np.sign(place))
-    return _Pose(up, (forward + 1) * int(np.sign(looks[forward])), outness < 0)
+    return Pose(up, (forward + 1) * int(np.sign(looks[forward])), outness < 0)
 
 
 def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.ndarray:

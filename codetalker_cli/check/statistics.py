@@ -2,6 +2,7 @@
 go by.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,8 @@ from codetalker_cli.check.folder import Faces, Row, Table
 from codetalker_cli.check.sound import Sound
 from codetalker_cli.data.lip_region import infer_lips, without_head_motion
 from codetalker_cli.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE_FRAMES = 480
 _SAMPLE_BYTES = 96 << 20
@@ -140,8 +143,19 @@ class Statistics:
         if sample is None or topology is None:
             return None
         if self._lips is None:
-            try:
-                self._lips = infer_lips(sample.mean_face, sample.centred, topology.faces)
-            except DataError:
-                self._lips = np.zeros(0, np.int32)
+            self._lips = np.zeros(0, np.int32)
+            # lips that are open in the templates may be less so in the mean of the frames
+            for face in (sample.mean_face, sample.mean_face + sample.offsets.mean(0)):
+                try:
+                    self._lips = infer_lips(face, sample.centred, topology.faces)
+                    break
+                except DataError as error:
+                    logger.debug("%s", error)
         return self._lips if len(self._lips) else None
+
+    def mouth(self) -> np.ndarray | None:
+        """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
+        found, topology = self.moving_lips(), self.faces.topology
+        if found is None and topology is not None and len(topology.regions.get("lips", ())):
+            return topology.regions["lips"]
+        return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codetalker_cli.check.findings import Findings
+from codetalker_cli.check.geometry import head_pose
 from codetalker_cli.check.statistics import Sample, Statistics
 
 _FITS = 0.25
@@ -24,9 +25,9 @@ _OTHER_FACE = 1.2
 which on it is another face. A right template stays below 0.1, another subject's is above 2."""
 _STILL = 1e-4
 """Motion smaller than this, in parts of the face's spread, tells nothing."""
-_OPEN = 0.4
+_OPEN = 0.45
 """Where the template lies between shut (0) and wide open (1), as far as the frames go. A right one
-is within 0.12 of 0."""
+is within 0.2 of 0."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
     sample = statistics.sample
     if sample is None or len(sample.offsets) < _MIN_FRAMES:
         return
-    modes = _modes(sample)
+    modes, opening = _modes(sample), _opening(statistics, sample)
     for name, subject in statistics.subjects.items():
         offsets = sample.offsets[sample.subjects == name].reshape(-1, modes.shape[1])
         if not subject.has_template or len(offsets) < _MIN_FRAMES:
@@ -121,8 +122,9 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
                 "much from them as they move; give this subject's own neutral face",
             )
             continue
-        opening = offsets @ modes[0]
-        shut, wide = np.quantile(opening, [0.05, 0.95])
+        if opening is None:
+            continue
+        shut, wide = np.quantile(offsets @ opening, [0.05, 0.95])
         place = float(-shut / (wide - shut)) if wide > shut else 0.0
         if place > _OPEN:
             findings.problem(
@@ -135,18 +137,28 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
 
 
 def _modes(sample: Sample) -> np.ndarray:
-    """(k, 3V) principal components of the motion, unit length; the first points to an open mouth.
-
-    The largest motion of speech is that of the jaw. Opening draws the face long: what moves goes
-    away from the middle of the face.
-    """
+    """(k, 3V) principal components of the motion, unit length."""
     rows = sample.centred.reshape(len(sample.centred), -1)
-    gram = (rows @ rows.T).astype(np.float64)
-    _, vectors = np.linalg.eigh(gram)
+    _, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
     n_modes = min(_MODES, len(rows) // 4)
     modes = vectors[:, ::-1][:, :n_modes].T.astype(np.float32) @ rows
-    modes /= np.maximum(np.linalg.norm(modes, axis=1, keepdims=True), 1e-12)
-    outwards = (sample.mean_face - sample.mean_face.mean(0)).ravel()
-    if modes[0] @ outwards < 0:
-        modes[0] *= -1
-    return modes
+    return modes / np.maximum(np.linalg.norm(modes, axis=1, keepdims=True), 1e-12)
+
+
+def _opening(statistics: Statistics, sample: Sample) -> np.ndarray | None:
+    """(3V,) whose product with offsets grows as the lips go apart, up and down.
+
+    None: it is not evident where the lips are, or what is up.
+    """
+    topology = statistics.faces.topology
+    if topology is None:
+        return None
+    # where the templates' mouths are open, the motion may tell the lips wrong
+    for lips in (statistics.moving_lips(), topology.regions.get("lips")):
+        pose = None if lips is None or not len(lips) else head_pose(sample, topology, lips)
+        if lips is not None and pose is not None and pose.up:
+            opening = np.zeros_like(sample.mean_face)
+            height = sample.mean_face[lips, abs(pose.up) - 1]
+            opening[lips, abs(pose.up) - 1] = height - height.mean()
+            return opening.ravel()
+    return None

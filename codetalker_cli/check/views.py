@@ -74,7 +74,7 @@ def view(statistics: Statistics, name: str) -> View:
         picture = _pictures(statistics, name, [rest])[0]
         return View(name, picture, "no clip", "no clip could be read")
     clip = max(subject.clips, key=lambda clip: len(clip.energy))
-    lips = _mouth(statistics)
+    lips = statistics.mouth()
     try:
         curves, frame = _curves(clip, subject.base, lips, statistics)
     except OSError as error:
@@ -86,13 +86,6 @@ def view(statistics: Statistics, name: str) -> View:
         (template,) = _pictures(statistics, name, [subject.base])
         (widest,) = _pictures(statistics, name, [frame])
     return View(name, template if subject.has_template else "no template", widest, curves)
-
-
-def _mouth(statistics: Statistics) -> np.ndarray | None:
-    """Lip vertices: the region, else as the motion tells."""
-    topology = statistics.faces.topology
-    region = None if topology is None else topology.regions.get("lips")
-    return region if region is not None and len(region) else statistics.moving_lips()
 
 
 def _curves(
@@ -170,7 +163,7 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
     try:
         scene = build_scene(motion, PICTURE)
         renderer = make_renderer("software", scene)
-        lips = _mouth(statistics)
+        lips = statistics.mouth()
         for shape in shapes:
             face = renderer.render(shape)
             made.append(

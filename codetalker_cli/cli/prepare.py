@@ -195,7 +195,7 @@ def check_command(
         report = check(
             folder,
             folder / "check.png" if sheet is None else sheet,
-            progress=lambda name, so_far, total: stage(name)(so_far, total),
+            progress=stage("check"),
         )
     if as_json:
         console.give(report.to_dict(), as_json=True, line="")

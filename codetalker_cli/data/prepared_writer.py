@@ -26,7 +26,7 @@ from codetalker_cli.data.prepared import (
     read_manifest,
     vertices_path,
 )
-from codetalker_cli.data.raw.clips import Problem
+from codetalker_cli.data.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.resources import atomic_path, check_output

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from codetalker_cli.data.files.pickles import read_pickle
 from codetalker_cli.data.lip_region import infer_lips
-from codetalker_cli.data.pickles import read_pickle
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from codetalker_cli.data.prepared import Manifest
-from codetalker_cli.data.raw.clips import Problem
+from codetalker_cli.data.raw_clips import Problem
 
 TITLES = {
     "missing": "missing: not in the raw data (public data sets lack some clips)",

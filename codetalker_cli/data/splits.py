@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from codetalker_cli.data.raw.clips import RawClip
+from codetalker_cli.data.raw_clips import RawClip
 from codetalker_cli.settings import SplitRule
 
 UNUSED = "unused"

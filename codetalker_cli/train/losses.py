@@ -39,8 +39,8 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
         if name not in topology.regions:
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
-                f"region_weights: topology {topology.name} has no region {name!r}; it has: {known}. "
-                "Prepare the data with --regions, or take the weight away with "
+                f"region_weights: topology {topology.name} has no region {name!r}; it has: "
+                f"{known}. Prepare the data with --regions, or take the weight away with "
                 "--set train_vq.region_weights={} --set train_speech.region_weights={}"
             )
         weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.data.raw import vl
-from codetalker_cli.data.raw.archives import FoundFile, as_file, on_disk
+from codetalker_cli.data.files import vl
+from codetalker_cli.data.files.archives import FoundFile, as_file, on_disk
+from codetalker_cli.data.files.meshes import MeshFile, read_mesh_file
 from codetalker_cli.data.raw.biwi_files import SENTENCES, Found, Key, Take, find
-from codetalker_cli.data.raw.clips import Problem, RawClip, RawDataSet, Sound, stamp_of
 from codetalker_cli.data.raw.layout import is_layout, read_layout
-from codetalker_cli.data.raw.mesh_files import MeshFile, read_mesh_file
 from codetalker_cli.data.raw.sources import refuse_missing
+from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.settings import DataSettings

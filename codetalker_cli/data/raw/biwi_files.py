@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from codetalker_cli.data.raw import archives, tar_members, vl
-from codetalker_cli.data.raw.archives import FoundFile
+from codetalker_cli.data.files import archives, tar_members, vl
+from codetalker_cli.data.files.archives import FoundFile
 from codetalker_cli.errors import DataError
 
 SENTENCES = tuple(f"e{k:02d}" for k in range(1, 41))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from codetalker_cli.data.raw.clips import RawDataSet
 from codetalker_cli.data.raw.own import read_own
 from codetalker_cli.data.raw.sources import find_file, refuse_missing
+from codetalker_cli.data.raw_clips import RawDataSet
 from codetalker_cli.settings import DataSettings, OwnSettings
 
 MOTION, SPEECH, TEMPLATES = "vertices_npy", "wav", "templates.pkl"

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from codetalker_cli import audio
-from codetalker_cli.data.raw.clips import Problem, RawClip, RawDataSet, Sound, stamp_of
-from codetalker_cli.data.raw.frame_files import AxisMap, Converted, FrameSource, axis_map
+from codetalker_cli.data.files.frames import AxisMap, Converted, FrameSource, axis_map
 from codetalker_cli.data.raw.own_faces import Faces, read_own_faces
 from codetalker_cli.data.raw.own_sounds import find_sounds
 from codetalker_cli.data.raw.own_takes import Take, find_takes, safe_name
+from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
+from codetalker_cli.data.splits import assign
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.settings import OwnSettings
+from codetalker_cli.settings import DataSettings, OwnSettings
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Metres in each unit that recordings may have."""
@@ -133,3 +134,35 @@ def _one_step(steps: Mapping[float, Take]) -> float:
             "export all clips with the same sampling"
         )
     return next(iter(steps))
+
+
+def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
+    """The facts of a data set of one's own, as its recordings and settings tell them.
+
+    Raises:
+        InputError: No clip belongs to the split ``train``, or a training subject has no template.
+    """
+    chosen = assign(raw.clips, settings.splits)
+    subjects = settings.train_subjects or tuple(
+        sorted({clip.subject for clip in raw.clips if chosen[clip.name] == "train"})
+    )
+    if not subjects:
+        raise InputError(
+            f"own.splits: none of the {len(raw.clips)} clips belongs to the split train; "
+            f"the splits are {', '.join(settings.splits) or 'none'}"
+        )
+    strangers = [name for name in subjects if name not in raw.mesh.templates]
+    if strangers:
+        raise InputError(
+            f"own.train_subjects: {', '.join(strangers)} has no template; "
+            f"there are: {', '.join(raw.mesh.templates)}"
+        )
+    topology = raw.mesh.topology
+    return DataSettings(
+        name=topology.name,
+        fps=settings.prepared_fps or raw.fps,
+        unit="m",
+        n_vertices=topology.n_vertices,
+        train_subjects=subjects,
+        splits=settings.splits,
+    )

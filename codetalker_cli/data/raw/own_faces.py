@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codetalker_cli.data.raw.frame_files import AxisMap, meshes_in
-from codetalker_cli.data.raw.mesh_files import SUFFIXES as MESH_SUFFIXES
-from codetalker_cli.data.raw.mesh_files import read_mesh_file
+from codetalker_cli.data.files.frames import AxisMap, meshes_in
+from codetalker_cli.data.files.meshes import SUFFIXES as MESH_SUFFIXES
+from codetalker_cli.data.files.meshes import read_mesh_file
 from codetalker_cli.data.raw.own_takes import Take, what_is_in
 from codetalker_cli.data.raw.templates import read_templates
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from codetalker_cli.data.raw.clips import Problem
 from codetalker_cli.data.raw.own_takes import Take, matches, safe_name, what_is_in
+from codetalker_cli.data.raw_clips import Problem
 from codetalker_cli.errors import InputError
 from codetalker_cli.settings import OwnSettings
 

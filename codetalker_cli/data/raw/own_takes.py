@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetalker_cli.data.raw import mesh_files
-from codetalker_cli.data.raw.clips import Problem
-from codetalker_cli.data.raw.frame_files import (
+from codetalker_cli.data.files import meshes
+from codetalker_cli.data.files.frames import (
     FrameSource,
     MeshSequence,
     NpyFrames,
@@ -16,6 +15,7 @@ from codetalker_cli.data.raw.frame_files import (
     meshes_in,
     read_pc2_header,
 )
+from codetalker_cli.data.raw_clips import Problem
 from codetalker_cli.errors import InputError
 from codetalker_cli.settings import OwnSettings
 
@@ -103,23 +103,23 @@ def _motions(
     base: Path, settings: OwnSettings
 ) -> tuple[list[tuple[Path, str, str]], list[Problem]]:
     """(path, key, key with suffix) of all that the pattern matches and that is motion."""
-    found, problems, meshes = [], [], []
+    found, problems, single = [], [], []
     for path, relative in matches(base, settings.motion):
         suffix = path.suffix.lower()
         if path.is_dir():
             inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-            if any(entry.suffix.lower() in mesh_files.SUFFIXES for entry in inside):
+            if any(entry.suffix.lower() in meshes.SUFFIXES for entry in inside):
                 found.append((path, relative, relative))
             elif not any(entry.is_dir() or is_motion(entry) for entry in inside):
                 reason = f"{path}: holds no .obj or .ply files"
                 problems.append(Problem(safe_name(relative), "missing", reason))
         elif suffix in MOTION_SUFFIXES:
             found.append((path, relative[: -len(suffix)], relative))
-        elif suffix in mesh_files.SUFFIXES:
-            meshes.append(path)
-    if meshes and not found:
+        elif suffix in meshes.SUFFIXES:
+            single.append(path)
+    if single and not found:
         raise InputError(
-            f"{meshes[0]}: own.motion {settings.motion!r} matches single meshes; it shall match "
+            f"{single[0]}: own.motion {settings.motion!r} matches single meshes; it shall match "
             "the folders that hold the meshes of a clip each"
         )
     return found, problems

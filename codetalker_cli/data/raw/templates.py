@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.data.pickles import read_pickle
-from codetalker_cli.data.raw.mesh_files import read_mesh_file
+from codetalker_cli.data.files.meshes import read_mesh_file
+from codetalker_cli.data.files.pickles import read_pickle
 from codetalker_cli.errors import DataError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.settings import DataSettings

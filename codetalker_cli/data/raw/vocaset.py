@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.data.pickles import read_pickle
-from codetalker_cli.data.raw.clips import Problem, RawClip, RawDataSet, Sound, stamp_of
-from codetalker_cli.data.raw.frame_files import open_array
+from codetalker_cli.data.files.frames import open_array
+from codetalker_cli.data.files.pickles import read_pickle
 from codetalker_cli.data.raw.layout import is_layout, read_layout
 from codetalker_cli.data.raw.sources import find_file, refuse_missing
 from codetalker_cli.data.raw.templates import read_mesh
+from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
 from codetalker_cli.errors import DataError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.settings import DataSettings

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from codetalker_cli.data.raw.streams import PIECE, Stream
+from codetalker_cli.data.files.streams import PIECE, Stream
 from codetalker_cli.errors import DataError
 
 _BLOCK = 512

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from own_raw import CLIPS, HEAD, N_VERTICES, motion, recorded, write_motion, write_obj, write_pc2
 
-from codetalker_cli.data.raw.frame_files import (
+from codetalker_cli.data.files.frames import (
     Converted,
     FrameSource,
     MeshSequence,
@@ -77,7 +77,7 @@ MEASURE = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from codetalker_cli.data.raw.frame_files import NpyFrames, Pc2Frames
+from codetalker_cli.data.files.frames import NpyFrames, Pc2Frames
 kind = Pc2Frames if sys.argv[1].endswith("pc2") else NpyFrames
 def peak():  # kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,8 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple, cast
 
-from codetalker_cli.data.raw import tar_members
-from codetalker_cli.data.raw.streams import GZIP, PIECE, Disk, Gunzipped, Stream, Window, first_mark
+from codetalker_cli.data.files import tar_members
+from codetalker_cli.data.files.streams import (
+    GZIP,
+    PIECE,
+    Disk,
+    Gunzipped,
+    Stream,
+    Window,
+    first_mark,
+)
 from codetalker_cli.errors import DataError, InputError
 
 SUFFIX = re.compile(r"\.(tar|tgz|tar\.gz)$", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from codetalker_cli.data.raw.archives import FoundFile, Span
+from codetalker_cli.data.files.archives import FoundFile, Span
 from codetalker_cli.errors import DataError
 
 SUFFIX = ".vl"

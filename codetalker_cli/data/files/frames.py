@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codetalker_cli.data.raw import mesh_files
-from codetalker_cli.data.raw.clips import Frames
+from codetalker_cli.data.files import meshes
+from codetalker_cli.data.raw_clips import Frames
 from codetalker_cli.errors import DataError, InputError
 
 AXES = "x y z"
@@ -141,12 +141,12 @@ def read_pc2_header(path: Path) -> Pc2Header:
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
-    """Base of the sources: :class:`~codetalker_cli.data.raw.clips.Frames` that need no closing."""
+    """Base of the sources: :class:`~codetalker_cli.data.raw_clips.Frames` that need no closing."""
 
     numbers: np.ndarray
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) vertices; see :class:`~codetalker_cli.data.raw.clips.Frames`."""
+        """(k, V, 3) vertices; see :class:`~codetalker_cli.data.raw_clips.Frames`."""
         raise NotImplementedError
 
     def __exit__(
@@ -239,7 +239,7 @@ class MeshSequence(FrameSource):
         frames = np.empty((len(positions), self._n_vertices, 3))
         for frame, position in zip(frames, positions, strict=True):
             path = self._files[position]
-            vertices = mesh_files.read_vertices(path)
+            vertices = meshes.read_vertices(path)
             if len(vertices) != self._n_vertices:
                 raise DataError(
                     f"{path}: frame {self.numbers[position]} has {len(vertices)} vertices, "
@@ -260,7 +260,7 @@ def meshes_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in mesh_files.SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in meshes.SUFFIXES and not path.name.startswith(".")
     )
 
 

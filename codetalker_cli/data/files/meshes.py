@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.data.raw import ply
+from codetalker_cli.data.files import ply
 from codetalker_cli.errors import DataError, InputError
 
 SUFFIXES = (".obj", ".ply")
