@@ -30,7 +30,7 @@ from own_raw import (
 )
 from pydantic import ValidationError
 
-from codetalker_cli.data.raw.own import read_own
+from codetalker_cli.data.raw.own import data_of, read_own
 from codetalker_cli.data.raw.own_faces import outward
 from codetalker_cli.data.raw.own_takes import safe_name
 from codetalker_cli.data.raw_clips import RawClip, RawDataSet
@@ -469,10 +469,10 @@ def test_triangles_look_outward(root: Path) -> None:
 
 def test_a_unit_that_cannot_be_is_told(root: Path) -> None:
     with pytest.raises(InputError, match=r"measures 0\.0002 m with own\.unit mm; a head has about"):
-        read(root, unit="mm")
+        data_of(read(root, unit="mm"), settings(unit="mm"))
     large = write_all(root / "large", unit="mm")
     with pytest.raises(InputError, match=r"measures 200 m with own\.unit m; .*give the unit"):
-        read(large)
+        data_of(read(large), settings())
 
 
 # Clips ------------------------------------------------------------------------------------------

@@ -76,6 +76,12 @@ def test_a_clip_goes_to_the_first_split_that_takes_it() -> None:
     assert list(assign(clips, rules).values()) == ["train", "val", "test"]
 
 
+def test_a_rule_that_asks_for_nothing_takes_the_rest() -> None:
+    clips = [clip("A", "1"), clip("A", "2")]
+    rules = {"train": SplitRule(), "val": SplitRule(sentences=("2",))}
+    assert list(assign(clips, rules).values()) == ["train", "val"]
+
+
 def test_a_share_is_a_draw_that_new_clips_hardly_change() -> None:
     rules = {"val": SplitRule(share=0.1), "test": SplitRule(share=0.2), "train": SplitRule()}
     clips = [clip("A", str(k)) for k in range(100)]

@@ -58,7 +58,7 @@ def check_motion(row: Row, motion: Motion, size: float, findings: Findings) -> N
             row.name,
             f"nothing moves in its {motion.n_frames} frames; leave out the raw clip",
         )
-    elif (share := float(np.mean(steps == 0))) > _REPEATED:
+    elif (share := float(np.sum(steps == 0) / max(len(steps), 1))) > _REPEATED:
         findings.note(
             "repeated",
             row.name,

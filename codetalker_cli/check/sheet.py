@@ -1,6 +1,7 @@
 """One picture of a whole data set: a row a subject, and at the foot what was found."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,10 @@ def check_sheet_path(path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: the sheet is a .png; give such a name")
-    check_output(path, overwrite=True)
+    try:
+        check_output(path, overwrite=True)
+    except InputError as error:
+        raise InputError(str(error).replace("--out", "--sheet")) from error
 
 
 def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) -> None:
@@ -69,7 +73,8 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
     for text, colour in lines:
         figure.text(0.02, y, text, fontsize=8.5, color=colour, va="top", parse_math=False)
         y -= _LINE / height
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
         figure.savefig(temporary, format="png")
 
 

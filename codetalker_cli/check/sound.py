@@ -42,6 +42,8 @@ def listen(table: Table, row: Row, n_frames: int | None, findings: Findings) -> 
     import soundfile
 
     path = audio_path(table.folder, row.name)
+    if not path.is_file():
+        return None  # told with the files that are missing
     try:
         info = soundfile.info(path)
         kind = "int16" if info.subtype == "PCM_16" else "float32"

@@ -15,7 +15,7 @@ from codetalker_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE_FRAMES = 480
+_SAMPLE_FRAMES = 300
 _SAMPLE_BYTES = 96 << 20
 
 

@@ -65,7 +65,9 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
         return None
     a, b = frame - mine.centre, template - theirs.centre
     if _distance(a, b) < _FITS * theirs.spread:
-        shift = ", ".join(f"{x:.3g}" for x in mine.centre - theirs.centre)
+        moved = mine.centre - theirs.centre
+        moved[np.abs(moved) < 1e-2 * theirs.spread] = 0
+        shift = ", ".join(f"{x:.3g}" for x in moved)
         return (
             f"the frames lie elsewhere than the template, moved by ({shift}); take the motion of "
             "the head out of the frames, or put the template where they are"

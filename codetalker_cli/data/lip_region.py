@@ -21,6 +21,8 @@ _QUIET = 0.25
 _RADII = (0.12, 0.2, 0.3)
 """What counts as side by side, in parts of the spread of the motion (about 27 mm on a head: jaw and
 mouth). The wider ones are for templates whose lips do not touch."""
+_ENOUGH = 0.8
+"""The narrowest radius is taken at which the parting is nearly as strong as at any."""
 _PARTING = 0.4
 """Part of the largest motion by which the two sides of a slit part at least; skin stretches by less
 than a fifth of it."""
@@ -30,6 +32,8 @@ _MAX_RIM_SHARE = 0.3
 """Where more of the vertices part from their neighbours, it is noise and not a mouth."""
 _LIP_WIDTH = 0.18
 """How far the lips reach from the rim, in parts of the rim's length."""
+_ALIGNED_BY = 2000
+"""As many vertices tell how the head is turned."""
 _PAIRS_AT_ONCE = 1 << 19
 
 
@@ -68,16 +72,16 @@ def infer_lips(
     away = np.square(template - middle).sum(1)
     spread = float(np.sqrt(weights @ away / weights.sum()))
     limit = _PARTING * float(np.sqrt(np.quantile(energy[weights > 0], 0.99)))
-    for radius in (part * spread for part in _RADII):
-        parting = _parting(template, motion, surface, radius)
-        strongest = float(np.sort(parting)[-min(20, len(parting))])
-        if strongest >= limit > 0:
-            break
-    else:
+    radii = [part * spread for part in _RADII]
+    tries = [_parting(template, motion, surface, radius) for radius in radii]
+    strengths = [float(np.sort(parting)[-min(20, len(parting))]) for parting in tries]
+    if max(strengths) < limit or limit == 0:
         raise DataError(
             "lips cannot be told from the motion: no two neighbours part, so no mouth opens in it; "
             "give a list of the lip vertices"
         )
+    chosen = int(np.argmax(np.array(strengths) >= _ENOUGH * max(strengths)))
+    parting, strongest, radius = tries[chosen], strengths[chosen], radii[chosen]
     near = np.exp(-0.5 * away / spread**2)
     rim = _best_slit(template, parting, near, _RIM * strongest, radius)
     length = 2 * float(np.sqrt(np.square(template[rim] - template[rim].mean(0)).sum(1).max()))
@@ -116,14 +120,16 @@ def without_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray
 
 def _held(rest: np.ndarray, offsets: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Offsets of frames that are turned and moved so that the vertices ``by`` fit best."""
+    by = by[:: -(-len(by) // _ALIGNED_BY)]
+    mean = np.full(len(by), 1 / len(by), np.float32)  # a product is much faster than mean(0)
+    rest = rest - mean @ rest[by]
     still = np.empty(offsets.shape, np.float32)
-    target = rest[by] - rest[by].mean(0)
     for frame, offset in enumerate(offsets):
-        moved = rest + offset
-        moved -= moved[by].mean(0)
-        u, _, v = np.linalg.svd((moved[by].T @ target).astype(np.float64))
+        moved = (rest + offset).astype(np.float32)
+        moved -= mean @ moved[by]
+        u, _, v = np.linalg.svd((moved[by].T @ rest[by]).astype(np.float64))
         u[:, -1] *= np.sign(np.linalg.det(u @ v))
-        np.subtract(moved @ (u @ v).astype(np.float32), rest - rest[by].mean(0), out=still[frame])
+        np.subtract(moved @ (u @ v).astype(np.float32), rest, out=still[frame])
     return still
 
 

@@ -17,11 +17,12 @@ _RANGE = re.compile(r"(?P<prefix>.*?)(?P<first>\d+)-(?P=prefix)(?P<last>\d+)")
 def assign(clips: Sequence[RawClip], rules: Mapping[str, SplitRule]) -> dict[str, str]:
     """Clip name → split, in the clips' order; a clip goes to the first split that takes it.
 
-    A share is of all clips that meet the rest of its rule, so that adding a rule above it moves no
-    more clips than it takes.
+    A rule that asks for nothing takes what all others leave, wherever it stands. A share is of all
+    clips that meet the rest of its rule, so that adding a rule above it moves no more clips than it
+    takes.
     """
     chosen: dict[str, str] = {}
-    for split, rule in rules.items():
+    for split, rule in sorted(rules.items(), key=lambda item: item[1] == SplitRule()):
         meeting = [clip for clip in clips if meets(clip, rule)]
         if rule.share is not None:
             meeting = sorted(meeting, key=lambda clip: _lot(clip.name))

@@ -1,5 +1,6 @@
 """Training losses of both stages (CodeTalker, equations 4 and 6)."""
 
+import logging
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,8 @@ from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
+
+logger = logging.getLogger(__name__)
 
 History = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(encoder features, true motion features, style) → the motion features shown as the past."""
@@ -29,12 +32,21 @@ class SpeechLosses(NamedTuple):
 def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tensor | None:
     """(V,) weights of the reconstruction loss, their mean 1; None when all weigh the same.
 
+    A topology without any region weighs all the same, and that is said.
+
     Raises:
         DataError: A region that the topology does not have; it lists those it has.
     """
     if not region_weights:
         return None
     weights = torch.ones(topology.n_vertices)
+    if not topology.regions:
+        logger.warning(
+            "region_weights: %s has no regions, so all its vertices weigh the same; to weigh the "
+            "lips, prepare the data with --regions",
+            topology.name,
+        )
+        return None
     for name, weight in region_weights.items():
         if name not in topology.regions:
             known = ", ".join(sorted(topology.regions)) or "none"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from codetalker_cli.data.raw.own import read_own
 from codetalker_cli.data.raw.sources import find_file, refuse_missing
+from codetalker_cli.data.raw.templates import read_mesh
 from codetalker_cli.data.raw_clips import RawDataSet
 from codetalker_cli.settings import DataSettings, OwnSettings
 
@@ -55,17 +56,21 @@ def read_layout(
             str(given or faces[0]): (mesh_file is not None, source),
         },
     )
+    assert mesh_file is not None
+    mesh = read_mesh(root / TEMPLATES, mesh_file, data)
+    # Numbers are kept as they are: unit and axes need no change.
     own = OwnSettings(
         name=data.name,
         fps=fps,
-        unit="m",  # numbers are kept as they are; their true unit is set below
+        unit="m",
         motion=f"{MOTION}/*.npy",
         audio=SPEECH,
         templates=TEMPLATES,
-        faces=str(mesh_file.absolute()) if mesh_file else None,
+        faces=str(mesh_file.absolute()),
     )
     raw = read_own(own, root.absolute())
-    topology = replace(raw.mesh.topology, name=data.name, unit=data.unit)
-    raw.mesh.check(data.n_vertices, str(root))
-    notes = {"layout": f"{data.name}, prepared by the reference's scripts"}
-    return replace(raw, mesh=replace(raw.mesh, topology=topology), notes={**raw.notes, **notes})
+    notes = {
+        "layout": f"{data.name}, prepared by the reference's scripts",
+        "captured": f"{fps:g} frames a second",
+    }
+    return replace(raw, mesh=mesh, notes=notes)

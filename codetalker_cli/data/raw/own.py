@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from codetalker_cli import audio
 from codetalker_cli.data.files.frames import AxisMap, Converted, FrameSource, axis_map
 from codetalker_cli.data.raw.own_faces import Faces, read_own_faces
@@ -25,6 +27,8 @@ from codetalker_cli.settings import DataSettings, OwnSettings
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Metres in each unit that recordings may have."""
+FACE_METRES = (0.02, 5.0)
+"""Smallest and largest extent of what can be a face in metres; beyond it the unit is wrong."""
 
 
 def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
@@ -140,8 +144,10 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     """The facts of a data set of one's own, as its recordings and settings tell them.
 
     Raises:
-        InputError: No clip belongs to the split ``train``, or a training subject has no template.
+        InputError: No clip belongs to the split ``train``, a training subject has no template, or
+            the unit cannot be right.
     """
+    _check_size(raw.mesh.templates, settings)
     chosen = assign(raw.clips, settings.splits)
     subjects = settings.train_subjects or tuple(
         sorted({clip.subject for clip in raw.clips if chosen[clip.name] == "train"})
@@ -166,3 +172,13 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
         train_subjects=subjects,
         splits=settings.splits,
     )
+
+
+def _check_size(templates: Mapping[str, np.ndarray], settings: OwnSettings) -> None:
+    subject, template = next(iter(templates.items()))
+    size = float(np.ptp(template, axis=0).max())
+    if not FACE_METRES[0] <= size <= FACE_METRES[1]:
+        raise InputError(
+            f"the template of {subject} measures {size:.3g} m with own.unit {settings.unit}; a "
+            "head has about 0.25 m: give the unit (m, cm, mm) that it was recorded in"
+        )

@@ -20,8 +20,6 @@ from codetalker_cli.topology import Topology
 
 FIRST_FRAME, NEUTRAL = "first-frame", "neutral:"
 PICKLE, FOLDER, FIELD = "templates.pkl", "templates", "{subject}"
-FACE_METRES = (0.02, 5.0)
-"""Smallest and largest extent of what can be a face in metres; beyond it the unit is wrong."""
 _SUFFIXES = (*MESH_SUFFIXES, ".npy")
 _INWARD = -0.2
 
@@ -67,7 +65,7 @@ def read_own_faces(
         change: From recorded vectors to ours.
 
     Raises:
-        InputError: There are no triangles or no templates, or the unit cannot be right.
+        InputError: There are no triangles or no templates.
         DataError: A file is damaged or hostile.
     """
     subjects = list(dict.fromkeys(take.subject for take in takes))
@@ -91,7 +89,6 @@ def read_own_faces(
             colours[subject] = found.colours
     if not templates:
         raise InputError(f"no subject has a template: {next(iter(unusable.values()))}")
-    _check_size(templates, settings)
     outside, turned = outward(triangles, next(iter(templates.values())))
     notes = {
         "faces": file.name + (", triangles turned to face outward" if turned else ""),
@@ -268,13 +265,3 @@ def _check(vertices: np.ndarray, subject: str, n_vertices: int, file: Path) -> N
         )
     if not np.isfinite(vertices).all():
         raise DataError(f"the template of {subject} has NaN or infinite vertices")
-
-
-def _check_size(templates: Mapping[str, np.ndarray], settings: OwnSettings) -> None:
-    subject, template = next(iter(templates.items()))
-    size = float(np.ptp(template, axis=0).max())
-    if not FACE_METRES[0] <= size <= FACE_METRES[1]:
-        raise InputError(
-            f"the template of {subject} measures {size:.3g} m with own.unit {settings.unit}; a "
-            "head has about 0.25 m: give the unit (m, cm, mm) that it was recorded in"
-        )

@@ -1,0 +1,207 @@
+"""The sheet of a data set: one picture, whatever is wrong with the data."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import talking
+from ball import sphere
+from PIL import Image
+from talking import CLIPS, FIRST, SUBJECTS
+
+from codetalker_cli.check import check, clips, sheet, views
+from codetalker_cli.check.findings import Finding, Findings, summary
+from codetalker_cli.check.folder import read_faces, read_table
+from codetalker_cli.check.sound import listen
+from codetalker_cli.check.statistics import Clip, Statistics
+from codetalker_cli.check.views import Curves, Picture
+from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.errors import InputError
+from codetalker_cli.mesh import Mesh
+from codetalker_cli.topology import Topology
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return talking.write(tmp_path_factory.mktemp("right") / "data")
+
+
+@pytest.fixture
+def data(right: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return talking.linked(right, tmp_path / "data")
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def gathered(folder: Path, name: str = FIRST) -> Statistics:
+    """The statistics of one clip."""
+    findings = Findings()
+    table = read_table(folder, findings)
+    statistics = Statistics(table, read_faces(table, findings))
+    row = next(row for row in table.rows if row.name == name)
+    header = clips.read_header(table, row, None, findings)
+    assert header is not None
+    base = statistics.faces.templates[row.subject]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as hashing:
+        motion, _ = clips.survey(header, base, np.arange(0, 60, 2), hashing)
+    sound = listen(table, row, 60, findings)
+    subject = statistics.subject(row.subject, base)
+    statistics.keep(row.subject, motion.sample)
+    subject.clips.append(
+        Clip(row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True)
+    )
+    return statistics
+
+
+# What is shown ----------------------------------------------------------------------------------
+
+
+def test_a_view_shows_the_widest_mouth_and_both_curves(right: Path) -> None:
+    shown = views.view(gathered(right), "S01")
+    curves, vertices = shown.curves, talking.spoken(FIRST)[0]
+    assert isinstance(curves, Curves) and curves.name == FIRST and curves.fps == 25
+    lips = talking.mesh().topology.regions["lips"]
+    away = np.linalg.norm(vertices - talking.mesh().templates["S01"], axis=-1)[:, lips]
+    assert curves.widest == np.square(away).mean(1).argmax()
+    assert curves.energy.shape == (60,) and curves.energy.max() == pytest.approx(1, abs=0.1)
+    assert curves.loudness is not None and curves.loudness.shape == (60,)
+    assert curves.loudness.min() >= 0 and curves.loudness.max() == 1
+    assert curves.sound_seconds == pytest.approx(2.4)
+    assert curves.lags is not None and all(abs(lag.frames) <= 1 for lag in curves.lags)
+    for image in (shown.template, shown.widest):
+        assert isinstance(image, Picture) and image.mouth is not None
+        assert image.face.shape == (400, 400, 3) and np.ptp(image.face) > 60
+        assert min(image.mouth.shape[:2]) > 40
+    assert isinstance(shown.template, Picture) and isinstance(shown.widest, Picture)
+    assert shown.template.mouth is not None and shown.widest.mouth is not None
+    differs = np.abs(shown.template.face.astype(int) - shown.widest.face).max(-1) > 8
+    rows, columns = np.nonzero(differs)
+    assert rows.mean() > 200 and 150 < columns.mean() < 250  # the lower half: mouth and jaw
+
+
+def test_frames_with_nan_are_passed_over(data: Path) -> None:
+    vertices = talking.spoken(FIRST)[0].copy()
+    vertices[20, :50] = np.nan
+    vertices[21] = np.inf
+    talking.put_vertices(data, FIRST, vertices)
+    shown = views.view(gathered(data), "S01")
+    assert isinstance(shown.curves, Curves) and np.isfinite(shown.curves.energy).all()
+    assert shown.curves.widest not in (20, 21)
+    assert isinstance(shown.widest, Picture)
+
+
+def test_what_cannot_be_shown_is_said(right: Path) -> None:
+    statistics = gathered(right)
+    other = views.view(statistics, "S03")  # has a template, but no clip was read
+    assert isinstance(other.template, Picture) and other.curves == "no clip could be read"
+    nobody = views.view(statistics, "S99")
+    assert (nobody.template, nobody.widest) == ("no template", "no clip")
+    statistics.faces = replace(statistics.faces, topology=None)
+    assert views.view(statistics, "S01").template == "no faces"
+    flat = np.zeros_like(talking.mesh().templates["S01"])
+    statistics = gathered(right)
+    statistics.subjects["S01"].base = flat
+    assert "nothing to frame" in str(views.view(statistics, "S01").template)
+
+
+# The picture ------------------------------------------------------------------------------------
+
+
+def test_a_sheet_has_a_row_a_subject_and_findings_at_the_foot(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "sheet.png"
+    report = check(data, path)
+    assert report.sheet == path and report.to_dict()["sheet"] == str(path)
+    image = picture(path)
+    height, width, _ = image.shape
+    assert width == 1500 and height == pytest.approx(100 * (0.75 + 3 * 2.35 + 0.35 + 0.185), abs=2)
+    foot = image[-50:].astype(int)
+    green = (foot[..., 1] > foot[..., 0] + 30).any()
+    assert green and not (foot[..., 0] > foot[..., 1] + 60).any()
+    talking.edit_row(data, FIRST, n_frames=61)
+    (data / "clips" / "x.npy").write_text("")
+    check(data, path)  # replaces the older one
+    image = picture(path)
+    assert len(image) == pytest.approx(height + 18.5, abs=2)  # a line more
+    foot = image[-60:].astype(int)
+    assert (foot[..., 0] > foot[..., 1] + 60).any()  # red: a problem
+    assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_a_data_set_in_ruins_still_gives_a_sheet(data: Path, tmp_path: Path) -> None:
+    (data / "clips" / f"{CLIPS[0]}.npy").unlink()
+    (data / "clips" / f"{CLIPS[1]}.npy").unlink()
+    vertices = talking.spoken(CLIPS[2])[0].copy()
+    vertices[:] = np.nan
+    talking.put_vertices(data, CLIPS[2], vertices)
+    talking.put_vertices(data, CLIPS[3], 1000 * talking.spoken(CLIPS[3])[0])
+    (data / "audio" / f"{CLIPS[4]}.wav").unlink()
+    talking.put_samples(data, CLIPS[5], np.zeros(3))
+    templates = {k: v for k, v in talking.mesh().templates.items() if k != "S05"}
+    talking.put_mesh(data, replace(talking.mesh(), templates=templates))
+    talking.edit_row(data, CLIPS[5], subject="$\\frac{1}$ %s é 音")
+    assert check(data, tmp_path / "a.png").problems
+    assert len(picture(tmp_path / "a.png")) > 4 * 235
+    (data / "mesh.npz").unlink()
+    talking.edit(data, fps=0)
+    check(data, tmp_path / "b.png")
+    talking.edit(data, clips=[])
+    check(data, tmp_path / "c.png")
+    assert len(picture(tmp_path / "c.png")) < 500
+
+
+def test_many_subjects_fit_and_those_with_problems_are_shown(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheet, "MOST_SUBJECTS", 2)
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        sheet, "view", lambda _, name: drawn.append(name) or views.View(name, "-", "-", "-")
+    )
+    check(data, tmp_path / "a.png")
+    assert drawn == list(SUBJECTS[:2])
+    drawn.clear()
+    talking.edit_row(data, CLIPS[5], n_frames=61)
+    check(data, tmp_path / "b.png")
+    assert drawn == [SUBJECTS[0], SUBJECTS[2]]
+
+
+def test_any_topology_will_do(tmp_path: Path) -> None:
+    """A ball of another unit, inside out, without regions, parts or colours."""
+    vertices, faces = sphere()
+    writer = PreparedWriter(tmp_path / "ball", overwrite=False)
+    swell = 1 + 0.2 * np.sin(np.arange(60))[:, None, None]
+    writer.add("A_0", "A", "train", vertices * swell, talking.spoken(FIRST)[1])
+    mesh = Mesh(Topology("ball", faces[:, ::-1].copy(), len(vertices), "mm"), {"A": vertices})
+    writer.finish("ball", 25.0, ["A"], mesh, {})
+    assert any(f.kind == "unit" for f in check(tmp_path / "ball", tmp_path / "a.png").findings)
+    assert picture(tmp_path / "a.png").shape[1] == 1500
+
+
+def test_a_sheet_that_cannot_be_written_is_refused_at_once(right: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    seen: list[int] = []
+    for path, message in (
+        (tmp_path / "sheet.jpg", r"sheet\.jpg: the sheet is a \.png"),
+        (tmp_path / "file" / "sheet.png", "cannot write here"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check(right, path, progress=lambda done, _: seen.append(done))
+    assert not seen
+
+
+def test_long_lists_are_cut() -> None:
+    findings = [Finding("problem", f"k{k}", "x", "word " * 60) for k in range(100)]
+    lines = sheet._foot(findings)
+    assert len(lines) == sheet._MOST_LINES and "the report has all" in lines[-1][0]
+    assert all(len(text) <= 200 for text, _ in lines)
+    same = [Finding("note", "k", f"c{k}", "m") for k in range(9)]
+    assert summary(same) == ["note: c0: m", "note: c1: m", "note: c2: m",
+                             "note: 6 more of this sort (k)"]  # fmt: skip

@@ -1,0 +1,136 @@
+"""Lips told by the motion alone: the bundled head's own lips are found, and nothing is made up."""
+
+import numpy as np
+import pytest
+import voices
+
+from codetalker_cli.data.lip_region import infer_lips, surfaces, without_head_motion
+from codetalker_cli.data.synthetic import demo
+from codetalker_cli.data.synthetic.demo import Passage
+from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.errors import DataError
+
+LABELS = [SILENCE, "M", "AA", "P", "AE", "S", "IY", "W", "AO", "F", "EH", SILENCE]
+SECONDS = 0.14
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return Rig.load()
+
+
+def offsets(rig: Rig, *subjects: str, blinks: bool = False) -> np.ndarray:
+    """Every second frame of some seconds of speech of each subject, minus its template."""
+    labels = LABELS * 2
+    phones = [Phone(x, k * SECONDS, (k + 1) * SECONDS) for k, x in enumerate(labels)]
+    passage = Passage("p", "", voices.speech(len(labels) * SECONDS), phones)
+    said = []
+    for k, subject in enumerate(subjects):
+        rng = np.random.default_rng(k)
+        vertices = demo.speak(rig, passage, subject, 30, rng, blinks=blinks)
+        said.append((vertices - rig.template(subject))[::2])
+    return np.concatenate(said)
+
+
+def template(rig: Rig, *subjects: str) -> np.ndarray:
+    return np.mean([rig.template(subject) for subject in subjects], axis=0)
+
+
+def check_found(rig: Rig, found: np.ndarray, face: np.ndarray) -> None:
+    lips = rig.topology.regions["lips"]
+    assert found.dtype == np.int32 and (np.diff(found) > 0).all()
+    assert np.isin(lips, found).mean() >= 0.8  # recall
+    away = np.linalg.norm(face[found, None] - face[None, lips], axis=-1).min(1)
+    assert np.mean(away < 0.012) >= 0.95
+    assert not np.isin(found, rig.topology.regions["upper_face"]).any()
+    skin_stop = rig.topology.parts["skin"][1]
+    assert found.max() < skin_stop  # neither teeth nor tongue
+
+
+@pytest.mark.parametrize("blinks", [False, True])
+@pytest.mark.parametrize("subjects", [("S01",), ("S05",), ("S02", "S07", "S11")])
+def test_the_head_s_lips_are_found(rig: Rig, subjects: tuple[str, ...], blinks: bool) -> None:
+    face = template(rig, *subjects)
+    found = infer_lips(face, offsets(rig, *subjects, blinks=blinks), rig.topology.faces)
+    check_found(rig, found, face)
+
+
+def test_the_skin_alone_needs_no_faces(rig: Rig) -> None:
+    stop = rig.topology.parts["skin"][1]
+    face = template(rig, "S03")[:stop]
+    check_found(rig, infer_lips(face, offsets(rig, "S03")[:, :stop]), face)
+
+
+def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
+    face, moved, faces = template(rig, "S01"), offsets(rig, "S01"), rig.topology.faces
+    expected = infer_lips(face, moved, faces)
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
+    np.testing.assert_array_equal(
+        infer_lips(1000 * face @ turn, 1000 * moved @ turn, faces), expected
+    )
+    nod = 0.2 * np.sin(np.arange(len(moved)) / 5)
+    pivot = np.array([0, -0.15, -0.08])
+    zero, one = np.zeros_like(nod), np.ones_like(nod)
+    turns = np.array(
+        [[one, zero, zero], [zero, np.cos(nod), -np.sin(nod)], [zero, np.sin(nod), np.cos(nod)]]
+    )
+    nodding = np.einsum("ijt,tvj->tvi", turns, face + moved - pivot) + pivot
+    found = infer_lips(face, (nodding - face).astype(np.float32), faces)
+    assert len(np.setxor1d(found, expected)) < 0.05 * len(expected)
+    np.testing.assert_allclose(
+        without_head_motion(face, nodding - face), without_head_motion(face, moved), atol=1e-4
+    )
+
+
+def test_noise_of_the_capture_does_not_matter(rig: Rig) -> None:
+    face, moved = template(rig, "S04"), offsets(rig, "S04")
+    noise = np.random.default_rng(0).normal(0, 0.0005, moved.shape)
+    check_found(rig, infer_lips(face, moved + noise, rig.topology.faces), face)
+
+
+def test_a_template_with_slightly_open_lips_will_do(rig: Rig) -> None:
+    face = rig.pose("S01", rig.unit_weights({"jawOpen": 0.15})[None])[0]
+    assert rig.topology.inner_lip_gap(face) > 0.004
+    moved = offsets(rig, "S01") + rig.template("S01") - face
+    check_found(rig, infer_lips(face, moved, rig.topology.faces), face)
+
+
+def test_a_few_frames_are_enough(rig: Rig) -> None:
+    face = template(rig, "S06")
+    moved = offsets(rig, "S06")[::4]
+    assert len(moved) < 20
+    check_found(rig, infer_lips(face, moved, rig.topology.faces), face)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:9], "from 9 frames of motion, at least 10"),
+        (lambda x: x[:, :-1], r"expected \(frames, 5370, 3\)"),
+        (lambda x: 0 * x, "nothing moves by more than 0"),
+        (lambda x: 0 * x + x[20], "nothing moves"),
+        (lambda x: 1e-3 * x, "nothing moves"),
+        (lambda x: np.where(np.arange(len(x))[:, None, None] == 3, np.nan, x), "NaN"),
+        (lambda x: np.random.default_rng(0).normal(0, 0.01, x.shape), "part everywhere"),
+    ],
+)
+def test_motion_that_tells_nothing_is_refused(rig: Rig, change, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        infer_lips(template(rig, "S01"), change(offsets(rig, "S01")), rig.topology.faces)
+
+
+def test_a_face_that_only_swells_has_no_lips(rig: Rig) -> None:
+    face = template(rig, "S01")
+    swell = face * np.sin(np.arange(30))[:, None, None] * 0.1
+    with pytest.raises(DataError, match="no mouth opens in it; give a list of the lip vertices"):
+        infer_lips(face, swell, rig.topology.faces)
+
+
+def test_surfaces_are_what_faces_connect() -> None:
+    vertices = np.arange(27.0).reshape(9, 3)
+    vertices[8] = vertices[0]  # a seam: the same place twice
+    faces = np.array([[0, 1, 2], [2, 3, 1], [4, 5, 6], [8, 7, 8]])
+    label = surfaces(vertices, faces)
+    assert len(set(label[[0, 1, 2, 3, 7, 8]])) == 1 and len(set(label[[4, 5, 6]])) == 1
+    assert label[0] != label[4]

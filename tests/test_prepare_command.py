@@ -1,0 +1,173 @@
+"""The whole way of each kind of data: raw look-alike, prepared folder, both stages start on it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import biwi_raw
+import numpy as np
+import own_raw
+import pytest
+import vocaset_raw
+import yaml
+from command import listing, refuse, run, succeed
+from vocaset_raw import TRAIN, VAL
+
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.models import checkpoint
+
+VQ = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "mlp_size": 16, "codebook_size": 8}
+VQ |= {"code_dim": 8, "codes_per_frame": 2}
+SPEECH = {"hidden_size": 16, "n_layers": 1, "mlp_size": 16}
+ENCODER = {
+    "hidden_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": [8] * 7,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    yield tmp_path
+    os.chdir(before)
+
+
+def train(data: str, **sections: dict) -> checkpoint.Checkpoint:
+    """Both stages for an epoch, with models of some thousand weights; the result."""
+    vq = VQ | ({"latent_projection": True} if "biwi" in data else {})
+    speech = {**SPEECH, "encoder": {"family": "wav2vec2", "source": "", "config": ENCODER}}
+    values = {"vq": vq, "speech": speech, **sections}
+    values |= {"train_vq": {"epochs": 1}, "train_speech": {"epochs": 1}}
+    Path("small.yaml").write_text(yaml.safe_dump(values))
+    succeed("train-vq", data, "--config", "small.yaml", "--out", "runs/x/vq")
+    succeed("train-speech", data, "--config", "small.yaml", "--out", "runs/x/speech")
+    made = checkpoint.load("runs/x/speech")
+    assert made.meta["data_id"] == PreparedDataSet(data).manifest.data_id
+    return made
+
+
+def test_vocaset() -> None:
+    clips = {f"{TRAIN}/sentence01": range(24), f"{VAL}/sentence21": range(20)}
+    vocaset_raw.build(Path("vocaset"), clips)
+    succeed("prepare-data", "vocaset")
+    made = train("data/vocaset")
+    assert made.settings.data.n_vertices == 5023 and made.settings.data.fps == 30
+    assert set(made.subjects) == {VAL, TRAIN}
+
+
+def test_biwi() -> None:
+    contents = biwi_raw.Contents(subjects=("F2",), sentences=("e01", "e33"), numbers=range(1, 9))
+    biwi_raw.build(Path("BIWI"), "real", contents)
+    succeed("prepare-data", "biwi")
+    data = PreparedDataSet("data/biwi")
+    assert {c.name: c.split for c in data.manifest.clips} == {"F2_e01": "train", "F2_e33": "val"}
+    frame = data.clips("train")[0].vertices[0].astype(np.float64)
+    a, b, c = (frame[data.mesh.topology.faces[:, k]] for k in range(3))
+    area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
+    np.testing.assert_allclose([area, *frame.mean(0)], [1, 0, 0, 0], atol=1e-6)
+    made = train("data/biwi")
+    assert made.settings.data.n_vertices == 23370 and made.settings.data.unit == "area1"
+    assert made.settings.speech.features_per_frame == 2
+
+
+def test_biwi_in_the_reference_layout() -> None:
+    for part in ("vertices_npy", "wav"):
+        Path("BIWI", part).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    face = biwi_raw.template("F2")
+    frames = face + 1e-3 * rng.standard_normal((3, *face.shape))
+    for sentence in ("e01", "e37"):
+        np.save(f"BIWI/vertices_npy/F2_{sentence}.npy", frames.reshape(3, -1))
+        own_raw.write_sound(Path(f"BIWI/wav/F2_{sentence}.wav"), 0.12)
+    Path("BIWI/templates.pkl").write_bytes(vocaset_raw.python2_pickle({"F2": face}))
+    own_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces())
+    succeed("prepare-data", "biwi")
+    data = PreparedDataSet("data/biwi")
+    assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
+    assert len(data.clips("test")) == len(data.clips("test-a")) == 1 and not data.clips("test-b")
+    # Numbers are taken as they are: the reference has normalised them already.
+    np.testing.assert_array_equal(data.clips("train")[0].vertices, frames.astype(np.float32))
+
+
+def test_own_by_flags_and_by_file() -> None:
+    own_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
+    flags = ["--fps", 30, "--unit", "mm", "--axes", "x z -y", "--name", "balls"]
+    out = succeed("prepare-data", "own", "mine", *flags)
+    assert out.startswith("data/balls: 4 clips (4 train); ")
+    config = {"own": {"root": "mine", "fps": 30, "unit": "mm", "axes": "x z -y", "name": "balls"}}
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    succeed("prepare-data", "own", "mine.yaml", "data/again")
+    first, second = PreparedDataSet("data/balls"), PreparedDataSet("data/again")
+    assert first.manifest.data_id == second.manifest.data_id
+    for clip in first.clips("train"):
+        expected = own_raw.motion(clip.entry.name)
+        np.testing.assert_allclose(clip.vertices, expected, atol=1e-6)
+    made = train("data/balls")
+    assert made.settings.data.name == "balls"
+
+
+def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
+    own_raw.write_all(Path("mine"))
+    own = {"root": "mine", "fps": 30, "unit": "m", "prepared_fps": 15}
+    own["splits"] = {
+        "test": {"sentences": ["good-bye"], "subjects": ["F1"]},
+        "val": {"clips": ["M_2_*"]},
+        "train": {},
+    }
+    Path("mine.yaml").write_text(yaml.safe_dump({"own": own}))
+    succeed("prepare-data", "own", "mine.yaml", "data/x")
+    data = PreparedDataSet("data/x")
+    assert {c.name: c.split for c in data.manifest.clips} == {
+        "F1_good-bye": "test",
+        "F1_hello": "train",
+        "M_2_good-bye": "val",
+        "M_2_hello": "val",
+    }
+    assert data.manifest.fps == 15 and data.manifest.train_subjects == ("F1",)
+    whole = own_raw.motion("F1_hello")
+    np.testing.assert_allclose(data.clips("train")[0].vertices, whole[::2], atol=1e-6)
+
+
+def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
+    own_raw.write_all(Path("mine"))
+    Path("mine/wav/F1_hello.wav").write_bytes(b"not a recording")
+    ended = run("prepare-data", "own", "mine", "--fps", 30, "--unit", "m")
+    assert ended.code == 1 and "1 broken; see data/mine/report.txt" in ended.out
+    assert "broken: F1_hello: mine/wav/F1_hello.wav: not an audio file" in ended.err
+    ended = run("prepare-data", "own", "mine", "--fps", 30, "--unit", "m", "--json")
+    result = json.loads(ended.out)
+    assert ended.code == 1 and result["clips"] == 3 and result["written"] == 0
+    assert result["problems"][0]["kind"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["own", "nowhere"], "nowhere"),
+        (["own", "mine"], "own.fps: missing"),
+        (["own", "mine", "--fps", 30, "--unit", "inch"], "own.unit: Input should be 'm', 'cm'"),
+        (["own", "mine", "--fps", 30, "--unit", "m", "--motion", "x/*.npy"], "x/*.npy"),
+        (["own", "mine", "--fps", 30, "--unit", "m", "--regions", "no"], "prepare.regions: no"),
+        (["own", "mine", "--set", "demo.minutes=3"], "expected own.KEY=value or prepare.KEY"),
+        (["biwi"], "BIWI"),
+        (["biwi", "mine"], "mine"),
+        (["vocaset", "mine"], "mine"),
+    ],
+)
+def test_what_cannot_be_prepared_is_one_line(arguments: list, told: str) -> None:
+    own_raw.write_all(Path("mine"))
+    assert told in refuse("prepare-data", *arguments)
+
+
+def test_settings_are_shown_with_their_origins() -> None:
+    own_raw.write_all(Path("mine"))
+    before = listing()
+    out = succeed("prepare-data", "own", "mine", "--fps", 24, "--unit", "m", "--show-settings")
+    assert "own.fps" in out and "flag" in out and listing() == before

@@ -1,0 +1,129 @@
+"""Vertex regions: from people's files, refused where they do not fit, else from the motion."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import voices
+
+from codetalker_cli.data.regions import Regions, find_regions, sample_of
+from codetalker_cli.errors import DataError, InputError
+
+V = 12
+
+
+def texts(folder: Path, **contents: str) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / f"{name}.txt").write_text(content)
+    return folder
+
+
+def test_the_reference_names_its_masks_otherwise(tmp_path: Path) -> None:
+    texts(tmp_path / "regions", lve="3, 1, 2, 2", fdd="7,\n8", nose="5 6")
+    found = find_regions("auto", tmp_path, V)
+    assert {name: found.named[name].tolist() for name in found.named} == {
+        "lips": [1, 2, 3],
+        "upper_face": [7, 8],
+        "nose": [5, 6],
+    }
+    assert found.origin == "regions"
+
+
+@pytest.mark.parametrize("suffix", ["json", "pkl"])
+def test_one_file_of_all(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"masks.{suffix}"
+    if suffix == "json":
+        path.write_text(json.dumps({"lips": [1, 2], "scalp": [0]}))
+    else:
+        content = {"lips": np.array([1, 2]), "scalp": np.array([0])}
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    found = find_regions(str(path), tmp_path, V)
+    assert found.named["lips"].tolist() == [1, 2] and found.named["scalp"].dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("1, 2, 12", r"lve: names vertices 1\.\.12, but there are 12 \(0 to 11\)"),
+        ("-1, 2", r"names vertices -1\.\.2"),
+        ("1, two", r"lve\.txt: expected vertex numbers with commas between"),
+        ("", "expected a list of vertex indices"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, content: str, told: str) -> None:
+    texts(tmp_path / "regions", lve=content)
+    with pytest.raises(DataError, match=told):
+        find_regions("auto", tmp_path, V)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"lips": [0.5]}, {"lips": [[1]]}, {"lips": "ab"}, {}])
+def test_files_of_something_else_are_refused(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "regions.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"regions\.json"):
+        find_regions("auto", tmp_path, V)
+
+
+class Hostile:
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch proof",)
+
+
+def test_a_hostile_file_of_masks_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("FLAME_masks.pkl").write_bytes(pickle.dumps({"lips": Hostile()}))
+    with pytest.raises(DataError, match=r"FLAME_masks\.pkl: .*posix\.system"):
+        find_regions("auto", tmp_path, V)
+    assert not Path("proof").exists()
+
+
+def test_what_is_given_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"prepare\.regions: .*nowhere does not exist"):
+        find_regions(str(tmp_path / "nowhere"), tmp_path, V)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: a folder of regions holds NAME\.txt files"):
+        find_regions(str(tmp_path / "empty"), tmp_path, V)
+
+
+def test_wishes(tmp_path: Path) -> None:
+    texts(tmp_path / "regions", lve="1")
+    assert find_regions("none", tmp_path, V) == Regions()
+    infer = find_regions("infer", tmp_path, V)
+    assert infer.infer and not infer.named
+    assert find_regions("auto", tmp_path / "regions", V).infer  # nothing there
+
+
+def test_lips_that_the_motion_does_not_tell_are_told_of() -> None:
+    mesh = voices.mesh("A")
+    still = (mesh.templates["A"], np.zeros((20, V, 3), np.float32))
+    made, told = Regions(infer=True).complete(mesh, still)
+    assert made.topology.regions.keys() == mesh.topology.regions.keys()  # it has lips of its own
+    bare = Regions(infer=True, named={}).complete(_without_regions(mesh), still)
+    assert "lips" not in bare[0].topology.regions and "no lips: " in bare[1]
+    given = Regions({"lips": np.array([4], np.int32)}, infer=True, origin="mine").complete(
+        mesh, still
+    )
+    assert given[0].topology.region("lips").tolist() == [4] and given[1] == "mine"
+    assert told == "none"
+
+
+def _without_regions(mesh: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(mesh, topology=replace(mesh.topology, regions={}))
+
+
+def test_the_sample_is_of_offsets_from_each_own_template() -> None:
+    rng = np.random.default_rng(0)
+    faces = [rng.standard_normal((V, 3)).astype(np.float32) for _ in range(2)]
+    clips = [(face, face + np.arange(30)[:, None, None].astype(np.float32)) for face in faces]
+    template, offsets = sample_of(clips, n_frames=10)
+    np.testing.assert_array_equal(template, faces[0])
+    levels = offsets[:, 0, 0].round(3).tolist()
+    assert levels == [0, 7, 14, 21, 29] * 2
