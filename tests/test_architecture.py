@@ -35,6 +35,7 @@ HEAVY = (
     "pyrender",
     "OpenGL",
     "PIL",
+    "matplotlib",
     "soundfile",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60

@@ -171,3 +171,20 @@ def test_settings_are_shown_with_their_origins() -> None:
     before = listing()
     out = succeed("prepare-data", "own", "mine", "--fps", 24, "--unit", "m", "--show-settings")
     assert "own.fps" in out and "flag" in out and listing() == before
+
+
+def test_check_says_what_is_wrong() -> None:
+    own_raw.write_all(Path("mine"))
+    succeed("prepare-data", "own", "mine", "--fps", 30, "--unit", "m")
+    ended = run("prepare-data", "check", "data/mine")
+    assert ended.code == 0 and "0 problems" in ended.out and Path("data/mine/check.png").is_file()
+    vertices = np.load("data/mine/clips/F1_hello.npy")
+    vertices[3] = np.nan
+    np.save("data/mine/clips/F1_hello.npy", vertices)
+    ended = run("prepare-data", "check", "data/mine", "--sheet", "sheet.png", "--json")
+    result = json.loads(ended.out)
+    assert ended.code == 1 and result["sheet"] == "sheet.png"
+    said = [f["message"] for f in result["findings"] if f["where"] == "F1_hello"]
+    assert any("NaN" in message and "frame 3" in message for message in said), said
+    assert "problem: F1_hello: " in run("prepare-data", "check", "data/mine").out
+    assert "no prepared data set" in refuse("prepare-data", "check", "mine")

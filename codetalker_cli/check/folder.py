@@ -15,6 +15,7 @@ from codetalker_cli import resources
 from codetalker_cli.check.findings import Findings, listed
 from codetalker_cli.data.prepared import FORMAT_VERSION, MANIFEST, MESH, audio_path, vertices_path
 from codetalker_cli.data.prepared_writer import UNFINISHED
+from codetalker_cli.data.splits import UNUSED
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.topology import Topology
@@ -259,9 +260,9 @@ def _check_splits(table: Table, findings: Findings) -> None:
     ):
         if table.rows and split not in known:
             findings.note(
-                "split", MANIFEST, f"no clips of split {split}: {use}; see prepare.splits"
+                "split", MANIFEST, f"no clips of split {split}: {use}; see the settings' splits"
             )
-    for split in sorted(known - {"train", "val", "test"}):
+    for split in sorted(known - {"train", "val", "test", UNUSED}):
         findings.note("split", MANIFEST, f"split {split!r} is not train, val or test: never used")
 
 
