@@ -13,6 +13,9 @@ SAMPLE_RATE = 16_000
 """Hertz; what every speech encoder takes."""
 MIN_SECONDS = 0.2
 """Shorter recordings hold no syllable and too few frames to animate."""
+MAX_FILTER_PHASES = 1000
+"""Of the filter that converts rates; more take gigabytes."""
+
 SILENCE_PEAK = 1e-4
 """A recording whose loudest sample stays under this (-80 dBFS) is silent."""
 
@@ -38,7 +41,7 @@ def load(path: Path | str) -> np.ndarray:
 def read(path: Path | str) -> tuple[np.ndarray, int]:
     """(n,) float32 mono samples of any audio or video file, and their own rate in hertz.
 
-    What only ffmpeg reads, and what has an odd rate, comes at 16 kHz. Silence is not refused.
+    What only ffmpeg reads comes at 16 kHz. Silence is not refused.
 
     Raises:
         InputError: Missing, unreadable, empty, or with NaN or infinite samples.
@@ -46,8 +49,6 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
     path = Path(path)
     check_file(path)
     samples, rate = _decode(path)
-    if rate // math.gcd(rate, SAMPLE_RATE) > 1000:  # the resampling filter would take gigabytes
-        samples, rate = _decode_with_ffmpeg(path), SAMPLE_RATE
     mono = to_mono(samples, str(path))
     if len(mono) == 0:
         raise InputError(f"{path}: holds no audio samples; check the recording")
@@ -113,11 +114,25 @@ def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Band-limited conversion of (n,) samples from one rate in hertz to another."""
     if rate_in == rate_out or len(samples) == 0:
         return np.ascontiguousarray(samples, dtype=np.float32)
+    if rate_in // math.gcd(rate_in, rate_out) > MAX_FILTER_PHASES:
+        return _resample_whole(samples, rate_in, rate_out)
     import torch
     from torchaudio.functional import resample as sinc_resample
 
     tensor = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
     return sinc_resample(tensor, rate_in, rate_out).numpy()
+
+
+def _resample_whole(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+    """The same through the spectrum of the whole: for odd rates, whose filters take gigabytes."""
+    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, and silence to wrap
+    spectrum = np.fft.rfft(samples, n_seconds * rate_in)
+    n_out = -(-len(samples) * rate_out // rate_in)
+    kept = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
+    n = min(len(kept), len(spectrum)) - 1  # the middle frequency itself is nobody's
+    kept[:n] = spectrum[:n]
+    whole = np.fft.irfft(kept, n_seconds * rate_out) * (rate_out / rate_in)
+    return np.ascontiguousarray(whole[:n_out], dtype=np.float32)
 
 
 def _check_finite(samples: np.ndarray, name: str) -> None:

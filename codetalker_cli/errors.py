@@ -16,6 +16,10 @@ class InputError(CodeTalkerError):
     exit_code = 2
 
 
+class OutputError(InputError):
+    """What was to be written cannot be: it exists, or its folder refuses."""
+
+
 class SettingsError(CodeTalkerError):
     """A setting is unknown, of the wrong type, or contradicts another one."""
 

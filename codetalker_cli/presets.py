@@ -1,10 +1,15 @@
-"""preset + ``--config`` file + ``--set`` + flags → Settings, each value with its origin."""
+"""preset + ``--config`` file + ``--set`` + flags → Settings, each value with its origin.
 
+A bundled preset may stand on another (``base: NAME``) and say only what differs.
+"""
+
+import copy
 import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import yaml
@@ -13,6 +18,50 @@ from pydantic import BaseModel, ValidationError
 from codetalker_cli import resources
 from codetalker_cli.errors import InputError, SettingsError
 from codetalker_cli.settings import Settings
+
+
+class _Layers:
+    """Settings as they are merged, layer over layer, and where each value came from."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def add(self, values: Mapping[str, Any], origin: str) -> None:
+        """A layer of nested values over all before."""
+        _merge(self.values, values, origin, self.origins)
+
+    def assign(self, assignments: Sequence[str], names: Sequence[str] | None = None) -> None:
+        """``a.b=value`` each, of the sections ``names`` or of all."""
+        expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
+        for assignment in assignments:
+            key, sign, text = assignment.partition("=")
+            key = key.strip()
+            if not sign or (names is not None and key.partition(".")[0] not in names):
+                raise SettingsError(
+                    f"--set {assignment}: expected {expected}"
+                    + ("" if names is None else " for this command")
+                )
+            self.add(self._within(key, _value(text)), "--set")
+
+    def flags(self, flags: Mapping[str, Any] | None) -> None:
+        """Dotted key → value of the flags that were given; None values are skipped."""
+        for key, value in (flags or {}).items():
+            if value is not None:
+                self.add(_nest(key, value), "flag")
+
+    def _within(self, key: str, value: Any) -> dict[str, Any]:
+        """A value to merge; one inside a table (splits.val.share) comes with the rest of it."""
+        parts = key.split(".")
+        table: Any = self.values
+        for depth, part in enumerate(parts[:-1], 1):
+            table = table.get(part) if isinstance(table, dict) else None
+            if table is not None and not _is_section(".".join(parts[:depth])):
+                changed = copy.deepcopy(table)
+                if isinstance(changed, dict):
+                    _merge_plain(changed, _nest(".".join(parts[depth:]), value))
+                    return _nest(".".join(parts[:depth]), changed)
+        return _nest(key, value)
 
 
 @dataclass(frozen=True)
@@ -24,8 +73,7 @@ class Resolved:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(key, value, origin) of every setting, in order of declaration."""
-        flat = _flatten(self.settings.model_dump(mode="json"))
-        return [(key, json.dumps(value), self.origins.get(key, "default")) for key, value in flat]
+        return _rows(self.settings.model_dump(mode="json"), self.origins)
 
 
 def resolve(
@@ -33,41 +81,33 @@ def resolve(
     config: Path | None = None,
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
-    base: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Resolved:
-    """Merge all layers, lowest first: base, preset, facts, config file, ``--set``, flags.
+    """Merge all layers, lowest first: preset, facts, config file, ``--set``, flags.
 
     Args:
         preset: Name of a bundled preset, or the path of a YAML file.
         config: A user's YAML file.
         assignments: ``a.b=value`` each; the value is JSON, else a plain string.
         flags: Dotted key → value of the flags that were given; None values are skipped.
-        base: Settings below all others, e.g. those of a checkpoint.
-        facts: The section ``data`` as a prepared data set tells it. It stands for the preset's
-            when that is of another data set, or has none.
+        facts: The section ``data`` as a prepared data set tells it. Where the preset is of another
+            data set, nothing of its own section stays.
 
     Raises:
         SettingsError: Unknown key or preset, or a value that does not pass its check.
     """
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    if base is not None:
-        _merge(merged, base, "checkpoint", origins)
+    layers = _Layers()
     if preset is not None:
-        _merge(merged, read_preset(preset), f"preset {preset}", origins)
-    if facts is not None and merged.get("data", {}).get("name") != facts["name"]:
-        merged["data"] = {}
-        _merge(merged, {"data": facts}, "the data set", origins)
+        layers.add(read_preset(preset), f"preset {preset}")
+    if facts is not None:
+        if layers.values.get("data", {}).get("name") != facts["name"]:
+            layers.values["data"] = {}
+        layers.add({"data": facts}, "the data set")
     if config is not None:
-        _merge(merged, _read_yaml(config), str(config), origins)
-    for assignment in assignments:
-        key, sign, text = assignment.partition("=")
-        if not sign:
-            raise SettingsError(f"--set {assignment}: expected a.b=value")
-        _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
-    _merge_flags(merged, flags, origins)
-    return Resolved(_validate(merged, origins), origins)
+        layers.add(_read_yaml(config), str(config))
+    layers.assign(assignments)
+    layers.flags(flags)
+    return Resolved(_validate(layers.values, layers.origins), layers.origins)
 
 
 @dataclass(frozen=True)
@@ -80,8 +120,7 @@ class ResolvedSections:
     def rows(self) -> list[tuple[str, str, str]]:
         """(key, value, origin) of every setting, in order of declaration."""
         values = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
-        flat = _flatten(values)
-        return [(key, json.dumps(value), self.origins.get(key, "default")) for key, value in flat]
+        return _rows(values, self.origins)
 
 
 def resolve_sections(
@@ -95,24 +134,23 @@ def resolve_sections(
     Raises:
         SettingsError: Unknown key, a key of another section, or a value that fails its check.
     """
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    layers = _Layers()
     if config is not None:
         content = _read_yaml(config)
         for key in content:
             if key not in Settings.model_fields:
                 raise SettingsError(f"{key}: unknown key (from {config}){_near([key])}")
-        ours = {name: content[name] for name in names if content.get(name) is not None}
-        _merge(merged, ours, str(config), origins)
-    for assignment in assignments:
-        key, sign, text = assignment.partition("=")
-        if not sign or key.strip().partition(".")[0] not in names:
-            expected = " or ".join(f"{name}.KEY=value" for name in names)
-            raise SettingsError(f"--set {assignment}: expected {expected} for this command")
-        _merge(merged, _nest(key.strip(), _value(text)), "--set", origins)
-    _merge_flags(merged, flags, origins)
-    made = {name: _one_section(name, merged.get(name, {}), origins) for name in names}
-    return ResolvedSections(made, origins)
+        layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
+    layers.assign(assignments, names)
+    layers.flags(flags)
+    made = {name: _one_section(name, layers.values.get(name, {}), layers.origins) for name in names}
+    return ResolvedSections(made, layers.origins)
+
+
+def _rows(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    return [
+        (key, json.dumps(value), origins.get(key, "default")) for key, value in _flatten(values)
+    ]
 
 
 def _one_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
@@ -124,12 +162,12 @@ def _one_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseMode
         raise SettingsError("; ".join(_messages(error, dict(origins), (name,)))) from error
 
 
-def _merge_flags(
-    merged: dict[str, Any], flags: Mapping[str, Any] | None, origins: dict[str, str]
-) -> None:
-    for key, value in (flags or {}).items():
-        if value is not None:
-            _merge(merged, _nest(key, value), "flag", origins)
+def _merge_plain(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge_plain(into[key], value)
+        else:
+            into[key] = value
 
 
 def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
@@ -149,7 +187,13 @@ def read_preset(name: str) -> dict[str, Any]:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise SettingsError(f"preset {name!r} is unknown; there are: {', '.join(names)}{hint}")
-    return _read_yaml(resources.config(name))
+    content = _read_yaml(resources.config(name))
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    whole = read_preset(base)
+    _merge_plain(whole, content)
+    return whole
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -211,8 +255,9 @@ def _section(dotted: str) -> type[BaseModel] | None:
     current: type[BaseModel] = Settings
     for part in dotted.split("."):
         field = current.model_fields.get(part)
-        # A section that may be absent is written ``Section | None``.
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        kinds: tuple[Any, ...] = (field.annotation,) if field else ()
+        if field is not None and isinstance(field.annotation, UnionType):
+            kinds = get_args(field.annotation)  # a section that may be absent
         sections = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
         if not sections:
             return None

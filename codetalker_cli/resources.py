@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -86,12 +86,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Nothing is left behind: a folder that is missing is not made, but tried where it would be.
 
     Raises:
-        InputError: Says which of the two.
+        OutputError: Says which of the two.
     """
     folder = path.parent
     try:
         if path.exists() and not overwrite:
-            raise InputError(
+            raise OutputError(
                 f"{path} exists already; give --overwrite to replace it, or another --out"
             )
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
@@ -100,7 +100,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{folder}: cannot write here ({reason}); give another --out") from error
+        raise OutputError(f"{folder}: cannot write here ({reason}); give another --out") from error
 
 
 @contextmanager

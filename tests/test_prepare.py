@@ -263,7 +263,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> 
     with pytest.raises(Killed):
         run(counted(*names).raw, out, progress=kill_at(n))
     assert not (out / "manifest.json").exists() and (out / UNFINISHED).exists()
-    (out / "clips" / f".{names[n]}.0123.npy").write_bytes(b"half a clip")
+    (out / "clips" / f".{names[n]}.0123abcd.npy").write_bytes(b"half a clip")
     with (out / UNFINISHED).open("a") as journal:
         journal.write('{"source": "B_1", "stam')  # the line that was being written
     rest = counted(*names)

@@ -47,8 +47,29 @@ def test_facts_of_the_data_set_stand_for_those_of_another() -> None:
     assert (data.name, data.fps, data.n_vertices, data.splits) == ("mine", 25, 9, {})
     assert resolved.origins["data.unit"] == "the data set"
     assert resolved.settings.vq.hidden_size == 1024
-    same = resolve("vocaset", facts={**FACTS, "name": "vocaset"})
-    assert same.settings == resolve("vocaset").settings
+    same = resolve("vocaset", facts={**FACTS, "name": "vocaset"}).settings.data
+    assert (same.fps, same.train_subjects) == (50, ("A",))
+    assert same.splits == resolve("vocaset").settings.data.splits
+
+
+def test_a_rule_of_a_split_is_changed_alone_and_all_splits_together(tmp_path: Path) -> None:
+    plain = resolve("vocaset").settings.data.splits
+    assignment = 'data.splits.val.sentences=["sentence01"]'
+    changed = resolve("vocaset", assignments=[assignment]).settings.data.splits
+    assert changed["val"].sentences == ("sentence01",)
+    assert changed["val"].subjects == plain["val"].subjects and changed["train"] == plain["train"]
+    config = config_file(tmp_path, {"data": {"splits": {"holdout": {"share": 0.5}}}})
+    assert list(resolve("vocaset", config).settings.data.splits) == ["holdout"]
+    weights = ["train_vq.region_weights.brows=3"]
+    assert resolve("demo", assignments=weights).settings.train_vq.region_weights == {
+        "lips": 10,
+        "brows": 3,
+    }
+
+
+def test_a_preset_may_stand_on_another() -> None:
+    own, demo = resolve("own", facts=FACTS).settings, resolve("demo").settings
+    assert own.train_speech == demo.train_speech and own.vq == demo.vq
 
 
 def test_sections_alone(tmp_path: Path) -> None:
@@ -71,24 +92,21 @@ def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:
     config = config_file(
         tmp_path, {"train_vq": {"epochs": 3, "seed": 3, "learning_rate": 3.0, "batch_size": 1}}
     )
-    base = {"train_vq": {"epochs": 1, "seed": 1, "gradient_clip": 1.0, "weight_decay": 1.0}}
     resolved = resolve(
         "vocaset",
         config,
         ["train_vq.epochs=4", "train_vq.seed=4"],
         {"train_vq.epochs": 5, "train_speech.epochs": None},
-        base=base,
     )
     train = resolved.settings.train_vq
     assert (train.epochs, train.seed, train.learning_rate) == (5, 4, 3.0)
-    assert (train.weight_decay, train.gradient_clip) == (0.01, 1.0)
+    assert (train.weight_decay, train.gradient_clip) == (0.01, 0.0)
     assert resolved.settings.train_speech.epochs == 100
     rows = {key: (value, origin) for key, value, origin in resolved.rows()}
     assert rows["train_vq.epochs"] == ("5", "flag")
     assert rows["train_vq.seed"] == ("4", "--set")
     assert rows["train_vq.learning_rate"] == ("3.0", str(config))
     assert rows["train_vq.weight_decay"] == ("0.01", "preset vocaset")
-    assert rows["train_vq.gradient_clip"] == ("1.0", "checkpoint")
     assert rows["train_vq.warmup_steps"] == ("0", "default")
     assert rows["train_speech.epochs"] == ("100", "preset vocaset")
 

@@ -131,13 +131,14 @@ def prepare_own(
     resolved = resolve_sections(["own", "prepare"], config, assignments or (), flags)
     if show_settings:
         show_rows(resolved)
-    from codetalker_cli.data.raw.own import data_of, read_own
+    from codetalker_cli.data.raw.own import base_of, data_of, read_own
 
     own, root = resolved.sections["own"], source if config is None else source.parent
     opened = read_own(own, root)
     data = data_of(opened, own)
     target = Path("data") / data.name if out is None else out
-    _prepare(opened, root, target, data, resolved.sections["prepare"], overwrite, as_json)
+    where = base_of(own, root)
+    _prepare(opened, where, target, data, resolved.sections["prepare"], overwrite, as_json)
 
 
 def _prepare(
@@ -208,3 +209,47 @@ def check_command(
     console.give(report.to_dict(), as_json=as_json, line=line)
     if report.problems:
         raise typer.Exit(1)
+
+
+@app.command("demo")
+def prepare_demo(
+    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/demo"),
+    speech: Annotated[
+        Path | None,
+        typer.Option(help="Folder of recordings with transcripts, instead of an engine."),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Speech engine: espeak or kokoro.")] = None,
+    voices_dir: Annotated[
+        Path | None, typer.Option(help="kokoro's voices: a folder or the kokoro-js .tgz.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of speech to make.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same data.")] = None,
+    preset: Preset = "demo",
+    config: Config = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Synthetic talking heads: no recordings of people, nothing to ask for."""
+    flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
+    settings = resolved_settings(
+        show_settings, preset=preset, config=config, assignments=assignments, flags=flags
+    )
+    from codetalker_cli.data.synthetic import demo
+
+    options = {} if voices_dir is None else {"voices_dir": voices_dir}
+    with console.bars() as stage:
+        manifest = demo.prepare(
+            out,
+            settings,
+            speech,
+            engine_options=options,
+            overwrite=overwrite,
+            progress=lambda name, done, total: stage(name)(done, total),
+        )
+    minutes_made = sum(clip.n_frames for clip in manifest.clips) / manifest.fps / 60
+    left_out = len(manifest.notes["left_out"])
+    line = f"{out}: {len(manifest.clips)} clips, {minutes_made:.1f} min, {left_out} left out"
+    result = {"out": str(out), "clips": len(manifest.clips), "minutes": minutes_made}
+    console.give({**result, "data_id": manifest.data_id}, as_json=as_json, line=line)

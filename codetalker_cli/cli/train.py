@@ -93,18 +93,16 @@ def _training_data(
     Its facts come from its folder; the rest from the preset of its name, or, where there is none,
     from the preset for data of one's own.
     """
-    from codetalker_cli.data.prepared import PreparedDataSet
+    from codetalker_cli.data.prepared import MANIFEST, PreparedDataSet
     from codetalker_cli.resources import config_names
 
+    layers: dict[str, Any] = {"config": config, "assignments": assignments}
+    if show and preset and not (data / MANIFEST).exists():
+        resolved_settings(show, preset=preset, **layers)  # which ends the command
     opened = PreparedDataSet(data)
     name = opened.manifest.name
-    settings = resolved_settings(
-        show,
-        preset=preset or (name if name in config_names() else "own"),
-        config=config,
-        assignments=assignments,
-        facts=opened.facts,
-    )
+    chosen = preset or (name if name in config_names() else "own")
+    settings = resolved_settings(show, preset=chosen, facts=opened.facts, **layers)
     return settings, opened
 
 

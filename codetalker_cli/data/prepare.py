@@ -15,10 +15,10 @@ import numpy as np
 from codetalker_cli import audio
 from codetalker_cli.data import report, splits, timeline
 from codetalker_cli.data.prepared import Clip, Manifest
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.data.prepared_writer import Done, PreparedWriter
 from codetalker_cli.data.raw_clips import Frames, Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions, sample_of
-from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 from codetalker_cli.settings import DataSettings, PrepareSettings, SplitRule
 
 logger = logging.getLogger(__name__)
@@ -96,11 +96,12 @@ def prepare(
         raise _nothing(raw.problems, "no raw clip belongs to a split")
     writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
     raw = replace(raw, problems=(*raw.problems, *_missing(raw, data.splits)))
-    _refuse_changes(writer, clips)
-    _check_disk(out, raw, data.fps, [c for c in clips if not writer.has(c.name, c.stamp)])
+    todo = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
+    _refuse_changes(writer, clips, todo)
+    _check_disk(out, raw, data.fps, todo)
     job = Job(raw, data.fps, options, writer)
-    n_written = _write_all(job, clips, chosen, progress)
-    if writer.finished is not None and not n_written:
+    n_written = _write_all(job, todo, chosen, len(clips), progress)
+    if writer.finished is not None and writer.is_finished and not n_written:
         return Prepared(writer.finished, 0)
     if not any(writer.done[clip.name].entries for clip in clips):
         writer.discard()
@@ -111,51 +112,51 @@ def prepare(
         "holes": f"up to {options.fill_seconds:g} s filled in a straight line, longer ones split "
         "the clip",
         "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
-        "left_out_unused": [c.name for c in raw.clips if c not in clips],
+        "left_out_unused": sorted({c.name for c in raw.clips} - {c.name for c in clips}),
     }
-    return Prepared(_finish(job, data, regions, clips, notes), n_written)
+    table = {clip.name: chosen[clip.name] for clip in clips}
+    return Prepared(_finish(job, data, regions, table, notes), n_written)
 
 
 def _write_all(
-    job: Job, clips: list[RawClip], chosen: dict[str, str], progress: Progress | None
+    job: Job, todo: list[RawClip], chosen: dict[str, str], n: int, progress: Progress | None
 ) -> int:
-    """Write every clip that is not there yet; how many of them changed anything.
+    """Write every clip that is not there yet, of ``n``; how many of them changed anything.
 
     Speech is decoded one clip ahead, while the disk is busy with vertices.
     """
-    todo = [clip for clip in clips if not job.writer.has(clip.name, clip.stamp)]
     n_changed = 0
     with ThreadPoolExecutor(max_workers=1) as ahead:
         heard = ahead.submit(_hear, todo[0]) if todo else None
         for index, clip in enumerate(todo):
             if progress:
-                progress("clips", len(clips) - len(todo) + index, len(clips))
+                progress("clips", n - len(todo) + index, n)
             current = heard
             heard = ahead.submit(_hear, todo[index + 1]) if index + 1 < len(todo) else None
             assert current is not None
             n_changed += _prepare_clip(job, clip, chosen[clip.name], current)
     if progress:
-        progress("clips", len(clips), len(clips))
+        progress("clips", n, n)
     return n_changed
 
 
 def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regions: Regions) -> str:
     """Stamp of everything that every clip, or the table as a whole, depends on."""
     digest = hashlib.sha256(data.model_dump_json().encode() + options.model_dump_json().encode())
-    digest.update(f"{raw.fps} {regions.infer}".encode())
-    arrays = {"faces": raw.mesh.topology.faces, **raw.mesh.templates, **regions.named}
-    for name, array in arrays.items():
+    digest.update(f"{raw.fps} {raw.first_number} {regions.infer}".encode())
+    arrays = [("faces", raw.mesh.topology.faces), *raw.mesh.templates.items()]
+    for name, array in [*arrays, *regions.named.items()]:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _refuse_changes(writer: PreparedWriter, clips: list[RawClip]) -> None:
+def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], todo: list[RawClip]) -> None:
     """A finished data set may grow; clips that it has are replaced only when asked for."""
     if writer.finished is None:
         return
-    had = {source for source, done in writer.done.items() if done.entries}
-    changed = [c.name for c in clips if c.name in had and not writer.has(c.name, c.stamp)]
+    had = {entry.source for entry in writer.finished.clips}
+    changed = [clip.name for clip in todo if clip.name in had]
     gone = sorted(had - {clip.name for clip in clips})
     for names, what in ((changed, "have changed in the raw data or here"), (gone, "are gone")):
         if names:
@@ -204,17 +205,18 @@ def _prepare_clip(
     job: Job, clip: RawClip, split: str, heard: Future[tuple[Sound, list[Problem]]]
 ) -> bool:
     """Write one raw clip, in pieces where it has long holes; whether that changed anything."""
-    was_broken = clip.name in job.writer.done and not job.writer.done[clip.name].entries
     problems: list[Problem]
     try:
         sound, problems = heard.result()
         with clip.open() as frames:
             _write_pieces(job, clip, split, frames, sound, problems)
+    except OutputError:
+        raise
     except CodeTalkerError as error:
         job.writer.abandon()
-        if was_broken:
-            return False
         problems = [Problem(clip.name, "broken", str(error))]
+        if job.writer.done.get(clip.name) == Done(clip.stamp, (), tuple(problems)):
+            return False  # as broken as before
     job.writer.close(clip.name, clip.stamp, problems)
     return True
 
@@ -259,6 +261,10 @@ def _write_pieces(
         if index + 1 < len(parts):
             end = min(end, round((part.last + 1 - start) / fps_in * audio.SAMPLE_RATE))
         samples = sound.samples[begin:end]
+        if not len(samples):
+            reason = f"{name}: there is no sound for its {seconds:.2f} s of motion, left out"
+            problems.append(Problem(clip.name, "length", reason))
+            continue
         n_frames = part.n_frames(fps_in, job.fps)
         problems += _length(clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps)
         job.writer.add(
@@ -273,7 +279,7 @@ def _write_pieces(
             source=clip.name,
         )
     if not job.writer.n_pending:
-        raise DataError("its holes leave no piece that is long enough")
+        raise DataError(f"no piece of it can be used: {problems[-1].reason}")
 
 
 def _holes(clip: str, parts: list[timeline.Piece], start: int, fps: float) -> list[Problem]:
@@ -299,8 +305,6 @@ def _ranges(numbers: tuple[int, ...]) -> str:
 
 def _length(clip: str, name: str, heard: float, n_frames: int, fps: float) -> list[Problem]:
     seen = n_frames / fps
-    if heard <= 0:
-        raise DataError(f"{name}: there is no speech for its frames ({seen:.2f} s of motion)")
     if abs(heard - seen) <= 1 / fps + ROUNDING_SECONDS:
         return []
     reason = f"{name}: {heard:.3f} s of sound, {seen:.3f} s of motion ({heard - seen:+.3f} s)"
@@ -321,6 +325,8 @@ def _blocks(frames: Frames, part: timeline.Piece, job: Job) -> Iterator[np.ndarr
             share = picked.share[:, None, None]
             after = vertices[np.searchsorted(wanted, picked.after)]
             before = before * (1 - share) + after * share
+        with np.errstate(over="ignore"):
+            before = before.astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(before).all(axis=(1, 2)))
         if len(bad):
             number = int(frames.numbers[picked.before[bad[0]]])
@@ -341,24 +347,24 @@ def _frame_rule(fps_in: float, fps_out: float) -> str:
 
 
 def _finish(
-    job: Job, data: DataSettings, regions: Regions, clips: list[RawClip], notes: dict
+    job: Job, data: DataSettings, regions: Regions, table: dict[str, str], notes: dict
 ) -> Manifest:
     writer, raw = job.writer, job.raw
-    written = [entry for clip in clips for entry in writer.done[clip.name].entries]
+    written = [entry for source in table for entry in writer.done[source].entries]
     spread = np.linspace(0, len(written) - 1, min(SAMPLED_CLIPS, len(written))).astype(int)
     sampled = [written[i] for i in spread]
     sample = sample_of(
         [(raw.mesh.templates[e.subject], Clip(e, writer.folder).vertices) for e in sampled]
     )
     mesh, notes["regions"] = regions.complete(raw.mesh, sample)
-    problems = [*raw.problems, *(p for c in clips for p in writer.done[c.name].problems)]
+    problems = [*raw.problems, *(p for s in table for p in writer.done[s].problems)]
     return writer.finish(
         data.name,
         data.fps,
         data.train_subjects,
         mesh,
         notes,
-        order=[clip.name for clip in clips],
+        splits=table,
         problems=raw.problems,
         report=lambda manifest: report.text(manifest, problems),
     )

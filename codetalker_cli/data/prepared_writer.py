@@ -8,8 +8,9 @@ from there. Every file is written beside and renamed.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from codetalker_cli.resources import atomic_path, check_output
 
 logger = logging.getLogger(__name__)
 
+_SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
+_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
+"""Names that atomic writing and its probe give for the time."""
 UNFINISHED = ".unfinished"
 """Marks a folder whose data set is being written, or was when something stopped it."""
 
@@ -55,13 +59,17 @@ class Done:
 class PreparedWriter:
     """Writes a prepared folder; :meth:`finish` makes it a data set.
 
-    The first clip begins it: until then nothing is made, and an older data set stays whole.
+    The first whole clip begins it: until then an older data set stays as it is.
 
     Args:
         folder: Made if needed.
         overwrite: Replace a finished data set there.
         recipe: Stamp of what it is made with; a folder of the same recipe is gone on with. Empty:
             always from the start.
+
+    Attributes:
+        finished: The data set that is there and may grow, or None.
+        done: Raw clip → what became of it, in this run or before.
 
     Raises:
         InputError: The folder holds a data set made otherwise, or files of something else, or
@@ -73,20 +81,27 @@ class PreparedWriter:
         self.recipe = recipe
         self.finished: Manifest | None = None
         self.done: dict[str, Done] = {}
-        if (folder / MANIFEST).exists():
-            if not overwrite:
-                self.finished = self._same(recipe)
-                self.done = _done_of(self.finished)
-        elif (folder / UNFINISHED).exists():
-            self.done = self._journal()
-        elif self._files():
+        self._was_there = folder.exists()
+        self._replaced = _names_of(folder) if overwrite else set[str]()
+        if (folder / MANIFEST).exists() and not overwrite:
+            self.finished = self._same(recipe)
+            self.done = _done_of(self.finished)
+        replaces = (folder / MANIFEST).exists() and overwrite
+        if (folder / UNFINISHED).exists() and not replaces:
+            self.done |= self._journal()
+        elif not (folder / MANIFEST).exists() and self._has_files():
             raise InputError(
                 f"{folder} holds clips/*.npy or audio/*.wav of something else; "
                 "give an empty or a new folder"
             )
         check_output(folder / MANIFEST, overwrite=True)
-        self._begun = self.finished is not None
+        self._begun = False
         self._pending: list[ClipEntry] = []
+        self._holders = {
+            entry.name.casefold(): source
+            for source, done in self.done.items()
+            for entry in done.entries
+        }
 
     def _same(self, recipe: str) -> Manifest:
         """The finished data set that may be gone on with."""
@@ -101,24 +116,33 @@ class PreparedWriter:
             )
         return found
 
-    def _files(self) -> list[Path]:
-        return [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+    def _has_files(self) -> bool:
+        found = [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+        return any(not path.name.startswith(".") for path in found)
 
     def _journal(self) -> dict[str, Done]:
-        """What an interrupted run had done, if it had the same recipe."""
+        """What an interrupted run had done, if it had the same recipe; else it is replaced."""
         done: dict[str, Done] = {}
+        is_same = False
         try:
             lines = (self.folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
-            if not self.recipe or not lines or json.loads(lines[0]).get("recipe") != self.recipe:
-                return {}
+            header = json.loads(lines[0]) if lines else {}
+            is_same = self.recipe != "" and header["recipe"] == self.recipe
+            self._replaced |= set(header["replaces"])
             for line in lines[1:]:
                 row = json.loads(line)
                 entries = tuple(ClipEntry(**entry) for entry in row["entries"])
                 problems = tuple(Problem(**problem) for problem in row["problems"])
                 done[row["source"]] = Done(row["stamp"], entries, problems)
+                self._replaced |= {entry.name for entry in entries}
         except (ValueError, KeyError, TypeError) as error:  # the last line may be cut short
             logger.debug("%s: the journal ends early (%s)", self.folder, error)
-        return done
+        return done if is_same else {}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds a data set and nothing has been added since."""
+        return self.finished is not None and not (self.folder / UNFINISHED).exists()
 
     def has(self, source: str, stamp: str) -> bool:
         """Whether a raw clip was prepared already from these very files, and is still there."""
@@ -131,16 +155,14 @@ class PreparedWriter:
         )
 
     def _begin(self) -> None:
+        """From here on the folder is being written; one that grows keeps its manifest."""
         self._begun = True
-        for name in ("clips", "audio"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-            for leftover in (self.folder / name).glob(".*"):  # of a run that was killed
-                leftover.unlink()
         kept = [_journal_line(source, done) for source, done in self.done.items()]
         with atomic_path(self.folder / UNFINISHED) as temporary:
-            header = json.dumps({"recipe": self.recipe})
+            header = json.dumps({"recipe": self.recipe, "replaces": sorted(self._replaced)})
             temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
-        (self.folder / MANIFEST).unlink(missing_ok=True)
+        if self.finished is None:
+            (self.folder / MANIFEST).unlink(missing_ok=True)
 
     def add(
         self,
@@ -167,16 +189,21 @@ class PreparedWriter:
             n_frames: T, where blocks are given.
             sentence: Which sentence it is.
             source: The raw clip it is made of; :meth:`close` ends that clip.
+
+        Raises:
+            DataError: The name is no safe file name, or is that of another raw clip's.
+            OutputError: The folder cannot be written.
         """
         import soundfile
 
-        if not self._begun:
-            self._begin()
+        self._claim(name, source or name)
         if isinstance(vertices, np.ndarray):
             vertices, n_frames = [vertices], len(vertices)
         assert n_frames is not None
         with atomic_path(vertices_path(self.folder, name)) as temporary:
             digest = _write_blocks(temporary, vertices, n_frames)
+            if not self._begun:
+                self._begin()
         pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
         with atomic_path(audio_path(self.folder, name)) as temporary:
             soundfile.write(temporary, pcm, audio.SAMPLE_RATE, subtype="PCM_16")
@@ -189,12 +216,20 @@ class PreparedWriter:
             self.close(name, "", ())
         return entry
 
+    def _claim(self, name: str, source: str) -> None:
+        if not _SAFE_NAME.fullmatch(name):
+            raise DataError(f"{name!r} cannot be the name of a file; rename subject or sentence")
+        # Some disks know no capitals.
+        holder = self._holders.setdefault(name.casefold(), source)
+        if holder != source:
+            raise DataError(f"{name} is the name of a clip of {holder} already; rename one of them")
+
     def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
         """A raw clip is done: all its pieces are written, or it turned out to be broken."""
         done = Done(stamp, tuple(self._pending), tuple(problems))
         self._pending = []
         self.done[source] = done
-        if (self.folder / UNFINISHED).exists():
+        if self._begun:
             with (self.folder / UNFINISHED).open("a", encoding="utf-8") as file:
                 file.write(_journal_line(source, done) + "\n")
 
@@ -212,11 +247,16 @@ class PreparedWriter:
 
     def discard(self) -> None:
         """Leave nothing behind where not one clip could be written."""
-        if self.finished is None and self._begun:
+        if self.finished is not None or self._has_files():
+            return
+        if self._begun:
             (self.folder / UNFINISHED).unlink(missing_ok=True)
-            for folder in (self.folder / "clips", self.folder / "audio", self.folder):
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
+        if (self.folder / MANIFEST).exists():
+            return
+        made = [self.folder / "clips", self.folder / "audio"]
+        for folder in [*made, *([] if self._was_there else [self.folder])]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def finish(
         self,
@@ -226,11 +266,11 @@ class PreparedWriter:
         mesh: Mesh,
         notes: Mapping[str, Any],
         *,
-        order: Sequence[str] | None = None,
+        splits: Mapping[str, str] | None = None,
         problems: Iterable[Problem] = (),
         report: Callable[[Manifest], str] | None = None,
     ) -> Manifest:
-        """Write mesh, report and manifest; files of clips that are not in it are removed.
+        """Write mesh, report and manifest; files of an older data set's other clips are removed.
 
         Args:
             name: Of the data set.
@@ -238,12 +278,17 @@ class PreparedWriter:
             train_subjects: In the order of the styles.
             mesh: The faces.
             notes: How it was made.
-            order: Raw clips in the order of the table; others are left out. None: as they came.
+            splits: Raw clip → its split, in the order of the table; others are left out. None: all,
+                as they came.
             problems: Of the data set, beside those of its clips.
             report: Makes the text of report.txt, if there is to be one.
         """
-        chosen = {source: self.done[source] for source in (self.done if order is None else order)}
-        entries = tuple(entry for done in chosen.values() for entry in done.entries)
+        chosen = {source: self.done[source] for source in splits or self.done}
+        entries = tuple(
+            entry if splits is None else replace(entry, split=splits[source])
+            for source, done in chosen.items()
+            for entry in done.entries
+        )
         said = [*problems, *(problem for done in chosen.values() for problem in done.problems)]
         with atomic_path(self.folder / MESH) as temporary:
             mesh.save(temporary)
@@ -266,10 +311,13 @@ class PreparedWriter:
             recipe=self.recipe,
             notes=dict(notes),
         )
-        names = {entry.name for entry in entries}
-        for path in self._files():
-            if path.stem not in names:
-                path.unlink()
+        for name in self._replaced - {entry.name for entry in entries}:
+            vertices_path(self.folder, name).unlink(missing_ok=True)
+            audio_path(self.folder, name).unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
+            for leftover in folder.glob(".*"):  # of a run that was killed
+                if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
         if report:
             with atomic_path(self.folder / REPORT) as temporary:
                 temporary.write_text(report(manifest), encoding="utf-8")
@@ -286,6 +334,24 @@ def _done_of(manifest: Manifest) -> dict[str, Done]:
         problems = tuple(Problem(**p) for p in manifest.problems if p["clip"] == source)  # type: ignore[arg-type]
         done[source] = Done(stamp, entries, problems)
     return done
+
+
+def _names_of(folder: Path) -> set[str]:
+    """Clips of the data set in a folder, by its table as far as it can be read.
+
+    Raises:
+        InputError: The manifest is one of something else, whose files are not ours to replace.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    if not isinstance(content, dict) or not {"format_version", "clips"} <= content.keys():
+        raise InputError(f"{folder / MANIFEST} is of something else; give another folder")
+    try:
+        return {str(clip["name"]) for clip in content["clips"]}
+    except (KeyError, TypeError):
+        return set()
 
 
 def _journal_line(source: str, done: Done) -> str:

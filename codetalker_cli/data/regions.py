@@ -21,6 +21,8 @@ from codetalker_cli.mesh import Mesh
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
 """Region files of the reference → our names for the regions."""
+SAMPLE_BYTES = 128 << 20
+"""Of the motion that lips are inferred from, about."""
 CANDIDATES = ("regions", "FLAME_masks.pkl", "regions.json")
 """What is looked for in a raw data set."""
 
@@ -77,8 +79,9 @@ def find_regions(wish: str, root: Path, n_vertices: int) -> Regions:
         return Regions(infer=True)
     found = [root / name for name in CANDIDATES if (root / name).exists()]
     if wish != "auto":
-        found = [Path(wish)]
-        if not found[0].exists():
+        # A path in a settings file is meant from where the data is, a flag's from here.
+        found = [path for path in (Path(wish), root / wish) if path.exists()][:1]
+        if not found:
             raise InputError(
                 f"prepare.regions: {wish} does not exist; give a folder of NAME.txt, a .json or "
                 ".pkl of name to indices, or auto, infer, none"
@@ -103,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}: not a JSON file ({error})") from error
     elif path.suffix == ".pkl":
         content = read_pickle(path)
@@ -115,8 +118,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _numbers(path: Path) -> list[int]:
-    words = re.split(r"[,\s]+", path.read_text(encoding="utf-8").strip())
     try:
+        words = re.split(r"[,\s]+", path.read_text(encoding="utf-8").strip())
         return [int(word) for word in words if word]
     except ValueError as error:
         raise DataError(f"{path}: expected vertex numbers with commas between ({error})") from error
@@ -150,6 +153,7 @@ def sample_of(
         n_frames: About how many frames to take in all.
     """
     template = clips[0][0]
+    n_frames = min(n_frames, SAMPLE_BYTES // template.nbytes)
     each = max(2, n_frames // len(clips))
     parts = []
     for own, vertices in clips:

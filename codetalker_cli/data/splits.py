@@ -49,6 +49,8 @@ def is_named(name: str, pattern: str) -> bool:
 
     In a range only the number counts, not how many digits it is written with.
     """
+    if name == pattern:
+        return True
     asked = _RANGE.fullmatch(pattern)
     if asked is None:
         return fnmatchcase(name, pattern)

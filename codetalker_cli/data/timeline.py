@@ -84,6 +84,7 @@ def blocks(
         wanted = piece.first + np.arange(start, min(start + size, n)) * (fps_in / fps_out)
         nearest = np.rint(wanted)
         wanted = np.where(np.abs(wanted - nearest) < _ROUNDING, nearest, wanted)
+        wanted = np.minimum(wanted, piece.last)  # which rounding may pass by a hair
         after = np.searchsorted(numbers, wanted)
         exact = numbers[after] == wanted
         before = np.where(exact, after, after - 1)
@@ -100,6 +101,7 @@ def sound_start(numbers: np.ndarray, base: int, fps: float, seconds: float) -> i
     speech tells which.
     """
     first, last = int(numbers[0]), int(numbers[-1])
+    base = min(base, first)
     from_first = abs(seconds * fps - (last - first + 1))
     from_base = abs(seconds * fps - (last - base + 1))
     return base if from_base < from_first else first

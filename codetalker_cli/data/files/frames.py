@@ -21,6 +21,7 @@ from codetalker_cli.errors import DataError, InputError
 AXES = "x y z"
 """Recorded axes that point as ours do: to the subject's left, up, and the way the face looks."""
 
+_MAX_SIDE = 1 << 40
 _PC2_HEADER = struct.Struct("<12siiffi")
 _PC2_SIGNATURE = b"POINTCACHE2\0"
 _PC2_STEPS = (0.05, 20.0)
@@ -55,21 +56,25 @@ def open_array(path: Path, n_vertices: int) -> np.ndarray:
     if len(shape) == 2 and shape[1] % 3 == 0:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
+        told = shape if len(shape) < 8 else f"of {len(shape)} dimensions"
         raise DataError(
-            f"{path}: is {shape}, expected (frames, vertices, 3) or (frames, 3 vertices)"
+            f"{path}: is {told}, expected (frames, vertices, 3) or (frames, 3 vertices)"
         )
     if shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
     if shape[0] == 0:
         raise DataError(f"{path}: holds no frame")
     row = n_vertices * 3 * dtype.itemsize
-    there = path.stat().st_size - offset
-    if there < shape[0] * row:
-        raise DataError(
-            f"{path}: cut short: it holds {max(there, 0) // row} whole frames of {shape[0]}; "
-            "copy or export it again"
-        )
-    return np.memmap(path, dtype, "r", offset, shape)
+    try:
+        there = path.stat().st_size - offset
+        if there < shape[0] * row:
+            raise DataError(
+                f"{path}: cut short: it holds {max(there, 0) // row} whole frames of {shape[0]}; "
+                "copy or export it again"
+            )
+        return np.memmap(path, dtype, "r", offset, shape)
+    except (OSError, ValueError) as error:  # changed or gone since
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
@@ -86,9 +91,14 @@ def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
             else:
                 raise ValueError(f"format version {version} is not one of arrays of numbers")
             offset = file.tell()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "damaged"
+    except Exception as error:  # a damaged header, which is a Python expression, raises any
+        reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
         raise DataError(f"{path}: not a .npy file that can be read ({reason})") from error
+    if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+        raise DataError(
+            f"{path}: its header is damaged, since no array has the shape that it tells; copy or "
+            "export it again"
+        )
     if dtype.hasobject:
         raise DataError(
             f"{path}: holds Python objects, which are not read, since they could run code; "
@@ -318,7 +328,7 @@ def axis_map(axes: str = AXES, scale: float = 1.0) -> AxisMap:
     Raises:
         InputError: Not such axes.
     """
-    words = axes.lower().split()
+    words = axes.split()
     names = [word.removeprefix("-") for word in words]
     if sorted(names) != ["x", "y", "z"]:
         raise InputError(f"axes {axes!r} must name each of x, y and z once, such as 'x z -y'")

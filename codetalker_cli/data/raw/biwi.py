@@ -40,17 +40,6 @@ _MAX_FILE_BYTES = 1 << 30  # of a template or a recording within an archive
 _N_PEEKED = 3
 
 
-def is_raw_biwi(root: Path) -> bool:
-    """Whether a folder looks like the download rather than like the reference's prepared one."""
-    if not root.is_dir() or is_layout(root):
-        return False
-    tops = [FoundFile(root, (path.name,), 0) for path in root.iterdir()]
-    return any(
-        Key.of(top).subject or top.is_archive or top.name.lower().startswith("faces")
-        for top in tops
-    )
-
-
 def read_biwi(
     root: Path,
     data: DataSettings,
@@ -118,37 +107,23 @@ def _read_download(
     return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, first)
 
 
-def normalise(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def normalise(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """What the reference makes of each raw frame and template.
 
     y and z are negated (half a turn about x), the mesh's own mean vertex is subtracted, and the
     mesh is divided by the square root of its own surface area: every mesh has mean 0 and area 1.
 
     Args:
-        vertices: (..., V, 3), in any unit.
-        faces: (F, 3) vertex indices.
+        vertices: (V, 3) of one mesh, in any unit.
+        corners: (3, F) vertex indices: all first, all second, all third corners of the triangles.
 
     Returns:
-        (..., V, 3) float64.
+        (V, 3) float64.
 
     Raises:
-        DataError: A mesh has no area, or none that is finite.
+        DataError: The mesh has no area, or none that is finite.
     """
-    vertices = np.asarray(vertices)
-    made = np.empty(vertices.shape)
-    corners = _corners(faces)
-    for index in np.ndindex(vertices.shape[:-2]):
-        made[index] = _area1(vertices[index], corners)
-    return made
-
-
-def _corners(faces: np.ndarray) -> np.ndarray:
-    """(3, F): all first, all second, all third corners of the triangles, ready to index with."""
-    return np.ascontiguousarray(faces.T, dtype=np.intp)
-
-
-def _area1(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """:func:`normalise` of one mesh, axis by axis: what is gathered stays in the cache."""
+    # Axis by axis: what is gathered stays in the cache.
     axes = np.array(vertices.T, dtype=np.float64, order="C")
     axes[1:] *= -1.0
     axes -= axes.mean(axis=1, keepdims=True)
@@ -161,6 +136,11 @@ def _area1(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
         raise DataError(f"its surface area is {area:g}, which cannot be scaled to 1")
     axes /= np.sqrt(area)
     return axes.T
+
+
+def _corners(faces: np.ndarray) -> np.ndarray:
+    """(3, F) of (F, 3) triangles, ready to index with."""
+    return np.ascontiguousarray(faces.T, dtype=np.intp)
 
 
 def _templates(
@@ -179,7 +159,9 @@ def _templates(
             read = _template(file, n_vertices, scratch)
             first = first or (file.label, read.faces)
             if np.array_equal(read.faces, first[1]):
-                templates[subject] = _area1(read.vertices, _corners(read.faces)).astype(np.float32)
+                templates[subject] = normalise(read.vertices, _corners(read.faces)).astype(
+                    np.float32
+                )
                 continue
         except CodeTalkerError as error:
             told = str(error)
@@ -260,7 +242,7 @@ class _Frames:
         for row, position in enumerate(positions):
             vertices = self._lists.read_one(int(position))
             try:
-                made[row] = _area1(vertices, self._corners)
+                made[row] = normalise(vertices, self._corners)
             except DataError as error:
                 raise DataError(f"{self._lists.name(int(position))}: {error}") from error
         return made
@@ -288,16 +270,19 @@ def _numbered(ways: list[Take]) -> tuple[np.ndarray, list[FoundFile]]:
 
 
 def _first_number(clips: list[list[Take]]) -> int:
-    """Whether frames are counted from 0 or from 1: the first few clips that can be read tell."""
+    """Whether most clips are counted from 0 or from 1.
+
+    Those tell whose frames are known; where these are few, some of the closed archives too.
+    """
     firsts: list[int] = []
-    for ways in clips:
-        if len(firsts) == _N_PEEKED:
+    for ways in sorted(clips, key=lambda ways: ways[0].is_closed):
+        if ways[0].is_closed and len(firsts) >= _N_PEEKED:
             break
         try:
             firsts.append(int(_numbered(ways)[0][0]))
         except DataError:  # told when the clip itself is opened
             continue
-    return 0 if 0 in firsts else 1
+    return 0 if firsts.count(0) > firsts.count(1) else 1
 
 
 def _sound(file: FoundFile, scratch: Path | None) -> Sound:

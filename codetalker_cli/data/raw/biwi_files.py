@@ -29,6 +29,7 @@ _SENTENCE = re.compile(r"e?\d\d", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[_\-\s]+")
 _FACES, _TEMPLATES, _SOUNDS = ("faces",), ("rigid",), ("audio", "wav", "video")
 _USELESS = "scan"  # the raw scans: large, and nothing here needs them
+_KINDS = (*_FACES, *_TEMPLATES, *_SOUNDS, _USELESS)
 _RECORDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 _VIDEOS = (".flv", ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 _PACKED_SHARE = 0.85  # of its size that a frame takes in a compressed archive
@@ -219,9 +220,13 @@ def _is_of_more(file: FoundFile) -> bool:
 
 
 def _lies_in(file: FoundFile, *starts: str) -> bool:
-    """Whether a folder or an archive that leads to a file starts so: ``rigid_scans``, …"""
+    """Whether the nearest folder or archive that says what it holds starts so: ``rigid_scans``.
+
+    What lies further above may be named after anything: ``audiovisual_corpus/faces``.
+    """
     places = file.parts if file.is_archive else file.parts[:-1]
-    return any(part.lower().startswith(starts) for part in places)
+    names = (part.lower() for part in reversed(places))
+    return next((name for name in names if name.startswith(_KINDS)), "").startswith(starts)
 
 
 def _suffix(file: FoundFile) -> str:

@@ -43,7 +43,7 @@ def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
             same clip; or not one clip can be used.
         DataError: A file that all clips need is damaged or hostile.
     """
-    base = root / Path(settings.root or ".").expanduser()
+    base = base_of(settings, root)
     if not base.is_dir():
         raise InputError(f"{base}: no such folder; own.root shall be the folder of the recordings")
     name = settings.name or safe_name(base.resolve().name)
@@ -140,6 +140,11 @@ def _one_step(steps: Mapping[float, Take]) -> float:
     return next(iter(steps))
 
 
+def base_of(settings: OwnSettings, root: Path) -> Path:
+    """The folder that all of the settings' paths start from."""
+    return root / Path(settings.root or ".").expanduser()
+
+
 def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     """The facts of a data set of one's own, as its recordings and settings tell them.
 
@@ -156,6 +161,12 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
         raise InputError(
             f"own.splits: none of the {len(raw.clips)} clips belongs to the split train; "
             f"the splits are {', '.join(settings.splits) or 'none'}"
+        )
+    others = sorted({c.subject for c in raw.clips if chosen[c.name] == "train"} - set(subjects))
+    if others:
+        raise InputError(
+            f"own.train_subjects: clips of {', '.join(others)} belong to the split train; add "
+            "these subjects, or let the rule of the split name its subjects"
         )
     strangers = [name for name in subjects if name not in raw.mesh.templates]
     if strangers:

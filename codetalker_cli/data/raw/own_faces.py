@@ -222,8 +222,9 @@ def _of_file(source: Path, own_files: Mapping[str, Path], subject: str) -> _Neut
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return _Neutral(np.array(array, dtype=np.float64).reshape(-1, 3))
-    except (OSError, EOFError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not an array of (V, 3) vertices ({error})") from error
+    except Exception as error:  # a damaged header, which is a Python expression, raises any
+        reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
+        raise DataError(f"{path}: not an array of (V, 3) vertices ({reason})") from error
 
 
 def _first_frame(takes: Sequence[Take], n_vertices: int, subject: str) -> _Neutral:

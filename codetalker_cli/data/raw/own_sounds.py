@@ -65,8 +65,13 @@ def _told_by_fields(
     base: Path, pattern: str, takes: Sequence[Take]
 ) -> tuple[dict[str, Path], list[Problem]]:
     has_suffix = Path(pattern).suffix.lower() in SUFFIXES
-    everything = _FIELD.sub("*", pattern) + ("" if has_suffix else ".*")
-    files = list(_sound_files(base, everything))
+    # {name} is a path: it goes as many folders deep as the clips' own.
+    everything = dict.fromkeys(
+        pattern.replace("{name}", "/".join("*" * (take.key.count("/") + 1))) for take in takes
+    )
+    end = "" if has_suffix else ".*"
+    found = [_sound_files(base, _FIELD.sub("*", each) + end) for each in everything]
+    files = list(dict.fromkeys(file for some in found for file in some))
     if not files:
         raise _no_sound(base, pattern)
     index: dict[Path, list[Path]] = {}

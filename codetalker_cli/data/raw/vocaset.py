@@ -173,13 +173,14 @@ def _sound(content: Any, where: str) -> Sound:
 
 
 def _full_scale(samples: np.ndarray, where: str) -> np.ndarray:
-    """Samples within ±1. Floats that are integers of 16 bit in truth are known by their size."""
-    if samples.dtype.kind in "iu":
-        info = np.iinfo(samples.dtype)
-        middle = 0.0 if info.min < 0 else (info.max + 1) / 2
-        size = -float(info.min) if info.min < 0 else middle
-        return ((samples - middle) / size).astype(np.float32)
+    """Samples within ±1. Wide numbers that are of 16 bit in truth are known by their size."""
+    if samples.dtype.kind == "u":
+        half = (int(np.iinfo(samples.dtype).max) + 1) / 2
+        return ((samples - half) / half).astype(np.float32)
     if not np.isfinite(samples).all():
         raise DataError(f"{where}: NaN or infinite samples")
-    loudest = float(np.abs(samples).max())
-    return (samples / (32768.0 if loudest > 2.0 else 1.0)).astype(np.float32)
+    loudest = float(np.abs(samples.astype(np.float64)).max())
+    if samples.dtype.kind == "f" and loudest <= 2.0:
+        return samples.astype(np.float32)
+    bits = 8 if samples.dtype.itemsize == 1 else 16 if loudest <= 2.0**15 else 32
+    return (samples / 2.0 ** (bits - 1)).astype(np.float32)
