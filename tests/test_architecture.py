@@ -32,6 +32,7 @@ HEAVY = (
     "moviepy",
     "imageio_ffmpeg",
     "trimesh",
+    "plyfile",
     "pyrender",
     "OpenGL",
     "PIL",

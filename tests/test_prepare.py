@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ from command import listing
 from raw_clips import clip, data_set, settings, tone
 
 from codetalker_cli.data import prepare as module
+from codetalker_cli.data import prepared_writer
 from codetalker_cli.data.prepare import Prepared, prepare
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import UNFINISHED
-from codetalker_cli.data.raw_clips import Problem, RawDataSet, Sound
+from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, OutputError
 from codetalker_cli.settings import DataSettings, PrepareSettings
 
 
@@ -359,3 +361,122 @@ def test_long_clips_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Monke
     run(data_set(clip("A_1", range(600), fault=noted)), tmp_path / "out")
     assert max(largest) == 8 and len(largest) == 38
     assert numbers(tmp_path / "out", "A_1") == list(range(0, 600, 2))
+
+
+def test_new_clips_are_not_lost_when_their_run_is_stopped(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(counted("A_1").raw, out)
+    with pytest.raises(Killed):
+        run(counted("A_1", "A_2", "A_3", "B_6").raw, out, progress=kill_at(3))
+    assert len(PreparedDataSet(out).manifest.clips) == 1  # the old data set is still one
+    rest = counted("A_1", "A_2", "A_3", "B_6")
+    done = run(rest.raw, out)
+    assert rest.opened == ["B_6"] and len(done.manifest.clips) == 4
+    # Stopped after its last clip: there is nothing to read, and still something to finish.
+    with pytest.raises(Killed):
+        run(counted("A_1", "A_2", "A_3", "B_6", "B_1").raw, out, progress=kill_at(5))
+    last = counted("A_1", "A_2", "A_3", "B_6", "B_1")
+    assert len(run(last.raw, out).manifest.clips) == 5 and last.opened == []
+    assert not (out / UNFINISHED).exists()
+
+
+def test_damaged_raw_data_never_costs_the_old_data_set(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(counted("A_1", "A_2").raw, out)
+    before = listing(out)
+    with pytest.raises(DataError, match="not one clip could be prepared"):
+        broken = [clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable)]
+        run(data_set(*broken), out, overwrite=True)
+    assert listing(out) == before
+    assert run(counted("A_1", "A_2").raw, out).n_written == 0
+
+
+@pytest.mark.parametrize("order", [("A_1", "A_1_part1"), ("A_1_part1", "A_1")])
+def test_no_clip_takes_the_place_of_another(tmp_path: Path, order: tuple[str, str]) -> None:
+    there = [*range(0, 40), *range(55, 100)]
+    made = {"A_1": clip("A_1", there), "A_1_part1": _named(clip("A_2"), "A_1_part1")}
+    done = run(data_set(*(made[name] for name in order)), tmp_path / "out")
+    assert {c.source for c in done.manifest.clips} == {order[0]}
+    assert problems(done)[-1][1] == "broken" and "already; rename one" in problems(done)[-1][2]
+    first = done.manifest.clips[0].name
+    expected = list(range(0, 40 if order[0] == "A_1" else 60, 2))
+    assert numbers(tmp_path / "out", first) == expected
+
+
+def _named(raw: RawClip, name: str) -> RawClip:
+    return replace(raw, name=name)
+
+
+@pytest.mark.parametrize(
+    "name", ["../A_1", "/tmp/x", "..", ".hidden", "a:b", "a\\b", "", "x" * 300]
+)
+def test_a_name_never_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    done = run(data_set(_named(clip("A_1"), name), clip("A_2")), tmp_path / "out")
+    assert [c.name for c in done.manifest.clips] == ["A_2"]
+    assert "cannot be the name of a file" in problems(done)[0][2]
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_frames_before_the_usual_first_number_keep_their_sound(tmp_path: Path) -> None:
+    raw = data_set(clip("A_1", range(0, 60), sound=lambda: tone(59)), first_number=1)
+    run(raw, tmp_path / "out")
+    assert PreparedDataSet(tmp_path / "out").manifest.clips[0].n_samples == pytest.approx(
+        15733, abs=1
+    )
+
+
+def test_a_piece_without_sound_is_left_out_alone(tmp_path: Path) -> None:
+    there = [*range(0, 60), *range(100, 160)]
+    done = run(data_set(clip("A_1", there, sound=lambda: tone(60))), tmp_path / "out")
+    assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
+    assert problems(done)[-1][1:] == (
+        "length",
+        "A_1_part2: there is no sound for its 1.00 s of motion, left out",
+    )
+
+
+def test_what_cannot_be_written_is_no_fault_of_the_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path, blocks: Any, n_frames: int) -> str:
+        raise OutputError("out: cannot write here")
+
+    monkeypatch.setattr(prepared_writer, "_write_blocks", refuses)
+    with pytest.raises(OutputError, match="cannot write here"):
+        run(data_set(clip("A_1")), tmp_path / "out")
+    monkeypatch.undo()
+    assert problems(run(data_set(clip("A_1")), tmp_path / "out")) == []
+
+
+def test_a_clip_that_is_broken_otherwise_is_told_anew(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(data_set(clip("A_1"), clip("A_2", fault=nan_at_20)), out)
+    done = run(data_set(clip("A_1"), clip("A_2", sound=unreadable, stamp="2")), out)
+    assert done.n_written == 1 and "not an audio file" in problems(done)[0][2]
+
+
+def test_a_grown_data_set_is_split_as_a_new_one(tmp_path: Path) -> None:
+    rules = {"val": {"share": 0.3}, "train": {}}
+    few, many = ([clip(f"A_{k}") for k in range(n)] for n in (5, 12))
+    run(data_set(*few), tmp_path / "grown", settings(splits=rules))
+    grown = run(data_set(*many), tmp_path / "grown", settings(splits=rules))
+    fresh = run(data_set(*many), tmp_path / "fresh", settings(splits=rules))
+    assert grown.manifest.clips == fresh.manifest.clips
+
+
+def test_numbers_that_float32_cannot_hold_are_told(tmp_path: Path) -> None:
+    def huge(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return vertices * 1e300
+
+    done = run(data_set(clip("A_1"), clip("A_2", fault=huge)), tmp_path / "out")
+    assert "NaN or infinite" in problems(done)[0][2]
+
+
+def test_a_manifest_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"start_url": "/"}')
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "mine.wav").write_bytes(b"mine")
+    before = listing(tmp_path)
+    with pytest.raises(InputError, match=r"manifest\.json is of something else"):
+        run(data_set(clip("A_1")), tmp_path, overwrite=True)
+    assert listing(tmp_path) == before

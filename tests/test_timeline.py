@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from codetalker_cli.data import timeline
 from codetalker_cli.data.timeline import Piece
 
+RATES = [(60, 30), (30, 30), (25, 30), (60, 24), (60000 / 1001, 29.97), (59.94006, 23.97602)]
 NUMBERS = st.sets(st.integers(0, 60), min_size=1, max_size=60).map(
     lambda chosen: np.array(sorted(chosen), dtype=np.int64)
 )
@@ -64,7 +65,7 @@ def test_no_frame_is_lost_and_no_long_hole_is_bridged(
         assert after.first - before.last - 1 > longest
 
 
-@given(NUMBERS, st.integers(1, 9), st.sampled_from([(60, 30), (30, 30), (25, 30), (60, 24)]))
+@given(NUMBERS, st.integers(1, 9), st.sampled_from(RATES))
 def test_blocks_of_any_size_are_the_same_frames(
     numbers: np.ndarray, size: int, rates: tuple[float, float]
 ) -> None:

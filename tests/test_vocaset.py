@@ -212,6 +212,7 @@ def test_another_topology_is_refused(download: Path) -> None:
         (np.array([-1.0, 0, 0.5]), [-1, 0, 0.5]),
         (np.array([-(2**31), 0, 2**30], np.int32), [-1, 0, 0.5]),
         (np.array([0, 128, 192], np.uint8), [-1, 0, 0.5]),
+        (np.array([-32768, 0, 16384], np.int64), [-1, 0, 0.5]),  # 16 bit in wider numbers
     ],
 )
 def test_samples_of_any_type_are_brought_to_full_scale(
