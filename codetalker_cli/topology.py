@@ -51,6 +51,10 @@ class Topology:
         """Metres in one unit of length, or None where the scale is not known."""
         return UNITS[self.unit]
 
+    def summary(self) -> dict[str, str | int]:
+        """Its name and size, for manifests and reports."""
+        return {"name": self.name, "n_vertices": self.n_vertices, "n_faces": len(self.faces)}
+
     def region(self, name: str) -> np.ndarray:
         """Vertex indices of a region; an unknown name lists the known ones."""
         if name not in self.regions:

@@ -32,7 +32,6 @@ HEAVY = (
     "moviepy",
     "imageio_ffmpeg",
     "trimesh",
-    "plyfile",
     "pyrender",
     "OpenGL",
     "PIL",

@@ -13,7 +13,8 @@ import pytest
 from biwi_raw import Contents, frame_files, tar_bytes, vl_bytes, write
 from test_archives import HOSTILE, everything, with_member
 
-from codetalker_cli.data.raw.biwi import is_raw_biwi, normalise, read_biwi
+from codetalker_cli.data import timeline
+from codetalker_cli.data.raw.biwi import normalise, read_biwi
 from codetalker_cli.data.raw_clips import RawClip, RawDataSet
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
@@ -103,7 +104,6 @@ def broken(root: Path) -> str:
 
 
 def test_what_a_download_gives(real: Path) -> None:
-    assert is_raw_biwi(real)
     raw = read(real)
     assert raw.fps == 25 and raw.first_number == 1
     assert [(c.name, c.subject, c.sentence, c.n_frames) for c in raw.clips] == [
@@ -118,7 +118,7 @@ def test_what_a_download_gives(real: Path) -> None:
     raw.mesh.check(biwi_raw.N_VERTICES, "it")
     for subject, template in raw.mesh.templates.items():
         assert template.dtype == np.float32
-        expected = normalise(biwi_raw.template(subject), biwi_raw.faces())
+        expected = normalise(biwi_raw.template(subject), biwi_raw.faces().T)
         np.testing.assert_array_equal(template, expected.astype(np.float32))
     sound = raw.clips[0].sound()
     assert sound.rate == 44_100
@@ -133,15 +133,15 @@ def test_what_a_download_gives(real: Path) -> None:
 def test_every_layout_gives_the_same_frames(tmp_path: Path, layout: biwi_raw.Layout) -> None:
     kept = Contents(subjects=("F2", "M3"), sentences=("e01",), numbers=(2, 1))
     root = biwi_raw.build(tmp_path / "BIWI", layout, kept)
-    assert is_raw_biwi(root)
     before = everything(root)
     raw = read(root)
     assert [c.name for c in raw.clips] == ["F2_e01", "M3_e01"]
     for clip in raw.clips:
         numbers, vertices = frames(clip)
         np.testing.assert_array_equal(numbers, [1, 2])
-        expected = [biwi_raw.frame(clip.subject, "e01", k) for k in (1, 2)]
-        expected = normalise(np.array(expected), biwi_raw.faces())
+        expected = [
+            normalise(biwi_raw.frame(clip.subject, "e01", k), biwi_raw.faces().T) for k in (1, 2)
+        ]
         np.testing.assert_array_equal(vertices, expected)
         assert 0 < clip.n_frames <= 4
     assert everything(root) == before and not everything(tmp_path / "scratch")
@@ -160,16 +160,16 @@ def test_arithmetic_of_the_reference(real: Path) -> None:
 
 def test_arithmetic_does_not_ask_where_or_how_large() -> None:
     rng = np.random.default_rng(0)
-    vertices, faces = rng.standard_normal((2, 3, 30, 3)), rng.integers(0, 30, (40, 3))
-    made = normalise(vertices, faces)
+    vertices, corners = rng.standard_normal((30, 3)), rng.integers(0, 30, (3, 40))
+    made = normalise(vertices, corners)
     assert made.shape == vertices.shape and made.dtype == np.float64
-    np.testing.assert_allclose(normalise(170 * vertices + [1, 20, 300], faces), made, atol=1e-9)
-    np.testing.assert_allclose(normalise(vertices[1, 2], faces), made[1, 2], atol=1e-12)
+    moved = normalise(170 * vertices + [1, 20, 300], corners)
+    np.testing.assert_allclose(moved, made, atol=1e-9)
     np.testing.assert_array_equal(
-        np.sign(made[..., 0].argmax()), np.sign(vertices[..., 0].argmax())
+        made.argmax(axis=0), [vertices[:, 0].argmax(), *vertices[:, 1:].argmin(axis=0)]
     )
     with pytest.raises(DataError, match="surface area is 0"):
-        normalise(np.ones((30, 3)), faces)
+        normalise(np.ones((30, 3)), corners)
 
 
 def test_order_in_an_archive_does_not_matter_and_holes_stay(one: Path) -> None:
@@ -197,6 +197,51 @@ def test_frames_that_are_counted_from_0(tmp_path: Path) -> None:
     assert read(biwi_raw.build(tmp_path / "a", "real", counted)).first_number == 0
     late = Contents(subjects=("F2",), sentences=("e01",), numbers=(5, 6))
     assert read(biwi_raw.build(tmp_path / "b", "real", late)).first_number == 1
+
+
+@pytest.mark.parametrize("layout", ["extracted", "real"])
+@pytest.mark.parametrize(("usual", "odd"), [(1, 0), (0, 1)])
+def test_a_clip_that_counts_otherwise_shifts_no_sound(
+    tmp_path: Path, layout: biwi_raw.Layout, usual: int, odd: int
+) -> None:
+    """Wherever it is among the others, and though its sound may last longer than its frames."""
+    sentences = ("e01", "e02", "e03")
+    both = [
+        biwi_raw.face_files(Contents(subjects=("F2",), sentences=sentences, numbers=[n]), layout)
+        for n in (usual, odd)
+    ]
+    root = biwi_raw.build(tmp_path / "BIWI", layout, Contents(("F2",), sentences, (1,)))
+    for place in sentences:
+        shutil.rmtree(root / "faces")
+        for files, mine in zip(both, (False, True), strict=True):
+            biwi_raw.write_all(
+                root, {n: content for n, content in files.items() if (place in n) == mine}
+            )
+        raw = read(root)
+        assert [clip.sentence for clip in raw.clips] == [*sentences]
+        for clip in raw.clips:
+            with clip.open() as opened:
+                first = int(opened.numbers[0])
+                assert first == (odd if clip.sentence == place else usual)
+                start = timeline.sound_start(opened.numbers, raw.first_number, raw.fps, 1 / 25)
+                assert start == first
+                if (usual, odd) == (1, 0):
+                    late = timeline.sound_start(opened.numbers, raw.first_number, raw.fps, 0.2)
+                    assert late == first
+
+
+def test_known_numbers_tell_before_any_archive_is_opened(tmp_path: Path) -> None:
+    extracted = Contents(("F2",), ("e01", "e02", "e03", "e04", "e05"), (1,))
+    root = biwi_raw.build(tmp_path / "BIWI", "extracted", extracted)
+    for sentence in ("e01", "e02"):
+        os.rename(
+            root / "faces" / "F2" / sentence / "frame_001.vl",
+            root / "faces" / "F2" / sentence / "frame_000.vl",
+        )
+    assert read(root).first_number == 1  # three of five
+    for name in ("e06.tgz", "e07.tgz"):
+        write(root / "faces" / "F2" / name, b"never looked at: it has no sound")
+    assert read(root).first_number == 1
 
 
 def test_the_archive_that_holds_frames_is_taken_the_tar_first(one: Path) -> None:
@@ -316,7 +361,7 @@ def test_what_the_reference_made_of_it_is_read_too(tmp_path: Path, one: Path) ->
     write(made / "vertices_npy" / "F2_e01.npy", b"")
     np.save(made / "vertices_npy" / "F2_e01.npy", vertices.reshape(2, -1))
     write(made / "wav" / "F2_e01.wav", biwi_raw.wav_bytes(2))
-    template = normalise(biwi_raw.template("F2"), biwi_raw.faces())
+    template = normalise(biwi_raw.template("F2"), biwi_raw.faces().T)
     write(made / "templates.pkl", pickle.dumps({"F2": template}))
     with pytest.raises(InputError, match=r"BIWI\.ply"):
         read_biwi(made, DATA)
@@ -440,6 +485,23 @@ def test_frames_of_nobody_are_counted(one: Path) -> None:
     assert raw.notes["frame_files_of_no_sentence"] == 1
 
 
+@pytest.mark.parametrize("above", ["audiovisual_corpus", "scans", "rigid_scans", "Video.tar"])
+@pytest.mark.parametrize("layout", ["extracted", "real"])
+def test_folders_above_may_have_any_name(
+    tmp_path: Path, above: str, layout: biwi_raw.Layout
+) -> None:
+    kept = Contents(subjects=("F2",), sentences=("e01",), numbers=(1,))
+    files = biwi_raw.face_files(kept, layout) | biwi_raw.rest_files(kept)
+    if above.endswith(".tar"):
+        write(tmp_path / "BIWI" / above, tar_bytes(files))
+    else:
+        biwi_raw.write_all(tmp_path / "BIWI" / above, files)
+        write(tmp_path / "BIWI" / above / "faces" / "scans" / "F2" / "e02" / "f_1.vl", b"")
+    raw = read(tmp_path / "BIWI")
+    assert [clip.name for clip in raw.clips] == ["F2_e01"]
+    assert len(raw.clips[0].sound().samples) and list(raw.mesh.templates) == ["F2"]
+
+
 @pytest.mark.parametrize("layout", ["real", "tgz"])
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Layout) -> None:
     def peak(n_frames: int) -> int:
@@ -454,15 +516,3 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Lay
         return made
 
     assert peak(40) < peak(4) + 280_444
-
-
-def test_is_raw_biwi(tmp_path: Path, real: Path) -> None:
-    for name in ("faces/x", "faces01.tgz", "F1_e01.tgz", "F1/e01/frame_001.vl"):
-        root = tmp_path / name.replace("/", "-")
-        write(root / name, b"")
-        assert is_raw_biwi(root)
-        write(root / "vertices_npy" / "F2_e01.npy", b"")
-        assert not is_raw_biwi(root)
-    write(tmp_path / "other" / "data_verts.npy", b"")
-    assert not is_raw_biwi(tmp_path / "other")
-    assert not is_raw_biwi(tmp_path / "nowhere")

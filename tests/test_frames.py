@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from own_raw import CLIPS, HEAD, N_VERTICES, motion, recorded, write_motion, write_obj, write_pc2
+from own_raw import (
+    CLIPS,
+    HEAD,
+    N_VERTICES,
+    motion,
+    recorded,
+    settings,
+    write_motion,
+    write_obj,
+    write_pc2,
+)
+from pydantic import ValidationError
 
 from codetalker_cli.data.files.frames import (
     Converted,
@@ -209,6 +220,42 @@ def test_arrays_that_are_no_frames(tmp_path: Path, array: np.ndarray, reason: st
     assert "\n" not in str(caught.value)
 
 
+def npy_of(shape: str, content: bytes = b"") -> bytes:
+    """A .npy file of format 1.0 that says of its shape whatever is given."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (f"(-1, {N_VERTICES}, 3)", "its header is damaged"),
+        (f"(-20, -{N_VERTICES}, 3)", "its header is damaged"),
+        (f"(20, -{3 * N_VERTICES})", "its header is damaged"),
+        (f"(True, {N_VERTICES}, 3)", "its header is damaged"),
+        (f"({10**25}, {N_VERTICES}, 3)", "its header is damaged"),
+        (f"({2**62}, {N_VERTICES}, 3)", "its header is damaged"),
+        (f"(20, {N_VERTICES}, {2**64 + 3})", "its header is damaged"),
+        (f"({'9' * 4000}, {N_VERTICES}, 3)", "its header is damaged"),
+        (f"({10**9}, {N_VERTICES}, 3)", "cut short: it holds 20 whole frames of 1000000000"),
+        ("(" + "1, " * 3000 + ")", "is of 3000 dimensions, expected"),
+        ("(" * 500, "not a .npy file that can be read"),
+        (f"{'-' * 5000}1", "not a .npy file that can be read"),
+        ("(20, 26, 3), []: 1", "not a .npy file that can be read"),
+        ("(20, 26, 3)}\n  a\n b", "not a .npy file that can be read"),
+        ("'" + "x" * 20_000 + "'", "not a .npy file that can be read"),
+    ],
+)
+def test_a_header_may_tell_any_nonsense(tmp_path: Path, shape: str, reason: str) -> None:
+    path, content = tmp_path / "c.npy", TRUTH.astype("<f4").tobytes()
+    path.write_bytes(npy_of(shape, content))
+    with pytest.raises(DataError, match=rf"c\.npy: .*{reason}") as caught:
+        NpyFrames(path, N_VERTICES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < len(str(path)) + 300
+    path.write_bytes(npy_of(f"(20, {N_VERTICES}, 3)", content))
+    np.testing.assert_allclose(NpyFrames(path, N_VERTICES).read(np.arange(20)), TRUTH, rtol=1e-6)
+
+
 def test_an_array_cut_short_says_what_there_is(tmp_path: Path) -> None:
     path = write_motion(tmp_path, "npy3", CLIP)
     frames = NpyFrames(path, N_VERTICES)
@@ -295,10 +342,28 @@ def test_converted_frames(tmp_path: Path) -> None:
     np.testing.assert_allclose(read, TRUTH[[2, 7]], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("axes", ["", "x y", "x y y", "x y w", "x y z z", "xyz", "x y --z"])
+@pytest.mark.parametrize(
+    "axes", ["", "x y", "x y y", "x y w", "x y z z", "xyz", "x y --z", "X Y Z", "x y -Z", "x y +z"]
+)
 def test_axes_that_are_none(axes: str) -> None:
-    with pytest.raises(InputError, match="must name each of x, y and z once"):
+    told = "must name each of x, y and z once"
+    with pytest.raises(InputError, match=told):
         axis_map(axes)
+    with pytest.raises(ValidationError, match=told):  # what the settings take is the same
+        settings(axes=axes)
+
+
+@given(st.text("xyzXYZ- \t", max_size=9))
+def test_settings_and_frames_take_the_same_axes(axes: str) -> None:
+    for take, refusal in (
+        (axis_map, InputError),
+        (lambda told: settings(axes=told), ValidationError),
+    ):
+        if sorted(word.removeprefix("-") for word in axes.split()) == ["x", "y", "z"]:
+            take(axes)
+        else:
+            with pytest.raises(refusal):
+                take(axes)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["npy", "pc2"]), st.booleans())

@@ -29,6 +29,7 @@ from own_raw import (
     write_sound,
 )
 from pydantic import ValidationError
+from test_frames import npy_of
 
 from codetalker_cli.data.raw.own import data_of, read_own
 from codetalker_cli.data.raw.own_faces import outward
@@ -246,6 +247,31 @@ def test_folders_of_sound_and_which_of_two_files(root: Path) -> None:
     check_whole(read(root, audio="s"))  # wav before mp3
 
 
+@pytest.mark.parametrize("audio", ["s/{name}.wav", "s/{name}", "./s/{name}", "s/a_{name}_b.wav"])
+def test_the_name_of_a_clip_is_as_deep_as_its_path(root: Path, audio: str) -> None:
+    head, tail = ("a_", "_b") if "a_" in audio else ("", "")
+    shutil.copytree(root / "wav", root / "elsewhere")
+    for clip in CLIPS[1:]:  # one of them stays above the others
+        subject, sentence = clip.rsplit("_", 1)
+        take = root / "vertices_npy" / f"{clip}.npy"
+        take.rename(made(root / "vertices_npy" / subject / f"{sentence}.npy"))
+        wave = made(root / "s" / f"{head}{subject}" / f"{sentence}{tail}.wav")
+        shutil.copy(root / "wav" / f"{clip}.wav", wave)
+    (root / "s" / f"{head}{SUBJECTS[1]}").rename(root / "linked")  # links are followed
+    (root / "s" / f"{head}{SUBJECTS[1]}").symlink_to(root / "linked")
+    write_sound(root / "s" / f"{head}F1" / f"unheard{tail}.wav")
+    options = {"motion": "vertices_npy/**/*.npy", "audio": audio}
+    raw = read(root, **options, pattern="{subject}/{sentence}")
+    assert {clip.name for clip in raw.clips} == set(CLIPS[1:])
+    assert raw.clips[0].sound().rate == 16000
+    problems = told(raw)
+    assert len(problems) == 2 and "does not fit own.pattern" in problems.pop(CLIPS[0])
+    assert "no motion for the sound" in next(iter(problems.values()))
+    shutil.copy(root / "wav" / f"{CLIPS[0]}.wav", root / "s" / f"{head}{CLIPS[0]}{tail}.wav")
+    raw = read(root, **options, subject="F1", templates="head.obj")
+    assert len(raw.clips) == 4 and len(raw.problems) == 1
+
+
 def test_one_sound_for_all_subjects(root: Path) -> None:
     for sentence in SENTENCES:
         write_sound(root / "played" / f"{sentence}.flac", 1.0)
@@ -386,6 +412,16 @@ def test_no_templates_at_all_lists_the_choices(root: Path) -> None:
         (lambda path: path.write_bytes(b"x"), r"M_2\.npy: not an array of \(V, 3\) vertices"),
         (lambda path: np.save(path, np.array([{}])), r"M_2\.npy: not an array of \(V, 3\)"),
         (lambda path: np.save(path, HEAD.ravel()[1:]), r"M_2\.npy: not an array of \(V, 3\)"),
+        (lambda path: path.write_bytes(npy_of("(-1, 3)")), r"M_2\.npy: not an array of \(V, 3\)"),
+        (lambda path: path.write_bytes(npy_of("(9" * 500)), r"M_2\.npy: not an array of \(V, 3\)"),
+        (
+            lambda path: path.write_bytes(npy_of(f"({10**25}, 3)")),
+            r"M_2\.npy: not an array of \(V, 3\)",
+        ),
+        (
+            lambda path: path.write_bytes(npy_of("x" * 20_000)),
+            r"M_2\.npy: not an array of \(V, 3\)",
+        ),
     ],
 )
 def test_a_subject_without_a_template_is_left_out(root: Path, change, reason: str) -> None:  # type: ignore[no-untyped-def]
@@ -510,7 +546,7 @@ def test_a_frame_that_breaks_later_is_named_when_it_is_read(tmp_path: Path) -> N
     clip = next(clip for clip in raw.clips if clip.name == CLIPS[0])
     with clip.open() as frames:
         frames.read(np.array([0, 1, 2]))
-        with pytest.raises(DataError, match=rf"{name}: .*'vertex': row 17: early end-of-file"):
+        with pytest.raises(DataError, match=rf"{name}: .*ends within its 26 vertex entries"):
             frames.read(np.array([2, 3]))
 
 

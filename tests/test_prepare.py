@@ -15,9 +15,9 @@ from raw_clips import clip, data_set, settings, tone
 
 from codetalker_cli.data import prepare as module
 from codetalker_cli.data import prepared_writer
+from codetalker_cli.data.journal import UNFINISHED
 from codetalker_cli.data.prepare import Prepared, prepare
 from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.prepared_writer import UNFINISHED
 from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError

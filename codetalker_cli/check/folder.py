@@ -13,10 +13,17 @@ import numpy as np
 
 from codetalker_cli import resources
 from codetalker_cli.check.findings import Findings, listed
-from codetalker_cli.data.prepared import FORMAT_VERSION, MANIFEST, MESH, audio_path, vertices_path
-from codetalker_cli.data.prepared_writer import UNFINISHED
+from codetalker_cli.data.journal import UNFINISHED
+from codetalker_cli.data.prepared import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MESH,
+    audio_path,
+    find_manifest,
+    vertices_path,
+)
 from codetalker_cli.data.splits import UNUSED
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.topology import Topology
 
@@ -71,12 +78,7 @@ def read_table(folder: Path, findings: Findings) -> Table:
     Raises:
         InputError: There is none.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no prepared data set (no {MANIFEST}); "
-            "make one with `codetalker prepare-data`"
-        )
+    path = find_manifest(folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

@@ -1,7 +1,8 @@
 """``codetalker prepare-data``: raw data in, a prepared data set out."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,12 @@ from codetalker_cli.cli.options import (
     resolved_settings,
     show_rows,
 )
+
+if TYPE_CHECKING:
+    from codetalker_cli.data.raw_clips import RawDataSet
+    from codetalker_cli.settings import Settings
+
+Reader = Callable[[Path, "Settings", Path | None], "RawDataSet"]
 
 app = typer.Typer(
     name="prepare-data", help="Make a prepared data set for training.", no_args_is_help=True
@@ -34,62 +41,60 @@ RegionFiles = Annotated[
 ]
 
 
-@app.command("vocaset")
-def prepare_vocaset(
-    raw: Annotated[
-        Path, typer.Argument(help="The downloaded files, or vertices_npy/ and wav/.")
-    ] = Path("vocaset"),
-    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/vocaset"),
-    faces: Faces = None,
-    regions: RegionFiles = None,
-    preset: Preset = "vocaset",
-    config: Config = None,
-    assignments: Assignments = None,
-    show_settings: ShowSettings = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """VOCASET, as it is downloaded or as the reference's scripts leave it."""
-    settings = resolved_settings(
-        show_settings,
-        preset=preset,
-        config=config,
-        assignments=assignments,
-        flags={"prepare.regions": regions},
-    )
+def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
     from codetalker_cli.data.raw.vocaset import read_vocaset
 
-    opened = read_vocaset(raw, settings.data, faces)
-    _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
+    return read_vocaset(raw, settings.data, faces)
 
 
-@app.command("biwi")
-def prepare_biwi(
-    raw: Annotated[
-        Path, typer.Argument(help="faces/, rigid_scans/ and videos/; or vertices_npy/ and wav/.")
-    ] = Path("BIWI"),
-    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/biwi"),
-    faces: Faces = None,
-    regions: RegionFiles = None,
-    preset: Preset = "biwi",
-    config: Config = None,
-    assignments: Assignments = None,
-    show_settings: ShowSettings = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-) -> None:
-    """BIWI (B3D(AC)^2), from its archives or folders, or as the reference's scripts leave it."""
-    settings = resolved_settings(
-        show_settings,
-        preset=preset,
-        config=config,
-        assignments=assignments,
-        flags={"prepare.regions": regions},
-    )
+def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
     from codetalker_cli.data.raw.biwi import read_biwi
 
-    opened = read_biwi(raw, settings.data, faces, neutral=settings.prepare.neutral)
-    _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
+    return read_biwi(raw, settings.data, faces, neutral=settings.prepare.neutral)
+
+
+def _add_public(name: str, folder: str, contents: str, about: str, read: Reader) -> None:
+    """The command of a public data set: they differ in their reader alone."""
+
+    def command(
+        raw: Annotated[Path, typer.Argument(help=contents)] = Path(folder),
+        out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data") / name,
+        faces: Faces = None,
+        regions: RegionFiles = None,
+        preset: Preset = name,
+        config: Config = None,
+        assignments: Assignments = None,
+        show_settings: ShowSettings = False,
+        overwrite: Overwrite = False,
+        as_json: AsJson = False,
+    ) -> None:
+        settings = resolved_settings(
+            show_settings,
+            preset=preset,
+            config=config,
+            assignments=assignments,
+            flags={"prepare.regions": regions},
+        )
+        opened = read(raw, settings, faces)
+        _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
+
+    app.command(name, help=about)(command)
+
+
+_add_public(
+    "vocaset",
+    "vocaset",
+    "The downloaded files, or vertices_npy/ and wav/.",
+    "VOCASET, as it is downloaded or as the reference's scripts leave it.",
+    _read_vocaset,
+)
+_add_public(
+    "biwi",
+    "BIWI",
+    "faces/, rigid_scans/ and videos/; or vertices_npy/ and wav/.",
+    "BIWI (B3D(AC)^2), from its archives or folders, or as the reference's scripts leave it.",
+    _read_biwi,
+)
 
 
 @app.command("own")

@@ -14,8 +14,9 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.data import report, splits, timeline
+from codetalker_cli.data.journal import Done
 from codetalker_cli.data.prepared import Clip, Manifest
-from codetalker_cli.data.prepared_writer import Done, PreparedWriter
+from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.data.raw_clips import Frames, Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions, sample_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError

@@ -209,12 +209,11 @@ def audio_path(folder: Path, name: str) -> Path:
     return folder / "audio" / f"{name}.wav"
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a prepared folder.
+def find_manifest(folder: Path) -> Path:
+    """The manifest's file.
 
     Raises:
         InputError: There is none.
-        DataError: It is damaged, or of a newer format.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -222,6 +221,17 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: no prepared data set (no {MANIFEST}); "
             "make one with `codetalker prepare-data`"
         )
+    return path
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a prepared folder.
+
+    Raises:
+        InputError: There is none.
+        DataError: It is damaged, or of a newer format.
+    """
+    path = find_manifest(folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = int(content["format_version"])

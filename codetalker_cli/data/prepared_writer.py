@@ -1,22 +1,22 @@
 """Writes a prepared folder clip by clip, so that whatever stops it loses at most one clip.
 
-While a folder is being written, ``.unfinished`` lies in it: a line that says what the data set is
-made with, then a line for each raw clip that is done. The next run with the same recipe goes on
-from there. Every file is written beside and renamed.
+Every file is written beside and renamed; :mod:`~codetalker_cli.data.journal` tells the next run
+what is done.
 """
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from codetalker_cli import audio
+from codetalker_cli.data import journal
+from codetalker_cli.data.journal import UNFINISHED, Done
 from codetalker_cli.data.prepared import (
     MANIFEST,
     MESH,
@@ -37,23 +37,6 @@ logger = logging.getLogger(__name__)
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
 _TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
 """Names that atomic writing and its probe give for the time."""
-UNFINISHED = ".unfinished"
-"""Marks a folder whose data set is being written, or was when something stopped it."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What became of one raw clip.
-
-    Attributes:
-        stamp: Of the files it was read from.
-        entries: Its prepared clips; none: it is broken.
-        problems: What was said about it.
-    """
-
-    stamp: str
-    entries: tuple[ClipEntry, ...]
-    problems: tuple[Problem, ...] = ()
 
 
 class PreparedWriter:
@@ -82,13 +65,16 @@ class PreparedWriter:
         self.finished: Manifest | None = None
         self.done: dict[str, Done] = {}
         self._was_there = folder.exists()
-        self._replaced = _names_of(folder) if overwrite else set[str]()
+        self._replaced = journal.names_of(folder) if overwrite else set[str]()
         if (folder / MANIFEST).exists() and not overwrite:
             self.finished = self._same(recipe)
-            self.done = _done_of(self.finished)
+            self.done = journal.done_of(self.finished)
         replaces = (folder / MANIFEST).exists() and overwrite
         if (folder / UNFINISHED).exists() and not replaces:
-            self.done |= self._journal()
+            stopped = journal.read(folder)
+            self._replaced |= stopped.replaces
+            if recipe and stopped.recipe == recipe:
+                self.done |= stopped.done
         elif not (folder / MANIFEST).exists() and self._has_files():
             raise InputError(
                 f"{folder} holds clips/*.npy or audio/*.wav of something else; "
@@ -120,25 +106,6 @@ class PreparedWriter:
         found = [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
         return any(not path.name.startswith(".") for path in found)
 
-    def _journal(self) -> dict[str, Done]:
-        """What an interrupted run had done, if it had the same recipe; else it is replaced."""
-        done: dict[str, Done] = {}
-        is_same = False
-        try:
-            lines = (self.folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
-            header = json.loads(lines[0]) if lines else {}
-            is_same = self.recipe != "" and header["recipe"] == self.recipe
-            self._replaced |= set(header["replaces"])
-            for line in lines[1:]:
-                row = json.loads(line)
-                entries = tuple(ClipEntry(**entry) for entry in row["entries"])
-                problems = tuple(Problem(**problem) for problem in row["problems"])
-                done[row["source"]] = Done(row["stamp"], entries, problems)
-                self._replaced |= {entry.name for entry in entries}
-        except (ValueError, KeyError, TypeError) as error:  # the last line may be cut short
-            logger.debug("%s: the journal ends early (%s)", self.folder, error)
-        return done if is_same else {}
-
     @property
     def is_finished(self) -> bool:
         """Whether the folder holds a data set and nothing has been added since."""
@@ -157,10 +124,7 @@ class PreparedWriter:
     def _begin(self) -> None:
         """From here on the folder is being written; one that grows keeps its manifest."""
         self._begun = True
-        kept = [_journal_line(source, done) for source, done in self.done.items()]
-        with atomic_path(self.folder / UNFINISHED) as temporary:
-            header = json.dumps({"recipe": self.recipe, "replaces": sorted(self._replaced)})
-            temporary.write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
+        journal.begin(self.folder, self.recipe, self._replaced, self.done)
         if self.finished is None:
             (self.folder / MANIFEST).unlink(missing_ok=True)
 
@@ -230,8 +194,7 @@ class PreparedWriter:
         self._pending = []
         self.done[source] = done
         if self._begun:
-            with (self.folder / UNFINISHED).open("a", encoding="utf-8") as file:
-                file.write(_journal_line(source, done) + "\n")
+            journal.note(self.folder, source, done)
 
     @property
     def n_pending(self) -> int:
@@ -292,18 +255,13 @@ class PreparedWriter:
         said = [*problems, *(problem for done in chosen.values() for problem in done.problems)]
         with atomic_path(self.folder / MESH) as temporary:
             mesh.save(temporary)
-        topology = mesh.topology
         manifest = Manifest(
             name=name,
             fps=fps,
             train_subjects=tuple(train_subjects),
             clips=entries,
-            unit=topology.unit,
-            topology={
-                "name": topology.name,
-                "n_vertices": topology.n_vertices,
-                "n_faces": len(topology.faces),
-            },
+            unit=mesh.topology.unit,
+            topology=mesh.topology.summary(),
             subjects=tuple(mesh.templates),
             mesh_sha256=hashlib.sha256((self.folder / MESH).read_bytes()).hexdigest(),
             problems=tuple(asdict(problem) for problem in said),
@@ -311,13 +269,7 @@ class PreparedWriter:
             recipe=self.recipe,
             notes=dict(notes),
         )
-        for name in self._replaced - {entry.name for entry in entries}:
-            vertices_path(self.folder, name).unlink(missing_ok=True)
-            audio_path(self.folder, name).unlink(missing_ok=True)
-        for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
-            for leftover in folder.glob(".*"):  # of a run that was killed
-                if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file():
-                    leftover.unlink()
+        self._tidy({entry.name for entry in entries})
         if report:
             with atomic_path(self.folder / REPORT) as temporary:
                 temporary.write_text(report(manifest), encoding="utf-8")
@@ -326,38 +278,15 @@ class PreparedWriter:
         (self.folder / UNFINISHED).unlink(missing_ok=True)
         return manifest
 
-
-def _done_of(manifest: Manifest) -> dict[str, Done]:
-    done: dict[str, Done] = {}
-    for source, stamp in manifest.sources.items():
-        entries = tuple(entry for entry in manifest.clips if entry.source == source)
-        problems = tuple(Problem(**p) for p in manifest.problems if p["clip"] == source)  # type: ignore[arg-type]
-        done[source] = Done(stamp, entries, problems)
-    return done
-
-
-def _names_of(folder: Path) -> set[str]:
-    """Clips of the data set in a folder, by its table as far as it can be read.
-
-    Raises:
-        InputError: The manifest is one of something else, whose files are not ours to replace.
-    """
-    try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return set()
-    if not isinstance(content, dict) or not {"format_version", "clips"} <= content.keys():
-        raise InputError(f"{folder / MANIFEST} is of something else; give another folder")
-    try:
-        return {str(clip["name"]) for clip in content["clips"]}
-    except (KeyError, TypeError):
-        return set()
-
-
-def _journal_line(source: str, done: Done) -> str:
-    row = {"source": source, "stamp": done.stamp}
-    entries, problems = map(asdict, done.entries), map(asdict, done.problems)
-    return json.dumps({**row, "entries": list(entries), "problems": list(problems)})
+    def _tidy(self, names: set[str]) -> None:
+        """Remove clips of an older data set, and what a run that was killed left."""
+        for name in self._replaced - names:
+            vertices_path(self.folder, name).unlink(missing_ok=True)
+            audio_path(self.folder, name).unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
+            for leftover in folder.glob(".*"):
+                if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
 
 
 def _is_whole(folder: Path, entry: ClipEntry) -> bool:

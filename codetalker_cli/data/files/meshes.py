@@ -4,19 +4,14 @@ Motion is stored by vertex number, so nothing here merges, drops or reorders ver
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codetalker_cli.data.files import ply
 from codetalker_cli.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from plyfile import PlyData
 
 SUFFIXES = (".obj", ".ply")
 """Of the mesh files that are read, in lower case."""
@@ -25,17 +20,6 @@ _OBJ_VERTEX = re.compile(rb"^[ \t]*v[ \t]+([^\r\n#]*)", re.MULTILINE)
 _OBJ_FACE = re.compile(rb"^[ \t]*f[ \t]+([^\r\n#]*)", re.MULTILINE)
 _OBJ_OTHER_INDICES = re.compile(rb"/[^\s]*")
 _OBJ_WIDTHS = {3, 4, 6, 7}  # x y z [w] [r g b]
-
-_PLY_HEADER = re.compile(rb"ply[ \t]*\r?\n(.*?)^end_header[ \t]*\r?\n", re.MULTILINE | re.DOTALL)
-_PLY_ELEMENT = re.compile(r"^element (\S+) (\S+)\n((?:(?!element ).*\n)*)", re.MULTILINE)
-_PLY_UNSIGNED = {k: f"u{k}" for k in ("char", "short", "int", "int8", "int16", "int32")}
-_PLY_INDICES = ("vertex_indices", "vertex_index")
-_PLY_TRIANGLES = {"face": {**dict.fromkeys(_PLY_INDICES, 3), "texcoord": 6}}
-_PLY_COLOURS = ("red", "green", "blue")
-
-Polygons = tuple[np.ndarray, np.ndarray]
-"""(n,) corners of each polygon, and the vertex indices of all corners, one after another."""
-_NO_POLYGONS: Polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -88,7 +72,7 @@ def read_vertices(path: Path) -> np.ndarray:
     return vertices
 
 
-def _parse(path: Path, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
+def _parse(path: Path, *, with_faces: bool) -> tuple[np.ndarray, ply.Polygons, np.ndarray | None]:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise InputError(f"{path}: no such mesh file")
@@ -100,8 +84,8 @@ def _parse(path: Path, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np.nd
     try:
         content = path.read_bytes()
         if suffix == ".ply":
-            with np.errstate(invalid="ignore", over="ignore"):  # told as errors later
-                return _parse_ply(content, with_faces=with_faces)
+            with np.errstate(invalid="ignore"):  # what is no whole number is told as an error
+                return ply.parse(content, with_faces=with_faces)
         return _parse_obj(content, with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: not a mesh file that can be read ({error})") from error
@@ -127,7 +111,7 @@ def _triangles(n_corners: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 def _parse_obj(
     content: bytes, *, with_faces: bool
-) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
+) -> tuple[np.ndarray, ply.Polygons, np.ndarray | None]:
     if b"\\" in content:  # a line that goes on in the next one
         content = re.sub(rb"\\\r?\n", b" ", content)
     rows = [row.split() for row in _OBJ_VERTEX.findall(content)]
@@ -141,12 +125,14 @@ def _parse_obj(
         rows = [row[:3] for row in rows]
     values = np.array(list(map(float, chain.from_iterable(rows)))).reshape(len(rows), -1)
     vertices = values[:, :3]
-    polygons = _obj_polygons(content) if with_faces else _NO_POLYGONS
+    polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    if with_faces:
+        polygons = _obj_polygons(content)
     colours = values[:, -3:] if values.shape[1] >= 6 else None
     return np.ascontiguousarray(vertices), polygons, _obj_colours(colours)
 
 
-def _obj_polygons(content: bytes) -> Polygons:
+def _obj_polygons(content: bytes) -> ply.Polygons:
     texts = _OBJ_FACE.findall(content)
     rows = [row.split() for row in _OBJ_OTHER_INDICES.sub(b"", b"\n".join(texts)).split(b"\n")]
     n_corners = np.array([len(row) for row in rows] if texts else [], dtype=np.int64)
@@ -168,79 +154,3 @@ def _obj_colours(values: np.ndarray | None) -> np.ndarray | None:
         return None
     scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
     return np.round(np.clip(values * scale, 0, 255)).astype(np.uint8)
-
-
-def _parse_ply(
-    content: bytes, *, with_faces: bool
-) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
-    ply = _read_ply(_plain_ply(content, with_faces=with_faces))
-    if "vertex" not in ply:
-        raise ValueError("it has no vertices")
-    rows = ply["vertex"].data
-    columns = {k: rows[k] for k in rows.dtype.names if not rows.dtype[k].hasobject}
-    if missing := [axis for axis in "xyz" if axis not in columns]:
-        raise ValueError(f"its vertices have no {', '.join(missing)}")
-    vertices = np.stack([columns[axis] for axis in "xyz"], axis=1, dtype=np.float64)
-    colours = None
-    if columns.keys() >= set(_PLY_COLOURS):
-        colours = np.stack([columns[name] for name in _PLY_COLOURS], axis=1)
-        if colours.dtype.kind == "f":
-            colours = np.round(np.clip(colours, 0.0, 1.0) * 255.0)
-        colours = np.clip(colours, 0, 255).astype(np.uint8)
-    return vertices, _ply_polygons(ply), colours
-
-
-def _ply_polygons(ply: "PlyData") -> Polygons:
-    names = [name for name in _PLY_INDICES if "face" in ply and name in ply["face"]]
-    lists = ply["face"][names[0]] if names else _NO_POLYGONS[1]
-    if lists.ndim == 2:  # all of one length
-        return np.full(len(lists), lists.shape[1]), lists.reshape(-1).astype(np.int64)
-    if not lists.dtype.hasobject:  # no lists
-        return _NO_POLYGONS
-    n_corners = np.array([len(polygon) for polygon in lists], dtype=np.int64)
-    return n_corners, np.concatenate([*lists, _NO_POLYGONS[1]]).astype(np.int64)
-
-
-def _plain_ply(content: bytes, *, with_faces: bool) -> bytes:
-    """The file as the library can take it: only true promises, comments without words.
-
-    Without faces, the header ends with the vertices, and so does the reading.
-    """
-    found = _PLY_HEADER.match(content)
-    if found is None:
-        raise ValueError("it does not begin with a PLY header")
-    lines = [line.decode("latin1").split() for line in found[1].splitlines()]
-    for words in lines:
-        if not words or words[0] in ("comment", "obj_info"):
-            words[:] = ["comment"]  # anywhere, and in any language
-        if words[:2] == ["property", "list"]:  # its length; -1 would take all that is left
-            words[2:3] = [_PLY_UNSIGNED.get(word, word) for word in words[2:3]]
-    header = "\n".join(["ply", *map(" ".join, lines), ""])
-    n_bytes = len(content) - found.end()
-    for element in _PLY_ELEMENT.finditer(header):
-        name, n = element[1], int(element[2])
-        if not 0 <= n * max(1, element[3].count("property ")) <= n_bytes:
-            raise ValueError(f"{n} {name} entries do not fit into the {n_bytes} bytes it has")
-        if name == "vertex" and not with_faces:
-            header = header[: element.end()]
-            break
-    return f"{header}end_header\n".encode("latin1") + content[found.end() :]
-
-
-def _read_ply(content: bytes) -> "PlyData":
-    from plyfile import PlyData, PlyElementParseError, PlyParseError
-
-    def read(list_lengths: dict[str, dict[str, int]]) -> PlyData:
-        with TemporaryFile() as file:  # is mapped; bytes would be read number by number
-            file.write(content)
-            file.seek(0)
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # empty lists
-                return PlyData.read(file, known_list_len=list_lengths)
-
-    try:
-        try:
-            return read(_PLY_TRIANGLES)
-        except PlyElementParseError:  # other polygons too, or damaged: which, the slow way tells
-            return read({})
-    except PlyParseError as error:
-        raise ValueError(str(error)) from error

@@ -159,9 +159,8 @@ def _templates(
             read = _template(file, n_vertices, scratch)
             first = first or (file.label, read.faces)
             if np.array_equal(read.faces, first[1]):
-                templates[subject] = normalise(read.vertices, _corners(read.faces)).astype(
-                    np.float32
-                )
+                made = normalise(read.vertices, _corners(read.faces))
+                templates[subject] = made.astype(np.float32)
                 continue
         except CodeTalkerError as error:
             told = str(error)

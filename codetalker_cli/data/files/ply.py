@@ -1,0 +1,246 @@
+"""PLY files, ascii and binary of either byte order: what a face needs of them.
+
+Read here because trimesh splits vertices at texture seams and refuses binary files that mix
+triangles and quads, as modelling programs write them; plyfile's licence (GPL) does not suit ours.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+_TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+_FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+_INDEX_NAMES = ("vertex_indices", "vertex_index")
+_AXES = ("x", "y", "z")
+_COLOURS = ("red", "green", "blue")
+
+Polygons = tuple[np.ndarray, np.ndarray]
+"""(n,) corners of each polygon, and the vertex indices of all corners, one after another."""
+
+
+@dataclass(frozen=True)
+class _Property:
+    name: str
+    dtype: str
+    count_dtype: str | None  # of lists
+
+
+@dataclass(frozen=True)
+class _Element:
+    name: str
+    n: int
+    properties: list[_Property]
+
+    @property
+    def has_lists(self) -> bool:
+        return any(p.count_dtype for p in self.properties)
+
+
+def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
+    """Vertices, polygons and colours of a PLY file's content.
+
+    Args:
+        content: The whole file.
+        with_faces: Without, nothing after the vertices is looked at.
+
+    Returns:
+        (V, 3) float64 vertices, polygons, (V, 3) uint8 colours or None.
+
+    Raises:
+        ValueError: Not a whole PLY file; says why.
+    """
+    order, elements, start = _header(content)
+    body = _Ascii(content[start:]) if order == "" else _Binary(content, start, order)
+    vertices, colours = None, None
+    polygons: Polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    for element in elements:
+        if element.name == "vertex" and not element.has_lists:
+            columns = body.table(element)
+            vertices = np.stack([columns[axis] for axis in _AXES], axis=1).astype(np.float64)
+            colours = _colours(columns)
+            if not with_faces:
+                break
+        elif element.has_lists:
+            lists = body.lists(element)
+            names = [name for name in _INDEX_NAMES if name in lists]
+            if element.name == "face" and names:
+                polygons = lists[names[0]]
+        else:
+            body.table(element)
+    if vertices is None:
+        raise ValueError("its vertices hold lists")
+    return vertices, polygons, colours
+
+
+def _header(content: bytes) -> tuple[str, list[_Element], int]:
+    end = re.search(rb"^end_header[ \t]*\r?\n", content, re.MULTILINE)
+    if not content.startswith(b"ply") or end is None:
+        raise ValueError("it does not begin with a PLY header")
+    order: str | None = None
+    elements: list[_Element] = []
+    for line in content[: end.start()].decode("latin1").splitlines()[1:]:
+        try:
+            match line.split():
+                case ["format", name, _]:
+                    order = _FORMATS[name]
+                case ["element", name, count]:
+                    elements.append(_Element(name, int(count), []))
+                case ["property", "list", count_type, item_type, name]:
+                    new = _Property(name, _TYPES[item_type], _TYPES[count_type])
+                    elements[-1].properties.append(new)
+                case ["property", item_type, name]:
+                    elements[-1].properties.append(_Property(name, _TYPES[item_type], None))
+                case ["element" | "property" | "format", *_]:
+                    raise ValueError
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"unknown header line {line[:80]!r}") from error
+    if order is None:
+        raise ValueError("its header names no format")
+    for element in elements:
+        names = [p.name for p in element.properties]
+        if element.n < 0 or len(set(names)) != len(names):
+            raise ValueError(f"its header describes the element {element.name} wrongly")
+    named = {e.name: {p.name for p in e.properties if p.count_dtype is None} for e in elements}
+    if "vertex" not in named:
+        raise ValueError("it has no vertices")
+    if missing := set(_AXES) - named["vertex"]:
+        raise ValueError(f"its vertices have no {', '.join(sorted(missing))}")
+    return order, elements, end.end()
+
+
+def _colours(columns: dict[str, np.ndarray]) -> np.ndarray | None:
+    if not set(_COLOURS) <= set(columns):
+        return None
+    values = np.stack([columns[name] for name in _COLOURS], axis=1)
+    if values.dtype.kind == "f":
+        values = np.round(np.clip(values, 0.0, 1.0) * 255.0)
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+class _Binary:
+    """Elements one after another in a binary body."""
+
+    def __init__(self, content: bytes, start: int, order: str) -> None:
+        self.content, self.position, self.order = content, start, order
+
+    def table(self, element: _Element) -> dict[str, np.ndarray]:
+        """The columns of an element without lists."""
+        dtype = np.dtype([(p.name, self.order + p.dtype) for p in element.properties])
+        rows = self._take(dtype, element)
+        return {name: rows[name] for name in dtype.names or ()}
+
+    def lists(self, element: _Element) -> dict[str, Polygons]:
+        """The list properties of an element; nearly always all lists are of one length."""
+        if element.n == 0:
+            return {}
+        start = self.position
+        fields: list[tuple] = []
+        for p in element.properties:
+            if p.count_dtype is None:
+                fields.append((p.name, self.order + p.dtype))
+                self._one(p.dtype, element)
+                continue
+            count = int(self._one(p.count_dtype, element))
+            self._skip(p.dtype, count, element)
+            fields += [(f"n {p.name}", self.order + p.count_dtype)]
+            fields += [(p.name, self.order + p.dtype, (count,))]
+        self.position = start
+        dtype = np.dtype(fields)
+        named = [p.name for p in element.properties if p.count_dtype]
+        if element.n * dtype.itemsize <= len(self.content) - start:
+            rows = self._take(dtype, element)
+            lengths = {name: rows[f"n {name}"].astype(np.int64) for name in named}
+            if all((lengths[name] == dtype[name].shape[0]).all() for name in named):
+                return {k: (lengths[k], rows[k].reshape(-1).astype(np.int64)) for k in named}
+        self.position = start
+        return self._walk(element)
+
+    def _walk(self, element: _Element) -> dict[str, Polygons]:
+        found: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
+        for _ in range(element.n):
+            for p in element.properties:
+                if p.count_dtype is None:
+                    self._one(p.dtype, element)
+                    continue
+                count = int(self._one(p.count_dtype, element))
+                at = self.position
+                self._skip(p.dtype, count, element)
+                items = np.frombuffer(self.content, self.order + p.dtype, count, at)
+                found[p.name].append(items)
+        return {p.name: _joined(found[p.name]) for p in element.properties if p.count_dtype}
+
+    def _one(self, dtype: str, element: _Element) -> np.ndarray:
+        at = self.position
+        self._skip(dtype, 1, element)
+        return np.frombuffer(self.content, self.order + dtype, 1, at)[0]
+
+    def _skip(self, dtype: str, count: int, element: _Element) -> None:
+        self.position += max(count, 0) * int(dtype[1])
+        if self.position > len(self.content) or count < 0:
+            raise ValueError(_cut(element))
+
+    def _take(self, dtype: np.dtype, element: _Element) -> np.ndarray:
+        size = element.n * dtype.itemsize
+        if size > len(self.content) - self.position:
+            raise ValueError(_cut(element))
+        rows = np.frombuffer(self.content, dtype, element.n, self.position)
+        self.position += size
+        return rows
+
+
+class _Ascii:
+    """Elements one after another in a body of numbers between blanks."""
+
+    def __init__(self, body: bytes) -> None:
+        self.rest = body
+
+    def table(self, element: _Element) -> dict[str, np.ndarray]:
+        """The columns of an element without lists."""
+        width = len(element.properties)
+        n = element.n * width
+        tokens = self.rest.split(None, min(n, len(self.rest)))
+        if len(tokens) < n:
+            raise ValueError(_cut(element))
+        self.rest = tokens.pop() if len(tokens) > n else b""
+        values = np.array(list(map(float, tokens))).reshape(element.n, width)
+        # Whole numbers must not look like fractions: colours are told by it.
+        return {
+            p.name: values[:, i] if p.dtype[0] == "f" else values[:, i].astype(np.int64)
+            for i, p in enumerate(element.properties)
+        }
+
+    def lists(self, element: _Element) -> dict[str, Polygons]:
+        """The list properties of an element."""
+        tokens, at = self.rest.split(), 0
+        found: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
+        values = np.array(list(map(float, tokens)))
+        for _ in range(element.n):
+            for p in element.properties:
+                if at >= len(values):
+                    raise ValueError(_cut(element))
+                stop = at + 1 + (int(values[at]) if p.count_dtype else 0)
+                if not at < stop <= len(values):
+                    raise ValueError(_cut(element))
+                found[p.name].append(values[at + 1 : stop])
+                at = stop
+        self.rest = b" ".join(tokens[at:])
+        return {p.name: _joined(found[p.name]) for p in element.properties if p.count_dtype}
+
+
+def _joined(lists: list[np.ndarray]) -> Polygons:
+    lengths = np.array([len(items) for items in lists], dtype=np.int64)
+    return lengths, np.concatenate([*lists, np.zeros(0)]).astype(np.int64)
+
+
+def _cut(element: _Element) -> str:
+    return f"it ends within its {element.n} {element.name} entries"
