@@ -515,4 +515,4 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Lay
         tracemalloc.stop()
         return made
 
-    assert peak(40) < peak(4) + 280_444
+    assert peak(40) < peak(4) + 5 * 280_444  # of 36 frames more

@@ -152,7 +152,9 @@ class Gunzipped:
 
     def _next_member(self) -> None:
         """gzip files may follow each other; anything else after the last one is ignored."""
+        # What decompression left over is read again from the base, and must not stand there twice.
         self._packed -= len(self._state.unused_data)
+        self._input = b""
         if self._base.read_at(self._packed, len(GZIP)) == GZIP:
             self._state = _fresh()
         else:
