@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -60,7 +61,9 @@ def clip(
 
 
 def mesh() -> Mesh:
-    return voices.mesh(*SUBJECTS)
+    """Two faces of the size of heads."""
+    made = voices.mesh(*SUBJECTS)
+    return replace(made, templates={k: v * 0.05 for k, v in made.templates.items()})
 
 
 def data_set(*clips: RawClip, **changes: Any) -> RawDataSet:

@@ -295,7 +295,9 @@ def test_trouble_with_the_system_is_one_line_too(monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device", "a.npz")
 
     monkeypatch.setattr(Motion, "save", full)
-    assert refuse(*animate("-o", "a.npz")) == "[Errno 28] No space left on device: 'a.npz'"
+    assert refuse(*animate("-o", "a.npz")) == (
+        "[Errno 28] No space left on device: 'a.npz'; make room and run the same command again"
+    )
 
 
 def test_errors_are_said_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -503,12 +503,23 @@ def test_triangles_look_outward(root: Path) -> None:
     assert raw.notes["faces"] == "head.obj, triangles turned to face outward"
 
 
-def test_a_unit_that_cannot_be_is_told(root: Path) -> None:
-    with pytest.raises(InputError, match=r"measures 0\.0002 m with own\.unit mm; a head has about"):
-        data_of(read(root, unit="mm"), settings(unit="mm"))
-    large = write_all(root / "large", unit="mm")
-    with pytest.raises(InputError, match=r"measures 200 m with own\.unit m; .*give the unit"):
-        data_of(read(large), settings())
+def test_a_rule_of_the_splits_that_means_nothing_is_told(root: Path) -> None:
+    """Else its clips would slip into another split."""
+    raw = read(root)
+    for rule, told in (
+        ({"subjects": ["F11"]}, r"own\.splits\.test: no clip of F11; the subjects are F1, M_2"),
+        ({"sentences": ["helo"]}, r"own\.splits\.test: no clip is meant by it; .*for example"),
+        ({"clips": ["x*"]}, r"own\.splits\.test: no clip is meant by it"),
+    ):
+        with pytest.raises(InputError, match=told):
+            data_of(raw, settings(splits={"test": rule, "train": {}}))
+    with pytest.raises(InputError, match="clips of M_2 belong to the split train"):
+        data_of(raw, settings(train_subjects=["F1"]))
+
+
+def test_a_name_never_leads_elsewhere(root: Path) -> None:
+    with pytest.raises(InputError, match=r"own\.name: '\.\./evil' cannot be the name of a folder"):
+        read(root, name="../evil")
 
 
 # Clips ------------------------------------------------------------------------------------------

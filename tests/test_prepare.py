@@ -13,11 +13,10 @@ import raw_clips
 from command import listing
 from raw_clips import clip, data_set, settings, tone
 
+from codetalker_cli.data import preflight, prepared_writer
 from codetalker_cli.data import prepare as module
-from codetalker_cli.data import prepared_writer
-from codetalker_cli.data.journal import UNFINISHED
 from codetalker_cli.data.prepare import Prepared, prepare
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.prepared import UNFINISHED, PreparedDataSet
 from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError
@@ -330,7 +329,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(InputError, match=r"out: about 0\.0 GB are needed, 0\.0 GB are free"):
         run(data_set(clip("A_1")), tmp_path / "a" / "out")
     assert listing(tmp_path) == {}
@@ -480,3 +479,27 @@ def test_a_manifest_of_something_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"manifest\.json is of something else"):
         run(data_set(clip("A_1")), tmp_path, overwrite=True)
     assert listing(tmp_path) == before
+
+
+def test_faces_of_an_unlikely_size_are_told(tmp_path: Path) -> None:
+    small = raw_clips.mesh()
+    large = replace(small, templates={"A": small.templates["A"] * 1000, "B": small.templates["B"]})
+    done = run(data_set(clip("A_1"), mesh=large), tmp_path / "out")
+    assert [(p[0], p[1]) for p in problems(done)] == [("A", "unit")]
+    assert "a head about 0.25 m; is the unit right?" in problems(done)[0][2]
+
+
+def test_a_template_with_nan_breaks_its_subjects_clips(tmp_path: Path) -> None:
+    whole = raw_clips.mesh()
+    torn = whole.templates["A"].copy()
+    torn[3, 1] = np.nan
+    mesh = replace(whole, templates={**whole.templates, "A": torn})
+    done = run(data_set(clip("A_1"), clip("B_1"), mesh=mesh), tmp_path / "out")
+    assert problems(done) == [("A_1", "broken", "A has no template, or one with NaN")]
+    assert list(PreparedDataSet(tmp_path / "out").mesh.templates) == ["B"]
+
+
+def test_a_single_frame_is_no_clip(tmp_path: Path) -> None:
+    done = run(data_set(clip("A_1", range(1)), clip("A_2")), tmp_path / "out")
+    assert [c.name for c in done.manifest.clips] == ["A_2"]
+    assert "1 frame is no motion" in problems(done)[0][2]

@@ -82,7 +82,7 @@ def test_without_its_last_file_it_is_no_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     writer = PreparedWriter(folder, overwrite=False)
     writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
-    with pytest.raises(InputError, match=r"data: no prepared data set \(no manifest.json\); make"):
+    with pytest.raises(InputError, match="data: an unfinished data set; run the same"):
         PreparedDataSet(folder)
     # What was stopped can be begun again, and what it left does not stay.
     write(folder, "two")
@@ -108,7 +108,7 @@ def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
     write(tmp_path, "one", "two")
     writer = PreparedWriter(tmp_path, overwrite=True)
     writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
-    with pytest.raises(InputError, match="no prepared data set"):
+    with pytest.raises(InputError, match="an unfinished data set"):
         PreparedDataSet(tmp_path)  # half old, half new
     write(tmp_path, "three")
     assert [p.name for p in tmp_path.glob("clips/*")] == ["three.npy"]

@@ -242,3 +242,16 @@ def test_speech_that_is_no_speech_is_named(tmp_path: Path, record: Any) -> None:
     root = vocaset_raw.build(tmp_path / "raw", clips, speech=speech)
     with pytest.raises(DataError, match=rf"raw_audio_fixed\.pkl: {TRAIN}_sentence01: "):
         read_vocaset(root, DATA).clips[0].sound()
+
+
+def test_frames_that_stand_there_twice_break_their_clip() -> None:
+    clips = {f"{TRAIN}/sentence01": range(9), f"{TRAIN}/sentence02": range(9)}
+    vocaset_raw.build(Path("vocaset"), clips)
+    rows = Path("vocaset/subj_seq_to_idx.pkl")
+    content = pickle.loads(rows.read_bytes())
+    content[TRAIN]["sentence01"]["3"] = 0
+    rows.write_bytes(pickle.dumps(content, protocol=2))
+    assert run("prepare-data", "vocaset").code == 1
+    report = Path("data/vocaset/report.txt").read_text()
+    assert f"{TRAIN}_sentence01: frame 3 stands there twice" in report
+    assert list(prepared()) == [f"{TRAIN}_sentence02"]

@@ -13,11 +13,11 @@ import numpy as np
 
 from codetalker_cli import resources
 from codetalker_cli.check.findings import Findings, listed
-from codetalker_cli.data.journal import UNFINISHED
 from codetalker_cli.data.prepared import (
     FORMAT_VERSION,
     MANIFEST,
     MESH,
+    UNFINISHED,
     audio_path,
     find_manifest,
     vertices_path,

@@ -3,6 +3,7 @@
 One module a group of commands; heavy imports stay inside their bodies.
 """
 
+import errno
 import sys
 from typing import Annotated
 
@@ -52,5 +53,6 @@ def main() -> None:
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a name that is too long: not the program's doing
-        console.fail(str(error))
+        full = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
+        console.fail(f"{error}{full}")
         sys.exit(1)

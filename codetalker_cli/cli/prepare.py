@@ -28,7 +28,7 @@ app = typer.Typer(
     name="prepare-data", help="Make a prepared data set for training.", no_args_is_help=True
 )
 
-PROBLEMS = ("missing", "broken", "hole", "length", "audio")
+PROBLEMS = ("missing", "broken", "hole", "length", "audio", "unit")
 MAX_TOLD = 10
 """Broken clips that are told one by one; report.txt has them all."""
 
@@ -165,8 +165,8 @@ def _prepare(
             progress=lambda name, so_far, total: stage(name)(so_far, total),
         )
     told = {kind: [p for p in done.manifest.problems if p["kind"] == kind] for kind in PROBLEMS}
-    for problem in told["broken"][:MAX_TOLD]:
-        console.say(f"broken: {problem['clip']}: {problem['reason']}")
+    for problem in [*told["broken"], *told["unit"]][:MAX_TOLD]:
+        console.say(f"{problem['kind']}: {problem['clip']}: {problem['reason']}")
     splits = ", ".join(f"{row['clips']} {name}" for name, row in done.manifest.splits.items())
     problems = "".join(f", {len(rows)} {kind}" for kind, rows in told.items() if rows)
     state = "" if done.n_written else " (all was done already, nothing changed)"

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from codetalker_cli.data.prepared import MANIFEST, ClipEntry, Manifest
+from codetalker_cli.data.prepared import MANIFEST, UNFINISHED, ClipEntry, Manifest
 from codetalker_cli.data.raw_clips import Problem
 from codetalker_cli.errors import InputError
 from codetalker_cli.resources import atomic_path
 
 logger = logging.getLogger(__name__)
-
-UNFINISHED = ".unfinished"
-"""Marks a folder whose data set is being written, or was when something stopped it."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import hashlib
 import itertools
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.data import report, splits, timeline
+from codetalker_cli.data import preflight, report, splits, timeline
 from codetalker_cli.data.journal import Done
 from codetalker_cli.data.prepared import Clip, Manifest
 from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.data.raw_clips import Frames, Problem, RawClip, RawDataSet, Sound
 from codetalker_cli.data.regions import Regions, sample_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
-from codetalker_cli.settings import DataSettings, PrepareSettings, SplitRule
+from codetalker_cli.settings import DataSettings, PrepareSettings
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +27,9 @@ Progress = Callable[[str, float, float], None]
 """Called with (stage, done, total)."""
 BLOCK_BYTES = 8 << 20
 """About how much of a clip is in memory at a time."""
-DISK_MARGIN = 1.02
 ROUNDING_SECONDS = 1e-3
+MIN_FRAMES = 2
+"""Of a clip: a single frame is no motion."""
 SAMPLED_CLIPS = 24
 """Clips that the lip region is inferred from."""
 
@@ -96,10 +96,11 @@ def prepare(
     if not clips:
         raise _nothing(raw.problems, "no raw clip belongs to a split")
     writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
-    raw = replace(raw, problems=(*raw.problems, *_missing(raw, data.splits)))
+    noticed = (*preflight.missing(raw, data.splits), *preflight.unlikely_sizes(raw))
+    raw = replace(preflight.with_whole_templates(raw), problems=(*raw.problems, *noticed))
     todo = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
     _refuse_changes(writer, clips, todo)
-    _check_disk(out, raw, data.fps, todo)
+    preflight.check_disk(out, raw, data.fps, todo)
     job = Job(raw, data.fps, options, writer)
     n_written = _write_all(job, todo, chosen, len(clips), progress)
     if writer.finished is not None and writer.is_finished and not n_written:
@@ -168,46 +169,14 @@ def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], todo: list[Raw
             )
 
 
-def _missing(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
-    """Clips that the splits name and the raw data lacks, beside those the reader told of."""
-    there = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
-    lacking: dict[str, list[str]] = {}
-    wanted: dict[str, int] = {}
-    for subject, sentence in splits.expected(rules):
-        wanted[subject] = wanted.get(subject, 0) + 1
-        if f"{subject}_{sentence}" not in there:
-            lacking.setdefault(subject, []).append(sentence)
-    said = []
-    for subject, sentences in lacking.items():
-        if len(sentences) == wanted[subject]:
-            reason = f"nothing of this subject; {len(sentences)} clips of it belong to splits"
-            said.append(Problem(subject, "missing", reason))
-        else:
-            said += [
-                Problem(f"{subject}_{s}", "missing", "neither motion nor speech") for s in sentences
-            ]
-    return said
-
-
-def _check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> None:
-    """Refuse what the disk cannot hold before anything is written."""
-    frames = sum(clip.n_frames for clip in clips) * fps / raw.fps
-    needed = frames * (raw.mesh.topology.n_vertices * 12 + audio.SAMPLE_RATE / fps * 2)
-    nearest = next(f for f in (out, *out.absolute().parents) if f.exists())
-    free = shutil.disk_usage(nearest).free
-    if needed * DISK_MARGIN > free:
-        raise InputError(
-            f"{out}: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this "
-            "disk; make room, or give a folder on another disk"
-        )
-
-
 def _prepare_clip(
     job: Job, clip: RawClip, split: str, heard: Future[tuple[Sound, list[Problem]]]
 ) -> bool:
     """Write one raw clip, in pieces where it has long holes; whether that changed anything."""
     problems: list[Problem]
     try:
+        if clip.subject not in job.raw.mesh.templates:
+            raise DataError(f"{clip.subject} has no template, or one with NaN")
         sound, problems = heard.result()
         with clip.open() as frames:
             _write_pieces(job, clip, split, frames, sound, problems)
@@ -267,6 +236,9 @@ def _write_pieces(
             problems.append(Problem(clip.name, "length", reason))
             continue
         n_frames = part.n_frames(fps_in, job.fps)
+        if n_frames < MIN_FRAMES:
+            problems.append(Problem(clip.name, "length", f"{name}: {n_frames} frame is no motion"))
+            continue
         problems += _length(clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps)
         job.writer.add(
             name,

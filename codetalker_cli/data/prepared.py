@@ -28,6 +28,8 @@ from codetalker_cli.mesh import Mesh
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
+UNFINISHED = ".unfinished"
+"""Marks a folder whose data set is being written, or was when something stopped it."""
 MANIFEST, MESH, REPORT = "manifest.json", "mesh.npz", "report.txt"
 
 
@@ -216,6 +218,11 @@ def find_manifest(folder: Path) -> Path:
         InputError: There is none.
     """
     path = folder / MANIFEST
+    if not path.is_file() and (folder / UNFINISHED).exists():
+        raise InputError(
+            f"{folder}: an unfinished data set; run the same `codetalker prepare-data` again, "
+            "it goes on where it stopped"
+        )
     if not path.is_file():
         raise InputError(
             f"{folder}: no prepared data set (no {MANIFEST}); "

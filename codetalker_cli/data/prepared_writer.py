@@ -16,11 +16,12 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.data import journal
-from codetalker_cli.data.journal import UNFINISHED, Done
+from codetalker_cli.data.journal import Done
 from codetalker_cli.data.prepared import (
     MANIFEST,
     MESH,
     REPORT,
+    UNFINISHED,
     ClipEntry,
     Manifest,
     audio_path,

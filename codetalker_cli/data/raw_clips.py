@@ -86,12 +86,13 @@ class Problem:
         clip: Name of the raw clip.
         kind: ``missing``: nothing is there (public data sets lack some clips); ``broken``: what is
             there cannot be used; ``hole``: frames are missing within; ``length``: sound and motion
-            last differently; ``audio``: something about the sound was mended.
+            last differently; ``audio``: something about the sound was mended; ``unit``: the
+            faces have an unlikely size.
         reason: One line.
     """
 
     clip: str
-    kind: Literal["missing", "broken", "hole", "length", "audio"]
+    kind: Literal["missing", "broken", "hole", "length", "audio", "unit"]
     reason: str
 
 

@@ -11,6 +11,7 @@ TITLES = {
     "hole": "holes: frames missing within a clip",
     "length": "length: sound and motion last differently by more than a frame",
     "audio": "audio: mended while it was read",
+    "unit": "unit: faces of an unlikely size",
 }
 
 

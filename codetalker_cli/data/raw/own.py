@@ -13,22 +13,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from codetalker_cli import audio
 from codetalker_cli.data.files.frames import AxisMap, Converted, FrameSource, axis_map
 from codetalker_cli.data.raw.own_faces import Faces, read_own_faces
 from codetalker_cli.data.raw.own_sounds import find_sounds
 from codetalker_cli.data.raw.own_takes import Take, find_takes, safe_name
 from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
-from codetalker_cli.data.splits import assign
+from codetalker_cli.data.splits import assign, meets
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.settings import DataSettings, OwnSettings
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Metres in each unit that recordings may have."""
-FACE_METRES = (0.02, 5.0)
-"""Smallest and largest extent of what can be a face in metres; beyond it the unit is wrong."""
 
 
 def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
@@ -47,6 +43,10 @@ def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
     if not base.is_dir():
         raise InputError(f"{base}: no such folder; own.root shall be the folder of the recordings")
     name = settings.name or safe_name(base.resolve().name)
+    if name != safe_name(name):
+        raise InputError(
+            f"own.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
+        )
     change = axis_map(settings.axes, METRES[settings.unit])
     takes, problems = find_takes(base, settings)
     sounds, lonely = find_sounds(base, settings, takes)
@@ -149,10 +149,10 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     """The facts of a data set of one's own, as its recordings and settings tell them.
 
     Raises:
-        InputError: No clip belongs to the split ``train``, a training subject has no template, or
-            the unit cannot be right.
+        InputError: A rule of the splits means nothing that is there, no clip belongs to the split
+            ``train``, or a training subject has no template.
     """
-    _check_size(raw.mesh.templates, settings)
+    _check_rules(raw, settings)
     chosen = assign(raw.clips, settings.splits)
     subjects = settings.train_subjects or tuple(
         sorted({clip.subject for clip in raw.clips if chosen[clip.name] == "train"})
@@ -185,11 +185,19 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     )
 
 
-def _check_size(templates: Mapping[str, np.ndarray], settings: OwnSettings) -> None:
-    subject, template = next(iter(templates.items()))
-    size = float(np.ptp(template, axis=0).max())
-    if not FACE_METRES[0] <= size <= FACE_METRES[1]:
-        raise InputError(
-            f"the template of {subject} measures {size:.3g} m with own.unit {settings.unit}; a "
-            "head has about 0.25 m: give the unit (m, cm, mm) that it was recorded in"
-        )
+def _check_rules(raw: RawDataSet, settings: OwnSettings) -> None:
+    """A rule that names what is not there would let its clips slip into another split."""
+    subjects = {clip.subject for clip in raw.clips}
+    for split, rule in settings.splits.items():
+        unknown = sorted(set(rule.subjects) - subjects)
+        if unknown:
+            raise InputError(
+                f"own.splits.{split}: no clip of {', '.join(unknown)}; the subjects are "
+                f"{', '.join(sorted(subjects))}"
+            )
+        if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
+            example = raw.clips[0]
+            raise InputError(
+                f"own.splits.{split}: no clip is meant by it; a clip is called, for example, "
+                f"{example.name} (sentence {example.sentence})"
+            )

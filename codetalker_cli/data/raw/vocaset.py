@@ -63,14 +63,19 @@ def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> R
     rows = _nested(root / ROWS)
     speech = _nested(root / SPEECH)
     stamp = stamp_of([array, root / ROWS, root / SPEECH])
-    clips, problems = [], []
+    clips, problems, first = [], [], 1
     for subject, sentence in _pairs(rows, speech):
         name = f"{subject}_{sentence}"
         missing = _missing(subject, sentence, rows, speech, mesh)
         if missing is not None:
             problems.append(missing)
             continue
-        numbers, places = _numbered(rows[subject][sentence], f"{root / ROWS}: {name}")
+        try:
+            numbers, places = _numbered(rows[subject][sentence], f"{root / ROWS}: {name}")
+        except DataError as error:
+            problems.append(Problem(name, "broken", str(error)))
+            continue
+        first = min(first, int(numbers[0]))
         clips.append(
             RawClip(
                 name,
@@ -82,10 +87,8 @@ def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> R
                 partial(_sound, speech[subject][sentence], f"{root / SPEECH}: {name}"),
             )
         )
-    firsts = [min(rows[c.subject][c.sentence], default=0) for c in clips]
-    first = min((int(number) for number in firsts), default=0)
     notes = {"layout": "VOCASET as downloaded", "captured": f"{FPS:g} frames a second"}
-    return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, min(max(first, 0), 1))
+    return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, max(first, 0))
 
 
 def _nested(path: Path) -> Nested:
@@ -122,9 +125,12 @@ def _numbered(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Frame numbers in ascending order, whatever the order in the file, and their rows."""
     try:
         table = np.array([(int(number), int(row)) for number, row in frames.items()], np.int64)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected frame number → row ({error})") from error
     table = table[np.argsort(table[:, 0], kind="stable")]
+    twice = np.flatnonzero(np.diff(table[:, 0]) == 0)
+    if len(twice):
+        raise DataError(f"{where}: frame {table[twice[0], 0]} stands there twice")
     return table[:, 0], table[:, 1]
 
 
@@ -163,7 +169,7 @@ def _open(
 def _sound(content: Any, where: str) -> Sound:
     try:
         samples, rate = np.asarray(content["audio"]), int(content["sample_rate"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected audio and sample_rate ({error!r})") from error
     if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "iuf" or rate <= 0:
         raise DataError(
