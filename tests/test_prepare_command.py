@@ -9,6 +9,7 @@ import biwi_raw
 import numpy as np
 import own_raw
 import pytest
+import tiny
 import vocaset_raw
 import yaml
 from command import listing, refuse, run, succeed
@@ -20,15 +21,7 @@ from codetalker_cli.models import checkpoint
 VQ = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "mlp_size": 16, "codebook_size": 8}
 VQ |= {"code_dim": 8, "codes_per_frame": 2}
 SPEECH = {"hidden_size": 16, "n_layers": 1, "mlp_size": 16}
-ENCODER = {
-    "hidden_size": 24,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-}
+ENCODER = tiny.ENCODER_CONFIGS["wav2vec2"]
 
 
 @pytest.fixture(autouse=True)
