@@ -48,7 +48,8 @@ def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> R
         InputError: Files are missing; all of them are told, with their sources.
         DataError: A file is damaged, hostile, or of another topology.
     """
-    if is_layout(root) and not (root / VERTICES).is_file():
+    is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
+    if is_layout(root) and not is_whole:
         return read_layout(root, data, FPS, [FACES], faces, CODE)
     mesh_file = find_file(root, [FACES], faces)
     wanted = {
