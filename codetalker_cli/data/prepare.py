@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,8 +19,6 @@ from codetalker_cli.data.raw_clips import Frames, Problem, RawClip, RawDataSet, 
 from codetalker_cli.data.regions import Regions, sample_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 from codetalker_cli.settings import DataSettings, PrepareSettings
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, float, float], None]
 """Called with (stage, done, total)."""

@@ -5,7 +5,6 @@ what is done.
 """
 
 import hashlib
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,8 +31,6 @@ from codetalker_cli.data.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
 from codetalker_cli.resources import atomic_path, check_output
-
-logger = logging.getLogger(__name__)
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
 _TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
