@@ -24,6 +24,9 @@ from rich.table import Table
 stdout = Console(soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 
+_WIDE = 110
+"""Columns of a terminal in which a long bar leaves room for what stands beside it."""
+
 Report = Callable[..., None]
 """report(done, total, note="") of one bar."""
 
@@ -78,8 +81,8 @@ def bars() -> Iterator[Callable[[str], Report]]:
     """Progress bars: gives a function from a stage's name to its report(done, total)."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=40 if stderr.width >= _WIDE else 8),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),

@@ -148,9 +148,7 @@ def resolve_sections(
 
 
 def _rows(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    return [
-        (key, json.dumps(value), origins.get(key, "default")) for key, value in _flatten(values)
-    ]
+    return [(key, json.dumps(value), origins.get(key, "default")) for key, value in flatten(values)]
 
 
 def _one_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
@@ -311,12 +309,13 @@ def _near(path: list[str]) -> str:
     return f"; did you mean {'.'.join([*path[:-1], close[0]])}?"
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings → (dotted key, value) rows; tables inside a section stay whole."""
     rows: list[tuple[str, Any]] = []
     for key, value in values.items():
         dotted = f"{prefix}{key}"
         if isinstance(value, Mapping) and _is_section(dotted):
-            rows += _flatten(value, f"{dotted}.")
+            rows += flatten(value, f"{dotted}.")
         else:
             rows.append((dotted, value))
     return rows

@@ -1,6 +1,7 @@
 """Where configs/ and assets/ are, and how files are written whole or not at all."""
 
 import os
+import re
 import shutil
 import uuid
 import zipfile
@@ -15,6 +16,7 @@ import numpy as np
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 
 _PACKAGE = Path(__file__).resolve().parent
+CACHE_VARIABLE = "CODETALKER_CACHE"
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +63,15 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise CodeTalkerError(f"{path} is missing from the installation; reinstall codetalker-cli")
     return path
+
+
+def cache_dir(given: str | Path | None = None) -> Path:
+    """Where files that can be made again are kept; it need not exist yet.
+
+    The given folder, else $CODETALKER_CACHE, else ~/.cache/codetalker.
+    """
+    chosen = given or os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path.home() / ".cache" / "codetalker"
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
@@ -134,3 +145,24 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def mend(path: Path) -> None:
+    """Put right what :func:`atomic_path` left when its process was killed.
+
+    For whoever alone writes ``path``: of a folder that was being replaced the old one comes back,
+    everything unfinished goes.
+    """
+    name, stem, suffix = (re.escape(part) for part in (path.name, path.stem, path.suffix))
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.old|\.{stem}\.[0-9a-f]{{8}}{suffix}")
+    if not path.parent.is_dir():
+        return
+    for left in sorted(path.parent.iterdir()):
+        if not pattern.fullmatch(left.name):
+            continue
+        if left.suffix == ".old" and not path.exists():
+            os.replace(left, path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

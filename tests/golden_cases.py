@@ -131,12 +131,13 @@ def _stage1(
     model.zero_grad()
     made = vq(vertices, template)
     loss = reconstruction_loss(made.vertices, vertices, None, "l1") + made.quantized.loss
+    loss = loss.mean()
     loss.backward()
     q = vq.settings.codes_per_frame
     # `vq_latents` are the encoder's, before they are quantised.
     return {
         "vq_recon": made.vertices[0].flatten(1).detach(),
-        "vq_loss": made.quantized.loss.detach(),
+        "vq_loss": made.quantized.loss[0].detach(),
         "vq_perplexity": made.quantized.perplexity,
         "vq_codes": made.quantized.codes[0].view(-1, q).int(),
         "vq_latents": made.quantized.before[0].reshape(vertices.shape[1], -1).detach(),
@@ -186,11 +187,11 @@ def _training(
     speech.requires_grad_(True)
     hidden = speech.encoder(audio, vertices.shape[1])
     losses = speech_losses(model, hidden, vertices, template, torch.tensor([1]))
-    losses.total.backward()
+    losses.total.mean().backward()
     return {
-        "train_loss": losses.total.detach(),
-        "train_motion_loss": losses.motion.detach(),
-        "train_reg_loss": losses.latents.detach(),
+        "train_loss": losses.total[0].detach(),
+        "train_motion_loss": losses.motion[0].detach(),
+        "train_reg_loss": losses.latents[0].detach(),
         **_gradient_norms(
             "gradnorm:", arrays, speech, lambda state: speech_state(state, model.settings), meta
         ),

@@ -36,6 +36,7 @@ HEAVY = (
     "OpenGL",
     "PIL",
     "matplotlib",
+    "tensorboard",
     "soundfile",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(
     not espeak.is_available(), reason="espeakng-loader is not installed: nothing can speak"
 )
 TINY = ["--preset", "tiny"]
+NO_VIDEO = ["--set", "train_vq.sample_frames=0", "--set", "train_speech.sample_frames=0"]
 
 
 def prepare(*more: object) -> dict:
@@ -36,7 +37,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("CODETALKER_MODEL", raising=False)
         prepare("data/a")
         succeed("train-vq", "data/a")
-        succeed("train-speech", "data/a")
+        succeed("train-speech")  # on the data set that was prepared last
         soundfile.write("speech.wav", voices.speech(), 16000)
         yield folder
 
@@ -61,9 +62,13 @@ def test_both_checkpoints_stand_for_themselves(workplace: Path) -> None:
     assert vq.meta["data_id"] == PreparedDataSet("data/a").manifest.data_id
     assert speech.settings.data.name == "tiny" and speech.settings.vq.basis_rank == 8
     for stage in ("vq", "speech"):
-        lines = Path(f"runs/tiny/{stage}-metrics.jsonl").read_text().splitlines()
+        run = Path(f"runs/tiny/{stage}-run")
+        lines = (run / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
         assert all(np.isfinite(list(json.loads(line).values())).all() for line in lines)
+        assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+        assert next(imageio_ffmpeg.read_frames(run / "sample.mp4"))["fps"] == 30
+        assert list((run / "tensorboard").iterdir()) and list((run / "state").iterdir())
 
 
 def test_the_voice_speaks_as_data_and_as_video(workplace: Path) -> None:
@@ -103,8 +108,9 @@ def test_the_same_seed_gives_the_same_bytes(workplace: Path) -> None:
 
 def test_the_same_seed_gives_the_same_weights(workplace: Path) -> None:
     def weights(name: str, *more: str) -> tuple[bytes, bytes]:
-        succeed("train-vq", "data/a", "--out", f"runs/{name}/vq", *more)
-        succeed("train-speech", "data/a", "--out", f"runs/{name}/speech", *more)
+        for stage in ("vq", "speech"):
+            out = ["--out", f"runs/{name}/{stage}"]
+            succeed(f"train-{stage}", "data/a", *out, *NO_VIDEO, *more)
         vq, speech = (Path("runs") / name / s / "model.safetensors" for s in ("vq", "speech"))
         return vq.read_bytes(), speech.read_bytes()
 
@@ -120,11 +126,11 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
     before = (workplace / "runs/tiny/vq/model.safetensors").read_bytes()
     for stage in ("vq", "speech"):
         said = command.refuse(f"train-{stage}", "data/a")
-        assert said.startswith(f"runs/tiny/{stage} exists already; give --overwrite")
+        assert said.startswith(f"runs/tiny/{stage}: a run was begun here already; give --resume")
     assert command.refuse("prepare-data", "demo", "data/a", *TINY).startswith(
         "data/a holds a prepared data set already; give --overwrite"
     )
-    succeed("train-vq", "data/a", "--overwrite")
+    succeed("train-vq", "data/a", "--overwrite", *NO_VIDEO)
     assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
 
 

@@ -201,7 +201,6 @@ def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
         (["vq.latent_projection=false", "vq.code_dim=64"], "codes_per_frame × code_dim = 512"),
         (["speech.n_heads=3"], "hidden_size 1024 is not a multiple of n_heads 3"),
         (["speech.hidden_size=9", "speech.n_heads=3"], "hidden_size 9 must be even"),
-        (["train_vq.batch_size=2"], "batch_size 2 needs crop_frames"),
         (['data.train_subjects=["A", "A"]'], "train_subjects names a subject twice"),
         (["data.train_subjects=[]"], "data.train_subjects"),
         (["train_speech.history_dropout=1.5"], "train_speech.history_dropout"),

@@ -64,9 +64,9 @@ def test_losses(weight: float) -> None:
     z = noise(2, 5, DIM).requires_grad_()
     result = q(z)
     entries = q.codebook[result.codes]
-    mean = (entries - z).square().mean()
+    mean = (entries - z).square().mean((1, 2))
     torch.testing.assert_close(result.loss, (1 + weight) * mean)
-    result.loss.backward()
+    result.loss.mean().backward()
     # The commitment loss draws the latents to the entries, the codebook loss the entries to them.
     torch.testing.assert_close(z.grad, weight * 2 * (z - entries).detach() / z.numel())
     pull = torch.zeros_like(q.codebook)

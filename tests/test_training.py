@@ -1,8 +1,10 @@
 """Training of both stages: it learns, keeps the best, and stops before it harms."""
 
 import json
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,34 @@ import pytest
 import tiny
 import torch
 import voices
-from tiny_data import CPU, LENGTHS, SUBJECTS, moving, prepared, settings, speech_task, stage1
+from accelerate import Accelerator
+from tiny_data import (
+    LENGTHS,
+    SUBJECTS,
+    moving,
+    prepared,
+    run_folder,
+    settings,
+    speech_task,
+    stage1,
+    vq_task,
+)
 from torch import Tensor, nn
 
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import PreparedWriter
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError, RenderError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import loop
-from codetalker_cli.train.batches import ClipSource
+from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.loop import Progress, fit
+from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
+from codetalker_cli.train.task import Task
 from codetalker_cli.train.vq import motion_basis, train_vq
 
 
@@ -35,9 +50,17 @@ def data(tmp_path: Path) -> PreparedDataSet:
     return prepared(tmp_path / "data")
 
 
-def logged(path: Path, key: str) -> list[float]:
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The curves asked for; to draw them takes longer than all the rest here."""
+    asked: list[Path] = []
+    monkeypatch.setattr(loop, "draw_curves", lambda metrics, path, title: asked.append(path))
+    return asked
+
+
+def logged(out: Path, key: str) -> list[float]:
     """A value of every epoch."""
-    return [json.loads(line)[key] for line in path.read_text().splitlines()]
+    return [row[key] for row in RunFolder(out).rows()]
 
 
 # It learns --------------------------------------------------------------------------------------
@@ -45,19 +68,19 @@ def logged(path: Path, key: str) -> list[float]:
 
 def test_both_stages_learn_a_few_clips(data: PreparedDataSet, tmp_path: Path) -> None:
     train = settings(
-        epochs=80,
+        epochs=40,
         batch_size=3,
         crop_frames=24,
-        learning_rate=3e-3,
-        validate_every=80,
+        learning_rate=5e-3,
+        validate_every=40,
         revive_after_steps=5,
     )
-    assert train_vq(data, train, tmp_path / "vq").step == 80
+    assert train_vq(data, train, tmp_path / "vq").step == 40
     codebook = checkpoint.load(tmp_path / "vq")
     train_speech(data, train, codebook, tmp_path / "speech")
     for stage, share in (("vq", 0.35), ("speech", 0.6)):
-        losses = logged(tmp_path / f"{stage}-metrics.jsonl", "motion_loss")
-        assert len(losses) == 80
+        losses = logged(tmp_path / stage, "motion_loss")
+        assert len(losses) == 40
         assert np.mean(losses[-5:]) < share * losses[0], stage
     trained = checkpoint.load(tmp_path / "speech")
     assert trained.meta["stage"] == "speech" and trained.subjects == list(SUBJECTS)
@@ -70,10 +93,10 @@ def test_both_stages_learn_a_few_clips(data: PreparedDataSet, tmp_path: Path) ->
 def test_stage_2_leaves_alone_what_is_not_trained(
     data: PreparedDataSet, tmp_path: Path, frozen: bool
 ) -> None:
-    task = speech_task(data, frozen=frozen)
+    made = settings(frozen=frozen, epochs=3, batch_size=1)
+    task = speech_task(data, made)
     before = {key: value.clone() for key, value in task.model.state_dict().items()}
-    task.model.vq.requires_grad_(False)
-    fit(task, settings(epochs=3, batch_size=1).train_speech, tmp_path / "speech")
+    fit(task, made.train_speech, run_folder(tmp_path / "speech"))
     changed = {key for key, v in task.model.state_dict().items() if not torch.equal(v, before[key])}
     assert not any(key.startswith("vq.") for key in changed)
     assert not any(".feature_extractor." in key for key in changed)
@@ -105,71 +128,101 @@ def test_equal_seeds_train_equal_weights(data: PreparedDataSet, tmp_path: Path) 
 # The loop ---------------------------------------------------------------------------------------
 
 
-class Line:
-    """A task of one weight that has to become 3; what happens in each epoch is told to it."""
+class Weight(nn.Module):
+    """One weight that has to become 3."""
 
-    def __init__(self, scores: list[float], loss: Callable[[int], float] = lambda step: 1.0):
-        self.n_clips = 3
-        self.module: nn.Module = nn.Linear(1, 1, bias=False)
-        self.scores, self.loss, self.n_steps = scores, loss, 0
-        self.seen: list[list[int]] = []
+    def __init__(self, scale: Callable[[int, int], float]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.scale = scale
 
-    def step(self, clips: list[int], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        assert self.module.training
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        assert self.training
+        scales = torch.tensor([self.scale(batch.step, clip) for clip in batch.clips])
+        steps = torch.full((len(batch.clips),), float(batch.step))
+        return {"loss": (self.weight - 3).square() * scales, "value": steps}
+
+
+class Line(Task):
+    """What happens in each epoch, and to each clip in each step, is told to it."""
+
+    def __init__(
+        self, scores: list[float], scale: Callable[[int, int], float] = lambda step, clip: 1.0
+    ) -> None:
+        self.lengths = [5, 5, 5]
+        self.module: Weight = Weight(scale)
+        self.scores = scores
+        self.seen: list[Sequence[int]] = []
+        self.shown: list[float] = []
+
+    def load(self, clips: Sequence[int], step: int) -> Batch:
         self.seen.append(clips)
-        self.n_steps += 1
-        weight = next(iter(self.module.parameters()))
-        return (weight - 3).square().sum() * self.loss(self.n_steps), {"value": self.n_steps}
+        empty = torch.zeros(len(clips), 5, 1, 3)
+        fives, zeros = (5,) * len(clips), (0,) * len(clips)
+        return Batch(empty, empty[:, 0], torch.tensor(zeros), fives, tuple(clips), zeros, step)
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, accelerator: Accelerator) -> dict[str, float]:
         assert not self.module.training and not torch.is_grad_enabled()
+        self.shown.append(self.module.weight.item())
         return {"score": self.scores.pop(0)}
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
-        folder.write_text(json.dumps(meta))
+        folder.write_text(json.dumps({**meta, "weight": self.module.weight.item()}))
+
+    def clip_name(self, clip: int) -> str:
+        return f"clip{clip}"
+
+
+def trained(task: Task, out: Path, report: Any = None, **train: Any) -> Progress:
+    made = TrainSettings(**{"sample_frames": 0, **train})
+    return fit(task, made, run_folder(out), report=report)
 
 
 def epoch_of(path: Path) -> int:
     return json.loads(path.read_text())["epoch"]
 
 
-def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
+def test_the_best_is_kept_beside_the_last(tmp_path: Path, drawn: list[Path]) -> None:
     seen: list[tuple[int, int, int]] = []
 
     def report(p: Progress) -> None:
         seen.append((p.epoch, p.step, p.n_steps))
 
-    task = Line([3.0, 1.0, 2.0])
-    done = fit(task, TrainSettings(epochs=3), tmp_path / "a" / "out", report)
-    assert (done.best, done.step, done.values["value"]) == (1.0, 9, 8.0)
-    assert epoch_of(tmp_path / "a" / "out") == 2 and epoch_of(tmp_path / "a" / "out-last") == 3
-    lines = (tmp_path / "a" / "out-metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["score"] for line in lines] == [3.0, 1.0, 2.0]
-    assert [json.loads(line)["value"] for line in lines] == [2.0, 5.0, 8.0]
+    out = tmp_path / "a" / "out"
+    done = trained(Line([3.0, 1.0, 2.0]), out, report, epochs=3)
+    assert (done.best, done.best_epoch, done.step) == (1.0, 2, 9)
+    assert epoch_of(out) == 2 and epoch_of(RunFolder(out).last) == 3
+    assert logged(out, "score") == [3.0, 1.0, 2.0]
+    assert logged(out, "value") == [1.0, 4.0, 7.0] and logged(out, "step") == [3, 6, 9]
     assert seen[-1] == (3, 9, 9) and {n for *_, n in seen} == {9}
+    assert drawn == [tmp_path / "a" / "out-run" / "curves.png"]
 
 
 def test_every_epoch_sees_every_clip_once(tmp_path: Path) -> None:
     task = Line([1.0] * 5)
-    task.n_clips = 5
-    fit(task, TrainSettings(epochs=5, batch_size=2, crop_frames=9), tmp_path / "out")
-    assert [len(clips) for clips in task.seen] == [2, 2, 1] * 5
-    epochs = [[i for clips in task.seen[k : k + 3] for i in clips] for k in range(0, 15, 3)]
-    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
+    task.lengths = [5] * 5
+    trained(task, tmp_path / "out", epochs=5, batch_size=2)
+    epochs = [task.seen[k : k + 3] for k in range(0, 15, 3)]
+    assert all(sorted(map(len, epoch)) == [1, 2, 2] for epoch in epochs)
+    orders = [[clip for clips in epoch for clip in clips] for epoch in epochs]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
 
 
 def test_validation_comes_as_often_as_said_and_at_the_end(tmp_path: Path) -> None:
     task = Line([3.0, 2.0, 1.0])
-    fit(task, TrainSettings(epochs=5, validate_every=2), tmp_path / "out")
+    trained(task, tmp_path / "out", epochs=5, validate_every=2)
     assert task.scores == [] and epoch_of(tmp_path / "out") == 5
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good(tmp_path: Path, bad: float) -> None:
-    task = Line([3.0, 2.0], lambda step: bad if step == 8 else 1.0)
-    with pytest.raises(CodeTalkerError, match=r"epoch 3: the loss of clips \[\d\] is (nan|inf)"):
-        fit(task, TrainSettings(epochs=9), tmp_path / "out")
+@pytest.mark.parametrize(("bad", "batch_size"), [(math.nan, 3), (math.inf, 1)])
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good(
+    tmp_path: Path, bad: float, batch_size: int
+) -> None:
+    task = Line([3.0, 2.0], lambda step, clip: bad if step == 2 and clip == 1 else 1.0)
+    train = {"batch_size": batch_size, "accumulation": 3 // batch_size}
+    with pytest.raises(CodeTalkerError, match=r"epoch 3, step 3: the loss of clip1 is not finite"):
+        trained(task, tmp_path / "out", epochs=9, **train)
     assert epoch_of(tmp_path / "out") == 2
     assert all(torch.isfinite(p).all() for p in task.module.parameters())
 
@@ -180,79 +233,126 @@ def test_motion_that_is_no_number_stops_and_keeps_an_older_checkpoint(
     train_vq(data, settings(), tmp_path / "vq")
     before = command.listing(tmp_path / "vq")
     poisoned = prepared(tmp_path / "poisoned", poison=True)
-    with pytest.raises(CodeTalkerError, match=r"the loss of clips .* is nan; .* is kept"):
-        train_vq(poisoned, settings(crop_frames=50), tmp_path / "vq")
+    with pytest.raises(CodeTalkerError, match=r"the loss of clip2 is not finite; .* is kept"):
+        train_vq(poisoned, settings(crop_frames=None), tmp_path / "vq")
     assert command.listing(tmp_path / "vq") == before
     assert checkpoint.load(tmp_path / "vq").meta["stage"] == "vq"
 
 
-def rates(n_steps: int, steps_per_epoch: int, **train: Any) -> list[float]:
-    """The learning rate of each step."""
-    made = TrainSettings(learning_rate=2.0, **train)
-    optimizer = loop._optimizer([nn.Parameter(torch.zeros(1))], made)
-    schedule = loop._schedule(optimizer, made, steps_per_epoch, n_steps)
-    seen = []
-    for _ in range(n_steps):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return seen
-
-
-def test_learning_rates() -> None:
-    assert rates(4, 2) == [2.0] * 4
-    step = {"schedule": "step", "step_epochs": 2, "step_factor": 0.5}
-    assert rates(10, 2, **step) == [2.0] * 4 + [1.0] * 4 + [0.5] * 2
-    cosine = rates(14, 7, schedule="cosine", warmup_steps=4)
-    assert cosine[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
-    expected = [1 + math.cos(math.pi * k / 10) for k in range(10)]
-    assert cosine[4:] == pytest.approx(expected)
-    assert rates(3, 1, schedule="cosine")[0] == 2.0
+def test_a_score_that_is_no_number_stops(tmp_path: Path) -> None:
+    with pytest.raises(CodeTalkerError, match="epoch 2: the validation score is nan"):
+        trained(Line([3.0, math.nan]), tmp_path / "out", epochs=3)
+    assert epoch_of(tmp_path / "out") == 1
 
 
 def test_the_gradient_is_limited(tmp_path: Path) -> None:
     def change(limit: float) -> float:
-        task = Line([1.0], lambda step: 1e6)
-        weight = next(iter(task.module.parameters()))
-        weight.data.fill_(0.0)
-        fit(task, TrainSettings(epochs=1, gradient_clip=limit), tmp_path / "out")
-        assert weight.grad is not None
-        return float(weight.grad.norm())
+        task = Line([1.0], lambda step, clip: 1e6)
+        trained(task, tmp_path / "out", epochs=1, gradient_clip=limit)
+        assert task.module.weight.grad is not None
+        assert logged(tmp_path / "out", "gradient_norm")[0] == pytest.approx(6e6, rel=1e-2)
+        return float(task.module.weight.grad.norm())
 
     assert change(0.5) == pytest.approx(0.5, rel=1e-3)
     assert change(0.0) > 1e6
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
-def test_optimisers(name: Any, kind: str) -> None:
-    made = TrainSettings(optimizer=name, weight_decay=0.1, learning_rate=0.5)
-    optimizer = loop._optimizer([nn.Parameter(torch.zeros(1))], made)
-    assert type(optimizer).__name__ == kind and optimizer.defaults["lr"] == 0.5
-    assert optimizer.defaults["weight_decay"] == (0.1 if name == "adamw" else 0.0)
+def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    plain, averaged = Line([2.0, 1.0]), Line([2.0, 1.0])
+    trained(plain, tmp_path / "plain", epochs=2, learning_rate=0.1)
+    trained(averaged, tmp_path / "averaged", epochs=2, learning_rate=0.1, ema_decay=0.5)
+    assert plain.shown != averaged.shown  # but what is trained goes its way
+    assert plain.module.weight.item() == averaged.module.weight.item()
+    kept = json.loads((tmp_path / "averaged").read_text())["weight"]
+    assert kept == averaged.shown[-1] < plain.shown[-1]
+
+
+def test_accumulated_batches_give_the_gradient_of_one_large_batch(
+    data: PreparedDataSet, tmp_path: Path
+) -> None:
+    """Though the last of the parts is a smaller one."""
+
+    def gradients(batch_size: int, accumulation: int) -> list[Tensor]:
+        made = settings(batch_size=batch_size, accumulation=accumulation, crop_frames=None)
+        task = vq_task(data, made)
+        assert fit(task, made.train_vq, run_folder(tmp_path / "vq")).step == 1
+        return [p.grad for p in task.module.parameters() if p.grad is not None]
+
+    whole = gradients(3, 1)
+    assert len(whole) > 20
+    for parts in ((1, 3), (2, 2)):
+        for a, b in zip(gradients(*parts), whole, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_half_precision_trains_float32_weights(data: PreparedDataSet, tmp_path: Path) -> None:
+    made = settings(precision="bf16", crop_frames=None, epochs=2)
+    train_vq(data, made, tmp_path / "vq")
+    train_speech(data, made, checkpoint.load(tmp_path / "vq"), tmp_path / "speech")
+    model = checkpoint.load(tmp_path / "speech").model
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert np.isfinite([logged(tmp_path / s, "loss") for s in ("vq", "speech")]).all()
+
+
+def test_compiling_changes_no_name(data: PreparedDataSet) -> None:
+    made = settings(frozen=False)
+    for task in (vq_task(data, made), speech_task(data, made)):
+        names = task.module.state_dict().keys()
+        task.compile()
+        assert task.module.state_dict().keys() == names
+        assert any(m._compiled_call_impl is not None for m in task.module.modules())
+
+
+def test_a_sample_is_made_at_the_end_and_may_fail(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def sample(path: Path, n_frames: int) -> Path:
+        asked.append(n_frames)
+        return path
+
+    def fail(path: Path, n_frames: int) -> Path:
+        raise RenderError("no picture")
+
+    task: Any = Line([2.0, 1.0])
+    task.sample = sample
+    done = trained(task, tmp_path / "out", epochs=2, sample_frames=9)
+    assert asked == [9] and done.sample == str(tmp_path / "out-run" / "sample.mp4")
+    task = Line([1.0])
+    task.sample = fail
+    with caplog.at_level(logging.WARNING):
+        assert trained(task, tmp_path / "out", epochs=1, sample_frames=9).sample == ""
+    assert "no sample video: no picture" in caplog.text
 
 
 # Data -------------------------------------------------------------------------------------------
 
 
 def test_crops_are_pieces_of_their_clips(data: PreparedDataSet) -> None:
-    source = ClipSource(data, "train", CPU)
-    batch = source.batch([2, 0], 7, np.random.default_rng(0))
-    assert batch.vertices.shape == (2, 7, tiny.N_VERTICES, 3)
+    source = ClipSource(data, "train")
+    rngs = [np.random.default_rng(k) for k in range(2)]
+    batch = source.batch([2, 0], 25, rngs, 7)
+    assert batch.vertices.shape == (2, 25, tiny.N_VERTICES, 3) and batch.step == 7
+    assert batch.n_frames == (25, 24) and batch.clips == (2, 0)
+    assert batch.lengths is not None and batch.lengths.tolist() == [25, 24]
     for k, (index, start) in enumerate(zip(batch.clips, batch.starts, strict=True)):
-        whole = source.clip(index).vertices
-        np.testing.assert_array_equal(batch.vertices[k], whole[start : start + 7])
+        whole, n = source.clip(index).vertices, batch.n_frames[k]
+        np.testing.assert_array_equal(batch.vertices[k, :n], whole[start : start + n])
+        assert (batch.vertices[k, n:] == 0).all()
         subject = source.clip(index).entry.subject
         assert batch.style_ids[k] == SUBJECTS.index(subject)
         np.testing.assert_array_equal(batch.template[k], data.mesh.templates[subject])
     rng = np.random.default_rng(0)
-    starts = {source.batch([0], 20, rng).starts[0] for _ in range(100)}
+    starts = {source.batch([0], 20, [rng]).starts[0] for _ in range(100)}
     assert starts == set(range(LENGTHS[1] - 20 + 1))
-    assert source.batch([0, 1, 2], None).n_frames == min(LENGTHS[1:])
+    assert source.batch([0, 1, 2], None).n_frames == LENGTHS[1:]
+    assert source.batch([0, 1], 9).lengths is None
 
 
 def test_a_basis_is_orthonormal_and_gives_motion_of_its_rank_back(data: PreparedDataSet) -> None:
     torch.manual_seed(0)
-    source = ClipSource(data, "train", CPU)
+    source = ClipSource(data, "train")
     vectors, scale = motion_basis(source, 3, seed=0)
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(3), atol=1e-5, rtol=0)
     assert (scale[:-1] >= scale[1:]).all() and scale[-1] > 0
@@ -270,17 +370,24 @@ def test_a_basis_is_orthonormal_and_gives_motion_of_its_rank_back(data: Prepared
 
 def test_a_basis_of_more_vectors_than_there_is_motion(data: PreparedDataSet) -> None:
     with pytest.raises(DataError, match=r"vq\.basis_rank: 37, but there are 78 frames of 36"):
-        motion_basis(ClipSource(data, "train", CPU), 37, seed=0)
+        motion_basis(ClipSource(data, "train"), 37, seed=0)
 
 
 def test_stage_1_of_another_topology_is_refused(data: PreparedDataSet, tmp_path: Path) -> None:
     other = tiny.settings(data={"n_vertices": 13, "name": "other"})
-    given = Checkpoint(CodeTalker(other, with_speech=False), other, {}, None, Path("vq13"))
-    with pytest.raises(
-        CheckpointError, match=r"vq13: stage 1 of other has n_vertices 13, .* has 12"
+    more = Checkpoint(CodeTalker(other, with_speech=False), other, {}, None, Path("vq13"))
+    mesh = data.mesh
+    turned = replace(mesh.topology, faces=mesh.topology.faces[::-1].copy(), name="turned")
+    for given, message in (
+        (more, r"vq13: stage 1 was trained on the topology other .* \(n_vertices 13 against 12\)"),
+        (
+            replace(stage1(), mesh=replace(mesh, topology=turned)),
+            r"on the topology turned of tiny, .* has strip \(as many vertices, but other triangles",
+        ),
     ):
-        train_speech(data, settings(), given, tmp_path / "speech")
-    assert not (tmp_path / "speech").exists()
+        with pytest.raises(CheckpointError, match=message):
+            train_speech(data, settings(), given, tmp_path / "speech")
+    assert not (tmp_path / "speech").exists() and not RunFolder(tmp_path / "speech").folder.exists()
 
 
 def test_data_that_does_not_fit_the_settings_is_refused(

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tiny_data import CPU, prepared, settings, speech_task
+from tiny_data import prepared, settings, speech_task, vq_task
 
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import DataError
-from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
-from codetalker_cli.train.batches import ClipSource
+from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.losses import MotionLoss, speech_losses, vertex_weights
-from codetalker_cli.train.vq import VQTask, train_vq
+from codetalker_cli.train.vq import train_vq
 
 
 @pytest.fixture
@@ -71,19 +70,21 @@ def test_drawn_vertices_have_the_whole_loss_as_their_expectation(
     drawing = MotionLoss(
         kind, tiny.topology(), TrainSettings(region_weights=weights, loss_vertices=3)
     )
-    expectation = 0.0
+    expectation: Any = 0.0
+    lengths = torch.tensor([6, 4])
     for vertex in range(tiny.N_VERTICES):
         draw: Any = Drawn(vertex)
-        loss = float(drawing(basis, features, offsets, draw))
+        loss = drawing(basis, features, offsets, draw, lengths)
         expectation += draw.chances[vertex] * loss
-    expected = float(whole(basis, features, offsets, np.random.default_rng(0)))
-    assert expectation == pytest.approx(expected, rel=1e-5)
+    expected = whole(basis, features, offsets, np.random.default_rng(0), lengths)
+    assert expected.shape == (2,)
+    torch.testing.assert_close(expectation.float(), expected, rtol=1e-5, atol=0)
 
 
 def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
-    task = speech_task(data)
-    batch = task.source.batch([0, 1], 20)
-    hidden = torch.stack([task._hidden(task.source, batch, k, None) for k in range(2)])
+    task = speech_task(data, settings())
+    batch = task.load([0, 1], 0)
+    hidden, _ = task.speech.encoder.rest(batch.speech, batch.n_frames)
     given = (task.model, hidden, batch.vertices, batch.template, batch.style_ids)
     one, five = (speech_losses(*given, motion_weight=weight) for weight in (1.0, 5.0))
     torch.testing.assert_close(five.total, 5 * one.motion + one.latents)
@@ -95,43 +96,50 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
 def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
     data: PreparedDataSet,
 ) -> None:
-    made = settings(revive_after_steps=3, crop_frames=24)
-    model = CodeTalker(made, with_speech=False)
-    tiny.randomize(model, 0)
-    codebook = model.vq.quantizer.codebook
+    made = settings(revive_after_steps=3, crop_frames=None)
+    task = vq_task(data, made)
+    accelerator = make_accelerator(made.train_vq)
+    codebook = task.model.vq.quantizer.codebook
     far = torch.arange(6, 12)
     codebook.data[far] += 100.0
-    task = VQTask(data, model, ClipSource(data, "train", CPU))
-    rng = np.random.default_rng(0)
     before = codebook.detach().clone()
-    for _ in range(2):
-        task.step([0, 1], rng)
+    batch = task.load([0, 1], 0)
+    for step in (1, 2):
+        task.module(batch)
+        task.after_step(accelerator, step)
         assert torch.equal(codebook, before)
-    offsets = task.source.batch([0, 1], None)
-    used = model.vq.encode(offsets.vertices, offsets.template).unique()
-    task.step([0, 1], rng)  # the third step without them
+    task.module(batch)  # the third step without them
+    [(latents, codes)] = task.module.seen
+    n_codes = sum(batch.n_frames) * made.vq.codes_per_frame  # without the padding
+    assert latents.shape == (n_codes, made.vq.code_dim) and codes.shape == (n_codes,)
+    task.after_step(accelerator, 3)
     moved = (codebook != before).any(1)
-    assert moved[far].all() and not moved[used].any()
-    features = model.vq.basis.to_features(offsets.vertices - offsets.template[:, None])
-    latents = model.vq.encoder(features).reshape(-1, made.vq.code_dim).detach()
-    # Each is a latent of the batch (crops of it: as the whole clip, only cut).
-    assert (codebook.detach()[far].norm(dim=1) < 2 * latents.norm(dim=1).max()).all()
+    assert moved[far].all() and not moved[codes.unique()].any()
+    assert (codebook[far][:, None] == latents).all(-1).any(1).all()
+    assert codebook[far].unique(dim=0).shape[0] > 1
+    after = codebook.detach().clone()
+    task.module(batch)
+    task.after_step(accelerator, 4)  # they have as many steps again
+    assert torch.equal(codebook[far], after[far])
 
 
 def test_without_the_setting_the_codebook_is_left_alone(data: PreparedDataSet) -> None:
-    model = CodeTalker(settings(), with_speech=False)
-    model.vq.quantizer.codebook.data[3:] += 100.0
-    before = model.vq.quantizer.codebook.detach().clone()
-    task = VQTask(data, model, ClipSource(data, "train", CPU))
-    for _ in range(5):
-        task.step([0, 1], np.random.default_rng(0))
-    assert torch.equal(model.vq.quantizer.codebook, before)
+    made = settings()
+    task = vq_task(data, made)
+    accelerator = make_accelerator(made.train_vq)
+    codebook = task.model.vq.quantizer.codebook
+    codebook.data[3:] += 100.0
+    before = codebook.detach().clone()
+    for step in range(5):
+        task.module(task.load([0, 1], step))
+        task.after_step(accelerator, step + 1)
+    assert torch.equal(codebook, before) and not task.module.seen
 
 
 # Stage 2 ----------------------------------------------------------------------------------------
 
 
-def test_a_hidden_past_is_not_seen(data: PreparedDataSet) -> None:
+def test_a_hidden_past_is_not_seen() -> None:
     model = tiny.codetalker()
     speech = model.speech
     assert speech is not None
@@ -147,51 +155,44 @@ def test_a_hidden_past_is_not_seen(data: PreparedDataSet) -> None:
     torch.testing.assert_close(kept[1], first[1])
 
 
-def test_the_past_is_hidden_as_often_as_said(data: PreparedDataSet) -> None:
-    task = speech_task(data, history_dropout=0.3, n_augmentations=0)
-    seen: list[float] = []
-    forward = task.speech.forward
+def test_the_past_is_hidden_or_the_models_own_as_often_as_said(data: PreparedDataSet) -> None:
+    task = speech_task(data, settings(history_dropout=0.3, own_history=0.6))
+    kept, own = [], []
+    for step in range(150):
+        batch = task.load([0, 1, 2], step)
+        assert batch.keep_history is not None and batch.own_history is not None
+        kept.append(batch.keep_history)
+        own.append(batch.own_history)
+    hidden = 1 - torch.cat(kept)
+    assert set(hidden.tolist()) == {0.0, 1.0}
+    assert float(hidden.mean()) == pytest.approx(0.3, abs=0.07)
+    assert float(torch.cat(own).float().mean()) == pytest.approx(0.6, abs=0.07)
+    plain = speech_task(data, settings()).load([0, 1], 0)
+    assert plain.keep_history is None and plain.own_history is None
 
-    def watch(*given: Any) -> Any:
-        seen.extend(given[-1].tolist())
-        return forward(*given)
 
-    task.speech.forward = watch  # type: ignore[method-assign]
-    rng = np.random.default_rng(0)
-    for _ in range(150):
-        task.step([0, 1, 2], rng)
-    assert set(seen) == {0.0, 1.0}
-    assert 1 - np.mean(seen) == pytest.approx(0.3, abs=0.07)
-
-
-def test_features_of_a_frozen_encoder_are_those_it_gives(data: PreparedDataSet) -> None:
-    task = speech_task(data, n_augmentations=2)
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        samples = task.source.clip(index).samples()
-        direct = task._encode(task.source, index, samples)
-        assert len(direct) == task.source.clip(index).entry.n_frames
-        batch = task.source.batch([index], 10, rng)
-        kept = task._hidden(task.source, batch, 0, None)
-        start = batch.starts[0]
-        expected = direct[start : start + 10]  # the same crop as of the motion
-        torch.testing.assert_close(kept, expected, rtol=2e-3, atol=2e-3)
-    assert task._features is not None
-    assert {len(versions) for versions in task._features} == {3}
-    clean, *noisy = task._features[0]
-    assert all(v.shape == clean.shape and not torch.equal(v, clean) for v in noisy)
-    drawn = {
-        task._hidden(task.source, task.source.batch([0], None), 0, rng).sum().item()
-        for _ in range(40)
-    }
-    assert len(drawn) == 3
+def test_what_a_clip_draws_does_not_depend_on_its_neighbours(data: PreparedDataSet) -> None:
+    made = settings(history_dropout=0.5, own_history=0.5, n_augmentations=2, crop_frames=9)
+    task = speech_task(data, made)
+    for step in range(5):
+        together = task.load([2, 0, 1], step)
+        for k, clip in enumerate(together.clips):
+            alone = task.load([clip], step)
+            assert alone.starts == together.starts[k : k + 1]
+            assert torch.equal(alone.speech[0], together.speech[k])
+            for a, b in (
+                (alone.codes, together.codes),
+                (alone.keep_history, together.keep_history),
+                (alone.own_history, together.own_history),
+            ):
+                assert a is not None and b is not None and torch.equal(a[0], b[k])
 
 
 def test_a_frozen_encoder_gets_no_gradient_and_the_rest_does(data: PreparedDataSet) -> None:
-    task = speech_task(data)
-    task.model.vq.requires_grad_(False)
-    loss, _ = task.step([0, 1], np.random.default_rng(0))
-    loss.backward()
+    task = speech_task(data, settings())
+    task.module.train()
+    assert not task.speech.encoder.training and not task.model.vq.training
+    task.module(task.load([0, 1], 0))["loss"].sum().backward()
     for name, parameter in task.model.named_parameters():
         if name.startswith(("vq.", "speech.encoder.")):
             assert parameter.grad is None, name

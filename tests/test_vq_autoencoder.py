@@ -101,7 +101,7 @@ def test_gradients_reach_both_halves_and_the_codebook() -> None:
     vq = model()
     vertices, template = clips(1, 6)
     result = vq(vertices, template)
-    ((result.vertices - vertices).abs().mean() + result.quantized.loss).backward()
+    ((result.vertices - vertices).abs().mean() + result.quantized.loss.mean()).backward()
     without = [name for name, p in vq.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 

@@ -1,5 +1,6 @@
-"""A prepared data set of three short clips, and what trains on it at once."""
+"""A prepared data set of a few short clips, and what trains on it at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import Settings
+from codetalker_cli.train.batches import ClipSource
+from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import SpeechTask
+from codetalker_cli.train.vq import VQTask
 
-CPU = torch.device("cpu")
 SUBJECTS = ("A", "B", "C")
 LENGTHS = (30, 24, 28, 26)
 """Frames of the clips: one to validate with, three to train on."""
@@ -30,43 +35,81 @@ def moving(n_frames: int, seed: int, rank: int = 3) -> np.ndarray:
     return np.einsum("tr,rvx->tvx", swings, shapes)
 
 
-def prepared(folder: Path, *, poison: bool = False) -> PreparedDataSet:
-    """One clip to validate with and one of each subject to train on."""
+def prepared(
+    folder: Path,
+    *,
+    poison: bool = False,
+    lengths: Sequence[int] = LENGTHS,
+    n_val: int = 1,
+    fps: float = 25.0,
+) -> PreparedDataSet:
+    """The first ``n_val`` clips are to validate with, the others, of each subject, to train on."""
     writer = PreparedWriter(folder, overwrite=False)
     mesh = voices.mesh(*SUBJECTS)
-    for k, n_frames in enumerate(LENGTHS):
+    for k, n_frames in enumerate(lengths):
         subject = SUBJECTS[k % 3]
         vertices = mesh.templates[subject] + moving(n_frames, k)
         if poison and k == 2:
             vertices[5] = np.nan
-        samples = voices.speech(n_frames / 25, seed=k)
-        writer.add(f"clip{k}", subject, "val" if k == 0 else "train", vertices, samples)
-    writer.finish("tiny", 25.0, SUBJECTS, mesh, {})
+        samples = voices.speech(n_frames / fps, seed=k)
+        split = "val" if k < n_val else "train"
+        writer.add(f"clip{k}", subject, split, vertices, samples)
+    writer.finish("tiny", fps, SUBJECTS, mesh, {})
     return PreparedDataSet(folder)
 
 
-def settings(**train: Any) -> Settings:
-    """Tiny settings; ``train`` goes to both stages."""
-    encoder = {"source": "", "frozen": True}
-    train = {"epochs": 1, "batch_size": 2, "crop_frames": 20, "learning_rate": 1e-3, **train}
-    made = tiny.settings(train_vq=train, train_speech=train)
-    frozen = made.speech.encoder.model_copy(update=encoder)
-    return made.model_copy(update={"speech": made.speech.model_copy(update={"encoder": frozen})})
+def settings(
+    *, frozen: bool = True, sections: dict[str, dict[str, Any]] | None = None, **train: Any
+) -> Settings:
+    """Tiny settings; ``train`` goes to both stages, ``sections`` to the others."""
+    train = {
+        "epochs": 1,
+        "batch_size": 2,
+        "crop_frames": 20,
+        "learning_rate": 1e-3,
+        "sample_frames": 0,
+        **train,
+    }
+    made = tiny.settings(train_vq=train, train_speech=train, **(sections or {}))
+    encoder = made.speech.encoder.model_copy(update={"source": "", "frozen": frozen})
+    return made.model_copy(update={"speech": made.speech.model_copy(update={"encoder": encoder})})
 
 
-def stage1(**train: Any) -> Checkpoint:
-    made = settings(**train)
-    model = CodeTalker(made, with_speech=False).eval()
-    tiny.randomize(model, 0)
+def set_basis(basis: MotionBasis) -> None:
+    """Some orthonormal directions, each with another scale."""
+    if basis.rank:
+        generator = torch.Generator().manual_seed(0)
+        random = torch.randn(3 * basis.n_vertices, basis.rank, generator=generator)
+        basis.set(torch.linalg.qr(random).Q, torch.linspace(0.5, 2, basis.rank))
+
+
+def model_of(made: Settings, *, with_speech: bool = True, seed: int = 1) -> CodeTalker:
+    """Both stages, or stage 1, with random weights."""
+    model = CodeTalker(made, with_speech=with_speech).eval()
+    tiny.randomize(model, seed)
+    set_basis(model.vq.basis)
+    return model
+
+
+def stage1(made: Settings | None = None) -> Checkpoint:
+    made = made or settings()
+    model = model_of(made, with_speech=False, seed=0)
     return Checkpoint(model, made, {"step": 5}, None, Path("runs/x/vq"))
 
 
-def speech_task(data: PreparedDataSet, *, frozen: bool = True, **train: Any) -> SpeechTask:
-    made = settings(**train)
-    if not frozen:
-        encoder = made.speech.encoder.model_copy(update={"frozen": False})
-        speech = made.speech.model_copy(update={"encoder": encoder})
-        made = made.model_copy(update={"speech": speech})
-    model = CodeTalker(made)
-    tiny.randomize(model, 1)
-    return SpeechTask(data, model, stage1(), CPU, None)
+def vq_task(data: PreparedDataSet, made: Settings) -> VQTask:
+    return VQTask(data, model_of(made, with_speech=False), ClipSource(data, "train"))
+
+
+def speech_task(data: PreparedDataSet, made: Settings) -> SpeechTask:
+    model = model_of(made)
+    model.vq.requires_grad_(False)
+    accelerator = make_accelerator(made.train_speech)
+    return SpeechTask(data, model, stage1(made), accelerator, None)
+
+
+def run_folder(out: Path) -> RunFolder:
+    """The folder of a run that has begun."""
+    folder = RunFolder(out)
+    folder.begin({})
+    return folder

@@ -1,7 +1,9 @@
 """``codetalker train-vq`` and ``train-speech``: a prepared data set in, a checkpoint out."""
 
+import os
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,117 +19,195 @@ from codetalker_cli.cli.options import (
     resolved_settings,
 )
 
+Data = Annotated[
+    Path | None,
+    typer.Argument(help="Prepared data set; default the last one prepared under data/."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/DATA_SET/STAGE.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with the run at --out, with its data and settings."),
+]
+
 
 def train_vq_command(
-    data: Annotated[Path, typer.Argument(help="Prepared data set.")] = Path("data/demo"),
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/NAME/vq.")
-    ] = None,
+    data: Data = None,
+    out: Out = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,
     device: Device = "auto",
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Stage 1: learn the codebook of facial motion."""
-    settings, opened = _training_data(data, show_settings, preset, config, assignments)
-    target = _run_folder(out, opened.manifest.name, "vq", overwrite)
+    layers = _Layers(preset, config, assignments)
+    run = _begin("vq", data, out, layers, show_settings, resume, overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.train.vq import train_vq
 
     with console.bars() as stage:
         done = train_vq(
-            opened,
-            settings,
-            target,
+            run.data,
+            run.settings,
+            run.out,
             device=str(pick_device(device)),
+            resume=resume,
             report=_training(stage("train-vq")),
         )
-    _trained(target, done, as_json)
+    _trained(run.out, done, as_json)
 
 
 def train_speech_command(
-    data: Annotated[Path, typer.Argument(help="Prepared data set.")] = Path("data/demo"),
+    data: Data = None,
     vq: Annotated[
         str | None, typer.Option(help="Stage-1 checkpoint; default: vq beside --out.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/NAME/speech.")
-    ] = None,
+    out: Out = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,
     device: Device = "auto",
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Stage 2: learn to speak in those codes."""
-    settings, opened = _training_data(data, show_settings, preset, config, assignments)
-    target = _run_folder(out, opened.manifest.name, "speech", overwrite)
+    layers = _Layers(preset, config, assignments)
+    run = _begin("speech", data, out, layers, show_settings, resume, overwrite)
     from codetalker_cli.animate import pick_device
     from codetalker_cli.models import checkpoint
     from codetalker_cli.train.speech import train_speech
 
-    stage1 = checkpoint.load(vq or target.with_name("vq"))
+    stage1 = checkpoint.load(vq or run.stage1 or run.out.with_name("vq"))
+    if vq is None:
+        console.say(f"stage 1: {stage1.path}")
     with console.bars() as stage:
         done = train_speech(
-            opened,
-            settings,
+            run.data,
+            run.settings,
             stage1,
-            target,
+            run.out,
             device=str(pick_device(device)),
+            resume=resume,
             report=_training(stage("train-speech")),
             encoding=stage("speech features"),
         )
-    _trained(target, done, as_json)
+    _trained(run.out, done, as_json)
 
 
-def _training_data(
-    data: Path, show: bool, preset: str | None, config: Path | None, assignments: list[str] | None
-) -> tuple[Any, Any]:
-    """Settings and the opened data set.
+class _Layers(NamedTuple):
+    """Where settings come from."""
 
-    Its facts come from its folder; the rest from the preset of its name, or, where there is none,
-    from the preset for data of one's own.
-    """
-    from codetalker_cli.data.prepared import MANIFEST, PreparedDataSet
-    from codetalker_cli.resources import config_names
+    preset: str | None
+    config: Path | None
+    assignments: list[str] | None
 
-    layers: dict[str, Any] = {"config": config, "assignments": assignments}
-    if show and preset and not (data / MANIFEST).exists():
-        resolved_settings(show, preset=preset, **layers)  # which ends the command
+
+class _Run(NamedTuple):
+    """What is trained on what, and where to."""
+
+    data: Any
+    settings: Any
+    out: Path
+    stage1: str
+
+
+def _begin(
+    stage: str,
+    data: Path | None,
+    out: Path | None,
+    layers: _Layers,
+    show: bool,
+    resume: bool,
+    overwrite: bool,
+) -> _Run:
+    """Data set, settings and target of a run, checked; those of a run to resume are its own."""
+    from codetalker_cli.data.prepared import MANIFEST, PreparedDataSet, last_prepared
+    from codetalker_cli.train.run_folder import RunFolder
+
+    if show and layers.preset and (data is None or not (data / MANIFEST).exists()):
+        resolved_settings(show, **layers._asdict())  # which ends the command
+    begun = RunFolder(out).describe() if resume and out is not None else None
+    if data is None:
+        data = Path(begun["data"]) if begun else last_prepared()
+        console.say(f"data set: {data}")
     opened = PreparedDataSet(data)
+    target = out or Path("runs") / opened.manifest.name / stage
+    folder = RunFolder(target)
+    if resume:
+        begun = folder.describe()
+    elif _is_main_process():
+        folder.check(overwrite=overwrite)
+    settings = _settings(opened, layers, show, begun, stage)
+    return _Run(opened, settings, target, begun["stage1"] if begun else "")
+
+
+def _settings(
+    opened: Any, layers: _Layers, show: bool, begun: dict[str, Any] | None, stage: str
+) -> Any:
+    """Settings of a run; of one to be resumed those it was begun with, which must not change.
+
+    The facts of a data set come from its folder; the rest from the preset of its name, or, where
+    there is none, from the preset for data of one's own.
+    """
+    from codetalker_cli.resources import config_names
+    from codetalker_cli.train.run_folder import resumed_settings
+
+    if begun is not None and not any(layers) and not show:
+        return resumed_settings(begun, None, stage)
     name = opened.manifest.name
-    chosen = preset or (name if name in config_names() else "own")
-    settings = resolved_settings(show, preset=chosen, facts=opened.facts, **layers)
-    return settings, opened
+    preset = layers.preset or (name if name in config_names() else "own")
+    given = {**layers._asdict(), "preset": preset}
+    settings = resolved_settings(show, facts=opened.facts, **given)
+    return settings if begun is None else resumed_settings(begun, settings, stage)
 
 
-def _run_folder(out: Path | None, name: str, stage: str, overwrite: bool) -> Path:
-    from codetalker_cli.models.checkpoint import LAST, check_folder
-
-    target = Path("runs") / name / stage if out is None else out
-    check_folder(target, overwrite=overwrite)
-    check_folder(target.with_name(f"{target.name}{LAST}"), overwrite=overwrite)
-    return target
+def _is_main_process() -> bool:
+    """Whether this is the process that writes, where `accelerate launch` started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _training(report: console.Report) -> Any:
-    """Steps in the bar, with the epoch, the loss and the best validation score so far."""
+    """Steps in the bar, with epoch, loss, codes in use, steps a second."""
+    began: list[tuple[int, float]] = []
 
     def show(progress: Any) -> None:
-        loss = progress.values.get("loss", float("nan"))
-        note = f"epoch {progress.epoch} loss {loss:.4g} best {progress.best:.4g}"
-        report(progress.step, progress.n_steps, note)
+        now = (progress.step, time.monotonic())
+        began.append(now)
+        del began[:-50]  # the speed of the last steps
+        (first, then), (step, at) = began[0], now
+        values = progress.values
+        parts = [f"epoch {progress.epoch} loss {values.get('loss', float('nan')):.3g}"]
+        if "codes_used" in values:
+            parts.append(f"codes {values['codes_used']:.0f}")
+        if step > first:
+            parts.append(f"{(step - first) / (at - then):.2g}/s")
+        report(progress.step, progress.n_steps, " ".join(parts))
 
     return show
 
 
 def _trained(target: Path, done: Any, as_json: bool) -> None:
+    if not _is_main_process():
+        return
     shown = {key: round(value, 8) for key, value in done.values.items()}
-    line = f"{target}: {done.step} steps, best score {done.best:.4g}"
-    result = {"out": str(target), "steps": done.step, "best": done.best, "last": shown}
+    run = target.with_name(f"{target.name}-run")
+    line = (
+        f"{target}: {done.step} steps, best score {done.best:.4g} in epoch {done.best_epoch}; "
+        f"curves{' and a sample video' * bool(done.sample)} in {run}"
+    )
+    result = {
+        "out": str(target),
+        "run": str(run),
+        "steps": done.step,
+        "best": done.best,
+        "best_epoch": done.best_epoch,
+        "last": shown,
+    }
     console.give(result, as_json=as_json, line=line)

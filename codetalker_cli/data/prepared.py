@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 2
 UNFINISHED = ".unfinished"
 """Marks a folder whose data set is being written, or was when something stopped it."""
+DATA = Path("data")
+"""Where prepared data sets are by default, under the working folder."""
 MANIFEST, MESH, REPORT = "manifest.json", "mesh.npz", "report.txt"
 
 
@@ -199,6 +201,21 @@ class PreparedDataSet:
             for entry in self.manifest.clips
             if entry.split == split or entry.split.startswith(f"{split}-")
         ]
+
+
+def last_prepared(root: Path = DATA) -> Path:
+    """The data set under ``root`` that was prepared last.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = [path for depth in ("*", "*/*") for path in root.glob(f"{depth}/{MANIFEST}")]
+    if not found:
+        raise InputError(
+            f"{root}: no prepared data set under it; make one with `codetalker prepare-data`, or "
+            "name the folder of yours"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 def vertices_path(folder: Path, name: str) -> Path:

@@ -5,6 +5,8 @@ from a hub name, a local folder, or out of one of our checkpoints.
 """
 
 import logging
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import MissingDependencyError, SettingsError
+from codetalker_cli.models.layers import valid_frames
 from codetalker_cli.settings import AudioEncoderSettings
 
 FEATURE_RATE = 50
@@ -75,6 +78,19 @@ class AudioEncoder(nn.Module):
         config = self.model.config
         return config.d_model if self.settings.family == "whisper" else config.hidden_size
 
+    @property
+    def fixed_part(self) -> nn.Module | None:
+        """The weights that :meth:`fixed` uses; None where it uses none."""
+        if self.settings.frozen:
+            return self.model
+        return None if self.settings.family == "whisper" else self.model.feature_extractor
+
+    @property
+    def transformer_layers(self) -> nn.ModuleList:
+        """The layers above the convolutions."""
+        whisper = self.settings.family == "whisper"
+        return self.model.layers if whisper else self.model.encoder.layers
+
     def train(self, mode: bool = True) -> "AudioEncoder":
         """A frozen encoder stays in evaluation mode (no dropout)."""
         return super().train(mode and not self.settings.frozen)
@@ -104,14 +120,65 @@ class AudioEncoder(nn.Module):
         Returns:
             (B, T · features_per_frame, size).
         """
+        fixed = self.fixed(audio, n_frames)
+        return fixed if self.settings.frozen else self._trained(fixed, n_frames)
+
+    @torch.no_grad()
+    def fixed(self, audio: Tensor, n_frames: int | None = None) -> Tensor:
+        """The part of :meth:`forward` that no training changes, to be computed once and kept.
+
+        Returns:
+            (B, S, C): of a frozen encoder its result; else Whisper's log-mel spectrogram, and of
+            the others the convolutional features, which are as many as the result's.
+        """
         if self.settings.family == "whisper":
-            return self._align(self._whisper(audio), n_frames)
-        # The reference resamples in front of the transformer, not behind it.
-        features = self._align(self.model.feature_extractor(audio).transpose(1, 2), n_frames)
-        projected = self.model.feature_projection(features)
+            fixed = self._log_mel(audio).transpose(1, 2)
+        else:
+            # The reference resamples in front of the transformer, not behind it.
+            fixed = self._align(self.model.feature_extractor(audio).transpose(1, 2), n_frames)
+        return self._trained(fixed, n_frames) if self.settings.frozen else fixed
+
+    def rest(self, fixed: Sequence[Tensor], n_frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The other part of :meth:`forward`, for clips of different length.
+
+        Args:
+            fixed: What :meth:`fixed` gives of each clip, (S, C); half precision will do.
+            n_frames: Motion frames of each clip.
+
+        Returns:
+            (B, longest, size) features, zero beyond each clip's end; (B,) int64 how many each has.
+        """
+        dtype = next(self.parameters()).dtype
+        clips = [clip.to(dtype) for clip in fixed]
+        frozen, whisper = self.settings.frozen, self.settings.family == "whisper"
+        if whisper and not frozen:
+            # Its convolutions and position table know of no padding.
+            pairs = zip(clips, n_frames, strict=True)
+            clips = [self._trained(clip[None], n)[0] for clip, n in pairs]
+        lengths = torch.tensor([len(clip) for clip in clips], device=clips[0].device)
+        padded = nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        if whisper or frozen:
+            return padded, lengths
+        if len({len(clip) for clip in clips}) == 1:
+            return self._trained(padded), lengths
+        valid = valid_frames(lengths, padded.shape[1])
+        hidden = self._trained(padded, valid=valid)
+        return hidden.masked_fill(~valid[..., None], 0.0), lengths
+
+    def _trained(
+        self, fixed: Tensor, n_frames: int | None = None, valid: Tensor | None = None
+    ) -> Tensor:
+        """From what :meth:`fixed` gives of an encoder that is trained, to the result."""
+        if self.settings.family == "whisper":
+            return self._align(self._whisper(fixed.transpose(1, 2)), n_frames)
+        projected = self.model.feature_projection(fixed)
         hidden = projected[0] if isinstance(projected, tuple) else projected
-        hidden = self.model._mask_hidden_states(hidden)
-        return self.model.encoder(hidden).last_hidden_state
+        if hidden.shape[1] > self.model.config.mask_time_length:  # shorter ones hold no mask
+            hidden = self.model._mask_hidden_states(hidden, attention_mask=valid)
+        with warnings.catch_warnings():
+            # WavLM's own mixing of a boolean mask with a bias, which PyTorch deprecates.
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+            return self.model.encoder(hidden, attention_mask=valid).last_hidden_state
 
     def _align(self, features: Tensor, n_frames: int | None) -> Tensor:
         count = features.shape[1]
@@ -144,9 +211,11 @@ class AudioEncoder(nn.Module):
         log = torch.maximum(log, log.amax(dim=(1, 2), keepdim=True) - 8.0)
         return (log + 4.0) / 4.0
 
-    def _whisper(self, audio: Tensor) -> Tensor:
-        """Windows of at most 30 s, overlapping by 4 s of which each keeps its half."""
-        mel = self._log_mel(audio)
+    def _whisper(self, mel: Tensor) -> Tensor:
+        """(B, n_mels, M) → (B, ⌈M/2⌉, size).
+
+        Windows of at most 30 s, overlapping by 4 s of which each keeps its half.
+        """
         window = 2 * self.model.config.max_source_positions
         overlap = 4 * 2 * FEATURE_RATE
         if mel.shape[-1] <= window:

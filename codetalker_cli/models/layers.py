@@ -1,4 +1,8 @@
-"""Layers that both stages are made of."""
+"""Layers that both stages are made of.
+
+A batch may hold clips of different length, padded at their ends: with ``lengths`` each clip gives
+what it gives alone, whatever stands in the padding (tests/test_padding.py).
+"""
 
 import math
 
@@ -23,6 +27,31 @@ def sinusoidal_table(n_positions: int, size: int) -> Tensor:
     return table
 
 
+def valid_frames(lengths: Tensor, n_frames: int) -> Tensor:
+    """(B,) lengths → (B, n_frames) bool, True within each clip."""
+    return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
+
+
+def hold_last(x: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
+    """(B, T, H) with each clip's last frame repeated to the end."""
+    last = x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[-1]))
+    return torch.where(valid[..., None], x, last)
+
+
+def masked_instance_norm(x: Tensor, valid: Tensor, eps: float) -> Tensor:
+    """Instance norm of (B, T, H) over the time of the (B, T) valid frames; zero elsewhere.
+
+    One valid frame has no variance and gives zeros, as two equal frames do.
+    """
+    work = x.to(torch.promote_types(x.dtype, torch.float32))  # half types sum too coarsely
+    inside = valid[..., None]
+    count = inside.sum(1, keepdim=True)
+    mean = torch.where(inside, work, 0.0).sum(1, keepdim=True) / count
+    centred = torch.where(inside, work - mean, 0.0)
+    variance = centred.square().sum(1, keepdim=True) / count
+    return (centred * torch.rsqrt(variance + eps)).to(x.dtype)
+
+
 class SelfAttention(nn.Module):
     """Full self-attention over time.
 
@@ -37,11 +66,11 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H)."""
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); of (B, 1, 1, T) bool ``keys`` only the true are looked at."""
         batch, frames, width = x.shape
         q, k, v = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, scale=self.scale)
         return self.output(mixed.transpose(1, 2).reshape(batch, frames, width))
 
 
@@ -56,9 +85,9 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(hidden_size, mlp_size)
         self.mlp_out = nn.Linear(mlp_size, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H)."""
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); ``keys`` as for :class:`SelfAttention`."""
+        x = x + self.attention(self.attention_norm(x), keys)
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(hidden)
 
@@ -89,10 +118,26 @@ class TemporalTransformer(nn.Module):
         self.register_buffer("position", sinusoidal_table(1, hidden_size), persistent=False)
         self.position: Tensor
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H); T ≥ 2, for one frame has no instance statistics."""
-        x = F.leaky_relu(self.conv(x.transpose(1, 2)), LEAKY_SLOPE)
-        x = self.linear(self.norm(x).transpose(1, 2)) + self.position
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H).
+
+        Args:
+            x: T ≥ 2, for one frame has no instance statistics.
+            lengths: (B,) frames of each clip, ≥ 1; None: all have T. A clip of one frame counts as
+                two equal ones. What comes back beyond a clip's end is finite and means nothing.
+        """
+        if lengths is None:
+            x = F.leaky_relu(self.conv(x.transpose(1, 2)), LEAKY_SLOPE)
+            x = self.norm(x).transpose(1, 2)
+            keys = None
+        else:
+            valid = valid_frames(lengths, x.shape[1])
+            # The convolution replicates the edge frame, and a clip's edge is its own last frame.
+            x = hold_last(x, lengths, valid).transpose(1, 2)
+            x = F.leaky_relu(self.conv(x), LEAKY_SLOPE).transpose(1, 2)
+            x = masked_instance_norm(x, valid, self.norm.eps)
+            keys = valid[:, None, None]
+        x = self.linear(x) + self.position
         for block in self.blocks:
-            x = block(x)
+            x = block(x, keys)
         return x

@@ -13,7 +13,7 @@ class Quantized(NamedTuple):
     Attributes:
         latents: (B, N, Z) codebook entries; gradients pass straight through to the input.
         codes: (B, N) int64 indices.
-        loss: Scalar, codebook loss + commitment_weight × commitment loss.
+        loss: (B,) codebook loss + commitment_weight × commitment loss, each clip's own mean.
         perplexity: Scalar, exp(entropy) of the use of the codebook; 1 … codebook_size.
         before: (B, N, Z) latents as they came in.
     """
@@ -26,7 +26,11 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Nearest codebook entry by squared Euclidean distance; the first of equals."""
+    """Nearest codebook entry by squared Euclidean distance; the first of equals.
+
+    Distances and losses are computed in float32 at least, in mixed precision too: half types
+    would choose other entries.
+    """
 
     def __init__(self, codebook_size: int, code_dim: int, commitment_weight: float) -> None:
         super().__init__()
@@ -36,13 +40,14 @@ class Quantizer(nn.Module):
 
     def nearest(self, z: Tensor) -> Tensor:
         """(…, Z) → (…) int64 indices."""
-        flat = z.reshape(-1, z.shape[-1])
-        distance = (
-            flat.square().sum(1, keepdim=True)
-            + self.codebook.square().sum(1)
-            - 2.0 * flat @ self.codebook.T
-        )
-        return distance.argmin(1).view(z.shape[:-1])
+        with torch.autocast(z.device.type, enabled=False):
+            flat, codebook = _full(z.reshape(-1, z.shape[-1])), _full(self.codebook)
+            distance = (
+                flat.square().sum(1, keepdim=True)
+                + codebook.square().sum(1)
+                - 2.0 * flat @ codebook.T
+            )
+            return distance.argmin(1).view(z.shape[:-1])
 
     def lookup(self, codes: Tensor) -> Tensor:
         """(…) indices → (…, Z) entries."""
@@ -53,21 +58,44 @@ class Quantizer(nn.Module):
         codes = self.nearest(z)
         return z + (self.lookup(codes) - z).detach(), codes
 
-    def forward(self, z: Tensor) -> Quantized:
-        """Quantise (B, N, Z) latents, with the losses of stage 1."""
+    def forward(self, z: Tensor, valid: Tensor | None = None) -> Quantized:
+        """Quantise (B, N, Z) latents, with the losses of stage 1.
+
+        Args:
+            z: Latents before quantisation.
+            valid: (B, N) bool, the latents that losses and perplexity count; None: all.
+        """
         codes = self.nearest(z)
         entries = self.lookup(codes)
-        commitment_loss = (entries.detach() - z).square().mean()
-        codebook_loss = (entries - z.detach()).square().mean()
+        commitment_loss = _mean_square(entries.detach(), z, valid)
+        codebook_loss = _mean_square(entries, z.detach(), valid)
         return Quantized(
             latents=z + (entries - z).detach(),
             codes=codes,
             loss=self.commitment_weight * commitment_loss + codebook_loss,
-            perplexity=self.perplexity(codes),
+            perplexity=self.perplexity(codes, valid),
             before=z,
         )
 
-    def perplexity(self, codes: Tensor) -> Tensor:
-        """exp(entropy) of how often each entry is used."""
-        share = torch.bincount(codes.reshape(-1), minlength=len(self.codebook)) / codes.numel()
+    def perplexity(self, codes: Tensor, valid: Tensor | None = None) -> Tensor:
+        """exp(entropy) of how often each entry is used, in all codes or the valid ones."""
+        n = len(self.codebook)
+        if valid is not None:
+            codes = torch.where(valid, codes, n)  # one bin more, which is left out
+        counts = torch.bincount(codes.reshape(-1), minlength=n)[:n]
+        share = counts / counts.sum()
         return torch.exp(-(share * torch.log(share + 1e-10)).sum())
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half types raised to float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _mean_square(a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+    """(B,) mean squared difference of (B, N, Z) over each clip's (B, N) valid places."""
+    with torch.autocast(a.device.type, enabled=False):
+        error = (_full(a) - _full(b)).square()
+        if valid is None:
+            return error.mean((1, 2))
+        return torch.where(valid[..., None], error, 0.0).mean(-1).sum(1) / valid.sum(1)

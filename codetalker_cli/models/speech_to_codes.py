@@ -24,7 +24,9 @@ class Tokenizer(Protocol):
 
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def decode_features(self, latents: Tensor, *, last: bool = False) -> Tensor: ...
+    def decode_features(
+        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
+    ) -> Tensor: ...
 
 
 class Generated(NamedTuple):
@@ -188,6 +190,7 @@ class SpeechToCodes(nn.Module):
         features: Tensor,
         style: Tensor,
         keep_history: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Prediction:
         """Teacher-forced: frame i is predicted from the true frames before it.
 
@@ -197,6 +200,8 @@ class SpeechToCodes(nn.Module):
             features: (B, T, feature_size) true motion features.
             style: (B, D).
             keep_history: (B,) 1 or 0; at 0 that clip's past motion is hidden. None: all kept.
+            lengths: (B,) int64 frames of each clip when they differ; what comes back beyond a
+                clip's end means nothing.
 
         Note:
             The first frame's input is the projection of a zero offset, its bias included; at
@@ -215,7 +220,9 @@ class SpeechToCodes(nn.Module):
             x, _ = layer(x, layer.cross_attention.memory(memory), bias)
         latents = self.head(x)
         snapped, _ = tokenizer.snap(latents)
-        return Prediction(tokenizer.decode_features(snapped), latents)
+        # The layers above need no lengths: they are causal, and each frame hears its own features
+        # alone, so padding behind a clip's end cannot reach it. Stage 1 sees the whole clip.
+        return Prediction(tokenizer.decode_features(snapped, lengths=lengths), latents)
 
     @torch.no_grad()
     def generate(
@@ -224,6 +231,7 @@ class SpeechToCodes(nn.Module):
         hidden: Tensor,
         style: Tensor,
         progress: Callable[[int, int], None] | None = None,
+        lengths: Tensor | None = None,
     ) -> Generated:
         """Free-running: each frame sees the model's own past.
 
@@ -232,6 +240,8 @@ class SpeechToCodes(nn.Module):
             hidden: (B, T·F, size) encoder features.
             style: (B, D).
             progress: Called with (frames done, T).
+            lengths: (B,) int64 frames of each clip when they differ; what comes back beyond a
+                clip's end means nothing.
         """
         memory = self.memory(hidden)
         memories = [layer.cross_attention.memory(memory) for layer in self._decoder()]
@@ -248,12 +258,14 @@ class SpeechToCodes(nn.Module):
                 x, kept[k] = layer(x, memories[k][:, :, i : i + 1], bias, kept[k])
             latents[:, i : i + 1], code = tokenizer.snap(self.head(x))
             codes.append(code)
-            # Stage 1 sees the whole prefix: its instance norm and attention are not causal.
+            # Stage 1 sees the whole prefix: its instance norm and attention are not causal. A clip
+            # that has ended goes on into its padding, which no frame of its own sees any more.
             seen = tokenizer.decode_features(latents[:, : i + 1], last=True)
             x = self.motion_projection(seen) + style[:, None]
             if progress is not None:
                 progress(i + 1, n_frames)
-        return Generated(tokenizer.decode_features(latents), torch.cat(codes, dim=1))
+        features = tokenizer.decode_features(latents, lengths=lengths)
+        return Generated(features, torch.cat(codes, dim=1))
 
     def _decoder(self) -> list[SpeechDecoderLayer]:
         return cast(list[SpeechDecoderLayer], list(self.layers))

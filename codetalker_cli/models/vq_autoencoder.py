@@ -1,7 +1,9 @@
 """Stage 1: facial motion ↔ codes (CodeTalker, section 3.1).
 
 Stage 2 sees of it the contract of a tokenizer: encode, decode, and the motion features in which
-the past is fed back.
+the past is fed back. Where ``lengths`` are taken, a batch may hold clips of different length,
+padded at their ends: (B,) int64 frames of each, None when all have T. Each clip gives what it
+gives alone; what comes back beyond its end means nothing.
 """
 
 from typing import NamedTuple
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetalker_cli.models.layers import LEAKY_SLOPE, TemporalTransformer
+from codetalker_cli.models.layers import LEAKY_SLOPE, TemporalTransformer, valid_frames
 from codetalker_cli.models.quantizer import Quantized, Quantizer
 from codetalker_cli.settings import VQSettings
 
@@ -77,10 +79,10 @@ class MotionEncoder(nn.Module):
             nn.Linear(s.hidden_size, s.latent_size) if s.latent_projection else nn.Identity()
         )
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, feature_size) → (B, T, latent_size)."""
         x = F.leaky_relu(self.input_projection(features), LEAKY_SLOPE)
-        return self.latent_projection(self.temporal(x))
+        return self.latent_projection(self.temporal(x, lengths))
 
 
 class MotionDecoder(nn.Module):
@@ -96,9 +98,14 @@ class MotionDecoder(nn.Module):
         )
         self.output_projection = nn.Linear(s.hidden_size, feature_size, bias=s.output_bias)
 
-    def forward(self, latents: Tensor, *, last: bool = False) -> Tensor:
-        """(B, T, latent_size) → (B, T, feature_size), or the ``last`` frame's alone."""
-        hidden = self.temporal(self.latent_projection(latents))
+    def forward(
+        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
+    ) -> Tensor:
+        """(B, T, latent_size) → (B, T, feature_size), or each clip's ``last`` frame alone."""
+        hidden = self.temporal(self.latent_projection(latents), lengths)
+        if last and lengths is not None:
+            ends = (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[-1])
+            return self.output_projection(hidden.gather(1, ends))
         return self.output_projection(hidden[:, -1:] if last else hidden)
 
 
@@ -126,16 +133,22 @@ class MotionVQ(nn.Module):
         """Numbers in the motion features of a frame (3V, or the rank of the basis)."""
         return self.basis.feature_size
 
-    def encode(self, vertices: Tensor, template: Tensor) -> Tensor:
+    def encode(self, vertices: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, V, 3) motion and (B, V, 3) templates → (B, T, codes_per_frame) int64 codes."""
         features = self.basis.to_features(vertices - template[:, None])
-        return self.snap(self.encoder(features))[1]
+        return self.snap(self.encoder(features, lengths))[1]
 
-    def reconstruct(self, features: Tensor) -> tuple[Tensor, Quantized]:
+    def reconstruct(
+        self, features: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Quantized]:
         """(B, T, feature_size) → the same after quantisation, and the quantiser's result; T ≥ 2."""
-        quantized = self.quantizer(self._split(self.encoder(features)))
-        latents = quantized.latents.unflatten(1, (-1, self.settings.codes_per_frame)).flatten(-2)
-        return self.decode_features(latents), quantized
+        q = self.settings.codes_per_frame
+        valid = None
+        if lengths is not None:
+            valid = valid_frames(lengths, features.shape[1]).repeat_interleave(q, 1)
+        quantized = self.quantizer(self._split(self.encoder(features, lengths)), valid)
+        latents = quantized.latents.unflatten(1, (-1, q)).flatten(-2)
+        return self.decode_features(latents, lengths=lengths), quantized
 
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, latent_size) → nearest codebook latents (straight-through), codes (B, T, q)."""
@@ -143,7 +156,22 @@ class MotionVQ(nn.Module):
         q = self.settings.codes_per_frame
         return snapped.view_as(latents), codes.unflatten(1, (-1, q))
 
-    def decode_features(self, latents: Tensor, *, last: bool = False) -> Tensor:
+    def flat_codes(self, quantized: Quantized, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(N, code_dim) latents as they came in and (N,) codes, those of padding left out."""
+        latents, codes = quantized.before.detach(), quantized.codes
+        if lengths is None:
+            return latents.flatten(0, 1), codes.flatten()
+        q = self.settings.codes_per_frame
+        valid = valid_frames(lengths, codes.shape[1] // q).repeat_interleave(q, 1)
+        return latents[valid], codes[valid]
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """(B, T, codes_per_frame) codes → (B, T, latent_size) quantised latents."""
+        return self.quantizer.lookup(codes).flatten(-2)
+
+    def decode_features(
+        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
+    ) -> Tensor:
         """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
 
         A single frame has no instance statistics; it is decoded as two equal ones.
@@ -151,19 +179,23 @@ class MotionVQ(nn.Module):
         Args:
             latents: Of the whole clip: every frame depends on all of them.
             last: Give the last frame alone, which spares the widest projection of the others.
+            lengths: (B,) frames of each clip; None: T.
         """
         if latents.shape[1] == 1:
             return self.decoder(latents.expand(-1, 2, -1))[:, :1]
-        return self.decoder(latents, last=last)
+        return self.decoder(latents, last=last, lengths=lengths)
 
-    def decode(self, codes: Tensor, template: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
-        latents = self.quantizer.lookup(codes).flatten(-2)
-        return self.basis.to_offsets(self.decode_features(latents)) + template[:, None]
+        features = self.decode_features(self.lookup(codes), lengths=lengths)
+        return self.basis.to_offsets(features) + template[:, None]
 
-    def forward(self, vertices: Tensor, template: Tensor) -> Reconstruction:
+    def forward(
+        self, vertices: Tensor, template: Tensor, lengths: Tensor | None = None
+    ) -> Reconstruction:
         """Reconstruct (B, T, V, 3) motion of subjects with (B, V, 3) templates; T ≥ 2."""
-        made, quantized = self.reconstruct(self.basis.to_features(vertices - template[:, None]))
+        features = self.basis.to_features(vertices - template[:, None])
+        made, quantized = self.reconstruct(features, lengths)
         return Reconstruction(self.basis.to_offsets(made) + template[:, None], quantized)
 
     def _split(self, latents: Tensor) -> Tensor:

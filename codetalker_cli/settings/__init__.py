@@ -17,10 +17,10 @@ from codetalker_cli.settings.data import (
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
     SpeechSettings,
-    TrainSettings,
     VQSettings,
 )
 from codetalker_cli.settings.render import RenderSettings
+from codetalker_cli.settings.train import TrainSettings
 
 __all__ = [
     "AudioEncoderSettings",

@@ -1,4 +1,4 @@
-"""Both stages and the speech encoder, and how they are trained."""
+"""Both stages and the speech encoder."""
 
 from typing import Literal, Self
 
@@ -96,84 +96,4 @@ class SpeechSettings(Section):
             )
         if self.hidden_size % 2:
             raise ValueError(f"hidden_size {self.hidden_size} must be even (sine and cosine pairs)")
-        return self
-
-
-class TrainSettings(Section):
-    """How one stage is trained."""
-
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate at the start")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay (adamw)")
-    schedule: Literal["constant", "step", "cosine"] = Field(
-        "constant", description="how the learning rate falls"
-    )
-    step_epochs: Positive = Field(20, description="epochs between two falls (schedule step)")
-    step_factor: float = Field(0.5, gt=0, description="factor of each fall (schedule step)")
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up (schedule cosine)")
-    epochs: Positive = Field(100, description="passes over the training clips")
-    batch_size: Positive = Field(1, description="clips in one step")
-    crop_frames: Positive | None = Field(
-        None,
-        description="longest piece of a clip that one step sees, in frames; the pieces of a batch "
-        "are cut to the shortest of them; none: whole clips (needs batch_size 1)",
-    )
-    gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no limit")
-    motion_weight: float = Field(
-        1.0,
-        gt=0,
-        description="weight of the reconstruction loss beside the latents' losses; in metres it is "
-        "tiny, 1000 (stage 1, absolute) or 1e6 (stage 2, squared) counts in millimetres",
-    )
-    region_weights: dict[str, float] = Field(
-        default_factory=dict,
-        description="weights of vertex regions in the reconstruction loss, e.g. {lips: 10}; "
-        "all others weigh 1",
-    )
-    loss_vertices: Positive | None = Field(
-        None,
-        description="vertices drawn for the reconstruction loss of each step, in proportion to "
-        "their weights; none: all (exact, slower)",
-    )
-    revive_after_steps: int = Field(
-        0,
-        ge=0,
-        description="codebook entries that no latent chose for so many steps (stage 1) move to a "
-        "random latent of the batch; 0: never",
-    )
-    history_dropout: Fraction = Field(
-        0.0,
-        description="share of training clips (stage 2) whose past motion is hidden, so that the "
-        "model listens to the speech instead of copying its own past",
-    )
-    own_history: Fraction = Field(
-        0.0,
-        description="share of training clips (stage 2) whose past motion is the model's own "
-        "prediction instead of the truth, as it will be when it runs freely",
-    )
-    history_noise: float = Field(
-        0.0,
-        ge=0,
-        description="standard deviation of noise on the past motion (stage 2), in parts of the "
-        "motion's own root mean square",
-    )
-    n_augmentations: int = Field(
-        0,
-        ge=0,
-        description="noisy, filtered and reverberant versions of each clip's speech beside the "
-        "clean one (stage 2 with a frozen encoder)",
-    )
-    validation_clips: Positive = Field(
-        12, description="validation clips, spread over the split, that stage 2 decodes freely"
-    )
-    validation_frames: Positive = Field(
-        150, description="frames of each of them; free decoding takes long"
-    )
-    validate_every: Positive = Field(1, description="epochs between two validations")
-    seed: int = Field(0, ge=0, description="seed of weights, order and crops")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.batch_size > 1 and self.crop_frames is None:
-            raise ValueError(f"batch_size {self.batch_size} needs crop_frames (whole clips differ)")
         return self

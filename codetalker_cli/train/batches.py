@@ -1,38 +1,94 @@
-"""Clips of a prepared data set as tensors: cropped, stacked, on the device."""
+"""Clips of a prepared data set as padded batches.
+
+What a step draws at random for a clip follows from (seed, step, clip) alone: not from what was
+drawn before, nor from the process that draws it. So a resumed run draws the same, and so do
+several processes that share a batch.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from codetalker_cli.data.prepared import Clip, PreparedDataSet
 from codetalker_cli.errors import DataError
 
 
+def clip_rng(seed: int, step: int, clip: int) -> np.random.Generator:
+    """What a step draws for one clip."""
+    return np.random.default_rng([seed, 1, step, clip])
+
+
+def step_rng(seed: int, step: int) -> np.random.Generator:
+    """What a step draws for all its clips together."""
+    return np.random.default_rng([seed, 2, step])
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Clips of equal length.
+    """Clips, or crops of them, padded at their ends.
 
     Attributes:
-        vertices: (B, T, V, 3).
+        vertices: (B, T, V, 3); zero beyond a clip's end.
         template: (B, V, 3).
         style_ids: (B,) int64 training-subject numbers (0 for other subjects).
-        clips: (B,) numbers within the source.
-        starts: (B,) first frame of each crop.
+        n_frames: Frames of each.
+        clips: Numbers within the source.
+        starts: First frame of each crop.
+        step: The step it is for.
+        speech: Stage 2: of each clip the part of the speech encoder that is never trained.
+        codes: Stage 2: (B, T, q) int64 codes of the true motion.
+        keep_history: Stage 2: (B,) 1 or 0, whether the past motion is shown.
+        own_history: Stage 2: (B,) bool, whether the past is the model's own.
+        noise: Stage 2: (B, T, feature_size) standard normal, for the past.
+        idle: Whether the clips are another process's and count nothing here.
     """
 
     vertices: Tensor
     template: Tensor
     style_ids: Tensor
-    clips: list[int]
-    starts: list[int]
+    n_frames: tuple[int, ...]
+    clips: tuple[int, ...]
+    starts: tuple[int, ...]
+    step: int = 0
+    speech: tuple[Tensor, ...] = ()
+    codes: Tensor | None = None
+    keep_history: Tensor | None = None
+    own_history: Tensor | None = None
+    noise: Tensor | None = None
+    idle: bool = False
 
     @property
-    def n_frames(self) -> int:
-        """T."""
-        return int(self.vertices.shape[1])
+    def lengths(self) -> Tensor | None:
+        """(B,) int64 frames of each clip; None when none is padded."""
+        if min(self.n_frames) == self.vertices.shape[1]:
+            return None
+        return torch.tensor(self.n_frames, device=self.vertices.device)
+
+    @property
+    def offsets(self) -> Tensor:
+        """(B, T, V, 3) motion: vertices − template."""
+        return self.vertices - self.template[:, None]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory that a GPU copies from by itself; torch's loader calls it."""
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Any) -> "Batch":
+        changed: dict[str, Any] = {"speech": tuple(change(x) for x in self.speech)}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                changed[item.name] = change(value)
+        return replace(self, **changed)
 
 
 class ClipSource:
@@ -41,33 +97,26 @@ class ClipSource:
     Args:
         data: Prepared data set.
         split: Its name.
-        device: Where batches go.
         may_be_empty: Whether a split without clips will do.
 
     Raises:
         DataError: The split has no clip.
     """
 
-    def __init__(
-        self,
-        data: PreparedDataSet,
-        split: str,
-        device: torch.device,
-        *,
-        may_be_empty: bool = False,
-    ) -> None:
+    def __init__(self, data: PreparedDataSet, split: str, *, may_be_empty: bool = False) -> None:
         self.clips = data.clips(split)
         if not self.clips and not may_be_empty:
             raise DataError(
                 f"{data.folder}: no clip in the split {split!r}; prepare more clips, or with "
                 "other splits"
             )
-        self.device = device
         self._templates = {
             name: torch.from_numpy(np.asarray(template, dtype=np.float32))
             for name, template in data.mesh.templates.items()
         }
         order = {name: k for k, name in enumerate(data.manifest.train_subjects)}
+        self.lengths = [clip.entry.n_frames for clip in self.clips]
+        """Frames of each clip that batches may take, from its first one."""
         self._styles = [order.get(clip.entry.subject, 0) for clip in self.clips]
 
     def __len__(self) -> int:
@@ -81,31 +130,33 @@ class ClipSource:
         self,
         indices: Sequence[int],
         crop_frames: int | None,
-        rng: np.random.Generator | None = None,
+        rngs: Sequence[np.random.Generator] | None = None,
+        step: int = 0,
     ) -> Batch:
-        """Stack clips, cut to the shortest of them and of ``crop_frames``.
+        """Clips side by side, on the CPU.
 
         Args:
             indices: Clip numbers.
-            crop_frames: Longest crop, or None.
-            rng: Draws where crops start; None: all start at frame 0.
+            crop_frames: Longest crop, or None for whole clips.
+            rngs: Draw where the crop of each starts; None: all start at frame 0.
+            step: The step it is for.
         """
-        lengths = [self.clips[i].entry.n_frames for i in indices]
-        n_frames = min([*lengths, crop_frames or max(lengths)])
-        starts = [
-            int(rng.integers(length - n_frames + 1)) if rng is not None else 0 for length in lengths
-        ]
-        vertices = np.stack(
-            [
-                self.clips[i].vertices[start : start + n_frames]
-                for i, start in zip(indices, starts, strict=True)
-            ]
-        )
-        template = torch.stack([self._templates[self.clips[i].entry.subject] for i in indices])
+        pieces: list[Tensor] = []
+        starts: list[int] = []
+        for k, index in enumerate(indices):
+            whole = self.clips[index].vertices
+            available = self.lengths[index]
+            n_frames = min(available, crop_frames or available)
+            start = int(rngs[k].integers(available - n_frames + 1)) if rngs is not None else 0
+            starts.append(start)
+            pieces.append(torch.from_numpy(np.array(whole[start : start + n_frames])))
+        subjects = [self.clips[i].entry.subject for i in indices]
         return Batch(
-            vertices=torch.from_numpy(vertices).to(self.device),
-            template=template.to(self.device),
-            style_ids=torch.tensor([self._styles[i] for i in indices], device=self.device),
-            clips=list(indices),
-            starts=starts,
+            vertices=pad_sequence(pieces, batch_first=True),
+            template=torch.stack([self._templates[subject] for subject in subjects]),
+            style_ids=torch.tensor([self._styles[i] for i in indices]),
+            n_frames=tuple(len(piece) for piece in pieces),
+            clips=tuple(indices),
+            starts=tuple(starts),
+            step=step,
         )

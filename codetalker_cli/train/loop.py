@@ -1,51 +1,46 @@
-"""The only training loop; both stages go through it."""
+"""The only training loop; both stages go through it.
 
-import json
+A step is a pure function of the state before it: what it sees and draws follows from seed and step,
+everything else is in the saved state. So a run that was killed and resumed ends as one that was
+not.
+"""
+
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from codetalker_cli.errors import CodeTalkerError
-from codetalker_cli.models.checkpoint import LAST
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
 from codetalker_cli.settings import TrainSettings
+from codetalker_cli.train import state
+from codetalker_cli.train.alarms import alarms
+from codetalker_cli.train.batches import Batch
+from codetalker_cli.train.curves import draw_curves
+from codetalker_cli.train.devices import main_process_tells, make_accelerator
+from codetalker_cli.train.interrupt import Interrupt
+from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
+from codetalker_cli.train.plan import Plan, Share
+from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.trackers import TensorBoard
 
 logger = logging.getLogger(__name__)
 
-Values = dict[str, float]
-
-
-class Task(Protocol):
-    """A stage in training."""
-
-    n_clips: int
-
-    @property
-    def module(self) -> nn.Module:
-        """Whose parameters are trained."""
-        ...
-
-    def step(self, clips: list[int], rng: np.random.Generator) -> tuple[Tensor, Values]:
-        """Loss of a batch, and values to show."""
-        ...
-
-    def validate(self) -> Values:
-        """Values of the validation split; ``score`` (lower is better) chooses the best.
-
-        Without one, the training loss does.
-        """
-        ...
-
-    def save(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Write a checkpoint."""
-        ...
+ALARMS_AFTER = 0.2
+"""Share of the epochs in which a face that does not move yet is no wonder."""
+SHOWN = ("loss", "codes_used", "val_lve", "val_lve_mm", "val_lve_forced", "val_motion_energy")
+"""Values of an epoch that are said; the log has all."""
+SAVING_SHARE = 20
+"""Saving the state may take one part in so many of the time."""
 
 
 @dataclass
@@ -58,6 +53,8 @@ class Progress:
         n_steps: Steps in all.
         values: Latest values by name.
         best: Best validation score so far.
+        best_epoch: Its epoch.
+        sample: Video of a validation clip, once it is made.
     """
 
     epoch: int = 0
@@ -65,108 +62,329 @@ class Progress:
     n_steps: int = 0
     values: Values = field(default_factory=dict)
     best: float = math.inf
+    best_epoch: int = 0
+    sample: str = ""
+
+
+Report = Callable[[Progress], None]
 
 
 def fit(
     task: Task,
     settings: TrainSettings,
-    out: Path,
-    report: Callable[[Progress], None] | None = None,
+    folder: RunFolder,
+    *,
+    accelerator: Accelerator | None = None,
+    resume: bool = False,
+    report: Report | None = None,
 ) -> Progress:
-    """Train; the best checkpoint by validation score goes to ``out``, the last to ``out``-last.
+    """Train; what comes out of it is told in :mod:`codetalker_cli.train.run_folder`.
 
-    ``out``-metrics.jsonl gets a line each epoch.
+    Args:
+        task: The stage.
+        settings: How.
+        folder: Where to; begun already.
+        accelerator: Devices and processes; None: one process on the CPU.
+        resume: Go on from the saved state, if there is one.
+        report: Called after each step, in the main process alone.
 
     Raises:
-        CodeTalkerError: The loss became NaN or infinite; the last good checkpoint stays.
+        CodeTalkerError: A loss became NaN or infinite (its clip is named), or the run was stopped
+            from outside; the last good state and checkpoints stay.
+        CheckpointError: The state or a checkpoint could not be saved (those before stay), or the
+            state to resume does not fit the run.
     """
-    rng = np.random.default_rng(settings.seed)
-    parameters = [p for p in task.module.parameters() if p.requires_grad]
-    optimizer = _optimizer(parameters, settings)
-    steps_per_epoch = math.ceil(task.n_clips / settings.batch_size)
-    progress = Progress(n_steps=steps_per_epoch * settings.epochs)
-    schedule = _schedule(optimizer, settings, steps_per_epoch, progress.n_steps)
-    log = out.with_name(f"{out.name}-metrics.jsonl")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    log.unlink(missing_ok=True)
-    started = time.monotonic()
-    for epoch in range(1, settings.epochs + 1):
-        progress.epoch = epoch
-        sums: dict[str, list[float]] = {}
-        task.module.train()
-        order = [int(i) for i in rng.permutation(task.n_clips)]
-        for at in range(0, len(order), settings.batch_size):
-            loss, values = task.step(order[at : at + settings.batch_size], rng)
-            _check_finite(loss, epoch, order[at : at + settings.batch_size])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if settings.gradient_clip > 0:
-                nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-            optimizer.step()
-            schedule.step()
-            progress.step += 1
-            for key, value in {"loss": float(loss.detach()), **values}.items():
-                sums.setdefault(key, []).append(value)
-            progress.values |= {key: value[-1] for key, value in sums.items()}
-            if report:
-                report(progress)
-        means = {key: float(np.mean(value)) for key, value in sums.items()}
-        if epoch % settings.validate_every == 0 or epoch == settings.epochs:
-            task.module.eval()
-            with torch.no_grad():
-                means |= task.validate()
-            if "score" not in means:
-                means["score"] = means["loss"]
-                logger.warning("no validation clips: the best checkpoint is by training loss")
-            _keep(task, out, progress, means)
-        progress.values |= means
-        row = {"epoch": epoch, "step": progress.step, "seconds": time.monotonic() - started}
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**row, **means}) + "\n")
-        logger.info("epoch %d: %s", epoch, ", ".join(f"{k} {v:.4g}" for k, v in means.items()))
-        if report:
-            report(progress)
-    return progress
+    accelerator = accelerator or make_accelerator(settings)
+    with main_process_tells(accelerator):
+        return _Run(task, settings, folder, accelerator, report).train(resume)
 
 
-def _keep(task: Task, out: Path, progress: Progress, means: Values) -> None:
-    meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
-    if not math.isfinite(means["score"]):
-        raise CodeTalkerError(
-            f"epoch {progress.epoch}: the validation score is {means['score']}; lower the learning "
+class _Requests(Dataset):
+    """The batches of an epoch in order, each read when it is asked for."""
+
+    def __init__(self, task: Task, requests: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+        self._task, self._requests = task, requests
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __getitem__(self, index: int) -> Batch:
+        step, clips = self._requests[index]
+        return self._task.load(clips, step)
+
+
+class _Run:
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainSettings,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        report: Report | None,
+    ) -> None:
+        self.task, self.settings, self.folder = task, settings, folder
+        self.accelerator = accelerator
+        self.report = report if accelerator.is_main_process else None
+        self.plan = Plan(
+            task.lengths,
+            settings.batch_size,
+            settings.accumulation,
+            accelerator.num_processes,
+            settings.seed,
+        )
+        self.inner = task.module.to(accelerator.device)
+        if settings.compile:
+            task.compile()
+        self.parameters = [p for p in self.inner.parameters() if p.requires_grad]
+        self.average = MovingAverage(self.parameters, settings.ema_decay)
+        plain = make_optimizer(self.parameters, settings)
+        self.module, self.optimizer = accelerator.prepare(self.inner, plain)
+        self.schedule = make_schedule(plain, settings, self.plan.steps_per_epoch)
+        self.progress = Progress(n_steps=self.plan.steps_per_epoch * settings.epochs)
+        self.sums: dict[str, list[float]] = {}
+        self.warned: set[str] = set()
+        self.seconds = 0.0
+        self.saved_at, self.saving_took = time.monotonic(), 0.0
+
+    # The way through ---------------------------------------------------------------------------
+
+    def train(self, resume: bool) -> Progress:
+        set_seed(self.settings.seed, device_specific=True)
+        if resume:
+            self._resume()
+        per_epoch = self.plan.steps_per_epoch
+        first, skip = divmod(self.progress.step, per_epoch)
+        self.board = TensorBoard(self.folder.folder, self.progress.step, self.accelerator)
+        with Interrupt(several=self.accelerator.num_processes > 1) as self.interrupt:
+            for epoch in range(first + 1, self.settings.epochs + 1):
+                self._epoch(epoch, skip)
+                skip = 0
+        self.board.close()
+        if self.accelerator.is_main_process:
+            self._finish()
+        self.accelerator.wait_for_everyone()
+        return self.progress
+
+    def _epoch(self, epoch: int, skip: int) -> None:
+        started = time.monotonic()
+        self.progress.epoch = epoch
+        self.module.train()
+        first = (epoch - 1) * self.plan.steps_per_epoch
+        rank = self.accelerator.process_index
+        shares = [self.plan.share(clips, rank) for clips in self.plan.epoch(epoch)[skip:]]
+        numbered = list(enumerate(shares, first + skip))
+        batches = self._batches([(step, part) for step, s in numbered for part in s.parts])
+        for step, share in numbered:
+            self._step(share, batches)
+            last = step + 1 == first + self.plan.steps_per_epoch
+            now = time.monotonic()
+            self.seconds, started = self.seconds + now - started, now
+            if not last:  # an epoch's last state is saved when it was validated
+                self._maybe_save()
+        self._end_epoch(epoch)
+        self._maybe_save(force=epoch == self.settings.epochs)
+
+    def _batches(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
+        gpu = self.accelerator.device.type == "cuda"
+        loader = DataLoader(
+            _Requests(self.task, requests),
+            batch_size=None,
+            num_workers=self.settings.workers if gpu else 0,
+            pin_memory=gpu,
+            generator=torch.Generator(),  # the loader's own draw must not move training's
+        )
+        return iter(loader)
+
+    def _step(self, share: Share, batches: Iterator[Batch]) -> None:
+        accelerator, progress = self.accelerator, self.progress
+        self.optimizer.zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        bad: list[str] = []
+        for k, _ in enumerate(share.parts):
+            batch = replace(next(batches).to(accelerator.device), idle=share.idle[k])
+            # Where a step leaves weights out, each part must be exchanged, or what an earlier
+            # part gave to weights that the last one does not use would stay in one process.
+            later = k + 1 < len(share.parts) and not self.task.unused_parameters
+            with accelerator.no_sync(self.module) if later else nullcontext():
+                losses = self.module(batch)
+                weight = 0.0 if share.idle[k] else 1.0 / share.n_clips
+                # Gradients of several processes are averaged, so each counts that many times.
+                accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
+            for key, value in losses.items():
+                totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
+            bad += self._not_finite(batch, losses["loss"].detach())
+        means = accelerator.reduce(torch.stack(list(totals.values())), "sum").tolist()
+        values = dict(zip(totals, means, strict=True))
+        if not math.isfinite(values["loss"]):
+            raise self._diverged("loss", bad)
+        values["gradient_norm"] = self._limit_gradient([n for part in share.parts for n in part])
+        values["learning_rate"] = self.schedule.get_last_lr()[0]
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update()
+        progress.step += 1
+        values |= self.task.after_step(accelerator, progress.step)
+        for key, value in values.items():
+            total = self.sums.setdefault(key, [0.0, 0.0])
+            total[0], total[1] = total[0] + value, total[1] + 1
+        progress.values |= values
+        self.board.add(progress.step, values)
+        if self.report:
+            self.report(progress)
+
+    def _end_epoch(self, epoch: int) -> None:
+        means = {key: total / count for key, (total, count) in self.sums.items()}
+        means |= self.task.after_epoch(self.accelerator)
+        self.sums = {}
+        if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
+            with self.average.shown(), torch.no_grad():
+                self.module.eval()
+                means |= self.task.validate(self.accelerator)
+                if "score" not in means:
+                    means["score"] = means["loss"]
+                    logger.warning("no validation clips: the training loss chooses the best")
+                self._keep(means)
+            self._warn(means)
+        self.progress.values |= means
+        if self.accelerator.is_main_process:
+            row = {"epoch": epoch, "step": self.progress.step, "seconds": round(self.seconds, 3)}
+            with state.saving(f"{self.folder.metrics}: the values of epoch {epoch}"):
+                self.folder.add_metrics({**row, **means})
+        self.board.add(self.progress.step, means, always=True)
+        shown = ", ".join(f"{key} {means[key]:.4g}" for key in SHOWN if key in means)
+        validated = "score" in means
+        best = "; the best so far" if validated and self.progress.best_epoch == epoch else ""
+        logger.log(logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {shown}{best}")
+        if self.report:
+            self.report(self.progress)
+
+    def _warn(self, means: Values) -> None:
+        """Say what is wrong with a run when it shows, and again at the end."""
+        last = self.progress.epoch == self.settings.epochs
+        if last or self.progress.epoch >= ALARMS_AFTER * self.settings.epochs:
+            for kind, message in alarms(means).items():
+                if last or kind not in self.warned:
+                    logger.warning("%s", message)
+                self.warned.add(kind)
+
+    def _keep(self, means: Values) -> None:
+        """The latest checkpoint, and the best."""
+        progress = self.progress
+        if not math.isfinite(means["score"]):
+            raise CodeTalkerError(
+                f"epoch {progress.epoch}: the validation score is {means['score']}; lower the "
+                "learning rate or set gradient_clip; the last good checkpoint is kept"
+            )
+        is_best = means["score"] < progress.best
+        if is_best:
+            progress.best, progress.best_epoch = means["score"], progress.epoch
+        if self.accelerator.is_main_process:
+            meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
+            for folder in (self.folder.last, self.folder.out)[: 1 + is_best]:
+                with state.saving(f"{folder}: the checkpoint of epoch {progress.epoch}"):
+                    self.task.save(folder, meta)
+
+    def _finish(self) -> None:
+        draw_curves(self.folder.rows(), self.folder.folder / "curves.png", str(self.folder.out))
+        if not self.settings.sample_frames:
+            return
+        try:
+            made = self.task.sample(self.folder.folder / "sample.mp4", self.settings.sample_frames)
+            self.progress.sample = "" if made is None else str(made)
+        except RenderError as error:
+            logger.warning("no sample video: %s", error)
+
+    # Guards ------------------------------------------------------------------------------------
+
+    def _not_finite(self, batch: Batch, losses: Tensor) -> list[str]:
+        bad = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
+        return [self.task.clip_name(batch.clips[k]) for k in bad]
+
+    def _diverged(self, what: str, clips: list[str]) -> CodeTalkerError:
+        named = ", ".join(sorted(set(gather_object(clips))))
+        return CodeTalkerError(
+            f"epoch {self.progress.epoch}, step {self.progress.step + 1}: the {what} of {named} is "
+            "not finite; look at the data (`codetalker prepare-data check`), lower the learning "
             "rate or set gradient_clip; the last good checkpoint is kept"
         )
-    task.save(out.with_name(out.name + LAST), meta)
-    if means["score"] < progress.best:
-        progress.best = means["score"]
-        task.save(out, meta)
 
+    def _limit_gradient(self, clips: list[int]) -> float:
+        """Clip the gradient; gives its norm before."""
+        limit = self.settings.gradient_clip or math.inf
+        norm = float(self.accelerator.clip_grad_norm_(self.parameters, limit))
+        scaled = self.accelerator.scaler is not None  # which skips such a step by itself
+        if not math.isfinite(norm) and not scaled:
+            raise self._diverged("gradient", [self.task.clip_name(clip) for clip in clips])
+        return norm
 
-def _check_finite(loss: Tensor, epoch: int, clips: list[int]) -> None:
-    if not torch.isfinite(loss):
-        raise CodeTalkerError(
-            f"epoch {epoch}: the loss of clips {clips} is {loss.item()}; lower the learning rate "
-            "or set gradient_clip; the last good checkpoint is kept"
-        )
+    # Going on ----------------------------------------------------------------------------------
 
+    def _maybe_save(self, force: bool = False) -> None:
+        stopping = self.interrupt.asked
+        if not force and not stopping:
+            every = self.settings.save_every_seconds
+            wait = max(every, SAVING_SHARE * self.saving_took) if every else 0.0
+            due = torch.tensor(float(time.monotonic() - self.saved_at >= wait))
+            if self.accelerator.num_processes > 1:  # the main process's clock rules
+                due = self.accelerator.gather(due.to(self.accelerator.device)[None])[0]
+            if not due:
+                return
+        started = time.monotonic()
+        device = self.accelerator.device
+        random_states = gather_object([state.random_state(device)])
+        if self.accelerator.is_main_process:
+            state.save(self.folder.states, self.progress.step, self._state(random_states))
+        self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - started
+        if stopping:
+            raise self.interrupt.error(self.progress.step)
 
-def _optimizer(parameters: list[nn.Parameter], s: TrainSettings) -> torch.optim.Optimizer:
-    if s.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=s.learning_rate)
-    return torch.optim.AdamW(parameters, lr=s.learning_rate, weight_decay=s.weight_decay)
+    def _state(self, random_states: list[Any]) -> dict[str, Any]:
+        p, scaler = self.progress, self.accelerator.scaler
+        return {
+            "clips_per_step": self.plan.clips_per_step,
+            "n_processes": self.accelerator.num_processes,
+            "model": self.inner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "average": self.average.values,
+            "random": random_states,
+            "task": self.task.state_dict(),
+            "sums": self.sums,
+            "seconds": self.seconds,
+            "progress": {"values": p.values, "best": p.best, "best_epoch": p.best_epoch},
+        }
 
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, s: TrainSettings, steps_per_epoch: int, n_steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    def factor(step: int) -> float:
-        if s.schedule == "step":
-            return float(s.step_factor ** (step // steps_per_epoch // s.step_epochs))
-        if s.schedule == "cosine":
-            if step < s.warmup_steps:
-                return (step + 1) / s.warmup_steps
-            done = (step - s.warmup_steps) / max(1, n_steps - s.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-        return 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def _resume(self) -> None:
+        content = state.load(self.folder.states)
+        if content is None:
+            if self.accelerator.is_main_process:
+                self.folder.keep_metrics(0)
+            logger.info("%s: no state was saved yet; beginning at step 0", self.folder.states)
+            return
+        for what, ours in (
+            ("n_processes", self.accelerator.num_processes),
+            ("clips_per_step", self.plan.clips_per_step),
+        ):
+            if content[what] != ours:
+                raise CheckpointError(
+                    f"{self.folder.states}: was saved with {what} {content[what]}, this run has "
+                    f"{ours}; resume with as many processes and clips, or begin anew"
+                )
+        self.inner.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.schedule.load_state_dict(content["schedule"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(content["scaler"])
+        self.average.load(content["average"])
+        self.task.load_state_dict(content["task"])
+        self.sums, self.seconds = content["sums"], content["seconds"]
+        self.progress.step = content["step"]
+        for key, value in content["progress"].items():
+            setattr(self.progress, key, value)
+        if self.accelerator.is_main_process:
+            self.folder.keep_metrics(self.progress.step)
+        mine = content["random"][self.accelerator.process_index]
+        state.set_random_state(mine, self.accelerator.device)
+        logger.info("%s: going on after step %d", self.folder.out, self.progress.step)

@@ -1,4 +1,8 @@
-"""Training losses of both stages (CodeTalker, equations 4 and 6)."""
+"""Training losses of both stages (CodeTalker, equations 4 and 6).
+
+Every loss is (B,): of each clip the mean over its own frames. Padding counts nowhere, and a batch's
+loss is the mean of what its clips would have given one by one.
+"""
 
 import logging
 from collections.abc import Callable
@@ -7,10 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.layers import valid_frames
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
@@ -22,11 +26,15 @@ History = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class SpeechLosses(NamedTuple):
-    """Losses of stage 2 (scalars): motion_weight × motion + latents = total."""
+    """Losses of stage 2, each (B,): motion_weight × motion + latents = total.
+
+    ``features`` are the (B, T, feature_size) motion features that they are of.
+    """
 
     total: Tensor
     motion: Tensor
     latents: Tensor
+    features: Tensor
 
 
 def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tensor | None:
@@ -59,13 +67,33 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
     return weights / weights.mean()
 
 
+def clip_means(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, T, …) values → (B,): of each clip the mean over its own frames.
+
+    Args:
+        values: Whatever stands beyond a clip's end.
+        lengths: (B,) frames of each clip; None: all have T.
+    """
+    if lengths is None:
+        return values.flatten(1).mean(1)
+    values = values.flatten(2).mean(2)
+    valid = valid_frames(lengths, values.shape[1])
+    return values.masked_fill(~valid, 0.0).sum(1) / lengths
+
+
 def reconstruction_loss(
-    predicted: Tensor, true: Tensor, weights: Tensor | None, kind: Literal["l1", "l2"]
+    predicted: Tensor,
+    true: Tensor,
+    weights: Tensor | None,
+    kind: Literal["l1", "l2"],
+    lengths: Tensor | None = None,
 ) -> Tensor:
-    """Mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex."""
+    """(B,) mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex."""
     difference = predicted - true
     error = difference.abs() if kind == "l1" else difference.square()
-    return error.mean() if weights is None else (error.mean((0, 1, 3)) * weights).mean()
+    if weights is not None:
+        error = error.mean(-1) * weights
+    return clip_means(error, lengths)
 
 
 class MotionLoss:
@@ -90,21 +118,29 @@ class MotionLoss:
         self._share /= self._share.sum()
 
     def __call__(
-        self, basis: MotionBasis, features: Tensor, offsets: Tensor, rng: np.random.Generator
+        self,
+        basis: MotionBasis,
+        features: Tensor,
+        offsets: Tensor,
+        rng: np.random.Generator,
+        lengths: Tensor | None = None,
     ) -> Tensor:
-        """Loss of (B, T, feature_size) features against (B, T, V, 3) offsets."""
+        """(B,) losses of (B, T, feature_size) features against (B, T, V, 3) offsets."""
         if self._n is None:
             weights = None if self._weights is None else self._weights.to(offsets.device)
-            return reconstruction_loss(basis.to_offsets(features), offsets, weights, self.kind)
+            made = basis.to_offsets(features)
+            return reconstruction_loss(made, offsets, weights, self.kind, lengths)
         drawn = rng.choice(len(self._share), self._n, p=self._share)
         chosen = torch.from_numpy(np.sort(drawn)).to(offsets.device)
-        true = offsets[:, :, chosen]
-        return reconstruction_loss(basis.to_offsets(features, chosen), true, None, self.kind)
+        made, true = basis.to_offsets(features, chosen), offsets[:, :, chosen]
+        return reconstruction_loss(made, true, None, self.kind, lengths)
 
 
-def plain_motion_loss(basis: MotionBasis, features: Tensor, offsets: Tensor) -> Tensor:
-    """Mean squared difference over all vertices, as the paper has it."""
-    return reconstruction_loss(basis.to_offsets(features), offsets, None, "l2")
+def plain_motion_loss(
+    basis: MotionBasis, features: Tensor, offsets: Tensor, lengths: Tensor | None
+) -> Tensor:
+    """(B,) mean squared difference over all vertices, as the paper has it."""
+    return reconstruction_loss(basis.to_offsets(features), offsets, None, "l2", lengths)
 
 
 def speech_losses(
@@ -114,9 +150,11 @@ def speech_losses(
     template: Tensor,
     style_ids: Tensor,
     *,
+    lengths: Tensor | None = None,
+    codes: Tensor | None = None,
     history: History | None = None,
     keep_history: Tensor | None = None,
-    motion_loss: Callable[[MotionBasis, Tensor, Tensor], Tensor] = plain_motion_loss,
+    motion_loss: Callable[[MotionBasis, Tensor, Tensor, Tensor | None], Tensor] = plain_motion_loss,
     motion_weight: float = 1.0,
 ) -> SpeechLosses:
     """Teacher-forced losses of stage 2.
@@ -127,22 +165,27 @@ def speech_losses(
         vertices: (B, T, V, 3) true motion; cut when the speech is shorter.
         template: (B, V, 3).
         style_ids: (B,) int64 training-subject numbers.
+        lengths: (B,) frames of each clip that both speech and motion have; None: all frames.
+        codes: (B, T, q) of the true motion; None: stage 1 gives them.
         history: Gives the past motion that the model sees; None: the true one.
         keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
-        motion_loss: From the basis, predicted features and true offsets.
+        motion_loss: From the basis, predicted features, true offsets and lengths.
         motion_weight: Weight of the motion loss in the total.
     """
     speech = model.speech
     assert speech is not None
     n_frames = min(vertices.shape[1], hidden.shape[1] // speech.settings.features_per_frame)
-    vertices = vertices[:, :n_frames]
-    offsets = vertices - template[:, None]
+    offsets = vertices[:, :n_frames] - template[:, None]
+    hidden = hidden[:, : n_frames * speech.settings.features_per_frame]
     with torch.no_grad():
         features = model.vq.basis.to_features(offsets)
-        true_latents, _ = model.vq.snap(model.vq.encoder(features))
-    style = speech.style(F.one_hot(style_ids, speech.style_embedding.num_embeddings).float())
+        if codes is None:
+            true_latents, _ = model.vq.snap(model.vq.encoder(features, lengths))
+        else:
+            true_latents = model.vq.lookup(codes[:, :n_frames])
+    style = speech.style_embedding(style_ids)
     past = features if history is None else history(hidden, features, style)
-    made = speech(model.vq, hidden, past, style, keep_history)
-    motion = motion_loss(model.vq.basis, made.features, offsets)
-    latents = F.mse_loss(made.latents, true_latents)
-    return SpeechLosses(motion_weight * motion + latents, motion, latents)
+    made = speech(model.vq, hidden, past, style, keep_history, lengths)
+    motion = motion_loss(model.vq.basis, made.features, offsets, lengths)
+    latents = clip_means((made.latents - true_latents).square(), lengths)
+    return SpeechLosses(motion_weight * motion + latents, motion, latents, made.features)

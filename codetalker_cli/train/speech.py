@@ -1,19 +1,19 @@
 """Training of stage 2: speech to motion codes."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from codetalker_cli import metrics
-from codetalker_cli.data.augment import augment
 from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.errors import CheckpointError, DataError
+from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.audio_encoder import (
     AudioEncoder,
@@ -23,9 +23,14 @@ from codetalker_cli.models.audio_encoder import (
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.settings import AudioEncoderSettings, Settings
-from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.loop import Progress, Values, fit
-from codetalker_cli.train.losses import MotionLoss, speech_losses
+from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
+from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.loop import Progress, Report, fit
+from codetalker_cli.train.losses import MotionLoss, clip_means, speech_losses
+from codetalker_cli.train.precomputed import Encoding, Precomputed
+from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.validation import ClipResult, Validation
 from codetalker_cli.train.vq import check_data
 
 logger = logging.getLogger(__name__)
@@ -38,40 +43,66 @@ def train_speech(
     out: Path,
     *,
     device: str = "cpu",
-    report: Callable[[Progress], None] | None = None,
-    encoding: Callable[[int, int], None] | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    encoding: Encoding | None = None,
 ) -> Progress:
-    """Train stage 2 on a prepared data set with a trained stage 1; the checkpoint goes to ``out``.
+    """Train stage 2 on a prepared data set with a trained stage 1; the best goes to ``out``.
 
     Args:
         data: Prepared data set.
         settings: ``vq`` is replaced by the stage-1 checkpoint's.
         stage1: Trained stage 1 (or a whole model, whose stage 1 is used).
-        out: Checkpoint folder.
-        device: Torch device.
+        out: Checkpoint folder; :mod:`codetalker_cli.train.run_folder` tells what stands beside it.
+        device: Torch device of a single process.
+        resume: Go on with the run that was begun there.
         report: Called after each step.
-        encoding: Called with (clips done, clips) while a frozen encoder's features are computed.
+        encoding: Called with (clips done, clips) while what is computed once is computed.
 
     Raises:
         DataError: The data does not fit the settings.
-        CheckpointError: Stage 1 was trained on another topology.
+        CheckpointError: Stage 1 was trained on another topology, or is another one than the run's.
         MissingDependencyError: The pretrained speech encoder cannot be had.
+        CodeTalkerError: See :func:`codetalker_cli.train.loop.fit`.
     """
     check_data(data, settings)
-    model = _model(settings, stage1).to(device)
-    task = SpeechTask(data, model, stage1, torch.device(device), encoding)
-    return fit(task, settings.train_speech, out, report)
+    check_stage1(stage1, settings, data)
+    accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
+    model = _model(settings, stage1)
+    task = SpeechTask(data, model, stage1, accelerator, encoding)
+    folder = RunFolder(out)
+    folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
+    return fit(
+        task, settings.train_speech, folder, accelerator=accelerator, resume=resume, report=report
+    )
+
+
+def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) -> None:
+    """Refuse a stage 1 of other faces than the data set's.
+
+    Raises:
+        CheckpointError: Names both.
+    """
+    theirs, ours = stage1.settings.data, settings.data
+    differences = [
+        f"{fact} {getattr(theirs, fact)} against {getattr(ours, fact)}"
+        for fact in ("n_vertices", "fps", "unit")
+        if getattr(theirs, fact) != getattr(ours, fact)
+    ]
+    name, mesh = theirs.name, data.mesh.topology
+    if stage1.mesh is not None:
+        name = stage1.mesh.topology.name
+        if not differences and not np.array_equal(stage1.mesh.topology.faces, mesh.faces):
+            differences.append("as many vertices, but other triangles")
+    if differences:
+        raise CheckpointError(
+            f"{stage1.path}: stage 1 was trained on the topology {name} of {theirs.name}, the data "
+            f"set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on this "
+            "data set first, or name another with --vq"
+        )
 
 
 def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
-    for fact in ("n_vertices", "fps", "unit"):
-        theirs, ours = getattr(stage1.settings.data, fact), getattr(settings.data, fact)
-        if theirs != ours:
-            raise CheckpointError(
-                f"{stage1.path}: stage 1 of {stage1.settings.data.name} has {fact} {theirs}, "
-                f"the data set {settings.data.name} has {ours}; "
-                "train stage 1 on this data set first"
-            )
     encoder = settings.speech.encoder
     donor = _donor(encoder)
     if donor is not None:
@@ -115,170 +146,182 @@ def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
     return speech.encoder
 
 
-class SpeechTask:
-    """Stage 2 in the training loop."""
+class SpeechTraining(nn.Module):
+    """Stage 2 with its losses, as one module that processes share; stage 1 is not trained."""
 
-    def __init__(
-        self,
-        data: PreparedDataSet,
-        model: CodeTalker,
-        stage1: Checkpoint,
-        device: torch.device,
-        encoding: Callable[[int, int], None] | None,
-    ) -> None:
+    def __init__(self, model: CodeTalker, motion_loss: MotionLoss) -> None:
+        super().__init__()
         assert model.speech is not None
-        self.data = data
-        self.model = model.eval()
         self.speech = model.speech
-        self.source = ClipSource(data, "train", device)
-        self.n_clips = len(self.source)
-        self._stage1 = stage1
+        self.vq = model.vq
+        # Outside the module's own children: both are in there already.
+        self._model = [model]
         self._settings = model.settings.train_speech
-        self._validation = ClipSource(data, "val", device, may_be_empty=True)
-        self._motion_loss = MotionLoss("l2", data.mesh.topology, self._settings)
-        self._features: list[list[Tensor]] | None = None
-        if model.settings.speech.encoder.frozen:
-            self._features = self._encode_all(encoding)
+        self._motion_loss = motion_loss
 
-    @property
-    def module(self) -> nn.Module:
-        """Stage 2; stage 1 is not trained and stays in evaluation mode."""
-        return self.speech
+    def train(self, mode: bool = True) -> "SpeechTraining":
+        """Stage 1 stays in evaluation mode."""
+        super().train(mode)
+        self.vq.eval()
+        return self
 
-    def step(self, clips: list[int], rng: np.random.Generator) -> tuple[Tensor, Values]:
-        """Motion loss plus latent loss, teacher-forced (equation 6)."""
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Motion loss plus latent loss, teacher-forced (equation 6), each (B,)."""
         s = self._settings
-        batch = self.source.batch(clips, s.crop_frames, rng)
-        features = [self._hidden(self.source, batch, k, rng) for k in range(len(clips))]
-        # With several features a frame, speech may be shorter than its motion.
-        shortest = min(len(x) for x in features)
-        if shortest == 0:
-            raise DataError(f"clips {clips}: the speech of a crop is shorter than one frame")
-        hidden = torch.stack([x[:shortest] for x in features])
-        keep = None
-        if s.history_dropout > 0:
-            kept = rng.random(len(clips)) >= s.history_dropout
-            keep = torch.from_numpy(kept.astype(np.float32)).to(hidden.device)
+        lengths = batch.lengths
+        hidden, _ = self.speech.encoder.rest(batch.speech, batch.n_frames)
+        rng = step_rng(s.seed, batch.step)
         losses = speech_losses(
-            self.model,
+            self._model[0],
             hidden,
             batch.vertices,
             batch.template,
             batch.style_ids,
-            history=partial(self._history, rng=rng),
-            keep_history=keep,
-            motion_loss=partial(self._motion_loss, rng=rng),
+            lengths=lengths,
+            codes=batch.codes,
+            history=partial(self.history, batch=batch),
+            keep_history=batch.keep_history,
+            motion_loss=lambda basis, made, true, n: self._motion_loss(basis, made, true, rng, n),
             motion_weight=s.motion_weight,
         )
-        return losses.total, {
-            "motion_loss": float(losses.motion.detach()),
-            "latent_loss": float(losses.latents.detach()),
-        }
+        return {"loss": losses.total, "motion_loss": losses.motion, "latent_loss": losses.latents}
 
     @torch.no_grad()
-    def _history(
-        self, hidden: Tensor, features: Tensor, style: Tensor, *, rng: np.random.Generator
+    def history(
+        self,
+        hidden: Tensor,
+        features: Tensor,
+        style: Tensor,
+        *,
+        batch: Batch,
     ) -> Tensor:
         """The past motion shown in training: true or the model's own, with noise.
 
         The own past comes from a pass that hears the speech alone, all frames at once (parallel
         scheduled sampling, Duckworth et al. 2019).
         """
-        s = self._settings
-        shown = features
-        if s.own_history > 0:
+        shown, own, lengths = features, batch.own_history, batch.lengths
+        if own is not None:
+            mode = self.speech.training
             self.speech.eval()
             hidden_past = torch.zeros(len(features), device=features.device)
-            own = self.speech(self.model.vq, hidden, features, style, hidden_past).features
-            self.speech.train()
-            chosen = torch.from_numpy(rng.random(len(features)) < s.own_history)
-            shown = torch.where(chosen.to(features.device)[:, None, None], own, features)
-        if s.history_noise > 0:
-            scale = s.history_noise * features.square().mean().sqrt()
-            shown = shown + scale * torch.randn_like(shown)
+            made = self.speech(self.vq, hidden, features, style, hidden_past, lengths).features
+            self.speech.train(mode)
+            shown = torch.where(own[:, None, None], made.to(features.dtype), features)
+        if batch.noise is not None:
+            size = clip_means(features.square(), lengths).sqrt()[:, None, None]
+            shown = shown + self._settings.history_noise * size * batch.noise
         return shown
 
-    def validate(self) -> Values:
-        """Teacher-forced losses and free-running lip errors; the score is free-running.
 
-        Without a region ``lips`` the errors are of all vertices; without clips there are none.
-        """
-        if not len(self._validation):
-            return {}
-        topology = self.data.mesh.topology
-        lips = topology.regions.get("lips", np.arange(topology.n_vertices))
-        errors: list[np.ndarray] = []
-        forced: list[float] = []
-        energy = [0.0, 0.0]
-        count, asked = len(self._validation), self._settings.validation_clips
-        for index in np.linspace(0, count - 1, min(count, asked)).round().astype(int).tolist():
-            batch = self._validation.batch([index], self._settings.validation_frames)
-            hidden = self._hidden(self._validation, batch, 0, None)[None]
-            losses = speech_losses(
-                self.model, hidden, batch.vertices, batch.template, batch.style_ids
-            )
-            forced.append(float(losses.total))
-            style = self.speech.style(
-                nn.functional.one_hot(
-                    batch.style_ids, self.speech.style_embedding.num_embeddings
-                ).float()
-            )
-            made = self.speech.generate(self.model.vq, hidden, style)
-            offsets = self.model.vq.basis.to_offsets(made.features)
-            predicted = (offsets + batch.template[:, None])[0].cpu().numpy()
-            true = batch.vertices[0].cpu().numpy()
-            errors.append(metrics.lip_errors(predicted, true[: len(predicted)], lips))
-            for k, x in enumerate((predicted, true)):
-                energy[k] += float(np.square(np.diff(x[:, lips], axis=0)).sum())
-        lve = metrics.lve(errors)
-        metres = topology.metres_per_unit
-        return {
-            **({} if metres is None else {"val_lve_mm": metrics.lve_mm(errors, metres)}),
-            "val_loss": float(np.mean(forced)),
-            "val_lve": lve,
-            "val_motion_energy": energy[0] / max(energy[1], 1e-12),
-            "score": lve,
-        }
+def _noise(rngs: Sequence[np.random.Generator], shapes: list[tuple[int, int]]) -> Tensor:
+    """(B, T, feature_size) standard normal numbers, padded."""
+    drawn = [
+        torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        for rng, shape in zip(rngs, shapes, strict=True)
+    ]
+    return nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+
+
+class SpeechTask(Task):
+    """Stage 2 in the training loop."""
+
+    unused_parameters = True  # layers that LayerDrop skips, the query of a single speech feature
+
+    def __init__(
+        self,
+        data: PreparedDataSet,
+        model: CodeTalker,
+        stage1: Checkpoint,
+        accelerator: Accelerator,
+        encoding: Encoding | None,
+    ) -> None:
+        assert model.speech is not None
+        self.data, self.stage1 = data, stage1
+        self.model = model.eval().to(accelerator.device)
+        self.speech = model.speech
+        self._settings = model.settings.train_speech
+        self.source = ClipSource(data, "train")
+        loss = MotionLoss("l2", data.mesh.topology, self._settings)
+        self.module: SpeechTraining = SpeechTraining(model, loss)
+        clips, frames = self._settings.validation_clips, self._settings.validation_frames
+        self.validation = Validation(data, self.source, clips, frames)
+        self.kept = Precomputed(data, self.model)
+        self.kept.prepare(self.source, self.validation.source, accelerator, encoding)
+        crop = self._settings.crop_frames
+        self.lengths = [min(n, crop or n) for n in self.source.lengths]
+
+    def load(self, clips: Sequence[int], step: int) -> Batch:
+        """Crops of those clips, with their speech and codes."""
+        s = self._settings
+        rngs = [clip_rng(s.seed, step, clip) for clip in clips]
+        batch = self.source.batch(clips, s.crop_frames, rngs, step)
+        versions = [int(rng.integers(1 + s.n_augmentations)) for rng in rngs]
+        kept = torch.tensor([float(rng.random() >= s.history_dropout) for rng in rngs])
+        own = torch.tensor([bool(rng.random() < s.own_history) for rng in rngs])
+        shapes = [(n, self.model.vq.feature_size) for n in batch.n_frames]
+        return replace(
+            batch,
+            speech=self.kept.speech(self.source, batch, versions),
+            codes=self.kept.codes(self.source, batch),
+            noise=_noise(rngs, shapes) if s.history_noise > 0 else None,
+            keep_history=kept if s.history_dropout > 0 else None,
+            own_history=own if s.own_history > 0 else None,
+        )
+
+    def clip_name(self, clip: int) -> str:
+        """Its name in the data set."""
+        return self.source.clip(clip).entry.name
+
+    def compile(self) -> None:
+        """The layers of the decoder, of the speech encoder, and of stage 1's decoder."""
+        for layer in self.speech.layers:
+            layer.compile(dynamic=True)
+        self.model.vq.decoder.compile(dynamic=True)
+        if not self.speech.encoder.settings.frozen:
+            for layer in self.speech.encoder.transformer_layers:
+                layer.compile(dynamic=True)
+
+    def validate(self, accelerator: Accelerator) -> Values:
+        """Free-running and teacher-forced errors; the score is free-running."""
+        values = self.validation.measure(self._run, accelerator, self._load_validation)
+        return {**values, "score": values["val_lve"]} if values else {}
+
+    def sample(self, path: Path, n_frames: int) -> Path | None:
+        """A clip beside what the model makes of its speech."""
+        device, render = self.speech.head.weight.device, self.model.settings.render
+        return self.validation.sample(
+            path, self._run, n_frames, render, device, self._load_validation
+        )
+
+    def _load_validation(self, clips: list[int], n_frames: int | None) -> Batch:
+        source = self.validation.source
+        batch = source.batch(clips, n_frames)
+        return replace(batch, speech=self.kept.speech(source, batch, [0] * len(clips)))
+
+    @torch.no_grad()
+    def _run(self, batch: Batch) -> list[ClipResult]:
+        vq, speech = self.model.vq, self.speech
+        hidden, _ = speech.encoder.rest(batch.speech, batch.n_frames)
+        lengths = batch.lengths
+        forced = speech_losses(
+            self.model, hidden, batch.vertices, batch.template, batch.style_ids, lengths=lengths
+        )
+        style = speech.style_embedding(batch.style_ids)
+        made = speech.generate(vq, hidden, style, lengths=lengths)
+        template = batch.template[:, None]
+        free, taught = (
+            (vq.basis.to_offsets(x) + template).cpu().numpy()
+            for x in (made.features, forced.features)
+        )
+        codes, losses = made.codes.cpu().numpy(), forced.total.tolist()
+        return [
+            ClipResult(free[k, :n], codes[k, :n], taught[k, :n], losses[k])
+            for k, n in enumerate(batch.n_frames)
+        ]
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write both stages as one checkpoint."""
-        meta = {
-            **meta,
-            "data_id": self.data.manifest.data_id,
-            "stage1": {key: self._stage1.meta.get(key) for key in ("step", "data_id", "weights")},
-        }
+        kept = {key: self.stage1.meta.get(key) for key in ("step", "data_id", "weights")}
+        meta = {**meta, "data_id": self.data.manifest.data_id, "stage1": kept}
         checkpoint.save(folder, self.model, meta=meta, mesh=self.data.mesh)
-
-    def _hidden(
-        self, source: ClipSource, batch: Batch, k: int, rng: np.random.Generator | None
-    ) -> Tensor:
-        """(T · features_per_frame, size) encoder features of the k-th crop of a batch."""
-        index, per_frame = batch.clips[k], self.model.settings.speech.features_per_frame
-        if self._features is not None and source is self.source:
-            versions = self._features[index]
-            whole = versions[int(rng.integers(len(versions))) if rng is not None else 0]
-            whole = whole.to(batch.vertices.device).float()
-        else:
-            whole = self._encode(source, index, source.clip(index).samples())
-        start = batch.starts[k] * per_frame
-        return whole[start : start + batch.n_frames * per_frame]
-
-    def _encode(self, source: ClipSource, index: int, samples: np.ndarray) -> Tensor:
-        encoder = self.speech.encoder
-        audio = torch.from_numpy(samples)[None].to(source.device)
-        return encoder(encoder.prepare(audio), source.clip(index).entry.n_frames)[0]
-
-    @torch.no_grad()
-    def _encode_all(self, encoding: Callable[[int, int], None] | None) -> list[list[Tensor]]:
-        """Features of each training clip: clean first, then its augmented versions."""
-        rng = np.random.default_rng([self._settings.seed, 4])
-        kept: list[list[Tensor]] = []
-        others = [self.source.clip(i).samples() for i in range(min(60, len(self.source)))]
-        for index in range(len(self.source)):
-            clean = self.source.clip(index).samples()
-            versions = [clean]
-            versions += [augment(clean, rng, others) for _ in range(self._settings.n_augmentations)]
-            kept.append([self._encode(self.source, index, v).half().cpu() for v in versions])
-            if encoding:
-                encoding(index + 1, len(self.source))
-        return kept

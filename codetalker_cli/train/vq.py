@@ -2,24 +2,28 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from codetalker_cli import metrics
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import DataError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
-from codetalker_cli.models.quantizer import Quantized
 from codetalker_cli.settings import Settings
-from codetalker_cli.train.batches import ClipSource
-from codetalker_cli.train.loop import Progress, Values, fit
+from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
+from codetalker_cli.train.codebook import CodebookUse
+from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.loop import Progress, Report, fit
 from codetalker_cli.train.losses import MotionLoss
+from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.validation import ClipResult, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -35,22 +39,38 @@ def train_vq(
     out: Path,
     *,
     device: str = "cpu",
-    report: Callable[[Progress], None] | None = None,
+    resume: bool = False,
+    report: Report | None = None,
 ) -> Progress:
-    """Train stage 1 on a prepared data set; the checkpoint goes to ``out``.
+    """Train stage 1 on a prepared data set; the best checkpoint goes to ``out``.
+
+    Args:
+        data: Prepared data set.
+        settings: How.
+        out: Checkpoint folder; :mod:`codetalker_cli.train.run_folder` tells what stands beside it.
+        device: Torch device of a single process.
+        resume: Go on with the run that was begun there.
+        report: Called after each step.
 
     Raises:
         DataError: The data does not fit the settings.
+        CodeTalkerError: See :func:`codetalker_cli.train.loop.fit`.
     """
     check_data(data, settings)
+    accelerator = make_accelerator(settings.train_vq, device)
     torch.manual_seed(settings.train_vq.seed)
-    source = ClipSource(data, "train", torch.device(device))
+    source = ClipSource(data, "train")
     settings = _with_possible_rank(settings, source)
-    model = CodeTalker(settings, with_speech=False).to(device)
+    model = CodeTalker(settings, with_speech=False)
     if settings.vq.basis_rank:
         vectors, scale = motion_basis(source, settings.vq.basis_rank, settings.train_vq.seed)
         model.vq.basis.set(vectors, scale)
-    return fit(VQTask(data, model, source), settings.train_vq, out, report)
+    task = VQTask(data, model, source)
+    folder = RunFolder(out)
+    folder.enter("vq", settings, data, accelerator, resume=resume)
+    return fit(
+        task, settings.train_vq, folder, accelerator=accelerator, resume=resume, report=report
+    )
 
 
 def check_data(data: PreparedDataSet, settings: Settings) -> None:
@@ -126,81 +146,98 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
     return vectors[:, :rank], scale.clamp(min=float(scale[0]) * SCALE_FLOOR)
 
 
-class VQTask:
+class VQTraining(nn.Module):
+    """Stage 1 with its losses, as one module that processes share.
+
+    Attributes:
+        seen: (N, Z) latents and (N,) codes of each batch of the step, padding left out.
+    """
+
+    def __init__(self, model: CodeTalker, motion_loss: MotionLoss) -> None:
+        super().__init__()
+        self.vq = model.vq
+        self._settings = model.settings.train_vq
+        self._motion_loss = motion_loss
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """L1 of the reconstruction plus the quantiser's loss (equation 4), each (B,)."""
+        vq, lengths, offsets = self.vq, batch.lengths, batch.offsets
+        made, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
+        rng = step_rng(self._settings.seed, batch.step)
+        motion = self._motion_loss(vq.basis, made, offsets, rng, lengths)
+        latents, codes = vq.flat_codes(quantized, lengths)
+        self.seen.append((latents, codes[:0] if batch.idle else codes))
+        return {
+            "loss": self._settings.motion_weight * motion + quantized.loss,
+            "motion_loss": motion,
+            "codebook_loss": quantized.loss,
+        }
+
+
+class VQTask(Task):
     """Stage 1 in the training loop."""
 
     def __init__(self, data: PreparedDataSet, model: CodeTalker, source: ClipSource) -> None:
-        self.data = data
-        self.model = model
-        self.source = source
-        self.n_clips = len(source)
+        self.data, self.model, self.source = data, model, source
         self._settings = model.settings.train_vq
-        self._validation = ClipSource(data, "val", source.device, may_be_empty=True)
-        self._motion_loss = MotionLoss("l1", data.mesh.topology, self._settings)
-        self._unused_steps = torch.zeros(model.settings.vq.codebook_size, device=source.device)
+        self.module: VQTraining = VQTraining(
+            model, MotionLoss("l1", data.mesh.topology, self._settings)
+        )
+        crop = self._settings.crop_frames
+        self.lengths = [min(n, crop or n) for n in source.lengths]
+        self.validation = Validation(data, source)
+        self._use = CodebookUse(model.vq.quantizer, self._settings)
 
-    @property
-    def module(self) -> nn.Module:
-        """Stage 1."""
-        return self.model.vq
+    def load(self, clips: Sequence[int], step: int) -> Batch:
+        """Crops of those clips."""
+        rngs = [clip_rng(self._settings.seed, step, clip) for clip in clips]
+        return self.source.batch(clips, self._settings.crop_frames, rngs, step)
 
-    def step(self, clips: list[int], rng: np.random.Generator) -> tuple[Tensor, Values]:
-        """L1 of the reconstruction plus the quantiser's loss (equation 4)."""
-        batch = self.source.batch(clips, self._settings.crop_frames, rng)
-        vq = self.model.vq
-        offsets = batch.vertices - batch.template[:, None]
-        made, quantized = vq.reconstruct(vq.basis.to_features(offsets))
-        if self._settings.revive_after_steps:
-            self._revive(quantized, rng)
-        motion = self._motion_loss(vq.basis, made, offsets, rng)
-        loss = self._settings.motion_weight * motion + quantized.loss
-        return loss, {
-            "motion_loss": float(motion.detach()),
-            "perplexity": float(quantized.perplexity),
-        }
+    def clip_name(self, clip: int) -> str:
+        """Its name in the data set."""
+        return self.source.clip(clip).entry.name
+
+    def after_step(self, accelerator: Accelerator, step: int) -> Values:
+        """Counts codes, and moves those that nothing chooses."""
+        seen, self.module.seen = self.module.seen, []
+        return self._use.take(seen, accelerator, step)
+
+    def after_epoch(self, accelerator: Accelerator) -> Values:
+        """Use of the codebook over the epoch."""
+        return self._use.end_epoch()
+
+    def compile(self) -> None:
+        """Both transformers."""
+        self.model.vq.encoder.compile(dynamic=True)
+        self.model.vq.decoder.compile(dynamic=True)
+
+    def validate(self, accelerator: Accelerator) -> Values:
+        """Errors of reconstructed validation clips; the score is the lip vertex error."""
+        values = self.validation.measure(self._reconstruct, accelerator)
+        return {**values, "score": values["val_lve"]} if values else {}
 
     @torch.no_grad()
-    def _revive(self, quantized: Quantized, rng: np.random.Generator) -> None:
-        """Move entries that were not chosen for long to latents of this batch (Dhariwal 2020)."""
-        self._unused_steps += 1
-        self._unused_steps[quantized.codes.unique()] = 0
-        dead = torch.nonzero(self._unused_steps >= self._settings.revive_after_steps).flatten()
-        if not len(dead):
-            return
-        latents = quantized.before.reshape(-1, quantized.before.shape[-1])
-        chosen = torch.from_numpy(rng.integers(len(latents), size=len(dead)))
-        self.model.vq.quantizer.codebook[dead] = latents[chosen.to(latents.device)]
-        self._unused_steps[dead] = 0
+    def _reconstruct(self, batch: Batch) -> list[ClipResult]:
+        made = self.model.vq(batch.vertices, batch.template, batch.lengths)
+        q = self.model.settings.vq.codes_per_frame
+        vertices, codes = (x.cpu().numpy() for x in (made.vertices, made.quantized.codes))
+        return [
+            ClipResult(vertices[k, :n], codes[k, : n * q]) for k, n in enumerate(batch.n_frames)
+        ]
 
-    def validate(self) -> Values:
-        """Errors of reconstructed validation clips; the score is the lip vertex error.
+    def sample(self, path: Path, n_frames: int) -> Path | None:
+        """A clip beside its reconstruction."""
+        render, device = self.model.settings.render, self.model.vq.quantizer.codebook.device
+        return self.validation.sample(path, self._reconstruct, n_frames, render, device)
 
-        Without a region ``lips`` it is of all vertices; without clips there are none.
-        """
-        if not len(self._validation):
-            return {}
-        errors: list[np.ndarray] = []
-        mean_errors: list[float] = []
-        codes: list[Tensor] = []
-        topology = self.data.mesh.topology
-        lips = (
-            topology.region("lips")
-            if "lips" in topology.regions
-            else np.arange(topology.n_vertices)
-        )
-        for index in range(len(self._validation)):
-            batch = self._validation.batch([index], None)
-            made = self.model.vq(batch.vertices, batch.template)
-            predicted, true = made.vertices[0].cpu().numpy(), batch.vertices[0].cpu().numpy()
-            errors.append(metrics.lip_errors(predicted, true, lips))
-            mean_errors.append(metrics.mve(predicted, true))
-            codes.append(made.quantized.codes.flatten())
-        return {
-            "val_lve": metrics.lve(errors),
-            "val_mve": float(np.mean(mean_errors)),
-            "val_perplexity": float(self.model.vq.quantizer.perplexity(torch.cat(codes))),
-            "score": metrics.lve(errors),
-        }
+    def state_dict(self) -> dict[str, Any]:
+        """Use of the codebook."""
+        return {"counts": self._use.counts, "unused_steps": self._use.unused_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the use of the codebook."""
+        self._use.counts, self._use.unused_steps = state["counts"], state["unused_steps"]
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write the checkpoint."""

@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.data.synthetic.speech import espeak
-from codetalker_cli.data.synthetic.speech.cache import cache_dir
 from codetalker_cli.data.synthetic.speech.utterance import Utterance
 from codetalker_cli.errors import DataError, MissingDependencyError
-from codetalker_cli.resources import atomic_path
+from codetalker_cli.resources import atomic_path, cache_dir
 
 VOICES_VARIABLE = "CODETALKER_KOKORO_VOICES"
 _INSTALL = "pip install 'codetalker-cli[kokoro]'"

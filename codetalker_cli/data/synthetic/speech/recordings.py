@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.data.synthetic.speech import alignment
-from codetalker_cli.data.synthetic.speech.cache import cache_dir
 from codetalker_cli.data.synthetic.speech.clips import (
     Failure,
     SpeechSet,
@@ -27,6 +26,7 @@ from codetalker_cli.data.synthetic.speech.clips import (
 )
 from codetalker_cli.data.synthetic.speech.phones import LABELS, Phone, fill_with_silence
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
+from codetalker_cli.resources import cache_dir
 
 logger = logging.getLogger(__name__)
 

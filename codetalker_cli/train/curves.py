@@ -1,0 +1,210 @@
+"""Curves of a training run: its log of metrics as one picture."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codetalker_cli.resources import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = dict[str, Any]
+Line = tuple[list[int], list[float]]
+"""Epochs, and a value for each."""
+
+_DPI, _WIDTH, _COLUMNS = 100, 16.0, 3
+_HEAD, _PANEL_HEIGHT = 0.7, 3.5
+"""Inches: the title above, and a row of panels."""
+_WIDE_RANGE = 20
+"""Lip errors whose largest is more than this times the smallest are drawn on a logarithmic axis."""
+_FEW = 40
+"""Up to so many points of a line are marked, so that a lone one is seen too."""
+_RED, _GREY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
+_BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axes of the picture.
+
+    Attributes:
+        title: What it shows.
+        unit: Name of the vertical axis.
+        lines: By their key in the log.
+        levels: Horizontal lines by their name.
+        log: Whether the vertical axis is logarithmic; no value below or at 0 is drawn then.
+        best: Epoch, value and words of the checkpoint that was kept.
+    """
+
+    title: str
+    unit: str
+    lines: dict[str, Line]
+    levels: dict[str, float]
+    log: bool
+    best: tuple[int, float, str] | None = None
+
+
+_PARTS = ("motion_loss", "latent_loss")
+"""Of the loss: dashed, so that the loss is seen where one of them is nearly all of it."""
+_LEVELS = {"val_lve_template": "the template", "val_lve_mean": "the mean motion"}
+_LOOKS = {
+    "loss": ("training", _BLUE),
+    "motion_loss": ("training: motion", _GREEN),
+    "latent_loss": ("training: latents", _PURPLE),
+    "val_loss": ("validation", _ORANGE),
+    "val_lve": ("free-running", _BLUE),
+    "val_lve_forced": ("teacher-forced", _ORANGE),
+    "perplexity": ("perplexity, training", _BLUE),
+    "val_perplexity": ("perplexity, validation", _ORANGE),
+    "codes_used": ("codes used", _GREEN),
+}
+"""Words and colour of a line; the others are alone in their panel and need no words."""
+
+
+def draw_curves(rows: Sequence[Row], out: Path, title: str) -> None:
+    """Draw the metrics of a training run, with a panel for each kind of value that is in them.
+
+    Args:
+        rows: One an epoch, in order. Without any, or with nothing to draw, there is no picture.
+        out: The .png; an older one is replaced.
+        title: Stands above.
+
+    Raises:
+        OutputError: ``out`` cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = panels(rows)
+    if not shown:
+        return
+    n_columns = min(_COLUMNS, len(shown))
+    n_rows = math.ceil(len(shown) / n_columns)
+    height = _HEAD + _PANEL_HEIGHT * n_rows
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    put: dict[str, Any] = {"va": "top", "parse_math": False}
+    figure.text(0.02, 1 - 0.14 / height, title, fontsize=15, weight="bold", **put)
+    figure.text(0.02, 1 - 0.46 / height, _facts(rows), fontsize=10, color=_GREY, **put)
+    last_epoch = rows[-1]["epoch"]
+    for k, panel in enumerate(shown):
+        row, column = divmod(k, n_columns)
+        wide = 0.98 / n_columns
+        bottom = 1 - (_HEAD + _PANEL_HEIGHT * (row + 0.86)) / height
+        place = (0.02 + column * wide + 0.044, bottom, wide - 0.066, 0.74 * _PANEL_HEIGHT / height)
+        _draw_panel(figure.add_axes(place), panel, last_epoch)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def panels(rows: Sequence[Row]) -> list[Panel]:
+    """What there is to draw; values that are absent, NaN or infinite are left out."""
+    losses = _lines(rows, "loss", "motion_loss", "latent_loss", "val_loss", log=True)
+    errors = _lines(rows, "val_lve_forced", "val_lve")
+    baselines = _lines(rows, "val_lve_template", "val_lve_mean")
+    levels = {_LEVELS[key]: values[-1] for key, (_, values) in baselines.items()}
+    heights = [*levels.values(), *(value for _, values in errors.values() for value in values)]
+    wide = bool(heights) and 0 < _WIDE_RANGE * min(heights) < max(heights)
+    unit = "validation, squared length unit"
+    codes = _lines(rows, "perplexity", "val_perplexity", "codes_used")
+    energy = _lines(rows, "val_motion_energy")
+    gradient = _lines(rows, "gradient_norm", log=True)
+    made = [
+        Panel("losses", "loss", losses, {}, True),
+        Panel("lip vertex error", unit, errors, levels, wide, _best(rows)),
+        Panel("codebook", "codes", codes, {}, False),
+        Panel("motion energy", "validation, predicted / true", energy, {"true": 1.0}, False),
+        Panel("gradient", "norm", gradient, {}, True),
+        Panel("learning rate", "learning rate", _lines(rows, "learning_rate"), {}, False),
+    ]
+    return [panel for panel in made if panel.lines]
+
+
+def _value(row: Row, key: str) -> float | None:
+    value = row.get(key)
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _lines(rows: Sequence[Row], *keys: str, log: bool = False) -> dict[str, Line]:
+    lines: dict[str, Line] = {}
+    for key in keys:
+        found = [(row["epoch"], _value(row, key)) for row in rows]
+        points = [(e, v) for e, v in found if v is not None and (v > 0 or not log)]
+        if points:
+            lines[key] = ([epoch for epoch, _ in points], [value for _, value in points])
+    return lines
+
+
+def _best(rows: Sequence[Row]) -> tuple[int, float, str] | None:
+    """The epoch of the lowest score: the one whose checkpoint was kept."""
+    known = [
+        (score if (score := _value(row, "score")) is not None else error, row["epoch"], error, row)
+        for row in rows
+        if (error := _value(row, "val_lve")) is not None
+    ]
+    if not known:
+        return None
+    _, epoch, error, row = min(known, key=lambda found: found[:2])
+    millimetres = _value(row, "val_lve_mm")
+    more = "" if millimetres is None else f" ({millimetres:.3g} mm)"
+    return epoch, error, f"★ best: epoch {epoch}, {error:.3g}{more}"
+
+
+def _facts(rows: Sequence[Row]) -> str:
+    facts = [f"epoch {rows[-1]['epoch']}"]
+    step, seconds = _value(rows[-1], "step"), _value(rows[-1], "seconds")
+    if step is not None:
+        facts.append(f"step {step:.0f}")
+    if seconds is not None:
+        facts.append(f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min")
+    return "   ".join(facts)
+
+
+def _draw_panel(axes: "Axes", panel: Panel, last_epoch: int) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for key, (epochs, values) in panel.lines.items():
+        words, colour = _LOOKS.get(key, (None, _BLUE))
+        marker, style = "o" if len(epochs) <= _FEW else "", "--" if key in _PARTS else "-"
+        axes.plot(epochs, values, style, color=colour, lw=1.3, marker=marker, ms=3, label=words)
+    for (words, level), x in zip(panel.levels.items(), (1.0, 0.75), strict=False):
+        axes.axhline(level, color=_GREY, lw=1.1, ls=":")
+        put: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 8.5, "color": _GREY}
+        axes.text(x, level, words, transform=axes.get_yaxis_transform(), **put)
+    if panel.best is not None:
+        epoch, value, words = panel.best
+        axes.plot([epoch], [value], "*", color=_RED, ms=11, zorder=3)
+        axes.set_title(words, fontsize=9, loc="right", color=_RED, pad=5)
+    axes.set_xlim(0, max(last_epoch * 1.02, 1.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    _scale(axes, panel)
+    axes.set_title(panel.title, fontsize=11, loc="left", pad=5)
+    axes.set_xlabel("epoch", fontsize=9, labelpad=2)
+    axes.set_ylabel(panel.unit, fontsize=9, labelpad=3)
+    axes.tick_params(labelsize=8.5)
+    axes.grid(color=_GREY, alpha=0.2, lw=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    # stage 1 has one kind of lip error only, to which the words of stage 2 do not apply
+    if axes.get_legend_handles_labels()[1] and list(panel.lines) != ["val_lve"]:
+        axes.legend(fontsize=8.5, framealpha=0.8, edgecolor="none", loc="best")
+
+
+def _scale(axes: "Axes", panel: Panel) -> None:
+    """Vertical axis: from 0, or logarithmic with a few plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    heights = [*panel.levels.values(), *(v for _, values in panel.lines.values() for v in values)]
+    low, high = min(heights), max(heights)
+    if panel.log:
+        axes.set_yscale("log")
+        margin = max(1.3, (high / low) ** 0.1)
+        axes.set_ylim(low / margin, high * margin)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(min(1.1 * low, 0), 1.1 * high if high > 0 else 1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))

@@ -1,0 +1,67 @@
+"""Where training runs: accelerate finds the devices and the other processes."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+
+from codetalker_cli.errors import CodeTalkerError, SettingsError
+from codetalker_cli.settings import TrainSettings
+
+PATIENCE_SECONDS = 5.0
+"""Time in which a launcher ends the other processes when the main one has failed."""
+_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(
+    settings: TrainSettings, device: str = "cpu", *, unused_parameters: bool = False
+) -> Accelerator:
+    """An accelerator for one run.
+
+    Args:
+        settings: ``precision`` is used.
+        device: What one process runs on; several (``accelerate launch``) share the devices out
+            themselves.
+        unused_parameters: Whether a step may leave some weights without a gradient.
+
+    Raises:
+        SettingsError: The device cannot compute in that precision.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # What an earlier run in this process asked for is not this run's matter.
+    AcceleratorState._reset_state(reset_partial_state=not several)
+    if not several and torch.device(device).type != "cpu":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    try:
+        made = Accelerator(
+            cpu=torch.device(device).type == "cpu",
+            mixed_precision=_PRECISION[settings.precision],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=unused_parameters)
+            ],
+        )
+        if settings.precision == "fp16" and made.scaler is None:  # which accelerate lets pass
+            raise ValueError("its gradients are not scaled")
+    except ValueError as error:
+        raise SettingsError(
+            f"precision {settings.precision}: not possible on {device} ({error}); use float32"
+        ) from error
+    if not made.is_main_process:
+        logging.getLogger("codetalker_cli").setLevel(logging.ERROR)
+    return made
+
+
+@contextmanager
+def main_process_tells(accelerator: Accelerator) -> Iterator[None]:
+    """An error that comes to all processes is told by the main one, before the others can."""
+    try:
+        yield
+    except CodeTalkerError:
+        if not accelerator.is_main_process:
+            time.sleep(PATIENCE_SECONDS)
+        raise

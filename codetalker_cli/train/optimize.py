@@ -1,0 +1,80 @@
+"""Optimisers, learning rates, the moving average of weights."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from codetalker_cli.settings import TrainSettings
+
+
+def make_optimizer(parameters: list[nn.Parameter], s: TrainSettings) -> torch.optim.Optimizer:
+    """Adam or AdamW, in one pass over the weights where the device can."""
+    fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    if s.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=s.learning_rate, fused=fused)
+    return torch.optim.AdamW(
+        parameters, lr=s.learning_rate, weight_decay=s.weight_decay, fused=fused
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, s: TrainSettings, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate of each step."""
+    n_steps = steps_per_epoch * s.epochs
+
+    def factor(step: int) -> float:
+        if s.schedule == "step":
+            return float(s.step_factor ** (step // steps_per_epoch // s.step_epochs))
+        if s.schedule == "cosine":
+            if step < s.warmup_steps:
+                return (step + 1) / s.warmup_steps
+            done = (step - s.warmup_steps) / max(1, n_steps - s.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+class MovingAverage:
+    """Exponential moving average of weights; with decay 0 it is the weights themselves."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self._parameters = list(parameters)
+        self._update = get_ema_multi_avg_fn(decay) if decay else None
+        self.values: list[Tensor] = (
+            [p.detach().clone() for p in self._parameters] if self._update else []
+        )
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the present weights in."""
+        if self._update is not None:
+            self._update(self.values, [p.detach() for p in self._parameters], 0)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the model has the averaged weights."""
+        if self._update is None:
+            yield
+            return
+        kept = [p.detach().clone() for p in self._parameters]
+        self._set(self.values)
+        try:
+            yield
+        finally:
+            self._set(kept)
+
+    def load(self, values: Sequence[Tensor]) -> None:
+        """Take up saved values."""
+        for own, given in zip(self.values, values, strict=True):
+            own.copy_(given)
+
+    @torch.no_grad()
+    def _set(self, values: Sequence[Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.copy_(value)

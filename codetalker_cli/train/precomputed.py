@@ -1,0 +1,175 @@
+"""What stage 2 needs of each clip and no training changes: computed once, kept on the disk.
+
+Speech: the part of the speech encoder that is not trained. Motion: the codes that stage 1 gives the
+whole clip; a crop's are a crop of them.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from codetalker_cli.data.augment import augment
+from codetalker_cli.data.prepared import Clip, PreparedDataSet
+from codetalker_cli.errors import DataError
+from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.train.batches import Batch, ClipSource
+from codetalker_cli.train.cache import ArrayCache, stamp
+
+Encoding = Callable[[int, int], None]
+"""(clips done, clips), for whoever shows it."""
+
+MEL_RATE = 100
+"""Columns a second of Whisper's spectrogram, which is what is kept of a trained one."""
+N_OTHERS = 6
+"""Clips whose speech may be heard in the background of an augmented one."""
+
+
+class Precomputed:
+    """Speech features and codes of a data set's clips.
+
+    Args:
+        data: Prepared data set.
+        model: Both stages, on the device that computes.
+    """
+
+    def __init__(self, data: PreparedDataSet, model: CodeTalker) -> None:
+        assert model.speech is not None
+        encoder, s = model.speech.encoder, model.settings
+        self._model, self._encoder, self._data = model, encoder, data
+        self._seed = s.train_speech.seed
+        self._n_versions = 1 + s.train_speech.n_augmentations
+        architecture = encoder.settings.model_dump(exclude={"source"})
+        kind = [architecture, s.data.fps, encoder.features_per_frame, _weights(encoder.fixed_part)]
+        self._clean = ArrayCache("speech", kind)
+        # What is mixed in follows from the whole data set.
+        self._augmented = ArrayCache("augmented", [kind, data.manifest.data_id, self._seed])
+        self._codes = ArrayCache("codes", [s.vq.model_dump(), _weights(model.vq)])
+
+    def prepare(
+        self,
+        training: ClipSource,
+        validation: ClipSource,
+        accelerator: Accelerator,
+        encoding: Encoding | None = None,
+    ) -> None:
+        """Compute what is not there yet, the processes side by side."""
+        jobs = [(training, k) for k in range(len(training))]
+        jobs += [(validation, k) for k in range(len(validation))]
+        mine = jobs[accelerator.process_index :: accelerator.num_processes]
+        for done, (source, index) in enumerate(mine, 1):
+            self._ensure(source, index, source is training)
+            if encoding and accelerator.is_main_process:
+                encoding(done, len(mine))
+        accelerator.wait_for_everyone()
+        for source, index in jobs:  # another machine's cache need not be this one's
+            self._ensure(source, index, source is training)
+            self._limit(source, index)
+
+    def _limit(self, source: ClipSource, index: int) -> None:
+        """With several features a frame, speech may end before its motion: the rest is not used.
+
+        Raises:
+            DataError: There is not one frame with speech.
+        """
+        clip = source.clip(index)
+        if self._encoder.features_per_frame == 1:
+            return
+        count = len(self._clean.load(self._name(clip, 0)))
+        source.lengths[index] = min(clip.entry.n_frames, count // self._encoder.features_per_frame)
+        if not source.lengths[index]:
+            raise DataError(
+                f"{self._data.folder}: the speech of {clip.entry.name} is shorter than one frame; "
+                "prepare the data again without it"
+            )
+
+    def speech(
+        self, source: ClipSource, batch: Batch, versions: Sequence[int]
+    ) -> tuple[Tensor, ...]:
+        """The encoder's fixed part of each crop: version 0 is clean, the others are augmented."""
+        pieces = []
+        for clip, start, n, version in zip(
+            batch.clips, batch.starts, batch.n_frames, versions, strict=True
+        ):
+            entry = source.clip(clip)
+            cache = self._augmented if version else self._clean
+            whole = cache.load(self._name(entry, version))
+            rate = self._rate()
+            first, last = round(start * rate), round((start + n) * rate)
+            pieces.append(torch.from_numpy(np.array(whole[first:last])))
+        return tuple(pieces)
+
+    def codes(self, source: ClipSource, batch: Batch) -> Tensor:
+        """(B, T, q) int64 codes of each crop, padded with 0."""
+        pieces = [
+            torch.from_numpy(
+                self._codes.load(self._motion_name(source.clip(clip)))[start : start + n].astype(
+                    np.int64
+                )
+            )
+            for clip, start, n in zip(batch.clips, batch.starts, batch.n_frames, strict=True)
+        ]
+        return nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+
+    def _rate(self) -> float:
+        """Kept columns a motion frame."""
+        encoder = self._encoder
+        if encoder.settings.family == "whisper" and not encoder.settings.frozen:
+            return MEL_RATE / encoder.fps
+        return encoder.features_per_frame
+
+    def _ensure(self, source: ClipSource, index: int, trained_on: bool) -> None:
+        clip = source.clip(index)
+        self._clean.ensure(self._name(clip, 0), lambda: self._encode(clip, clip.samples()))
+        if not trained_on:
+            return
+        self._codes.ensure(self._motion_name(clip), lambda: self._quantise(clip))
+        for version in range(1, self._n_versions):
+            made = partial(self._augment, source, index, version)
+            self._augmented.ensure(self._name(clip, version), made)
+
+    @torch.no_grad()
+    def _encode(self, clip: Clip, samples: np.ndarray) -> np.ndarray:
+        encoder = self._encoder
+        audio = torch.from_numpy(samples)[None].to(next(encoder.parameters()).device)
+        return encoder.fixed(encoder.prepare(audio), clip.entry.n_frames)[0].cpu().numpy()
+
+    def _augment(self, source: ClipSource, index: int, version: int) -> np.ndarray:
+        rng = np.random.default_rng([self._seed, 4, index, version])
+        heard = rng.choice(len(source), min(N_OTHERS, len(source)), replace=False)
+        others = [source.clip(int(k)).samples() for k in heard]
+        clip = source.clip(index)
+        return self._encode(clip, augment(clip.samples(), rng, others))
+
+    @torch.no_grad()
+    def _quantise(self, clip: Clip) -> np.ndarray:
+        vq = self._model.vq
+        device = vq.quantizer.codebook.device
+        template = self._data.mesh.templates[clip.entry.subject]
+        vertices = torch.from_numpy(np.array(clip.vertices))[None].to(device)
+        n_frames = torch.tensor([clip.entry.n_frames], device=device)
+        still = torch.from_numpy(np.asarray(template, np.float32))[None].to(device)
+        lengths = n_frames if clip.entry.n_frames == 1 else None
+        return vq.encode(vertices, still, lengths)[0].cpu().numpy().astype(np.int32)
+
+    def _name(self, clip: Clip, version: int) -> str:
+        entry = clip.entry
+        content = entry.audio_sha256 or hashlib.sha256(clip.samples().tobytes()).hexdigest()
+        return stamp(content, entry.n_frames, version, entry.name if version else "")
+
+    def _motion_name(self, clip: Clip) -> str:
+        template = np.ascontiguousarray(self._data.mesh.templates[clip.entry.subject])
+        return stamp(clip.entry.sha256, hashlib.sha256(template.tobytes()).hexdigest())
+
+
+def _weights(module: nn.Module | None) -> str:
+    """Hash of a module's weights."""
+    digest = hashlib.sha256()
+    for key, value in ({} if module is None else module.state_dict()).items():
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,229 @@
+"""What a training run writes, and how it is found again.
+
+- ``OUT``        the best checkpoint        - ``OUT-last``  the latest
+- ``OUT-run``    ``run.json`` (settings and inputs), ``metrics.jsonl``, ``curves.png``,
+  ``sample.mp4``, ``tensorboard/``, and ``state/``, from which ``--resume`` goes on
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codetalker_cli import resources
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.errors import CheckpointError, OutputError, SettingsError
+from codetalker_cli.models.checkpoint import LAST, Checkpoint, check_folder
+from codetalker_cli.presets import flatten
+from codetalker_cli.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
+
+RUN = "-run"
+"""Ends the name of the folder beside the checkpoint."""
+
+
+CHANGEABLE = {"save_every_seconds", "workers", "sample_frames"}
+"""Training settings that a resumed run may have otherwise: they change no number."""
+
+
+def resumed_settings(begun: Mapping[str, Any], given: Settings | None, stage: str) -> Settings:
+    """The settings to resume a run with: its own, or the given ones, which must agree.
+
+    More epochs may be asked for where the learning rate does not depend on their number.
+
+    Args:
+        begun: What :meth:`RunFolder.describe` gives.
+        given: Settings asked for; None: the run's own.
+        stage: ``vq`` or ``speech``.
+
+    Raises:
+        SettingsError: They differ; names what, and both values.
+    """
+    own = Settings.model_validate(begun["settings"])
+    if given is None:
+        return own
+    section = f"train_{stage}"
+    free = CHANGEABLE | ({"epochs"} if getattr(own, section).schedule != "cosine" else set())
+    ours, theirs = (dict(flatten(x.model_dump(mode="json"))) for x in (own, given))
+    used = ("data.", "vq.", "speech.", f"{section}.")
+    for key in sorted(ours.keys() | theirs.keys()):
+        relevant = key.startswith(used) and key not in {f"{section}.{name}" for name in free}
+        filled_in = key in ("vq.basis_rank",) or key.startswith("speech.encoder.config")
+        if relevant and not filled_in and ours.get(key) != theirs.get(key):
+            raise SettingsError(
+                f"--resume: the run was begun with {key} = {ours.get(key)}, now it is "
+                f"{theirs.get(key)}; leave settings away to go on as it was, or begin anew with "
+                "--overwrite"
+            )
+    return given
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run whose best checkpoint is ``out``."""
+
+    out: Path
+
+    @property
+    def last(self) -> Path:
+        """The latest checkpoint."""
+        return self.out.with_name(self.out.name + LAST)
+
+    @property
+    def folder(self) -> Path:
+        """Everything that is no checkpoint."""
+        return self.out.with_name(self.out.name + RUN)
+
+    @property
+    def description(self) -> Path:
+        """Settings and inputs of the run."""
+        return self.folder / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def states(self) -> Path:
+        """Where the state for going on is."""
+        return self.folder / "state"
+
+    def check(self, *, overwrite: bool) -> None:
+        """Refuse to begin a run where one is, or where nothing can be written.
+
+        Raises:
+            OutputError: Says which of the two.
+        """
+        if self.description.is_file() and not overwrite:
+            raise OutputError(
+                f"{self.out}: a run was begun here already; give --resume to go on with it, "
+                "--overwrite to begin anew, or another --out"
+            )
+        for folder in (self.out, self.last):
+            check_folder(folder, overwrite=overwrite)
+        is_run = self.description.is_file() or not self.folder.is_dir()
+        others = [] if is_run else sorted(p.name for p in self.folder.iterdir())
+        if others:
+            raise OutputError(
+                f"{self.folder} holds {others[0]}, which is no training run and is not replaced; "
+                "give another --out"
+            )
+
+    def enter(
+        self,
+        stage: str,
+        settings: Settings,
+        data: PreparedDataSet,
+        accelerator: "Accelerator",
+        *,
+        resume: bool,
+        stage1: Checkpoint | None = None,
+    ) -> None:
+        """Begin the run in the main process, or, with ``resume``, take it up.
+
+        Raises:
+            OutputError: There is no run to be resumed, and something else is in its place.
+            CheckpointError: The run to be resumed is of the other stage, or had another data set
+                or stage 1.
+        """
+        begun = self.describe() if resume else None
+        data_id = data.manifest.data_id
+        weights = "" if stage1 is None else stage1.meta.get("weights", "")
+        if begun is not None and begun["stage"] != stage:
+            raise CheckpointError(
+                f"{self.out}: the run begun here is one of train-{begun['stage']}; resume it with "
+                "that command, or give another --out"
+            )
+        if begun is not None and stage1 is not None and begun["stage1_weights"] != weights:
+            raise CheckpointError(
+                f"{self.out}: the run was begun with the stage 1 of {begun['stage1']} as it was "
+                f"then, {stage1.path} has other weights; begin anew with --overwrite"
+            )
+        if begun is not None and begun["data_id"] != data_id:
+            raise CheckpointError(
+                f"{self.out}: the run was begun with data {begun['data_id']} of {begun['data']}, "
+                f"{data.folder} now is {data_id}; begin anew with --overwrite"
+            )
+        description = {
+            "stage": stage,
+            "data": str(data.folder),
+            "data_id": data_id,
+            "stage1": "" if stage1 is None else str(stage1.path),
+            "stage1_weights": weights,
+            "settings": settings.model_dump(mode="json"),
+        }
+        if accelerator.is_main_process:
+            if begun is None:
+                if resume:  # the command took it for a run that had begun
+                    self.check(overwrite=False)
+                self.begin(description)
+            else:
+                self.mend()
+                _note(self.description, description)  # it may have more epochs now
+        accelerator.wait_for_everyone()
+
+    def mend(self) -> None:
+        """Put right what a process that was killed left half done; it must not run any more."""
+        for path in (self.out, self.last, self.folder):
+            resources.mend(path)
+        for folder in (self.folder, self.states):
+            for unfinished in folder.glob(".*.????????.*"):
+                unfinished.unlink()
+
+    def begin(self, description: Mapping[str, Any]) -> None:
+        """Note what this run is. Checkpoints of an older one stay until they are replaced."""
+        self.mend()
+        with resources.atomic_path(self.folder) as temporary:  # an older run goes as a whole
+            temporary.mkdir()
+            _note(temporary / self.description.name, description)
+
+    def describe(self) -> dict[str, Any] | None:
+        """What :meth:`begin` noted; None when no run was begun here.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        try:
+            content = json.loads(self.description.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise CheckpointError(f"{self.description}: damaged ({error})") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{self.description}: damaged (no JSON object)")
+        return content
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append a row to the metrics."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the metrics by epoch; a last line that was cut short is left out."""
+        rows: dict[int, dict[str, Any]] = {}
+        text = self.metrics.read_text("utf-8") if self.metrics.is_file() else ""
+        for number, line in enumerate(text.splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                rows[int(row["epoch"])] = row
+            except (ValueError, TypeError, KeyError):  # of a run that was killed
+                logger.warning("%s, line %d: not a row of metrics; left out", self.metrics, number)
+        return [rows[epoch] for epoch in sorted(rows)]
+
+    def keep_metrics(self, step: int) -> None:
+        """Forget what was measured after ``step``: a resumed run measures it again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        with resources.atomic_path(self.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+
+def _note(path: Path, description: Mapping[str, Any]) -> None:
+    with resources.atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(dict(description), indent=1) + "\n", "utf-8")

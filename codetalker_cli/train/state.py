@@ -1,0 +1,129 @@
+"""The whole state of a run: written whole or not at all, read without running anything.
+
+accelerate's own ``save_state`` is not used: it reads parts of a state by unpickling, and goes on
+with other random numbers when theirs cannot be read.
+"""
+
+import os
+import pickle
+import random
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codetalker_cli import resources
+from codetalker_cli.errors import CheckpointError
+
+FORMAT_VERSION = 1
+
+
+def save(folder: Path, step: int, content: dict[str, Any]) -> None:
+    """Write the state of a step into ``folder``; older ones go when this one is whole.
+
+    Raises:
+        CheckpointError: It cannot be written (a full disk, for one); the older state stays.
+    """
+    path = folder / f"step-{step:09d}.pt"
+    # Into an open file: of a path, torch does not tell why it could not be written.
+    with (
+        saving(f"{path}: the state of step {step}"),
+        resources.atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        torch.save({"format_version": FORMAT_VERSION, "step": step, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    for other in _found(folder):
+        if other != path:
+            other.unlink(missing_ok=True)
+
+
+@contextmanager
+def saving(what: str) -> Iterator[None]:
+    """Say in one line why something of a run could not be saved, and how to go on.
+
+    Raises:
+        CheckpointError: The disk refused, for want of room for one.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason: BaseException | None = error
+        while reason is not None and not isinstance(reason, OSError):  # torch hides it
+            reason = reason.__cause__ or reason.__context__
+        if reason is None:
+            raise
+        raise CheckpointError(
+            f"{what} could not be saved ({reason.strerror or reason}); what was saved before is "
+            "kept: make room and go on with --resume"
+        ) from error
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The newest state in ``folder``, on the CPU; None when there is none.
+
+    Raises:
+        CheckpointError: It is damaged, or of a newer format.
+    """
+    found = _found(folder)
+    if not found:
+        return None
+    try:
+        with zipfile.ZipFile(found[-1]) as archive:  # torch looks at no checksum
+            if bad := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {bad}")
+        content = torch.load(found[-1], map_location="cpu", weights_only=True)
+        version = int(content["format_version"])
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{found[-1]}: damaged state ({reason}); begin anew with --overwrite"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{found[-1]}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
+            "upgrade codetalker-cli"
+        )
+    return content
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Of all generators that training draws from in this process."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put the generators where :func:`random_state` found them."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"))

@@ -1,0 +1,385 @@
+"""Padded batches: each clip gives the losses and gradients that it gives alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.models.layers import masked_instance_norm, valid_frames
+from codetalker_cli.models.quantizer import Quantizer
+from codetalker_cli.models.speech_to_codes import SpeechToCodes
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+
+LENGTHS = (9, 5, 2, 1)
+V = tiny.N_VERTICES
+GARBAGE = 1e30
+"""What may stand in the padding: it must not show anywhere, not even times zero."""
+STAGE1: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "projection": {"latent_projection": True, "output_bias": False, "code_dim": 6},
+    "basis": {"basis_rank": 5},
+    "basis and projection": {"basis_rank": 5, "latent_projection": True, "code_dim": 6},
+}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def padded(shape: tuple[int, ...], lengths: tuple[int, ...], filling: float, seed: int) -> Tensor:
+    """(B, max(lengths), *shape) noise, ``filling`` beyond each clip's end."""
+    made = noise(len(lengths), max(lengths), *shape, seed=seed)
+    for clip, n in zip(made, lengths, strict=True):
+        clip[n:] = filling
+    return made
+
+
+def stage1(variant: str, seed: int = 0) -> MotionVQ:
+    vq = tiny.vq(seed, **STAGE1[variant])
+    if vq.basis.rank:
+        vectors = torch.linalg.qr(noise(3 * V, vq.basis.rank)).Q
+        vq.basis.set(vectors, torch.linspace(0.5, 2, vq.basis.rank))
+    return vq
+
+
+def mean_of_valid(error: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, T, …) → (B,) mean over each clip's own frames."""
+    error = error.flatten(2).mean(-1)
+    if lengths is None:
+        return error.mean(1)
+    return torch.where(valid_frames(lengths, error.shape[1]), error, 0.0).sum(1) / lengths
+
+
+def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    return {name: g for name, g in zip(trained, found, strict=True) if g is not None}
+
+
+def check(module: nn.Module, together: Callable[[], Tensor], alone: Callable[[int], Tensor]) -> int:
+    """Losses (B,) and gradients of a padded batch are those of its clips; how many gradients."""
+    losses = together()
+    singles = torch.cat([alone(k) for k in range(len(losses))])
+    close(losses, singles)
+    got, expected = (gradients(module, x.mean()) for x in (losses, singles))
+    assert got.keys() >= expected.keys()
+    for name, value in got.items():
+        assert bool(value.isfinite().all()), name
+        close(value, expected.get(name, torch.zeros_like(value)))
+    return sum(bool(value.any()) for value in got.values())
+
+
+# Layers ----------------------------------------------------------------------------------------
+
+
+def test_valid_frames() -> None:
+    assert valid_frames(torch.tensor([3, 1]), 3).tolist() == [[True] * 3, [True, False, False]]
+
+
+def test_the_masked_norm_is_the_instance_norm_of_each_clip() -> None:
+    x, lengths = padded((6,), LENGTHS, GARBAGE, 1), torch.tensor(LENGTHS)
+    got = masked_instance_norm(x, valid_frames(lengths, 9), 1e-5)
+    for clip, whole, n in zip(got, x, LENGTHS, strict=True):
+        frames = whole[:n] if n > 1 else whole[:1].expand(2, -1)
+        close(clip[:n], nn.InstanceNorm1d(6)(frames.T[None])[0].T[:n])
+        assert not clip[n:].any()
+
+
+def test_the_masked_norm_of_half_precision_is_computed_in_float32() -> None:
+    """Squares of 300 overflow float16."""
+    x = 300 * noise(1, 40, 3).half()
+    got = masked_instance_norm(x, torch.ones(1, 40, dtype=torch.bool), 1e-5)
+    assert got.dtype == torch.float16
+    expected = nn.InstanceNorm1d(3)(x.double().transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(got.double(), expected, rtol=2e-3, atol=2e-3)
+
+
+# Stage 1 ---------------------------------------------------------------------------------------
+
+
+def stage1_losses(vq: MotionVQ, motion: Tensor, template: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B,) L1 and quantiser losses."""
+    made = vq(motion, template, lengths)
+    assert bool(made.vertices.isfinite().all())
+    return mean_of_valid((made.vertices - motion).abs(), lengths) + made.quantized.loss
+
+
+def clip_alone(motion: Tensor, n: int) -> Tensor:
+    """The first ``n`` frames as a batch of one; a single frame twice, as it is defined to be."""
+    return motion[None, :n] if n > 1 else motion[None, :1].expand(-1, 2, -1, -1)
+
+
+@pytest.mark.parametrize("filling", [0.0, GARBAGE])
+@pytest.mark.parametrize("variant", STAGE1)
+def test_stage_1_losses_and_gradients(variant: str, filling: float) -> None:
+    vq = stage1(variant)
+    motion, template = padded((V, 3), LENGTHS, filling, 1), noise(4, V, 3, seed=2)
+
+    def alone(k: int) -> Tensor:
+        clip = clip_alone(motion[k], LENGTHS[k])
+        return stage1_losses(vq, clip, template[k : k + 1], None)
+
+    lengths = torch.tensor(LENGTHS)
+    n = check(vq, lambda: stage1_losses(vq, motion, template, lengths), alone)
+    assert n == len(list(vq.parameters()))
+
+
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_stage_1_of_any_lengths(lengths: list[int], seed: int) -> None:
+    vq = stage1("plain", seed)
+    longest = (*lengths, 12)  # a batch may be padded further than its longest clip
+    motion, template = padded((V, 3), longest, GARBAGE, seed), noise(len(longest), V, 3, seed=seed)
+    together = stage1_losses(vq, motion, template, torch.tensor(longest))
+    for k, n in enumerate(longest):
+        clip = clip_alone(motion[k], n)
+        close(together[k : k + 1], stage1_losses(vq, clip, template[k : k + 1], None))
+
+
+@pytest.mark.parametrize("variant", STAGE1)
+def test_codes_latents_and_perplexity(variant: str) -> None:
+    vq, lengths = stage1(variant), torch.tensor(LENGTHS)
+    motion, template = padded((V, 3), LENGTHS, GARBAGE, 3), noise(4, V, 3, seed=2)
+    codes = vq.encode(motion, template, lengths)
+    decoded = vq.decode(codes, template, lengths)
+    latents = vq.lookup(codes)
+    assert latents.shape == (4, 9, vq.settings.latent_size)
+    kept = []
+    for k, n in enumerate(LENGTHS):
+        alone = vq.encode(clip_alone(motion[k], n), template[k : k + 1])[:, :n]
+        assert torch.equal(codes[k : k + 1, :n], alone)
+        close(decoded[k : k + 1, :n], vq.decode(alone, template[k : k + 1]))
+        close(latents[k : k + 1, :n], vq.lookup(alone))
+        kept.append(alone.flatten())
+    got = vq(motion, template, lengths).quantized.perplexity
+    assert got.ndim == 0
+    torch.testing.assert_close(got, vq.quantizer.perplexity(torch.cat(kept)))
+
+
+@pytest.mark.parametrize("filling", [0.0, GARBAGE])
+@pytest.mark.parametrize("variant", STAGE1)
+def test_decoding_features(variant: str, filling: float) -> None:
+    vq, lengths = stage1(variant), torch.tensor(LENGTHS)
+    latents = padded((vq.settings.latent_size,), LENGTHS, filling, 4)
+    target = noise(4, 9, vq.feature_size, seed=5)
+
+    def alone(k: int) -> Tensor:
+        n = LENGTHS[k]
+        made = vq.decode_features(latents[k : k + 1, :n])
+        return mean_of_valid((made - target[k : k + 1, :n]).square(), None)
+
+    def together() -> Tensor:
+        made = vq.decode_features(latents, lengths=lengths)
+        assert bool(made.isfinite().all())
+        return mean_of_valid((made - target).square(), lengths)
+
+    assert check(vq.decoder, together, alone) == len(list(vq.decoder.parameters()))
+    whole = vq.decode_features(latents, lengths=lengths)
+    ends = vq.decode_features(latents, last=True, lengths=lengths)
+    close(ends[:, 0], whole[torch.arange(4), lengths - 1])
+
+
+def test_lengths_that_fill_the_batch_change_nothing() -> None:
+    vq, motion, template = stage1("plain"), noise(2, 6, V, 3), noise(2, V, 3, seed=2)
+    full = torch.tensor([6, 6])
+    close(vq(motion, template, full).vertices, vq(motion, template).vertices)
+    latents = noise(2, 1, vq.settings.latent_size)
+    one = vq.decode_features(latents, lengths=torch.tensor([1, 1]))
+    assert torch.equal(one, vq.decode_features(latents))
+
+
+# Stage 2 ---------------------------------------------------------------------------------------
+
+
+def stage2(per_frame: int, seed: int = 0) -> tuple[SpeechToCodes, MotionVQ]:
+    vq = stage1("plain", seed)
+    vq.requires_grad_(False)
+    made = tiny.settings(speech={"features_per_frame": per_frame})
+    speech = SpeechToCodes(
+        made.speech,
+        fps=made.data.fps,
+        n_styles=3,
+        feature_size=vq.feature_size,
+        latent_size=made.vq.latent_size,
+    )
+    speech = speech.double().eval()
+    tiny.randomize(speech, seed + 1)
+    speech.head.weight.data *= 3
+    return speech, vq
+
+
+def hidden_features(speech: SpeechToCodes, filling: float) -> Tensor:
+    per_frame = speech.settings.features_per_frame
+    lengths = tuple(per_frame * n for n in LENGTHS)
+    return padded((speech.encoder.size,), lengths, filling, 6)
+
+
+@pytest.mark.parametrize("filling", [0.0, GARBAGE])
+@pytest.mark.parametrize("per_frame", [1, 2])
+def test_stage_2_losses_and_gradients(per_frame: int, filling: float) -> None:
+    speech, vq = stage2(per_frame)
+    lengths, hidden = torch.tensor(LENGTHS), hidden_features(speech, filling)
+    features = padded((vq.feature_size,), LENGTHS, filling, 7)
+    latents = padded((speech.head.out_features,), LENGTHS, filling, 8)
+    keep = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+
+    def losses(clips: slice, n: int, given: Tensor | None) -> Tensor:
+        style = speech.style(torch.eye(3).double()[[0, 1, 2, 0]][clips])
+        made = speech(
+            vq, hidden[clips, : n * per_frame], features[clips, :n], style, keep[clips], given
+        )
+        motion = (made.features - features[clips, :n]).square()
+        latent = (made.latents - latents[clips, :n]).square()
+        return mean_of_valid(motion, given) + mean_of_valid(latent, given)
+
+    n = check(
+        speech,
+        lambda: losses(slice(4), 9, lengths),
+        lambda k: losses(slice(k, k + 1), LENGTHS[k], None),
+    )
+    own = [name for name, _ in speech.named_parameters() if not name.startswith("encoder.")]
+    # With one feature a frame its softmax is 1 and the query's two parameters have no gradient.
+    assert n == len(own) - (2 * len(speech.layers) if per_frame == 1 else 0)
+
+
+@pytest.mark.parametrize("filling", [0.0, GARBAGE])
+@pytest.mark.parametrize("per_frame", [1, 2])
+def test_free_running_batches(per_frame: int, filling: float) -> None:
+    speech, vq = stage2(per_frame)
+    hidden, style = hidden_features(speech, filling), noise(4, 16, seed=9)
+    together = speech.generate(vq, hidden, style, lengths=torch.tensor(LENGTHS))
+    assert len(together.codes[0].unique()) > 3
+    for k, n in enumerate(LENGTHS):
+        alone = speech.generate(vq, hidden[k : k + 1, : n * per_frame], style[k : k + 1])
+        assert torch.equal(together.codes[k : k + 1, :n], alone.codes)
+        close(together.features[k : k + 1, :n], alone.features)
+
+
+# Speech encoders -------------------------------------------------------------------------------
+
+
+def encoder(family: str, per_frame: int = 1, *, frozen: bool = False, **more: Any) -> AudioEncoder:
+    chosen = tiny.encoder_settings(family, frozen=frozen)
+    chosen = chosen.model_copy(update={"config": chosen.config | more})
+    made = AudioEncoder(chosen, 25, per_frame).double().eval()
+    tiny.randomize(made, 3)
+    return made
+
+
+def recordings(made: AudioEncoder, n_frames: tuple[int, ...]) -> list[Tensor]:
+    """A little more than the frames, but for the second: only 3 frames of speech."""
+    seconds = [n / 25 for n in n_frames]
+    seconds[1] = 3 / 25
+    samples = [noise(round(s * SAMPLE_RATE) + 400, seed=k) for k, s in enumerate(seconds)]
+    return [made.prepare(0.1 * x) for x in samples]
+
+
+ENCODERS: list[tuple[str, dict[str, Any]]] = [
+    *((family, {}) for family in tiny.ENCODER_CONFIGS),
+    ("wav2vec2", {"do_stable_layer_norm": True}),
+    ("wavlm", {"num_hidden_layers": 2}),  # the second layer takes the first one's position bias
+]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("per_frame", [1, 2])
+@pytest.mark.parametrize(("family", "more"), ENCODERS)
+def test_speech_encoders(family: str, more: dict, per_frame: int, frozen: bool) -> None:
+    made = encoder(family, per_frame, frozen=frozen, **more)
+    audio = recordings(made, LENGTHS)
+    fixed = [made.fixed(x[None], n)[0] for x, n in zip(audio, LENGTHS, strict=True)]
+    assert not any(x.requires_grad for x in fixed)
+    hidden, lengths = made.rest(fixed, LENGTHS)
+    expected = torch.tensor([9, 5 if per_frame == 1 else 3, 2, 1]) * per_frame
+    assert torch.equal(lengths, expected) and lengths.dtype == torch.int64
+    assert hidden.shape == (4, 9 * per_frame, made.size)
+    assert not hidden[~valid_frames(lengths, hidden.shape[1])].any()
+    target = noise(*hidden.shape, seed=2)
+
+    def alone(k: int) -> Tensor:
+        got = made(audio[k][None], LENGTHS[k])
+        return mean_of_valid((got - target[k : k + 1, : got.shape[1]]).square(), None)
+
+    together = mean_of_valid((hidden - target).square(), lengths)
+    if frozen:
+        close(together, torch.cat([alone(k) for k in range(4)]))
+        assert not hidden.requires_grad
+    else:
+        assert check(made, lambda: together, alone) > 10
+
+
+@pytest.mark.parametrize("family", tiny.ENCODER_CONFIGS)
+def test_clips_of_one_length_give_what_the_whole_encoder_gives(family: str) -> None:
+    made = encoder(family)
+    audio = made.prepare(noise(2, 4_000))
+    hidden, lengths = made.rest(list(made.fixed(audio, 6)), [6, 6])
+    assert lengths.tolist() == [6, 6]
+    close(hidden, made(audio, 6))
+    assert hidden.requires_grad
+
+
+def test_kept_features_may_be_of_half_precision() -> None:
+    made = encoder("hubert")
+    fixed = made.fixed(made.prepare(noise(1, 4_000)), 6)
+    rough, _ = made.rest([fixed[0].half(), fixed[0, :3].half()], [6, 3])
+    exact, _ = made.rest([fixed[0], fixed[0, :3]], [6, 3])
+    assert rough.dtype == torch.float64
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "wavlm"])
+def test_spec_augment_knows_of_the_padding(family: str) -> None:
+    """In training, with clips shorter than a masked span beside longer ones."""
+    made = encoder(family, mask_time_prob=0.5, layerdrop=0.0).train()
+    np.random.seed(0)
+    torch.manual_seed(0)
+    fixed = [noise(n, 8, seed=n) for n in (40, 15, 4)]
+    hidden, lengths = made.rest(fixed, [40, 15, 4])
+    assert bool(hidden.isfinite().all())
+    assert not hidden[~valid_frames(lengths, 40)].any()
+    grad = gradients(made, hidden.square().mean())["model.masked_spec_embed"]
+    assert bool(grad.any())
+
+
+# Mixed precision -------------------------------------------------------------------------------
+
+
+def test_mixed_precision_chooses_the_same_codes() -> None:
+    q = Quantizer(64, 8, 0.25)
+    tiny.randomize(q, 0)
+    z = noise(2, 2000, 8).float()
+    valid = valid_frames(torch.tensor([2000, 700]), 2000)
+    exact = q(z, valid)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, snapped = q(z, valid), q.snap(z)[1]
+        rounded = q.nearest(z.bfloat16())
+        naive = (q.codebook.square().sum(1) - 2.0 * z @ q.codebook.T).argmin(-1)
+    assert torch.equal(mixed.codes, exact.codes) and torch.equal(snapped, exact.codes)
+    assert mixed.loss.dtype == torch.float32 and torch.equal(mixed.loss, exact.loss)
+    assert torch.equal(rounded, q.nearest(z.bfloat16().float()))
+    assert not torch.equal(naive, exact.codes)
+
+
+def test_mixed_precision_of_a_padded_batch_is_near() -> None:
+    vq, lengths = stage1("plain").float(), torch.tensor(LENGTHS)
+    latents = padded((vq.settings.latent_size,), LENGTHS, GARBAGE, 4).float()
+    exact = vq.decode_features(latents, lengths=lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = vq.decode_features(latents, lengths=lengths)
+        losses = vq(noise(4, 9, V, 3).float(), noise(4, V, 3).float(), lengths).quantized.loss
+    valid = valid_frames(lengths, 9)
+    error = (mixed - exact)[valid].square().mean() / exact[valid].square().mean()
+    assert error.item() < 1e-2 and bool(mixed.isfinite().all())
+    assert losses.dtype == torch.float32 and bool(losses.isfinite().all())

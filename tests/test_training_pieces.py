@@ -1,0 +1,479 @@
+"""What training is built of: kept arrays, the codebook's use, validation, optimisers."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import tiny_data
+import torch
+import voices
+from torch import Tensor, nn
+
+from codetalker_cli import resources
+from codetalker_cli.data.prepared import PreparedDataSet, last_prepared
+from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.models.quantizer import Quantizer
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+from codetalker_cli.settings import Settings, TrainSettings
+from codetalker_cli.train import validation
+from codetalker_cli.train.batches import Batch, ClipSource
+from codetalker_cli.train.cache import ArrayCache, stamp
+from codetalker_cli.train.codebook import CodebookUse
+from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
+from codetalker_cli.train.precomputed import Precomputed
+from codetalker_cli.train.validation import ClipResult, Validation
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PreparedDataSet:
+    return tiny_data.prepared(tmp_path / "data")
+
+
+# Kept arrays ------------------------------------------------------------------------------------
+
+
+def test_an_array_is_made_once_and_again_when_it_is_not_whole(tmp_path: Path) -> None:
+    cache = ArrayCache("speech", ["a key"], tmp_path)
+    made: list[int] = []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.arange(1000.0)
+
+    for _ in range(3):
+        cache.ensure("clip", make)
+    assert len(made) == 1
+    path = cache.path("clip")
+    whole = path.read_bytes()
+    for kept in (0, 5, 60, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        cache.ensure("clip", make)
+        assert path.read_bytes() == whole
+    assert len(made) == 5
+    np.testing.assert_array_equal(cache.load("clip"), np.arange(1000.0))
+    assert [p.name for p in cache.folder.iterdir()] == ["clip.npy"]
+
+
+def test_an_array_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> np.ndarray:
+        raise RuntimeError("no")
+
+    cache = ArrayCache("speech", ["a key"], tmp_path)
+    with pytest.raises(RuntimeError):
+        cache.ensure("clip", fail)
+    assert not cache.folder.exists() or not list(cache.folder.iterdir())
+
+
+def test_names_follow_from_kind_and_key(tmp_path: Path) -> None:
+    keys: list[Any] = [["a", 1], ["a", 2], [["a"], 1], {"a": 1}]
+    folders = {ArrayCache(kind, key, tmp_path).folder for kind in "xy" for key in keys}
+    assert len(folders) == 8
+    assert stamp({"a": 1, "b": 2}) == stamp({"b": 2, "a": 1})
+
+
+# What stage 2 keeps of each clip ----------------------------------------------------------------
+
+
+def speech_settings(
+    family: str = "wav2vec2", fps: float = 25.0, per_frame: int = 1, **more: Any
+) -> Settings:
+    encoder = {"family": family, "config": tiny.ENCODER_CONFIGS[family]}
+    speech = {"encoder": encoder, "features_per_frame": per_frame}
+    sections = {"data": {"fps": fps}, "speech": speech}
+    return tiny_data.settings(sections=sections, **more)
+
+
+def kept(data: PreparedDataSet, made: Settings, seed: int = 1) -> Precomputed:
+    model = tiny_data.model_of(made, seed=seed)
+    source, val = ClipSource(data, "train"), ClipSource(data, "val")
+    found = Precomputed(data, model)
+    found.prepare(source, val, make_accelerator(made.train_speech))
+    return found
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(
+    ("family", "fps", "per_frame"),
+    [("wav2vec2", 25.0, 1), ("wav2vec2", 25.0, 2), ("wav2vec2", 30.0, 1), ("whisper", 25.0, 2)],
+)
+def test_a_crop_of_what_is_kept_is_that_crop_of_the_whole(
+    tmp_path: Path, family: str, fps: float, per_frame: int, frozen: bool
+) -> None:
+    data = tiny_data.prepared(tmp_path / "data", fps=fps)
+    made = speech_settings(family, fps, per_frame, frozen=frozen, crop_frames=10, n_augmentations=1)
+    task = tiny_data.speech_task(data, made)
+    encoder, source = task.speech.encoder, task.source
+    rate = per_frame if family == "wav2vec2" or frozen else round(100 / fps)
+    rngs = [np.random.default_rng(k) for k in range(3)]
+    batch = source.batch([2, 0, 1], 10, rngs)
+    assert max(batch.starts) > 0
+    clean, noisy = (task.kept.speech(source, batch, [v] * 3) for v in (0, 1))
+    codes = task.kept.codes(source, batch)
+    for k, (index, start) in enumerate(zip(batch.clips, batch.starts, strict=True)):
+        clip = source.clip(index)
+        audio = encoder.prepare(torch.from_numpy(clip.samples())[None])
+        whole = encoder.fixed(audio, clip.entry.n_frames)[0]
+        assert torch.equal(clean[k], whole[start * rate : (start + 10) * rate])
+        assert abs(len(clean[k]) - 10 * rate) <= per_frame
+        assert noisy[k].shape == clean[k].shape and not torch.equal(noisy[k], clean[k])
+        motion = torch.from_numpy(np.array(clip.vertices))[None]
+        expected = task.model.vq.encode(motion, batch.template[k : k + 1])[0]
+        assert torch.equal(codes[k], expected[start : start + 10])
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
+    """How often speech and motion were encoded since the last call."""
+    calls = {"fixed": 0, "encode": 0}
+
+    def count(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def counting(*given: Any, **named: Any) -> Any:
+            calls[name] += 1
+            return real(*given, **named)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(AudioEncoder, "fixed")
+    count(MotionVQ, "encode")
+
+    def since() -> tuple[int, int]:
+        seen = calls["fixed"], calls["encode"]
+        calls.update(fixed=0, encode=0)
+        return seen
+
+    return since
+
+
+def test_nothing_is_computed_twice_and_nothing_stale_is_used(
+    tmp_path: Path, counted: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One validation clip, three to train on, each with an augmented version."""
+    monkeypatch.setenv(resources.CACHE_VARIABLE, str(tmp_path / "cache"))
+    data = tiny_data.prepared(tmp_path / "data")
+    made = speech_settings(n_augmentations=1)
+    whole = (4 + 3, 3)
+    kept(data, made)
+    assert counted() == whole
+    kept(data, made)
+    assert counted() == (0, 0)
+    # Settings that change nothing of it, and those that do.
+    kept(data, speech_settings(n_augmentations=1, learning_rate=1.0, crop_frames=5))
+    assert counted() == (0, 0)
+    kept(data, speech_settings(n_augmentations=2))
+    assert counted() == (3, 0)
+    kept(data, speech_settings(n_augmentations=1, seed=1))
+    assert counted() == (3, 0)
+    kept(data, speech_settings(n_augmentations=1, per_frame=2))
+    assert counted() == (7, 0)
+    # The convolutions below a trained encoder are other features than a frozen one's.
+    kept(data, speech_settings(n_augmentations=1, frozen=False))
+    assert counted() == (7, 0)
+    # Other weights of both.
+    kept(data, made, seed=2)
+    assert counted() == whole
+    # A clip's motion is another one's: the speech is what it was, but for the noisy versions, which
+    # follow from the whole data set.
+    lengths = (*tiny_data.LENGTHS[:3], tiny_data.LENGTHS[3] - 1)
+    changed = tiny_data.prepared(tmp_path / "changed", lengths=lengths)
+    kept(changed, made)
+    assert counted() == (1 + 3, 1)
+
+
+def test_a_file_cut_short_is_made_again(
+    tmp_path: Path, counted: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(resources.CACHE_VARIABLE, str(tmp_path / "cache"))
+    data = tiny_data.prepared(tmp_path / "data")
+    kept(data, speech_settings())
+    files = sorted((tmp_path / "cache").rglob("*.npy"))
+    whole = {path: path.read_bytes() for path in files}
+    counted()
+    for path in files[::3]:
+        path.write_bytes(whole[path][:-40])
+    kept(data, speech_settings())
+    assert sum(counted()) == len(files[::3])
+    assert {path: path.read_bytes() for path in files} == whole
+
+
+# The codebook -----------------------------------------------------------------------------------
+
+
+def seen(*codes: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Batches of codes, whose latents are the numbers 0, 1, 2, …"""
+    numbers = torch.arange(100.0)[:, None].expand(-1, 2)
+    return [(numbers[: len(batch)], torch.tensor(batch)) for batch in codes]
+
+
+def test_counts_of_the_codebook() -> None:
+    use = CodebookUse(Quantizer(4, 2, 0.25), TrainSettings())
+    accelerator = make_accelerator(TrainSettings())
+    first = use.take(seen([0, 0], [1, 1]), accelerator, 1)
+    assert first["perplexity"] == pytest.approx(2.0) and first["codes_used"] == 2
+    second = use.take(seen([2, 2, 2]), accelerator, 2)
+    assert second["perplexity"] == pytest.approx(1.0) and second["codes_used"] == 3
+    assert use.end_epoch() == {"codes_used": 3.0, "dead_codes": 1.0}
+    assert use.take(seen([3, 1]), accelerator, 3)["codes_used"] == 2  # a new epoch
+
+
+def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
+    quantizer = Quantizer(4, 2, 0.25)
+    quantizer.codebook.data.fill_(-1.0)
+    use = CodebookUse(quantizer, TrainSettings(revive_after_steps=2))
+    accelerator = make_accelerator(TrainSettings())
+    moved = []
+    for step, codes in enumerate([[0, 1], [0, 2], [0, 1], [0, 1, 3], [0, 1]], 1):
+        use.take(seen(codes), accelerator, step)
+        moved.append((quantizer.codebook != -1).any(1).nonzero().flatten().tolist())
+    assert moved[:3] == [[], [3], [3]] and moved[3] == [2, 3]
+    entries = quantizer.codebook.detach()
+    assert (entries[2:] == entries[2:].round()).all()  # latents are whole numbers
+    assert use.end_epoch()["codes_used"] == 4
+
+
+# Validation -------------------------------------------------------------------------------------
+
+
+def process(index: int = 0, n: int = 1) -> Any:
+    """As much of an accelerator as validation needs."""
+    return SimpleNamespace(process_index=index, num_processes=n, device=torch.device("cpu"))
+
+
+def scaled(batch: Batch) -> list[ClipResult]:
+    """A model that moves a little less than it should, and less still at first."""
+    n = batch.n_frames
+    made = [(batch.template[k] + 0.9 * batch.offsets[k, : n[k]]).numpy() for k in range(len(n))]
+    forced = [(batch.template[k] + 0.5 * batch.offsets[k, : n[k]]).numpy() for k in range(len(n))]
+    codes = [np.array([[clip, 2], [2, 2]]) for clip in batch.clips]
+    return [ClipResult(made[k], codes[k], forced[k], float(batch.clips[k])) for k in range(len(n))]
+
+
+def test_validation_by_hand(tmp_path: Path) -> None:
+    lengths = (30, 11, 24, 28)
+    data = tiny_data.prepared(tmp_path / "data", lengths=lengths, n_val=2)
+    found = Validation(data, ClipSource(data, "train")).measure(scaled, process())
+    lips = data.mesh.topology.regions["lips"]
+    assert len(lips) < data.mesh.topology.n_vertices
+
+    def offsets(split: str) -> list[np.ndarray]:
+        clips = data.clips(split)
+        return [c.vertices - data.mesh.templates[c.entry.subject] for c in clips]
+
+    mean = np.concatenate(offsets("train")).mean(0)
+    true = offsets("val")
+
+    def lve(predict: Callable[[np.ndarray], Any]) -> float:
+        errors = [
+            max(float(((frame - predict(frame))[v] ** 2).sum()) for v in lips)
+            for clip in true
+            for frame in clip
+        ]
+        return sum(errors) / len(errors)
+
+    expected = {
+        "val_lve": lve(lambda frame: 0.9 * frame),
+        "val_lve_forced": lve(lambda frame: 0.5 * frame),
+        "val_lve_template": lve(lambda frame: 0.0 * frame),
+        "val_lve_mean": lve(lambda frame: mean),
+        "val_motion_energy": 0.81,
+        "val_loss": 0.5,
+        "val_perplexity": math.exp(-(2 * math.log(1 / 8) / 8 + 6 / 8 * math.log(6 / 8))),
+        "val_mve": np.mean([np.linalg.norm(0.1 * clip, axis=-1).mean() for clip in true]),
+    }
+    worst = [np.linalg.norm(0.1 * frame[lips], axis=-1).max() for clip in true for frame in clip]
+    expected["val_lve_mm"] = 1000 * np.mean(worst)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("n_clips", [1, 5])
+@pytest.mark.parametrize("n_processes", [2, 3])
+def test_validation_gives_the_same_however_it_is_shared_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_clips: int, n_processes: int
+) -> None:
+    lengths = (30, 11, 24, 28, 17, 20)[:n_clips]
+    data = tiny_data.prepared(tmp_path / "data", lengths=(*lengths, 20), n_val=n_clips)
+    checked = Validation(data, ClipSource(data, "train"), n_frames=22)
+    together = checked.measure(scaled, process())
+    rows: list[Any] = []
+    monkeypatch.setattr(validation, "gather_object", lambda mine: rows.extend(mine) or rows)
+    for index in range(n_processes):  # the last one has them all
+        shared = checked.measure(scaled, process(index, n_processes))
+    assert len(rows) == n_clips and shared == together
+
+
+def test_validation_clips_are_spread_over_the_split(tmp_path: Path) -> None:
+    data = tiny_data.prepared(tmp_path / "data", lengths=(9, 9, 9, 9, 9, 9), n_val=5)
+    asked: list[int] = []
+    checked = Validation(data, ClipSource(data, "train"), n_clips=3, n_frames=4)
+
+    def run(batch: Batch) -> list[ClipResult]:
+        asked.extend(batch.clips)
+        assert batch.n_frames == (4,) * len(batch.clips)
+        return scaled(batch)
+
+    checked.measure(run, process())
+    assert sorted(asked) == [0, 2, 4]
+
+
+def test_a_model_that_gives_fewer_frames_is_measured_on_those(data: PreparedDataSet) -> None:
+    def short(batch: Batch) -> list[ClipResult]:
+        return [ClipResult(made.vertices[:-3], made.codes) for made in scaled(batch)]
+
+    checked = Validation(data, ClipSource(data, "train"))
+    found = checked.measure(short, process())
+    assert found["val_lve"] < found["val_lve_template"]
+    assert "val_loss" not in found and "val_lve_forced" not in found
+
+
+def test_no_validation_clips_give_no_values(tmp_path: Path) -> None:
+    data = tiny_data.prepared(tmp_path / "data", n_val=0)
+    checked = Validation(data, ClipSource(data, "train"))
+    assert checked.measure(scaled, process()) == {}
+    task = tiny_data.speech_task(data, tiny_data.settings())
+    accelerator = make_accelerator(TrainSettings())
+    assert task.validate(accelerator) == {} and task.sample(tmp_path / "a.mp4", 9) is None
+
+
+def test_both_stages_are_judged_by_their_lips(data: PreparedDataSet) -> None:
+    made = tiny_data.settings()
+    accelerator = make_accelerator(made.train_vq)
+    vq, speech = tiny_data.vq_task(data, made), tiny_data.speech_task(data, made)
+    with torch.no_grad():
+        first, second = vq.validate(accelerator), speech.validate(accelerator)
+    for values in (first, second):
+        assert values["score"] == values["val_lve"]
+        assert np.isfinite(list(values.values())).all()
+    assert 1 <= first["val_perplexity"] <= made.vq.codebook_size
+    assert second["val_lve_forced"] != second["val_lve"] and second["val_loss"] > 0
+
+
+# Optimisers, devices ----------------------------------------------------------------------------
+
+
+def rates(steps_per_epoch: int, **train: Any) -> list[float]:
+    """The learning rate of each step."""
+    made = TrainSettings(learning_rate=2.0, **train)
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], made)
+    schedule = make_schedule(optimizer, made, steps_per_epoch)
+    found = []
+    for _ in range(steps_per_epoch * made.epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_learning_rates() -> None:
+    assert rates(2, epochs=2) == [2.0] * 4
+    step = {"schedule": "step", "step_epochs": 2, "step_factor": 0.5}
+    assert rates(2, epochs=5, **step) == [2.0] * 4 + [1.0] * 4 + [0.5] * 2
+    cosine = rates(7, epochs=2, schedule="cosine", warmup_steps=4)
+    assert cosine[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    expected = [1 + math.cos(math.pi * k / 10) for k in range(10)]
+    assert cosine[4:] == pytest.approx(expected)
+    assert rates(1, epochs=3, schedule="cosine")[0] == 2.0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
+def test_optimisers(name: Any, kind: str) -> None:
+    made = TrainSettings(optimizer=name, weight_decay=0.1, learning_rate=0.5)
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], made)
+    assert type(optimizer).__name__ == kind and optimizer.defaults["lr"] == 0.5
+    assert optimizer.defaults["weight_decay"] == (0.1 if name == "adamw" else 0.0)
+
+
+def test_the_moving_average() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    average = MovingAverage([weight], 0.9)
+    expected = weight.detach().clone()
+    for k in range(5):
+        weight.data += torch.tensor([k, 0.5], dtype=torch.float64)
+        average.update()
+        expected = 0.9 * expected + 0.1 * weight.detach()
+    trained = weight.detach().clone()
+    with average.shown():
+        torch.testing.assert_close(weight.detach(), expected)
+    assert torch.equal(weight, trained)
+    with pytest.raises(ValueError), average.shown():
+        raise ValueError  # what is trained comes back then too
+    assert torch.equal(weight, trained)
+    resumed = MovingAverage([weight], 0.9)
+    resumed.load(average.values)
+    assert torch.equal(resumed.values[0], average.values[0])
+    none = MovingAverage([weight], 0.0)
+    none.update()
+    with none.shown():
+        assert none.values == [] and torch.equal(weight, trained)
+
+
+def test_a_precision_that_the_device_has_not() -> None:
+    with pytest.raises(SettingsError, match="precision fp16: not possible on cpu"):
+        make_accelerator(TrainSettings(precision="fp16"))
+    assert make_accelerator(TrainSettings()).mixed_precision == "no"
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def folder(path: Path, content: str) -> Path:
+    path.mkdir(parents=True)
+    (path / "file").write_text(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["vq", "v1.5"])
+def test_mending_what_a_killed_process_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Killed at each rename in turn, there is one whole folder afterwards."""
+
+    class Killed(BaseException):
+        pass
+
+    path = folder(tmp_path / name, "old")
+    others = [folder(tmp_path / other, "") for other in ("vq-last", ".vq-last.01234567", ".vq.png")]
+    for n_renames, found in ((0, "old"), (1, "old"), (2, "new")):
+        with monkeypatch.context() as patch:
+            left = [n_renames]
+
+            def rename(a: Path, b: Path, left: list[int] = left) -> None:
+                if not left[0]:
+                    raise Killed
+                left[0] -= 1
+                a.rename(b)
+
+            patch.setattr(resources.os, "replace", rename)
+            patch.setattr(resources.shutil, "rmtree", lambda *_, **__: None)
+            try:
+                with resources.atomic_path(path) as temporary:
+                    folder(temporary, "new")
+            except Killed:
+                pass
+        assert len(list(tmp_path.iterdir())) > len(others) + (n_renames != 1)
+        resources.mend(path)
+        assert (path / "file").read_text() == found
+        assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+    resources.mend(tmp_path / "nowhere" / "vq")
+
+
+def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no prepared data set under it; make one"):
+        last_prepared(tmp_path)
+    for k, name in enumerate(("b", "deep/a", "c")):
+        path = tmp_path / name
+        writer = PreparedWriter(path, overwrite=False)
+        writer.add("one", "A", "train", tiny_data.moving(9, 0), voices.speech())
+        writer.finish("tiny", 25.0, tiny_data.SUBJECTS, voices.mesh(*tiny_data.SUBJECTS), {})
+        os.utime(path / "manifest.json", (1e9, 1e9 + (5, 9, 7)[k]))
+    folder(tmp_path / "unfinished", "")
+    assert last_prepared(tmp_path) == tmp_path / "deep" / "a"

@@ -1,0 +1,195 @@
+"""What one of several training processes does; ``torchrun`` starts it in each of them.
+
+All cases run in one launch, as the start takes longest; what each process found goes into a file.
+"""
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import killed_runs
+import tiny_data
+import yaml
+
+from codetalker_cli import cli
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.settings import Settings
+from codetalker_cli.train import loop
+from codetalker_cli.train.batches import Batch, ClipSource
+
+LENGTHS = (30, 26, 23, 24, 28, 26, 20, 29, 22, 25)
+"""Three clips to validate with and seven to train on: they never go up in steps of two or four."""
+STILL = {
+    f"{name}_dropout": 0.0 for name in ("attention", "hidden", "activation", "feat_proj", "final")
+} | {"layerdrop": 0.0, "apply_spec_augment": False}
+CASES: dict[str, dict[str, Any]] = {
+    "two": {"batch_size": 2},
+    "accumulated": {"batch_size": 1, "accumulation": 2},
+    "idle": {"batch_size": 1},
+}
+"""Settings of the cases by name, in each of two processes."""
+SINGLE = {"two": {"batch_size": 4}, "accumulated": {"batch_size": 4}, "idle": {"batch_size": 2}}
+"""The same in one process."""
+RESUMED = {"batch_size": 1, "epochs": 2}
+POISONED = "clip4"
+
+
+def data(folder: Path) -> PreparedDataSet:
+    """The data set of all cases."""
+    return tiny_data.prepared(folder, lengths=LENGTHS, n_val=3)
+
+
+def settings(**changes: Any) -> Settings:
+    """A training in which nothing is drawn but what all processes draw alike; the speech encoder is
+    trained, but for weights that it never uses."""
+    given = {"epochs": 2, "crop_frames": None, "loss_vertices": 4, "n_augmentations": 1}
+    made = tiny_data.settings(frozen=False, **{**given, **changes})
+    encoder = made.speech.encoder
+    encoder = encoder.model_copy(update={"config": {**encoder.config, **STILL}})
+    speech = made.speech.model_copy(update={"encoder": encoder, "dropout": 0.0})
+    return made.model_copy(update={"speech": speech})
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Where a step is computed in float64, only what is wrong makes a difference."""
+    begin, load = loop._Run.__init__, ClipSource.batch
+
+    def doubled(run: Any, task: Any, *arguments: Any) -> None:
+        task.module.double()
+        begin(run, task, *arguments)
+
+    def batch(*arguments: Any, **named: Any) -> Batch:
+        made = load(*arguments, **named)
+        return replace(made, vertices=made.vertices.double(), template=made.template.double())
+
+    with (
+        mock.patch.object(loop._Run, "__init__", doubled),
+        mock.patch.object(ClipSource, "batch", batch),
+    ):
+        yield
+
+
+class _Killed(Exception):
+    pass
+
+
+@contextmanager
+def killed_after(step: int) -> Iterator[None]:
+    """The run inside ends without a word after so many steps."""
+    real = loop._Run._step
+
+    def limited(run: Any, *arguments: Any) -> None:
+        if run.progress.step == step:
+            raise _Killed
+        real(run, *arguments)
+
+    with mock.patch.object(loop._Run, "_step", limited):
+        try:
+            yield
+        except _Killed:
+            return
+    raise AssertionError("it went on")
+
+
+@contextmanager
+def poisoned(clip: str) -> Iterator[None]:
+    """The motion of a clip is no number from the second epoch on."""
+    real = ClipSource.batch
+
+    def batch(self: ClipSource, indices: Any, *arguments: Any, **named: Any) -> Batch:
+        made = real(self, indices, *arguments, **named)
+        for k, index in enumerate(indices):
+            if made.step >= 4 and self.clip(index).entry.name == clip:
+                made.vertices[k, 3] = float("nan")
+        return made
+
+    with mock.patch.object(ClipSource, "batch", batch):
+        yield
+
+
+class Process:
+    """One of the processes.
+
+    Attributes:
+        weights: Hash of the weights at the end of each case.
+        written: Whatever it wrote below the folder of the runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.weights, self.written = folder, dict[str, str](), list[str]()
+        self.data = PreparedDataSet(folder / "data")
+        sys.addaudithook(self._look)
+
+    def _look(self, event: str, details: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = details
+            changes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+        else:
+            path = details[0] if details else ""
+            changes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
+        if changes and str(path).startswith(f"{self.folder}/runs"):
+            self.written.append(f"{event} {path}")
+
+    def train(self, stage: str, made: Settings, name: str, **more: Any) -> None:
+        """A run, and the weights that this process then has."""
+        kept: list[Any] = []
+        real = loop._Run.__init__
+
+        def keep(run: Any, *arguments: Any) -> None:
+            real(run, *arguments)
+            kept.append(run.inner)
+
+        with mock.patch.object(loop._Run, "__init__", keep):
+            killed_runs.train(stage, self.data, made, self.folder / "runs" / name, **more)
+        digest = hashlib.sha256()
+        for value in kept[-1].state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+        self.weights[name] = digest.hexdigest()
+
+    def all_cases(self) -> None:
+        """The cases, one after the other."""
+        for stage in ("vq", "speech"):
+            for name, case in CASES.items():
+                with in_float64():
+                    self.train(stage, settings(**case), f"{stage}-{name}")
+            everything = killed_runs.everything(**RESUMED)
+            self.train(stage, everything, f"{stage}-whole")
+            with killed_after(3):
+                self.train(stage, everything, f"{stage}-resumed")
+            self.train(stage, everything, f"{stage}-resumed", resume=True)
+
+
+def main() -> None:
+    """All cases, and then a command that has to fail in all processes."""
+    folder = Path(sys.argv[1])
+    process = Process(folder)
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        process.all_cases()
+    found = {"weights": process.weights, "written": process.written, "said": said.getvalue()}
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(found), "utf-8")
+    sys.argv = [
+        *("codetalker", "train-vq", str(folder / "data"), "--device", "cpu"),
+        *("--out", str(folder / "runs" / "poisoned"), "--config", str(folder / "settings.yaml")),
+    ]
+    with poisoned(POISONED):
+        cli.main()
+
+
+def write_settings(folder: Path) -> None:
+    """The settings of the command."""
+    content = settings(batch_size=1).model_dump(mode="json")
+    (folder / "settings.yaml").write_text(yaml.safe_dump(content), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
