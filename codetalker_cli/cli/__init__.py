@@ -4,7 +4,9 @@ One module a group of commands; heavy imports stay inside their bodies.
 """
 
 import errno
+import os
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -12,6 +14,9 @@ import typer
 from codetalker_cli import console
 from codetalker_cli.cli import animate, import_checkpoint, prepare, train
 from codetalker_cli.errors import CodeTalkerError
+
+PATIENCE_SECONDS = 5.0
+"""Of several processes the main one tells an error; in this time its launcher ends the others."""
 
 app = typer.Typer(
     name="codetalker",
@@ -50,6 +55,8 @@ def main() -> None:
     try:
         app()
     except CodeTalkerError as error:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(PATIENCE_SECONDS)
         console.fail(str(error))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a name that is too long: not the program's doing

@@ -2,19 +2,14 @@
 
 import logging
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
-from codetalker_cli.errors import CodeTalkerError, SettingsError
+from codetalker_cli.errors import SettingsError
 from codetalker_cli.settings import TrainSettings
 
-PATIENCE_SECONDS = 5.0
-"""Time in which a launcher ends the other processes when the main one has failed."""
 _PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -54,14 +49,3 @@ def make_accelerator(
     if not made.is_main_process:
         logging.getLogger("codetalker_cli").setLevel(logging.ERROR)
     return made
-
-
-@contextmanager
-def main_process_tells(accelerator: Accelerator) -> Iterator[None]:
-    """An error that comes to all processes is told by the main one, before the others can."""
-    try:
-        yield
-    except CodeTalkerError:
-        if not accelerator.is_main_process:
-            time.sleep(PATIENCE_SECONDS)
-        raise

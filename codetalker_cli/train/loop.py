@@ -25,7 +25,7 @@ from codetalker_cli.train import state
 from codetalker_cli.train.alarms import alarms
 from codetalker_cli.train.batches import Batch
 from codetalker_cli.train.curves import draw_curves
-from codetalker_cli.train.devices import main_process_tells, make_accelerator
+from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.interrupt import Interrupt
 from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
 from codetalker_cli.train.plan import Plan, Share
@@ -95,8 +95,7 @@ def fit(
             state to resume does not fit the run.
     """
     accelerator = accelerator or make_accelerator(settings)
-    with main_process_tells(accelerator):
-        return _Run(task, settings, folder, accelerator, report).train(resume)
+    return _Run(task, settings, folder, accelerator, report).train(resume)
 
 
 class _Requests(Dataset):
@@ -310,8 +309,16 @@ class _Run:
 
     def _limit_gradient(self, clips: list[int]) -> float:
         """Clip the gradient; gives its norm before."""
-        limit = self.settings.gradient_clip or math.inf
-        norm = float(self.accelerator.clip_grad_norm_(self.parameters, limit))
+        if self.settings.gradient_clip:
+            limit = self.settings.gradient_clip
+            norm = float(self.accelerator.clip_grad_norm_(self.parameters, limit))
+        else:
+            self.accelerator.unscale_gradients()
+            norm = float(
+                torch.nn.utils.get_total_norm(
+                    [p.grad for p in self.parameters if p.grad is not None]
+                )
+            )
         scaled = self.accelerator.scaler is not None  # which skips such a step by itself
         if not math.isfinite(norm) and not scaled:
             raise self._diverged("gradient", [self.task.clip_name(clip) for clip in clips])

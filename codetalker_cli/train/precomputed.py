@@ -35,6 +35,9 @@ class Precomputed:
     Args:
         data: Prepared data set.
         model: Both stages, on the device that computes.
+
+    Attributes:
+        encoder: Hash of the encoder's weights that speech features follow from.
     """
 
     def __init__(self, data: PreparedDataSet, model: CodeTalker) -> None:
@@ -44,7 +47,8 @@ class Precomputed:
         self._seed = s.train_speech.seed
         self._n_versions = 1 + s.train_speech.n_augmentations
         architecture = encoder.settings.model_dump(exclude={"source"})
-        kind = [architecture, s.data.fps, encoder.features_per_frame, _weights(encoder.fixed_part)]
+        self.encoder = _weights(encoder.fixed_part)
+        kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder]
         self._clean = ArrayCache("speech", kind)
         # What is mixed in follows from the whole data set.
         self._augmented = ArrayCache("augmented", [kind, data.manifest.data_id, self._seed])

@@ -121,8 +121,7 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
         load_pretrained(model.speech.encoder)
     else:
         logger.warning("speech.encoder.source is empty: the encoder's weights are random")
-    model.vq.load_state_dict(stage1.model.vq.state_dict())
-    model.vq.requires_grad_(False)
+    model.vq = stage1.model.vq.requires_grad_(False)  # no second copy of it
     return model
 
 
@@ -319,6 +318,18 @@ class SpeechTask(Task):
             ClipResult(free[k, :n], codes[k, :n], taught[k, :n], losses[k])
             for k, n in enumerate(batch.n_frames)
         ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the kept features came from."""
+        return {"encoder": self.kept.encoder}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse another pretrained encoder than the run was begun with."""
+        if state["encoder"] != self.kept.encoder:
+            raise CheckpointError(
+                f"speech.encoder.source: {self.model.settings.speech.encoder.source!r} has other "
+                "weights now than when the run was begun; begin anew with --overwrite"
+            )
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write both stages as one checkpoint."""

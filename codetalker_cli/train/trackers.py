@@ -1,10 +1,13 @@
 """Values of a run for TensorBoard."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+
+logger = logging.getLogger(__name__)
 
 EVERY_STEPS = 10
 """Steps between two points of a step's values."""
@@ -33,8 +36,12 @@ class TensorBoard:
         if self._writer is None or not (always or step % EVERY_STEPS == 0):
             return
         group = "epoch" if always else "step"
-        for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
+        try:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+        except OSError as error:  # the state and the metrics are what a full disk must not cost
+            logger.warning("no more values for TensorBoard: %s", error)
+            self._writer = None
 
     def close(self) -> None:
         """Write what is left."""

@@ -1,0 +1,373 @@
+"""A run that was stopped goes on as if nothing had been; one that must not go on is refused."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import command
+import killed_runs
+import numpy as np
+import pytest
+import tiny_data
+import torch
+from training_commands import Commands, kill_at, states
+
+from codetalker_cli.errors import CheckpointError, CodeTalkerError
+from codetalker_cli.models import checkpoint
+from codetalker_cli.train import state
+from codetalker_cli.train.batches import Batch, ClipSource
+from codetalker_cli.train.loop import Progress
+from codetalker_cli.train.precomputed import Precomputed
+from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.vq import VQTraining
+
+STAGES = ("vq", "speech")
+HERE = Path(__file__).parent
+
+
+# Killed -----------------------------------------------------------------------------------------
+
+
+def test_runs_killed_anywhere_end_as_one_that_was_not(tmp_path: Path) -> None:
+    """The program tries every point with ``--points 0``."""
+    program = [sys.executable, str(HERE / "killed_runs.py"), str(tmp_path / "runs")]
+    kinds = ["vq", "speech", "vq-sparse"]
+    paths = os.pathsep.join([str(HERE.parent), str(HERE)])
+    ended = subprocess.run(
+        [*program, *kinds, "--points", "5", "--twice", "1"],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    *cases, last = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert last == {"done": True} and len(cases) == 18
+    for case in cases:
+        assert case["ends"][0] == -signal.SIGKILL, case
+        assert (case["last"], case.get("different")) == (0, []), case
+    amid = {case["points"][0] for case in cases} & {"amid torch.save", "amid shutil.rmtree"}
+    assert len(amid) == 2
+
+
+# Through the command ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Commands]:
+    monkeypatch.chdir(tmp_path)
+    return lambda stage: Commands(stage, monkeypatch)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_ends_the_step_and_saves_it(
+    commands: Callable[[str], Commands], stage: str
+) -> None:
+    run = commands(stage)
+    wanted = run.train("whole")
+    assert len(wanted["metrics"]) == 3 and states("whole") == ["step-000000006.pt"]
+    before = signal.getsignal(signal.SIGTERM)
+    run.at = kill_at(3)
+    line = run.stopped("out", code=130)
+    assert line == "stopped after step 3; the same command with --resume goes on there"
+    assert states("out") == ["step-000000003.pt"]
+    assert signal.getsignal(signal.SIGTERM) == before
+    run.at = kill_at(4)
+    assert "after step 4" in run.stopped("out", code=130, resume=True, given=False)
+    steps: list[int] = []
+    run.at = lambda progress: steps.append(progress.step)
+    assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
+    assert steps == [5, 6, 6]  # the last one again when it was validated
+
+
+def test_a_finished_run_stays_as_it_is(commands: Callable[[str], Commands]) -> None:
+    run = commands("vq")
+    wanted = run.train("out")
+    kept = RunFolder(Path("out")).metrics.read_bytes()
+    steps: list[int] = []
+    run.at = lambda progress: steps.append(progress.step)
+    said = command.succeed(*run.arguments("out", "--resume", given=False))
+    assert "6 steps" in said and steps == []
+    assert killed_runs.outcome(Path("out")) == wanted
+    assert RunFolder(Path("out")).metrics.read_bytes() == kept
+
+
+def test_more_epochs_of_a_constant_learning_rate(commands: Callable[[str], Commands]) -> None:
+    run = commands("vq")
+    plain = {"schedule": "constant", "warmup_steps": 0, "save_every_seconds": 1000.0}
+    run.settings(**plain)
+    wanted = run.train("whole")
+    run.settings(**plain, epochs=1)
+    assert len(run.train("out")["metrics"]) == 1
+    run.settings(**plain)
+    run.at = kill_at(4)
+    run.stopped("out", code=130, resume=True)
+    # That there are three now is remembered.
+    assert killed_runs.differences(wanted, run.train("out", "--resume", given=False)) == []
+
+
+def test_what_a_resumed_run_must_not_change(commands: Callable[[str], Commands]) -> None:
+    run = commands("vq")
+    kept = run.train("out")
+    for changes, said in (
+        ({"epochs": 4}, "train_vq.epochs = 3, now it is 4"),  # the cosine would be another one
+        ({"learning_rate": 0.5}, "train_vq.learning_rate = 0.001, now it is 0.5"),
+        ({"batch_size": 3}, "train_vq.batch_size = 1, now it is 3"),
+        ({"ema_decay": 0.0}, "train_vq.ema_decay = 0.9, now it is 0.0"),
+    ):
+        run.settings(**{"save_every_seconds": 1000.0, **changes})
+        line = command.refuse(*run.arguments("out", "--resume"))
+        assert line.startswith("--resume: the run was begun with ") and said in line
+    run.settings(save_every_seconds=1000.0)
+    assert command.refuse(*run.arguments("out", "--resume", "--set", "vq.code_dim=4"))
+    # Neither the data set ...
+    other = tiny_data.prepared(Path("other"), lengths=(30, 24, 28, 25))
+    arguments = [str(other.folder) if a == "data" else a for a in run.arguments("out", "--resume")]
+    line = command.refuse(*arguments)
+    assert "the run was begun with data" in line and other.manifest.data_id in line
+    # ... nor the stage.
+    arguments = ["train-speech" if a == "train-vq" else a for a in run.arguments("out", "--resume")]
+    line = command.refuse(*arguments, "--vq", "given")
+    assert line.startswith("out: the run begun here is one of train-vq; resume it with that")
+    assert killed_runs.outcome(Path("out")) == kept
+    # What changes no number may be changed.
+    run.settings(save_every_seconds=5.0, workers=0)
+    assert run.train("out", "--resume") == kept
+
+
+def test_another_stage_1_is_refused(commands: Callable[[str], Commands]) -> None:
+    run = commands("speech")
+    run.at = kill_at(3)
+    run.stopped("out", code=130)
+    made = killed_runs.everything()
+    model = tiny_data.model_of(made, with_speech=False, seed=7)
+    checkpoint.save("given", model, mesh=run.data.mesh)
+    line = command.refuse(*run.arguments("out", "--resume"))
+    assert "begun with the stage 1 of given as it was then" in line
+
+
+def test_resuming_what_was_not_begun_begins(
+    commands: Callable[[str], Commands], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = commands("vq")
+    wanted = run.train("whole")
+    assert run.train("out", "--resume") == wanted
+    assert "out-run/state: no state was saved yet; beginning at step 0" in caplog.messages
+
+
+def test_what_is_no_run_is_not_resumed(commands: Callable[[str], Commands]) -> None:
+    run = commands("vq")
+    Path("one-run").mkdir()
+    Path("one-run/thesis.tex").write_text("years of work")
+    assert "one-run holds thesis.tex, which is no" in run.stopped("one", code=2, resume=True)
+    assert Path("one-run/thesis.tex").read_text() == "years of work"
+    Path("given").rename("two")
+    kept = command.listing(Path("two"))
+    assert "two exists already" in run.stopped("two", code=2, resume=True)
+    assert command.listing(Path("two")) == kept
+
+
+def test_a_run_begun_anew_replaces_the_old_one_as_a_whole(
+    commands: Callable[[str], Commands],
+) -> None:
+    run = commands("vq")
+    wanted = run.train("out")
+    assert "a run was begun here already; give --resume" in command.refuse(*run.arguments("out"))
+    run.settings(save_every_seconds=1000.0, seed=1)
+    run.at = kill_at(1)
+    run.stopped("out", "--overwrite", code=130)
+    assert states("out") == ["step-000000001.pt"]
+    assert not RunFolder(Path("out")).metrics.exists()  # the old run's is gone
+    run.settings(save_every_seconds=1000.0)
+    assert run.train("out", "--overwrite") == wanted
+
+
+def damage(content: bytes, kind: str) -> bytes:
+    half = len(content) // 2
+    return {
+        "empty": b"",
+        "cut": content[:half],
+        "a bit": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
+        "other": b"no state at all",
+    }[kind]
+
+
+def test_a_damaged_state_is_told(commands: Callable[[str], Commands]) -> None:
+    run = commands("vq")
+    run.at = kill_at(3)
+    run.stopped("out", code=130)
+    path = Path("out-run/state/step-000000003.pt")
+    content = path.read_bytes()
+    for kind in ("empty", "cut", "a bit", "other"):
+        path.write_bytes(damage(content, kind))
+        line = run.stopped("out", resume=True)
+        assert line.startswith(f"{path}: damaged state ("), kind
+        assert line.endswith("; begin anew with --overwrite")
+
+
+def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
+    """What is read is what was written, or nothing is."""
+    weights = torch.arange(500.0)
+    state.save(tmp_path, 7, {"weights": weights, "random": [state.random_state(weights.device)]})
+    (path,) = tmp_path.iterdir()
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    n_refused = 0
+    for place in rng.integers(len(content), size=200):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            read = state.load(tmp_path)
+        except CheckpointError as error:
+            n_refused += 1
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+        else:
+            assert read is not None and torch.equal(read["weights"], weights)
+    assert n_refused > 100
+
+
+# A full disk ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_files() -> Any:
+    """Gives a function after which no file may be longer than so many bytes."""
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("step", "what", "last_state", "n_rows"),
+    [
+        (3, r"state/step-000000003\.pt: the state of step 3", 2, 1),
+        (4, r"out-last: the checkpoint of epoch 2", 3, 1),
+    ],
+    ids=["state", "checkpoint"],
+)
+def test_a_full_disk_keeps_what_was_saved(
+    commands: Callable[[str], Commands],
+    small_files: Callable[[int], None],
+    step: int,
+    what: str,
+    last_state: int,
+    n_rows: int,
+) -> None:
+    run = commands("vq")
+    run.settings()
+    wanted = run.train("whole")
+    weights = Path("whole/model.safetensors").stat().st_size
+
+    def at(progress: Progress) -> None:
+        if progress.step == step:
+            small_files(weights // 2)
+
+    run.at = at
+    line = run.stopped("out")
+    small_files(resource.RLIM_INFINITY)
+    assert re.search(what + r" could not be saved \(File too large\); .* go on with --resume", line)
+    assert states("out") == [f"step-{last_state:09d}.pt"]
+    left = killed_runs.outcome(Path("out"))
+    assert left["unfinished"] == [] and len(left["metrics"]) == n_rows
+    assert checkpoint.load("out").meta["epoch"] == checkpoint.load("out-last").meta["epoch"] == 1
+    run.at = lambda progress: None
+    assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
+
+
+# No number --------------------------------------------------------------------------------------
+
+
+def poison(patch: pytest.MonkeyPatch, clip: str, from_step: int) -> set[int]:
+    """The motion of a clip is no number any more; gives the places where the batches had it."""
+    places: set[int] = set()
+    real = ClipSource.batch
+
+    def batch(
+        self: ClipSource, indices: Sequence[int], crop: int | None, rngs: Any = None, step: int = 0
+    ) -> Batch:
+        made = real(self, indices, crop, rngs, step)
+        for k, index in enumerate(indices):
+            if rngs is not None and step >= from_step and self.clip(index).entry.name == clip:
+                made.vertices[k, 3] = float("nan")
+                places.add(k)
+        return made
+
+    patch.setattr(ClipSource, "batch", batch)
+    return places
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("crop_frames", [20, None], ids=["crops", "padded"])
+def test_the_clip_that_is_no_number_is_named(
+    commands: Callable[[str], Commands],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    crop_frames: int | None,
+) -> None:
+    run = commands(stage)
+    places: set[int] = set()
+    for clip in ("clip1", "clip2", "clip3"):
+        run.settings(batch_size=3, accumulation=1, crop_frames=crop_frames)
+        with monkeypatch.context() as patch:
+            seen = poison(patch, clip, from_step=1)
+            line = run.stopped(clip)
+        assert f"epoch 2, step 2: the loss of {clip} is not finite" in line
+        assert states(clip) == ["step-000000001.pt"]
+        places |= seen
+    assert places == {0, 1, 2}
+    kept = killed_runs.outcome(Path("clip1"))
+    assert len(kept["metrics"]) == 1 and kept["unfinished"] == []
+    for folder in ("clip1", "clip1-last"):
+        loaded = checkpoint.load(folder)
+        assert loaded.meta["epoch"] == 1
+        assert all(torch.isfinite(value).all() for value in loaded.model.state_dict().values())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_speech_that_is_no_number_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    data = tiny_data.prepared(tmp_path / "data")
+    made = tiny_data.settings(frozen=frozen, batch_size=2, crop_frames=None)
+    real = Precomputed.speech
+
+    def speech(self: Precomputed, source: ClipSource, batch: Batch, v: Any) -> Any:
+        pieces = real(self, source, batch, v)
+        names = [source.clip(clip).entry.name for clip in batch.clips]
+        bad = float("nan")
+        return tuple(p * bad if n == "clip2" else p for p, n in zip(pieces, names, strict=True))
+
+    monkeypatch.setattr(Precomputed, "speech", speech)
+    with pytest.raises(CodeTalkerError, match="the loss of clip2 is not finite"):
+        killed_runs.train("speech", data, made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gradient_that_is_no_number_stops_too(
+    commands: Callable[[str], Commands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = commands("vq")
+    run.settings()
+    real = VQTraining.forward
+
+    def forward(self: VQTraining, batch: Batch) -> dict[str, torch.Tensor]:
+        losses = real(self, batch)
+        if batch.step == 3:  # the slope of a square root at 0 is infinite
+            weight = next(p for p in self.parameters() if p.requires_grad)
+            losses["loss"] = losses["loss"] + (weight.flatten()[0] * 0).sqrt()
+        return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VQTraining, "forward", forward)
+        line = run.stopped("out")
+    assert line.startswith("epoch 2, step 4: the gradient of clip")
+    assert states("out") == ["step-000000003.pt"]
+    wanted = run.train("whole")
+    assert killed_runs.differences(wanted, run.train("out", "--resume")) == []

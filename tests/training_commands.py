@@ -1,0 +1,84 @@
+"""Training commands as a person gives them, in a folder of their own."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import command
+import killed_runs
+import pytest
+import tiny_data
+import yaml
+
+from codetalker_cli.models import checkpoint
+from codetalker_cli.train.loop import Progress
+from codetalker_cli.train.run_folder import RunFolder
+
+
+class Commands:
+    """Training commands in a folder of their own, with settings from a file.
+
+    Attributes:
+        at: Called with the progress of each step.
+    """
+
+    def __init__(self, stage: str, patch: pytest.MonkeyPatch) -> None:
+        self.stage, self.at = stage, lambda progress: None
+        self.data = tiny_data.prepared(Path("data"))
+        self.settings(save_every_seconds=1000.0)
+        made = killed_runs.everything()
+        given = tiny_data.stage1(made)
+        checkpoint.save("given", given.model, mesh=self.data.mesh)
+        patch.setattr("codetalker_cli.cli.train._training", lambda report: self._report)
+        patch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # takes long
+
+    def _report(self, progress: Progress) -> None:
+        self.at(progress)
+
+    def settings(self, **changes: Any) -> None:
+        """Write the settings file."""
+        made = killed_runs.everything(**changes)
+        content = made.model_dump(mode="json")
+        Path("settings.yaml").write_text(yaml.safe_dump(content), "utf-8")
+
+    def arguments(self, out: str, *more: object, given: bool = True) -> list[object]:
+        """Of one command; ``given``: with the settings file."""
+        made: list[object] = [f"train-{self.stage}", "data", "--out", out, "--device", "cpu", *more]
+        made += ["--config", "settings.yaml"] if given else []
+        return made + (["--vq", "given"] if self.stage == "speech" else [])
+
+    def train(self, out: str, *more: object, given: bool = True) -> dict[str, Any]:
+        """A command that has to succeed; what the run left."""
+        command.succeed(*self.arguments(out, *more, given=given))
+        return killed_runs.outcome(Path(out))
+
+    def stopped(
+        self, out: str, *more: object, code: int = 1, resume: bool = False, given: bool = True
+    ) -> str:
+        """A command that begins and then has to end with one error line."""
+        more = (*more, "--resume") if resume else more
+        ended = command.run(*self.arguments(out, *more, given=given))
+        assert ended.code == code, ended.err
+        assert "Traceback" not in ended.err
+        lines = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and ended.err.strip().endswith(lines[0]), ended.err
+        return lines[0].removeprefix("error: ")
+
+
+def kill_at(step: int) -> Callable[[Progress], None]:
+    """Ask this process to stop, as a cluster does, when so many steps are done."""
+
+    asked: list[int] = []
+
+    def at(progress: Progress) -> None:
+        if progress.step == step and not asked:  # the second time would be the end
+            asked.append(step)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return at
+
+
+def states(out: str) -> list[str]:
+    return sorted(path.name for path in RunFolder(Path(out)).states.iterdir())
