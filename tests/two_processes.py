@@ -146,7 +146,7 @@ class Process:
 
         def keep(run: Any, *arguments: Any) -> None:
             real(run, *arguments)
-            kept.append(run.inner)
+            kept.append(run.stepper._inner)
 
         with mock.patch.object(loop._Run, "__init__", keep):
             killed_runs.train(stage, self.data, made, self.folder / "runs" / name, **more)

@@ -9,14 +9,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
@@ -27,9 +25,9 @@ from codetalker_cli.train.batches import Batch
 from codetalker_cli.train.curves import draw_curves
 from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.interrupt import Interrupt
-from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
 from codetalker_cli.train.plan import Plan, Share
 from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.trackers import TensorBoard
 
@@ -131,17 +129,11 @@ class _Run:
             accelerator.num_processes,
             settings.seed,
         )
-        self.inner = task.module.to(accelerator.device)
-        if settings.compile:
-            task.compile()
-        self.parameters = [p for p in self.inner.parameters() if p.requires_grad]
-        self.average = MovingAverage(self.parameters, settings.ema_decay)
-        plain = make_optimizer(self.parameters, settings)
-        self.module, self.optimizer = accelerator.prepare(self.inner, plain)
-        self.schedule = make_schedule(plain, settings, self.plan.steps_per_epoch)
+        self.stepper = Stepper(task, settings, accelerator, self.plan.steps_per_epoch)
         self.progress = Progress(n_steps=self.plan.steps_per_epoch * settings.epochs)
         self.sums: dict[str, list[float]] = {}
         self.warned: set[str] = set()
+        self.epoch_is_open = False
         self.seconds = 0.0
         self.saved_at, self.saving_took = time.monotonic(), 0.0
 
@@ -153,6 +145,8 @@ class _Run:
             self._resume()
         per_epoch = self.plan.steps_per_epoch
         first, skip = divmod(self.progress.step, per_epoch)
+        if self.epoch_is_open and not skip:  # all its steps are done, its end is not
+            first, skip = first - 1, per_epoch
         self.board = TensorBoard(self.folder.folder, self.progress.step, self.accelerator)
         with Interrupt(several=self.accelerator.num_processes > 1) as self.interrupt:
             for epoch in range(first + 1, self.settings.epochs + 1):
@@ -166,21 +160,20 @@ class _Run:
 
     def _epoch(self, epoch: int, skip: int) -> None:
         started = time.monotonic()
-        self.progress.epoch = epoch
-        self.module.train()
+        self.progress.epoch, self.epoch_is_open = epoch, True
+        self.stepper.module.train()
         first = (epoch - 1) * self.plan.steps_per_epoch
         rank = self.accelerator.process_index
         shares = [self.plan.share(clips, rank) for clips in self.plan.epoch(epoch)[skip:]]
-        numbered = list(enumerate(shares, first + skip))
+        numbered = enumerate(shares, first + skip)
         batches = self._batches([(step, part) for step, s in numbered for part in s.parts])
-        for step, share in numbered:
+        for share in shares:
             self._step(share, batches)
-            last = step + 1 == first + self.plan.steps_per_epoch
             now = time.monotonic()
             self.seconds, started = self.seconds + now - started, now
-            if not last:  # an epoch's last state is saved when it was validated
-                self._maybe_save()
+            self._maybe_save()
         self._end_epoch(epoch)
+        self.epoch_is_open = False
         self._maybe_save(force=epoch == self.settings.epochs)
 
     def _batches(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
@@ -195,34 +188,11 @@ class _Run:
         return iter(loader)
 
     def _step(self, share: Share, batches: Iterator[Batch]) -> None:
-        accelerator, progress = self.accelerator, self.progress
-        self.optimizer.zero_grad(set_to_none=True)
-        totals: dict[str, Tensor] = {}
-        bad: list[str] = []
-        for k, _ in enumerate(share.parts):
-            batch = replace(next(batches).to(accelerator.device), idle=share.idle[k])
-            # Where a step leaves weights out, each part must be exchanged, or what an earlier
-            # part gave to weights that the last one does not use would stay in one process.
-            later = k + 1 < len(share.parts) and not self.task.unused_parameters
-            with accelerator.no_sync(self.module) if later else nullcontext():
-                losses = self.module(batch)
-                weight = 0.0 if share.idle[k] else 1.0 / share.n_clips
-                # Gradients of several processes are averaged, so each counts that many times.
-                accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
-            for key, value in losses.items():
-                totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
-            bad += self._not_finite(batch, losses["loss"].detach())
-        means = accelerator.reduce(torch.stack(list(totals.values())), "sum").tolist()
-        values = dict(zip(totals, means, strict=True))
-        if not math.isfinite(values["loss"]):
-            raise self._diverged("loss", bad)
-        values["gradient_norm"] = self._limit_gradient([n for part in share.parts for n in part])
-        values["learning_rate"] = self.schedule.get_last_lr()[0]
-        self.optimizer.step()
-        self.schedule.step()
-        self.average.update()
+        progress = self.progress
+        where = f"epoch {progress.epoch}, step {progress.step + 1}"
+        values = self.stepper.step(share, batches, where)
         progress.step += 1
-        values |= self.task.after_step(accelerator, progress.step)
+        values |= self.task.after_step(self.accelerator, progress.step)
         for key, value in values.items():
             total = self.sums.setdefault(key, [0.0, 0.0])
             total[0], total[1] = total[0] + value, total[1] + 1
@@ -236,8 +206,8 @@ class _Run:
         means |= self.task.after_epoch(self.accelerator)
         self.sums = {}
         if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
-            with self.average.shown(), torch.no_grad():
-                self.module.eval()
+            with self.stepper.average.shown(), torch.no_grad():
+                self.stepper.module.eval()
                 means |= self.task.validate(self.accelerator)
                 if "score" not in means:
                     means["score"] = means["loss"]
@@ -293,37 +263,6 @@ class _Run:
         except RenderError as error:
             logger.warning("no sample video: %s", error)
 
-    # Guards ------------------------------------------------------------------------------------
-
-    def _not_finite(self, batch: Batch, losses: Tensor) -> list[str]:
-        bad = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
-        return [self.task.clip_name(batch.clips[k]) for k in bad]
-
-    def _diverged(self, what: str, clips: list[str]) -> CodeTalkerError:
-        named = ", ".join(sorted(set(gather_object(clips))))
-        return CodeTalkerError(
-            f"epoch {self.progress.epoch}, step {self.progress.step + 1}: the {what} of {named} is "
-            "not finite; look at the data (`codetalker prepare-data check`), lower the learning "
-            "rate or set gradient_clip; the last good checkpoint is kept"
-        )
-
-    def _limit_gradient(self, clips: list[int]) -> float:
-        """Clip the gradient; gives its norm before."""
-        if self.settings.gradient_clip:
-            limit = self.settings.gradient_clip
-            norm = float(self.accelerator.clip_grad_norm_(self.parameters, limit))
-        else:
-            self.accelerator.unscale_gradients()
-            norm = float(
-                torch.nn.utils.get_total_norm(
-                    [p.grad for p in self.parameters if p.grad is not None]
-                )
-            )
-        scaled = self.accelerator.scaler is not None  # which skips such a step by itself
-        if not math.isfinite(norm) and not scaled:
-            raise self._diverged("gradient", [self.task.clip_name(clip) for clip in clips])
-        return norm
-
     # Going on ----------------------------------------------------------------------------------
 
     def _maybe_save(self, force: bool = False) -> None:
@@ -347,15 +286,12 @@ class _Run:
             raise self.interrupt.error(self.progress.step)
 
     def _state(self, random_states: list[Any]) -> dict[str, Any]:
-        p, scaler = self.progress, self.accelerator.scaler
+        p = self.progress
         return {
             "clips_per_step": self.plan.clips_per_step,
             "n_processes": self.accelerator.num_processes,
-            "model": self.inner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "average": self.average.values,
+            "epoch_is_open": self.epoch_is_open,
+            **self.stepper.state_dict(),
             "random": random_states,
             "task": self.task.state_dict(),
             "sums": self.sums,
@@ -379,19 +315,15 @@ class _Run:
                     f"{self.folder.states}: was saved with {what} {content[what]}, this run has "
                     f"{ours}; resume with as many processes and clips, or begin anew"
                 )
-        self.inner.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.schedule.load_state_dict(content["schedule"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(content["scaler"])
-        self.average.load(content["average"])
+        self.stepper.load_state_dict(content)
         self.task.load_state_dict(content["task"])
         self.sums, self.seconds = content["sums"], content["seconds"]
-        self.progress.step = content["step"]
+        self.progress.step, self.epoch_is_open = content["step"], content["epoch_is_open"]
         for key, value in content["progress"].items():
             setattr(self.progress, key, value)
         if self.accelerator.is_main_process:
-            self.folder.keep_metrics(self.progress.step)
+            # Of an epoch whose end was not reached the values are measured again.
+            self.folder.keep_metrics(self.progress.step - self.epoch_is_open)
         mine = content["random"][self.accelerator.process_index]
         state.set_random_state(mine, self.accelerator.device)
         logger.info("%s: going on after step %d", self.folder.out, self.progress.step)

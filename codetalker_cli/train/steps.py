@@ -1,0 +1,132 @@
+"""One step of training: batches in, moved weights out."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.settings import TrainSettings
+from codetalker_cli.train.batches import Batch
+from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
+from codetalker_cli.train.plan import Share
+from codetalker_cli.train.task import Task, Values
+
+
+class Stepper:
+    """The weights of a stage and all that moves them.
+
+    Args:
+        task: The stage.
+        settings: Optimiser, schedule, clipping.
+        accelerator: Devices and processes.
+        steps_per_epoch: For the schedule.
+
+    Attributes:
+        module: The stage's module, as the processes share it.
+        average: Of the weights.
+    """
+
+    def __init__(
+        self, task: Task, settings: TrainSettings, accelerator: Accelerator, steps_per_epoch: int
+    ) -> None:
+        self._task, self._accelerator = task, accelerator
+        self._limit = settings.gradient_clip
+        self._inner = task.module.to(accelerator.device)
+        if settings.compile:
+            task.compile()
+        self._parameters = [p for p in self._inner.parameters() if p.requires_grad]
+        self.average = MovingAverage(self._parameters, settings.ema_decay)
+        plain = make_optimizer(self._parameters, settings)
+        self.module, self._optimizer = accelerator.prepare(self._inner, plain)
+        self._schedule = make_schedule(plain, settings, steps_per_epoch)
+
+    def step(self, share: Share, batches: Iterator[Batch], where: str) -> Values:
+        """Move the weights once.
+
+        Args:
+            share: What this process does of the step.
+            batches: Gives its batches, on the CPU.
+            where: Which step it is, for errors.
+
+        Returns:
+            Means over the clips of all processes, the gradient's norm, the learning rate.
+
+        Raises:
+            CodeTalkerError: A loss or the gradient is not finite; the weights were not moved.
+        """
+        accelerator = self._accelerator
+        self._optimizer.zero_grad(set_to_none=True)
+        totals: dict[str, Tensor] = {}
+        clips: list[str] = []
+        bad: list[str] = []
+        for k, part in enumerate(share.parts):
+            batch = replace(next(batches).to(accelerator.device), idle=share.idle[k])
+            # Where a step leaves weights out, each part must be exchanged, or what an earlier
+            # part gave to weights that the last one does not use would stay in one process.
+            later = k + 1 < len(share.parts) and not self._task.unused_parameters
+            with accelerator.no_sync(self.module) if later else nullcontext():
+                losses = self.module(batch)
+                weight = 0.0 if share.idle[k] else 1.0 / share.n_clips
+                # Gradients of several processes are averaged, so each counts that many times.
+                accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
+            for key, value in losses.items():
+                totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
+            names = [self._task.clip_name(clip) for clip in part]
+            finite = torch.isfinite(losses["loss"].detach()).tolist()
+            clips += names
+            bad += [name for name, good in zip(names, finite, strict=True) if not good]
+        means = accelerator.reduce(torch.stack(list(totals.values())), "sum").tolist()
+        values = dict(zip(totals, means, strict=True))
+        if not math.isfinite(values["loss"]):
+            raise _diverged(f"{where}: the loss", bad)
+        values["gradient_norm"] = self._limit_gradient()
+        if not math.isfinite(values["gradient_norm"]) and accelerator.scaler is None:
+            raise _diverged(f"{where}: the gradient", clips)  # a scaler skips such a step by itself
+        values["learning_rate"] = self._schedule.get_last_lr()[0]
+        self._optimizer.step()
+        self._schedule.step()
+        self.average.update()
+        return values
+
+    def _limit_gradient(self) -> float:
+        """Clip the gradient; gives its norm before."""
+        if self._limit:
+            return float(self._accelerator.clip_grad_norm_(self._parameters, self._limit))
+        self._accelerator.unscale_gradients()
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step follows from, but the random numbers."""
+        scaler = self._accelerator.scaler
+        return {
+            "model": self._inner.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "average": self.average.values,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+        self._inner.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state["scaler"])
+        self.average.load(state["average"])
+
+
+def _diverged(what: str, clips: list[str]) -> CodeTalkerError:
+    named = ", ".join(sorted(set(gather_object(clips))))
+    return CodeTalkerError(
+        f"{what} of {named} is not finite; look at the data (`codetalker prepare-data check`), "
+        "lower the learning rate or set gradient_clip; the last good checkpoint is kept"
+    )
