@@ -24,6 +24,7 @@ from codetalker_cli.models.quantizer import Quantizer
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train import validation
+from codetalker_cli.train.alarms import alarms
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.cache import ArrayCache, stamp
 from codetalker_cli.train.codebook import CodebookUse
@@ -190,6 +191,39 @@ def test_nothing_is_computed_twice_and_nothing_stale_is_used(
     assert counted() == (1 + 3, 1)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_step_of_stage_2_encodes_nothing_that_is_kept(
+    data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    task = tiny_data.speech_task(data, tiny_data.settings(frozen=frozen, own_history=0.5))
+
+    def fail(*given: Any, **named: Any) -> None:
+        pytest.fail("computed again")
+
+    monkeypatch.setattr(type(task.model.vq.encoder), "forward", fail)
+    encoder = task.speech.encoder.model
+    monkeypatch.setattr(type(encoder.feature_extractor), "forward", fail)
+    if frozen:
+        monkeypatch.setattr(type(encoder.encoder), "forward", fail)
+    losses = task.module(task.load([0, 1], 1))
+    losses["loss"].sum().backward()
+    assert torch.isfinite(losses["loss"]).all()
+
+
+def test_motion_without_speech_is_not_used(tmp_path: Path) -> None:
+    """With several features a frame, speech may end before its motion does."""
+    made = speech_settings(per_frame=2, crop_frames=None)
+    data = tiny_data.prepared(tmp_path / "short", seconds_short=0.2)
+    task = tiny_data.speech_task(data, made)
+    used = [n - limit for n, limit in zip(tiny_data.LENGTHS[1:], task.lengths, strict=True)]
+    assert all(5 <= n <= 6 for n in used)
+    batch = task.load([0, 1, 2], 1)
+    assert batch.n_frames == tuple(task.lengths)
+    assert [len(x) for x in batch.speech] == [2 * n for n in batch.n_frames]
+    silent = tiny_data.prepared(tmp_path / "none", lengths=(30, 20), seconds_short=0.79)
+    assert tiny_data.speech_task(silent, made).lengths == [2]  # of 10 ms, filled up with silence
+
+
 def test_a_file_cut_short_is_made_again(
     tmp_path: Path, counted: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +238,26 @@ def test_a_file_cut_short_is_made_again(
     kept(data, speech_settings())
     assert sum(counted()) == len(files[::3])
     assert {path: path.read_bytes() for path in files} == whole
+
+
+# Alarms -----------------------------------------------------------------------------------------
+
+
+def test_alarms_tell_what_is_wrong() -> None:
+    good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
+    assert alarms(good) == {} and alarms({"loss": 1.0}) == {}
+    assert alarms(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
+    for values, kind, words in (
+        ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
+        ({"val_lve_mean": 1.0}, "deaf", "no less than the mean motion"),
+        ({"val_lve_forced": 0.2}, "gap", "5.0 times as much as with the true past"),
+        ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
+    ):
+        found = alarms(good | values)
+        assert list(found) == [kind] and words in found[kind]
+    stage1 = {"val_motion_energy": 0.1, "val_lve": 1.0, "val_lve_mean": 3.0}
+    assert "train_vq.region_weights" in alarms(stage1)["still"]
+    assert "train_speech.region_weights" in alarms(good | stage1)["still"]
 
 
 # The codebook -----------------------------------------------------------------------------------

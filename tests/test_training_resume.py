@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import command
 import killed_runs
@@ -23,7 +24,6 @@ from codetalker_cli.errors import CheckpointError, CodeTalkerError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.train import state
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.loop import Progress
 from codetalker_cli.train.precomputed import Precomputed
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.vq import VQTraining
@@ -84,7 +84,8 @@ def test_a_signal_ends_the_step_and_saves_it(
     steps: list[int] = []
     run.at = lambda progress: steps.append(progress.step)
     assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
-    assert steps == [5, 6, 6]  # the last one again when it was validated
+    # Step 4 again, for its epoch had not ended; the last one again when it was validated.
+    assert steps == [4, 5, 6, 6]
 
 
 def test_a_finished_run_stays_as_it_is(commands: Callable[[str], Commands]) -> None:
@@ -248,7 +249,7 @@ def small_files() -> Any:
     ("step", "what", "last_state", "n_rows"),
     [
         (3, r"state/step-000000003\.pt: the state of step 3", 2, 1),
-        (4, r"out-last: the checkpoint of epoch 2", 3, 1),
+        (4, r"out-last: the checkpoint of epoch 2", 4, 1),
     ],
     ids=["state", "checkpoint"],
 )
@@ -265,19 +266,23 @@ def test_a_full_disk_keeps_what_was_saved(
     wanted = run.train("whole")
     weights = Path("whole/model.safetensors").stat().st_size
 
-    def at(progress: Progress) -> None:
-        if progress.step == step:
+    save = state.save
+
+    def saved(folder: Path, number: int, content: dict[str, Any]) -> None:
+        if number == step == 3:
+            small_files(weights // 2)
+        save(folder, number, content)
+        if number == step:
             small_files(weights // 2)
 
-    run.at = at
-    line = run.stopped("out")
+    with mock.patch.object(state, "save", saved):
+        line = run.stopped("out")
     small_files(resource.RLIM_INFINITY)
     assert re.search(what + r" could not be saved \(File too large\); .* go on with --resume", line)
     assert states("out") == [f"step-{last_state:09d}.pt"]
     left = killed_runs.outcome(Path("out"))
     assert left["unfinished"] == [] and len(left["metrics"]) == n_rows
     assert checkpoint.load("out").meta["epoch"] == checkpoint.load("out-last").meta["epoch"] == 1
-    run.at = lambda progress: None
     assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
 
 

@@ -42,8 +42,12 @@ def prepared(
     lengths: Sequence[int] = LENGTHS,
     n_val: int = 1,
     fps: float = 25.0,
+    seconds_short: float = 0.0,
 ) -> PreparedDataSet:
-    """The first ``n_val`` clips are to validate with, the others, of each subject, to train on."""
+    """Speech ends ``seconds_short`` before the motion.
+
+    The first ``n_val`` clips are to validate with, the others, of each subject, to train on.
+    """
     writer = PreparedWriter(folder, overwrite=False)
     mesh = voices.mesh(*SUBJECTS)
     for k, n_frames in enumerate(lengths):
@@ -51,7 +55,7 @@ def prepared(
         vertices = mesh.templates[subject] + moving(n_frames, k)
         if poison and k == 2:
             vertices[5] = np.nan
-        samples = voices.speech(n_frames / fps, seed=k)
+        samples = voices.speech(n_frames / fps - seconds_short, seed=k)
         split = "val" if k < n_val else "train"
         writer.add(f"clip{k}", subject, split, vertices, samples)
     writer.finish("tiny", fps, SUBJECTS, mesh, {})

@@ -13,9 +13,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.augment import augment
 from codetalker_cli.data.prepared import Clip, PreparedDataSet
-from codetalker_cli.errors import DataError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.cache import ArrayCache, stamp
@@ -25,6 +25,8 @@ Encoding = Callable[[int, int], None]
 
 MEL_RATE = 100
 """Columns a second of Whisper's spectrogram, which is what is kept of a trained one."""
+MIN_SAMPLES = SAMPLE_RATE // 10
+"""Shorter speech is filled up with silence: convolutions need some."""
 N_OTHERS = 6
 """Clips whose speech may be heard in the background of an augmented one."""
 
@@ -75,21 +77,11 @@ class Precomputed:
             self._limit(source, index)
 
     def _limit(self, source: ClipSource, index: int) -> None:
-        """With several features a frame, speech may end before its motion: the rest is not used.
-
-        Raises:
-            DataError: There is not one frame with speech.
-        """
-        clip = source.clip(index)
-        if self._encoder.features_per_frame == 1:
-            return
-        count = len(self._clean.load(self._name(clip, 0)))
-        source.lengths[index] = min(clip.entry.n_frames, count // self._encoder.features_per_frame)
-        if not source.lengths[index]:
-            raise DataError(
-                f"{self._data.folder}: the speech of {clip.entry.name} is shorter than one frame; "
-                "prepare the data again without it"
-            )
+        """With several features a frame, speech may end before its motion: the rest is not used."""
+        clip, per_frame = source.clip(index), self._encoder.features_per_frame
+        if per_frame > 1:
+            count = len(self._clean.load(self._name(clip, 0)))
+            source.lengths[index] = min(clip.entry.n_frames, count // per_frame)
 
     def speech(
         self, source: ClipSource, batch: Batch, versions: Sequence[int]
@@ -139,6 +131,8 @@ class Precomputed:
     @torch.no_grad()
     def _encode(self, clip: Clip, samples: np.ndarray) -> np.ndarray:
         encoder = self._encoder
+        if len(samples) < MIN_SAMPLES:
+            samples = np.pad(samples, (0, MIN_SAMPLES - len(samples)))
         audio = torch.from_numpy(samples)[None].to(next(encoder.parameters()).device)
         return encoder.fixed(encoder.prepare(audio), clip.entry.n_frames)[0].cpu().numpy()
 
