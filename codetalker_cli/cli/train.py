@@ -138,13 +138,15 @@ def _begin(
         data = Path(begun["data"]) if begun else last_prepared()
         console.say(f"data set: {data}")
     opened = PreparedDataSet(data)
+    if show:
+        _settings(opened, layers, True, None, stage)  # which ends the command
     target = out or Path("runs") / opened.manifest.name / stage
     folder = RunFolder(target)
     if resume:
         begun = folder.describe()
     elif _is_main_process():
         folder.check(overwrite=overwrite)
-    settings = _settings(opened, layers, show, begun, stage)
+    settings = _settings(opened, layers, False, begun, stage)
     return _Run(opened, settings, target, begun["stage1"] if begun else "")
 
 
@@ -159,7 +161,7 @@ def _settings(
     from codetalker_cli.resources import config_names
     from codetalker_cli.train.run_folder import resumed_settings
 
-    if begun is not None and not any(layers) and not show:
+    if begun is not None and not any(layers):
         return resumed_settings(begun, None, stage)
     name = opened.manifest.name
     preset = layers.preset or (name if name in config_names() else "own")
