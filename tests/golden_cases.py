@@ -33,6 +33,7 @@ import torch
 from codetalker_cli.models.checkpoint import from_official
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.official import speech_state, vq_state
+from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.losses import reconstruction_loss, speech_losses
 
@@ -138,7 +139,7 @@ def _stage1(
     return {
         "vq_recon": made.vertices[0].flatten(1).detach(),
         "vq_loss": made.quantized.loss[0].detach(),
-        "vq_perplexity": made.quantized.perplexity,
+        "vq_perplexity": torch.tensor(perplexity(torch.bincount(made.quantized.codes.flatten()))),
         "vq_codes": made.quantized.codes[0].view(-1, q).int(),
         "vq_latents": made.quantized.before[0].reshape(vertices.shape[1], -1).detach(),
         "vq_train_loss": loss.detach(),

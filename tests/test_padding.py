@@ -149,23 +149,18 @@ def test_stage_1_of_any_lengths(lengths: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("variant", STAGE1)
-def test_codes_latents_and_perplexity(variant: str) -> None:
+def test_codes_and_latents(variant: str) -> None:
     vq, lengths = stage1(variant), torch.tensor(LENGTHS)
     motion, template = padded((V, 3), LENGTHS, GARBAGE, 3), noise(4, V, 3, seed=2)
     codes = vq.encode(motion, template, lengths)
     decoded = vq.decode(codes, template, lengths)
     latents = vq.lookup(codes)
     assert latents.shape == (4, 9, vq.settings.latent_size)
-    kept = []
     for k, n in enumerate(LENGTHS):
         alone = vq.encode(clip_alone(motion[k], n), template[k : k + 1])[:, :n]
         assert torch.equal(codes[k : k + 1, :n], alone)
         close(decoded[k : k + 1, :n], vq.decode(alone, template[k : k + 1]))
         close(latents[k : k + 1, :n], vq.lookup(alone))
-        kept.append(alone.flatten())
-    got = vq(motion, template, lengths).quantized.perplexity
-    assert got.ndim == 0
-    torch.testing.assert_close(got, vq.quantizer.perplexity(torch.cat(kept)))
 
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])

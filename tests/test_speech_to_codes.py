@@ -7,7 +7,13 @@ import tiny
 import torch
 from torch import nn
 
-from codetalker_cli.models.speech_to_codes import SpeechToCodes, attention_slopes
+from codetalker_cli.models.speech_to_codes import (
+    CausalAttention,
+    FrameAttention,
+    SpeechToCodes,
+    attention_slopes,
+    periodic_causal_bias,
+)
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 
 N_STYLES = 3
@@ -236,3 +242,29 @@ def test_an_untrained_head_gives_the_same_code_everywhere() -> None:
     settings = tiny.settings()
     speech = SpeechToCodes(settings.speech, fps=25, n_styles=1, feature_size=36, latent_size=16)
     assert not speech.head.weight.any() and speech.head.bias is None
+
+
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_weights_of_the_attention_are_dropped_in_training_alone(n_features: int) -> None:
+    """As in torch's decoder layer: with one feature a head hears it or nothing, twice as loud."""
+    torch.manual_seed(0)
+    size, n_heads = 8, 4
+    attention = FrameAttention(size, n_heads, dropout=0.5).double()
+    memory = attention.memory(torch.randn(1, 3, n_features, size).double())
+    x = torch.randn(1, 3, size).double()
+    whole = attention.eval()(x, memory)
+    attention.train()
+    drawn = torch.stack([attention(x, memory) for _ in range(6000)])
+    torch.testing.assert_close(drawn.mean(0), whole, atol=0.05, rtol=0)
+    if n_features == 1:
+        heads = drawn.sub(attention.output.bias) @ torch.linalg.inv(attention.output.weight).T
+        share = heads / memory[1][:, :, 0].flatten(-2)
+        share = share.unflatten(-1, (n_heads, -1))
+        torch.testing.assert_close(share, share.round(), atol=1e-6, rtol=0)
+        assert set(share.round().flatten().tolist()) == {0.0, 2.0}
+        assert torch.equal(share.round()[..., 0], share.round()[..., 1])  # heads as a whole
+    past = CausalAttention(size, n_heads, dropout=0.5).double()
+    bias = periodic_causal_bias(n_heads, 2, torch.arange(3), torch.arange(3))
+    drawn = torch.stack([past(x, bias)[0] for _ in range(6000)])
+    torch.testing.assert_close(drawn.mean(0), past.eval()(x, bias)[0], atol=0.05, rtol=0)
+    assert drawn.std(0).min() > 0.01

@@ -27,6 +27,7 @@ from tiny_data import (
     vq_task,
 )
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import PreparedWriter
@@ -301,6 +302,40 @@ def test_compiling_changes_no_name(data: PreparedDataSet) -> None:
         task.compile()
         assert task.module.state_dict().keys() == names
         assert any(m._compiled_call_impl is not None for m in task.module.modules())
+
+
+def test_compiled_layers_train_as_plain_ones_and_free_running_is_not_compiled(
+    data: PreparedDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the compiler's tracing, but without its code generator, which takes minutes."""
+    real = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **how: real(self, backend="eager"))
+    found = {}
+    with torch.compiler.config.patch(fail_on_recompile_limit_hit=True):
+        for compiled in (False, True):
+            made = settings(compile=compiled, own_history=0.5, crop_frames=None)
+            out = tmp_path / f"{compiled}"
+            train_speech(data, made, stage1(made), out)
+            found[compiled] = checkpoint.load(out).model.state_dict()
+    for key, value in found[False].items():
+        torch.testing.assert_close(found[True][key], value, atol=1e-5, rtol=1e-4, msg=key)
+
+
+def test_processes_that_read_ahead_read_the_same(data: PreparedDataSet) -> None:
+    task = speech_task(data, settings(history_noise=0.3, own_history=0.5))
+    requests = [(1, (0, 2)), (2, (1,))]
+    loader = DataLoader(
+        loop._Requests(task, requests),
+        batch_size=None,
+        num_workers=2,
+        multiprocessing_context="fork",
+    )
+    for got, (step, clips) in zip(loader, requests, strict=True):
+        here = task.load(clips, step)
+        assert (got.clips, got.starts, got.n_frames) == (here.clips, here.starts, here.n_frames)
+        for name in ("vertices", "codes", "noise", "own_history"):
+            assert torch.equal(getattr(got, name), getattr(here, name)), name
+        assert all(torch.equal(a, b) for a, b in zip(got.speech, here.speech, strict=True))
 
 
 def test_a_sample_is_made_at_the_end_and_may_fail(

@@ -175,8 +175,9 @@ def test_nothing_is_computed_twice_and_nothing_stale_is_used(
     assert counted() == (3, 0)
     kept(data, speech_settings(n_augmentations=1, seed=1))
     assert counted() == (3, 0)
+    # Two features a frame need speech for each frame: the motion's last frame is not used.
     kept(data, speech_settings(n_augmentations=1, per_frame=2))
-    assert counted() == (7, 0)
+    assert counted() == (7, 3)
     # The convolutions below a trained encoder are other features than a frozen one's.
     kept(data, speech_settings(n_augmentations=1, frozen=False))
     assert counted() == (7, 0)
@@ -448,12 +449,13 @@ def test_optimisers(name: Any, kind: str) -> None:
 
 def test_the_moving_average() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    average = MovingAverage([weight], 0.9)
+    average = MovingAverage([weight], 0.4)
     expected = weight.detach().clone()
-    for k in range(5):
+    for k in range(9):
         weight.data += torch.tensor([k, 0.5], dtype=torch.float64)
         average.update()
-        expected = 0.9 * expected + 0.1 * weight.detach()
+        decay = min(0.4, (2 + k) / (11 + k))  # it grows, so that the beginning is soon forgotten
+        expected = decay * expected + (1 - decay) * weight.detach()
     trained = weight.detach().clone()
     with average.shown():
         torch.testing.assert_close(weight.detach(), expected)
@@ -461,13 +463,21 @@ def test_the_moving_average() -> None:
     with pytest.raises(ValueError), average.shown():
         raise ValueError  # what is trained comes back then too
     assert torch.equal(weight, trained)
-    resumed = MovingAverage([weight], 0.9)
-    resumed.load(average.values)
-    assert torch.equal(resumed.values[0], average.values[0])
+    resumed = MovingAverage([weight], 0.4)
+    resumed.load_state_dict(average.state_dict())
+    assert torch.equal(resumed.values[0], average.values[0]) and resumed.n_updates == 9
     none = MovingAverage([weight], 0.0)
     none.update()
     with none.shown():
         assert none.values == [] and torch.equal(weight, trained)
+
+
+def test_a_device_is_named_for_its_own_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate takes the device from the environment, even where a CPU is asked for."""
+    monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
+    assert make_accelerator(TrainSettings(), "meta").device.type == "meta"
+    assert "ACCELERATE_TORCH_DEVICE" not in os.environ
+    assert make_accelerator(TrainSettings(), "cpu").device.type == "cpu"
 
 
 def test_a_precision_that_the_device_has_not() -> None:

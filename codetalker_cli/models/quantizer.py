@@ -14,14 +14,12 @@ class Quantized(NamedTuple):
         latents: (B, N, Z) codebook entries; gradients pass straight through to the input.
         codes: (B, N) int64 indices.
         loss: (B,) codebook loss + commitment_weight × commitment loss, each clip's own mean.
-        perplexity: Scalar, exp(entropy) of the use of the codebook; 1 … codebook_size.
         before: (B, N, Z) latents as they came in.
     """
 
     latents: Tensor
     codes: Tensor
     loss: Tensor
-    perplexity: Tensor
     before: Tensor
 
 
@@ -63,7 +61,7 @@ class Quantizer(nn.Module):
 
         Args:
             z: Latents before quantisation.
-            valid: (B, N) bool, the latents that losses and perplexity count; None: all.
+            valid: (B, N) bool, the latents that the losses count; None: all.
         """
         codes = self.nearest(z)
         entries = self.lookup(codes)
@@ -73,18 +71,15 @@ class Quantizer(nn.Module):
             latents=z + (entries - z).detach(),
             codes=codes,
             loss=self.commitment_weight * commitment_loss + codebook_loss,
-            perplexity=self.perplexity(codes, valid),
             before=z,
         )
 
-    def perplexity(self, codes: Tensor, valid: Tensor | None = None) -> Tensor:
-        """exp(entropy) of how often each entry is used, in all codes or the valid ones."""
-        n = len(self.codebook)
-        if valid is not None:
-            codes = torch.where(valid, codes, n)  # one bin more, which is left out
-        counts = torch.bincount(codes.reshape(-1), minlength=n)[:n]
-        share = counts / counts.sum()
-        return torch.exp(-(share * torch.log(share + 1e-10)).sum())
+
+def perplexity(counts: Tensor) -> float:
+    """exp(entropy) of how often each entry was chosen, (n,) counts; 1 … n."""
+    share = counts.double()
+    share = share[share > 0] / share.sum()
+    return float(torch.exp(-(share * torch.log(share)).sum()))
 
 
 def _full(x: Tensor) -> Tensor:

@@ -43,10 +43,10 @@ class Prediction(NamedTuple):
     latents: Tensor
 
 
-def attention_slopes(n_heads: int) -> Tensor:
+def attention_slopes(n_heads: int, device: torch.device | None = None) -> Tensor:
     """ALiBi slopes (Press et al. 2022) for ``n_heads``, e.g. 1/4, 1/16, 1/64, 1/256 for 4."""
     first = 2.0 ** -(2.0 ** -(math.log2(n_heads) - 3))
-    return first ** torch.arange(1, n_heads + 1)
+    return first ** torch.arange(1, n_heads + 1, device=device)
 
 
 def periodic_causal_bias(n_heads: int, period: int, queries: Tensor, keys: Tensor) -> Tensor:
@@ -61,18 +61,30 @@ def periodic_causal_bias(n_heads: int, period: int, queries: Tensor, keys: Tenso
     """
     distance = queries[:, None] - keys[None, :]
     steps = torch.div(distance, period, rounding_mode="floor")
-    bias = -attention_slopes(n_heads).to(queries.device)[:, None, None] * steps
+    bias = -attention_slopes(n_heads, queries.device)[:, None, None] * steps
     return bias.masked_fill(distance < 0, float("-inf"))
 
 
-class CausalAttention(nn.Module):
-    """Biased self-attention over the past."""
+def init_attention(*projections: nn.Linear, output: nn.Linear) -> None:
+    """Begin as torch's MultiheadAttention does: q, k and v as one Xavier matrix, no biases."""
+    size = output.in_features
+    bound = math.sqrt(6 / (size + 3 * size))
+    for projection in projections:
+        nn.init.uniform_(projection.weight, -bound, bound)
+    for layer in (*projections, output):
+        nn.init.zeros_(layer.bias)
 
-    def __init__(self, size: int, n_heads: int) -> None:
+
+class CausalAttention(nn.Module):
+    """Biased self-attention over the past; ``dropout`` is of the attention's weights."""
+
+    def __init__(self, size: int, n_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_heads = n_heads
+        self.dropout = dropout
         self.qkv = nn.Linear(size, 3 * size)
         self.output = nn.Linear(size, size)
+        init_attention(self.qkv, output=self.output)
 
     def forward(
         self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
@@ -81,19 +93,26 @@ class CausalAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
         return self.output(mixed.transpose(1, 2).flatten(2)), (k, v)
 
 
 class FrameAttention(nn.Module):
-    """Cross-attention of each frame to its own few speech features."""
+    """Cross-attention of each frame to its own few speech features.
 
-    def __init__(self, size: int, n_heads: int) -> None:
+    ``dropout`` is of the attention's weights: with one feature a frame, a head now and then hears
+    nothing.
+    """
+
+    def __init__(self, size: int, n_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.n_heads = n_heads
+        self.dropout = nn.Dropout(dropout)
         self.query = nn.Linear(size, size)
         self.key_value = nn.Linear(size, 2 * size)
         self.output = nn.Linear(size, size)
+        init_attention(self.query, self.key_value, output=self.output)
 
     def memory(self, features: Tensor) -> Tensor:
         """(B, T, F, D) speech features → their keys and values (2, B, T, F, heads, D/heads)."""
@@ -103,10 +122,11 @@ class FrameAttention(nn.Module):
         """(B, Q, D) frames and the memory of the same frames (2, B, Q, F, heads, D/heads)."""
         k, v = memory
         if v.shape[2] == 1:  # a softmax over one key is 1: the query does not matter
-            return self.output(v[:, :, 0].flatten(-2))
+            kept = self.dropout(v.new_ones(v.shape[0], v.shape[1], self.n_heads, 1))
+            return self.output((v[:, :, 0] * kept).flatten(-2))
         q = self.query(x).unflatten(-1, (self.n_heads, -1))
         score = torch.einsum("bthd,btfhd->bthf", q, k) / math.sqrt(q.shape[-1])
-        mixed = torch.einsum("bthf,btfhd->bthd", score.softmax(-1), v)
+        mixed = torch.einsum("bthf,btfhd->bthd", self.dropout(score.softmax(-1)), v)
         return self.output(mixed.flatten(-2))
 
 
@@ -116,9 +136,9 @@ class SpeechDecoderLayer(nn.Module):
     def __init__(self, s: SpeechSettings) -> None:
         super().__init__()
         size = s.hidden_size
-        self.self_attention = CausalAttention(size, s.n_heads)
+        self.self_attention = CausalAttention(size, s.n_heads, s.dropout)
         self.self_norm = nn.LayerNorm(size)
-        self.cross_attention = FrameAttention(size, s.n_heads)
+        self.cross_attention = FrameAttention(size, s.n_heads, s.dropout)
         self.cross_norm = nn.LayerNorm(size)
         self.mlp_in = nn.Linear(size, s.mlp_size)
         self.mlp_out = nn.Linear(s.mlp_size, size)

@@ -26,8 +26,10 @@ class TrainSettings(Section):
     accumulation: Positive = Field(
         1, description="batches whose gradients one step adds up: a larger batch in less memory"
     )
-    crop_frames: Positive | None = Field(
-        None, description="longest piece of a clip that one step sees, in frames; none: whole clips"
+    crop_frames: int | None = Field(
+        None,
+        ge=2,
+        description="longest piece of a clip that one step sees, in frames; none: whole clips",
     )
     gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no limit")
     precision: Literal["float32", "bf16", "fp16"] = Field(

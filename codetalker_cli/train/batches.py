@@ -65,7 +65,8 @@ class Batch:
     @property
     def lengths(self) -> Tensor | None:
         """(B,) int64 frames of each clip; None when none is padded."""
-        if min(self.n_frames) == self.vertices.shape[1]:
+        n_frames = self.vertices.shape[1]
+        if min(self.n_frames) == n_frames > 1:  # one frame has statistics only where it is masked
             return None
         return torch.tensor(self.n_frames, device=self.vertices.device)
 
@@ -76,7 +77,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        return self._each(lambda x: x.to(device, non_blocking=True))
+        return self._each(lambda x: x.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU copies from by itself; torch's loader calls it."""

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from codetalker_cli.models.quantizer import Quantizer
+from codetalker_cli.models.quantizer import Quantizer, perplexity
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train.batches import step_rng
 from codetalker_cli.train.task import Values
@@ -44,7 +43,7 @@ class CodebookUse:
         if self._revive_after:
             self._revive(latents, counts, accelerator, step)
         used = float((self.counts > 0).sum())
-        return {"perplexity": perplexity(counts.numpy()), "codes_used": used}
+        return {"perplexity": perplexity(counts), "codes_used": used}
 
     def end_epoch(self) -> Values:
         """Of the whole epoch: how many entries were chosen, how many never."""
@@ -67,9 +66,3 @@ class CodebookUse:
         codebook = self._quantizer.codebook
         codebook[dead.to(codebook.device)] = offered[chosen.to(offered.device)].to(codebook.dtype)
         self.unused_steps[dead] = 0
-
-
-def perplexity(counts: np.ndarray) -> float:
-    """exp(entropy) of how often each entry was chosen."""
-    share = counts[counts > 0] / counts.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))

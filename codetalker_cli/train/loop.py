@@ -7,8 +7,10 @@ not.
 
 import logging
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,6 +145,12 @@ class _Run:
         set_seed(self.settings.seed, device_specific=True)
         if resume:
             self._resume()
+            found = set(gather_object([self.progress.step]))
+            if len(found) > 1:
+                raise CheckpointError(
+                    f"{self.folder.states}: the processes found states of different steps, "
+                    f"{sorted(found)}; all machines must see the same --out"
+                )
         per_epoch = self.plan.steps_per_epoch
         first, skip = divmod(self.progress.step, per_epoch)
         if self.epoch_is_open and not skip:  # all its steps are done, its end is not
@@ -153,9 +161,9 @@ class _Run:
                 self._epoch(epoch, skip)
                 skip = 0
         self.board.close()
-        if self.accelerator.is_main_process:
-            self._finish()
         self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:  # for which the others need not wait
+            self._finish()
         return self.progress
 
     def _epoch(self, epoch: int, skip: int) -> None:
@@ -178,10 +186,13 @@ class _Run:
 
     def _batches(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
         gpu = self.accelerator.device.type == "cuda"
+        # Forked, as nothing of the task is to be copied; they read files and never touch the GPU.
+        fork = gpu and "fork" in multiprocessing.get_all_start_methods()
         loader = DataLoader(
             _Requests(self.task, requests),
             batch_size=None,
-            num_workers=self.settings.workers if gpu else 0,
+            num_workers=self.settings.workers if fork else 0,
+            multiprocessing_context="fork" if fork and self.settings.workers else None,
             pin_memory=gpu,
             generator=torch.Generator(),  # the loader's own draw must not move training's
         )
@@ -206,8 +217,7 @@ class _Run:
         means |= self.task.after_epoch(self.accelerator)
         self.sums = {}
         if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
-            with self.stepper.average.shown(), torch.no_grad():
-                self.stepper.module.eval()
+            with self._as_used():
                 means |= self.task.validate(self.accelerator)
                 if "score" not in means:
                     means["score"] = means["loss"]
@@ -226,6 +236,17 @@ class _Run:
         logger.log(logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {shown}{best}")
         if self.report:
             self.report(self.progress)
+
+    @contextmanager
+    def _as_used(self) -> Iterator[None]:
+        """The model as it will be used: averaged, in evaluation mode, not compiled.
+
+        Free running meets another length at each frame, which would be compiled each.
+        """
+        compiled = torch.compiler.set_stance("force_eager")
+        with self.stepper.average.shown(), torch.no_grad(), compiled:
+            self.stepper.module.eval()
+            yield
 
     def _warn(self, means: Values) -> None:
         """Say what is wrong with a run when it shows, and again at the end."""
@@ -258,7 +279,10 @@ class _Run:
         if not self.settings.sample_frames:
             return
         try:
-            made = self.task.sample(self.folder.folder / "sample.mp4", self.settings.sample_frames)
+            with self._as_used():
+                made = self.task.sample(
+                    self.folder.folder / "sample.mp4", self.settings.sample_frames
+                )
             self.progress.sample = "" if made is None else str(made)
         except RenderError as error:
             logger.warning("no sample video: %s", error)

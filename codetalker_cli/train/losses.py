@@ -127,9 +127,10 @@ class MotionLoss:
     ) -> Tensor:
         """(B,) losses of (B, T, feature_size) features against (B, T, V, 3) offsets."""
         if self._n is None:
-            weights = None if self._weights is None else self._weights.to(offsets.device)
+            if self._weights is not None:
+                self._weights = self._weights.to(offsets.device)  # once
             made = basis.to_offsets(features)
-            return reconstruction_loss(made, offsets, weights, self.kind, lengths)
+            return reconstruction_loss(made, offsets, self._weights, self.kind, lengths)
         drawn = rng.choice(len(self._share), self._n, p=self._share)
         chosen = torch.from_numpy(np.sort(drawn)).to(offsets.device)
         made, true = basis.to_offsets(features, chosen), offsets[:, :, chosen]

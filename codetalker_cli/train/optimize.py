@@ -1,8 +1,9 @@
 """Optimisers, learning rates, the moving average of weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,25 +42,32 @@ def make_schedule(
 
 
 class MovingAverage:
-    """Exponential moving average of weights; with decay 0 it is the weights themselves."""
+    """Exponential moving average of weights; with decay 0 it is the weights themselves.
+
+    The first n updates have a decay of (1 + n) / (10 + n) at most, or the random weights of the
+    beginning would stay in it for thousands of steps.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self._parameters = list(parameters)
-        self._update = get_ema_multi_avg_fn(decay) if decay else None
-        self.values: list[Tensor] = (
-            [p.detach().clone() for p in self._parameters] if self._update else []
-        )
+        self._decay = decay
+        self.n_updates = 0
+        self.values: list[Tensor] = [p.detach().clone() for p in self._parameters] if decay else []
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the present weights in."""
-        if self._update is not None:
-            self._update(self.values, [p.detach() for p in self._parameters], 0)
+        if not self._decay:
+            return
+        self.n_updates += 1
+        decay = min(self._decay, (1 + self.n_updates) / (10 + self.n_updates))
+        update = get_ema_multi_avg_fn(decay)
+        update(self.values, [p.detach() for p in self._parameters], 0)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Inside, the model has the averaged weights."""
-        if self._update is None:
+        if not self._decay:
             yield
             return
         kept = [p.detach().clone() for p in self._parameters]
@@ -69,9 +77,14 @@ class MovingAverage:
         finally:
             self._set(kept)
 
-    def load(self, values: Sequence[Tensor]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`load_state_dict` takes."""
+        return {"values": self.values, "n_updates": self.n_updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up saved values."""
-        for own, given in zip(self.values, values, strict=True):
+        self.n_updates = state["n_updates"]
+        for own, given in zip(self.values, state["values"], strict=True):
             own.copy_(given)
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ whole clip; a crop's are a crop of them.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -72,8 +73,12 @@ class Precomputed:
             if encoding and accelerator.is_main_process:
                 encoding(done, len(mine))
         accelerator.wait_for_everyone()
-        for source, index in jobs:  # another machine's cache need not be this one's
+        # Another machine's cache need not be this one's.
+        n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        for source, index in jobs[accelerator.local_process_index :: n_local]:
             self._ensure(source, index, source is training)
+        accelerator.wait_for_everyone()
+        for source, index in jobs:
             self._limit(source, index)
 
     def _limit(self, source: ClipSource, index: int) -> None:
@@ -101,14 +106,11 @@ class Precomputed:
 
     def codes(self, source: ClipSource, batch: Batch) -> Tensor:
         """(B, T, q) int64 codes of each crop, padded with 0."""
-        pieces = [
-            torch.from_numpy(
-                self._codes.load(self._motion_name(source.clip(clip)))[start : start + n].astype(
-                    np.int64
-                )
-            )
-            for clip, start, n in zip(batch.clips, batch.starts, batch.n_frames, strict=True)
-        ]
+        pieces = []
+        for clip, start, n in zip(batch.clips, batch.starts, batch.n_frames, strict=True):
+            name = self._motion_name(source.clip(clip), source.lengths[clip])
+            whole = self._codes.load(name)
+            pieces.append(torch.from_numpy(whole[start : start + n].astype(np.int64)))
         return nn.utils.rnn.pad_sequence(pieces, batch_first=True)
 
     def _rate(self) -> float:
@@ -121,9 +123,12 @@ class Precomputed:
     def _ensure(self, source: ClipSource, index: int, trained_on: bool) -> None:
         clip = source.clip(index)
         self._clean.ensure(self._name(clip, 0), lambda: self._encode(clip, clip.samples()))
+        self._limit(source, index)
         if not trained_on:
             return
-        self._codes.ensure(self._motion_name(clip), lambda: self._quantise(clip))
+        n_frames = source.lengths[index]
+        name = self._motion_name(clip, n_frames)
+        self._codes.ensure(name, lambda: self._quantise(clip, n_frames))
         for version in range(1, self._n_versions):
             made = partial(self._augment, source, index, version)
             self._augmented.ensure(self._name(clip, version), made)
@@ -131,8 +136,11 @@ class Precomputed:
     @torch.no_grad()
     def _encode(self, clip: Clip, samples: np.ndarray) -> np.ndarray:
         encoder = self._encoder
-        if len(samples) < MIN_SAMPLES:
-            samples = np.pad(samples, (0, MIN_SAMPLES - len(samples)))
+        n_samples = max(len(samples), MIN_SAMPLES)
+        if encoder.settings.family == "whisper" and not encoder.settings.frozen:
+            # A spectrogram is cropped by time, so it has to last as long as the motion.
+            n_samples = max(MIN_SAMPLES, round(clip.entry.n_frames / encoder.fps * SAMPLE_RATE))
+        samples = np.pad(samples, (0, max(0, n_samples - len(samples))))[:n_samples]
         audio = torch.from_numpy(samples)[None].to(next(encoder.parameters()).device)
         return encoder.fixed(encoder.prepare(audio), clip.entry.n_frames)[0].cpu().numpy()
 
@@ -144,14 +152,13 @@ class Precomputed:
         return self._encode(clip, augment(clip.samples(), rng, others))
 
     @torch.no_grad()
-    def _quantise(self, clip: Clip) -> np.ndarray:
+    def _quantise(self, clip: Clip, n_frames: int) -> np.ndarray:
         vq = self._model.vq
         device = vq.quantizer.codebook.device
         template = self._data.mesh.templates[clip.entry.subject]
-        vertices = torch.from_numpy(np.array(clip.vertices))[None].to(device)
-        n_frames = torch.tensor([clip.entry.n_frames], device=device)
+        vertices = torch.from_numpy(np.array(clip.vertices[:n_frames]))[None].to(device)
         still = torch.from_numpy(np.asarray(template, np.float32))[None].to(device)
-        lengths = n_frames if clip.entry.n_frames == 1 else None
+        lengths = torch.tensor([1], device=device) if n_frames == 1 else None
         return vq.encode(vertices, still, lengths)[0].cpu().numpy().astype(np.int32)
 
     def _name(self, clip: Clip, version: int) -> str:
@@ -159,9 +166,9 @@ class Precomputed:
         content = entry.audio_sha256 or hashlib.sha256(clip.samples().tobytes()).hexdigest()
         return stamp(content, entry.n_frames, version, entry.name if version else "")
 
-    def _motion_name(self, clip: Clip) -> str:
+    def _motion_name(self, clip: Clip, n_frames: int) -> str:
         template = np.ascontiguousarray(self._data.mesh.templates[clip.entry.subject])
-        return stamp(clip.entry.sha256, hashlib.sha256(template.tobytes()).hexdigest())
+        return stamp(clip.entry.sha256, n_frames, hashlib.sha256(template.tobytes()).hexdigest())
 
 
 def _weights(module: nn.Module | None) -> str:

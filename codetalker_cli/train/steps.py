@@ -18,6 +18,9 @@ from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_sc
 from codetalker_cli.train.plan import Share
 from codetalker_cli.train.task import Task, Values
 
+MAX_SKIPPED = 30
+"""Steps in a row that fp16's scaler may skip while it looks for a scale."""
+
 
 class Stepper:
     """The weights of a stage and all that moves them.
@@ -44,8 +47,9 @@ class Stepper:
         self._parameters = [p for p in self._inner.parameters() if p.requires_grad]
         self.average = MovingAverage(self._parameters, settings.ema_decay)
         plain = make_optimizer(self._parameters, settings)
-        self.module, self._optimizer = accelerator.prepare(self._inner, plain)
         self._schedule = make_schedule(plain, settings, steps_per_epoch)
+        self.module, self._optimizer = accelerator.prepare(self._inner, plain)
+        self._n_skipped = 0
 
     def step(self, share: Share, batches: Iterator[Batch], where: str) -> Values:
         """Move the weights once.
@@ -64,8 +68,7 @@ class Stepper:
         accelerator = self._accelerator
         self._optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
-        clips: list[str] = []
-        bad: list[str] = []
+        seen: list[tuple[int, Tensor]] = []
         for k, part in enumerate(share.parts):
             batch = replace(next(batches).to(accelerator.device), idle=share.idle[k])
             # Where a step leaves weights out, each part must be exchanged, or what an earlier
@@ -78,17 +81,18 @@ class Stepper:
                 accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
-            names = [self._task.clip_name(clip) for clip in part]
-            finite = torch.isfinite(losses["loss"].detach()).tolist()
-            clips += names
-            bad += [name for name, good in zip(names, finite, strict=True) if not good]
+            seen += zip(part, losses["loss"].detach(), strict=True)
         means = accelerator.reduce(torch.stack(list(totals.values())), "sum").tolist()
         values = dict(zip(totals, means, strict=True))
         if not math.isfinite(values["loss"]):
-            raise _diverged(f"{where}: the loss", bad)
-        values["gradient_norm"] = self._limit_gradient()
-        if not math.isfinite(values["gradient_norm"]) and accelerator.scaler is None:
-            raise _diverged(f"{where}: the gradient", clips)  # a scaler skips such a step by itself
+            bad = [clip for clip, loss in seen if not torch.isfinite(loss)]
+            raise self._diverged(f"{where}: the loss", bad)
+        norm = self._limit_gradient()
+        self._n_skipped = 0 if math.isfinite(norm) else self._n_skipped + 1
+        if self._n_skipped > (0 if accelerator.scaler is None else MAX_SKIPPED):
+            raise self._diverged(f"{where}: the gradient", [clip for clip, _ in seen])
+        if not self._n_skipped:
+            values["gradient_norm"] = norm
         values["learning_rate"] = self._schedule.get_last_lr()[0]
         self._optimizer.step()
         self._schedule.step()
@@ -103,6 +107,14 @@ class Stepper:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
 
+    def _diverged(self, what: str, clips: list[int]) -> CodeTalkerError:
+        names = [self._task.clip_name(clip) for clip in clips]
+        named = ", ".join(sorted(set(gather_object(names))))
+        return CodeTalkerError(
+            f"{what} of {named} is not finite; look at the data (`codetalker prepare-data check`), "
+            "lower the learning rate or set gradient_clip; the last good checkpoint is kept"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step follows from, but the random numbers."""
         scaler = self._accelerator.scaler
@@ -111,7 +123,7 @@ class Stepper:
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "average": self.average.values,
+            "average": self.average.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -121,12 +133,4 @@ class Stepper:
         self._schedule.load_state_dict(state["schedule"])
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        self.average.load(state["average"])
-
-
-def _diverged(what: str, clips: list[str]) -> CodeTalkerError:
-    named = ", ".join(sorted(set(gather_object(clips))))
-    return CodeTalkerError(
-        f"{what} of {named} is not finite; look at the data (`codetalker prepare-data check`), "
-        "lower the learning rate or set gradient_clip; the last good checkpoint is kept"
-    )
+        self.average.load_state_dict(state["average"])

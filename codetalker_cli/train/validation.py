@@ -17,10 +17,10 @@ from accelerate.utils import gather_object
 from codetalker_cli import metrics
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.codebook import perplexity
 from codetalker_cli.train.sample import write_sample
 from codetalker_cli.train.task import Values
 
@@ -180,7 +180,9 @@ class Validation:
             "val_lve_mean": metrics.lve([row.mean for row in rows]),
             "val_mve": float(np.mean([row.mve for row in rows])),
             "val_motion_energy": made / max(true, 1e-12),
-            "val_perplexity": perplexity(np.bincount(np.concatenate([r.codes for r in rows]))),
+            "val_perplexity": perplexity(
+                torch.bincount(torch.from_numpy(np.concatenate([row.codes for row in rows])))
+            ),
         }
         if self._metres is not None:
             values["val_lve_mm"] = metrics.lve_mm(errors, self._metres)
