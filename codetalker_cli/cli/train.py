@@ -85,7 +85,7 @@ def train_speech_command(
     from codetalker_cli.train.speech import train_speech
 
     stage1 = checkpoint.load(vq or run.stage1 or run.out.with_name("vq"))
-    if vq is None:
+    if vq is None and _is_main_process():
         console.say(f"stage 1: {stage1.path}")
     with console.bars() as stage:
         done = train_speech(
@@ -136,7 +136,8 @@ def _begin(
     begun = RunFolder(out).describe() if resume and out is not None else None
     if data is None:
         data = Path(begun["data"]) if begun else last_prepared()
-        console.say(f"data set: {data}")
+        if _is_main_process():
+            console.say(f"data set: {data}")
     opened = PreparedDataSet(data)
     if show:
         _settings(opened, layers, True, None, stage)  # which ends the command

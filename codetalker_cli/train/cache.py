@@ -20,7 +20,7 @@ from codetalker_cli.errors import OutputError
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-"""To be raised when the same key would give other arrays."""
+"""To be raised when this package gives other arrays of the same key."""
 
 
 def stamp(*content: Any) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import metadata
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ class Precomputed:
         self._n_versions = 1 + s.train_speech.n_augmentations
         architecture = encoder.settings.model_dump(exclude={"source"})
         self.encoder = _weights(encoder.fixed_part)
-        kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder]
+        library = metadata.version("transformers")  # whose layers give the features
+        kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder, library]
         self._clean = ArrayCache("speech", kind)
         # What is mixed in follows from the whole data set.
         self._augmented = ArrayCache("augmented", [kind, data.manifest.data_id, self._seed])

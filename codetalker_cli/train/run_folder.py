@@ -130,12 +130,37 @@ class RunFolder:
 
         Raises:
             OutputError: There is no run to be resumed, and something else is in its place.
-            CheckpointError: The run to be resumed is of the other stage, or had another data set
-                or stage 1.
+            CheckpointError: See :meth:`begun`.
         """
-        begun = self.describe() if resume else None
-        data_id = data.manifest.data_id
-        weights = "" if stage1 is None else stage1.meta.get("weights", "")
+        begun = self.begun(stage, data, stage1) if resume else None
+        description = {
+            "stage": stage,
+            "data": str(data.folder),
+            "data_id": data.manifest.data_id,
+            "stage1": "" if stage1 is None else str(stage1.path),
+            "stage1_weights": _weights(stage1),
+            "settings": settings.model_dump(mode="json"),
+        }
+        if accelerator.is_main_process:
+            if begun is None:
+                if resume:  # the command took it for a run that had begun
+                    self.check(overwrite=False)
+                self.begin(description)
+            else:
+                self.mend()
+                _note(self.description, description)  # it may have more epochs now
+        accelerator.wait_for_everyone()
+
+    def begun(
+        self, stage: str, data: PreparedDataSet, stage1: Checkpoint | None = None
+    ) -> dict[str, Any] | None:
+        """The run to be resumed, as it was noted; None where none was begun.
+
+        Raises:
+            CheckpointError: It is of the other stage, or had another data set or stage 1.
+        """
+        begun = self.describe()
+        data_id, weights = data.manifest.data_id, _weights(stage1)
         if begun is not None and begun["stage"] != stage:
             raise CheckpointError(
                 f"{self.out}: the run begun here is one of train-{begun['stage']}; resume it with "
@@ -151,23 +176,7 @@ class RunFolder:
                 f"{self.out}: the run was begun with data {begun['data_id']} of {begun['data']}, "
                 f"{data.folder} now is {data_id}; begin anew with --overwrite"
             )
-        description = {
-            "stage": stage,
-            "data": str(data.folder),
-            "data_id": data_id,
-            "stage1": "" if stage1 is None else str(stage1.path),
-            "stage1_weights": weights,
-            "settings": settings.model_dump(mode="json"),
-        }
-        if accelerator.is_main_process:
-            if begun is None:
-                if resume:  # the command took it for a run that had begun
-                    self.check(overwrite=False)
-                self.begin(description)
-            else:
-                self.mend()
-                _note(self.description, description)  # it may have more epochs now
-        accelerator.wait_for_everyone()
+        return begun
 
     def mend(self) -> None:
         """Put right what a process that was killed left half done; it must not run any more."""
@@ -227,3 +236,7 @@ class RunFolder:
 def _note(path: Path, description: Mapping[str, Any]) -> None:
     with resources.atomic_path(path) as temporary:
         temporary.write_text(json.dumps(dict(description), indent=1) + "\n", "utf-8")
+
+
+def _weights(stage1: Checkpoint | None) -> str:
+    return "" if stage1 is None else str(stage1.meta.get("weights", ""))

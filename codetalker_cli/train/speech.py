@@ -23,6 +23,7 @@ from codetalker_cli.models.audio_encoder import (
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.settings import AudioEncoderSettings, Settings
+from codetalker_cli.train.agreement import check_data, check_stage1
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.loop import Progress, Report, fit
@@ -31,7 +32,6 @@ from codetalker_cli.train.precomputed import Encoding, Precomputed
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.validation import ClipResult, Validation
-from codetalker_cli.train.vq import check_data
 
 logger = logging.getLogger(__name__)
 
@@ -67,39 +67,16 @@ def train_speech(
     """
     check_data(data, settings)
     check_stage1(stage1, settings, data)
+    folder = RunFolder(out)
+    if resume:
+        folder.begun("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
     model = _model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, encoding)
-    folder = RunFolder(out)
     folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
     return fit(
         task, settings.train_speech, folder, accelerator=accelerator, resume=resume, report=report
     )
-
-
-def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) -> None:
-    """Refuse a stage 1 of other faces than the data set's.
-
-    Raises:
-        CheckpointError: Names both.
-    """
-    theirs, ours = stage1.settings.data, settings.data
-    differences = [
-        f"{fact} {getattr(theirs, fact)} against {getattr(ours, fact)}"
-        for fact in ("n_vertices", "fps", "unit")
-        if getattr(theirs, fact) != getattr(ours, fact)
-    ]
-    name, mesh = theirs.name, data.mesh.topology
-    if stage1.mesh is not None:
-        name = stage1.mesh.topology.name
-        if not differences and not np.array_equal(stage1.mesh.topology.faces, mesh.faces):
-            differences.append("as many vertices, but other triangles")
-    if differences:
-        raise CheckpointError(
-            f"{stage1.path}: stage 1 was trained on the topology {name} of {theirs.name}, the data "
-            f"set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on this "
-            "data set first, or name another with --vq"
-        )
 
 
 def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:

@@ -16,6 +16,7 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.settings import Settings
+from codetalker_cli.train.agreement import check_data
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.codebook import CodebookUse
 from codetalker_cli.train.devices import make_accelerator
@@ -71,32 +72,6 @@ def train_vq(
     return fit(
         task, settings.train_vq, folder, accelerator=accelerator, resume=resume, report=report
     )
-
-
-def check_data(data: PreparedDataSet, settings: Settings) -> None:
-    """Refuse data of another topology, frame rate or list of subjects than the settings'.
-
-    Raises:
-        DataError: Names both sides.
-    """
-    data.mesh.check(settings.data.n_vertices, str(data.folder))
-    manifest = data.manifest
-    unit = data.mesh.topology.unit
-    if unit != settings.data.unit:
-        raise DataError(
-            f"{data.folder}: its unit is {unit}, the settings say {settings.data.unit}; "
-            "use the preset of this data set"
-        )
-    if manifest.fps != settings.data.fps:
-        raise DataError(
-            f"{data.folder}: {manifest.fps:g} fps, the settings say {settings.data.fps:g}; "
-            "use the preset of this data set"
-        )
-    if manifest.train_subjects != settings.data.train_subjects:
-        raise DataError(
-            f"{data.folder}: its training subjects {', '.join(manifest.train_subjects)} are not "
-            f"those of the settings, {', '.join(settings.data.train_subjects)}"
-        )
 
 
 def _with_possible_rank(settings: Settings, source: ClipSource) -> Settings:
