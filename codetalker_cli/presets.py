@@ -82,6 +82,7 @@ def resolve(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
+    begun: Mapping[str, Any] | None = None,
 ) -> Resolved:
     """Merge all layers, lowest first: preset, facts, config file, ``--set``, flags.
 
@@ -92,11 +93,14 @@ def resolve(
         flags: Dotted key → value of the flags that were given; None values are skipped.
         facts: The section ``data`` as a prepared data set tells it. Where the preset is of another
             data set, nothing of its own section stays.
+        begun: Settings of a run that is to go on; they stand in the preset's place.
 
     Raises:
         SettingsError: Unknown key or preset, or a value that does not pass its check.
     """
     layers = _Layers()
+    if begun is not None:
+        layers.add(begun, "the run")
     if preset is not None:
         layers.add(read_preset(preset), f"preset {preset}")
     if facts is not None:

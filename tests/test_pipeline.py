@@ -134,6 +134,26 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
     assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
 
 
+def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) -> None:
+    own = ["--out", "runs/on/vq", "--set", "train_vq.learning_rate=0.002"]
+    none = ["--set", "train_vq.sample_frames=0"]
+    succeed("train-vq", "data/a", *own, *none)
+    asked = ["train-vq", "--out", "runs/on/vq", "--resume"]
+    made = json.loads(succeed(*asked, "--set", "train_vq.epochs=3", "--json"))
+    assert made["steps"] == 6 and made["last"]["learning_rate"] == 0.002
+    said = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
+    assert said.startswith("--resume: the run was begun with train_vq.learning_rate = 0.002, now")
+    assert command.refuse(*asked, "--overwrite").startswith("--resume goes on with a run")
+    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint's folder")
+
+
+def test_stage_2_without_stage_1_says_what_to_do(workplace: Path) -> None:
+    said = command.refuse("train-speech", "data/a", "--out", "runs/new/speech")
+    assert said.startswith(
+        "runs/new/vq: no stage 1 there; train it first with `codetalker train-vq"
+    )
+
+
 def test_settings_that_do_not_fit_the_data_are_told(workplace: Path) -> None:
     said = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
     assert said.startswith("data/a: 30 fps, the settings say 25")

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,13 @@ from torch.utils.data import DataLoader
 
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.prepared_writer import PreparedWriter
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError, RenderError
+from codetalker_cli.errors import (
+    CheckpointError,
+    CodeTalkerError,
+    DataError,
+    OutputError,
+    RenderError,
+)
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
@@ -39,6 +46,7 @@ from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource
+from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.loop import Progress, fit
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
@@ -233,7 +241,7 @@ def test_motion_that_is_no_number_stops_and_keeps_an_older_checkpoint(
 ) -> None:
     train_vq(data, settings(), tmp_path / "vq")
     before = command.listing(tmp_path / "vq")
-    poisoned = prepared(tmp_path / "poisoned", poison=True)
+    poisoned = prepared(tmp_path / "poisoned", poison=2)
     with pytest.raises(CodeTalkerError, match=r"the loss of clip2 is not finite; .* is kept"):
         train_vq(poisoned, settings(crop_frames=None), tmp_path / "vq")
     assert command.listing(tmp_path / "vq") == before
@@ -461,3 +469,55 @@ def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> No
     n_frames = 24 + 28 + 26
     limit = min(n_frames, 3 * tiny.N_VERTICES)
     assert checkpoint.load(tmp_path / "vq").settings.vq.basis_rank == limit
+
+
+# A run and its folder ----------------------------------------------------------------------------
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    accelerator = make_accelerator(TrainSettings())
+    folder = RunFolder(tmp_path / "vq")
+    with folder.held(accelerator):
+        with (
+            pytest.raises(OutputError, match="another process is training here"),
+            RunFolder(tmp_path / "vq").held(accelerator),
+        ):
+            pytest.fail("two at once")
+        with RunFolder(tmp_path / "other").held(accelerator):
+            pass
+    with folder.held(accelerator):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_finished_run_cannot_go_on_without(data: PreparedDataSet, tmp_path: Path) -> None:
+    made, out = settings(), tmp_path / "vq"
+    train_vq(data, made, out)
+    (tmp_path / "vq-run" / "curves.png").touch()  # drawn last
+    before = command.listing(tmp_path)
+    assert train_vq(data, made, out, resume=True).step == 2
+    assert command.listing(tmp_path) == before
+    shutil.move(out, tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="vq: the best checkpoint so far is gone"):
+        train_vq(data, made, out, resume=True)
+    shutil.move(tmp_path / "elsewhere", out)
+    shutil.rmtree(tmp_path / "vq-run" / "state")
+    before = command.listing(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no state any more"):
+        train_vq(data, made, out, resume=True)
+    assert command.listing(tmp_path) == before
+    more = settings(epochs=2)
+    train_vq(data, more, tmp_path / "more")
+    with pytest.raises(CheckpointError, match="has done 4 steps already, 1 epochs are 2"):
+        train_vq(data, made, tmp_path / "more", resume=True)
+
+
+@pytest.mark.parametrize(("basis_rank", "clip"), [(0, 0), (3, 2), (3, 0)])
+def test_a_clip_that_is_no_number_is_named_wherever_it_is(
+    tmp_path: Path, basis_rank: int, clip: int
+) -> None:
+    """Where the basis is computed, and among the clips to validate with (clip 0)."""
+    data = prepared(tmp_path / "data", poison=clip)
+    made = settings(sections={"vq": {"basis_rank": basis_rank}})
+    with pytest.raises(DataError, match=f"clip{clip}: its motion holds values that are not finite"):
+        train_vq(data, made, tmp_path / "vq")

@@ -38,7 +38,7 @@ def moving(n_frames: int, seed: int, rank: int = 3) -> np.ndarray:
 def prepared(
     folder: Path,
     *,
-    poison: bool = False,
+    poison: int | None = None,
     lengths: Sequence[int] = LENGTHS,
     n_val: int = 1,
     fps: float = 25.0,
@@ -53,7 +53,7 @@ def prepared(
     for k, n_frames in enumerate(lengths):
         subject = SUBJECTS[k % 3]
         vertices = mesh.templates[subject] + moving(n_frames, k)
-        if poison and k == 2:
+        if k == poison:
             vertices[5] = np.nan
         samples = voices.speech(n_frames / fps - seconds_short, seed=k)
         split = "val" if k < n_val else "train"

@@ -18,6 +18,7 @@ from codetalker_cli.cli.options import (
     ShowSettings,
     resolved_settings,
 )
+from codetalker_cli.errors import InputError
 
 Data = Annotated[
     Path | None,
@@ -84,7 +85,13 @@ def train_speech_command(
     from codetalker_cli.models import checkpoint
     from codetalker_cli.train.speech import train_speech
 
-    stage1 = checkpoint.load(vq or run.stage1 or run.out.with_name("vq"))
+    wanted = vq or run.stage1 or str(run.out.with_name("vq"))
+    if vq is None and not checkpoint.is_checkpoint(Path(wanted)):
+        raise InputError(
+            f"{wanted}: no stage 1 there; train it first with `codetalker train-vq "
+            f"{run.data.folder}`, or name one with --vq"
+        )
+    stage1 = checkpoint.load(wanted)
     if vq is None and _is_main_process():
         console.say(f"stage 1: {stage1.path}")
     with console.bars() as stage:
@@ -133,6 +140,10 @@ def _begin(
 
     if show and layers.preset and (data is None or not (data / MANIFEST).exists()):
         resolved_settings(show, **layers._asdict())  # which ends the command
+    if out is not None and not out.name:
+        raise InputError(f"--out {out}: the checkpoint's folder needs a name of its own")
+    if resume and overwrite:
+        raise InputError("--resume goes on with a run, --overwrite begins it anew: give one")
     begun = RunFolder(out).describe() if resume and out is not None else None
     if data is None:
         data = Path(begun["data"]) if begun else last_prepared()
@@ -145,6 +156,8 @@ def _begin(
     folder = RunFolder(target)
     if resume:
         begun = folder.describe()
+        if begun is None and _is_main_process():
+            console.say(f"{target}: no run was begun here; this begins one")
     elif _is_main_process():
         folder.check(overwrite=overwrite)
     settings = _settings(opened, layers, False, begun, stage)
@@ -162,8 +175,9 @@ def _settings(
     from codetalker_cli.resources import config_names
     from codetalker_cli.train.run_folder import resumed_settings
 
-    if begun is not None and not any(layers):
-        return resumed_settings(begun, None, stage)
+    if begun is not None and layers.preset is None:
+        own = resolved_settings(False, begun=begun["settings"], **layers._asdict())
+        return resumed_settings(begun, own, stage)
     name = opened.manifest.name
     preset = layers.preset or (name if name in config_names() else "own")
     given = {**layers._asdict(), "preset": preset}

@@ -167,6 +167,12 @@ class Clip:
             raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
         if rate != audio.SAMPLE_RATE:
             raise DataError(f"{path}: {rate} Hz, expected {audio.SAMPLE_RATE}")
+        expected = self.entry.n_samples or len(samples)
+        if len(samples) != expected:
+            raise DataError(
+                f"{path}: has {len(samples)} samples, the clip table says {expected}; prepare the "
+                "data again"
+            )
         return samples
 
 

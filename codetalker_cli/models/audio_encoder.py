@@ -264,12 +264,18 @@ def load_pretrained(encoder: AudioEncoder) -> None:
         MissingDependencyError: The source is no local folder and the hub cannot be reached.
         SettingsError: The source holds a model of another family.
     """
+    from safetensors import SafetensorError
+
     settings = encoder.settings
     _source_config(settings)
     try:
         encoder.model.load_state_dict(_pretrained_state(settings))
     except OSError as error:
         raise _missing(settings) from error
+    except SafetensorError as error:
+        raise SettingsError(
+            f"speech.encoder.source: the weights in {settings.source!r} are damaged ({error})"
+        ) from error
 
 
 def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
@@ -280,6 +286,7 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
     model_class = transformers.WhisperModel if whisper else _classes(settings.family)[1]
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # a Whisper without decoder is no loss here
+    transformers.utils.logging.disable_progress_bar()
     try:
         loaded: Any = model_class.from_pretrained(settings.source, output_loading_info=True)
     finally:

@@ -33,6 +33,8 @@ RUNS = Path("runs")
 """Where training and import put their checkpoints, under the working folder."""
 LAST = "-last"
 """Ends the name of a training run's latest checkpoint, beside its best."""
+N_NAMED = 8
+"""So many known checkpoints an error names, the newest ones."""
 WEIGHTS, SETTINGS, META, MESH = "model.safetensors", "settings.yaml", "meta.json", "mesh.npz"
 
 logger = logging.getLogger(__name__)
@@ -219,7 +221,8 @@ def find(name: str | Path) -> Path:
     choices = available()
     if str(name) in choices:
         return choices[str(name)]
-    known = ", ".join(choices) or "none"
+    known = ", ".join(list(choices)[:N_NAMED]) or "none"
+    known += f" and {len(choices) - N_NAMED} more" * (len(choices) > N_NAMED)
     what = "is a folder without a checkpoint" if folder.is_dir() else "is not known"
     raise CheckpointError(f"checkpoint {str(name)!r} {what}; known by name: {known}")
 

@@ -9,6 +9,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values never change after the check."""
+    """Base of all sections: unknown keys are errors, values never change after the check, numbers
+    are finite.
+    """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

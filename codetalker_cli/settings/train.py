@@ -1,6 +1,6 @@
 """How a stage is trained."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ class TrainSettings(Section):
         description="weight of the reconstruction loss beside the latents' losses; in metres it is "
         "tiny, 1000 (stage 1, absolute) or 1e6 (stage 2, squared) counts in millimetres",
     )
-    region_weights: dict[str, float] = Field(
+    region_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="weights of vertex regions in the reconstruction loss, e.g. {lips: 10}; "
         "all others weigh 1",
@@ -97,8 +97,8 @@ class TrainSettings(Section):
     validation_clips: Positive = Field(
         12, description="validation clips, spread over the split, that stage 2 decodes freely"
     )
-    validation_frames: Positive = Field(
-        150, description="frames of each of them; free decoding takes long"
+    validation_frames: int = Field(
+        150, ge=2, description="frames of each of them; free decoding takes long"
     )
     validate_every: Positive = Field(1, description="epochs between two validations")
     save_every_seconds: float = Field(
@@ -112,4 +112,4 @@ class TrainSettings(Section):
         ge=0,
         description="frames of the sample video of a validation clip at the end; 0: no video",
     )
-    seed: int = Field(0, ge=0, description="seed of weights, order and crops")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and crops")

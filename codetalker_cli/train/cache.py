@@ -1,8 +1,8 @@
 """Arrays that training computes once a clip and reads at every step.
 
 ``CACHE/training/KEY/CLIP.npy``: KEY stands for everything but the clip that goes into the array
-(weights, settings, version), CLIP for the clip's own bytes. Whatever changes, the name changes, so
-nothing stale is ever read. The folder may be deleted at any time.
+(weights, settings, version), CLIP for the hashes of the clip in the data set's manifest. Whatever
+is prepared anew has another name, so nothing stale is read. The folder may be deleted at any time.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import resources
-from codetalker_cli.errors import OutputError
+from codetalker_cli.errors import CheckpointError, OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class ArrayCache:
         """Make the array unless a whole one is there.
 
         Raises:
-            OutputError: The cache cannot be written, or is full.
+            CheckpointError: The cache cannot be written, or is full.
         """
         if self._whole(self.path(clip)):
             return
@@ -60,8 +60,9 @@ class ArrayCache:
             with resources.atomic_path(self.path(clip)) as temporary:
                 np.save(temporary, array)
         except (OSError, OutputError) as error:
-            raise OutputError(
-                f"{self.folder}: cannot keep what training computes once ({error}); name a folder "
+            reason = getattr(error, "strerror", None) or "it cannot be written"
+            raise CheckpointError(
+                f"{self.folder}: cannot keep what training computes once ({reason}); name a folder "
                 f"with room by the environment variable {resources.CACHE_VARIABLE}"
             ) from error
 
@@ -76,6 +77,6 @@ class ArrayCache:
         except FileNotFoundError:
             return False
         except (OSError, EOFError, ValueError):  # cut short, by a full disk for one
-            logger.info("%s: not whole, is made again", path)
+            logger.debug("%s: not whole, is made again", path)
             return False
         return True

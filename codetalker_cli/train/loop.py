@@ -151,6 +151,9 @@ class _Run:
                     f"{self.folder.states}: the processes found states of different steps, "
                     f"{sorted(found)}; all machines must see the same --out"
                 )
+        if self._is_done():
+            logger.info("%s: is done already", self.folder.out)
+            return self.progress
         per_epoch = self.plan.steps_per_epoch
         first, skip = divmod(self.progress.step, per_epoch)
         if self.epoch_is_open and not skip:  # all its steps are done, its end is not
@@ -165,6 +168,13 @@ class _Run:
         if self.accelerator.is_main_process:  # for which the others need not wait
             self._finish()
         return self.progress
+
+    def _is_done(self) -> bool:
+        sample = self.folder.sample
+        shown = sample.is_file() or not self.settings.sample_frames
+        self.progress.sample = str(sample) if sample.is_file() else ""
+        done = self.progress.step == self.progress.n_steps and not self.epoch_is_open
+        return done and shown and self.folder.curves.is_file()
 
     def _epoch(self, epoch: int, skip: int) -> None:
         started = time.monotonic()
@@ -221,7 +231,9 @@ class _Run:
                 means |= self.task.validate(self.accelerator)
                 if "score" not in means:
                     means["score"] = means["loss"]
-                    logger.warning("no validation clips: the training loss chooses the best")
+                    if "unjudged" not in self.warned:
+                        logger.warning("no validation clips: the training loss chooses the best")
+                    self.warned.add("unjudged")
                 self._keep(means)
             self._warn(means)
         self.progress.values |= means
@@ -263,7 +275,7 @@ class _Run:
         if not math.isfinite(means["score"]):
             raise CodeTalkerError(
                 f"epoch {progress.epoch}: the validation score is {means['score']}; lower the "
-                "learning rate or set gradient_clip; the last good checkpoint is kept"
+                "learning rate or set gradient_clip; what was saved before is kept"
             )
         is_best = means["score"] < progress.best
         if is_best:
@@ -275,14 +287,12 @@ class _Run:
                     self.task.save(folder, meta)
 
     def _finish(self) -> None:
-        draw_curves(self.folder.rows(), self.folder.folder / "curves.png", str(self.folder.out))
+        draw_curves(self.folder.rows(), self.folder.curves, str(self.folder.out))
         if not self.settings.sample_frames:
             return
         try:
             with self._as_used():
-                made = self.task.sample(
-                    self.folder.folder / "sample.mp4", self.settings.sample_frames
-                )
+                made = self.task.sample(self.folder.sample, self.settings.sample_frames)
             self.progress.sample = "" if made is None else str(made)
         except RenderError as error:
             logger.warning("no sample video: %s", error)
@@ -326,6 +336,12 @@ class _Run:
     def _resume(self) -> None:
         content = state.load(self.folder.states)
         if content is None:
+            if self.folder.curves.is_file():
+                raise CheckpointError(
+                    f"{self.folder.states}: holds no state any more, so this run cannot go on; it "
+                    f"is done, and {self.folder.out} has its best checkpoint; begin anew with "
+                    "--overwrite"
+                )
             if self.accelerator.is_main_process:
                 self.folder.keep_metrics(0)
             logger.info("%s: no state was saved yet; beginning at step 0", self.folder.states)
@@ -339,6 +355,16 @@ class _Run:
                     f"{self.folder.states}: was saved with {what} {content[what]}, this run has "
                     f"{ours}; resume with as many processes and clips, or begin anew"
                 )
+        if content["step"] > self.progress.n_steps:
+            raise CheckpointError(
+                f"{self.folder.out}: has done {content['step']} steps already, "
+                f"{self.settings.epochs} epochs are {self.progress.n_steps}; ask for more epochs"
+            )
+        if content["progress"]["best_epoch"] and not self.folder.out.is_dir():
+            raise CheckpointError(
+                f"{self.folder.out}: the best checkpoint so far is gone; put it back, or begin "
+                "anew with --overwrite"
+            )
         self.stepper.load_state_dict(content)
         self.task.load_state_dict(content["task"])
         self.sums, self.seconds = content["sums"], content["seconds"]

@@ -7,16 +7,17 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from codetalker_cli import resources
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError, OutputError, SettingsError
 from codetalker_cli.models.checkpoint import LAST, Checkpoint, check_folder
-from codetalker_cli.presets import flatten
+from codetalker_cli.presets import flatten, settings_from_dict
 from codetalker_cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,38 +29,38 @@ RUN = "-run"
 """Ends the name of the folder beside the checkpoint."""
 
 
+_DESCRIBED = {"stage", "data", "data_id", "stage1", "stage1_weights", "settings"}
 CHANGEABLE = {"save_every_seconds", "workers", "sample_frames"}
 """Training settings that a resumed run may have otherwise: they change no number."""
 
 
-def resumed_settings(begun: Mapping[str, Any], given: Settings | None, stage: str) -> Settings:
-    """The settings to resume a run with: its own, or the given ones, which must agree.
+def resumed_settings(begun: Mapping[str, Any], given: Settings, stage: str) -> Settings:
+    """The settings to resume a run with: the given ones, which must agree with its own.
 
     More epochs may be asked for where the learning rate does not depend on their number.
 
     Args:
         begun: What :meth:`RunFolder.describe` gives.
-        given: Settings asked for; None: the run's own.
+        given: Settings asked for.
         stage: ``vq`` or ``speech``.
 
     Raises:
         SettingsError: They differ; names what, and both values.
     """
-    own = Settings.model_validate(begun["settings"])
-    if given is None:
-        return own
+    own = settings_from_dict(begun["settings"], "run.json")
     section = f"train_{stage}"
     free = CHANGEABLE | ({"epochs"} if getattr(own, section).schedule != "cosine" else set())
     ours, theirs = (dict(flatten(x.model_dump(mode="json"))) for x in (own, given))
-    used = ("data.", "vq.", "speech.", f"{section}.")
+    used = ("data.", f"{stage}.", f"{section}.")
     for key in sorted(ours.keys() | theirs.keys()):
         relevant = key.startswith(used) and key not in {f"{section}.{name}" for name in free}
         filled_in = key in ("vq.basis_rank",) or key.startswith("speech.encoder.config")
         if relevant and not filled_in and ours.get(key) != theirs.get(key):
+            why = " (schedule cosine: the learning rates follow from it)"
             raise SettingsError(
                 f"--resume: the run was begun with {key} = {ours.get(key)}, now it is "
-                f"{theirs.get(key)}; leave settings away to go on as it was, or begin anew with "
-                "--overwrite"
+                f"{theirs.get(key)}{why if key == f'{section}.epochs' else ''}; leave that away to "
+                "go on as it was, or begin anew with --overwrite"
             )
     return given
 
@@ -89,6 +90,16 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON object an epoch."""
         return self.folder / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """A picture of the metrics, drawn when all is done."""
+        return self.folder / "curves.png"
+
+    @property
+    def sample(self) -> Path:
+        """A video of a validation clip."""
+        return self.folder / "sample.mp4"
 
     @property
     def states(self) -> Path:
@@ -178,6 +189,29 @@ class RunFolder:
             )
         return begun
 
+    @contextmanager
+    def held(self, accelerator: "Accelerator") -> Iterator[None]:
+        """While entered, no other run can write here.
+
+        Raises:
+            OutputError: One does.
+        """
+        if not accelerator.is_main_process:
+            yield
+            return
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        path = self.out.with_name(f".{self.out.name}.lock")
+        with path.open("a") as file:
+            if not _lock(file):
+                raise OutputError(
+                    f"{self.out}: another process is training here; wait for it, stop it, or give "
+                    "another --out"
+                )
+            try:
+                yield
+            finally:  # the lock itself goes with the process, however it ends
+                path.unlink(missing_ok=True)
+
     def mend(self) -> None:
         """Put right what a process that was killed left half done; it must not run any more."""
         for path in (self.out, self.last, self.folder):
@@ -204,9 +238,15 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise CheckpointError(f"{self.description}: damaged ({error})") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{self.description}: damaged (no JSON object)")
+            raise CheckpointError(
+                f"{self.description}: damaged ({error}); begin anew with --overwrite"
+            ) from error
+        lacking = sorted(_DESCRIBED - content.keys()) if isinstance(content, dict) else ["all"]
+        if lacking:
+            raise CheckpointError(
+                f"{self.description}: damaged (lacks {', '.join(lacking)}); begin anew with "
+                "--overwrite"
+            )
         return content
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
@@ -217,11 +257,11 @@ class RunFolder:
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the metrics by epoch; a last line that was cut short is left out."""
         rows: dict[int, dict[str, Any]] = {}
-        text = self.metrics.read_text("utf-8") if self.metrics.is_file() else ""
+        text = self.metrics.read_text("utf-8", "replace") if self.metrics.is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 row = json.loads(line)
-                rows[int(row["epoch"])] = row
+                rows[int(row["epoch"])] = row | {"step": int(row["step"])}
             except (ValueError, TypeError, KeyError):  # of a run that was killed
                 logger.warning("%s, line %d: not a row of metrics; left out", self.metrics, number)
         return [rows[epoch] for epoch in sorted(rows)]
@@ -231,6 +271,21 @@ class RunFolder:
         kept = [row for row in self.rows() if row["step"] <= step]
         with resources.atomic_path(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether the file is ours now; True where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that cannot lock
+        return True
+    return True
 
 
 def _note(path: Path, description: Mapping[str, Any]) -> None:

@@ -73,10 +73,10 @@ def train_speech(
     accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
     model = _model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, encoding)
-    folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
-    return fit(
-        task, settings.train_speech, folder, accelerator=accelerator, resume=resume, report=report
-    )
+    how = settings.train_speech
+    with folder.held(accelerator):
+        folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
+        return fit(task, how, folder, accelerator=accelerator, resume=resume, report=report)
 
 
 def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:

@@ -112,7 +112,7 @@ class Stepper:
         named = ", ".join(sorted(set(gather_object(names))))
         return CodeTalkerError(
             f"{what} of {named} is not finite; look at the data (`codetalker prepare-data check`), "
-            "lower the learning rate or set gradient_clip; the last good checkpoint is kept"
+            "lower the learning rate or set gradient_clip; what was saved before is kept"
         )
 
     def state_dict(self) -> dict[str, Any]:

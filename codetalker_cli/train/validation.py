@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from codetalker_cli import metrics
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.errors import DataError
 from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import RenderSettings
@@ -150,6 +151,11 @@ class Validation:
     def _row(self, batch: Batch, k: int, made: ClipResult) -> _Row:
         lips, n = self._lips, min(len(made.vertices), batch.n_frames[k])
         true = batch.vertices[k, :n].numpy()
+        if not np.isfinite(true).all():
+            raise DataError(
+                f"{self.source.clip(batch.clips[k]).entry.name}: its motion holds values that are "
+                "not finite; look at it with `codetalker prepare-data check`"
+            )
         template = batch.template[k].numpy()
         still = np.broadcast_to(template, true.shape)
 

@@ -67,11 +67,10 @@ def train_vq(
         vectors, scale = motion_basis(source, settings.vq.basis_rank, settings.train_vq.seed)
         model.vq.basis.set(vectors, scale)
     task = VQTask(data, model, source)
-    folder = RunFolder(out)
-    folder.enter("vq", settings, data, accelerator, resume=resume)
-    return fit(
-        task, settings.train_vq, folder, accelerator=accelerator, resume=resume, report=report
-    )
+    folder, how = RunFolder(out), settings.train_vq
+    with folder.held(accelerator):
+        folder.enter("vq", settings, data, accelerator, resume=resume)
+        return fit(task, how, folder, accelerator=accelerator, resume=resume, report=report)
 
 
 def _with_possible_rank(settings: Settings, source: ClipSource) -> Settings:
@@ -109,6 +108,11 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
     for index, n in enumerate(_frames_of(source)):
         chosen = np.sort(rng.choice(source.clip(index).entry.n_frames, n, replace=False))
         whole = source.batch([index], None)
+        if not torch.isfinite(whole.vertices).all():
+            raise DataError(
+                f"{source.clip(index).entry.name}: its motion holds values that are not finite; "
+                "look at it with `codetalker prepare-data check`"
+            )
         frames.append((whole.vertices[0, chosen] - whole.template).flatten(1).cpu())
     offsets = torch.cat(frames)
     if rank > min(offsets.shape):
