@@ -273,7 +273,8 @@ def test_missing_files_and_wrong_presets_are_one_line(
     monkeypatch.chdir(tmp_path)
     files = ["stage1.pth.tar", "stage2.pth.tar", "out"]
     run = command.refuse
-    assert "there are: biwi, demo" in run("import-checkpoint", "--preset", "vocasett", *files)
+    said = run("import-checkpoint", "--preset", "vocasett", *files)
+    assert "there are: biwi, biwi-fast, demo" in said
     assert "gone: no such" in run("import-checkpoint", "--preset", "vocaset", "gone", *files[1:])
     said = run("import-checkpoint", "--preset", "tiny", *files)
     assert said.startswith("stage 1: ") and "is it the right preset" in said

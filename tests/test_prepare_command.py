@@ -37,7 +37,8 @@ def train(data: str, **sections: dict) -> checkpoint.Checkpoint:
     vq = VQ | ({"latent_projection": True} if "biwi" in data else {})
     speech = {**SPEECH, "encoder": {"family": "wav2vec2", "source": "", "config": ENCODER}}
     values = {"vq": vq, "speech": speech, **sections}
-    values |= {"train_vq": {"epochs": 1}, "train_speech": {"epochs": 1}}
+    stage = {"epochs": 1, "sample_frames": 0}
+    values |= {"train_vq": stage, "train_speech": stage}
     Path("small.yaml").write_text(yaml.safe_dump(values))
     succeed("train-vq", data, "--config", "small.yaml", "--out", "runs/x/vq")
     succeed("train-speech", data, "--config", "small.yaml", "--out", "runs/x/speech")
