@@ -30,16 +30,10 @@ PYTHON
 [ -f data/demo/manifest.json ] ||
   "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 35 --seed 1 \
     --voices-dir "$build/kokoro-js-1.2.1.tgz"
-# A run that was stopped leaves a checkpoint too; the marks say which stage came to its end.
-if [ ! -f "$build/train-vq.done" ]; then
-  "$bin/codetalker" train-vq data/demo --overwrite
-  touch "$build/train-vq.done"
-fi
-if [ ! -f "$build/train-speech.done" ]; then
-  "$bin/codetalker" train-speech data/demo --overwrite \
-    --set "speech.encoder.source=$build/whisper-tiny.en"
-  touch "$build/train-speech.done"
-fi
+# A run that was stopped goes on, one that is done stays.
+"$bin/codetalker" train-vq data/demo --resume
+"$bin/codetalker" train-speech data/demo --resume \
+  --set "speech.encoder.source=$build/whisper-tiny.en"
 # The last epoch, not the best score: the learning rate has come to rest there, and the score (free
 # decoding of a dozen clips) is noisier than the difference.
 "$bin/python" scripts/voice/pack.py runs/demo/speech-last assets/voice
