@@ -9,8 +9,10 @@ from hypothesis import settings
 
 from codetalker_cli.resources import CACHE_VARIABLE
 
-# Read when huggingface_hub is first imported, hence here.
+# Both are read when libraries are first imported, hence here. Tests are of small shapes, which
+# several threads only slow down, and of processes that would take each other's cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("project")

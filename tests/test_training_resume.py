@@ -41,7 +41,7 @@ def test_runs_killed_anywhere_end_as_one_that_was_not(tmp_path: Path) -> None:
     kinds = ["vq", "speech", "vq-sparse"]
     paths = os.pathsep.join([str(HERE.parent), str(HERE)])
     ended = subprocess.run(
-        [*program, *kinds, "--points", "5", "--twice", "1"],
+        [*program, *kinds, "--points", "4", "--twice", "1"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -49,7 +49,7 @@ def test_runs_killed_anywhere_end_as_one_that_was_not(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     *cases, last = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert last == {"done": True} and len(cases) == 18
+    assert last == {"done": True} and len(cases) == 15
     for case in cases:
         assert case["ends"][0] == -signal.SIGKILL, case
         assert (case["last"], case.get("different")) == (0, []), case
