@@ -77,7 +77,7 @@ def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str], Report]]:
+def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
     """Progress bars: gives a function from a stage's name to its report(done, total)."""
     columns = (
         SpinnerColumn(),
@@ -93,6 +93,8 @@ def bars() -> Iterator[Callable[[str], Report]]:
 
     def stage(name: str) -> Report:
         def report(done: int | float, total: int | float, note: str = "") -> None:
+            if not shown:
+                return
             progress.start()  # not before there is a bar: an error then stands alone
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total, note="")

@@ -7,8 +7,9 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.resources import atomic_path, read_arrays
+from codetalker_cli.resources import atomic_path, read_arrays, write_array, write_arrays
 from codetalker_cli.topology import Topology
+from codetalker_cli.vertices import VertexFrames, Vertices, blocks, held
 
 FORMAT_VERSION = 1
 SUFFIXES = (".npz", ".npy")
@@ -20,7 +21,8 @@ class Motion:
     """A face in motion, with the speech it belongs to.
 
     Attributes:
-        vertices: (T, V, 3) float32 in the topology's unit, template included.
+        vertices: (T, V, 3) float32 in the topology's unit, template included: an array, or what
+            makes itself where an array would be too large.
         fps: Frames a second.
         topology: Faces, regions and unit.
         subject: Whose face it is.
@@ -31,7 +33,7 @@ class Motion:
         codes: (T, codes_per_frame) int32 motion codes, or None.
     """
 
-    vertices: np.ndarray
+    vertices: Vertices
     fps: float
     topology: Topology
     subject: str
@@ -59,7 +61,13 @@ class Motion:
         position = np.minimum(np.arange(n_frames) * (self.fps / fps), self.n_frames - 1)
         before = np.minimum(position.astype(int), self.n_frames - 2)
         share = (position - before).astype(np.float32)[:, None, None]
-        vertices = self.vertices[before] * (1 - share) + self.vertices[before + 1] * share
+        own = self.vertices
+
+        def make(frames: np.ndarray) -> np.ndarray:
+            first, part = before[frames], share[frames]
+            return own[first] * (1 - part) + own[first + 1] * part
+
+        vertices = held(VertexFrames(n_frames, own.shape[1], make))
         return replace(self, vertices=vertices, fps=fps, codes=None)
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
@@ -71,10 +79,11 @@ class Motion:
         path = Path(path)
         if path.suffix == ".npy":
             with atomic_path(path, overwrite) as temporary:
-                np.save(temporary, self.vertices)
+                write_array(temporary, self.vertices.shape, blocks(self.vertices))
         elif path.suffix == ".npz":
             with atomic_path(path, overwrite) as temporary:
-                np.savez_compressed(temporary, allow_pickle=False, **self._arrays())
+                shape = self.vertices.shape
+                write_arrays(temporary, self._arrays(), vertices=(shape, blocks(self.vertices)))
         else:
             raise InputError(f"{path}: a motion is saved as .npz or .npy, not {path.suffix!r}")
         return path
@@ -82,7 +91,6 @@ class Motion:
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {
             "format_version": np.array(FORMAT_VERSION),
-            "vertices": self.vertices,
             "fps": np.array(self.fps, dtype=np.float64),
             "subject": np.array(self.subject),
             "template": self.template,

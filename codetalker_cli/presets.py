@@ -151,6 +151,15 @@ def resolve_sections(
     return ResolvedSections(made, layers.origins)
 
 
+def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
+    """A checked section with some of its values replaced.
+
+    Raises:
+        SettingsError: An unknown key, or a value that does not pass its check.
+    """
+    return _one_section(name, {**section.model_dump(), **values}, {}) if values else section
+
+
 def _rows(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
     return [(key, json.dumps(value), origins.get(key, "default")) for key, value in flatten(values)]
 

@@ -6,10 +6,11 @@ import shutil
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -89,6 +90,38 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
             return {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
+
+
+def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    """Write a float32 array as .npy from its blocks along the first axis, one at a time."""
+    with path.open("wb") as file:
+        _put(file, shape, blocks)
+
+
+def write_arrays(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    **streamed: tuple[tuple[int, ...], Iterable[np.ndarray]],
+) -> None:
+    """Write a compressed .npz: arrays, and float32 ones that come in blocks along their first axis.
+
+    Equal content gives equal bytes.
+    """
+    # Level 1 is three times as fast as NumPy's level 6, and vertices hardly get smaller beyond.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+        for name, (shape, blocks) in streamed.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                _put(file, shape, blocks)
+
+
+def _put(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, "<f4").data)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

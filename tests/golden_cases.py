@@ -32,6 +32,7 @@ import torch
 
 from codetalker_cli.models.checkpoint import from_official
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.official import speech_state, vq_state
 from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.settings import Settings
@@ -155,7 +156,9 @@ def _inference(
     assert model.speech is not None
     n_styles = model.speech.style_embedding.num_embeddings
     with torch.no_grad():
-        result = {"audio_hidden": model.speech.encoder(audio)[0]}
+        hidden = model.speech.encoder(audio)
+    result = {"audio_hidden": hidden[0]}
+    decoder = Decoder(model.speech, model.vq)
     for key in arrays:
         style = torch.zeros(n_styles)
         if found := re.fullmatch(r"pred_style(\d+)", key):
@@ -165,11 +168,12 @@ def _inference(
             style[-1] += 1.0 - float(found[1])
         else:
             continue
-        made = model.animate(audio, template, style[None])
-        result[key] = made.vertices[0].flatten(1)
-        codes = key.replace("pred_", "pred_codes_")
-        if codes in arrays:
-            result[codes] = made.codes[0].int()
+        with torch.no_grad():
+            codes = decoder.decode(hidden, model.speech.style(style[None]))
+            result[key] = model.vq.decode(codes, template)[0].flatten(1)
+        name = key.replace("pred_", "pred_codes_")
+        if name in arrays:
+            result[name] = codes[0].int()
     return result
 
 

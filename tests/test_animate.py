@@ -13,6 +13,7 @@ import codetalker_cli as ct
 from codetalker_cli.animate import Voice, choose_model, parse_styles, pick_device
 from codetalker_cli.errors import CheckpointError, InputError
 from codetalker_cli.models import checkpoint
+from codetalker_cli.models.decoding import Decoder
 
 EYES = sorted(voices.EYES.values())
 OTHERS = [v for v in range(tiny.N_VERTICES) if v not in EYES]
@@ -79,9 +80,9 @@ def decoded(voice: Voice, style: torch.Tensor, subject: str) -> np.ndarray:
     assert speech is not None and voice.checkpoint.mesh is not None
     with torch.no_grad():
         hidden = speech.encoder(speech.encoder.prepare(torch.from_numpy(voices.speech())[None]))
-        made = speech.generate(model.vq, hidden, style[None])
-        offsets = model.vq.basis.to_offsets(made.features)[0].numpy()
-    return offsets + voice.checkpoint.mesh.templates[subject]
+        codes = Decoder(speech, model.vq).decode(hidden, style[None])
+        template = torch.from_numpy(voice.checkpoint.mesh.templates[subject])[None]
+        return model.vq.decode(codes, template)[0].numpy()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"train", "animate", "evaluate", "import_checkpoint", "check"}, True),
     ({"data", "models", "metrics", "render", "export"}, True),
     ({"presets"}, True),
-    ({"settings", "topology", "mesh", "motion", "audio"}, False),
+    ({"settings", "topology", "mesh", "motion", "audio", "vertices", "jobs"}, False),
     ({"resources"}, True),
     ({"errors"}, True),
 ]

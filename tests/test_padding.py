@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.layers import masked_instance_norm, valid_frames
 from codetalker_cli.models.quantizer import Quantizer
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
@@ -181,9 +182,6 @@ def test_decoding_features(variant: str, filling: float) -> None:
         return mean_of_valid((made - target).square(), lengths)
 
     assert check(vq.decoder, together, alone) == len(list(vq.decoder.parameters()))
-    whole = vq.decode_features(latents, lengths=lengths)
-    ends = vq.decode_features(latents, last=True, lengths=lengths)
-    close(ends[:, 0], whole[torch.arange(4), lengths - 1])
 
 
 def test_lengths_that_fill_the_batch_change_nothing() -> None:
@@ -254,12 +252,14 @@ def test_stage_2_losses_and_gradients(per_frame: int, filling: float) -> None:
 def test_free_running_batches(per_frame: int, filling: float) -> None:
     speech, vq = stage2(per_frame)
     hidden, style = hidden_features(speech, filling), noise(4, 16, seed=9)
-    together = speech.generate(vq, hidden, style, lengths=torch.tensor(LENGTHS))
-    assert len(together.codes[0].unique()) > 3
+    decoder = Decoder(speech, vq)
+    codes = decoder.decode(hidden, style, lengths=LENGTHS)
+    together = vq.decode_hidden(codes, torch.tensor(LENGTHS))
+    assert len(codes[0].unique()) > 3
     for k, n in enumerate(LENGTHS):
-        alone = speech.generate(vq, hidden[k : k + 1, : n * per_frame], style[k : k + 1])
-        assert torch.equal(together.codes[k : k + 1, :n], alone.codes)
-        close(together.features[k : k + 1, :n], alone.features)
+        alone = decoder.decode(hidden[k : k + 1, : n * per_frame], style[k : k + 1])
+        assert torch.equal(codes[k : k + 1, :n], alone) and not codes[k, n:].any()
+        close(together[k : k + 1, :n], vq.decode_hidden(alone))
 
 
 # Speech encoders -------------------------------------------------------------------------------

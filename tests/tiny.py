@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import AudioEncoderSettings, Settings
@@ -93,6 +94,23 @@ def vq(seed: int = 0, n_vertices: int = N_VERTICES, **changes: Any) -> MotionVQ:
     randomize(model, seed)
     model.quantizer.codebook.data *= 3
     return model
+
+
+def stages(seed: int = 0, **sections: dict[str, Any]) -> tuple[SpeechToCodes, MotionVQ]:
+    """Float64 models of both stages in evaluation mode; ``section={key: value}`` changes some."""
+    made = settings(**sections)
+    stage1 = vq(seed, **sections.get("vq", {}))
+    stage2 = SpeechToCodes(
+        made.speech,
+        fps=made.data.fps,
+        n_styles=len(made.data.train_subjects),
+        feature_size=stage1.feature_size,
+        latent_size=made.vq.latent_size,
+    )
+    stage2 = stage2.double().eval()
+    randomize(stage2, seed + 1)
+    stage2.head.weight.data *= 3
+    return stage2, stage1
 
 
 def codetalker(seed: int = 0, *, with_speech: bool = True, **sections: dict) -> CodeTalker:

@@ -1,21 +1,10 @@
-"""The two stages together: prepared speech, a template and a style in; vertices and codes out."""
+"""The two stages together: what a checkpoint holds."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import Settings
-
-
-class Animation(NamedTuple):
-    """(B, T, V, 3) vertices, template included, and (B, T, codes_per_frame) codes."""
-
-    vertices: Tensor
-    codes: Tensor
 
 
 class CodeTalker(nn.Module):
@@ -39,27 +28,3 @@ class CodeTalker(nn.Module):
                 feature_size=self.vq.feature_size,
                 latent_size=settings.vq.latent_size,
             )
-
-    @torch.no_grad()
-    def animate(
-        self,
-        audio: Tensor,
-        template: Tensor,
-        style_weights: Tensor,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Animation:
-        """Free-running result for a batch of clips of equal length.
-
-        Args:
-            audio: (B, n) prepared samples (``speech.encoder.prepare``).
-            template: (B, V, 3) neutral faces.
-            style_weights: (B, n_styles) weights of the training subjects' styles.
-            progress: Called with (frames done, T).
-        """
-        if self.speech is None:
-            raise ValueError("this model holds stage 1 only")
-        hidden = self.speech.encoder(audio)
-        style = self.speech.style(style_weights)
-        generated = self.speech.generate(self.vq, hidden, style, progress)
-        offsets = self.vq.basis.to_offsets(generated.features)
-        return Animation(offsets + template[:, None], generated.codes)

@@ -2,12 +2,12 @@
 
 The decoder regresses latents and snaps them to the codebook. Its self-attention is causal with a
 bias that falls with the distance in periods; frame i looks at the speech features of frame i
-alone. So the keys and values of the past can be kept, and decoding frame by frame with them gives
-the same as recomputing everything (tests/test_speech_to_codes.py).
+alone. Here is the model and its teacher-forced pass; :mod:`codetalker_cli.models.decoding` runs it
+freely.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -24,16 +24,7 @@ class Tokenizer(Protocol):
 
     def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def decode_features(
-        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
-    ) -> Tensor: ...
-
-
-class Generated(NamedTuple):
-    """Motion features (B, T, feature_size) of the whole clip and its codes (B, T, q)."""
-
-    features: Tensor
-    codes: Tensor
+    def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor: ...
 
 
 class Prediction(NamedTuple):
@@ -86,16 +77,12 @@ class CausalAttention(nn.Module):
         self.output = nn.Linear(size, size)
         init_attention(self.qkv, output=self.output)
 
-    def forward(
-        self, x: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, Q, D) queries, (n_heads, Q, K) bias, kept keys and values → result, all kept."""
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """(B, T, D) frames and the (n_heads, T, T) bias of their attention → (B, T, D)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        if past is not None:
-            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2)), (k, v)
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class FrameAttention(nn.Module):
@@ -145,19 +132,12 @@ class SpeechDecoderLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(s.dropout)
 
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        bias: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, Q, D) → (B, Q, D) and the keys and values to keep."""
-        mixed, kept = self.self_attention(x, bias, past)
-        x = self.self_norm(x + self.dropout(mixed))
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        """(B, T, D) frames, the cross-attention's memory of them, the bias → (B, T, D)."""
+        x = self.self_norm(x + self.dropout(self.self_attention(x, bias)))
         x = self.cross_norm(x + self.dropout(self.cross_attention(x, memory)))
         hidden = self.mlp_out(self.dropout(F.relu(self.mlp_in(x))))
-        return self.mlp_norm(x + self.dropout(hidden)), kept
+        return self.mlp_norm(x + self.dropout(hidden))
 
 
 class SpeechToCodes(nn.Module):
@@ -199,10 +179,6 @@ class SpeechToCodes(nn.Module):
         """(B, n_styles) weights of the training subjects' styles → (B, D) style vectors."""
         return weights @ self.style_embedding.weight
 
-    def memory(self, hidden: Tensor) -> Tensor:
-        """(B, T·F, size) encoder features → (B, T, F, D)."""
-        return self.audio_projection(hidden).unflatten(1, (-1, self.settings.features_per_frame))
-
     def forward(
         self,
         tokenizer: Tokenizer,
@@ -227,69 +203,20 @@ class SpeechToCodes(nn.Module):
             The first frame's input is the projection of a zero offset, its bias included; at
             inference the first input has no such bias. The reference has this difference too.
         """
+        s = self.settings
         past = F.pad(features[:, :-1], (0, 0, 1, 0))
         x = self.motion_projection(past)
         if keep_history is not None:
             x = x * keep_history[:, None, None]
         frames = torch.arange(x.shape[1], device=x.device)
-        x = x + style[:, None] + self.position[frames % self.settings.period_frames]
+        x = x + style[:, None] + self.position[frames % s.period_frames]
         x = self.dropout(x)
-        memory = self.memory(hidden)
-        bias = self._bias(frames, frames)
-        for layer in self._decoder():
-            x, _ = layer(x, layer.cross_attention.memory(memory), bias)
+        memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
+        bias = periodic_causal_bias(s.n_heads, s.period_frames, frames, frames)
+        for layer in cast(Iterable[SpeechDecoderLayer], self.layers):
+            x = layer(x, layer.cross_attention.memory(memory), bias)
         latents = self.head(x)
         snapped, _ = tokenizer.snap(latents)
         # The layers above need no lengths: they are causal, and each frame hears its own features
         # alone, so padding behind a clip's end cannot reach it. Stage 1 sees the whole clip.
         return Prediction(tokenizer.decode_features(snapped, lengths=lengths), latents)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        tokenizer: Tokenizer,
-        hidden: Tensor,
-        style: Tensor,
-        progress: Callable[[int, int], None] | None = None,
-        lengths: Tensor | None = None,
-    ) -> Generated:
-        """Free-running: each frame sees the model's own past.
-
-        Args:
-            tokenizer: Stage 1.
-            hidden: (B, T·F, size) encoder features.
-            style: (B, D).
-            progress: Called with (frames done, T).
-            lengths: (B,) int64 frames of each clip when they differ; what comes back beyond a
-                clip's end means nothing.
-        """
-        memory = self.memory(hidden)
-        memories = [layer.cross_attention.memory(memory) for layer in self._decoder()]
-        kept: list[tuple[Tensor, Tensor] | None] = [None] * len(self.layers)
-        n_frames = memory.shape[1]
-        frames = torch.arange(n_frames, device=hidden.device)
-        latents = hidden.new_zeros(len(hidden), n_frames, self.head.out_features)
-        codes: list[Tensor] = []
-        x = style[:, None]
-        for i in range(n_frames):
-            x = x + self.position[i % self.settings.period_frames]
-            bias = self._bias(frames[i : i + 1], frames[: i + 1])
-            for k, layer in enumerate(self._decoder()):
-                x, kept[k] = layer(x, memories[k][:, :, i : i + 1], bias, kept[k])
-            latents[:, i : i + 1], code = tokenizer.snap(self.head(x))
-            codes.append(code)
-            # Stage 1 sees the whole prefix: its instance norm and attention are not causal. A clip
-            # that has ended goes on into its padding, which no frame of its own sees any more.
-            seen = tokenizer.decode_features(latents[:, : i + 1], last=True)
-            x = self.motion_projection(seen) + style[:, None]
-            if progress is not None:
-                progress(i + 1, n_frames)
-        features = tokenizer.decode_features(latents, lengths=lengths)
-        return Generated(features, torch.cat(codes, dim=1))
-
-    def _decoder(self) -> list[SpeechDecoderLayer]:
-        return cast(list[SpeechDecoderLayer], list(self.layers))
-
-    def _bias(self, queries: Tensor, keys: Tensor) -> Tensor:
-        s = self.settings
-        return periodic_causal_bias(s.n_heads, s.period_frames, queries, keys)

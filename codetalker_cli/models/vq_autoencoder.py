@@ -6,6 +6,7 @@ padded at their ends: (B,) int64 frames of each, None when all have T. Each clip
 gives alone; what comes back beyond its end means nothing.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -98,15 +99,13 @@ class MotionDecoder(nn.Module):
         )
         self.output_projection = nn.Linear(s.hidden_size, feature_size, bias=s.output_bias)
 
-    def forward(
-        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
-    ) -> Tensor:
-        """(B, T, latent_size) → (B, T, feature_size), or each clip's ``last`` frame alone."""
-        hidden = self.temporal(self.latent_projection(latents), lengths)
-        if last and lengths is not None:
-            ends = (lengths - 1)[:, None, None].expand(-1, 1, hidden.shape[-1])
-            return self.output_projection(hidden.gather(1, ends))
-        return self.output_projection(hidden[:, -1:] if last else hidden)
+    def hidden(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, latent_size) → (B, T, H), all but the last projection."""
+        return self.temporal(self.latent_projection(latents), lengths)
+
+    def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, latent_size) → (B, T, feature_size)."""
+        return self.output_projection(self.hidden(latents, lengths))
 
 
 class MotionVQ(nn.Module):
@@ -156,6 +155,11 @@ class MotionVQ(nn.Module):
         q = self.settings.codes_per_frame
         return snapped.view_as(latents), codes.unflatten(1, (-1, q))
 
+    def nearest(self, latents: Tensor) -> Tensor:
+        """(B, T, latent_size) → codes (B, T, codes_per_frame) of the nearest entries."""
+        codes = self.quantizer.nearest(self._split(latents))
+        return codes.unflatten(1, (-1, self.settings.codes_per_frame))
+
     def flat_codes(self, quantized: Quantized, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N, code_dim) latents as they came in and (N,) codes, those of padding left out."""
         latents, codes = quantized.before.detach(), quantized.codes
@@ -169,25 +173,32 @@ class MotionVQ(nn.Module):
         """(B, T, codes_per_frame) codes → (B, T, latent_size) quantised latents."""
         return self.quantizer.lookup(codes).flatten(-2)
 
-    def decode_features(
-        self, latents: Tensor, *, last: bool = False, lengths: Tensor | None = None
-    ) -> Tensor:
+    def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
 
         A single frame has no instance statistics; it is decoded as two equal ones.
 
         Args:
             latents: Of the whole clip: every frame depends on all of them.
-            last: Give the last frame alone, which spares the widest projection of the others.
             lengths: (B,) frames of each clip; None: T.
         """
-        if latents.shape[1] == 1:
-            return self.decoder(latents.expand(-1, 2, -1))[:, :1]
-        return self.decoder(latents, last=last, lengths=lengths)
+        return _two_at_least(self.decoder, latents, lengths)
+
+    def decode_hidden(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, codes_per_frame) codes → (B, T, H), the decode without its last projection.
+
+        That one is linear and wide: what is blended before it is blended behind it, in less memory.
+        """
+        return _two_at_least(self.decoder.hidden, self.lookup(codes), lengths)
 
     def decode(self, codes: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
         features = self.decode_features(self.lookup(codes), lengths=lengths)
+        return self.basis.to_offsets(features) + template[:, None]
+
+    def to_vertices(self, hidden: Tensor, template: Tensor) -> Tensor:
+        """What :meth:`decode_hidden` gives and (B, V, 3) templates → (B, T, V, 3) vertices."""
+        features = self.decoder.output_projection(hidden)
         return self.basis.to_offsets(features) + template[:, None]
 
     def forward(
@@ -200,3 +211,12 @@ class MotionVQ(nn.Module):
 
     def _split(self, latents: Tensor) -> Tensor:
         return latents.reshape(latents.shape[0], -1, self.settings.code_dim)
+
+
+def _two_at_least(
+    decode: Callable[[Tensor, Tensor | None], Tensor], latents: Tensor, lengths: Tensor | None
+) -> Tensor:
+    """Decode; a single frame as two equal ones."""
+    if latents.shape[1] == 1:
+        return decode(latents.expand(-1, 2, -1), None)[:, :1]
+    return decode(latents, lengths)

@@ -21,6 +21,7 @@ import numpy as np
 
 from codetalker_cli.errors import RenderError
 from codetalker_cli.render.scene import Scene
+from codetalker_cli.vertices import Vertices
 
 BATCH_FRAMES = 4
 """Frames that a process draws in one go."""
@@ -117,7 +118,7 @@ class _Worker:
 
 def draw_in_processes(
     scene: Scene,
-    vertices: np.ndarray,
+    vertices: Vertices,
     frames: Sequence[int],
     *,
     renderer: str,
@@ -128,7 +129,7 @@ def draw_in_processes(
 
     Args:
         scene: What stays the same.
-        vertices: (T, V, 3) of the clip; may be a memory map.
+        vertices: (T, V, 3) of the clip; may be a memory map, or make itself.
         frames: Indices to draw.
         renderer: ``software`` or ``pyrender``.
         n_workers: Processes.
@@ -171,7 +172,7 @@ def draw_in_processes(
         threads.shutdown(cancel_futures=True)
 
 
-def checked(vertices: np.ndarray, frames: Sequence[int]) -> np.ndarray:
+def checked(vertices: Vertices, frames: Sequence[int]) -> np.ndarray:
     """(n, V, 3) float32 of some frames; raises RenderError where they hold NaN or infinity."""
     chosen = np.asarray(vertices[np.asarray(frames, dtype=int)], np.float32)
     finite = np.isfinite(chosen).all((1, 2))

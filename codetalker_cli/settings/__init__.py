@@ -14,6 +14,7 @@ from codetalker_cli.settings.data import (
     PrepareSettings,
     SplitRule,
 )
+from codetalker_cli.settings.decode import DecodeSettings
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
     SpeechSettings,
@@ -25,6 +26,7 @@ from codetalker_cli.settings.train import TrainSettings
 __all__ = [
     "AudioEncoderSettings",
     "DataSettings",
+    "DecodeSettings",
     "DemoSettings",
     "OwnSettings",
     "PrepareSettings",
@@ -53,4 +55,7 @@ class Settings(Section):
     )
     own: OwnSettings | None = Field(None, description="raw data of your own")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
+    decode: DecodeSettings = Field(
+        default_factory=DecodeSettings, description="speech → codes, free-running"
+    )
     render: RenderSettings = Field(default_factory=RenderSettings, description="pictures, videos")

@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
-from codetalker_cli.models.audio_encoder import (
-    AudioEncoder,
-    load_pretrained,
-    with_pretrained_config,
-)
+from codetalker_cli.models.audio_encoder import AudioEncoder
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.decoding import Decoder
+from codetalker_cli.models.pretrained import load_pretrained, with_pretrained_config
 from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.agreement import check_data, check_stage1
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
@@ -284,13 +282,13 @@ class SpeechTask(Task):
             self.model, hidden, batch.vertices, batch.template, batch.style_ids, lengths=lengths
         )
         style = speech.style_embedding(batch.style_ids)
-        made = speech.generate(vq, hidden, style, lengths=lengths)
-        template = batch.template[:, None]
-        free, taught = (
-            (vq.basis.to_offsets(x) + template).cpu().numpy()
-            for x in (made.features, forced.features)
-        )
-        codes, losses = made.codes.cpu().numpy(), forced.total.tolist()
+        # The weights are still changing, and other threads work on the device: no graphs.
+        decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})
+        made = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
+        template = batch.template
+        free = vq.decode(made, template, lengths).cpu().numpy()
+        taught = (vq.basis.to_offsets(forced.features) + template[:, None]).cpu().numpy()
+        codes, losses = made.cpu().numpy(), forced.total.tolist()
         return [
             ClipResult(free[k, :n], codes[k, :n], taught[k, :n], losses[k])
             for k, n in enumerate(batch.n_frames)

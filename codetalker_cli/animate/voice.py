@@ -2,27 +2,30 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from codetalker_cli import audio
+from codetalker_cli.animate.speak import Progress, Recording, Speaking
+from codetalker_cli.animate.styles import Styles, style_weights
 from codetalker_cli.data.synthetic.liveliness import idle_weights
-from codetalker_cli.errors import CheckpointError, InputError
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
+from codetalker_cli.jobs import Request
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion
+from codetalker_cli.presets import changed
+from codetalker_cli.vertices import VertexFrames, held
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CODETALKER_MODEL"
 """Environment variable that names the model to use without ``--model``."""
-
-Progress = Callable[[int, int], None]
-Styles = str | Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,22 @@ def choose_model(model: str | None, subject: str | None) -> Choice:
 
 
 def load_voice(
-    model: str | Path | None = None, *, subject: str | None = None, device: str = "auto"
+    model: str | Path | None = None,
+    *,
+    subject: str | None = None,
+    device: str = "auto",
+    decode: Mapping[str, Any] | None = None,
 ) -> "Voice":
     """A voice by name (``demo``), by folder, or, with None, by the rule of :func:`choose_model`.
 
+    Args:
+        model: Name or folder.
+        subject: Narrows the choice when no model is given.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        decode: Settings of the section ``decode`` that take the place of the checkpoint's.
+
     Raises:
+        SettingsError: ``decode`` holds an unknown key or a value that fails its check.
         CheckpointError: Not found, damaged, or stage 1 only.
         InputError: The device does not exist.
     """
@@ -77,7 +91,7 @@ def load_voice(
         raise CheckpointError(
             f"{choice.folder} holds stage 1 only; train stage 2 with `codetalker train-speech`"
         )
-    return Voice(loaded, pick_device(device))
+    return Voice(loaded, pick_device(device), decode)
 
 
 def pick_device(name: str) -> torch.device:
@@ -108,12 +122,20 @@ class Voice:
     Attributes:
         checkpoint: The model with its settings and faces.
         device: Where it runs.
+        decode: How it decodes.
     """
 
-    def __init__(self, loaded: Checkpoint, device: torch.device) -> None:
+    def __init__(
+        self,
+        loaded: Checkpoint,
+        device: torch.device,
+        decode: Mapping[str, Any] | None = None,
+    ) -> None:
         self.checkpoint = loaded
         self.device = device
+        self.decode = changed("decode", loaded.settings.decode, decode or {})
         self._model = loaded.model.to(device)
+        self._speaking = Speaking(self._model, self.decode)
 
     @property
     def subjects(self) -> list[str]:
@@ -136,7 +158,7 @@ class Voice:
         fps: float | None = None,
         progress: Progress | None = None,
     ) -> Motion:
-        """Make a face say a recording.
+        """Make a face say a recording, of any length.
 
         Args:
             speech: An audio file, or (n,) float32 samples at 16 kHz.
@@ -148,51 +170,103 @@ class Voice:
             fps: Frames a second of the result; default the model's.
             progress: Called with (frames done, frames) while decoding.
 
+        Returns:
+            The motion. Beyond 512 MB its vertices are no array but make themselves, some frames at
+            a time (:class:`codetalker_cli.vertices.VertexFrames`).
+
         Raises:
             InputError: Unusable audio, unknown subject or style; the message lists the choices.
             CheckpointError: The checkpoint has no template for any face.
         """
-        if fps is not None and not 1 <= fps <= 240:
-            raise InputError(f"--fps {fps:g}: expected 1 to 240 frames a second")
-        path = None if isinstance(speech, np.ndarray) else Path(speech)
-        samples = _samples(speech) if isinstance(speech, np.ndarray) else audio.load(speech)
-        subject = self._subject(subject)
-        weights = self._style_weights(style, subject)
-        vertices, codes = self._run(samples, subject, weights, progress)
-        mesh = self.checkpoint.mesh
+        request = Request(speech, subject, style, seed, idle, fps)
+        _, made = next(self.animate_many([request], progress))
+        if isinstance(made, CodeTalkerError):
+            raise made
+        return made
+
+    def animate_many(
+        self, requests: Iterable[Request], progress: Progress | None = None
+    ) -> Iterator[tuple[int, Motion | CodeTalkerError]]:
+        """Make faces say many recordings, several at a time.
+
+        Args:
+            requests: Taken as they are needed.
+            progress: Called with (frames decoded, frames known so far).
+
+        Yields:
+            The request's place and its motion, or why there is none; not always in their order.
+        """
+        failed: list[tuple[int, CodeTalkerError]] = []
+        asked: dict[int, Request] = {}
+
+        def prepared() -> Iterator[Recording]:
+            for number, request in enumerate(requests):
+                try:
+                    recording = self._recording(number, request)
+                except CodeTalkerError as error:
+                    failed.append((number, error))
+                    continue
+                asked[number] = request
+                yield recording
+
+        for recording in self._speaking.run(prepared(), progress):
+            yield from _drain(failed)
+            yield recording.key, self._motion(recording, asked.pop(recording.key))
+        yield from _drain(failed)
+
+    def check(self, request: Request) -> tuple[str, np.ndarray]:
+        """The subject and the (n_styles,) style weights of a request, whatever its speech.
+
+        Raises:
+            InputError: Unknown subject or style, or a frame rate that is none.
+            CheckpointError: The checkpoint has no template for any face.
+        """
+        if request.fps is not None and not 1 <= request.fps <= 240:
+            raise InputError(f"--fps {request.fps:g}: expected 1 to 240 frames a second")
+        subject = self._subject(request.subject)
+        return subject, style_weights(self._style(request.style, subject), self.styles)
+
+    def _recording(self, number: int, request: Request) -> Recording:
+        """Everything about a request that can be wrong is found here."""
+        subject, weights = self.check(request)
+        speech, path = request.speech, None
+        if isinstance(speech, np.ndarray):
+            samples = _samples(speech)
+        else:
+            samples, path = audio.load(speech), Path(speech)
+        made = Recording(number, samples, path, subject, weights)
+        self._speaking.prepare(made)
+        return made
+
+    def _motion(self, recording: Recording, request: Request) -> Motion:
+        mesh, rate = self.checkpoint.mesh, self.checkpoint.settings.data.fps
         assert mesh is not None
-        rate = self.checkpoint.settings.data.fps
-        if idle:
-            vertices = self._with_idle(vertices, subject, rate, seed)
+        rows, codes = recording.join()
+        subject = recording.subject
+        template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
+        template = template.to(self.device)
+        curves = self._idle_curves(len(rows), subject, rate, request) if request.idle else {}
+
+        def make(frames: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                chosen = rows[torch.from_numpy(frames)][None].to(self.device)
+                vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
+            for curve, moved, delta in curves.values():
+                vertices[:, moved] += curve[frames, None, None] * delta
+            return vertices
+
         motion = Motion(
-            vertices=vertices,
+            vertices=held(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
             fps=rate,
             topology=mesh.topology,
             subject=subject,
             template=mesh.templates[subject],
             colours=mesh.colours.get(subject),
-            audio=samples,
-            audio_path=path,
+            audio=recording.samples,
+            audio_path=recording.path,
             codes=codes,
         )
-        return motion if fps is None else motion.at_fps(fps)
-
-    @torch.no_grad()
-    def _run(
-        self, samples: np.ndarray, subject: str, weights: np.ndarray, progress: Progress | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        mesh, speech = self.checkpoint.mesh, self._model.speech
-        assert mesh is not None
-        assert speech is not None
-        prepared = speech.encoder.prepare(torch.from_numpy(samples)[None].to(self.device))
-        template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
-        made = self._model.animate(
-            prepared,
-            template.to(self.device),
-            torch.from_numpy(weights)[None].to(self.device),
-            progress,
-        )
-        return made.vertices[0].cpu().numpy(), made.codes[0].int().cpu().numpy()
+        return motion if request.fps is None else motion.at_fps(request.fps)
 
     def _subject(self, name: str | None) -> str:
         known = self.subjects
@@ -207,42 +281,41 @@ class Voice:
             raise InputError(f"--subject {name}: unknown; this model has: {', '.join(known)}")
         return name
 
-    def _style_weights(self, style: Styles | None, subject: str) -> np.ndarray:
-        """(n_styles,) float32 weights, summing to 1."""
-        names = self.styles
-        if style is None:
-            style = subject if subject in names else names[0]
-            if style != subject:
-                logger.info("%s was not trained on; speaking in the style of %s", subject, style)
-        blend = parse_styles(style) if isinstance(style, str) else dict(style)
-        weights = np.zeros(len(names), dtype=np.float32)
-        for name, weight in blend.items():
-            if name not in names:
-                raise InputError(f"--style {name}: unknown; this model has: {', '.join(names)}")
-            weights[names.index(name)] += weight
-        total = float(weights.sum())
-        if not np.isfinite(total) or (weights < 0).any() or total <= 0:
-            raise InputError(f"--style {style}: weights must be positive")
-        return weights / total
+    def _style(self, style: Styles | None, subject: str) -> Styles:
+        """The given style, else the subject's own, else the first."""
+        if style is not None:
+            return style
+        if subject in self.styles:
+            return subject
+        logger.info("%s was not trained on; speaking in the style of %s", subject, self.styles[0])
+        return self.styles[0]
 
-    def _with_idle(self, vertices: np.ndarray, subject: str, fps: float, seed: int) -> np.ndarray:
-        """Blinks and gaze on top: linear offsets of the face's own units."""
+    def _idle_curves(
+        self, n_frames: int, subject: str, fps: float, request: Request
+    ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Blinks and gaze: by unit its (T,) weights, the vertices it moves and how far."""
         mesh = self.checkpoint.mesh
         assert mesh is not None
         if not mesh.idle_units:
-            return vertices
-        rng = np.random.default_rng(seed)
-        curves = idle_weights(len(vertices), fps, subject, rng)
+            return {}
+        curves = idle_weights(n_frames, fps, subject, np.random.default_rng(request.seed))
         closure = mesh.lid_closure.get(subject, 1.0)
-        total = vertices.copy()
+        made = {}
         for name, delta in mesh.idle_units.items():
             curve = curves.get(name)
             if curve is None or not curve.any():
                 continue
             factor = closure if name.startswith("eyeBlink") else 1.0
             moved = np.flatnonzero(np.abs(delta).max(1) > 0)
-            total[:, moved] += (factor * curve)[:, None, None].astype(np.float32) * delta[moved]
-        return total
+            made[name] = ((factor * curve).astype(np.float32), moved, delta[moved])
+        return made
+
+
+def _drain(
+    failed: list[tuple[int, CodeTalkerError]],
+) -> Iterator[tuple[int, CodeTalkerError]]:
+    while failed:
+        yield failed.pop(0)
 
 
 def _samples(array: np.ndarray) -> np.ndarray:
@@ -253,25 +326,3 @@ def _samples(array: np.ndarray) -> np.ndarray:
             f"got {array.shape} of {array.dtype}; codetalker_cli.audio converts"
         )
     return audio.check(array.astype(np.float32), "speech")
-
-
-def parse_styles(text: str) -> dict[str, float]:
-    """``"S01"`` or ``"S01:0.3,S02:0.7"`` → weights by name.
-
-    Raises:
-        InputError: Not of that form, or a name stands there twice.
-    """
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, number = part.strip().rpartition(":")
-        if not colon:
-            name, number = number, "1"
-        if name in weights:
-            raise InputError(f"--style {text}: names {name} twice")
-        try:
-            weights[name] = float(number)
-        except ValueError as error:
-            raise InputError(
-                f"--style {text}: expected a name, or name:weight,name:weight"
-            ) from error
-    return weights

@@ -1,0 +1,84 @@
+"""Free-running decoding as the published code does it: at each step everything is computed anew.
+
+The whole prefix goes through PyTorch's own decoder layers, with the whole clip as their memory; it
+is quantised, decoded by stage 1 to every vertex of every frame, and the last frame is projected.
+This is the tests' oracle and the benchmark's baseline.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from codetalker_cli.models.speech_to_codes import SpeechToCodes, attention_slopes
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+
+
+def torch_layer(layer: nn.Module, speech: SpeechToCodes) -> nn.TransformerDecoderLayer:
+    """PyTorch's decoder layer with the weights of ours."""
+    s = speech.settings
+    made = nn.TransformerDecoderLayer(s.hidden_size, s.n_heads, s.mlp_size, batch_first=True)
+    ours = layer.state_dict()
+    state = {}
+    for kind in ("weight", "bias"):
+        state |= {
+            f"self_attn.in_proj_{kind}": ours[f"self_attention.qkv.{kind}"],
+            f"self_attn.out_proj.{kind}": ours[f"self_attention.output.{kind}"],
+            f"multihead_attn.in_proj_{kind}": torch.cat(
+                [ours[f"cross_attention.{part}.{kind}"] for part in ("query", "key_value")]
+            ),
+            f"multihead_attn.out_proj.{kind}": ours[f"cross_attention.output.{kind}"],
+            f"linear1.{kind}": ours[f"mlp_in.{kind}"],
+            f"linear2.{kind}": ours[f"mlp_out.{kind}"],
+            f"norm1.{kind}": ours[f"self_norm.{kind}"],
+            f"norm2.{kind}": ours[f"cross_norm.{kind}"],
+            f"norm3.{kind}": ours[f"mlp_norm.{kind}"],
+        }
+    made = made.to(speech.head.weight).eval()
+    made.load_state_dict(state)
+    return made
+
+
+class PlainDecoding:
+    """Both stages, decoded plainly.
+
+    Args:
+        speech: Stage 2, in evaluation mode.
+        vq: Stage 1, likewise.
+    """
+
+    def __init__(self, speech: SpeechToCodes, vq: MotionVQ) -> None:
+        self.speech, self.vq = speech, vq
+        self.layers = [torch_layer(layer, speech) for layer in speech.layers]
+
+    def latents(self, memory: Tensor, style: Tensor, past: Tensor) -> Tensor:
+        """Latents of all frames so far, from what each is told of the frame before it.
+
+        Args:
+            memory: (B, S, D) projected speech of the whole clip.
+            style: (B, D).
+            past: (B, T, D) projected motion of the frame before.
+        """
+        s, device = self.speech.settings, past.device
+        steps = torch.arange(past.shape[1], device=device)
+        x = past + style[:, None] + self.speech.position[steps % s.period_frames]
+        distance = steps[:, None] - steps
+        slopes = attention_slopes(s.n_heads, device)[:, None, None]
+        bias = (-slopes * (distance // s.period_frames)).to(past)
+        causal = bias.masked_fill(distance < 0, float("-inf"))
+        heard = torch.arange(memory.shape[1], device=device) // s.features_per_frame
+        others = steps[:, None] != heard
+        for layer in self.layers:
+            x = layer(x, memory, tgt_mask=causal.repeat(len(x), 1, 1), memory_mask=others)
+        return self.speech.head(x)
+
+    @torch.no_grad()
+    def decode(self, hidden: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T·F, size) encoder features and (B, D) styles → motion features (B, T, …), codes."""
+        n_frames = hidden.shape[1] // self.speech.settings.features_per_frame
+        memory = self.speech.audio_projection(hidden)
+        # Nothing is known of a frame before the first, not even the projection's bias.
+        past = torch.zeros_like(style)[:, None]
+        for _ in range(n_frames):
+            snapped, codes = self.vq.snap(self.latents(memory, style, past))
+            features = self.vq.decode_features(snapped)
+            past = torch.cat([past, self.speech.motion_projection(features[:, -1:])], dim=1)
+        return features, codes

@@ -1,0 +1,103 @@
+"""Long recordings: where they are cut, and how the pieces become one again.
+
+A piece is decoded with some of its neighbours' speech on both sides, so that where it counts it has
+got going. It ends in the quietest place of its second half, a pause if there is one; around the cut
+one piece goes over into the next.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.settings import DecodeSettings
+
+_PAUSE_SECONDS = 0.15
+"""On both sides of a cut; the loudest sound within it says how quiet the place is."""
+_TAIL_SHARE = 0.5
+"""Of the overlap, what a piece decodes beyond its end; what comes later matters less."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames of a recording that are decoded together.
+
+    Attributes:
+        start, stop: What is decoded.
+        first, end: What is the piece's own: the cuts on both sides.
+        fade: Frames on both sides of a cut in which two pieces go over into each other.
+    """
+
+    start: int
+    stop: int
+    first: int
+    end: int
+    fade: int
+
+    @property
+    def n_frames(self) -> int:
+        """How many are decoded."""
+        return self.stop - self.start
+
+    def weights(self) -> np.ndarray:
+        """(n_frames,) float32 share of the result; with those of all other pieces they sum to 1."""
+        at = np.arange(self.start, self.stop) + 0.5
+        rise = fall = np.ones(self.n_frames)
+        if self.start < self.first:
+            rise = _step((at - self.first) / max(self.fade, 0.5))
+        if self.stop > self.end:
+            fall = 1.0 - _step((at - self.end) / max(self.fade, 0.5))
+        return (rise * fall).astype(np.float32)
+
+
+def _step(x: np.ndarray) -> np.ndarray:
+    """From 0 at −1 to 1 at 1, smoothly (3t² − 2t³)."""
+    t = np.clip((x + 1) / 2, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def plan(samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSettings) -> list[Piece]:
+    """The pieces of a recording; one if it may be decoded whole.
+
+    Args:
+        samples: (n,) at 16 kHz.
+        n_frames: Motion frames of the whole.
+        fps: Motion frames a second.
+        settings: Lengths.
+    """
+    if n_frames <= settings.whole_frames:
+        return [Piece(0, n_frames, 0, n_frames, 0)]
+    longest = max(2, round(settings.piece_seconds * fps))
+    cuts = [0, *_cuts(_loudness(samples, n_frames, fps), longest), n_frames]
+    fade = round(settings.join_seconds * fps / 2)
+    lead = fade + round(settings.overlap_seconds * fps)
+    tail = fade + round(settings.overlap_seconds * fps * _TAIL_SHARE)
+    return [
+        Piece(max(0, first - lead), min(n_frames, end + tail), first, end, fade)
+        for first, end in pairwise(cuts)
+    ]
+
+
+def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
+    """(n_frames,) loudest root mean square among the frames half a pause around each."""
+    starts = np.minimum((np.arange(n_frames) * SAMPLE_RATE / fps).astype(int), len(samples) - 1)
+    sums = np.add.reduceat(np.square(samples, dtype=np.float32), starts, dtype=np.float64)
+    level = np.sqrt(sums / np.maximum(np.diff(starts, append=len(samples)), 1))
+    reach = max(1, round(_PAUSE_SECONDS * fps))
+    padded = np.pad(level, reach, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
+
+
+def _cuts(loudness: np.ndarray, longest: int) -> list[int]:
+    """Frames to cut in front of: each piece is from half of ``longest`` to ``longest`` long, but
+    for the last, which may be shorter.
+    """
+    cuts: list[int] = []
+    at, n_frames = 0, len(loudness)
+    while n_frames - at > longest:
+        low, high = at + (longest + 1) // 2, min(at + longest, n_frames - longest // 4)
+        choice = loudness[low : high + 1]
+        at = high - int(np.argmin(choice[::-1]))  # of equals the last: fewer pieces
+        cuts.append(at)
+    return cuts

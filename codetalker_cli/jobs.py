@@ -1,0 +1,185 @@
+"""Which recordings a command is given, how they are to be spoken, and what each becomes.
+
+They come as files, as folders (all recordings below them), or in a manifest: a CSV file with a
+header and the columns ``audio`` (needed), ``out``, ``subject``, ``style``, ``seed`` and ``fps``.
+Its paths are relative to its own folder.
+"""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.errors import InputError
+
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
+"""Endings of what counts as a recording in a folder."""
+COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
+"""Of a manifest."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recording and how it is to be spoken; see ``Voice.animate``."""
+
+    speech: str | Path | np.ndarray
+    subject: str | None = None
+    style: str | Mapping[str, float] | None = None
+    seed: int = 0
+    idle: bool = True
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recording, how it is spoken, and the file it becomes."""
+
+    request: Request
+    out: Path
+
+    @property
+    def speech(self) -> Path:
+        """The recording."""
+        assert isinstance(self.request.speech, Path)
+        return self.request.speech
+
+
+def is_one(speech: Sequence[Path], out: Path | None) -> bool:
+    """Whether arguments mean a single recording and a file, not folders."""
+    if len(speech) != 1 or speech[0].is_dir():
+        return False
+    return out is None or not (out.is_dir() or str(out).endswith(("/", os.sep)))
+
+
+def from_arguments(
+    speech: Sequence[Path], out: Path | None, suffix: str, request: Request
+) -> list[Job]:
+    """Jobs of files and folders.
+
+    Args:
+        speech: Recordings and folders of them. As with ``cp``, a last one that is a new name or a
+            folder without recordings is where results go.
+        out: Folder for the results; None: each beside its recording.
+        suffix: Of the results.
+        request: What all have in common.
+
+    Raises:
+        InputError: A folder without recordings, or two recordings with one result.
+    """
+    speech = list(speech)
+    if out is None and len(speech) > 1 and _is_target(speech[-1]):
+        out = speech.pop()
+    jobs: list[Job] = []
+    for given in speech:
+        files = [(given, Path(given.name))]
+        if given.is_dir():
+            files = [(file, file.relative_to(given)) for file in recordings(given)]
+            if not files:
+                raise InputError(f"{given}: no recordings in it (looked for {', '.join(AUDIO)})")
+        for file, name in files:
+            target = file if out is None else out / name
+            jobs.append(Job(replace(request, speech=file), target.with_suffix(suffix)))
+    _check_distinct(jobs)
+    return jobs
+
+
+def recordings(folder: Path) -> list[Path]:
+    """All recordings below a folder, hidden ones left out, in order of their names."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def from_manifest(manifest: Path, out: Path | None, suffix: str, request: Request) -> list[Job]:
+    """Jobs of a CSV file; what a row leaves empty is taken from ``request``.
+
+    Args:
+        manifest: See the module.
+        out: Folder that the column ``out`` is relative to; None: the manifest's own.
+        suffix: Of results without one.
+        request: Defaults.
+
+    Raises:
+        InputError: No such file, an unknown column, a value that is none; it names the line.
+    """
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+            columns = reader.fieldnames or []
+    except OSError as error:
+        raise InputError(f"{manifest}: cannot be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{manifest}: not a CSV file ({error})") from error
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown or "audio" not in columns:
+        problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'audio'"
+        raise InputError(f"{manifest}: {problem}; its first line names some of {','.join(COLUMNS)}")
+    jobs = [_job(row, f"{manifest}:{n}", manifest, out, suffix, request) for n, row in rows]
+    if not jobs:
+        raise InputError(f"{manifest}: no recordings in it, only the header")
+    _check_distinct(jobs)
+    return jobs
+
+
+def _job(
+    row: Mapping[str, Any],
+    where: str,
+    manifest: Path,
+    out: Path | None,
+    suffix: str,
+    request: Request,
+) -> Job:
+    if "" in row:
+        raise InputError(f"{where}: more values than columns; a value with a comma needs quotes")
+    given = {key: value.strip() for key, value in row.items() if value and value.strip()}
+    if "audio" not in given:
+        raise InputError(f"{where}: the column 'audio' is empty")
+    speech = manifest.parent / given.pop("audio")
+    name = given.pop("out", None)
+    folder = manifest.parent if out is None else out
+    if name is None:
+        target = speech if out is None else out / speech.name
+        target = target.with_suffix(suffix)
+    else:
+        target = folder / name
+        target = target if target.suffix else target.with_suffix(suffix)
+    values: dict[str, Any] = dict(given)
+    for key, kind in (("seed", int), ("fps", float)):
+        if key in given:
+            try:
+                values[key] = kind(given[key])
+            except ValueError as error:
+                raise InputError(f"{where}: {key} is {given[key]!r}, expected a number") from error
+    return Job(replace(request, speech=speech, **values), target)
+
+
+def _is_target(path: Path) -> bool:
+    """Whether a last argument is where results go: a new name, or a folder without recordings."""
+    if path.is_dir():
+        return not recordings(path)
+    return not path.exists() and not path.suffix
+
+
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    first: dict[Path, Path] = {}
+    for job in jobs:
+        target = job.out.absolute()
+        if target in first and first[target] != job.speech:
+            raise InputError(
+                f"{first[target]} and {job.speech} would both become {job.out}; "
+                "name the results in a manifest"
+            )
+        if target in first:
+            raise InputError(f"{job.speech}: stands there twice; {job.out} can be made once")
+        if target == job.speech.absolute():
+            raise InputError(f"{job.out} is the recording itself; give another --out")
+        first[target] = job.speech

@@ -1,0 +1,167 @@
+"""Speech features → codes, free-running: each frame is told the model's own past.
+
+Both halves of a step stand beside this module: :mod:`speech_steps` and :mod:`motion_steps`. A step
+reads nothing back from the device and has shapes that depend on ``n`` alone; see :mod:`graphs`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from codetalker_cli.models.decoding.graphs import STRIDE, Graphs, rounded
+from codetalker_cli.models.decoding.motion_steps import MotionState, MotionSteps, Window
+from codetalker_cli.models.decoding.speech_steps import SpeechState, SpeechSteps
+from codetalker_cli.models.speech_to_codes import SpeechToCodes
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+from codetalker_cli.settings import DecodeSettings
+
+Method = Literal["exact", "window"]
+_CPU_STRIDE = 8
+"""oneDNN makes a kernel for every new number of rows, which takes longer than some rows more."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Run:
+    """A batch that is being decoded; ``frame`` is (1,) int64, the frame to come."""
+
+    speech: SpeechState
+    motion: MotionState
+    codes: Tensor
+    frame: Tensor
+
+    def of(self, n: int) -> "_Run":
+        """Views of the first ``n`` clips."""
+        return _Run(self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame)
+
+    def clear(self) -> None:
+        """Back before the first frame; the speech stays. (Keys and values are overwritten.)"""
+        self.speech.told.zero_()
+        self.motion.clear()
+        self.frame.zero_()
+
+
+class Decoder:
+    """Both stages made ready for decoding: weights laid out, projections joined.
+
+    It holds copies: a model that is trained on needs a new one.
+
+    Args:
+        speech: Stage 2.
+        vq: Stage 1.
+        settings: Window, precision, graphs; the method is chosen with each call.
+
+    Attributes:
+        stride: A step looks at a multiple of so many frames, those to come masked.
+    """
+
+    def __init__(
+        self, speech: SpeechToCodes, vq: MotionVQ, settings: DecodeSettings | None = None
+    ) -> None:
+        self.settings = settings or DecodeSettings()
+        self.vq = vq
+        on_cuda = speech.head.weight.device.type == "cuda"
+        self.stride = STRIDE if on_cuda and self.settings.cuda_graphs else _CPU_STRIDE
+        self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else None
+        self._steps: dict[Method, MotionSteps] = {}
+        with torch.no_grad():
+            self.speech = SpeechSteps(speech, vq, self._dtype)
+
+    def motion(self, method: Method) -> MotionSteps:
+        """Stage 1's half of a step."""
+        if method not in self._steps:
+            window = Window(self.settings.window_frames, self.settings.refresh_frames)
+            self._steps[method] = MotionSteps(
+                self.vq.decoder, window if method == "window" else None, self._dtype
+            )
+        return self._steps[method]
+
+    def decode(
+        self,
+        hidden: Tensor,
+        style: Tensor,
+        *,
+        method: Method = "exact",
+        lengths: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Codes (B, T, q) int64 of a batch of clips.
+
+        Args:
+            hidden: (B, T·F, size) encoder features.
+            style: (B, D) style vectors.
+            method: ``exact`` gives what recomputing everything gives; ``window`` comes near it in
+                constant time a frame.
+            lengths: Frames of each clip when they differ, each at least 1; codes beyond a clip's
+                end are 0.
+            progress: Called with (frames done, frames of the longest clip).
+        """
+        n_frames = hidden.shape[1] // self.speech.settings.features_per_frame
+        given = [n_frames] * len(hidden) if lengths is None else list(lengths)
+        # Clips that have ended fall off the end of the batch.
+        order = sorted(range(len(given)), key=lambda k: -given[k])
+        sizes = sorted(given, reverse=True)
+        at = torch.tensor(order, device=hidden.device)
+        with torch.inference_mode():
+            codes = self._decode(hidden[at], style[at], sizes, n_frames, method, progress)
+        made = torch.empty_like(codes)  # outside: a tensor that training may use
+        made[at] = codes
+        return made
+
+    def _decode(
+        self,
+        hidden: Tensor,
+        style: Tensor,
+        sizes: list[int],
+        n_frames: int,
+        method: Method,
+        progress: Progress | None,
+    ) -> Tensor:
+        steps = self.motion(method)
+        run = self._begin(hidden, style, rounded(n_frames, self.stride), steps)
+        graphs = None
+        if self.stride > 1 and hidden.device.type == "cuda":
+            graphs = Graphs(lambda n: self._step(run, steps, n), run.clear, sizes[0])
+        active, view = len(sizes), run
+        for i in range(sizes[0]):
+            n = rounded(i + 1, self.stride)
+            if graphs is not None:
+                graphs.replay(n)
+            else:
+                while sizes[active - 1] <= i:
+                    active -= 1
+                    view = run.of(active)
+                self._step(view, steps, n)
+            if progress is not None:
+                progress(i + 1, sizes[0])
+        ends = torch.tensor(sizes, device=hidden.device)[:, None, None]
+        beyond = torch.arange(n_frames, device=hidden.device)[None, :, None] >= ends
+        return run.codes[:, :n_frames].masked_fill(beyond, 0)
+
+    def _begin(self, hidden: Tensor, style: Tensor, capacity: int, steps: MotionSteps) -> _Run:
+        q = self.vq.settings.codes_per_frame
+        return _Run(
+            speech=self.speech.state(hidden, style, capacity),
+            motion=steps.state(len(hidden), capacity, style),
+            codes=torch.zeros(len(hidden), capacity, q, dtype=torch.int64, device=hidden.device),
+            frame=torch.zeros(1, dtype=torch.int64, device=hidden.device),
+        )
+
+    def _step(self, run: _Run, steps: MotionSteps, n: int) -> None:
+        """One frame on; ``n`` is the number of frames to look at, the new one included or more."""
+        latents = self.speech.step(run.speech, run.frame, n)
+        codes = self.vq.nearest(latents)
+        run.codes.index_copy_(1, run.frame, codes)
+        mask = _mask(run.frame, n, latents) if self.stride > 1 else None
+        row = steps.step(run.motion, self.vq.lookup(codes), run.frame, n, mask)
+        self.speech.tell(run.speech, row)
+        run.frame.add_(1)
+
+
+def _mask(frame: Tensor, n: int, like: Tensor) -> Tensor:
+    """(1, n) zero for frames up to ``frame``, −∞ beyond."""
+    later = torch.arange(n, device=frame.device)[None] > frame
+    return like.new_zeros(1, n).masked_fill(later, float("-inf"))

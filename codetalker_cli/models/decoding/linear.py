@@ -1,0 +1,98 @@
+"""Linear layers for decoding: weights laid out once for the processor, activation fused in.
+
+A step of decoding multiplies few rows with all weights of a layer. oneDNN does that at the speed
+of memory, and many rows 1.4 times as fast as PyTorch's own path does, when the weights lie in its
+blocked layout. The two operators are those that PyTorch's compiler emits for frozen models; where
+they are missing or do not compute what they should, PyTorch's linear takes their place.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Literal["none", "relu", "gelu"]
+
+_ROWS = 128
+"""Rows that the layout is made for; of all tried it is as good for few rows as for many."""
+
+logger = logging.getLogger(__name__)
+
+
+class PackedLinear:
+    """``activation(x Wᵀ + b)`` for inference: a copy of the weights, in the fastest layout here.
+
+    Args:
+        weight: (out, in).
+        bias: (out,) or None.
+        activation: ``gelu`` is the tanh approximation.
+        dtype: Of weights and products; None: the weight's. What comes out has the input's.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        activation: Activation = "none",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.activation = activation
+        self.weight = weight.detach().to(dtype or weight.dtype).contiguous()
+        self.bias = None if bias is None else bias.detach().to(self.weight.dtype)
+        self._packed: Tensor | None = None
+        if self.weight.device.type == "cpu" and packing_works(self.weight.dtype):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
+            self.weight = self.weight.new_empty(0)  # one copy is enough
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, out)."""
+        if self._packed is None:
+            made = _plain(x.to(self.weight.dtype), self.weight, self.bias, self.activation)
+        else:
+            made = _packed(x.to(self.weight.dtype), self._packed, self.bias, self.activation)
+        return made.to(x.dtype)
+
+
+def normaliser(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+    """The layer norm as a plain function: a module's call costs as much as a small norm."""
+    return partial(
+        F.layer_norm,
+        normalized_shape=norm.normalized_shape,
+        weight=norm.weight.detach(),
+        bias=norm.bias.detach(),
+        eps=norm.eps,
+    )
+
+
+def _packed(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    algorithm = "tanh" if activation == "gelu" else ""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], algorithm)
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    made = F.linear(x, weight, bias)
+    if activation == "relu":
+        return made.relu_()
+    return F.gelu(made, approximate="tanh") if activation == "gelu" else made
+
+
+@lru_cache
+def packing_works(dtype: torch.dtype) -> bool:
+    """Whether this processor and PyTorch multiply packed weights of ``dtype``, tried once."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(n, 16, generator=generator).to(dtype) for n in (3, 32))
+    bias = weight.sum(1)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    try:
+        made = _packed(x, torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), bias, "gelu")
+    except (AttributeError, RuntimeError) as error:
+        logger.debug("weights stay as they are: %s", str(error).splitlines()[0])
+        return False
+    expected = _plain(x, weight, bias, "gelu")
+    return torch.allclose(made, expected, atol=tolerance, rtol=tolerance)

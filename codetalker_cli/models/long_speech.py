@@ -1,0 +1,107 @@
+"""Speech that is too long for one pass of an encoder: overlapping windows, and exact blocks.
+
+Convolutions see a fixed stretch of samples, so blocks of them give what one pass gives. Attention
+sees all that it is shown; it is shown windows, and of two that overlap each keeps its half.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WINDOW_SECONDS = 30
+"""Longest speech that an encoder's attention sees at once: what Whisper was trained on."""
+OVERLAP_SECONDS = 4
+"""Of two neighbouring windows; each keeps its half of it."""
+_BLOCK = 1500
+"""Features of a block of convolutions: 30 s."""
+
+
+def in_windows(
+    run: Callable[[Tensor], Tensor], x: Tensor, *, window: int, overlap: int, factor: int = 1
+) -> Tensor:
+    """Run over (B, N, C) in windows of ``window`` that overlap by ``overlap``, joined again.
+
+    Args:
+        run: Gives a feature for every ``factor`` of its input's.
+        x: What it is run over; not longer than a window: in one pass.
+        window, overlap: Multiples of ``2 · factor``.
+        factor: How much shorter its results are.
+    """
+    if x.shape[1] <= window:
+        return run(x)
+    pieces: list[Tensor] = []
+    start, half = 0, overlap // factor // 2
+    while True:
+        made = run(x[:, start : start + window])
+        is_last = start + window >= x.shape[1]
+        pieces.append(made[:, half if start else 0 : made.shape[1] if is_last else -half])
+        if is_last:
+            return torch.cat(pieces, dim=1)
+        start += window - overlap
+
+
+def convolve(extractor: Any, audio: Tensor) -> Tensor:
+    """What transformers' convolutional feature extractors give of (B, n) audio: (B, C, S).
+
+    Long audio goes through in blocks that give the same: each holds all samples that its features
+    see. A first layer that is normalised over time (wav2vec 2.0 base) is so over the whole.
+    """
+    layers = list(extractor.conv_layers)
+    stride, reach = _extent(layers)
+    n_features = (audio.shape[1] - reach) // stride + 1
+    if n_features <= _BLOCK:
+        return extractor(audio)
+    norm = getattr(layers[0], "layer_norm", None)
+    scale = shift = None
+    if isinstance(norm, torch.nn.GroupNorm):
+        scale, shift = _normalisation(layers[0].conv, norm, audio)
+    blocks: list[Tensor] = []
+    for start in range(0, n_features, _BLOCK):
+        stop = min(start + _BLOCK, n_features)
+        x = audio[:, None, start * stride : (stop - 1) * stride + reach]
+        for k, layer in enumerate(layers):
+            if k == 0 and scale is not None and shift is not None:
+                x = layer.activation(layer.conv(x) * scale + shift)
+            else:
+                x = layer(x)
+        blocks.append(x)
+    return torch.cat(blocks, dim=2)
+
+
+def _extent(layers: list[Any]) -> tuple[int, int]:
+    """Samples between two features, and samples that one feature sees."""
+    stride, reach = 1, 1
+    for layer in layers:
+        reach += (layer.conv.kernel_size[0] - 1) * stride
+        stride *= layer.conv.stride[0]
+    return stride, reach
+
+
+def _normalisation(
+    conv: torch.nn.Conv1d, norm: torch.nn.GroupNorm, audio: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(B, C, 1) factor and summand that a norm of every channel over time comes to."""
+    total: Any = 0.0
+    squares: Any = 0.0
+    count = 0
+    for rows in _first_rows(conv, audio):
+        wide = rows.double()
+        total, squares = total + wide.sum(2), squares + wide.square().sum(2)
+        count += rows.shape[2]
+    mean = total / count
+    variance = squares / count - mean.square()
+    scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)
+    shift = norm.bias.double() - mean * scale
+    return scale[..., None].to(audio.dtype), shift[..., None].to(audio.dtype)
+
+
+def _first_rows(conv: torch.nn.Conv1d, audio: Tensor) -> Iterator[Tensor]:
+    """What the first convolution gives, in blocks that come to the whole."""
+    kernel, stride = conv.kernel_size[0], conv.stride[0]
+    n_rows = (audio.shape[1] - kernel) // stride + 1
+    step = 64 * _BLOCK
+    for start in range(0, n_rows, step):
+        stop = min(start + step, n_rows)
+        yield conv(audio[:, None, start * stride : (stop - 1) * stride + kernel])

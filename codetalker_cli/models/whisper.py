@@ -1,0 +1,178 @@
+"""The encoder of Whisper (Radford et al. 2022, arXiv 2212.04356) and the spectrogram it hears.
+
+The same weights under the same names as transformers' ``WhisperEncoder``, whose results it gives
+(tests/test_whisper.py). It stands here because importing that class takes longer than animating a
+short recording with the bundled voice does as a whole.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.errors import SettingsError
+
+_WINDOW, _HOP = 400, 160
+"""Samples of the Fourier transform and between two of them."""
+_BLOCK = 6000
+"""Spectra that are computed at once: a minute."""
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """Architecture, by transformers' names and with its defaults; what else a config says of
+    decoder and tokens is passed over.
+    """
+
+    num_mel_bins: int = 80
+    d_model: int = 384
+    encoder_layers: int = 4
+    encoder_attention_heads: int = 6
+    encoder_ffn_dim: int = 1536
+    max_source_positions: int = 1500
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "WhisperConfig":
+        """Of a transformers config.
+
+        Raises:
+            SettingsError: It asks for what no published Whisper has.
+        """
+        activation = config.get("activation_function", "gelu")
+        if activation != "gelu" or config.get("scale_embedding"):
+            raise SettingsError(
+                "speech.encoder.config: expected activation_function gelu and no scale_embedding, "
+                f"as all published Whisper models have, got {activation!r} and "
+                f"{config.get('scale_embedding')!r}"
+            )
+        return cls(**{f.name: config[f.name] for f in fields(cls) if f.name in config})
+
+
+def log_mel(audio: Tensor, n_mels: int) -> Tensor:
+    """(B, n) samples at 16 kHz → (B, n // 160, n_mels) log-mel spectrogram, as Whisper was trained.
+
+    It is computed in blocks; what they share is the loudest value, 8 decades under which all is
+    cut off.
+    """
+    bank = _mel_bank(n_mels).to(audio)
+    window = torch.hann_window(_WINDOW, device=audio.device, dtype=audio.dtype)
+    padded = F.pad(audio[:, None], (_WINDOW // 2, _WINDOW // 2), mode="reflect")[:, 0]
+    n_spectra = audio.shape[1] // _HOP
+    made = audio.new_empty(len(audio), n_spectra, n_mels)
+    for start in range(0, n_spectra, _BLOCK):
+        n = min(_BLOCK, n_spectra - start)
+        samples = padded[:, start * _HOP : (start + n - 1) * _HOP + _WINDOW]
+        spectrum = torch.stft(
+            samples, _WINDOW, _HOP, window=window, center=False, return_complex=True
+        )
+        power = spectrum.abs().square().transpose(1, 2)
+        made[:, start : start + n] = torch.log10((power @ bank).clamp_(min=1e-10))
+    loudest = made.amax(dim=(1, 2), keepdim=True)
+    return made.clamp_(min=loudest - 8.0).add_(4.0).div_(4.0)
+
+
+@lru_cache(maxsize=2)
+def _mel_bank(n_mels: int) -> Tensor:
+    """(201, n_mels) triangular filters."""
+    from torchaudio.functional import melscale_fbanks
+
+    n_bins, top = _WINDOW // 2 + 1, SAMPLE_RATE / 2
+    return melscale_fbanks(n_bins, 0.0, top, n_mels, SAMPLE_RATE, "slaney", "slaney")
+
+
+class WhisperAttention(nn.Module):
+    """Self-attention over time; the keys have no bias."""
+
+    def __init__(self, size: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads, self.dropout = n_heads, dropout
+        self.k_proj = nn.Linear(size, size, bias=False)
+        self.v_proj = nn.Linear(size, size)
+        self.q_proj = nn.Linear(size, size)
+        self.out_proj = nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, size) → (B, T, size)."""
+        q, k, v = (
+            projection(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class WhisperLayer(nn.Module):
+    """Pre-norm transformer layer."""
+
+    def __init__(self, c: WhisperConfig) -> None:
+        super().__init__()
+        self.config = c
+        self.self_attn = WhisperAttention(c.d_model, c.encoder_attention_heads, c.attention_dropout)
+        self.self_attn_layer_norm = nn.LayerNorm(c.d_model)
+        self.fc1 = nn.Linear(c.d_model, c.encoder_ffn_dim)
+        self.fc2 = nn.Linear(c.encoder_ffn_dim, c.d_model)
+        self.final_layer_norm = nn.LayerNorm(c.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, d_model) → (B, T, d_model)."""
+        c = self.config
+        mixed = self.self_attn(self.self_attn_layer_norm(x))
+        x = x + F.dropout(mixed, c.dropout, self.training)
+        inner = F.gelu(self.fc1(self.final_layer_norm(x)))
+        inner = F.dropout(inner, c.activation_dropout, self.training)
+        return x + F.dropout(self.fc2(inner), c.dropout, self.training)
+
+
+class WhisperEncoder(nn.Module):
+    """Log-mel spectrogram → features at 50 Hz.
+
+    Args:
+        config: Architecture.
+    """
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.d_model
+        self.conv1 = nn.Conv1d(config.num_mel_bins, size, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(size, size, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(config.max_source_positions, size)
+        self.layers = nn.ModuleList(WhisperLayer(config) for _ in range(config.encoder_layers))
+        self.layer_norm = nn.LayerNorm(size)
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv1d):
+                nn.init.normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        table = self.embed_positions.weight
+        half = table.shape[1] // 2
+        rate = torch.exp(-math.log(10000.0) / max(half - 1, 1) * torch.arange(half))
+        angle = torch.arange(len(table))[:, None] * rate
+        table[:, : 2 * half] = torch.cat([angle.sin(), angle.cos()], dim=1)
+        self.embed_positions.requires_grad_(False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, M, n_mels) → (B, ⌈M/2⌉, d_model), for M ≤ 2 · max_source_positions.
+
+        What is shorter than a window is heard alone, with the first rows of the position table; the
+        published models heard silence behind it.
+        """
+        x = F.gelu(self.conv2(F.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
+        x = x + self.embed_positions.weight[: x.shape[1]]
+        for layer in self.layers:
+            x = layer(x)
+        return self.layer_norm(x)

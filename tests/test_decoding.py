@@ -1,0 +1,261 @@
+"""Free-running decoding against plain recomputation; the window; batches; static shapes."""
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from benchmarks.plain_decoding import PlainDecoding
+from codetalker_cli.models.decoding import Decoder, Method
+from codetalker_cli.models.decoding.linear import PackedLinear, packing_works
+from codetalker_cli.models.decoding.motion_steps import MotionSteps, Window
+from codetalker_cli.models.speech_to_codes import SpeechToCodes
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+from codetalker_cli.settings import DecodeSettings
+
+N_STYLES = 3
+SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "as vocaset": {},
+    "as biwi": {
+        "speech": {"features_per_frame": 2},
+        "vq": {"latent_projection": True, "hidden_size": 24, "output_bias": False},
+    },
+    "two features, eight heads": {"speech": {"features_per_frame": 2, "n_heads": 8}},
+    "no reach": {"vq": {"kernel_size": 1}},
+    "long reach, one block": {"vq": {"kernel_size": 9, "n_layers": 1}},
+    "basis, short period": {"vq": {"basis_rank": 6}, "speech": {"period_frames": 1}},
+}
+EVERYTHING = DecodeSettings(window_frames=64)
+"""A window that nothing ever leaves."""
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def heard(speech: SpeechToCodes, n_frames: int, n_clips: int = 2, seed: int = 5) -> Tensor:
+    n_features = n_frames * speech.settings.features_per_frame
+    dtype = speech.head.weight.dtype
+    return noise(n_clips, n_features, speech.encoder.size, seed=seed, dtype=dtype)
+
+
+def styles(speech: SpeechToCodes, n: int = 2) -> Tensor:
+    return speech.style(torch.eye(N_STYLES).to(speech.head.weight)[:n]).detach()
+
+
+def features(vq: MotionVQ, codes: Tensor) -> Tensor:
+    with torch.no_grad():
+        return vq.decode_features(vq.lookup(codes))
+
+
+# Exact -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    shape=st.sampled_from(list(SHAPES)),
+    seed=st.integers(0, 10_000),
+    n_frames=st.integers(3, 26),
+    n_clips=st.integers(1, 3),
+    stride=st.sampled_from([1, 4, 8]),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+    window=st.booleans(),
+)
+def test_decoding_equals_recomputing_everything(
+    shape: str,
+    seed: int,
+    n_frames: int,
+    n_clips: int,
+    stride: int,
+    dtype: torch.dtype,
+    window: bool,
+) -> None:
+    """All codes, and what they decode to; the window too, as long as it sees everything."""
+    speech, vq = (model.to(dtype) for model in tiny.stages(seed, **SHAPES[shape]))
+    hidden, style = heard(speech, n_frames, n_clips, seed), styles(speech, n_clips)
+    expected, codes = PlainDecoding(speech, vq).decode(hidden, style)
+    decoder = Decoder(speech, vq, EVERYTHING)
+    decoder.stride = stride
+    made = decoder.decode(hidden, style, method="window" if window else "exact")
+    assert torch.equal(made, codes)
+    # The codes' entries are rounded on their way through the plain version (z + (e − z)), and an
+    # instance norm over a few frames that are nearly the same magnifies that.
+    single = 1e-5 if n_frames >= 12 else 2e-4
+    atol = 1e-12 if dtype == torch.float64 else single * float(expected.abs().max())
+    torch.testing.assert_close(features(vq, made), expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_and_two_frames(shape: str, n_frames: int) -> None:
+    speech, vq = tiny.stages(3, **SHAPES[shape])
+    hidden = heard(speech, n_frames)
+    expected, codes = PlainDecoding(speech, vq).decode(hidden, styles(speech))
+    made = Decoder(speech, vq).decode(hidden, styles(speech))
+    assert torch.equal(made, codes)
+    torch.testing.assert_close(features(vq, made), expected)
+
+
+def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
+    """Else a wrong past could not be told from a right one."""
+    for shape in SHAPES.values():
+        speech, vq = tiny.stages(0, **shape)
+        hidden = heard(speech, 20)
+        codes = Decoder(speech, vq).decode(hidden, styles(speech))
+        assert len(codes.unique()) > 3
+        speech.motion_projection.weight.data.zero_()
+        assert not torch.equal(Decoder(speech, vq).decode(hidden, styles(speech)), codes)
+
+
+@pytest.mark.parametrize("method", ["exact", "window"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method) -> None:
+    speech, vq = tiny.stages(0, **SHAPES[shape])
+    hidden, n = heard(speech, 12), 6 * speech.settings.features_per_frame
+    other = torch.cat([hidden[:, :n], heard(speech, 6, seed=8)], dim=1)
+    decoder = Decoder(speech, vq, DecodeSettings(window_frames=2, refresh_frames=1))
+    a, b = (decoder.decode(given, styles(speech), method=method) for given in (hidden, other))
+    assert torch.equal(a[:, :6], b[:, :6])
+    assert not torch.equal(a[:, 6:], b[:, 6:])
+
+
+@pytest.mark.parametrize("method", ["exact", "window"])
+def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
+    speech, vq = tiny.stages(0, **SHAPES["as biwi"])
+    lengths = [5, 11, 1, 11, 8]
+    hidden, style = heard(speech, 11, 5), styles(speech, 3)[[0, 1, 2, 0, 1]]
+    decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
+    codes = decoder.decode(hidden, style, method=method, lengths=lengths)
+    for k, n in enumerate(lengths):
+        alone = decoder.decode(hidden[k : k + 1, : 2 * n], style[k : k + 1], method=method)
+        assert torch.equal(codes[k : k + 1, :n], alone)
+        assert not codes[k, n:].any()
+
+
+def test_progress_is_told_after_each_frame() -> None:
+    speech, vq = tiny.stages()
+    told: list[tuple[int, int]] = []
+    Decoder(speech, vq).decode(
+        heard(speech, 4), styles(speech), progress=lambda *now: told.append(now)
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_codes_may_be_used_where_gradients_are_computed() -> None:
+    speech, vq = tiny.stages()
+    codes = Decoder(speech, vq).decode(heard(speech, 4), styles(speech))
+    vq.decode_features(vq.lookup(codes)).sum().backward()
+    assert vq.quantizer.codebook.grad is not None
+
+
+# The window ------------------------------------------------------------------------------------
+
+
+def newest_rows(
+    vq: MotionVQ, latents: Tensor, window: Window | None, **changes: Any
+) -> tuple[Tensor, Tensor]:
+    """(B, T, H) what the speech decoder is told, and the same of plain decodes of each prefix."""
+    steps = MotionSteps(vq.decoder, window, **changes)
+    state = steps.state(len(latents), latents.shape[1], latents)
+    told, plain = [], []
+    with torch.no_grad():
+        for i in range(latents.shape[1]):
+            frame = torch.tensor([i])
+            told.append(steps.step(state, latents[:, i : i + 1], frame, i + 1, None))
+            prefix = latents[:, : i + 1] if i else latents[:, :1].expand(-1, 2, -1)
+            plain.append(vq.decoder.hidden(prefix)[:, -1:])
+    return torch.cat(told, 1), torch.cat(plain, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_told_is_the_newest_frame_of_the_prefix_decode(shape: str) -> None:
+    _, vq = tiny.stages(1, **SHAPES[shape])
+    latents = noise(2, 15, vq.settings.latent_size)
+    for window in (None, Window(15, 0), Window(8, 7)):
+        told, plain = newest_rows(vq, latents, window)
+        seen = slice(None) if window is None or window.newest == 15 else slice(0, 15)
+        torch.testing.assert_close(told[:, seen], plain[:, seen])
+
+
+def test_statistics_stay_exact_over_a_long_clip_with_a_large_mean() -> None:
+    """Running sums, where sums of float32 squares would have lost the variance."""
+    _, vq = tiny.stages(2)
+    vq.decoder.temporal.conv.bias.data += 50
+    latents = noise(1, 400, vq.settings.latent_size)
+    _, true = newest_rows(vq, latents, None)
+    told, plain = newest_rows(vq.float(), latents.float(), None)
+    ours, theirs = (float((made - true).abs().max()) for made in (told, plain))
+    assert ours < 1.2 * theirs < 0.01, (ours, theirs)
+
+
+def test_a_wider_window_comes_nearer_to_the_exact_past() -> None:
+    _, vq = tiny.stages(4, vq={"n_layers": 3})
+    latents = noise(4, 60, vq.settings.latent_size)
+
+    def error(newest: int, refreshed: int) -> float:
+        told, plain = newest_rows(vq, latents, Window(newest, refreshed))
+        return float((told - plain).square().mean() / plain.var())
+
+    errors = [error(1, 0), error(4, 4), error(16, 16)]
+    assert errors[0] > errors[1] > errors[2] and errors[1] < 0.05, errors
+    assert error(8, 8) < error(16, 0), "refreshing old frames is worth more than new ones"
+
+
+def test_the_first_frames_of_the_window_are_exact() -> None:
+    speech, vq = tiny.stages(5)
+    hidden, style = heard(speech, 30), styles(speech)
+    decoder = Decoder(speech, vq, DecodeSettings(window_frames=6, refresh_frames=3))
+    exact, near = (decoder.decode(hidden, style, method=m) for m in ("exact", "window"))
+    assert torch.equal(exact[:, :7], near[:, :7])
+    assert 0.5 < float((exact == near).float().mean()) < 1
+
+
+# Matrix products -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+@pytest.mark.parametrize("rows", [1, 3, 70])
+def test_packed_weights_multiply_as_the_plain_ones(rows: int, activation: Any) -> None:
+    x, weight, bias = (noise(*s, dtype=torch.float32) for s in ((2, rows, 20), (40, 20), (40,)))
+    expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
+    if activation == "relu":
+        expected = expected.relu()
+    if activation == "gelu":
+        expected = torch.nn.functional.gelu(expected, approximate="tanh")
+    made = PackedLinear(weight, bias, activation)(x)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, expected.float(), atol=1e-5, rtol=1e-5)
+    half = PackedLinear(weight, bias, activation, torch.bfloat16)(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, expected.float(), atol=0.15, rtol=0.03)
+
+
+def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    speech, vq = (model.float() for model in tiny.stages(6))
+    hidden, style = heard(speech, 12), styles(speech)
+    packed = Decoder(speech, vq).decode(hidden, style)
+
+    def missing(*_: Any) -> Tensor:
+        raise AttributeError("no such operator")
+
+    packing_works.cache_clear()
+    monkeypatch.setattr("codetalker_cli.models.decoding.linear._packed", missing)
+    try:
+        assert not packing_works(torch.float32)
+        assert torch.equal(Decoder(speech, vq).decode(hidden, style), packed)
+    finally:
+        packing_works.cache_clear()
+
+
+def test_bf16_is_near_and_off_by_default() -> None:
+    speech, vq = (model.float() for model in tiny.stages(7))
+    hidden, style = heard(speech, 20), styles(speech)
+    half = Decoder(speech, vq, DecodeSettings(precision="bf16")).decode(hidden, style)
+    full = Decoder(speech, vq).decode(hidden, style)
+    assert DecodeSettings().precision == "float32"
+    assert float((half[:, :5] == full[:, :5]).float().mean()) > 0.7
