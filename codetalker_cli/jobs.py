@@ -48,40 +48,48 @@ class Job:
         return self.request.speech
 
 
-def is_one(speech: Sequence[Path], out: Path | None) -> bool:
+def is_one(speech: Sequence[str], out: str | None) -> bool:
     """Whether arguments mean a single recording and a file, not folders."""
-    if len(speech) != 1 or speech[0].is_dir():
+    if len(speech) != 1 or Path(speech[0]).is_dir():
         return False
-    return out is None or not (out.is_dir() or str(out).endswith(("/", os.sep)))
+    return out is None or not _names_folder(out)
+
+
+def _names_folder(text: str) -> bool:
+    path = Path(text)
+    return text.endswith(("/", os.sep)) or (path.is_dir() and not path.suffix)
 
 
 def from_arguments(
-    speech: Sequence[Path], out: Path | None, suffix: str, request: Request
+    speech: Sequence[str], out: str | None, suffix: str, request: Request
 ) -> list[Job]:
     """Jobs of files and folders.
 
     Args:
-        speech: Recordings and folders of them. As with ``cp``, a last one that is a new name or a
-            folder without recordings is where results go.
+        speech: Recordings and folders of them. As with ``cp``, a last one that is a folder without
+            recordings, or a new name with a slash behind it, is where results go.
         out: Folder for the results; None: each beside its recording.
         suffix: Of the results.
         request: What all have in common.
 
     Raises:
-        InputError: A folder without recordings, or two recordings with one result.
+        InputError: A recording that does not exist, a folder without any, or two with one result.
     """
-    speech = list(speech)
+    given_paths = [Path(text) for text in speech]
+    folder = None if out is None else Path(out)
     if out is None and len(speech) > 1 and _is_target(speech[-1]):
-        out = speech.pop()
+        folder = given_paths.pop()
     jobs: list[Job] = []
-    for given in speech:
+    for given in given_paths:
         files = [(given, Path(given.name))]
+        if not given.exists():
+            raise InputError(f"{given}: no such audio file")
         if given.is_dir():
             files = [(file, file.relative_to(given)) for file in recordings(given)]
             if not files:
                 raise InputError(f"{given}: no recordings in it (looked for {', '.join(AUDIO)})")
         for file, name in files:
-            target = file if out is None else out / name
+            target = file if folder is None else folder / name
             jobs.append(Job(replace(request, speech=file), target.with_suffix(suffix)))
     _check_distinct(jobs)
     return jobs
@@ -98,7 +106,7 @@ def recordings(folder: Path) -> list[Path]:
     )
 
 
-def from_manifest(manifest: Path, out: Path | None, suffix: str, request: Request) -> list[Job]:
+def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request) -> list[Job]:
     """Jobs of a CSV file; what a row leaves empty is taken from ``request``.
 
     Args:
@@ -123,7 +131,8 @@ def from_manifest(manifest: Path, out: Path | None, suffix: str, request: Reques
     if unknown or "audio" not in columns:
         problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'audio'"
         raise InputError(f"{manifest}: {problem}; its first line names some of {','.join(COLUMNS)}")
-    jobs = [_job(row, f"{manifest}:{n}", manifest, out, suffix, request) for n, row in rows]
+    folder = None if out is None else Path(out)
+    jobs = [_job(row, f"{manifest}:{n}", manifest, folder, suffix, request) for n, row in rows]
     if not jobs:
         raise InputError(f"{manifest}: no recordings in it, only the header")
     _check_distinct(jobs)
@@ -162,11 +171,11 @@ def _job(
     return Job(replace(request, speech=speech, **values), target)
 
 
-def _is_target(path: Path) -> bool:
-    """Whether a last argument is where results go: a new name, or a folder without recordings."""
+def _is_target(text: str) -> bool:
+    path = Path(text)
     if path.is_dir():
         return not recordings(path)
-    return not path.exists() and not path.suffix
+    return not path.exists() and text.endswith(("/", os.sep))
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:

@@ -145,7 +145,7 @@ def nan() -> np.ndarray:
 
 BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda p: None, "bad.wav: no such audio file"),
-    "folder": (lambda p: p.mkdir(), "bad.wav is a folder, not an audio file"),
+    "folder": (lambda p: p.mkdir(), "bad.wav: no recordings in it"),
     "empty file": (lambda p: p.touch(), r"bad.wav: the file is empty \(0 bytes\)"),
     "no samples": (
         lambda p: soundfile.write(p, voices.speech(0), 16000),
@@ -182,11 +182,6 @@ def test_unusable_audio_is_one_line_and_writes_nothing(kind: str, out: str) -> N
     Path(out).write_text("old")
     refuse("animate", "bad.wav", "--model", "mine", "-o", out, "--overwrite")
     assert Path(out).read_text() == "old"
-
-
-@pytest.mark.parametrize("name", [".", "/", "..", ""])
-def test_a_folder_is_no_recording(name: str) -> None:
-    assert "is a folder, not an audio file" in refuse("animate", name)
 
 
 @pytest.mark.parametrize("out", ["a.npz", "a.npy", "a.mp4"])
@@ -256,7 +251,10 @@ def test_the_recording_is_never_its_own_output() -> None:
         (["--set", "render.sise=3"], "render.sise: unknown key (from --set); did you mean render."),
         (["--set", "render.size=63"], "render.size: size 63 must be even"),
         (["--set", "render.size=big"], "render.size: Input should be a valid integer"),
-        (["--set", "vq.hidden_size=3"], "expected render.KEY=value for this command"),
+        (
+            ["--set", "vq.hidden_size=3"],
+            "expected render.KEY=value or decode.KEY=value for this command",
+        ),
         (["--set", "nonsense"], "--set nonsense: expected render.KEY=value"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
     ],

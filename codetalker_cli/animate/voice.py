@@ -245,15 +245,13 @@ class Voice:
         subject = recording.subject
         template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
         template = template.to(self.device)
-        curves = self._idle_curves(len(rows), subject, rate, request) if request.idle else {}
+        idle = self._idle(len(rows), subject, rate, request.seed) if request.idle else None
 
         def make(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 chosen = rows[torch.from_numpy(frames)][None].to(self.device)
                 vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
-            for curve, moved, delta in curves.values():
-                vertices[:, moved] += curve[frames, None, None] * delta
-            return vertices
+            return vertices if idle is None else idle.add(vertices, frames)
 
         motion = Motion(
             vertices=held(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
@@ -290,25 +288,35 @@ class Voice:
         logger.info("%s was not trained on; speaking in the style of %s", subject, self.styles[0])
         return self.styles[0]
 
-    def _idle_curves(
-        self, n_frames: int, subject: str, fps: float, request: Request
-    ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Blinks and gaze: by unit its (T,) weights, the vertices it moves and how far."""
+    def _idle(self, n_frames: int, subject: str, fps: float, seed: int) -> "_Idle | None":
+        """Blinks and gaze, where the face has them."""
         mesh = self.checkpoint.mesh
         assert mesh is not None
         if not mesh.idle_units:
-            return {}
-        curves = idle_weights(n_frames, fps, subject, np.random.default_rng(request.seed))
+            return None
+        curves = idle_weights(n_frames, fps, subject, np.random.default_rng(seed))
+        units = [name for name in mesh.idle_units if name in curves]
         closure = mesh.lid_closure.get(subject, 1.0)
-        made = {}
-        for name, delta in mesh.idle_units.items():
-            curve = curves.get(name)
-            if curve is None or not curve.any():
-                continue
-            factor = closure if name.startswith("eyeBlink") else 1.0
-            moved = np.flatnonzero(np.abs(delta).max(1) > 0)
-            made[name] = ((factor * curve).astype(np.float32), moved, delta[moved])
-        return made
+        factors = [closure if name.startswith("eyeBlink") else 1.0 for name in units]
+        weights = np.stack([curves[name] for name in units], axis=1) * factors
+        deltas = np.stack([mesh.idle_units[name] for name in units])
+        moved = np.flatnonzero(np.abs(deltas).max((0, 2)))
+        return _Idle(weights.astype(np.float32), moved, deltas[:, moved].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """(T, U) weights of units that move (n,) vertices by (U, n, 3)."""
+
+    weights: np.ndarray
+    moved: np.ndarray
+    deltas: np.ndarray
+
+    def add(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """The (n, V, 3) vertices of some frames with their eyes moving; changed in place."""
+        offsets = self.weights[frames] @ self.deltas.reshape(len(self.deltas), -1)
+        vertices[:, self.moved] += offsets.reshape(len(frames), -1, 3)
+        return vertices
 
 
 def _drain(

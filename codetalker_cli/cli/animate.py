@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def animate(
     speech: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             help="A recording (wav, flac, ogg, mp3, m4a, mp4 …), or several, or folders of them; "
-            "a last folder without recordings is where results go.",
+            "a last folder without recordings (new: with a slash) is where results go.",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--out",
             "-o",
@@ -56,7 +56,7 @@ def animate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a face say a recording: speech.wav → speech.mp4. Or many recordings at once."""
+    """Make a face say a recording, or many: speech.wav → speech.mp4."""
     # What cannot be used is told before the seconds that a model takes to load.
     from codetalker_cli.jobs import is_one
     from codetalker_cli.presets import resolve_sections
@@ -81,7 +81,8 @@ def animate(
         return
     if out is not None and suffix is not None:
         raise InputError(f"--format {suffix}: the ending of --out {out} says it; give one of both")
-    _animate_one(given[0], given[0].with_suffix(ending) if out is None else out, asked)
+    one = Path(given[0])
+    _animate_one(one, one.with_suffix(ending) if out is None else Path(out), asked)
 
 
 class _Asked(NamedTuple):
@@ -113,7 +114,7 @@ def _animate_one(speech: Path, target: Path, asked: _Asked) -> None:
 
 
 def _animate_many(
-    speech: list[Path], manifest: Path | None, out: Path | None, ending: str, asked: _Asked
+    speech: list[str], manifest: Path | None, out: str | None, ending: str, asked: _Asked
 ) -> None:
     from codetalker_cli.jobs import Request, from_arguments, from_manifest
 
