@@ -172,6 +172,20 @@ def test_help_needs_nothing_heavy(arguments: list[str]) -> None:
     assert heavy_modules_after(HELP.format(arguments=arguments)) == []
 
 
+ANIMATE = """
+import numpy as np
+import codetalker_cli as ct
+
+noise = np.random.default_rng(0).standard_normal(16000) / 10
+assert len(ct.load("demo").animate(noise).vertices) == 30
+"""
+
+
+def test_the_bundled_voice_needs_no_more_than_torch() -> None:
+    """transformers alone would take longer to import than all the rest takes."""
+    assert set(heavy_modules_after(ANIMATE)) <= {"torch", "torchaudio", "soundfile"}
+
+
 @pytest.mark.parametrize("module", TREES)
 def test_files_and_functions_stay_short(module: str) -> None:
     tree = TREES[module]

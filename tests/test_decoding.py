@@ -8,9 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from benchmarks.plain_decoding import PlainDecoding
+from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
+from codetalker_cli.models.decoding.graphs import rounded
 from codetalker_cli.models.decoding.linear import PackedLinear, packing_works
 from codetalker_cli.models.decoding.motion_steps import MotionSteps, Window
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
@@ -18,6 +21,7 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import DecodeSettings
 
 N_STYLES = 3
+METHODS: tuple[Method, ...] = ("exact", "window")
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
     "as vocaset": {},
     "as biwi": {
@@ -112,7 +116,7 @@ def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
         assert not torch.equal(Decoder(speech, vq).decode(hidden, styles(speech)), codes)
 
 
-@pytest.mark.parametrize("method", ["exact", "window"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method) -> None:
     speech, vq = tiny.stages(0, **SHAPES[shape])
@@ -124,7 +128,7 @@ def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method)
     assert not torch.equal(a[:, 6:], b[:, 6:])
 
 
-@pytest.mark.parametrize("method", ["exact", "window"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
     speech, vq = tiny.stages(0, **SHAPES["as biwi"])
     lengths = [5, 11, 1, 11, 8]
@@ -259,3 +263,50 @@ def test_bf16_is_near_and_off_by_default() -> None:
     full = Decoder(speech, vq).decode(hidden, style)
     assert DecodeSettings().precision == "float32"
     assert float((half[:, :5] == full[:, :5]).float().mean()) > 0.7
+
+
+# Graphs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -> None:
+    """It could not be captured as a graph: with tensors that have a device and no content, a
+    tensor on another device or a value that is read back is an error."""
+    sections = tiny.settings(**SHAPES[shape])
+    with FakeTensorMode():
+        with torch.device("cuda"):
+            model = CodeTalker(sections).eval()
+            assert model.speech is not None
+            per_frame = sections.speech.features_per_frame
+            hidden = torch.randn(2, 20 * per_frame, model.speech.encoder.size)
+            style = torch.randn(2, sections.speech.hidden_size)
+            decoder = Decoder(model.speech, model.vq)
+        steps = decoder.motion(method)
+        with torch.inference_mode():
+            run = decoder._begin(hidden, style, 2 * decoder.stride, steps)
+            for n in (decoder.stride, 2 * decoder.stride):
+                decoder._step(run, steps, n)
+            run.clear()
+        assert decoder.stride > 1 and run.codes.device.type == "cuda"
+        with pytest.raises(DataDependentOutputException):
+            run.frame.item()
+
+
+def test_a_run_that_was_cleared_starts_anew() -> None:
+    """What capturing graphs leaves behind (they are tried on the run itself) does no harm."""
+    speech, vq = tiny.stages(8)
+    hidden, style = heard(speech, 10), styles(speech)
+    for method in METHODS:
+        decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
+        decoder.stride = 4
+        expected = decoder.decode(hidden, style, method=method)
+        steps = decoder.motion(method)
+        with torch.inference_mode():
+            run = decoder._begin(hidden, style, 12, steps)
+            for n in (4, 12, 8):
+                decoder._step(run, steps, n)
+            run.clear()
+            for i in range(10):
+                decoder._step(run, steps, rounded(i + 1, 4))
+        assert torch.equal(run.codes[:, :10], expected)

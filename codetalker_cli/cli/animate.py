@@ -14,31 +14,36 @@ if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
 
 
+Speech = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="A recording (wav, flac, ogg, mp3, m4a, mp4 …), or several, or folders of them; "
+        "a last folder without recordings (new: with a slash) is where results go.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Video (.mp4, .mov, .mkv) or motion (.npz, .npy); of several the folder.",
+    ),
+]
+Manifest = Annotated[
+    Path | None, typer.Option(help="CSV file with the columns audio[,out,subject,style,seed,fps].")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Of several results: mp4 (default), mov, mkv, npz, npy."),
+]
+
+
 def animate(
-    speech: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="A recording (wav, flac, ogg, mp3, m4a, mp4 …), or several, or folders of them; "
-            "a last folder without recordings (new: with a slash) is where results go.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Video (.mp4, .mov, .mkv) or motion (.npz, .npy); of several the folder.",
-        ),
-    ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(help="CSV file with the columns audio[,out,subject,style,seed,fps]."),
-    ] = None,
-    suffix: Annotated[
-        str | None,
-        typer.Option("--format", help="Of several results: mp4 (default), mov, mkv, npz, npy."),
-    ] = None,
+    speech: Speech = None,
+    out: Out = None,
+    manifest: Manifest = None,
+    suffix: Format = None,
     subject: Annotated[str | None, typer.Option(help="Whose face; default the first.")] = None,
     style: Annotated[
         str | None, typer.Option(help="Whose way of speaking: S01, or S01:0.3,S02:0.7.")

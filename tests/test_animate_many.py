@@ -1,0 +1,276 @@
+"""Many recordings in one command: batches, what is done, what is broken, several processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import voices
+from command import refuse, run, succeed
+
+import codetalker_cli as ct
+from codetalker_cli.animate import Voice, many, speak
+from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.jobs import Request
+from codetalker_cli.models import checkpoint
+from codetalker_cli.models.decoding import Decoder
+from codetalker_cli.motion import Motion
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return voices.save(tmp_path_factory.mktemp("many") / "voice", "A", "S01")
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """a.wav, b.wav, in/c.wav and the model mine; nothing is bundled."""
+    folder = tmp_path / "work"
+    (folder / "in").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("CODETALKER_MODEL", raising=False)
+    monkeypatch.setattr(checkpoint, "bundled", dict)
+    shutil.copytree(stored, folder / "runs" / "mine")
+    for k, name in enumerate(("a.wav", "b.wav", "in/c.wav")):
+        soundfile.write(name, voices.speech(0.6 + 0.3 * k, seed=k), 16000, subtype="FLOAT")
+
+
+def animate(*arguments: object) -> list[object]:
+    return ["animate", *arguments, "--model", "mine", "--format", "npz"]
+
+
+@pytest.fixture
+def voice() -> Voice:
+    return ct.load("mine")
+
+
+# Batches ---------------------------------------------------------------------------------------
+
+
+def test_side_by_side_each_gets_what_it_gets_alone(voice: Voice) -> None:
+    requests = [
+        Request("a.wav", "A", "B"),
+        Request("b.wav", "S01", "A:0.5,C:0.5", seed=3),
+        Request(voices.speech(1.7, seed=9), "A", fps=60),
+        Request("in/c.wav", "S01", idle=False),
+    ]
+    made = dict(voice.animate_many(requests))
+    assert sorted(made) == [0, 1, 2, 3]
+    for number, r in enumerate(requests):
+        together = made[number]
+        assert isinstance(together, Motion)
+        alone = voice.animate(r.speech, r.subject, r.style, seed=r.seed, idle=r.idle, fps=r.fps)
+        np.testing.assert_allclose(together.vertices, alone.vertices, atol=1e-5)
+        assert together.subject == alone.subject and together.fps == alone.fps
+        if r.fps is None:
+            np.testing.assert_array_equal(together.codes, alone.codes)
+
+
+def test_recordings_are_decoded_in_batches_of_like_length(
+    voice: Voice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[tuple[str, list[int]]] = []
+    decode = Decoder.decode
+
+    def spy(self: Decoder, *arguments: Any, **named: Any) -> Any:
+        batches.append((named["method"], sorted(named["lengths"])))
+        return decode(self, *arguments, **named)
+
+    monkeypatch.setattr(Decoder, "decode", spy)
+    speaker = ct.load("mine", decode={"batch_size": 2, "whole_frames": 45, "piece_seconds": 1.2})
+    lengths = [0.5, 1.5, 0.52, 1.52, 4.0]
+    requests = [Request(voices.speech(s, seed=k)) for k, s in enumerate(lengths)]
+    made = dict(speaker.animate_many(requests))
+    assert len(made) == 5 and all(isinstance(m, Motion) for m in made.values())
+    exact = [sizes for method, sizes in batches if method == "exact"]
+    assert [max(s) - min(s) <= 1 and len(s) == 2 for s in exact] == [True, True]
+    assert any(method == "window" for method, _ in batches)
+    assert max(max(sizes) for method, sizes in batches) <= 45 + 2 * 25
+
+
+def test_few_recordings_are_held_at_a_time(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = given = 0
+    monkeypatch.setattr(speak, "_LOOKAHEAD", 1)
+    speaker = ct.load("mine", decode={"batch_size": 2})
+
+    def requests() -> Any:
+        nonlocal taken
+        for k in range(12):
+            taken += 1
+            yield Request(voices.speech(0.5, seed=k), idle=False)
+
+    for _ in speaker.animate_many(requests()):
+        given += 1
+        assert taken <= given + 3
+    assert given == 12
+
+
+def test_what_cannot_be_animated_comes_back_as_its_reason(voice: Voice) -> None:
+    requests = [Request("none.wav"), Request("a.wav"), Request("b.wav", "nobody")]
+    made = dict(voice.animate_many(requests))
+    assert isinstance(made[1], Motion)
+    assert "none.wav: no such audio file" in str(made[0])
+    assert "--subject nobody: unknown" in str(made[2]) and isinstance(made[2], CodeTalkerError)
+    with pytest.raises(InputError, match="no such audio file"):
+        voice.animate("none.wav")
+
+
+def test_progress_counts_the_frames_of_all(voice: Voice) -> None:
+    seen: list[tuple[int, int]] = []
+    made = dict(voice.animate_many([Request("a.wav"), Request("b.wav")], lambda *x: seen.append(x)))
+    total = sum(m.n_frames for m in made.values() if isinstance(m, Motion))
+    done = [n for n, _ in seen]
+    assert seen[-1] == (total, total) and done == sorted(done)
+
+
+@pytest.mark.parametrize(("method", "expected"), [("exact", "exact"), ("window", "window")])
+def test_the_method_may_be_chosen(
+    method: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+    decode = Decoder.decode
+    monkeypatch.setattr(
+        Decoder, "decode", lambda *a, **k: used.append(k["method"]) or decode(*a, **k)
+    )
+    for seconds in (0.5, 4.0):
+        speaker = ct.load("mine", decode={"method": method, "whole_frames": 45})
+        speaker.animate(voices.speech(seconds))
+    assert set(used) == {expected}
+
+
+def test_settings_of_decoding_come_from_the_checkpoint_and_are_checked(voice: Voice) -> None:
+    assert voice.decode == voice.checkpoint.settings.decode
+    with pytest.raises(CodeTalkerError, match=r"decode.windw: unknown key"):
+        ct.load("mine", decode={"windw": 3})
+    with pytest.raises(CodeTalkerError, match="piece_seconds 1 must be at least 4 × join_seconds"):
+        ct.load("mine", decode={"piece_seconds": 1, "join_seconds": 0.5})
+
+
+# The command -----------------------------------------------------------------------------------
+
+
+def test_files_and_folders_become_files_in_a_folder() -> None:
+    assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out/")) == "3 animated\n"
+    assert sorted(p.name for p in Path("out").iterdir()) == ["a.npz", "b.npz", "c.npz"]
+    alone = ct.load("mine").animate("b.wav")
+    np.testing.assert_allclose(Motion.load("out/b.npz").vertices, alone.vertices, atol=1e-5)
+
+
+def test_what_is_done_is_skipped_and_a_broken_one_does_not_stop_the_rest() -> None:
+    Path("in/broken.wav").write_text("no sound")
+    soundfile.write("in/silent.wav", 0 * voices.speech(), 16000)
+    ended = run(*animate("a.wav", "in", "-o", "out"), "--json")
+    told = json.loads(ended.out)
+    assert ended.code == 1
+    assert sorted(row["out"] for row in told["done"]) == ["out/a.npz", "out/c.npz"]
+    reasons = {row["speech"]: row["reason"] for row in told["failed"]}
+    assert set(reasons) == {"in/broken.wav", "in/silent.wav"}
+    assert "not an audio file" in reasons["in/broken.wav"] and "silent" in reasons["in/silent.wav"]
+    before = {p: p.read_bytes() for p in Path("out").iterdir()}
+
+    for name in ("broken", "silent"):
+        soundfile.write(f"in/{name}.wav", voices.speech(), 16000)
+    assert succeed(*animate("a.wav", "in", "-o", "out")) == "2 animated, 2 done before\n"
+    assert all(p.read_bytes() == content for p, content in before.items())
+    assert succeed(*animate("a.wav", "in", "-o", "out")) == "0 animated, 4 done before\n"
+    assert succeed(*animate("a.wav", "-o", "out/"), "--overwrite") == "1 animated\n"
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    save, saved = Motion.save, []
+
+    def stop_at_the_second(self: Motion, path: Any, **more: Any) -> Path:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        return save(self, path, **more)
+
+    monkeypatch.setattr(Motion, "save", stop_at_the_second)
+    with pytest.raises(BaseException):  # noqa: B017 (as Ctrl-C ends it)
+        succeed(*animate("a.wav", "b.wav", "in", "-o", "out"))
+    monkeypatch.setattr(Motion, "save", save)
+    assert [p.name for p in Path("out").iterdir()] == [Path(saved[0]).name]
+    assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out")) == "2 animated, 1 done before\n"
+
+
+def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
+    Path("list.csv").write_text("audio,out,subject,style\na.wav,x.npz,S01,B\nb.wav,,,\nno.wav,,,\n")
+    ended = run("animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz")
+    assert ended.code == 1 and ended.out == "2 animated, 1 failed: no.wav\n"
+    assert "failed: no.wav: no such audio file" in caplog.messages
+    assert Motion.load("x.npz").subject == "S01" and Motion.load("b.npz").subject == "A"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv: names the recordings"),
+        (["a.wav", "none.wav"], "none.wav: no such audio file"),
+        (["a.wav", "b.wav", "--subject", "nobody"], "--subject nobody: unknown; this model has: A"),
+        (["a.wav", "b.wav", "--style", "nobody"], "--style nobody: unknown; this model has: A, B"),
+        (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames a second"),
+        (["a.wav", "b.wav", "--set", "decode.method=fast"], "decode.method: Input should be"),
+        ([], "no recording: give one, several, a folder of them, or --manifest FILE"),
+    ],
+)
+def test_what_is_wrong_for_all_is_told_before_anything_is_done(
+    arguments: list[str], message: str
+) -> None:
+    assert message in refuse(*animate(*arguments))
+
+
+def test_one_recording_and_a_format() -> None:
+    succeed(*animate("a.wav"))
+    assert Path("a.npz").is_file()
+    assert "--format npz: the ending of --out b.npy says it" in refuse(
+        *animate("a.wav", "-o", "b.npy")
+    )
+    assert ".gif: the ending must be one of" in refuse(
+        "animate", "a.wav", "b.wav", "--model", "mine", "--format", "gif"
+    )
+
+
+# Processes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from codetalker_cli.jobs import from_arguments
+
+    jobs = from_arguments(["a.wav", "b.wav", "in"], None, ".npz", Request(Path()))
+    monkeypatch.setenv("WORLD_SIZE", str(count))
+    shares = []
+    for rank in range(count):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(many.share(jobs))
+    assert sorted(str(j.out) for s in shares for j in s) == ["a.npz", "b.npz", "in/c.npz"]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_two_processes_make_what_one_makes() -> None:
+    Path("in/broken.wav").write_text("no sound")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "codetalker_cli", "animate", "a.wav", "b.wav", "in", "-o", "out"]
+    command += ["--model", "mine", "--format", "npz", "--device", "cpu", "--json"]
+    ended = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    told = json.loads(ended.stdout)
+    assert ended.returncode == 1, ended.stderr
+    assert sorted(row["out"] for row in told["done"]) == ["out/a.npz", "out/b.npz", "out/c.npz"]
+    assert [row["speech"] for row in told["failed"]] == ["in/broken.wav"]
+    alone = ct.load("mine").animate("in/c.wav")
+    np.testing.assert_allclose(Motion.load("out/c.npz").vertices, alone.vertices, atol=1e-5)

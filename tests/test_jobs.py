@@ -1,0 +1,140 @@
+"""Which recordings a command is given, and what each becomes."""
+
+from pathlib import Path
+
+import pytest
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.jobs import Request, from_arguments, from_manifest, is_one
+
+DEFAULT = Request(Path(), subject="A", seed=4)
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "a.wav",
+        "b.wav",
+        "in/c.WAV",
+        "in/deep/d.flac",
+        "in/notes.txt",
+        "in/.hidden/e.wav",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("empty").mkdir()
+    Path("videos").mkdir()
+    Path("videos/a.mp4").touch()
+
+
+def made(*speech: str, out: str | None = None, suffix: str = ".mp4") -> dict[str, str]:
+    return {str(j.speech): str(j.out) for j in from_arguments(speech, out, suffix, DEFAULT)}
+
+
+def test_results_stand_beside_their_recordings_or_in_a_folder() -> None:
+    assert made("a.wav", "b.wav") == {"a.wav": "a.mp4", "b.wav": "b.mp4"}
+    assert made("a.wav", "b.wav", out="x", suffix=".npz") == {
+        "a.wav": "x/a.npz",
+        "b.wav": "x/b.npz",
+    }
+
+
+def test_a_folder_means_all_recordings_below_it() -> None:
+    below = {"in/c.WAV": "in/c.mp4", "in/deep/d.flac": "in/deep/d.mp4"}
+    assert made("in") == below
+    assert made("in", "a.wav", out="x") == {
+        "in/c.WAV": "x/c.mp4",
+        "in/deep/d.flac": "x/deep/d.mp4",
+        "a.wav": "x/a.mp4",
+    }
+
+
+@pytest.mark.parametrize("last", ["new/", "empty", "empty/", "videos"])
+def test_a_last_folder_without_recordings_is_where_results_go(last: str) -> None:
+    assert made("a.wav", "b.wav", last) == {
+        "a.wav": f"{Path(last)}/a.mp4",
+        "b.wav": f"{Path(last)}/b.mp4",
+    }
+
+
+def test_one_recording_and_a_file_are_one() -> None:
+    assert is_one(["a.wav"], None) and is_one(["a.wav"], "b.mp4") and is_one(["a.wav"], "new")
+    assert not is_one(["a.wav", "b.wav"], None) and not is_one(["in"], None)
+    assert not is_one(["a.wav"], "videos") and not is_one(["a.wav"], "new/")
+
+
+@pytest.mark.parametrize(
+    ("speech", "out", "message"),
+    [
+        (["a.wav", "none.wav"], None, "none.wav: no such audio file"),
+        (["a.wav", "new"], None, "new: no such audio file"),
+        (["empty"], None, "empty: no recordings in it"),
+        (["a.wav", "a.wav"], None, "a.wav: stands there twice"),
+        (["in", "in/c.WAV"], "x", "in/c.WAV: stands there twice"),
+    ],
+)
+def test_bad_arguments(speech: list[str], out: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        made(*speech, out=out)
+
+
+def test_two_recordings_with_one_result_are_refused() -> None:
+    Path("in/a.wav").touch()
+    with pytest.raises(InputError, match=r"a.wav and in/a.wav would both become x/a.mp4"):
+        made("a.wav", "in", out="x")
+
+
+def manifest(text: str, out: str | None = None) -> list:
+    Path("list.csv").write_text(text, encoding="utf-8")
+    return from_manifest(Path("list.csv"), out, ".mp4", DEFAULT)
+
+
+def test_a_manifest_says_who_speaks_what_and_how() -> None:
+    rows = manifest(
+        'audio,style,out,seed,fps\na.wav,"S01:0.3,S02:0.7",x/one.npz,9,60\nb.wav,,two,,\nin/c.WAV\n'
+    )
+    first, second, third = rows
+    assert (first.speech, first.out) == (Path("a.wav"), Path("x/one.npz"))
+    spoken = first.request
+    assert (spoken.subject, spoken.style) == ("A", "S01:0.3,S02:0.7")
+    assert (spoken.seed, spoken.fps) == (9, 60.0)
+    assert (second.out, second.request.seed, second.request.style) == (Path("two.mp4"), 4, None)
+    assert (third.speech, third.out) == (Path("in/c.WAV"), Path("in/c.mp4"))
+
+
+def test_a_manifest_is_relative_to_itself_and_its_results_to_the_folder_given() -> None:
+    Path("in/list.csv").write_text("\ufeffaudio,out\nc.WAV,\ndeep/d.flac,y/d.mov\n", "utf-8")
+    rows = from_manifest(Path("in/list.csv"), "x", ".mp4", DEFAULT)
+    assert [(str(r.speech), str(r.out)) for r in rows] == [
+        ("in/c.WAV", "x/c.mp4"),
+        ("in/deep/d.flac", "x/y/d.mov"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'audio'"),
+        ("wav,out\na.wav,b\n", "unknown column 'wav'"),
+        ("audio\n", "no recordings in it, only the header"),
+        ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected a number"),
+        ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
+        ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
+        ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
+        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: stands there twice"),
+        ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both become x.mp4"),
+        ('audio\n"a.wav\n', "not a CSV file"),
+    ],
+)
+def test_bad_manifests_name_the_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        manifest(text)
+
+
+def test_a_manifest_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match=r"none.csv: cannot be read"):
+        from_manifest(Path("none.csv"), None, ".mp4", DEFAULT)
+    Path("binary.csv").write_bytes(b"audio\n\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"binary.csv: not a CSV file"):
+        from_manifest(Path("binary.csv"), None, ".mp4", DEFAULT)

@@ -1,0 +1,148 @@
+"""Where long recordings are cut, and that nobody sees where."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import codetalker_cli as ct
+from codetalker_cli import audio, resources
+from codetalker_cli.animate.pieces import Piece, plan
+from codetalker_cli.animate.speak import Recording
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.settings import DecodeSettings
+
+FPS = 25.0
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
+
+
+def pieces(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Piece]:
+    n_frames = int(len(samples) / SAMPLE_RATE * fps)
+    return plan(samples, n_frames, fps, DecodeSettings(**{"whole_frames": 50, **changes}))
+
+
+# The plan --------------------------------------------------------------------------------------
+
+
+@given(
+    seconds=st.floats(2.1, 90),
+    fps=st.sampled_from([24.0, 25.0, 30.0, 60.0]),
+    piece=st.floats(2, 20),
+    overlap=st.floats(0, 3),
+    join=st.floats(0, 0.5),
+    seed=st.integers(0, 99),
+)
+def test_pieces_come_to_the_whole(
+    seconds: float, fps: float, piece: float, overlap: float, join: float, seed: int
+) -> None:
+    made = pieces(
+        noise(seconds, seed),
+        fps,
+        piece_seconds=piece,
+        overlap_seconds=overlap,
+        join_seconds=join,
+    )
+    n_frames, longest = int(round(seconds * SAMPLE_RATE) / SAMPLE_RATE * fps), round(piece * fps)
+    assert made[0].start == made[0].first == 0 and made[-1].stop == made[-1].end == n_frames
+    assert [p.end for p in made[:-1]] == [p.first for p in made[1:]]
+    total = np.zeros(n_frames)
+    for k, p in enumerate(made):
+        assert 0 <= p.start <= p.first < p.end <= p.stop <= n_frames
+        assert p.end - p.first <= longest or len(made) == 1
+        assert p.end - p.first >= longest // 2 or k >= len(made) - 2
+        weights = p.weights()
+        assert weights.shape == (p.n_frames,) and weights.min() >= 0
+        total[p.start : p.stop] += weights
+        middle = slice(p.first + p.fade - p.start, max(0, p.end - p.fade - p.start))
+        np.testing.assert_array_equal(weights[middle], 1)
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_what_may_be_decoded_whole_is_one_piece() -> None:
+    samples = noise(2.0)
+    assert pieces(samples) == [Piece(0, 50, 0, 50, 0)]
+    np.testing.assert_array_equal(pieces(samples)[0].weights(), 1)
+    assert len(pieces(noise(2.1), piece_seconds=1.2)) > 1
+
+
+@pytest.mark.parametrize("pause", [5.7, 7.0, 9.1])
+def test_a_cut_falls_into_the_pause(pause: float) -> None:
+    samples = noise(16.0)
+    samples[round((pause - 0.25) * SAMPLE_RATE) : round((pause + 0.25) * SAMPLE_RATE)] *= 0.01
+    first, second = (p.first / FPS for p in pieces(samples, piece_seconds=10)[:2])
+    assert first == 0 and abs(second - pause) < 0.2
+
+
+def test_of_two_pauses_the_wider_one_is_taken() -> None:
+    samples = noise(16.0)
+    for at, width in ((6.0, 0.1), (8.0, 0.6)):
+        samples[round((at - width / 2) * SAMPLE_RATE) : round((at + width / 2) * SAMPLE_RATE)] = 0
+    assert abs(pieces(samples, piece_seconds=10)[1].first / FPS - 8) < 0.3
+
+
+def test_the_work_grows_with_the_length() -> None:
+    def frames(seconds: float) -> int:
+        return sum(p.n_frames for p in pieces(noise(seconds), piece_seconds=5))
+
+    assert frames(160) < 2.1 * frames(80) and frames(80) < 1.6 * 80 * FPS
+
+
+# The join --------------------------------------------------------------------------------------
+
+
+def test_pieces_that_agree_join_without_a_trace() -> None:
+    samples = noise(20.0)
+    made = Recording(
+        0, samples, None, "A", np.ones(1, np.float32), pieces(samples, piece_seconds=4)
+    )
+    rows = torch.randn(made.n_frames, 3, generator=torch.Generator().manual_seed(0))
+    codes = torch.arange(2 * made.n_frames).view(-1, 2)
+    for k, p in enumerate(made.pieces):
+        assert not made.is_done
+        made.made[k] = (rows[p.start : p.stop], codes[p.start : p.stop])
+    assert made.is_done
+    joined, chosen = made.join()
+    torch.testing.assert_close(joined, rows)
+    np.testing.assert_array_equal(chosen, codes)
+
+
+def test_one_piece_goes_over_into_the_next_within_the_given_time() -> None:
+    samples = noise(20.0)
+    made = pieces(samples, piece_seconds=10, join_seconds=0.4)
+    recording = Recording(0, samples, None, "A", np.ones(1, np.float32), made)
+    for k, p in enumerate(made):
+        recording.made[k] = (torch.full((p.n_frames, 1), float(k)), torch.full((p.n_frames, 1), k))
+    rows, codes = recording.join()
+    cut = made[1].first
+    between = np.flatnonzero((rows[:, 0] > 0) & (rows[:, 0] < 1))
+    assert cut - 5 <= between.min() and between.max() < cut + 5 and len(between) >= 8
+    assert (
+        rows[cut - 6] == 0 and rows[cut + 5] == 1 and bool((rows.diff(dim=0)[: cut + 5] >= 0).all())
+    )
+    assert list(codes[cut - 1 : cut + 1, 0]) == [0, 1]
+
+
+@pytest.mark.parametrize("seconds", [1.5, 2.5])
+def test_no_seam_is_seen_with_the_bundled_voice(seconds: float) -> None:
+    """Cuts as near to each other as this come in the middle of words too."""
+    samples = audio.load(resources.asset("sample.wav"))
+    cut = {"whole_frames": 40, "piece_seconds": seconds}
+    joined = ct.load("demo", decode=cut).animate(samples, idle=False)
+    whole = ct.load("demo", decode={"whole_frames": 1000}).animate(samples, idle=False)
+    made = plan(samples, joined.n_frames, joined.fps, DecodeSettings(**cut))
+    assert len(made) >= 4
+    lips = joined.topology.region("lips")
+    speed = np.linalg.norm(np.diff(joined.vertices[:, lips], axis=0), axis=-1).max(1)
+    near = np.zeros(len(speed), bool)
+    for p in made[1:]:
+        near[p.first - p.fade - 1 : p.first + p.fade + 1] = True
+    assert speed[near].max() <= speed[~near].max()
+    error = np.linalg.norm(joined.vertices[:, lips] - whole.vertices[:, lips], axis=-1).max(1)
+    assert error.mean() < 1e-3 < np.abs(whole.vertices[:, lips] - whole.template[lips]).max()

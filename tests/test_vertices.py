@@ -1,0 +1,87 @@
+"""Vertices that make themselves behave like the array they stand for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codetalker_cli import vertices
+from codetalker_cli.motion import Motion
+from codetalker_cli.vertices import VertexFrames, blocks, held
+
+ARRAY = np.random.default_rng(0).standard_normal((23, tiny.N_VERTICES, 3)).astype(np.float32)
+
+
+def lazy(array: np.ndarray = ARRAY, asked: list[int] | None = None) -> VertexFrames:
+    def make(frames: np.ndarray) -> np.ndarray:
+        if asked is not None:
+            asked.append(len(frames))
+        return array[frames]
+
+    return VertexFrames(len(array), array.shape[1], make)
+
+
+indices = st.one_of(
+    st.integers(-23, 22),
+    st.slices(23),
+    st.lists(st.integers(-23, 22), max_size=5),
+    st.tuples(st.slices(23), st.lists(st.integers(0, 11), min_size=1, max_size=4)),
+    st.tuples(st.integers(-23, 22), st.integers(0, 11)),
+    st.tuples(st.slices(23), st.integers(0, 11), st.integers(0, 2)),
+)
+
+
+@given(key=indices)
+def test_indexing_gives_what_the_array_gives(key: Any) -> None:
+    if isinstance(key, list):
+        key = np.array(key, dtype=int)
+    np.testing.assert_array_equal(lazy()[key], ARRAY[key])
+
+
+def test_it_looks_like_the_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = lazy()
+    assert made.shape == ARRAY.shape and made.dtype == ARRAY.dtype and made.ndim == 3
+    assert len(made) == 23 and made.nbytes == ARRAY.nbytes
+    np.testing.assert_array_equal(np.asarray(made), ARRAY)
+    assert isinstance(held(made), np.ndarray)
+    monkeypatch.setattr(vertices, "HELD_BYTES", 100)
+    assert held(made) is made
+
+
+def test_blocks_hold_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vertices, "BLOCK_BYTES", 5 * ARRAY[0].nbytes)
+    asked: list[int] = []
+    np.testing.assert_array_equal(np.concatenate(list(blocks(lazy(asked=asked)))), ARRAY)
+    assert asked == [5, 5, 5, 5, 3]
+    assert [b is ARRAY for b in blocks(ARRAY)] == [True]
+
+
+def motion(of: Any) -> Motion:
+    return Motion(of, 25.0, tiny.topology(), "A", ARRAY[0], codes=np.zeros((23, 2), np.int32))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_a_motion_is_saved_with_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+    a = motion(ARRAY).save(tmp_path / f"a.{suffix}")
+    b = motion(lazy()).save(tmp_path / f"b.{suffix}")
+    assert a.read_bytes() == b.read_bytes()
+    whole = np.load(a)["vertices"] if suffix == "npz" else np.load(a)
+    np.testing.assert_array_equal(whole, ARRAY)
+
+
+@pytest.mark.parametrize("fps", [12.5, 30.0, 60.0])
+def test_another_frame_rate_is_made_when_asked_for(
+    fps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = motion(ARRAY).at_fps(fps)
+    monkeypatch.setattr(vertices, "HELD_BYTES", 0)
+    asked: list[int] = []
+    made = motion(lazy(asked=asked)).at_fps(fps)
+    assert isinstance(made.vertices, VertexFrames) and not asked
+    assert isinstance(expected.vertices, np.ndarray)
+    np.testing.assert_allclose(np.asarray(made.vertices), expected.vertices, atol=1e-6)
+    assert made.fps == fps and abs(made.seconds - 23 / 25) < 1 / fps
