@@ -35,8 +35,8 @@ from codetalker_cli.presets import resolve
 from codetalker_cli.settings import DecodeSettings
 
 METHOD = re.compile(r"(plain|exact|window)(?::(\d+)\+(\d+))?(?:x(\d+))?(/bf16)?")
-METHODS = ["plain", "exact", "window", "window:4+4", "window:16+16", "windowx8"]
-WINDOWS = [(1, 0), (4, 0), (4, 4), (8, 0), (8, 8), (16, 0), (16, 16), (32, 32), (64, 0)]
+METHODS = ["plain", "exact", "window", "window:8+8", "windowx8"]
+WINDOWS = [(1, 0), (16, 0), (1, 3), (1, 7), (4, 4), (1, 15), (8, 8), (1, 31)]
 MAX_REPEATED_SECONDS = 20.0
 """What takes longer is measured once."""
 

@@ -23,11 +23,13 @@ from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.motion import Motion
 
 HERE = Path(__file__).parent
+CLOSE = {"rtol": 0, "atol": 1e-4}
+"""Faces of these tests are some units large: so float32 rounds side by side and alone."""
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return voices.save(tmp_path_factory.mktemp("many") / "voice", "A", "S01")
+    return voices.save(tmp_path_factory.mktemp("many") / "voice", "A", "S01", family="whisper")
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,7 @@ def test_side_by_side_each_gets_what_it_gets_alone(voice: Voice) -> None:
         together = made[number]
         assert isinstance(together, Motion)
         alone = voice.animate(r.speech, r.subject, r.style, seed=r.seed, idle=r.idle, fps=r.fps)
-        np.testing.assert_allclose(together.vertices, alone.vertices, atol=1e-5)
+        np.testing.assert_allclose(together.vertices, alone.vertices, **CLOSE)
         assert together.subject == alone.subject and together.fps == alone.fps
         if r.fps is None:
             np.testing.assert_array_equal(together.codes, alone.codes)
@@ -161,7 +163,7 @@ def test_files_and_folders_become_files_in_a_folder() -> None:
     assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out/")) == "3 animated\n"
     assert sorted(p.name for p in Path("out").iterdir()) == ["a.npz", "b.npz", "c.npz"]
     alone = ct.load("mine").animate("b.wav")
-    np.testing.assert_allclose(Motion.load("out/b.npz").vertices, alone.vertices, atol=1e-5)
+    np.testing.assert_allclose(Motion.load("out/b.npz").vertices, alone.vertices, **CLOSE)
 
 
 def test_what_is_done_is_skipped_and_a_broken_one_does_not_stop_the_rest() -> None:
@@ -218,6 +220,7 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
         (["a.wav", "b.wav", "--style", "nobody"], "--style nobody: unknown; this model has: A, B"),
         (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames a second"),
         (["a.wav", "b.wav", "--set", "decode.method=fast"], "decode.method: Input should be"),
+        (["a.wav", "b.wav", "-o", "in/c.wav/"], "cannot write here (Not a directory)"),
         ([], "no recording: give one, several, a folder of them, or --manifest FILE"),
     ],
 )
@@ -273,4 +276,4 @@ def test_two_processes_make_what_one_makes() -> None:
     assert sorted(row["out"] for row in told["done"]) == ["out/a.npz", "out/b.npz", "out/c.npz"]
     assert [row["speech"] for row in told["failed"]] == ["in/broken.wav"]
     alone = ct.load("mine").animate("in/c.wav")
-    np.testing.assert_allclose(Motion.load("out/c.npz").vertices, alone.vertices, atol=1e-5)
+    np.testing.assert_allclose(Motion.load("out/c.npz").vertices, alone.vertices, **CLOSE)

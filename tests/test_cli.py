@@ -96,6 +96,7 @@ def test_json_is_all_that_is_on_stdout() -> None:
 def test_progress_and_the_choice_of_the_model_are_told_on_stderr() -> None:
     # In a process of its own: within the tests, log lines go to pytest.
     package = str(Path(cli.__file__).parents[2])
+    voices.save(Path("runs/newer"), "S01", family="whisper")
     arguments = ["animate", "speech.wav", "--subject", "S01", "-o", "a.npz"]
     done = subprocess.run(
         [sys.executable, "-m", "codetalker_cli", *arguments],
@@ -105,10 +106,10 @@ def test_progress_and_the_choice_of_the_model_are_told_on_stderr() -> None:
     )
     assert done.returncode == 0, done.stderr
     model, style, bar = done.stderr.splitlines()
-    assert model == "model: runs/mine (the newest under runs/ that knows S01)"
+    assert model == "model: runs/newer (the newest under runs/ that knows S01)"
     assert style == "S01 was not trained on; speaking in the style of A"
-    assert "animate" in bar and "24/24" in bar
-    assert done.stdout == "a.npz: S01, 24 frames, 1.0 s\n"
+    assert "animate" in bar and "25/25" in bar
+    assert done.stdout == "a.npz: S01, 25 frames, 1.0 s\n"
 
 
 def test_the_environment_names_the_model(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

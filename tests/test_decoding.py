@@ -210,6 +210,25 @@ def test_a_wider_window_comes_nearer_to_the_exact_past() -> None:
     assert error(8, 8) < error(16, 0), "refreshing old frames is worth more than new ones"
 
 
+def test_all_older_frames_have_their_turn() -> None:
+    """Each of them again and again, however many there are."""
+    _, vq = tiny.stages(4)
+    steps = MotionSteps(vq.decoder, Window(2, 3))
+    latents = noise(1, 60, vq.settings.latent_size)
+    state = steps.state(1, 60, latents)
+    computed: dict[int, list[int]] = {}
+    for i in range(60):
+        before = state.last.clone()
+        with torch.no_grad():
+            steps.step(state, latents[:, i : i + 1], torch.tensor([i]), i + 1, None)
+        for row in (before != state.last)[0].any(-1).nonzero().flatten().tolist():
+            computed.setdefault(row, []).append(i)
+    assert sorted(computed) == list(range(60))
+    for row, times in computed.items():
+        waits = [b - a for a, b in zip(times, [*times[1:], 60], strict=True)]
+        assert max(waits) <= 60 / 3 + 2, (row, times)
+
+
 def test_the_first_frames_of_the_window_are_exact() -> None:
     speech, vq = tiny.stages(5)
     hidden, style = heard(speech, 30), styles(speech)

@@ -144,5 +144,6 @@ def test_no_seam_is_seen_with_the_bundled_voice(seconds: float) -> None:
     for p in made[1:]:
         near[p.first - p.fade - 1 : p.first + p.fade + 1] = True
     assert speed[near].max() <= speed[~near].max()
+    moved = np.linalg.norm(whole.vertices[:, lips] - whole.template[lips], axis=-1).max(1)
     error = np.linalg.norm(joined.vertices[:, lips] - whole.vertices[:, lips], axis=-1).max(1)
-    assert error.mean() < 1e-3 < np.abs(whole.vertices[:, lips] - whole.template[lips]).max()
+    assert error.mean() < 0.2 * moved.mean()

@@ -15,7 +15,6 @@ from codetalker_cli.animate.voice import Voice
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.jobs import Job
 from codetalker_cli.motion import Motion
-from codetalker_cli.resources import check_output
 
 _PATIENCE = timedelta(days=30)
 """How long a process that is done waits for the others."""
@@ -89,8 +88,12 @@ def run(
         finished: Called with (jobs ended, jobs).
     """
     report = Report()
-    todo = [job for job in jobs if overwrite or not job.out.exists()]
-    report.skipped = [str(job.out) for job in jobs if job.out.exists() and not overwrite]
+    todo: list[Job] = []
+    for job in jobs:
+        if job.out.exists() and not overwrite:
+            report.skipped.append(str(job.out))
+        else:
+            todo.append(job)
     if report.skipped:
         logger.info("%d done already", len(report.skipped))
 
@@ -100,7 +103,6 @@ def run(
         try:
             if isinstance(made, CodeTalkerError):
                 raise made
-            check_output(job.out, overwrite=overwrite)
             report.done.append({"speech": str(job.speech), **deliver(made, job)})
         except CodeTalkerError as error:
             name = str(job.speech)

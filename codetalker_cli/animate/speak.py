@@ -22,7 +22,7 @@ _LOOKAHEAD = 4
 """Batches that wait, so that clips of like length find each other."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Recording:
     """Speech on its way to codes.
 
@@ -131,10 +131,9 @@ class Speaking:
             jobs = self._take(waiting)
             self._decode(jobs, report)
             done += sum(job.piece.n_frames for job in jobs)
-            for recording in dict.fromkeys(id(job.recording) for job in jobs):
-                finished = next(j.recording for j in jobs if id(j.recording) == recording)
-                if finished.is_done:
-                    yield finished
+            for recording in dict.fromkeys(job.recording for job in jobs):
+                if recording.is_done:
+                    yield recording
 
         for recording in recordings:
             for k, piece in enumerate(recording.pieces):

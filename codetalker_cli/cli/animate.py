@@ -122,6 +122,7 @@ def _animate_many(
     speech: list[str], manifest: Path | None, out: str | None, ending: str, asked: _Asked
 ) -> None:
     from codetalker_cli.jobs import Request, from_arguments, from_manifest
+    from codetalker_cli.resources import check_output
 
     request = Request(Path(), **asked.spoken)
     if manifest is None:
@@ -130,6 +131,8 @@ def _animate_many(
         jobs = from_manifest(manifest, out, ending, request)
     for job in jobs:
         _check_target(job.out, job.speech)
+    for one in {job.out.parent: job.out for job in jobs}.values():
+        check_output(one, overwrite=True)  # what exists is done; can it be written there?
     from codetalker_cli.animate import load_voice, many
 
     device = many.meet(asked.voice["device"])

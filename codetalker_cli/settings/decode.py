@@ -17,10 +17,10 @@ class DecodeSettings(Section):
         "auto: exact for what is decoded whole, window for pieces of long recordings",
     )
     window_frames: Positive = Field(
-        8, description="newest frames that the window decodes anew at each step"
+        1, description="newest frames that the window decodes anew at each step"
     )
     refresh_frames: int = Field(
-        8, ge=0, description="older frames, in turn, that the window brings up to date at each step"
+        7, ge=0, description="older frames, in turn, that the window brings up to date at each step"
     )
     whole_frames: Positive = Field(
         600, description="longest recording, in frames, that is decoded whole, not in pieces"

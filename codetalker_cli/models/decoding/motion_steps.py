@@ -43,6 +43,7 @@ class MotionState:
         total, squares: (B, H) sums of the rows that no frame to come changes.
         kept: (L − 1, 2, B, heads, C, H/heads) keys and values of the blocks but the last (window).
         last: (B, C, H) what the last block's attention sees (window).
+        turn: (1,) int64, the older frame whose turn it is to be computed anew (window).
     """
 
     inputs: Tensor
@@ -51,11 +52,12 @@ class MotionState:
     squares: Tensor
     kept: Tensor
     last: Tensor
+    turn: Tensor
 
     def of(self, n: int) -> "MotionState":
         """Views of the first ``n`` clips."""
         views = {f.name: getattr(self, f.name)[:n] for f in fields(self)}
-        return MotionState(**views | {"kept": self.kept[:, :, :n]})
+        return MotionState(**views | {"kept": self.kept[:, :, :n], "turn": self.turn})
 
     def clear(self) -> None:
         """As it was before the first frame."""
@@ -162,6 +164,7 @@ class MotionSteps:
             squares=like.new_zeros(n_clips, size, dtype=wide),
             kept=like.new_zeros(len(self.blocks) - 1, 2, n_clips, heads, kept, size // heads),
             last=like.new_zeros(n_clips, kept, size),
+            turn=like.new_zeros(1, dtype=torch.int64),
         )
 
     def step(
@@ -182,7 +185,7 @@ class MotionSteps:
             at, newest = frame, frame
             x = normalise(state.rows[:, :n])
         else:
-            at = self._rows_in_turn(frame)
+            at = self._rows_in_turn(state, frame)
             newest = torch.zeros_like(frame)
             x = normalise(state.rows.index_select(1, at))
         x = self.linear(x)
@@ -217,14 +220,16 @@ class MotionSteps:
         spread = torch.rsqrt(variance.clamp(min=0) + self.eps)
         return _Normalise(mean[:, None], spread[:, None])
 
-    def _rows_in_turn(self, frame: Tensor) -> Tensor:
+    def _rows_in_turn(self, state: MotionState, frame: Tensor) -> Tensor:
         """(R,) frames to compute, the newest first; before there are enough, some stand twice."""
         assert self.window is not None
         newest = (frame - self._newest).clamp(min=0)
         if not self.window.refreshed:
             return newest
         n_older = (frame + 1 - self.window.newest).clamp(min=1)
-        return torch.cat([newest, (frame * self.window.refreshed + self._turn) % n_older])
+        older = (state.turn + self._turn) % n_older
+        state.turn.copy_((state.turn + self.window.refreshed) % n_older)
+        return torch.cat([newest, older])
 
 
 @dataclass(frozen=True)
