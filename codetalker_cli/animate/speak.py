@@ -147,7 +147,7 @@ class Speaking:
     def _method(self, recording: Recording) -> Method:
         if self.settings.method != "auto":
             return self.settings.method
-        return "exact" if len(recording.pieces) == 1 else "window"
+        return "exact" if recording.n_frames <= self.settings.whole_frames else "window"
 
     def _take(self, waiting: list[_Job]) -> list[_Job]:
         """The longest job that waits and those like it, at most a batch."""

@@ -14,7 +14,7 @@ class DecodeSettings(Section):
         "auto",
         description="past motion that a frame is told: exact, as the paper's code computes it, in "
         "time that grows with the square of the length; window, in constant time a frame; "
-        "auto: exact for what is decoded whole, window for pieces of long recordings",
+        "auto: exact up to whole_frames, window beyond",
     )
     window_frames: Positive = Field(
         1, description="newest frames that the window decodes anew at each step"
@@ -23,7 +23,7 @@ class DecodeSettings(Section):
         7, ge=0, description="older frames, in turn, that the window brings up to date at each step"
     )
     whole_frames: Positive = Field(
-        600, description="longest recording, in frames, that is decoded whole, not in pieces"
+        600, description="longest recording, in frames, that is decoded whole and, by auto, exactly"
     )
     piece_seconds: float = Field(
         12.0, ge=1, description="longest piece of a long recording; it ends in a pause if it can"
