@@ -105,8 +105,8 @@ def write_arrays(
 ) -> None:
     """Write an .npz: arrays, and float32 ones that come in blocks along their first axis.
 
-    Equal content gives equal bytes. Nothing is compressed: vertices lose a fifth of their size only,
-    and ten minutes of a face took 26 s longer to write.
+    Equal content gives equal bytes. Nothing is compressed: vertices lose only a fifth of their
+    size, and ten minutes of a face took 26 s longer to write.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
