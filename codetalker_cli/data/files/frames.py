@@ -41,12 +41,12 @@ class Pc2Header(NamedTuple):
     step: float
 
 
-def open_array(path: Path, n_vertices: int) -> np.ndarray:
+def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
     """Memory map (T, V, 3) of a .npy file of (T, V, 3) or (T, 3V) floating-point numbers.
 
     Args:
         path: The file; Python objects in it are never read.
-        n_vertices: V.
+        n_vertices: V, or None if any will do.
 
     Raises:
         InputError: Missing.
@@ -60,11 +60,11 @@ def open_array(path: Path, n_vertices: int) -> np.ndarray:
         raise DataError(
             f"{path}: is {told}, expected (frames, vertices, 3) or (frames, 3 vertices)"
         )
-    if shape[1] != n_vertices:
+    if n_vertices is not None and shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
     if shape[0] == 0:
         raise DataError(f"{path}: holds no frame")
-    row = n_vertices * 3 * dtype.itemsize
+    row = shape[1] * 3 * dtype.itemsize
     try:
         there = path.stat().st_size - offset
         if there < shape[0] * row:
