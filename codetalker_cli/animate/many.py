@@ -128,6 +128,14 @@ def meet(device: str) -> str:
     return str(state.device) if device == "auto" else device
 
 
+def wait() -> None:
+    """Until every process is here."""
+    if process()[1] > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
 def gathered(report: Report) -> Report:
     """What became of the jobs of all processes."""
     if process()[1] == 1:

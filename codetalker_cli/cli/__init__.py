@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from codetalker_cli import console
-from codetalker_cli.cli import animate, import_checkpoint, prepare, train
+from codetalker_cli.cli import animate, import_checkpoint, metrics, prepare, train
+from codetalker_cli.cli import eval as evaluation
 from codetalker_cli.errors import CodeTalkerError
 
 PATIENCE_SECONDS = 5.0
@@ -29,6 +30,8 @@ app.command("animate")(animate.animate)
 app.add_typer(prepare.app)
 app.command("train-vq")(train.train_vq_command)
 app.command("train-speech")(train.train_speech_command)
+app.command("eval")(evaluation.evaluate)
+app.command("metrics")(metrics.metrics)
 app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
 
 

@@ -21,6 +21,8 @@ from codetalker_cli.mesh import Mesh
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
 """Region files of the reference → our names for the regions."""
+PAIRED = ("inner_lip_upper", "inner_lip_lower")
+"""Regions whose n-th vertices touch when the mouth is shut, from corner to corner."""
 SAMPLE_BYTES = 128 << 20
 """Of the motion that lips are inferred from, about."""
 CANDIDATES = ("regions", "FLAME_masks.pkl", "regions.json")
@@ -89,7 +91,7 @@ def find_regions(wish: str, root: Path, n_vertices: int) -> Regions:
     named: dict[str, np.ndarray] = {}
     for path in found:
         for name, content in _read(path).items():
-            named[STANDARD_NAMES.get(name, name)] = _indices(content, f"{path}: {name}", n_vertices)
+            named[STANDARD_NAMES.get(name, name)] = _indices(content, name, path, n_vertices)
     origin = ", ".join(path.name for path in found) or "no region files"
     return Regions(named, infer=wish == "auto", origin=origin)
 
@@ -125,7 +127,8 @@ def _numbers(path: Path) -> list[int]:
         raise DataError(f"{path}: expected vertex numbers with commas between ({error})") from error
 
 
-def _indices(content: Any, where: str, n_vertices: int) -> np.ndarray:
+def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray:
+    where = f"{path}: {name}"
     try:
         indices = np.asarray(content)
     except ValueError as error:
@@ -140,6 +143,8 @@ def _indices(content: Any, where: str, n_vertices: int) -> np.ndarray:
             f"{where}: names vertices {low}..{high}, but there are {n_vertices} (0 to "
             f"{n_vertices - 1}); take the regions of this topology"
         )
+    if name in PAIRED:  # their order says which vertices belong together
+        return indices.astype(np.int32)
     return np.unique(indices).astype(np.int32)
 
 

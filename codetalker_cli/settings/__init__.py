@@ -15,6 +15,7 @@ from codetalker_cli.settings.data import (
     SplitRule,
 )
 from codetalker_cli.settings.decode import DecodeSettings
+from codetalker_cli.settings.evaluate import EvaluateSettings
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
     SpeechSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "DataSettings",
     "DecodeSettings",
     "DemoSettings",
+    "EvaluateSettings",
     "OwnSettings",
     "PrepareSettings",
     "RenderSettings",
@@ -57,5 +59,8 @@ class Settings(Section):
     demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
     decode: DecodeSettings = Field(
         default_factory=DecodeSettings, description="speech → codes, free-running"
+    )
+    evaluate: EvaluateSettings = Field(
+        default_factory=EvaluateSettings, description="metrics and reports"
     )
     render: RenderSettings = Field(default_factory=RenderSettings, description="pictures, videos")

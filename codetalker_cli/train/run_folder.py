@@ -16,7 +16,14 @@ from typing import IO, TYPE_CHECKING, Any
 from codetalker_cli import resources
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError, OutputError, SettingsError
-from codetalker_cli.models.checkpoint import LAST, Checkpoint, check_folder
+from codetalker_cli.models.checkpoint import (
+    LAST,
+    META,
+    RUNS,
+    Checkpoint,
+    check_folder,
+    is_checkpoint,
+)
 from codetalker_cli.presets import flatten, settings_from_dict
 from codetalker_cli.settings import Settings
 
@@ -271,6 +278,14 @@ class RunFolder:
         kept = [row for row in self.rows() if row["step"] <= step]
         with resources.atomic_path(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+
+
+def last_run(root: Path = RUNS) -> RunFolder | None:
+    """The training run below ``root`` that wrote a checkpoint last; None where there is none."""
+    notes = root.glob(f"**/*{RUN}/run.json")
+    runs = [RunFolder(p.parent.with_name(p.parent.name.removesuffix(RUN))) for p in notes]
+    runs = [run for run in runs if is_checkpoint(run.out)]
+    return max(runs, key=lambda run: (run.out / META).stat().st_mtime_ns, default=None)
 
 
 def _lock(file: IO[str]) -> bool:

@@ -6,8 +6,9 @@ training motion. Without a region ``lips`` they are of all vertices.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from accelerate.utils import gather_object
 
 from codetalker_cli import metrics
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.data.mean_motion import mean_offset
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.quantizer import perplexity
@@ -27,8 +29,6 @@ from codetalker_cli.train.task import Values
 
 BATCH_CLIPS = 8
 """Clips that are validated side by side."""
-MEAN_FRAMES = 4000
-"""Training frames that the mean motion is taken from, spread evenly."""
 
 
 class ClipResult(NamedTuple):
@@ -88,7 +88,11 @@ class Validation:
         topology = data.mesh.topology
         self._metres = topology.metres_per_unit
         self._lips = topology.regions.get("lips", np.arange(topology.n_vertices))
-        self._mean: np.ndarray | None = None
+
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        """(V, 3) mean offset of the training frames."""
+        return mean_offset(self._training.clips, self._data.mesh.templates)
 
     def measure(
         self,
@@ -170,7 +174,7 @@ class Validation:
             codes=made.codes.reshape(-1),
             error=errors(made.vertices),
             template=errors(still),
-            mean=errors(still + self._mean_motion()),
+            mean=errors(still + self._mean),
             forced=None if made.forced is None else errors(made.forced),
             loss=made.loss,
             mve=metrics.mve(made.vertices, true),
@@ -199,19 +203,3 @@ class Validation:
         if losses:
             values["val_loss"] = float(np.mean(losses))
         return values
-
-    def _mean_motion(self) -> np.ndarray:
-        """(V, 3) mean offset of the training frames."""
-        if self._mean is None:
-            per_clip = max(1, MEAN_FRAMES // len(self._training))
-            total: Any = 0.0
-            count = 0
-            for clip in self._training.clips:
-                vertices = clip.vertices
-                frames = np.linspace(0, len(vertices) - 1, min(per_clip, len(vertices)))
-                chosen = vertices[frames.round().astype(int)]
-                template = self._data.mesh.templates[clip.entry.subject]
-                total = total + (chosen - template).sum(0, dtype=np.float64)
-                count += len(chosen)
-            self._mean = (total / count).astype(np.float32)
-        return self._mean

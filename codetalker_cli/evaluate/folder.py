@@ -1,0 +1,145 @@
+"""What an evaluation writes, and how it is found again.
+
+- ``protocol.json``   what was evaluated on what, written first
+- ``predictions/``    ``CLIP_condition_STYLE.npy`` each, or ``CLIP.npy`` of stage 1
+- ``metrics.json``, ``clips.csv``, ``report.html``
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codetalker_cli.errors import InputError, OutputError
+from codetalker_cli.models.checkpoint import RUNS
+from codetalker_cli.resources import atomic_path, check_output
+
+PROTOCOL = "protocol.json"
+SUFFIX = "-eval"
+"""Ends the name of the folder beside a checkpoint that its evaluations are in, one a split."""
+DECIDES = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
+"""What must be equal for predictions that exist to be used again."""
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """The paths of an evaluation."""
+
+    path: Path
+
+    @property
+    def predictions(self) -> Path:
+        """A file each."""
+        return self.path / "predictions"
+
+    @property
+    def protocol(self) -> Path:
+        """What was evaluated on what."""
+        return self.path / PROTOCOL
+
+    @property
+    def metrics(self) -> Path:
+        """Values of all models."""
+        return self.path / "metrics.json"
+
+    @property
+    def clips(self) -> Path:
+        """A line a model, clip and style."""
+        return self.path / "clips.csv"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def read(self) -> dict[str, Any]:
+        """The protocol.
+
+        Raises:
+            InputError: There is none, or it is damaged.
+        """
+        try:
+            content = json.loads(self.protocol.read_text("utf-8"))
+            if not isinstance(content, dict) or not isinstance(content["data"], str):
+                raise ValueError("no data set in it")
+            return content
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.path}: no evaluation here; make one with `codetalker eval`"
+            ) from error
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{self.protocol}: damaged ({error}); evaluate again with --overwrite"
+            ) from error
+
+    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Take the folder up, or begin it.
+
+        Raises:
+            OutputError: It holds something else, or an evaluation of something else.
+        """
+        check_output(self.path / PROTOCOL, overwrite=True)
+        if self.protocol.exists() and overwrite:
+            shutil.rmtree(self.predictions, ignore_errors=True)
+        elif self.protocol.exists():
+            _check_same(self.read(), protocol, self.path)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise OutputError(
+                f"{self.path} holds no evaluation and is not empty; give another --out"
+            )
+        self.predictions.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.predictions.glob(".*.????????.npy"):
+            unfinished.unlink()
+        self.write_json(self.protocol, protocol)
+
+    @staticmethod
+    def write_json(path: Path, content: Mapping[str, Any]) -> None:
+        """Whole or not at all."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n")
+
+
+def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    for key in DECIDES:
+        if begun.get(key) != now[key]:
+            raise OutputError(
+                f"{path}: holds an evaluation with {key} {_short(begun.get(key))}, now it is "
+                f"{_short(now[key])}; give --overwrite to begin anew, or another --out"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def default_folder(data_name: str, checkpoint: Path, split: str) -> Path:
+    """``runs/DATA_SET/CHECKPOINT-eval/SPLIT``."""
+    return RUNS / data_name / f"{checkpoint.resolve().name}{SUFFIX}" / split
+
+
+def last_evaluation(root: Path = RUNS) -> EvaluationFolder:
+    """The evaluation below ``root`` that was begun last.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = list(root.glob(f"**/{PROTOCOL}"))
+    if not found:
+        raise InputError(
+            f"{root}: no evaluation under it; make one with `codetalker eval`, or name predictions "
+            "with --pred DIR and --data PREPARED"
+        )
+    return EvaluationFolder(max(found, key=lambda path: path.stat().st_mtime_ns).parent)
+
+
+def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """A CSV file, whole or not at all."""
+    import csv
+
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(lines)

@@ -1,0 +1,303 @@
+"""``codetalker eval``: a checkpoint on a split, beside faces that do not listen.
+
+Beside the model stand the template (a face that does not move), the mean motion of the training
+clips (the best that does not listen), and for stage 2 stage 1's reconstruction of the truth, the
+best that its codes can say.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codetalker_cli import resources
+from codetalker_cli.animate import many
+from codetalker_cli.data.mean_motion import mean_offset
+from codetalker_cli.data.prepared import Clip, PreparedDataSet
+from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.evaluate.folder import EvaluationFolder, write_csv
+from codetalker_cli.evaluate.pairs import Pair, styles_to_speak
+from codetalker_cli.evaluate.predict import Predictor, Wish
+from codetalker_cli.evaluate.score import Scores, csv_rows, describe, guarded, score_pairs
+from codetalker_cli.evaluate.truth import Truth, of_data_set
+from codetalker_cli.metrics import METRICS
+from codetalker_cli.models.checkpoint import Checkpoint
+from codetalker_cli.settings import EvaluateSettings, RenderSettings
+from codetalker_cli.vertices import VertexFrames
+
+logger = logging.getLogger(__name__)
+
+MODEL, CEILING, TEMPLATE, MEAN = "model", "reconstruction", "template", "mean motion"
+BarOf = Callable[[str], Callable[[int, int], None]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        folder: Everything that was written.
+        protocol: What was evaluated on what.
+        values: Model → metric → value, interval, unit.
+        failed: Clips that could not be evaluated, and why.
+    """
+
+    folder: EvaluationFolder
+    protocol: dict[str, Any]
+    values: dict[str, dict[str, Any]]
+    failed: list[dict[str, str]]
+
+
+def evaluate(
+    loaded: Checkpoint,
+    data: PreparedDataSet,
+    split: str,
+    out: Path,
+    settings: EvaluateSettings,
+    render: RenderSettings,
+    *,
+    device: torch.device,
+    decode: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    bars: BarOf | None = None,
+) -> Evaluation:
+    """Predict, measure, report. Predictions that exist are used again.
+
+    Started in several processes (``accelerate launch``), each takes its share of the clips.
+
+    Args:
+        loaded: Stage 1 or both.
+        data: Prepared data set.
+        split: One that has clips.
+        out: Folder to write to, or to go on with.
+        settings: What is measured.
+        render: How the report's pictures are drawn.
+        device: Of this process.
+        decode: Settings in the place of the checkpoint's.
+        overwrite: Begin anew.
+        bars: From a stage's name its progress(done, total).
+
+    Raises:
+        DataError: No such split.
+        CheckpointError: The checkpoint does not fit the data set.
+        InputError: An unknown style.
+        OutputError: ``out`` holds something else.
+    """
+    truth = of_data_set(data, split)
+    work = _Work(Predictor(loaded, data, device, decode), truth, settings)
+    protocol = _protocol(loaded, data, split, settings, work)
+    folder = EvaluationFolder(out)
+    number, count = many.process()
+    failed: list[dict[str, str]] = []
+    if number == 0:
+        folder.begin(protocol, overwrite=overwrite)
+    many.wait()
+    mine = _share(data.clips(split), number, count)
+    bar = bars or (lambda _: lambda done, total: None)
+    work.predict(mine, folder.predictions, failed, bar("predict"))
+    scores = work.score(mine, folder.predictions, failed, bar("measure"))
+    whole, failed = _gathered(scores, failed, count)
+    compared = {"frames_compared": whole[MODEL].n_frames, "frames_cut": whole[MODEL].n_cut}
+    protocol |= {"failed": failed, **compared}
+    topology = data.mesh.topology
+    values = {
+        model: {name: describe(one.value(name, settings), name, topology) for name in METRICS}
+        for model, one in whole.items()
+    }
+    made = Evaluation(folder, protocol, values, failed)
+    if number == 0:
+        _write(made, whole, truth, settings, render, bar("report"))
+    return made
+
+
+def _write(
+    made: Evaluation,
+    scores: Mapping[str, Scores],
+    truth: Truth,
+    settings: EvaluateSettings,
+    render: RenderSettings,
+    progress: Callable[[int, int], None],
+) -> None:
+    from codetalker_cli.evaluate.report import write_report
+
+    folder = made.folder
+    folder.write_json(folder.protocol, made.protocol)
+    folder.write_json(folder.metrics, {"protocol": made.protocol, "values": made.values})
+    write_csv(folder.clips, *csv_rows(scores, list(METRICS)))
+    write_report(made, scores, truth, settings, render, progress)
+
+
+class _Work:
+    """One process's share of an evaluation."""
+
+    def __init__(self, predictor: Predictor, truth: Truth, settings: EvaluateSettings) -> None:
+        self.predictor, self.truth, self.settings = predictor, truth, settings
+        assert truth.data is not None
+        self.data = truth.data
+        self.styles = predictor.styles
+        self.spread = self._spread()
+        for subject in dict.fromkeys(truth.subjects.values()):  # a wrong name is told at once
+            self.styles_of(subject)
+
+    def _spread(self) -> set[str]:
+        """The clips that are spoken in every style, for diversity."""
+        names = list(self.truth.clips)
+        n = min(self.settings.diversity_clips, len(names))
+        if len(self.styles) < 2 or not n:
+            return set()
+        return {names[i] for i in np.linspace(0, len(names) - 1, n).round().astype(int)}
+
+    def styles_of(self, subject: str) -> list[str]:
+        """The styles that clips of a subject are scored in."""
+        return styles_to_speak(self.settings.style, subject, self.styles)
+
+    def wishes(self, clip: Clip) -> list[Wish]:
+        """The predictions of a clip."""
+        if self.predictor.voice is None:
+            return [Wish(clip, None)]
+        own = self.styles_of(clip.entry.subject)
+        every = self.styles if clip.entry.name in self.spread else []
+        return [Wish(clip, style) for style in dict.fromkeys([*own, *every])]
+
+    def predict(
+        self,
+        clips: list[Clip],
+        folder: Path,
+        failed: list[dict[str, str]],
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Make the predictions of clips that are not there yet."""
+        wishes = [wish for clip in clips for wish in self.wishes(clip)]
+        todo = [wish for wish in wishes if not (folder / f"{wish.name}.npy").exists()]
+        if len(todo) < len(wishes):
+            logger.info(
+                "%d of %d predictions are there already", len(wishes) - len(todo), len(wishes)
+            )
+        for wish, error in self.predictor.write(todo, folder, progress):
+            guarded(wish.name, failed, error)
+
+    def score(
+        self,
+        clips: list[Clip],
+        folder: Path,
+        failed: list[dict[str, str]],
+        progress: Callable[[int, int], None],
+    ) -> dict[str, Scores]:
+        """Measure predictions and baselines of clips."""
+        has_stage2 = self.predictor.voice is not None
+        models = [MODEL, *([CEILING] if has_stage2 else []), MEAN, TEMPLATE]
+        scores = {model: Scores() for model in models}
+        training = self.data.clips("train")
+        mean = mean_offset(training, self.data.mesh.templates) if training else None
+        if mean is None:
+            del scores[MEAN]
+        for done, clip in enumerate(clips, 1):
+            name = clip.entry.name
+            try:
+                self._score_baselines(scores, clip, mean)
+                pairs = [
+                    Pair(name, wish.style, path)
+                    for wish in self.wishes(clip)
+                    if (path := folder / f"{wish.name}.npy").exists()
+                ]
+                score_pairs(pairs, self.truth, self.settings, into=scores[MODEL])
+            except CodeTalkerError as error:
+                guarded(name, failed, error)
+            progress(done, len(clips))
+        return scores
+
+    def _score_baselines(
+        self, scores: dict[str, Scores], clip: Clip, mean: np.ndarray | None
+    ) -> None:
+        name, n_frames = clip.entry.name, clip.entry.n_frames
+        template = self.truth.template(name).astype(np.float32)
+        self._add(scores[TEMPLATE], _still(template, n_frames), name)
+        if mean is not None:
+            self._add(scores[MEAN], _still(template + mean, n_frames), name)
+        if CEILING in scores:
+            self._add(scores[CEILING], self.predictor.reconstruct(clip), name)
+
+    def _add(self, scores: Scores, vertices: Any, name: str) -> None:
+        scores.add(vertices, name, None, self.truth, self.settings)
+
+
+def _still(face: np.ndarray, n_frames: int) -> VertexFrames:
+    """(T, V, 3) of a face that does not move."""
+    return VertexFrames(
+        n_frames, len(face), lambda frames: np.broadcast_to(face, (len(frames), *face.shape))
+    )
+
+
+def _share(clips: list[Clip], number: int, count: int) -> list[Clip]:
+    """This process's clips: every process has as many, and as long ones."""
+    if count == 1:
+        return clips
+    ordered = sorted(clips, key=lambda clip: (-clip.entry.n_frames, clip.entry.name))
+    return ordered[number::count]
+
+
+def _gathered(
+    scores: dict[str, Scores], failed: list[dict[str, str]], count: int
+) -> tuple[dict[str, Scores], list[dict[str, str]]]:
+    """The results of all processes."""
+    parts, reasons = [scores], [failed]
+    if count > 1:
+        from accelerate.utils import gather_object
+
+        parts, reasons = gather_object([scores]), gather_object([failed])
+    whole = {model: Scores().join([part[model] for part in parts]) for model in parts[0]}
+    if not whole[MODEL].results():
+        why = f": {reasons[0][0]['reason']}" if reasons[0] else ""
+        raise InputError(f"no clip could be evaluated{why}")
+    return whole, [one for part in reasons for one in part]
+
+
+def _protocol(
+    loaded: Checkpoint,
+    data: PreparedDataSet,
+    split: str,
+    settings: EvaluateSettings,
+    work: _Work,
+) -> dict[str, Any]:
+    """Exactly what is compared with what."""
+    entries = [clip.entry for clip in data.clips(split)]
+    voice, topology = work.predictor.voice, data.mesh.topology
+    subjects: dict[str, list[str]] = {}
+    for entry in entries:
+        subjects.setdefault(entry.subject, []).append(entry.name)
+    used = voice.decode.model_dump(mode="json") if voice is not None else None
+    return {
+        "checkpoint": str(loaded.path),
+        "weights": str(loaded.meta.get("weights", "")),
+        "stage": "reconstruction (stage 1)" if voice is None else "speech to motion (stage 2)",
+        "step": loaded.meta.get("step"),
+        "trained_on": loaded.meta.get("data_id"),
+        "data": str(data.folder),
+        "data_set": data.manifest.name,
+        "data_id": data.manifest.data_id,
+        "split": split,
+        "fps": data.manifest.fps,
+        "unit": topology.unit,
+        "n_vertices": topology.n_vertices,
+        "n_clips": len(entries),
+        "n_frames": sum(entry.n_frames for entry in entries),
+        "subjects": {
+            subject: {
+                "clips": len(clips),
+                "trained_on": subject in work.styles,
+                "styles": work.styles_of(subject) if voice is not None else [],
+            }
+            for subject, clips in subjects.items()
+        },
+        "style_rule": settings.style if voice is not None else None,
+        "diversity_clips": sorted(work.spread),
+        "regions": {name: len(indices) for name, indices in topology.regions.items()},
+        "regions_from": data.manifest.notes.get("regions", ""),
+        "decode": used,
+        "evaluate": settings.model_dump(mode="json"),
+        "package_version": resources.package_version(),
+    }

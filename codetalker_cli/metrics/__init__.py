@@ -1,0 +1,39 @@
+"""Metrics of facial motion: each has one name, one definition and one unit.
+
+``definitions`` are the formulas, ``catalogue`` says what each is called and needs, ``clip``
+measures one clip in one pass over its file, ``summary`` puts clips together.
+"""
+
+from codetalker_cli.metrics.catalogue import GROUPS, METRICS, Metric, expand, lacking, unit_of
+from codetalker_cli.metrics.clip import Measured, measure
+from codetalker_cli.metrics.definitions import (
+    closures,
+    diversity,
+    lip_errors,
+    lve,
+    lve_mm,
+    motion_dynamics,
+    mve,
+)
+from codetalker_cli.metrics.summary import Row, Value, summarize
+
+__all__ = [
+    "GROUPS",
+    "METRICS",
+    "Measured",
+    "Metric",
+    "Row",
+    "Value",
+    "closures",
+    "diversity",
+    "expand",
+    "lacking",
+    "lip_errors",
+    "lve",
+    "lve_mm",
+    "measure",
+    "motion_dynamics",
+    "mve",
+    "summarize",
+    "unit_of",
+]

@@ -1,0 +1,147 @@
+"""One clip against the truth, in one pass over both: memory does not grow with length.
+
+Every metric of a clip is a fraction: what is summed, and over how many. Clips are then put
+together by summing both, which is the mean over all frames where the parts are frames.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codetalker_cli.errors import DataError
+from codetalker_cli.metrics.catalogue import lacking
+from codetalker_cli.metrics.definitions import closures, distances, lip_errors, squared_motion
+from codetalker_cli.topology import Topology
+from codetalker_cli.vertices import Vertices
+
+_BLOCK_BYTES = 16 << 20
+
+Fraction = tuple[float, float]
+"""(sum, of how many)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A clip's part of every metric that its topology allows.
+
+    Attributes:
+        fractions: Metric name → (sum, of how many).
+        lip_errors: (T,) float64 squared lip errors; empty without a lip region.
+        vertex_errors: (V,) float64 sum over frames of each vertex's distance.
+        n_frames: T, frames that were compared.
+    """
+
+    fractions: dict[str, Fraction]
+    lip_errors: np.ndarray
+    vertex_errors: np.ndarray
+    n_frames: int
+
+
+class _Spread:
+    """Standard deviation over time of columns that come in blocks (Chan et al. 1983)."""
+
+    def __init__(self, n: int) -> None:
+        self._count = 0
+        self._mean, self._squares = np.zeros(n), np.zeros(n)
+
+    def add(self, rows: np.ndarray) -> None:
+        n, mean = len(rows), rows.mean(0)
+        apart = mean - self._mean
+        total = self._count + n
+        self._squares += np.square(rows - mean).sum(0) + apart**2 * (self._count * n / total)
+        self._mean += apart * (n / total)
+        self._count = total
+
+    def mean_deviation(self) -> float:
+        return float(np.sqrt(self._squares / self._count).mean())
+
+
+def measure(
+    predicted: Vertices,
+    true: Vertices,
+    template: np.ndarray,
+    topology: Topology,
+    closed_mm: float = 1.0,
+) -> Measured:
+    """Compare a prediction with the truth over the frames that both have.
+
+    Args:
+        predicted: (T', V, 3) vertices; a memory map is read block by block.
+        true: (T, V, 3).
+        template: (V, 3) neutral face of the subject.
+        topology: Its regions and unit say which metrics there are.
+        closed_mm: Lips closer than this are closed.
+
+    Raises:
+        DataError: Different vertex counts, or coordinates that are not finite.
+    """
+    for what, shape in (("prediction", predicted.shape), ("truth", true.shape)):
+        if shape[1:] != (topology.n_vertices, 3):
+            raise DataError(
+                f"the {what} has {shape[1]} vertices a frame, expected {topology.n_vertices}"
+            )
+    n_frames = min(len(predicted), len(true))
+    if not n_frames:
+        raise DataError("there is no frame to compare")
+    sums = _Sums(template, topology, closed_mm)
+    size = max(1, _BLOCK_BYTES // (topology.n_vertices * 24))
+    for start in range(0, n_frames, size):
+        stop = min(start + size, n_frames)
+        parts = []
+        for what, vertices in (("prediction", predicted), ("truth", true)):
+            part = np.asarray(vertices[start:stop])
+            finite = np.isfinite(part).all((1, 2))
+            if not finite.all():
+                frame = start + int(np.flatnonzero(~finite)[0])
+                raise DataError(f"frame {frame} of the {what} holds NaN or infinite coordinates")
+            parts.append(part)
+        sums.add(*parts)
+    return sums.done()
+
+
+class _Sums:
+    """Sums over the frames so far."""
+
+    def __init__(self, template: np.ndarray, topology: Topology, closed_mm: float) -> None:
+        self._template, self._topology, self._closed_mm = template, topology, closed_mm
+        self._lips = topology.regions.get("lips")
+        self._upper = topology.regions.get("upper_face")
+        self._has_closure = not lacking("lip_closure_recall", topology)
+        self._lip_errors: list[np.ndarray] = []
+        self._distance = np.zeros(topology.n_vertices)
+        self._n_frames = 0
+        self._closed = np.zeros(3)  # frames closed in both, in the prediction, in the truth
+        n_upper = 0 if self._upper is None else len(self._upper)
+        self._spreads = _Spread(n_upper), _Spread(n_upper)
+
+    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
+        self._n_frames += len(true)
+        self._distance += distances(predicted, true).sum(0)
+        if self._lips is not None:
+            self._lip_errors.append(lip_errors(predicted, true, self._lips))
+        if self._upper is not None:
+            for spread, vertices in zip(self._spreads, (predicted, true), strict=True):
+                spread.add(squared_motion(vertices, self._template, self._upper))
+        if self._has_closure:
+            ours, theirs = (closures(self._topology, v, self._closed_mm) for v in (predicted, true))
+            self._closed += [(ours & theirs).sum(), ours.sum(), theirs.sum()]
+
+    def done(self) -> Measured:
+        n = self._n_frames
+        n_vertices = self._topology.n_vertices
+        fractions: dict[str, Fraction] = {"mve": (float(self._distance.sum()), n * n_vertices)}
+        errors = np.concatenate(self._lip_errors) if self._lip_errors else np.zeros(0)
+        if self._lips is not None:
+            fractions["lve"] = (float(errors.sum()), n)
+            metres = self._topology.metres_per_unit
+            if metres is not None:
+                fractions["lve_mm"] = (float(np.sqrt(errors).sum()) * metres * 1000.0, n)
+        if self._upper is not None:
+            ours, theirs = (spread.mean_deviation() for spread in self._spreads)
+            fractions["fdd"] = (theirs - ours, 1)
+            fractions["fdd_abs"] = (abs(theirs - ours), 1)
+        if self._has_closure:
+            both, ours, theirs = self._closed.tolist()
+            fractions["lip_closure_precision"] = (both, ours)
+            fractions["lip_closure_recall"] = (both, theirs)
+        return Measured(fractions, errors, self._distance, n)

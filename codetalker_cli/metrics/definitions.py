@@ -1,0 +1,108 @@
+"""The formulas, in float64. Motion = vertices − template; longer predictions are cut.
+
+Definitions follow the official evaluation where it has one.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from codetalker_cli.topology import Topology
+from codetalker_cli.vertices import Vertices
+
+
+def lip_errors(predicted: np.ndarray, true: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """Largest squared distance over the lip vertices, for each frame.
+
+    Args:
+        predicted: (T', V, 3) vertices, T' ≥ T; longer ones are cut.
+        true: (T, V, 3) vertices.
+        lips: (n,) lip vertex indices.
+
+    Returns:
+        (T,) float64 squared length units.
+    """
+    difference = np.subtract(predicted[: len(true), lips], true[:, lips], dtype=np.float64)
+    return np.square(difference).sum(-1).max(-1)
+
+
+def lve(errors: Sequence[np.ndarray]) -> float:
+    """Lip vertex error: mean of :func:`lip_errors` over all frames of all clips. Unit: length²."""
+    return float(np.concatenate(errors).mean(dtype=np.float64))
+
+
+def lve_mm(errors: Sequence[np.ndarray], metres_per_unit: float) -> float:
+    """Mean over all frames of the root of :func:`lip_errors`, in millimetres."""
+    roots = np.sqrt(np.concatenate(errors), dtype=np.float64)
+    return float(roots.mean() * metres_per_unit * 1000.0)
+
+
+def mve(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean over frames and all vertices of the Euclidean distance. Unit: length."""
+    return float(distances(predicted[: len(true)], true).mean())
+
+
+def distances(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(T, V) float64 Euclidean distances of (T, V, 3) vertices."""
+    return np.linalg.norm(np.subtract(predicted, true, dtype=np.float64), axis=-1)
+
+
+def squared_motion(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """(T, n) float64 squared norm of the motion of the (n,) upper-face vertices."""
+    motion = np.subtract(vertices[:, upper], template[upper], dtype=np.float64)
+    return np.square(motion).sum(-1)
+
+
+def motion_dynamics(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> float:
+    """How much the upper face moves: half of the upper-face dynamics deviation (fdd).
+
+    Per vertex the standard deviation over time (ddof 0) of the squared norm of its motion; mean
+    over the vertices. ``fdd`` of a clip is that of the truth minus that of the prediction.
+
+    Args:
+        vertices: (T, V, 3).
+        template: (V, 3).
+        upper: (n,) upper-face vertex indices.
+
+    Returns:
+        Squared length units.
+    """
+    return float(squared_motion(vertices, template, upper).std(0).mean())
+
+
+def closures(topology: Topology, vertices: np.ndarray, closed_mm: float) -> np.ndarray:
+    """(T,) bool: whether the inner lips are closer than ``closed_mm`` millimetres.
+
+    Raises:
+        DataError: The topology has no pairs of inner-lip vertices.
+        ValueError: Its unit has no known size.
+    """
+    if topology.metres_per_unit is None:
+        raise ValueError(f"topology {topology.name}: the size of its unit is not known")
+    gap = topology.inner_lip_gap(vertices.astype(np.float64))
+    return gap * topology.metres_per_unit * 1000.0 < closed_mm
+
+
+def diversity(motions: Sequence[Vertices], block: int = 64) -> float:
+    """Mean pairwise distance between results for different styles of the same speech.
+
+    For each pair the mean over frames and all vertices of the Euclidean distance; mean over pairs.
+
+    Args:
+        motions: (T, V, 3) vertices of one face, one a style, at least two; longer ones are cut.
+        block: Frames held at once.
+
+    Returns:
+        Length units.
+    """
+    if len(motions) < 2:
+        raise ValueError(f"diversity is of at least two motions, not {len(motions)}")
+    n_frames = min(len(motion) for motion in motions)
+    pairs = list(combinations(range(len(motions)), 2))
+    total = 0.0
+    for start in range(0, n_frames, block):
+        stop = min(start + block, n_frames)
+        parts = [np.asarray(motion[start:stop]) for motion in motions]
+        total += sum(float(distances(parts[a], parts[b]).sum()) for a, b in pairs)
+    return total / (len(pairs) * n_frames * motions[0].shape[1])
