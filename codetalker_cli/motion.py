@@ -107,7 +107,7 @@ class Motion:
 
     @classmethod
     def load(cls, path: Path | str) -> "Motion":
-        """Read a motion that :meth:`save` wrote as .npz.
+        """Read a motion that :meth:`save` wrote as .npz; its vertices stay in the file until used.
 
         Raises:
             InputError: Missing, not such a file, or of a newer format.
@@ -116,7 +116,7 @@ class Motion:
         if not path.is_file():
             raise InputError(f"{path}: no such file")
         try:
-            arrays = read_arrays(path)
+            arrays = read_arrays(path, mapped=["vertices"])
             version = int(arrays["format_version"])
             if version > FORMAT_VERSION:
                 raise InputError(

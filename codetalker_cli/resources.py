@@ -1,12 +1,15 @@
 """Where configs/ and assets/ are, and how files are written whole or not at all."""
 
+import math
+import mmap
 import os
 import re
 import shutil
+import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +21,8 @@ from codetalker_cli.errors import CodeTalkerError, DataError, InputError, Output
 
 _PACKAGE = Path(__file__).resolve().parent
 CACHE_VARIABLE = "CODETALKER_CACHE"
+_ZIP_HEADER = struct.Struct("<26x2H")
+"""What stands before a member of a zip file; the lengths of its name and of its extra field."""
 
 
 @lru_cache(maxsize=1)
@@ -75,8 +80,13 @@ def cache_dir(given: str | Path | None = None) -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "codetalker"
 
 
-def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of an .npz by name; nothing in it is ever run.
+
+    Args:
+        path: The file.
+        mapped: Arrays that stay in the file until they are used: read-only memory maps. What is
+            compressed is read all the same.
 
     Raises:
         DataError: Missing, cut short, or not such a file.
@@ -87,9 +97,40 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: not a whole .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            maps = {key: _map_member(path, archive.zip.getinfo(f"{key}.npy")) for key in mapped}
+            found = {key: array for key, array in maps.items() if array is not None}
+            return {key: found[key] if key in found else archive[key] for key in archive.files}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
+
+
+def _map_member(path: Path | str, member: zipfile.ZipInfo) -> np.ndarray | None:
+    """A memory map of an array that lies in a zip file as it is; None where that cannot be."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        lengths = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
+        end = file.seek(sum(lengths), os.SEEK_CUR) + member.file_size
+        if np.lib.format.read_magic(file) != (1, 0):
+            return None
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject or by_columns or 0 in shape:
+            return None
+        if file.tell() + math.prod(shape) * dtype.itemsize != end:
+            raise ValueError(f"{member.filename} is not of the size that its header tells")
+        return np.memmap(path, dtype, "r", file.tell(), shape)
+
+
+def let_go(array: object) -> None:
+    """Give the memory of a read-only map's pages back; they are read again when they are used.
+
+    A page that was touched counts as memory for as long as its map lives, so that going through a
+    file once would in the end take the size of the file. Other arrays stay as they are.
+    """
+    held = getattr(array, "_mmap", None)
+    if held is not None and getattr(array, "mode", "") == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:

@@ -10,6 +10,7 @@ import tiny
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.motion import FORMAT_VERSION, Motion
+from codetalker_cli.resources import let_go
 
 ARRAYS = ("vertices", "template", "colours", "audio", "codes")
 
@@ -137,4 +138,32 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
     arrays["format_version"] = np.array(FORMAT_VERSION + 1)
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1}.*upgrade"):
+        Motion.load(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_vertices_stay_in_the_file_until_they_are_used(tmp_path: Path, compressed: bool) -> None:
+    saved, path = motion(), tmp_path / "talk.npz"
+    saved.save(path)
+    if compressed:  # as an older version or another program may write it
+        with np.load(path) as archive:
+            np.savez_compressed(path, allow_pickle=False, **archive)
+    loaded = Motion.load(path)
+    assert isinstance(loaded.vertices, np.memmap) is not compressed
+    assert np.array_equal(loaded.vertices, saved.vertices)
+    let_go(loaded.vertices)
+    assert np.array_equal(loaded.vertices, saved.vertices)  # they are read again
+    loaded.save(path)  # over the file that is mapped
+    assert np.array_equal(Motion.load(path).vertices, saved.vertices)
+    assert np.array_equal(loaded.vertices, saved.vertices)
+
+
+def test_vertices_that_end_before_their_header_says_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "talk.npz"
+    motion().save(path)
+    content = path.read_bytes()
+    shape = f"(5, {tiny.N_VERTICES}, 3)".encode()
+    assert content.count(shape) == 1
+    path.write_bytes(content.replace(shape, shape.replace(b"(5", b"(9")))
+    with pytest.raises(InputError, match="not a motion file"):
         Motion.load(path)
