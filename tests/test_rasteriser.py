@@ -5,7 +5,7 @@ import pytest
 from ball import SOFTWARE, make_motion, sphere
 
 from codetalker_cli.motion import Motion
-from codetalker_cli.render import light, render_frames, scene, software
+from codetalker_cli.render import light, rasteriser, render_frames, scene
 from codetalker_cli.topology import Topology
 
 # --- rasteriser -----------------------------------------------------------------------------------
@@ -13,7 +13,7 @@ from codetalker_cli.topology import Topology
 
 def brute_force(points, triangles, colours, width, height, samples):
     """Depth and colour of every sample by barycentric coordinates, one triangle after another."""
-    offsets = software.sample_columns(samples)
+    offsets = rasteriser.sample_columns(samples)
     y = (np.arange(height * samples) + 0.5) / samples
     x = np.arange(width) + offsets[np.arange(height * samples) % samples, None]
     y = np.broadcast_to(y[:, None], x.shape)
@@ -46,7 +46,7 @@ def test_rasteriser_agrees_with_brute_force(samples, depths, seed):
     )  # some beyond the borders
     triangles = rng.permuted(np.tile(np.arange(n), (40, 1)), axis=1)[:, :3]
     colours = rng.uniform(0, 255, (n, 3))
-    raster = software.Rasteriser(np.full((height, width, 3), 17.0), samples)
+    raster = rasteriser.Rasteriser(np.full((height, width, 3), 17.0), samples)
     raster.draw(points, triangles, colours)
     depth, colour, doubtful = brute_force(points, triangles, colours, width, height, samples)
     found = raster.inverse_depth().reshape(height * samples, width)
@@ -65,7 +65,7 @@ def test_rasteriser_agrees_with_brute_force(samples, depths, seed):
 def test_flat_colours_are_exact_and_parallel_gradients_within_a_level():
     points = np.array([[0, 0, 1], [40, 0, 1], [0, 40, 1], [40, 40, 1]], float)
     triangles = np.array([[0, 1, 2], [2, 1, 3]])
-    raster = software.Rasteriser(np.zeros((40, 40, 3)), 4)
+    raster = rasteriser.Rasteriser(np.zeros((40, 40, 3)), 4)
     raster.draw(points, triangles, np.full((4, 3), [10.0, 0.0, 255.0]))
     assert (raster.resolve() == [10, 0, 255]).all()
     raster.clear()
@@ -89,7 +89,7 @@ def test_neighbours_share_an_edge_without_gap_or_overlap(seed):
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
     covered = np.zeros((41, 4, 41), int)
     for triangle in triangles:
-        raster = software.Rasteriser(np.zeros((41, 41, 3)), 4)
+        raster = rasteriser.Rasteriser(np.zeros((41, 41, 3)), 4)
         raster.draw(points, triangle[None], np.zeros((64, 3)))
         covered += raster.inverse_depth() > 0
     assert covered.max() == 1
@@ -103,20 +103,20 @@ def test_edges_are_smooth_and_the_order_of_drawing_does_not_matter():
     colours = np.repeat([[255.0, 255, 255], [0, 200, 0]], 3, axis=0)
     pictures = []
     for order in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
-        raster = software.Rasteriser(np.zeros((32, 32, 3)), 4)
+        raster = rasteriser.Rasteriser(np.zeros((32, 32, 3)), 4)
         raster.draw(points, np.array(order), colours)
         pictures.append(raster.resolve())
     np.testing.assert_array_equal(*pictures)
     red = pictures[0][:, :, 0]
     assert set(np.unique(red)) == {0, 63, 64, 127, 128, 191, 255} & set(np.unique(red))
     assert ((red > 0) & (red < 255)).sum() > 20
-    aliased = software.Rasteriser(np.zeros((32, 32, 3)), 1)
+    aliased = rasteriser.Rasteriser(np.zeros((32, 32, 3)), 1)
     aliased.draw(points, np.array([[0, 1, 2]]), colours)
     assert set(np.unique(aliased.resolve())) == {0, 255}
 
 
 def test_triangles_behind_the_camera_are_left_out():
-    raster = software.Rasteriser(np.full((8, 8, 3), 9.0), 2)
+    raster = rasteriser.Rasteriser(np.full((8, 8, 3), 9.0), 2)
     raster.draw(
         np.array([[0, 0, 1], [9, 0, -1], [0, 9, 1.0]]), np.array([[0, 1, 2]]), np.zeros((3, 3))
     )
@@ -127,7 +127,7 @@ def test_triangles_behind_the_camera_are_left_out():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_triangle_called_hidden_changes_nothing(seed):
     rng = np.random.default_rng(seed)
-    raster = software.Rasteriser(np.zeros((53, 45, 3)), 2)
+    raster = rasteriser.Rasteriser(np.zeros((53, 45, 3)), 2)
     wall = np.array([[-9, -9, 2], [90, -9, 2], [-9, 70, 2.0]])
     raster.draw(wall, np.array([[0, 1, 2]]), np.full((3, 3), 99.0))
     centres = rng.uniform(0, 50, (300, 1, 2))
@@ -188,7 +188,7 @@ def test_srgb_round_trip_and_shade_range():
     values = np.linspace(0, 1, 256, dtype=np.float32)
     np.testing.assert_allclose(light.to_srgb(light.to_linear(values)), values, atol=1e-5)
     motion = make_motion()
-    colours = scene.build_scene(motion, SOFTWARE).colours(motion.vertices[0])
+    colours = scene.Painter(scene.build_scene(motion, SOFTWARE)).paint(motion.vertices[0])[1]
     assert colours.shape == (motion.topology.n_vertices, 3)
     assert colours.min() >= 0 and 100 < colours.max() <= 255
 
@@ -199,7 +199,7 @@ def test_both_sides_of_an_open_surface_are_seen():
     topology = Topology("bowl", front_gone, len(vertices))
     motion = Motion(vertices[None], 25.0, topology, "S01", vertices)
     (picture,) = render_frames(motion, SOFTWARE, [0])
-    backdrop = scene.backdrop(64, 64, SOFTWARE.background, SOFTWARE.vignette)
+    backdrop = scene.backdrop(64, 64, SOFTWARE.background, 0.45)
     middle = picture[28:36, 28:36].astype(float)
     assert np.abs(middle - backdrop[28:36, 28:36]).mean() > 25  # the inner side covers the backdrop
     (outside,) = render_frames(motion, SOFTWARE.model_copy(update={"yaw": 180.0}), [0])

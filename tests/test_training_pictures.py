@@ -13,7 +13,7 @@ from PIL import Image
 from codetalker_cli.errors import RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.render import render_frames
-from codetalker_cli.train import sample
+from codetalker_cli.render.captions import label_height
 from codetalker_cli.train.curves import draw_curves, panels
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.sample import write_sample
@@ -146,7 +146,7 @@ def test_halves_are_the_separate_pictures_with_labels_above(tmp_path: Path) -> N
     write_sample(tmp_path / "s.mp4", true, made, SOFTWARE)
     frames, sound, fps = read_video(tmp_path / "s.mp4")
     assert frames.shape == (6, 64, 128, 3) and fps == 25 and not len(sound)
-    top = sample.label_height(64)
+    top = label_height(64)
     assert top < 64 / 3
     for half, motion in ((frames[:, :, :64], true), (frames[:, :, 64:], made)):
         expected = np.stack(list(render_frames(motion, SOFTWARE, range(6)))).astype(int)
@@ -176,7 +176,7 @@ def test_what_cannot_be_shown_is_refused_and_leaves_an_older_video(tmp_path: Pat
     broken.vertices[2, 5] = np.nan
     with pytest.raises(RenderError, match="frame 2"):
         write_sample(out, true, broken, SOFTWARE)
-    with pytest.raises(RenderError, match=r"30 frames a second, the true one 25"):
+    with pytest.raises(RenderError, match=r"truth has 25 frames a second, model has 30"):
         write_sample(out, true, make_motion(4, fps=30.0), SOFTWARE)
     with pytest.raises(RenderError, match="nonsense encoder failed"):
         write_sample(out, true, true, SOFTWARE.model_copy(update={"codec": "nonsense"}))

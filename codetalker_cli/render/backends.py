@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from codetalker_cli.errors import RenderError
-from codetalker_cli.motion import Motion
-from codetalker_cli.render.processes import checked, draw_in_processes
-from codetalker_cli.render.scene import Scene, build_scene
+from codetalker_cli.render.panels import Shown, Source, Stage, as_panels, n_frames, set_stage
+from codetalker_cli.render.processes import draw_in_processes
+from codetalker_cli.render.scene import Scene
 from codetalker_cli.render.software import SoftwareRenderer
 from codetalker_cli.settings import RenderSettings
 
@@ -24,8 +24,10 @@ logger = logging.getLogger(__name__)
 class Renderer(Protocol):
     """What draws frames of one scene."""
 
-    def render(self, vertices: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 picture of vertices (V, 3)."""
+    def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3), coloured by their distance to
+        ``against`` (V, 3) where the scene shows heat.
+        """
         ...
 
     def close(self) -> None:
@@ -52,6 +54,38 @@ def make_renderer(name: str, scene: Scene) -> Renderer:
 
         return GLRenderer(scene)
     return SoftwareRenderer(scene)
+
+
+class StageRenderer:
+    """Draws all panels of a stage into one picture, with what lies over it.
+
+    Args:
+        stage: What stays the same over the clip.
+        name: ``software`` or ``pyrender``.
+    """
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self._stage = stage
+        self._renderers = [make_renderer(name, scene) for scene in stage.scenes]
+
+    def render(self, motions: Sequence[np.ndarray]) -> np.ndarray:
+        """(height, width, 3 or 4) uint8 picture of one frame of each motion, (V, 3) each."""
+        stage = self._stage
+        picture = np.empty(stage.shape, np.uint8)
+        width = stage.shape[1] // len(stage.scenes)
+        for index, renderer in enumerate(self._renderers):
+            other = stage.against[index]
+            against = None if other < 0 else motions[other]
+            panel = renderer.render(motions[stage.shown[index]], against)
+            picture[:, index * width : (index + 1) * width] = panel
+        for strip in stage.strips:
+            strip.lay_over(picture)
+        return picture
+
+    def close(self) -> None:
+        """Free what the renderers hold."""
+        for renderer in self._renderers:
+            renderer.close()
 
 
 def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
@@ -84,103 +118,47 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_motion(motion: Motion) -> None:
-    """Refuse a motion that cannot be drawn.
-
-    Raises:
-        RenderError: No frames, vertices that do not fit the topology, a frame rate that is no rate.
-    """
-    expected = (motion.topology.n_vertices, 3)
-    if motion.vertices.ndim != 3 or motion.vertices.shape[1:] != expected:
-        raise RenderError(
-            f"subject {motion.subject}: the motion's vertices are {motion.vertices.shape}, "
-            f"topology {motion.topology.name} needs (frames, {expected[0]}, 3)"
-        )
-    if not motion.n_frames:
-        raise RenderError(f"subject {motion.subject}: the motion has no frames to draw")
-    if not (np.isfinite(motion.fps) and motion.fps > 0):
-        raise RenderError(f"subject {motion.subject}: {motion.fps} frames a second is no rate")
-
-
 def draw(
-    motion: Motion, scene: Scene, backend: Backend, frames: Sequence[int]
+    stage: Stage, sources: Sequence[Source], backend: Backend, frames: Sequence[int]
 ) -> Generator[np.ndarray, None, None]:
-    """(height, width, 3) uint8 pictures of some frames, in their order."""
+    """(height, width, 3 or 4) uint8 pictures of some frames, in their order."""
     if backend.n_processes:
         yield from draw_in_processes(
-            scene,
-            motion.vertices,
+            stage,
+            sources,
             frames,
             renderer=backend.name,
             n_workers=backend.n_processes,
             platform=backend.platform,
         )
         return
-    renderer = make_renderer(backend.name, scene)
+    renderer = StageRenderer(stage, backend.name)
     for frame in frames:
-        yield renderer.render(checked(motion.vertices, [frame])[0])
+        yield renderer.render([source.read([frame])[0] for source in sources])
 
 
 def render_frames(
-    motion: Motion, settings: RenderSettings, frames: Sequence[int]
+    shown: Shown, settings: RenderSettings, frames: Sequence[int]
 ) -> Generator[np.ndarray, None, None]:
-    """Pictures of some frames, each (size, size, 3) uint8, in the order asked for.
+    """Pictures of some frames in the order asked for.
+
+    Each is (size, size · panels, 3) uint8, with a fourth channel where the background is
+    transparent: how much of a pixel is covered, the colours not multiplied by it.
 
     Args:
-        motion: What to draw.
+        shown: A motion, or panels from left to right.
         settings: How.
         frames: Frame indices; negative ones count from the end.
 
     Raises:
-        RenderError: A frame the motion does not have, or a motion that cannot be drawn.
+        RenderError: A frame the motions do not have, or motions that cannot be drawn, see
+            :func:`~codetalker_cli.render.panels.as_panels`.
     """
-    check_motion(motion)
-    n = motion.n_frames
+    panels = as_panels(shown)
+    n = n_frames(panels)
     for frame in frames:
         if not -n <= frame < n:
             raise RenderError(f"frame {frame}: the motion has frames 0 to {n - 1}")
     indices = [int(frame) % n for frame in frames]
-    yield from draw(
-        motion, build_scene(motion, settings), choose_backend(settings, len(indices)), indices
-    )
-
-
-def contact_sheet(
-    motion: Motion,
-    settings: RenderSettings,
-    frames: Sequence[int],
-    labels: Sequence[str] | None = None,
-    n_columns: int | None = None,
-) -> np.ndarray:
-    """Several frames in one (H, W, 3) uint8 picture, each with its label (else its time) below.
-
-    Args:
-        motion: What to draw.
-        settings: How; ``size`` is that of one frame.
-        frames: Frame indices.
-        labels: One a frame.
-        n_columns: Frames in a row; by default about as many as there are rows.
-
-    Raises:
-        RenderError: As for :func:`render_frames`, or labels that do not fit the frames.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    if not len(frames):
-        raise RenderError("a contact sheet needs at least one frame")
-    texts = (
-        [f"{f % motion.n_frames / motion.fps:.2f} s" for f in frames] if labels is None else labels
-    )
-    if len(texts) != len(frames):
-        raise RenderError(f"contact sheet: {len(texts)} labels for {len(frames)} frames")
-    n_columns = min(len(frames), n_columns or -int(-(len(frames) ** 0.5) // 1))
-    n_rows = -(-len(frames) // n_columns)
-    size, strip = settings.size, max(16, settings.size // 14)
-    sheet = Image.new("RGB", (n_columns * size, n_rows * (size + strip)), "#20242a")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
-    for index, picture in enumerate(render_frames(motion, settings, frames)):
-        x, y = index % n_columns * size, index // n_columns * (size + strip)
-        sheet.paste(Image.fromarray(picture), (x, y))
-        middle = (x + size / 2, y + size + strip / 2)
-        pen.text(middle, texts[index], fill="#e8eaee", font=font, anchor="mm")
-    return np.asarray(sheet)
+    stage, sources = set_stage(panels, settings)
+    yield from draw(stage, sources, choose_backend(settings, len(indices)), indices)

@@ -1,11 +1,15 @@
-"""Drawing with OpenGL through pyrender, and the probe that tells whether that works here.
+"""Drawing with OpenGL, and the probe that tells whether that works here.
 
-Broken OpenGL drivers can crash the process that calls them, so this module's renderer lives in the
-drawing processes only and the probe in one of its own. The light is baked into vertex colours
-(pyrender's FLAT flag), which gives the picture of the software renderer and is much the fastest
-way where no graphics card helps.
+pyrender makes the context without a screen. Broken OpenGL drivers can crash the process that calls
+them, so this module's renderer lives in the drawing processes only and the probe in one of its
+own. The light is baked into vertex colours, which gives the picture of the software renderer and is
+much the fastest way where no graphics card helps; faces stay in the card's memory, each frame
+brings places and colours.
 """
 
+import ctypes
+import importlib
+import importlib.util
 import logging
 import os
 import subprocess
@@ -19,13 +23,33 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.render.processes import environment, last_line, python_command
-from codetalker_cli.render.scene import Scene
+from codetalker_cli.render.scene import Painter, Scene
 
 PLATFORMS = ("egl", "osmesa")
 """Ways to an OpenGL context without a screen, in the order they are tried."""
 _PROBE_SECONDS = 60.0
 _PROBE_CODE = "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle()"
 _ALIVE = "opengl-works"
+_HELD: list[Any] = []
+"""The context of this process: freed, it would be gone."""
+_SAMPLES = 4
+_VERTEX_SHADER = """#version 330 core
+layout(location = 0) in vec3 place;
+layout(location = 1) in vec3 colour;
+uniform mat4 lens;
+out vec3 shade;
+void main() {
+    gl_Position = lens * vec4(place, 1.0);
+    shade = colour / 255.0;
+}
+"""
+_FRAGMENT_SHADER = """#version 330 core
+in vec3 shade;
+out vec4 pixel;
+void main() {
+    pixel = vec4(shade, 1.0);
+}
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +110,9 @@ def draw_one_triangle() -> None:
         eye=np.array([0.0, 0.0, 5.0]),
         focal=64.0,
         samples=4,
+        transparent=False,
+        heat=0.0,
+        least_heat=np.ones(3, np.float32),
     )
     picture = GLRenderer(scene).render(vertices)
     if picture[16, 16].min() < 100 or picture[0].max() > 0:
@@ -94,82 +121,212 @@ def draw_one_triangle() -> None:
 
 
 class GLRenderer:
-    """Draws a scene, frame by frame, with one OpenGL context. Needs PYOPENGL_PLATFORM to be set.
+    """Draws a scene, frame by frame. Needs PYOPENGL_PLATFORM to be set.
+
+    All of a process draw in one OpenGL context, which lives as long as the process.
 
     Args:
         scene: What stays the same over the clip.
     """
 
     def __init__(self, scene: Scene) -> None:
-        self._pyrender = pyrender = _import_pyrender()
-        self._scene = scene
-        camera = scene.camera
-        far = float(np.linalg.norm(camera.eye)) * 4 + 1
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = camera.rotation.T, camera.eye
-        lens = pyrender.PerspectiveCamera(
-            yfov=2 * float(np.arctan(camera.height / 2 / camera.focal)),
-            aspectRatio=camera.width / camera.height,
-            znear=1e-3 * far,
-            zfar=far,
-        )
-        # black with alpha 0: what is resolved at an edge then only lacks its part of the backdrop
-        self._world = pyrender.Scene(bg_color=[0.0, 0.0, 0.0, 0.0])
-        self._world.add(lens, pose=pose)
-        # OSMesa in pyrender has neither several samples a pixel nor alpha: drawn larger, averaged
-        self._enlargement = 2 if os.environ["PYOPENGL_PLATFORM"] == "osmesa" else 1
-        size = np.array([camera.width, camera.height]) * self._enlargement
-        self._flags = pyrender.RenderFlags.FLAT | pyrender.RenderFlags.RGBA
-        self._offscreen = pyrender.OffscreenRenderer(*size.tolist())
-        self._material = pyrender.MetallicRoughnessMaterial(
-            baseColorFactor=[1.0, 1.0, 1.0, 1.0], doubleSided=False
-        )
+        self._gl = gl = _context()
+        self._scene, self._camera, self._painter = scene, scene.camera, Painter(scene)
+        height, width = scene.background.shape[:2]
+        many = int(gl.glGetIntegerv(gl.GL_MAX_SAMPLES)) >= _SAMPLES
+        # where a pixel has one sample only it is drawn larger, and averaged
+        self._enlargement = 1 if many else 2
+        self._size = width * self._enlargement, height * self._enlargement
+        self._canvas = _framebuffer(gl, self._size, _SAMPLES if many else 0, depth=True)
+        self._resolved = _framebuffer(gl, self._size, 0, depth=False)
+        self._program = _program(gl)
+        self._lens = gl.glGetUniformLocation(self._program, "lens")
         n_vertices = len(scene.albedo)
-        # inner sides are faces of their own, the other way round, with colours of their own
-        inner = scene.faces[scene.open_faces][:, ::-1] + n_vertices
-        self._indices = np.concatenate([scene.faces, inner]).astype(np.uint32)
-        self._back_colours = scene.back_colours()
-        self._node: Any = None
+        self._places = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
+        self._colours = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
+        back = _buffer(gl, scene.back_colours().astype(np.float32))
+        # outer sides, then the inner ones of open surfaces in colours of their own
+        inner = scene.faces[scene.open_faces]
+        self._passes = [
+            (_faces(gl, faces, self._places, colours), faces.size, winding)
+            for faces, colours, winding in (
+                (scene.faces, self._colours, gl.GL_CW),
+                (inner, back, gl.GL_CCW),
+            )
+            if faces.size
+        ]
+        self._pixels = np.empty((self._size[1], self._size[0], 4), np.uint8)
+        self._backdrop = np.empty((height, width, 4), np.uint8)
+        self._backdrop[..., :3] = scene.background + 0.5
+        self._backdrop[..., 3] = 0 if scene.transparent else 255
 
-    def render(self, vertices: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 picture of vertices (V, 3)."""
-        colours = np.concatenate([self._scene.colours(vertices), self._back_colours]) / 255
-        primitive = self._pyrender.Primitive(
-            positions=np.concatenate([vertices, vertices]).astype(np.float32),
-            color_0=np.concatenate([colours, np.ones((len(colours), 1))], axis=1, dtype=np.float32),
-            indices=self._indices,
-            material=self._material,
-        )
-        if self._node is not None:
-            self._world.remove_node(self._node)
-        self._node = self._world.add(self._pyrender.Mesh([primitive]))
-        picture, depth = self._offscreen.render(self._world, flags=self._flags)
-        if self._enlargement == 1:
-            colour, empty = picture[:, :, :3], 1 - picture[:, :, 3:].astype(np.float32) / 255
-        else:
-            colour, empty = self._average(picture[:, :, :3]), self._average(depth[..., None] == 0)
-        return (colour + empty * self._scene.background + 0.5).astype(np.uint8)
+    def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""
+        gl = self._gl
+        view, colours = self._painter.paint(vertices, against)
+        _fill(gl, self._places, view.astype(np.float32))
+        _fill(gl, self._colours, colours)
+        gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, self._canvas)
+        gl.glViewport(0, 0, *self._size)
+        gl.glClear(gl.GL_COLOR_BUFFER_BIT | gl.GL_DEPTH_BUFFER_BIT)
+        gl.glUseProgram(self._program)
+        gl.glUniformMatrix4fv(self._lens, 1, gl.GL_TRUE, self._lens_of(view[:, 2]))
+        for vertex_array, n_corners, winding in self._passes:
+            gl.glFrontFace(winding)
+            gl.glBindVertexArray(vertex_array)
+            gl.glDrawElements(gl.GL_TRIANGLES, n_corners, gl.GL_UNSIGNED_INT, ctypes.c_void_p(0))
+        gl.glBindFramebuffer(gl.GL_DRAW_FRAMEBUFFER, self._resolved)
+        whole = (0, 0, *self._size)
+        gl.glBlitFramebuffer(*whole, *whole, gl.GL_COLOR_BUFFER_BIT, gl.GL_NEAREST)
+        gl.glBindFramebuffer(gl.GL_READ_FRAMEBUFFER, self._resolved)
+        gl.glReadPixels(*whole, gl.GL_RGBA, gl.GL_UNSIGNED_BYTE, self._pixels)
+        return self._on_backdrop(self._averaged())
 
-    def _average(self, picture: np.ndarray) -> np.ndarray:
-        """(height, width, channels) float32 mean of the enlarged picture's squares."""
-        height, width = self._scene.background.shape[:2]
+    def _lens_of(self, z: np.ndarray) -> np.ndarray:
+        """(4, 4) float32 from the camera's axes to OpenGL's; the first row read is the upper one.
+
+        The planes in front and behind lie close about what is seen, for an exact depth.
+        """
+        camera = self._camera
+        far = max(1.01 * float(-z.min()), 1e-6)
+        near = max(0.99 * float(-z.max()), 1e-3 * far)
+        lens = np.zeros((4, 4), np.float32)
+        lens[0, 0] = 2 * camera.focal / camera.width
+        lens[1, 1] = -2 * camera.focal / camera.height
+        lens[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
+        lens[3, 2] = -1
+        return lens
+
+    def _averaged(self) -> np.ndarray:
+        """(height, width, 4) uint8, the colours multiplied by the covered part of the pixel."""
         n = self._enlargement
-        squares = picture.reshape(height, n, width, n, -1)
-        return squares.sum((1, 3), dtype=np.float32) / n**2
+        if n == 1:
+            return self._pixels
+        width, height = self._size
+        squares = self._pixels.reshape(height // n, n, width // n, n, 4)
+        return np.ascontiguousarray(
+            (squares.sum((1, 3), dtype=np.uint16) + n * n // 2) // n**2, np.uint8
+        )
+
+    def _on_backdrop(self, pixels: np.ndarray) -> np.ndarray:
+        """The picture: whole pixels as they are, those at edges mixed."""
+        whole = self._backdrop.copy()
+        covered = pixels[..., 3]
+        np.copyto(whole.view(np.uint32), pixels.view(np.uint32), where=covered[..., None] == 255)
+        flat, own = whole.reshape(-1, 4), pixels.reshape(-1, 4)
+        edge = np.flatnonzero((covered != 0) & (covered != 255))
+        part = own[edge, 3:].astype(np.float32) / 255
+        colour = own[edge, :3]
+        if self._scene.transparent:
+            flat[edge, :3] = np.minimum(colour / part + 0.5, 255)
+            flat[edge, 3] = own[edge, 3]
+            return whole
+        below = self._scene.background.reshape(-1, 3)[edge]
+        flat[edge, :3] = np.minimum(colour + (1 - part) * below + 0.5, 255)
+        return whole[..., :3]
 
     def close(self) -> None:
-        """Free the context."""
-        self._offscreen.delete()
+        """Nothing to free: the context ends with its process."""
 
 
-def _import_pyrender() -> Any:
-    """pyrender without its window: that one wants libGL and a screen library even when unused."""
-    if not os.environ.get("PYOPENGL_PLATFORM"):
-        raise RuntimeError("PYOPENGL_PLATFORM is not set")
-    if "pyrender.viewer" not in sys.modules:
-        viewer = types.ModuleType("pyrender.viewer")
-        viewer.Viewer = None  # type: ignore[attr-defined]
-        sys.modules["pyrender.viewer"] = viewer
-    import pyrender
+def _fill(gl: Any, buffer: int, values: np.ndarray) -> None:
+    gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
+    gl.glBufferSubData(gl.GL_ARRAY_BUFFER, 0, values.nbytes, np.ascontiguousarray(values))
 
-    return pyrender
+
+def _buffer(gl: Any, values: np.ndarray) -> int:
+    buffer = gl.glGenBuffers(1)
+    gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
+    gl.glBufferData(gl.GL_ARRAY_BUFFER, values.nbytes, values, gl.GL_DYNAMIC_DRAW)
+    return int(buffer)
+
+
+def _faces(gl: Any, faces: np.ndarray, places: int, colours: int) -> int:
+    """A vertex array of triangles (n, 3) over buffers of places and colours."""
+    vertex_array = gl.glGenVertexArrays(1)
+    gl.glBindVertexArray(vertex_array)
+    for location, buffer in enumerate((places, colours)):
+        gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
+        gl.glEnableVertexAttribArray(location)
+        gl.glVertexAttribPointer(location, 3, gl.GL_FLOAT, gl.GL_FALSE, 0, ctypes.c_void_p(0))
+    corners = np.ascontiguousarray(faces, np.uint32)
+    gl.glBindBuffer(gl.GL_ELEMENT_ARRAY_BUFFER, gl.glGenBuffers(1))
+    gl.glBufferData(gl.GL_ELEMENT_ARRAY_BUFFER, corners.nbytes, corners, gl.GL_STATIC_DRAW)
+    return int(vertex_array)
+
+
+def _framebuffer(gl: Any, size: tuple[int, int], samples: int, *, depth: bool) -> int:
+    framebuffer = gl.glGenFramebuffers(1)
+    gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, framebuffer)
+    kinds = [(gl.GL_RGBA8, gl.GL_COLOR_ATTACHMENT0)]
+    kinds += [(gl.GL_DEPTH_COMPONENT24, gl.GL_DEPTH_ATTACHMENT)] * depth
+    for kind, place in kinds:
+        store = gl.glGenRenderbuffers(1)
+        gl.glBindRenderbuffer(gl.GL_RENDERBUFFER, store)
+        gl.glRenderbufferStorageMultisample(gl.GL_RENDERBUFFER, samples, kind, *size)
+        gl.glFramebufferRenderbuffer(gl.GL_FRAMEBUFFER, place, gl.GL_RENDERBUFFER, store)
+    if gl.glCheckFramebufferStatus(gl.GL_FRAMEBUFFER) != gl.GL_FRAMEBUFFER_COMPLETE:
+        raise RuntimeError(f"OpenGL gives no framebuffer of {size[0]}x{size[1]} pixels")
+    return int(framebuffer)
+
+
+def _program(gl: Any) -> int:
+    program = gl.glCreateProgram()
+    for kind, code in (
+        (gl.GL_VERTEX_SHADER, _VERTEX_SHADER),
+        (gl.GL_FRAGMENT_SHADER, _FRAGMENT_SHADER),
+    ):
+        shader = gl.glCreateShader(kind)
+        gl.glShaderSource(shader, code)
+        gl.glCompileShader(shader)
+        if not gl.glGetShaderiv(shader, gl.GL_COMPILE_STATUS):
+            raise RuntimeError(f"OpenGL refuses a shader: {gl.glGetShaderInfoLog(shader)}")
+        gl.glAttachShader(program, shader)
+    gl.glLinkProgram(program)
+    if not gl.glGetProgramiv(program, gl.GL_LINK_STATUS):
+        raise RuntimeError(f"OpenGL refuses the shaders: {gl.glGetProgramInfoLog(program)}")
+    return int(program)
+
+
+@lru_cache(maxsize=1)
+def _context() -> Any:
+    """PyOpenGL's functions, with a context that is current from now on."""
+    platform = _make_platform()
+    platform.init_context()
+    platform.make_current()
+    from OpenGL import GL as gl
+
+    gl.glEnable(gl.GL_MULTISAMPLE)
+    gl.glEnable(gl.GL_DEPTH_TEST)
+    gl.glDepthFunc(gl.GL_LESS)
+    gl.glEnable(gl.GL_CULL_FACE)
+    gl.glCullFace(gl.GL_BACK)
+    gl.glDisable(gl.GL_BLEND)
+    # black with alpha 0: what is resolved at an edge then only lacks its part of the backdrop
+    gl.glClearColor(0.0, 0.0, 0.0, 0.0)
+    gl.glPixelStorei(gl.GL_PACK_ALIGNMENT, 1)
+    _HELD.append(platform)
+    return gl
+
+
+def _make_platform() -> Any:
+    """pyrender's maker of contexts, without the rest of pyrender.
+
+    Its window wants libGL and a screen library even when unused, its scenes take a second to
+    import; so the package is entered past its own beginning.
+    """
+    name = os.environ.get("PYOPENGL_PLATFORM")
+    if name not in PLATFORMS:
+        raise RuntimeError(f"PYOPENGL_PLATFORM is {name}, expected {' or '.join(PLATFORMS)}")
+    if "pyrender" not in sys.modules:
+        found = importlib.util.find_spec("pyrender")
+        if found is None or found.submodule_search_locations is None:
+            raise RuntimeError("pyrender is not installed")
+        package = types.ModuleType("pyrender")
+        package.__path__ = list(found.submodule_search_locations)
+        sys.modules["pyrender"] = package
+    if name == "egl":
+        egl = importlib.import_module("pyrender.platforms.egl")
+        device = egl.get_device_by_index(int(os.environ.get("EGL_DEVICE_ID", "0")))
+        return egl.EGLPlatform(1, 1, device=device)
+    return importlib.import_module("pyrender.platforms.osmesa").OSMesaPlatform(1, 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.render.software import Rasteriser
+from codetalker_cli.render.rasteriser import Rasteriser
 from codetalker_cli.topology import Topology
 
 _OCCLUSION_DIRECTIONS = 64
@@ -73,11 +73,13 @@ class Materials:
         albedo: (V, 3) float32 linear.
         gloss: (V, 2) float32 strength and exponent of the highlight.
         least_light: (V,) float32 part of the ambient light that always arrives.
+        is_skin: (V,) bool: no eye, tooth, tongue or brow.
     """
 
     albedo: np.ndarray
     gloss: np.ndarray
     least_light: np.ndarray
+    is_skin: np.ndarray
 
     @classmethod
     def of(cls, topology: Topology, colours: np.ndarray | None) -> "Materials":
@@ -97,6 +99,7 @@ class Materials:
             albedo=albedo,
             gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
             least_light=np.array([f.least_light for f in finish], np.float32),
+            is_skin=np.array([f in (_SKIN, _LIPS) for f in finish]),
         )
 
     def lift(self, occlusion: np.ndarray) -> np.ndarray:
@@ -117,17 +120,35 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+class VertexNormals:
+    """Normals of a mesh whose vertices move.
+
+    Args:
+        faces: (F, 3) vertex indices.
+        n_vertices: V.
+    """
+
+    def __init__(self, faces: np.ndarray, n_vertices: int) -> None:
+        self._corners = np.ascontiguousarray(faces.T, dtype=np.intp)
+        self._n_vertices = n_vertices
+
+    def of(self, vertices: np.ndarray) -> np.ndarray:
+        """(V, 3) float32 unit normals, the mean of the faces around weighted by their area."""
+        places = np.ascontiguousarray(vertices.T, dtype=np.float64)
+        a, b, c = (places.take(corner, axis=1) for corner in self._corners)
+        u, v = b - a, c - a
+        normals = np.zeros((3, self._n_vertices))
+        for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+            weights = u[j] * v[k] - u[k] * v[j]
+            for corner in self._corners:
+                normals[i] += np.bincount(corner, weights, minlength=self._n_vertices)
+        length = np.sqrt(np.square(normals).sum(0))
+        return (normals / np.where(length > 0, length, 1)).T.astype(np.float32)
+
+
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 unit normals, the mean of the faces around weighted by their area."""
-    a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
-    u, v = (b - a).T, (c - a).T
-    normals = np.empty((len(vertices), 3))
-    corners = faces.ravel()
-    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        weights = np.repeat(u[j] * v[k] - u[k] * v[j], 3)
-        normals[:, i] = np.bincount(corners, weights, minlength=len(vertices))
-    length = np.sqrt((normals**2).sum(1, keepdims=True))
-    return (normals / np.where(length > 0, length, 1)).astype(np.float32)
+    """(V, 3) float32 unit normals; see :class:`VertexNormals`."""
+    return VertexNormals(faces, len(vertices)).of(vertices)
 
 
 def occlusion(template: np.ndarray, faces: np.ndarray) -> np.ndarray:

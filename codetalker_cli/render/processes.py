@@ -2,10 +2,11 @@
 
 Each is a fresh Python that runs :func:`codetalker_cli.render.worker.main`; nothing is forked and
 the caller's own script is not run again, so it works from scripts, notebooks and every system.
-Over its pipes go the scene, once, then batches of vertices one way and pictures the other way,
-as plain bytes.
+Over its pipes go the stage, once, then batches of vertices one way, each motion's once whatever
+many panels show it, and pictures of all panels the other way, as plain bytes.
 """
 
+import math
 import os
 import struct
 import subprocess
@@ -20,15 +21,18 @@ from queue import SimpleQueue
 import numpy as np
 
 from codetalker_cli.errors import RenderError
-from codetalker_cli.render.scene import Scene
-from codetalker_cli.vertices import Vertices
+from codetalker_cli.render.panels import Source, Stage
 
 BATCH_FRAMES = 4
-"""Frames that a process draws in one go."""
+"""Frames that a process draws in one go, at most."""
+_BATCH_BYTES = 32 << 20
+"""Of the pictures of a batch, about."""
 LENGTH = struct.Struct("<Q")
 """How lengths stand before what they measure."""
 _SECONDS_TO_END = 10.0
 """How long a process that stopped talking may take to end by itself."""
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_ONE_THREAD["LP_NUM_THREADS"] = "0"  # Mesa's OpenGL without a card: no threads beside the caller's
 _WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
 
 
@@ -43,8 +47,7 @@ def environment() -> dict[str, str]:
     """Environment of a fresh Python that finds this package and keeps to one thread."""
     package_folder = str(Path(__file__).resolve().parents[2])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return os.environ | one | {"PYTHONPATH": os.pathsep.join(paths)}
+    return os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def last_line(text: bytes) -> str:
@@ -56,26 +59,27 @@ def last_line(text: bytes) -> str:
 class _Worker:
     """One drawing process."""
 
-    def __init__(self, command: Sequence[str], env: dict[str, str], scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, command: Sequence[str], env: dict[str, str], stage: Stage) -> None:
+        self._stage = stage
         self._told = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop)
         self._process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
         )
 
-    def draw(self, vertices: np.ndarray) -> np.ndarray:
-        """(n, height, width, 3) uint8 pictures of vertices (n, V, 3)."""
+    def draw(self, vertices: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, height, width, channels) uint8 pictures of vertices (n, V, 3) of each motion."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        pictures = np.empty((len(vertices), *self._scene.background.shape), np.uint8)
+        pictures = np.empty((len(vertices[0]), *self._stage.shape), np.uint8)
         try:
             if not self._told:
-                block = self._scene.to_bytes()
+                block = self._stage.to_bytes()
                 self._process.stdin.write(LENGTH.pack(len(block)))
                 self._process.stdin.write(block)
                 self._told = True
-            self._process.stdin.write(LENGTH.pack(len(vertices)))
-            self._process.stdin.write(np.ascontiguousarray(vertices, "<f4").data)
+            self._process.stdin.write(LENGTH.pack(len(vertices[0])))
+            for of_motion in vertices:
+                self._process.stdin.write(np.ascontiguousarray(of_motion, "<f4").data)
             self._process.stdin.flush()
         except OSError as error:
             raise self._died() from error
@@ -117,8 +121,8 @@ class _Worker:
 
 
 def draw_in_processes(
-    scene: Scene,
-    vertices: Vertices,
+    stage: Stage,
+    sources: Sequence[Source],
     frames: Sequence[int],
     *,
     renderer: str,
@@ -128,8 +132,8 @@ def draw_in_processes(
     """Pictures of some frames, in their order; few are held at a time.
 
     Args:
-        scene: What stays the same.
-        vertices: (T, V, 3) of the clip; may be a memory map, or make itself.
+        stage: What stays the same.
+        sources: The motions, in the order of the stage's numbers.
         frames: Indices to draw.
         renderer: ``software`` or ``pyrender``.
         n_workers: Processes.
@@ -138,7 +142,8 @@ def draw_in_processes(
     Raises:
         RenderError: A process ended early, or a frame holds NaN.
     """
-    batches = [frames[i : i + BATCH_FRAMES] for i in range(0, len(frames), BATCH_FRAMES)]
+    size = min(max(_BATCH_BYTES // math.prod(stage.shape), 1), BATCH_FRAMES)
+    batches = [frames[i : i + size] for i in range(0, len(frames), size)]
     n_workers = min(n_workers, len(batches))
     env = environment()
     if platform is not None:
@@ -150,14 +155,14 @@ def draw_in_processes(
     def draw(batch: Sequence[int]) -> np.ndarray:
         worker = idle.get()
         try:
-            return worker.draw(checked(vertices, batch))
+            return worker.draw([source.read(batch) for source in sources])
         finally:
             idle.put(worker)
 
     threads = ThreadPoolExecutor(max_workers=max(n_workers, 1))
     try:
         for _ in range(n_workers):
-            workers.append(_Worker(command, env, scene))
+            workers.append(_Worker(command, env, stage))
             idle.put(workers[-1])
         pending: deque[Future[np.ndarray]] = deque()
         for batch in batches:
@@ -170,13 +175,3 @@ def draw_in_processes(
         for worker in workers:
             worker.stop()
         threads.shutdown(cancel_futures=True)
-
-
-def checked(vertices: Vertices, frames: Sequence[int]) -> np.ndarray:
-    """(n, V, 3) float32 of some frames; raises RenderError where they hold NaN or infinity."""
-    chosen = np.asarray(vertices[np.asarray(frames, dtype=int)], np.float32)
-    finite = np.isfinite(chosen).all((1, 2))
-    if not finite.all():
-        bad = frames[int(np.flatnonzero(~finite)[0])]
-        raise RenderError(f"frame {bad}: the motion holds NaN or infinite coordinates")
-    return chosen

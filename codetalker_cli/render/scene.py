@@ -5,15 +5,19 @@ looks; any unit of length. The camera stands still over a clip. Pixel (0, 0) is 
 its centre at (0.5, 0.5).
 """
 
-import io
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from codetalker_cli.errors import RenderError
+from codetalker_cli.errors import DataError, RenderError
 from codetalker_cli.motion import Motion
-from codetalker_cli.render.light import Materials, occlusion, shade, vertex_normals
+from codetalker_cli.render.heat import heat_steps, heat_table
+from codetalker_cli.render.light import Materials, VertexNormals, occlusion, shade, to_linear
 from codetalker_cli.settings import RenderSettings
+from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
+from codetalker_cli.topology import Topology
 
 FIELD_OF_VIEW = 18.0
 """Vertical angle in degrees: a portrait lens; wider ones swell the nose."""
@@ -21,6 +25,16 @@ _MARGIN = 0.07
 """Part of the picture left free on each side of the whole head."""
 _REGION_MARGIN = 0.22
 """The same around a framed region, so that its surroundings are seen too."""
+_LIPS_MARGIN = 0.28
+"""The same around the lips alone, where no wider region of the mouth is known."""
+_VIEWS = {"front": (0.0, 0.0), "three-quarter": (35.0, 4.0), "profile": (90.0, 0.0)}
+"""Yaw and pitch of the views; all others are from the front."""
+_VIGNETTE = 0.45
+_BEHIND_NOTHING = 0.6
+"""Brightness, in parts of the face's, of what lies under transparent places: a codec mixes it into
+the pixels at the edge, where a colour like the face's is not seen."""
+_COOL = 0.25
+"""From this part of the hottest distance on, teeth and eyes have the colour of heat alone."""
 _BACK_SIDE = np.array([0.16, 0.10, 0.09], np.float32)
 """Linear colour of the inner sides of open surfaces: hollow, dark and warm."""
 
@@ -51,7 +65,11 @@ class Camera:
 
     def project(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) float64: x and y in pixels (down), and 1/depth in the unit of the vertices."""
-        x, y, z = self.view(vertices).T
+        return self.on_screen(self.view(vertices))
+
+    def on_screen(self, view: np.ndarray) -> np.ndarray:
+        """:meth:`project` of what :meth:`view` gave."""
+        x, y, z = view.T
         inverse = 1.0 / np.where(z == 0, -1e-12, -z)
         scale = self.focal * inverse
         return np.stack([self.width / 2 + scale * x, self.height / 2 - scale * y, inverse], axis=1)
@@ -110,6 +128,9 @@ class Scene:
         background: (height, width, 3) float32, 0 to 255.
         rotation, eye, focal: The camera's.
         samples: Sample points a pixel.
+        transparent: Pictures have a fourth channel: how much of a pixel is covered.
+        heat: Distance that has the hottest colour, in the unit of the vertices; 0: none is shown.
+        least_heat: (V,) float32, 1 where even no distance is shown as a colour of heat.
     """
 
     faces: np.ndarray
@@ -122,46 +143,96 @@ class Scene:
     eye: np.ndarray
     focal: float
     samples: int
+    transparent: bool
+    heat: float
+    least_heat: np.ndarray
 
     @property
     def camera(self) -> Camera:
         """The camera."""
         height, width = self.background.shape[:2]
-        return Camera(self.rotation, self.eye, float(self.focal), width, height)
+        return Camera(self.rotation, self.eye, self.focal, width, height)
 
-    def colours(self, vertices: np.ndarray) -> np.ndarray:
-        """(V, 3) float32 sRGB, 0 to 255, of the vertices in their present place."""
-        camera = self.camera
-        normals = vertex_normals(vertices, self.faces)
-        turned = np.einsum("ij,vj->vi", camera.rotation.astype(np.float32), normals)
-        return shade(turned, camera.view(vertices), self.albedo, self.occlusion, self.gloss)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a picture."""
+        height, width = self.background.shape[:2]
+        return height, width, 4 if self.transparent else 3
 
     def back_colours(self) -> np.ndarray:
         """(V, 3) float32 sRGB, 0 to 255, of the inner side of open surfaces."""
         return 255 * np.sqrt(_BACK_SIDE * np.sqrt(self.albedo))
 
-    def to_bytes(self) -> bytes:
-        """As one block of bytes (inverse of :meth:`from_bytes`)."""
-        buffer = io.BytesIO()
-        arrays = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
-        np.savez(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As plain arrays (inverse of :meth:`from_arrays`)."""
+        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_bytes(cls, block: bytes) -> "Scene":
-        """Read back what :meth:`to_bytes` gave."""
-        with np.load(io.BytesIO(block), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        arrays["focal"], arrays["samples"] = float(arrays["focal"]), int(arrays["samples"])
-        return cls(**arrays)
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scene":
+        """From the arrays of :meth:`to_arrays`."""
+        values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
+        return cls(**{k: v if v.ndim else v.item() for k, v in values.items()})
 
 
-def build_scene(motion: Motion, settings: RenderSettings) -> Scene:
+class Painter:
+    """Gives a scene's vertices their place before the camera and their colours, frame by frame.
+
+    Args:
+        scene: What stays the same over the clip.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._camera = scene.camera
+        self._normals = VertexNormals(scene.faces, len(scene.albedo))
+        self._turn = scene.rotation.astype(np.float32)
+        self._heat_colours = to_linear(heat_table().astype(np.float32) / 255)
+
+    def paint(
+        self, vertices: np.ndarray, against: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places and colours of vertices.
+
+        Args:
+            vertices: (V, 3) float32 of one frame.
+            against: (V, 3) float32 that a heat panel measures the distance to.
+
+        Returns:
+            (V, 3) float64 in the camera's axes, and (V, 3) float32 sRGB, 0 to 255.
+        """
+        scene = self._scene
+        view = self._camera.view(vertices)
+        normals = np.einsum("ij,vj->vi", self._turn, self._normals.of(vertices))
+        heat = np.zeros(len(vertices)) if against is None else _distance(vertices, against)
+        albedo = self.heated(heat) if scene.heat > 0 else scene.albedo
+        return view, shade(normals, view, albedo, scene.occlusion, scene.gloss)
+
+    def heated(self, distance: np.ndarray) -> np.ndarray:
+        """(V, 3) float32 linear colours of distances (V,) in the unit of the vertices."""
+        scene = self._scene
+        hot = distance / scene.heat
+        share = np.maximum(scene.least_heat, np.clip(hot / _COOL, 0, 1))[:, None]
+        colour = self._heat_colours[heat_steps(hot)]
+        return (scene.albedo + share * (colour - scene.albedo)).astype(np.float32)
+
+
+def _distance(vertices: np.ndarray, against: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(vertices.astype(np.float64) - against).sum(1))
+
+
+def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> Scene:
     """Frame the subject's neutral face, measure its occlusion, paint the backdrop.
+
+    Args:
+        motion: Its template, topology and colours count, not its vertices.
+        settings: How.
+        heat: Distance that has the hottest colour, in the topology's unit; 0: the face's own
+            colours are shown.
 
     Raises:
         RenderError: The template does not fit the topology, or cannot be framed.
-        DataError: ``settings.framing`` names no region of the topology.
+        DataError: ``settings.framing`` names no region of the topology, or the view of the mouth is
+            asked for and no region tells where it is.
     """
     topology, template = motion.topology, np.asarray(motion.template, np.float32)
     if template.shape != (topology.n_vertices, 3):
@@ -169,29 +240,61 @@ def build_scene(motion: Motion, settings: RenderSettings) -> Scene:
             f"subject {motion.subject}: the template is {template.shape}, "
             f"topology {topology.name} needs ({topology.n_vertices}, 3)"
         )
-    used = np.unique(topology.faces)
-    shown = used if settings.framing == "head" else topology.region(settings.framing)
-    camera = frame(
-        template[shown],
-        (settings.size, settings.size),
-        yaw=settings.yaw,
-        pitch=settings.pitch,
-        zoom=settings.zoom,
-        margin=_MARGIN if settings.framing == "head" else _REGION_MARGIN,
-    )
-    materials = Materials.of(topology, motion.colours)
+    camera = _camera(template, topology, settings)
+    materials = Materials.of(topology, None if heat > 0 else motion.colours)
+    transparent = settings.background == TRANSPARENT
     return Scene(
         faces=np.asarray(topology.faces, np.int32),
         open_faces=_open_faces(np.asarray(topology.faces), topology.n_vertices),
         albedo=materials.albedo,
         occlusion=materials.lift(occlusion(template, topology.faces)),
         gloss=materials.gloss,
-        background=backdrop(settings.size, settings.size, settings.background, settings.vignette),
+        background=_background(settings, materials.albedo),
         rotation=camera.rotation,
         eye=camera.eye,
         focal=camera.focal,
         samples=settings.samples,
+        transparent=transparent,
+        heat=heat,
+        least_heat=materials.is_skin.astype(np.float32),
     )
+
+
+def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) -> Camera:
+    framing = settings.framing
+    margin = _REGION_MARGIN
+    if framing is None and settings.view == "mouth":
+        framing = next((name for name in ("mouth", "lips") if name in topology.regions), None)
+        if framing is None:
+            known = ", ".join(sorted(topology.regions)) or "none"
+            raise DataError(
+                f"view mouth: topology {topology.name} has neither a region mouth nor lips (it "
+                f"has: {known}); take another view, or set framing and zoom"
+            )
+        margin = _LIPS_MARGIN if framing == "lips" else margin
+    if framing in (None, "head"):
+        shown, margin = np.unique(topology.faces), _MARGIN
+    else:
+        shown = topology.region(framing)
+    yaw, pitch = _VIEWS.get(settings.view, (0.0, 0.0))
+    return frame(
+        template[shown],
+        (settings.size, settings.size),
+        yaw=yaw if settings.yaw is None else settings.yaw,
+        pitch=pitch if settings.pitch is None else settings.pitch,
+        zoom=settings.zoom,
+        margin=margin,
+    )
+
+
+def _background(settings: RenderSettings, albedo: np.ndarray) -> np.ndarray:
+    size, colour, vignette = settings.size, settings.background, settings.vignette
+    if colour == TRANSPARENT:
+        under = 255 * np.sqrt(_BEHIND_NOTHING * albedo.mean(0))
+        return np.broadcast_to(under.astype(np.float32), (size, size, 3)).copy()
+    if vignette is None:
+        vignette = 0.0 if colour in BACKDROPS else _VIGNETTE
+    return backdrop(size, size, BACKDROPS.get(colour, colour), vignette)
 
 
 def backdrop(width: int, height: int, colour: str, vignette: float) -> np.ndarray:

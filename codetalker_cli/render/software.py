@@ -1,302 +1,9 @@
-"""A z-buffered triangle rasteriser in NumPy: exact coverage, smooth colours and edges.
-
-Every pixel has ``samples`` sample points, one on each of as many sub-rows, each at its own place
-along the row (no two share a column, so that nearly upright and nearly level edges both get
-``samples`` steps). A triangle is cut along the sub-rows into spans whose two ends come straight
-from its edges, so that no work is spent outside of the triangle and neighbours share their edges
-without gap or overlap. 1/depth is linear on the screen and the nearest sample wins; colours are
-perspective-correct at both ends of a span and straight in between.
-Limits: a triangle that reaches behind the camera is left out; no transparency.
-"""
-
-import sys
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING
+"""Drawing with NumPy alone: the renderer that works everywhere."""
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from codetalker_cli.render.scene import Scene
-
-_SPANS_AT_ONCE = 1 << 15
-_SAMPLES_AT_ONCE = 1 << 16
-"""Work is done in batches of so many: NumPy's intermediate arrays then stay in the cache."""
-_TILE = 8
-"""Side in pixels of the tiles that tell whether a triangle is hidden as a whole."""
-_CHANNEL_BITS = 21
-"""Three colour channels travel in one integer, as fixed-point numbers of so many bits: one
-multiplication and one addition then interpolate all of them, and sums stay exact."""
-_LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
-
-
-def sample_columns(samples: int) -> np.ndarray:
-    """(samples,) positions in [0, 1) along the pixel, one a sub-row: a van der Corput order."""
-    fractions = np.zeros(samples)
-    for index in range(samples):
-        step, rest = 0.5, index
-        while rest:
-            fractions[index] += step * (rest & 1)
-            step, rest = step / 2, rest >> 1
-    return (np.argsort(np.argsort(fractions)) + 0.5) / samples
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """Runs of samples on one sub-row inside of one triangle; (n,) each, empty runs among them."""
-
-    part: np.ndarray  # how many spans each half of a triangle has: upper halves, then lower ones
-    first: np.ndarray  # number of the first sample in the buffer
-    count: np.ndarray
-    x: np.ndarray  # pixel coordinates of the first sample
-    y: np.ndarray
-
-
-class Rasteriser:
-    """Draws triangles into a buffer of samples and averages them into pixels.
-
-    Args:
-        background: (height, width, 3), 0 to 255: what is seen where nothing is drawn.
-        samples: Sample points in one pixel: 1, 2, 4, 8 or 16.
-    """
-
-    def __init__(self, background: np.ndarray, samples: int) -> None:
-        self.height, self.width = background.shape[:2]
-        self.samples = samples
-        self._columns = sample_columns(samples)
-        # A channel's sum over a pixel takes 8 + log2(samples) bits; the others hold the fraction.
-        self._fraction_bits = _CHANNEL_BITS - 8 - (samples - 1).bit_length()
-        self._background = self._pack(np.moveaxis(background.astype(np.float64), -1, 0) + 0.5)
-        # One key a sample: inverse depth (float32 bits, positive, so they sort as integers) above
-        # the number of the span that covers it. The largest key is the nearest surface.
-        self._keys = np.zeros(self.height * samples * self.width, np.uint64)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything drawn."""
-        self._keys.fill(0)
-        self._colours = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]  # span 0: nothing there
-        self._n_spans = 1
-
-    def draw(self, points: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> None:
-        """Draw triangles among what is there; of two at the same depth the later one stays.
-
-        Args:
-            points: (V, 3) x (right), y (down) in pixels, 1/depth (> 0 in front of the camera).
-            triangles: (n, 3) indices; both windings are drawn.
-            colours: (V, 3), 0 to 255.
-        """
-        triangles = triangles[(points[:, 2] > 0)[triangles].all(1)]
-        if not len(triangles):
-            return
-        corners = np.ascontiguousarray(points[triangles].transpose(2, 1, 0), dtype=np.float64)
-        shades = np.ascontiguousarray(colours[triangles].transpose(2, 1, 0), dtype=np.float64)
-        heights = np.ptp(np.clip(corners[1], 0, self.height), axis=0) * self.samples
-        for batch in _batches(np.cumsum(heights), _SPANS_AT_ONCE):
-            spans = self._spans(*corners[:2, :, batch])
-            depth, depth_step, value, step = self._shade(
-                corners[..., batch], shades[..., batch], spans
-            )
-            self._fill(spans, depth, depth_step)
-            self._colours.append((value, step))
-            self._n_spans += len(spans.count)
-
-    def _spans(self, x: np.ndarray, y: np.ndarray) -> _Spans:
-        """Cut triangles, corners x and y (3, n), into the runs of sample points inside of them."""
-        order = np.argsort(y, axis=0, kind="stable")
-        (xa, xb, xc), (ya, yb, yc) = (np.take_along_axis(v, order, axis=0) for v in (x, y))
-        n_rows = self.height * self.samples
-        row_a, row_b, row_c = (
-            np.clip(np.ceil(v * self.samples - 0.5), 0, n_rows).astype(np.int64)
-            for v in (ya, yb, yc)
-        )
-        # Every triangle is an upper part, between the edges ab and ac, and a lower one, bc and ac.
-        # An edge is computed from its upper to its lower end, the same from both of its sides.
-        top = np.concatenate([row_a, row_b])
-        part = np.concatenate([row_b, row_c]) - top
-        row = _ranges(top, part)
-        row_y = (row + 0.5) / self.samples
-        offset = self._columns.take(row & (self.samples - 1), mode="clip")
-        long = _line(xa, ya, xc, yc)
-        upper, lower = _line(xa, ya, xb, yb), _line(xb, yb, xc, yc)
-        knee_left = xb < long[0] + long[1] * yb
-        ends = []
-        for side in (knee_left, ~knee_left):
-            at_zero, slope = (
-                np.concatenate([np.where(side, u, m), np.where(side, w, m)])
-                for u, w, m in zip(upper, lower, long, strict=True)
-            )
-            end = np.repeat(at_zero, part) + np.repeat(slope, part) * row_y - offset
-            ends.append(_integers(np.clip(np.ceil(end), 0, self.width)))
-        left, right = ends
-        return _Spans(
-            part=part,
-            first=row * self.width + left,
-            count=np.maximum(right - left, 0),
-            x=left + offset,
-            y=row_y,
-        )
-
-    def _shade(self, corners: np.ndarray, colours: np.ndarray, spans: _Spans) -> tuple:
-        """Depth and colour of spans.
-
-        Args:
-            corners: (3, 3, m) x, y, 1/depth of three corners of m triangles.
-            colours: (3, 3, m) red, green, blue of three corners.
-            spans: Of these triangles.
-
-        Returns:
-            1/depth at the first sample and its step, (n,) float32 both; then packed colours, (n,)
-            int64 both: the value at the buffer's start and the step of a line along the buffer.
-        """
-
-        def spread(plane: np.ndarray) -> np.ndarray:
-            return np.repeat(np.concatenate([plane, plane]), spans.part)
-
-        at_zero, by_x, by_y = _planes(corners, colours)
-        last = np.maximum(spans.count - 1, 0).astype(np.float64)
-        steps = [spread(plane) for plane in by_x]
-        firsts = [
-            spread(plane) + spread(up) * spans.y + step * spans.x
-            for plane, up, step in zip(at_zero, by_y, steps, strict=True)
-        ]
-        depth, depth_step = firsts[0], steps[0]
-        with np.errstate(divide="ignore", invalid="ignore"):  # of empty spans, which no sample uses
-            scale, last_scale = 1 / depth, 1 / (depth + depth_step * last)
-            starts = [first * scale for first in firsts[1:]]
-            stops = [
-                (first + step * last) * last_scale
-                for first, step in zip(firsts[1:], steps[1:], strict=True)
-            ]
-            each = 1 / np.maximum(last, 1)
-            slopes = [(stop - start) * each for start, stop in zip(starts, stops, strict=True)]
-        value, step = self._pack([start + 0.5 for start in starts]), self._pack(slopes)
-        value -= step * spans.first
-        return depth.astype(np.float32), depth_step.astype(np.float32), value, step
-
-    def _pack(self, channels: list[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Three channels as one fixed-point integer each; sums and multiples of them hold."""
-        packed = np.zeros(channels[0].shape, np.int64)
-        for index, channel in enumerate(channels):
-            packed += _integers(channel * (1 << self._fraction_bits)) << (_CHANNEL_BITS * index)
-        return packed
-
-    def _fill(self, spans: _Spans, depth: np.ndarray, depth_step: np.ndarray) -> None:
-        """Keep, for every sample, the nearest of its present key and the spans' keys."""
-        numbers = np.arange(self._n_spans, self._n_spans + len(depth), dtype=np.uint32)
-        for batch in _batches(np.cumsum(spans.count), _SAMPLES_AT_ONCE):
-            count = spans.count[batch]
-            step = _ranges(np.zeros_like(count), count)
-            near = np.repeat(depth_step[batch], count) * step.astype(np.float32)
-            near += np.repeat(depth[batch], count)
-            keys = np.empty(len(step), np.uint64)
-            halves = keys.view(np.uint32).reshape(-1, 2)
-            halves[:, _HIGH] = near.view(np.uint32)
-            halves[:, _LOW] = np.repeat(numbers[batch], count)
-            np.maximum.at(self._keys, np.repeat(spans.first[batch], count) + step, keys)
-
-    def _farthest(self) -> np.ndarray:
-        """Least 1/depth in each tile of the picture; 0 in cut tiles at the far borders."""
-        tall, rows, columns = _TILE * self.samples, self.height // _TILE, self.width // _TILE
-        keys = self._keys.reshape(-1, self.width)[: rows * tall]
-        least = keys.reshape(rows, tall, self.width).min(1)[:, : columns * _TILE]
-        depth = (least.reshape(rows, columns, _TILE).min(2) >> np.uint64(32)).astype(np.uint32)
-        farthest = np.zeros((-(-self.height // _TILE), -(-self.width // _TILE)), np.float32)
-        farthest[:rows, :columns] = depth.view(np.float32)
-        return farthest
-
-    def inverse_depth(self) -> np.ndarray:
-        """(height, samples, width) float32: 1/depth of what each sample shows, 0 for nothing."""
-        depth = self._keys.view(np.uint32)[_HIGH::2].view(np.float32)
-        return depth.reshape(self.height, self.samples, self.width)
-
-    def hidden(self, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-        """(n,) bool: lies wholly behind what is drawn, told by tiles of the picture. Never wrong,
-        but it may miss some.
-        """
-        if not len(triangles):
-            return np.zeros(0, bool)
-        farthest = self._farthest()
-        corners = points[triangles]
-        limit = np.array([self.width, self.height]) - 1
-        low = np.clip(corners[:, :, :2].min(1) - 1, 0, limit).astype(int) // _TILE
-        high = np.clip(corners[:, :, :2].max(1) + 1, 0, limit).astype(int) // _TILE
-        level = np.ceil(np.log2((high - low).max(1) + 1)).astype(int)
-        nearest = corners[:, :, 2].max(1)
-        hidden = np.zeros(len(triangles), bool)
-        for power in range(level.max() + 1):
-            chosen = np.flatnonzero(level == power)
-            hidden[chosen] = nearest[chosen] < farthest[low[chosen, 1], low[chosen, 0]]
-            for axis in (0, 1):  # from windows of 2**power tiles to those of twice the side
-                beside = np.full_like(farthest, np.inf)
-                step = 1 << power
-                if axis == 0:
-                    beside[:-step] = farthest[step:]
-                else:
-                    beside[:, :-step] = farthest[:, step:]
-                farthest = np.minimum(farthest, beside)
-        return hidden
-
-    def resolve(self) -> np.ndarray:
-        """(height, width, 3) uint8: the mean of each pixel's samples."""
-        value, step = (np.concatenate(lines) for lines in zip(*self._colours, strict=True))
-        image = np.empty((self.height, self.width, 3), np.uint8)
-        stride = self.samples * self.width
-        n_rows = max(1, _SAMPLES_AT_ONCE // stride)
-        for top in range(0, self.height, n_rows):
-            rows = slice(top, min(top + n_rows, self.height))
-            start, stop = rows.start * stride, rows.stop * stride
-            span = (self._keys[start:stop] & np.uint64(0xFFFFFFFF)).view(np.int64)
-            packed = step.take(span, mode="clip")
-            packed *= np.arange(start, stop)
-            packed += value.take(span, mode="clip")
-            grid = (-1, self.samples, self.width)
-            empty = (span == 0).reshape(grid).sum(1, dtype=np.int64)
-            total = packed.reshape(grid).sum(1) + self._background[rows] * empty
-            for channel in range(3):
-                shift = _CHANNEL_BITS * (channel + 1) - 8
-                image[rows, :, channel] = (total >> shift).astype(np.uint8)
-        return image
-
-
-def _batches(totals: np.ndarray, size: int) -> list[slice]:
-    """Cut a list, given the running total of its items' sizes, into pieces of about ``size``."""
-    cuts = np.searchsorted(totals, np.arange(size, totals[-1], size))
-    edges = np.unique([0, *cuts, len(totals)])
-    return [slice(low, high) for low, high in pairwise(edges)]
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The integers starts[i], ..., starts[i] + counts[i] - 1 of every i, end to end."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
-
-
-def _integers(numbers: np.ndarray) -> np.ndarray:
-    """Nearest int64 of float64 below 2**51 in size: several times as fast as rint and astype.
-
-    Adding 1.5 * 2**52 leaves the rounded number in the low bits of the fraction.
-    """
-    return (numbers + 6755399441055744.0).view(np.int64) - 0x4338000000000000
-
-
-def _line(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> tuple:
-    """x at y = 0 and dx/dy of lines through two points (0 for level ones, which no row meets)."""
-    rise = y1 - y0
-    slope = np.divide(x1 - x0, rise, out=np.zeros_like(rise), where=rise != 0)
-    return x0 - slope * y0, slope
-
-
-def _planes(corners: np.ndarray, colours: np.ndarray) -> tuple:
-    """1/depth and colour/depth as planes: value at (0, 0), d/dx and d/dy, (4, m) each."""
-    x, y, inverse = corners
-    values = np.concatenate([inverse[None], colours * inverse])
-    x1, x2, y1, y2 = x[1] - x[0], x[2] - x[0], y[1] - y[0], y[2] - y[0]
-    area = x1 * y2 - x2 * y1
-    area[area == 0] = 1
-    d1, d2 = values[:, 1] - values[:, 0], values[:, 2] - values[:, 0]
-    by_x, by_y = (d1 * y2 - d2 * y1) / area, (d2 * x1 - d1 * x2) / area
-    return values[:, 0] - by_x * x[0] - by_y * y[0], by_x, by_y
+from codetalker_cli.render.rasteriser import Rasteriser
+from codetalker_cli.render.scene import Painter, Scene
 
 
 class SoftwareRenderer:
@@ -306,22 +13,24 @@ class SoftwareRenderer:
         scene: What stays the same over the clip.
     """
 
-    def __init__(self, scene: "Scene") -> None:
+    def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._camera = scene.camera
+        self._painter = Painter(scene)
         self._raster = Rasteriser(scene.background, scene.samples)
         self._back_colours = scene.back_colours()
 
-    def render(self, vertices: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 picture of vertices (V, 3)."""
+    def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""
         scene, raster = self._scene, self._raster
-        points = self._camera.project(vertices)
+        view, colours = self._painter.paint(vertices, against)
+        points = self._camera.on_screen(view)
         front = _towards(points, scene.faces)
         raster.clear()
-        raster.draw(points, scene.faces[front], scene.colours(vertices))
+        raster.draw(points, scene.faces[front], colours)
         inner = scene.faces[scene.open_faces & ~front]
         raster.draw(points, inner[~raster.hidden(points, inner)], self._back_colours)
-        return raster.resolve()
+        return raster.resolve(transparent=scene.transparent)
 
     def close(self) -> None:
         """Nothing to free."""

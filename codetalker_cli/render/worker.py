@@ -1,4 +1,4 @@
-"""What a drawing process does: take a scene, then draw batches of frames until its input ends."""
+"""What a drawing process does: take a stage, then draw batches of frames until its input ends."""
 
 import os
 import signal
@@ -7,9 +7,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from codetalker_cli.render.backends import make_renderer
+from codetalker_cli.render.backends import StageRenderer
+from codetalker_cli.render.panels import Stage
 from codetalker_cli.render.processes import LENGTH
-from codetalker_cli.render.scene import Scene
 
 
 def main() -> None:
@@ -23,18 +23,23 @@ def main() -> None:
 
 
 def serve(renderer_name: str, source: BinaryIO, sink: BinaryIO) -> None:
-    """Read a scene and batches of vertices from ``source``, write pictures to ``sink``."""
-    scene = Scene.from_bytes(source.read(_length(source)))
-    renderer = make_renderer(renderer_name, scene)
-    n_vertices = len(scene.albedo)
+    """Read a stage and batches of vertices from ``source``, write pictures to ``sink``."""
+    stage = Stage.from_bytes(source.read(_length(source)))
+    renderer = StageRenderer(stage, renderer_name)
     try:
         while n_frames := _length(source):
-            block = source.read(n_frames * n_vertices * 12)
-            for vertices in np.frombuffer(block, "<f4").reshape(n_frames, n_vertices, 3):
-                sink.write(np.ascontiguousarray(renderer.render(vertices)).data)
+            motions = [_vertices(source, n_frames, v) for v in stage.n_vertices]
+            for vertices in zip(*motions, strict=True):
+                sink.write(renderer.render(vertices).data)
             sink.flush()
     finally:
         renderer.close()
+
+
+def _vertices(source: BinaryIO, n_frames: int, n_vertices: int) -> np.ndarray:
+    """(n, V, 3) float32 of one motion."""
+    block = source.read(n_frames * n_vertices * 12)
+    return np.frombuffer(block, "<f4").reshape(n_frames, n_vertices, 3)
 
 
 def _length(source: BinaryIO) -> int:

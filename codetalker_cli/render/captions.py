@@ -1,0 +1,137 @@
+"""What is written over panels: labels at the top, the colour bar of heat at the right.
+
+Made once a clip with Pillow, then laid over every frame with NumPy.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.render.heat import heat_colours
+from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
+
+_FONT_SHARE, _BAR_FONT_SHARE = 1 / 22, 1 / 30
+"""Height of the letters in parts of the panel's, but never below what can be read."""
+_MIN_FONT, _MIN_BAR_FONT = 10, 8
+_WIDTH_SHARE = 0.94
+"""Part of the panel's width that a label may take."""
+_BAR_TOP, _BAR_BOTTOM, _BAR_WIDTH = 0.30, 0.72, 0.028
+"""The colour bar in parts of the panel."""
+_LIGHT, _DARK = "#ffffff", "#30343a"
+_BRIGHT = 0.7
+"""On backgrounds brighter than this, letters are dark."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A piece of picture that lies over another one.
+
+    Attributes:
+        top, left: Where its corner is, in pixels.
+        pixels: (h, w, 4) uint8, straight alpha.
+    """
+
+    top: int
+    left: int
+    pixels: np.ndarray
+
+    def lay_over(self, picture: np.ndarray) -> None:
+        """Blend into a (H, W, 3 or 4) uint8 picture, in place."""
+        height, width = self.pixels.shape[:2]
+        place = picture[self.top : self.top + height, self.left : self.left + width]
+        over = self.pixels[: place.shape[0], : place.shape[1]].astype(np.float32)
+        part = over[..., 3:] / 255
+        if picture.shape[2] == 3:
+            place[:] = place + part * (over[..., :3] - place) + 0.5
+            return
+        below = place[..., 3:] / np.float32(255) * (1 - part)
+        whole = part + below
+        mixed = (over[..., :3] * part + place[..., :3] * below) / np.maximum(whole, 1e-6)
+        place[..., :3] = np.where(whole > 0, mixed + 0.5, place[..., :3])
+        place[..., 3:] = 255 * whole + 0.5
+
+
+def label_height(size: int) -> int:
+    """Rows of a panel, from its top, that its label may cover."""
+    return 2 * _font_size(size)
+
+
+def label_strip(text: str, size: int, left: int, background: str) -> Strip:
+    """A label in the middle of the top of a panel; one that is too long ends with dots.
+
+    Args:
+        text: The label.
+        size: Width of the panel in pixels.
+        left: Where the panel begins.
+        background: The setting, which tells dark letters from light ones.
+    """
+    letters = _font_size(size)
+    image, pen, font = _canvas(size, label_height(size), letters)
+    pen.text(
+        (size / 2, 0.4 * letters),
+        _fitting(text, font, _WIDTH_SHARE * size),
+        font=font,
+        anchor="ma",
+        **_ink(background, letters),
+    )
+    return Strip(0, left, np.asarray(image))
+
+
+def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
+    """The colour bar at the right side of a panel, from 0 to ``hottest``.
+
+    Args:
+        hottest: What is written at its hot end: a number and its unit.
+        size: Width and height of the panel in pixels.
+        left: Where the panel begins.
+        background: See :func:`label_strip`.
+    """
+    letters = max(_MIN_BAR_FONT, round(size * _BAR_FONT_SHARE))
+    top, bottom = round(_BAR_TOP * size), round(_BAR_BOTTOM * size)
+    gap = round(1.5 * letters)
+    height = bottom - top
+    image, pen, font = _canvas(size, height + 2 * gap, letters)
+    width, margin = max(4, round(_BAR_WIDTH * size)), max(3, round(0.02 * size))
+    ink = _ink(background, letters)
+    right = size - margin
+    pen.text((right, gap - letters // 3), hottest, font=font, anchor="rs", **ink)
+    pen.text((right, gap + height + letters // 3), "0", font=font, anchor="rt", **ink)
+    pixels = np.array(image)
+    ramp = heat_colours((height - np.arange(height) - 0.5) / height)
+    edge = np.array([int(ink["fill"][i : i + 2], 16) for i in (1, 3, 5)] + [255])
+    pixels[gap - 1 : gap + height + 1, right - width - 1 : right + 1] = edge
+    pixels[gap : gap + height, right - width : right, :3] = ramp[:, None]
+    used = np.flatnonzero(pixels[..., 3].any(0))[0]
+    return Strip(top - gap, left + int(used), np.ascontiguousarray(pixels[:, used:]))
+
+
+def _font_size(size: int) -> int:
+    return max(_MIN_FONT, round(size * _FONT_SHARE))
+
+
+def _canvas(width: int, height: int, letters: int) -> tuple[Any, Any, Any]:
+    """An empty picture, a pen for it and a font."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGBA", (width, height))
+    return image, ImageDraw.Draw(image), ImageFont.load_default(letters)
+
+
+def _fitting(text: str, font: Any, width: float) -> str:
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
+
+
+def _ink(background: str, letters: int) -> dict[str, Any]:
+    colour = BACKDROPS.get(background, background)
+    bright = 0.0
+    if colour != TRANSPARENT:
+        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        bright = 0.3 * red + 0.59 * green + 0.11 * blue
+    fill, stroke = (_DARK, _LIGHT) if bright > _BRIGHT else (_LIGHT, _DARK)
+    return {"fill": fill, "stroke_fill": stroke, "stroke_width": max(1, letters // 14)}

@@ -1,0 +1,187 @@
+"""Pictures → video file: an ffmpeg that takes them through a pipe.
+
+The ffmpeg is the one that comes with moviepy (imageio-ffmpeg). Pictures are H.264 in yuv420p with
+their index in front, which browsers and QuickTime play, in .webm VP9; transparent ones are ProRes
+4444 (.mov) or VP9 with alpha (.webm). The sound is AAC, in .webm Opus, cut or filled up with
+silence to exactly the length of the picture.
+"""
+
+import logging
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.errors import RenderError
+from codetalker_cli.render.processes import last_line
+from codetalker_cli.settings import RenderSettings
+from codetalker_cli.settings.render import TRANSPARENT
+
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Containers a video can be written to."""
+_TRANSPARENT_CODECS = {".mov": "prores_ks", ".webm": "libvpx-vp9"}
+"""Containers of transparent videos, and the encoder that keeps transparency."""
+_SOUND_RATE = 48_000
+"""Hertz of the video's sound: the rate that every player takes."""
+_CRF_CODECS = ("libx264", "libx265")
+_VP9_MORE_CRF = 13
+"""VP9's rate factor of about the same quality lies so much above that of x264."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is to be encoded.
+
+    Attributes:
+        shape: (height, width, channels) of the pictures; a fourth channel is straight alpha.
+        rate: Frames a second.
+        n_frames: Pictures.
+        sound: A file with the sound, or None.
+    """
+
+    shape: tuple[int, int, int]
+    rate: Fraction
+    n_frames: int
+    sound: Path | None
+
+
+def check_target(path: Path, settings: RenderSettings) -> None:
+    """Refuse a file that no video of these settings can be written to.
+
+    Raises:
+        RenderError: An unknown suffix, one whose videos cannot be transparent where that is asked
+            for, another codec than the one that can, or a folder.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise RenderError(
+            f"{path}: a video is written as {', '.join(SUFFIXES)}, not {path.suffix or 'nothing'!r}"
+        )
+    if settings.background == TRANSPARENT:
+        if suffix not in _TRANSPARENT_CODECS:
+            raise RenderError(
+                f"{path}: a {suffix} video cannot be transparent; give "
+                f"{' or '.join(_TRANSPARENT_CODECS)}, or another background"
+            )
+        if settings.codec not in (None, _TRANSPARENT_CODECS[suffix]):
+            raise RenderError(
+                f"{path}: transparent {suffix} is encoded by {_TRANSPARENT_CODECS[suffix]}, not "
+                f"{settings.codec}; leave render.codec out"
+            )
+    if path.is_dir():
+        raise RenderError(f"{path} is a folder; give the name of a video file")
+
+
+def codec_of(path: Path, settings: RenderSettings) -> str:
+    """ffmpeg's name of the encoder."""
+    suffix = path.suffix.lower()
+    if settings.codec is not None:
+        return settings.codec
+    if settings.background == TRANSPARENT:
+        return _TRANSPARENT_CODECS[suffix]
+    return "libvpx-vp9" if suffix == ".webm" else "libx264"
+
+
+class Encoder:
+    """An ffmpeg that takes pictures; ends well (the file is whole) or raises."""
+
+    def __init__(self, path: Path, stream: Stream, settings: RenderSettings) -> None:
+        self._name = f"{codec_of(path, settings)} encoder"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        command = _ffmpeg_command(path, stream, settings)
+        logger.debug("%s", command)
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log
+            )
+        except OSError as error:
+            self._log.close()
+            raise RenderError(f"ffmpeg ({command[0]}) does not start: {error.strerror}") from error
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def write(self, picture: np.ndarray) -> None:
+        """Append one (height, width, channels) uint8 picture."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(np.ascontiguousarray(picture).data)
+        except OSError as error:
+            raise self._failure() from error
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            if kind is not None:
+                self._process.kill()
+            try:
+                self._process.stdin.close()
+            except OSError as error:
+                if kind is None:
+                    raise self._failure() from error
+            if self._process.wait() and kind is None:
+                raise self._failure()
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._log.close()
+
+    def _failure(self) -> RenderError:
+        code = self._process.wait()
+        self._log.seek(0)
+        said = last_line(self._log.read()) or f"exit code {code}"
+        return RenderError(f"the {self._name} failed: {said}; check codec and free disk space")
+
+
+def _ffmpeg_command(path: Path, stream: Stream, settings: RenderSettings) -> list[str]:
+    import imageio_ffmpeg
+
+    height, width, channels = stream.shape
+    pixels = "rgba" if channels == 4 else "rgb24"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-nostdin", "-v", "error"]
+    command += ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}"]
+    command += ["-r", str(stream.rate), "-i", "pipe:0"]
+    if stream.sound is not None:
+        n_samples = round(stream.n_frames / stream.rate * _SOUND_RATE)
+        fit = f"apad=whole_len={n_samples},atrim=end_sample={n_samples}"
+        command += ["-i", f"file:{stream.sound}", "-map", "0:v:0", "-map", "1:a:0"]
+        command += ["-c:a", "libopus" if path.suffix.lower() == ".webm" else "aac", "-b:a", "128k"]
+        command += ["-af", f"aresample={_SOUND_RATE},{fit},aformat=channel_layouts=mono|stereo"]
+    codec = codec_of(path, settings)
+    # said and done in BT.709, so that no player guesses another matrix and shifts the colours
+    layout = _layout(codec, transparent=channels == 4)
+    command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={layout}"]
+    command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+    command += ["-c:v", codec, *_quality(codec, settings, transparent=channels == 4)]
+    if path.suffix.lower() not in (".mkv", ".webm"):
+        command += ["-movflags", "+faststart"]
+    return [*command, f"file:{path}"]
+
+
+def _layout(codec: str, *, transparent: bool) -> str:
+    if codec == "prores_ks":
+        return "yuva444p10le" if transparent else "yuv444p10le"
+    return "yuva420p" if transparent else "yuv420p"
+
+
+def _quality(codec: str, settings: RenderSettings, *, transparent: bool) -> list[str]:
+    if codec in _CRF_CODECS:
+        return ["-crf", str(settings.crf), "-preset", settings.preset]
+    if codec == "libvpx-vp9":
+        fast = ["-deadline", "good", "-cpu-used", "5", "-row-mt", "1"]
+        rate = ["-crf", str(min(63, settings.crf + _VP9_MORE_CRF)), "-b:v", "0"]
+        return [*rate, *fast, *(["-auto-alt-ref", "0"] if transparent else [])]
+    if codec == "prores_ks":
+        return ["-profile:v", "4444", "-vendor", "apl0"]
+    return []
+
+
+def frame_rate(fps: float) -> Fraction:
+    """Frames a second as a fraction, so that 29.97 means 30000/1001."""
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    return ntsc if abs(float(ntsc) - fps) < 5e-3 else Fraction(fps).limit_denominator(1001)

@@ -1,0 +1,260 @@
+"""Several faces in one picture: what each panel shows, and all of it ready to be drawn."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from codetalker_cli.errors import RenderError
+from codetalker_cli.motion import Motion
+from codetalker_cli.render.captions import Strip, bar_strip, label_strip
+from codetalker_cli.render.heat import heat_label, heat_range
+from codetalker_cli.render.light import Materials
+from codetalker_cli.render.scene import Scene, build_scene
+from codetalker_cli.resources import let_go
+from codetalker_cli.settings import RenderSettings
+from codetalker_cli.vertices import Vertices
+
+MOST_SPARE_FRAMES = 2
+"""Lengths of motions side by side may differ so much, by rounding; the shortest one ends them."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One face of a picture.
+
+    Attributes:
+        motion: What is shown.
+        label: What is written above it; empty for nothing.
+        against: Where given, vertices are coloured by their distance to this motion, frame by
+            frame, in place of the face's own colours.
+        origin: What errors call the motion, such as its file; else the label or the subject.
+    """
+
+    motion: Motion
+    label: str = ""
+    against: Motion | None = None
+    origin: str = ""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.origin or self.label or f"subject {self.motion.subject}"
+
+
+Shown = Motion | Sequence[Panel]
+"""What can be drawn: a motion alone, or panels from left to right."""
+
+
+def as_panels(shown: Shown) -> tuple[Panel, ...]:
+    """Panels of what is to be drawn, checked.
+
+    Raises:
+        RenderError: No panel; no frames, vertices that do not fit the topology, a frame rate that
+            is no rate; motions that differ in frame rate, in length by more than two frames, or
+            in the number of vertices where one is held against the other.
+    """
+    panels = (Panel(shown),) if isinstance(shown, Motion) else tuple(shown)
+    if not panels:
+        raise RenderError("there is no motion to draw: give at least one")
+    first = panels[0]
+    for panel in panels:
+        _check_motion(panel.motion, panel.name)
+        if panel.against is not None:
+            _check_against(panel, panel.against)
+        if panel.motion.fps != first.motion.fps:
+            raise RenderError(
+                f"{first.name} has {first.motion.fps:g} frames a second, {panel.name} has "
+                f"{panel.motion.fps:g}; give --fps to show all at one rate"
+            )
+        if abs(panel.motion.n_frames - first.motion.n_frames) > MOST_SPARE_FRAMES:
+            raise RenderError(
+                f"{first.name} has {first.motion.n_frames} frames, {panel.name} has "
+                f"{panel.motion.n_frames}; show motions of one recording side by side"
+            )
+    return panels
+
+
+def _check_motion(motion: Motion, name: str) -> None:
+    expected = (motion.topology.n_vertices, 3)
+    if motion.vertices.ndim != 3 or motion.vertices.shape[1:] != expected:
+        raise RenderError(
+            f"{name}: the motion's vertices are {motion.vertices.shape}, "
+            f"topology {motion.topology.name} needs (frames, {expected[0]}, 3)"
+        )
+    if not motion.n_frames:
+        raise RenderError(f"{name}: the motion has no frames to draw")
+    if not (np.isfinite(motion.fps) and motion.fps > 0):
+        raise RenderError(f"{name}: {motion.fps} frames a second is no rate")
+
+
+def _check_against(panel: Panel, other: Motion) -> None:
+    _check_motion(other, f"what {panel.name} is held against")
+    ours, theirs = panel.motion, other
+    if ours.topology.n_vertices != theirs.topology.n_vertices:
+        raise RenderError(
+            f"{panel.name} has {ours.topology.n_vertices} vertices, what it is held against has "
+            f"{theirs.topology.n_vertices}; heat needs two motions of one mesh"
+        )
+    if ours.fps != theirs.fps:
+        raise RenderError(
+            f"{panel.name} has {ours.fps:g} frames a second, what it is held against has "
+            f"{theirs.fps:g}; give --fps to show both at one rate"
+        )
+    if abs(ours.n_frames - theirs.n_frames) > MOST_SPARE_FRAMES:
+        raise RenderError(
+            f"{panel.name} has {ours.n_frames} frames, what it is held against has "
+            f"{theirs.n_frames}; heat needs two motions of one recording"
+        )
+
+
+def n_frames(panels: Sequence[Panel]) -> int:
+    """Frames that all panels have."""
+    motions = [m for p in panels for m in (p.motion, p.against) if m is not None]
+    return min(motion.n_frames for motion in motions)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that stays the same over a clip of several panels; it can be sent to other processes.
+
+    Attributes:
+        scenes: One a panel, from left to right, all of one size.
+        shown: Of each panel the number of the motion that it shows.
+        against: Of each panel the number of the motion that it is held against, or -1.
+        n_vertices: Of each motion.
+        strips: What lies over the picture.
+    """
+
+    scenes: tuple[Scene, ...]
+    shown: tuple[int, ...]
+    against: tuple[int, ...]
+    n_vertices: tuple[int, ...]
+    strips: tuple[Strip, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a picture."""
+        height, width, channels = self.scenes[0].shape
+        return height, width * len(self.scenes), channels
+
+    def to_bytes(self) -> bytes:
+        """As one block of bytes (inverse of :meth:`from_bytes`)."""
+        arrays = {k: np.array(getattr(self, k)) for k in ("shown", "against", "n_vertices")}
+        for number, scene in enumerate(self.scenes):
+            arrays |= {f"scene{number}_{k}": v for k, v in scene.to_arrays().items()}
+        arrays["strip_places"] = np.array([(s.top, s.left) for s in self.strips]).reshape(-1, 2)
+        arrays |= {f"strip{number}": s.pixels for number, s in enumerate(self.strips)}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, block: bytes) -> "Stage":
+        """Read back what :meth:`to_bytes` gave."""
+        with np.load(io.BytesIO(block), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        shown, against, n_vertices = (
+            tuple(int(i) for i in arrays[name]) for name in ("shown", "against", "n_vertices")
+        )
+        scenes = []
+        for number in range(len(shown)):
+            prefix = f"scene{number}_"
+            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+            scenes.append(Scene.from_arrays(own))
+        strips = tuple(
+            Strip(int(top), int(left), arrays[f"strip{number}"])
+            for number, (top, left) in enumerate(arrays["strip_places"])
+        )
+        return cls(tuple(scenes), shown, against, n_vertices, strips)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Vertices of one motion, whatever many panels show it.
+
+    Attributes:
+        vertices: (T, V, 3).
+        name: What errors call them.
+    """
+
+    vertices: Vertices
+    name: str
+
+    def read(self, frames: Sequence[int]) -> np.ndarray:
+        """(n, V, 3) float32 of some frames.
+
+        Raises:
+            RenderError: They hold NaN or infinity.
+        """
+        chosen = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
+        let_go(self.vertices)
+        finite = np.isfinite(chosen).all((1, 2))
+        if not finite.all():
+            bad = frames[int(np.flatnonzero(~finite)[0])]
+            raise RenderError(
+                f"{self.name}: frame {bad} of the motion holds NaN or infinite coordinates"
+            )
+        return chosen
+
+
+def set_stage(
+    panels: Sequence[Panel], settings: RenderSettings
+) -> tuple[Stage, tuple[Source, ...]]:
+    """Scenes, labels and colour bars of panels, and the motions they show, each of them once.
+
+    Raises:
+        RenderError: As :func:`~codetalker_cli.render.scene.build_scene`.
+        DataError: As :func:`~codetalker_cli.render.scene.build_scene`.
+    """
+    sources: list[Source] = []
+    numbers: dict[int, int] = {}
+
+    def number(motion: Motion, name: str) -> int:
+        if id(motion.vertices) not in numbers:
+            numbers[id(motion.vertices)] = len(sources)
+            sources.append(Source(motion.vertices, name))
+        return numbers[id(motion.vertices)]
+
+    scenes: list[Scene] = []
+    strips: list[Strip] = []
+    shown = [number(panel.motion, panel.name) for panel in panels]
+    against = []
+    for index, panel in enumerate(panels):
+        heat, left = 0.0, index * settings.size
+        other = panel.against
+        against.append(-1 if other is None else number(other, f"what {panel.name} is held against"))
+        if other is not None:
+            topology = panel.motion.topology
+            heat = heat_range(topology, np.asarray(panel.motion.template), settings)
+            hottest = heat_label(heat, topology)
+            strips.append(bar_strip(hottest, settings.size, left, settings.background))
+        if panel.label:
+            strips.append(label_strip(panel.label, settings.size, left, settings.background))
+        scenes.append(_scene(panel, panels[:index], scenes, settings, heat))
+    n_vertices = tuple(int(source.vertices.shape[1]) for source in sources)
+    stage = Stage(tuple(scenes), tuple(shown), tuple(against), n_vertices, tuple(strips))
+    return stage, tuple(sources)
+
+
+def _scene(
+    panel: Panel,
+    earlier: Sequence[Panel],
+    scenes: Sequence[Scene],
+    settings: RenderSettings,
+    heat: float,
+) -> Scene:
+    """The panel's scene; what an earlier one of the same face has is not computed again."""
+    motion = panel.motion
+    for other, scene in zip(earlier, scenes, strict=True):
+        if not (
+            np.array_equal(other.motion.template, motion.template)
+            and np.array_equal(other.motion.topology.faces, motion.topology.faces)
+            and other.motion.topology.parts == motion.topology.parts
+        ):
+            continue
+        colours = None if heat > 0 else motion.colours
+        materials = Materials.of(motion.topology, colours)
+        return replace(scene, albedo=materials.albedo, heat=heat)
+    return build_scene(motion, settings, heat)

@@ -1,0 +1,129 @@
+"""Single pictures: contact sheets, and a face coloured by a value at each of its vertices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codetalker_cli.errors import RenderError
+from codetalker_cli.motion import Motion
+from codetalker_cli.render.backends import render_frames
+from codetalker_cli.render.captions import bar_strip, label_strip
+from codetalker_cli.render.heat import heat_label
+from codetalker_cli.render.panels import Shown, as_panels, n_frames
+from codetalker_cli.render.scene import build_scene
+from codetalker_cli.render.software import SoftwareRenderer
+from codetalker_cli.settings import RenderSettings
+from codetalker_cli.settings.render import TRANSPARENT
+from codetalker_cli.topology import Topology
+
+_PAPER, _INK = "#20242a", "#e8eaee"
+
+
+def contact_sheet(
+    shown: Shown,
+    settings: RenderSettings,
+    frames: Sequence[int],
+    labels: Sequence[str] | None = None,
+    n_columns: int | None = None,
+) -> np.ndarray:
+    """Several frames in one (H, W, 3 or 4) uint8 picture, each with its label (else time) below.
+
+    Panels are rows, with a column a frame.
+
+    Args:
+        shown: A motion, or panels from top to bottom.
+        settings: How; ``size`` is that of one frame.
+        frames: Frame indices.
+        labels: One a frame.
+        n_columns: Frames in a row; by default all of several panels, and of one motion about as
+            many as there are rows.
+
+    Raises:
+        RenderError: As for :func:`render_frames`, or labels that do not fit the frames.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not len(frames):
+        raise RenderError("a contact sheet needs at least one frame")
+    panels = as_panels(shown)
+    n, fps = n_frames(panels), panels[0].motion.fps
+    texts = [f"{f % n / fps:.2f} s" for f in frames] if labels is None else labels
+    if len(texts) != len(frames):
+        raise RenderError(f"contact sheet: {len(texts)} labels for {len(frames)} frames")
+    if n_columns is None:
+        n_columns = len(frames) if len(panels) > 1 else -int(-(len(frames) ** 0.5) // 1)
+    n_columns = min(len(frames), n_columns)
+    n_rows = -(-len(frames) // n_columns)
+    size, strip = settings.size, max(16, settings.size // 14)
+    row = size * len(panels) + strip
+    transparent = settings.background == TRANSPARENT
+    sheet = (
+        Image.new("RGBA", (n_columns * size, n_rows * row))
+        if transparent
+        else Image.new("RGB", (n_columns * size, n_rows * row), _PAPER)
+    )
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
+    for index, picture in enumerate(render_frames(panels, settings, frames)):
+        x, y = index % n_columns * size, index // n_columns * row
+        for number in range(len(panels)):
+            tile = np.ascontiguousarray(picture[:, number * size : (number + 1) * size])
+            sheet.paste(Image.fromarray(tile), (x, y + number * size))
+        middle = (x + size / 2, y + row - strip / 2)
+        # on nothing a grey in the middle is read before white and before black
+        pen.text(
+            middle, texts[index], fill="#808080" if transparent else _INK, font=font, anchor="mm"
+        )
+    return np.asarray(sheet)
+
+
+def heat_picture(
+    topology: Topology,
+    template: np.ndarray,
+    values: np.ndarray,
+    settings: RenderSettings,
+    maximum: float,
+    label: str = "",
+    hottest: str | None = None,
+) -> np.ndarray:
+    """A face coloured by a distance at each vertex, with a colour bar.
+
+    Drawn in software, in this process.
+
+    Args:
+        topology: Its faces and unit.
+        template: (V, 3) the face.
+        values: (V,) distances of 0 or more, in the unit of the maximum.
+        settings: How: size, view, background.
+        maximum: The distance that has the hottest colour.
+        label: What is written above it.
+        hottest: What stands at the hot end of the colour bar; by default the maximum, taken in the
+            topology's unit; empty: there is no bar.
+
+    Returns:
+        (size, size, 3) uint8; with a fourth channel where the background is transparent.
+
+    Raises:
+        RenderError: Values that do not fit the vertices or are not finite, a maximum that is not
+            above 0, or a face that cannot be framed.
+    """
+    face = np.asarray(template, np.float32)
+    distances = np.asarray(values, np.float64)
+    if distances.shape != (topology.n_vertices,) or not np.isfinite(distances).all():
+        raise RenderError(
+            f"heat picture: values are {distances.shape}, topology {topology.name} needs "
+            f"({topology.n_vertices},) finite ones"
+        )
+    if not (np.isfinite(maximum) and maximum > 0):
+        raise RenderError(f"heat picture: maximum {maximum} must be above 0")
+    scene = build_scene(Motion(face[None], 1.0, topology, "mean", face), settings, maximum)
+    # held against a face that is away from it by just these values
+    against = face.astype(np.float64)
+    against[:, 0] += distances
+    picture = np.ascontiguousarray(SoftwareRenderer(scene).render(face, against))
+    size, background = settings.size, settings.background
+    text = heat_label(maximum, topology) if hottest is None else hottest
+    if text:
+        bar_strip(text, size, 0, background).lay_over(picture)
+    if label:
+        label_strip(label, size, 0, background).lay_over(picture)
+    return picture
