@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from codetalker_cli import console
-from codetalker_cli.cli import animate, import_checkpoint, metrics, prepare, train
+from codetalker_cli.cli import animate, import_checkpoint, metrics, prepare, render, train
 from codetalker_cli.cli import eval as evaluation
 from codetalker_cli.errors import CodeTalkerError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("animate")(animate.animate)
+app.command("render")(render.render)
 app.add_typer(prepare.app)
 app.command("train-vq")(train.train_vq_command)
 app.command("train-speech")(train.train_speech_command)

@@ -61,19 +61,24 @@ def as_panels(shown: Shown) -> tuple[Panel, ...]:
     first = panels[0]
     for panel in panels:
         _check_motion(panel.motion, panel.name)
+        _check_pair(first.motion, first.name, panel.motion, panel.name)
         if panel.against is not None:
-            _check_against(panel, panel.against)
-        if panel.motion.fps != first.motion.fps:
-            raise RenderError(
-                f"{first.name} has {first.motion.fps:g} frames a second, {panel.name} has "
-                f"{panel.motion.fps:g}; give --fps to show all at one rate"
-            )
-        if abs(panel.motion.n_frames - first.motion.n_frames) > MOST_SPARE_FRAMES:
-            raise RenderError(
-                f"{first.name} has {first.motion.n_frames} frames, {panel.name} has "
-                f"{panel.motion.n_frames}; show motions of one recording side by side"
-            )
+            other = _name(panel, panels)
+            _check_motion(panel.against, other)
+            _check_pair(panel.against, other, panel.motion, panel.name)
+            ours, theirs = (m.topology.n_vertices for m in (panel.motion, panel.against))
+            if ours != theirs:
+                raise RenderError(
+                    f"{panel.name} has {ours} vertices, {other} has {theirs}; heat needs two "
+                    "motions of one mesh"
+                )
     return panels
+
+
+def _name(panel: Panel, panels: Sequence[Panel]) -> str:
+    """What errors call the motion that a panel is held against."""
+    named = (other.name for other in panels if other.motion is panel.against)
+    return next(named, f"what {panel.name} is held against")
 
 
 def _check_motion(motion: Motion, name: str) -> None:
@@ -89,23 +94,17 @@ def _check_motion(motion: Motion, name: str) -> None:
         raise RenderError(f"{name}: {motion.fps} frames a second is no rate")
 
 
-def _check_against(panel: Panel, other: Motion) -> None:
-    _check_motion(other, f"what {panel.name} is held against")
-    ours, theirs = panel.motion, other
-    if ours.topology.n_vertices != theirs.topology.n_vertices:
+def _check_pair(one: Motion, its_name: str, other: Motion, other_name: str) -> None:
+    """Whether both can be shown in one video."""
+    if one.fps != other.fps:
         raise RenderError(
-            f"{panel.name} has {ours.topology.n_vertices} vertices, what it is held against has "
-            f"{theirs.topology.n_vertices}; heat needs two motions of one mesh"
+            f"{its_name} has {one.fps:g} frames a second, {other_name} has {other.fps:g}; "
+            "give --fps to show all at one rate"
         )
-    if ours.fps != theirs.fps:
+    if abs(one.n_frames - other.n_frames) > MOST_SPARE_FRAMES:
         raise RenderError(
-            f"{panel.name} has {ours.fps:g} frames a second, what it is held against has "
-            f"{theirs.fps:g}; give --fps to show both at one rate"
-        )
-    if abs(ours.n_frames - theirs.n_frames) > MOST_SPARE_FRAMES:
-        raise RenderError(
-            f"{panel.name} has {ours.n_frames} frames, what it is held against has "
-            f"{theirs.n_frames}; heat needs two motions of one recording"
+            f"{its_name} has {one.n_frames} frames, {other_name} has {other.n_frames}; show "
+            "motions of one recording"
         )
 
 
@@ -224,7 +223,7 @@ def set_stage(
     for index, panel in enumerate(panels):
         heat, left = 0.0, index * settings.size
         other = panel.against
-        against.append(-1 if other is None else number(other, f"what {panel.name} is held against"))
+        against.append(-1 if other is None else number(other, _name(panel, panels)))
         if other is not None:
             topology = panel.motion.topology
             heat = heat_range(topology, np.asarray(panel.motion.template), settings)

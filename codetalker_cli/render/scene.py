@@ -26,7 +26,7 @@ _MARGIN = 0.07
 _REGION_MARGIN = 0.22
 """The same around a framed region, so that its surroundings are seen too."""
 _LIPS_MARGIN = 0.28
-"""The same around the lips alone, where no wider region of the mouth is known."""
+"""The same around the lips in the view of the mouth."""
 _VIEWS = {"front": (0.0, 0.0), "three-quarter": (35.0, 4.0), "profile": (90.0, 0.0)}
 """Yaw and pitch of the views; all others are from the front."""
 _VIGNETTE = 0.45
@@ -264,11 +264,11 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
     framing = settings.framing
     margin = _REGION_MARGIN
     if framing is None and settings.view == "mouth":
-        framing = next((name for name in ("mouth", "lips") if name in topology.regions), None)
+        framing = next((name for name in ("lips", "mouth") if name in topology.regions), None)
         if framing is None:
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
-                f"view mouth: topology {topology.name} has neither a region mouth nor lips (it "
+                f"view mouth: topology {topology.name} has neither a region lips nor mouth (it "
                 f"has: {known}); take another view, or set framing and zoom"
             )
         margin = _LIPS_MARGIN if framing == "lips" else margin
