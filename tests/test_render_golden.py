@@ -1,0 +1,47 @@
+"""Pictures of the bundled head against those that were looked at; both renderers."""
+
+import numpy as np
+import pytest
+import render_cases
+from PIL import Image
+
+from codetalker_cli.render import gl
+
+
+def assert_alike(made: np.ndarray, expected: np.ndarray, mean: float, share: float) -> None:
+    assert made.shape == expected.shape
+    away = np.abs(made.astype(int) - expected)
+    assert away.mean() < mean
+    assert (away.max(2) > 12).mean() < share
+
+
+@pytest.mark.parametrize("name", render_cases.CASES)
+def test_pictures_stay_as_they_were_looked_at(name: str) -> None:
+    """After a change that is meant, see render_cases.py."""
+    with Image.open(render_cases.FOLDER / f"{name}.png") as image:
+        expected = np.asarray(image)
+    assert_alike(render_cases.CASES[name](), expected, mean=1.0, share=0.01)
+
+
+def test_golden_pictures_are_small() -> None:
+    files = list(render_cases.FOLDER.iterdir())
+    assert sorted(p.stem for p in files) == sorted(render_cases.CASES)
+    assert sum(p.stat().st_size for p in files) < 100_000
+
+
+@pytest.mark.parametrize("background", ["#8b96a5", "transparent"])
+def test_both_renderers_draw_the_head_alike(background: str) -> None:
+    found = gl.probe()
+    if found.platform is None:
+        pytest.skip(f"no OpenGL: {found.reason}")
+    head = render_cases.bundled_head()
+    changes = {"background": background, "view": "three-quarter"}
+    ours = render_cases.picture(head, **changes)
+    theirs = render_cases.picture(head, **changes, renderer="pyrender")
+    if background == "transparent":  # colours count as far as they are seen
+        ours, theirs = (
+            np.concatenate([p[..., :3] * (p[..., 3:] / 255.0), p[..., 3:]], axis=2)
+            for p in (ours, theirs)
+        )
+    # sample points differ at edges, which are many in a picture so small
+    assert_alike(theirs, ours, mean=1.5, share=0.06)
