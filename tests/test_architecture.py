@@ -37,6 +37,7 @@ HEAVY = (
     "OpenGL",
     "PIL",
     "matplotlib",
+    "jinja2",
     "tensorboard",
     "soundfile",
 )

@@ -22,7 +22,17 @@ from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.evaluate.folder import EvaluationFolder, write_csv
 from codetalker_cli.evaluate.pairs import Pair, styles_to_speak
 from codetalker_cli.evaluate.predict import Predictor, Wish
-from codetalker_cli.evaluate.score import Scores, csv_rows, describe, guarded, score_pairs
+from codetalker_cli.evaluate.score import (
+    CEILING,
+    MEAN,
+    MODEL,
+    TEMPLATE,
+    Scores,
+    csv_rows,
+    describe,
+    guarded,
+    score_pairs,
+)
 from codetalker_cli.evaluate.truth import Truth, of_data_set
 from codetalker_cli.metrics import METRICS
 from codetalker_cli.models.checkpoint import Checkpoint
@@ -31,7 +41,6 @@ from codetalker_cli.vertices import VertexFrames
 
 logger = logging.getLogger(__name__)
 
-MODEL, CEILING, TEMPLATE, MEAN = "model", "reconstruction", "template", "mean motion"
 BarOf = Callable[[str], Callable[[int, int], None]]
 
 

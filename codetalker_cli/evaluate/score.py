@@ -17,6 +17,8 @@ from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
 from codetalker_cli.vertices import Vertices
 
+MODEL, CEILING, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
+"""Whose results stand beside each other; see :mod:`~codetalker_cli.evaluate.run`."""
 MAX_SHORT_FRAMES = 2
 """By so many frames a prediction may end before the truth: the speech's length is rounded."""
 

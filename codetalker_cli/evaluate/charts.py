@@ -1,0 +1,378 @@
+"""What the report shows beside numbers: curves as SVG, faces and videos as data addresses.
+
+Curves take their colours from the page's style sheet, so that one drawing serves light and dark.
+"""
+
+import base64
+import io
+import math
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.data.files.motions import read_vertices
+from codetalker_cli.data.prepared import Clip
+from codetalker_cli.evaluate.score import CEILING, MEAN, MODEL, TEMPLATE, Scores
+from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.metrics import Row
+from codetalker_cli.motion import Motion
+from codetalker_cli.settings import EvaluateSettings, RenderSettings
+from codetalker_cli.settings.render import TRANSPARENT
+from codetalker_cli.topology import Topology
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = {MODEL: "--model", CEILING: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
+"""Whose line has which of the style sheet's colours."""
+
+_INK = "#010101"
+_PENS = {model: f"#0101{number:02x}" for number, model in enumerate(COLOURS, 2)}
+"""Stand for the style sheet's colours while matplotlib draws; it knows no others."""
+_PER_INCH = 72.0
+_RUNNING = 0.25
+"""The curve ends where less than this share of the results is still running."""
+_BAND = (10.0, 90.0)
+_NARROW, _WIDE = 380, 1000
+"""Pixels of the two drawings of a curve: letters keep their size on a phone."""
+_HEAT_SIZE, _HEAT_VIEWS = 320, ("front", "three-quarter")
+_HEAT_PERCENTILE = 99.5
+_HEAT_STOPS = 9
+_ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+_VIDEO_CRF = 26
+"""The page is sent by mail: its videos are no finer than this."""
+
+Key = tuple[str, str | None]
+"""Clip and style of a result."""
+
+
+def length_unit(topology: Topology) -> tuple[float, str]:
+    """What lengths are multiplied with for the page, and their unit there."""
+    metres = topology.metres_per_unit
+    return (1.0, "unit") if metres is None else (1000.0 * metres, "mm")
+
+
+def roots(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
+    """Clip and style → (T,) root of the lip error in the page's unit; none without lips."""
+    return {key: np.sqrt(one) * scale for key, one in scores.errors.items() if len(one)}
+
+
+# curves
+
+
+def error_over_time(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[str, str]:
+    """The lip error in the course of a clip, mean over the results that are still running.
+
+    Args:
+        scores: Model → results.
+        truth: Says the unit.
+        fps: Frames a second.
+
+    Returns:
+        ``wide`` and ``narrow``: SVG each; empty without lips.
+    """
+    scale, unit = length_unit(truth.mesh.topology)
+    tables = {model: _table(list(roots(one, scale).values())) for model, one in scores.items()}
+    tables = {model: table for model, table in tables.items() if table.size}
+    if not tables:
+        return {}
+
+    def draw(width: int) -> str:
+        figure, axes = _axes(width, 300 if width == _WIDE else 250)
+        highest = 0.0
+        for model, table in reversed(tables.items()):  # the model's line lies on top
+            time = np.arange(table.shape[1]) / fps
+            mean = np.nanmean(table, 0)
+            highest = max(highest, float(mean.max()))
+            if model == MODEL and len(table) > 1:
+                low, high = np.nanpercentile(table, _BAND, axis=0)
+                highest = max(highest, float(high.max()))
+                around = np.append(time, time[::-1]), np.append(low, high[::-1])
+                axes.fill(*around, color=_PENS[MODEL], alpha=0.16, lw=0)
+            axes.plot(time, mean, color=_PENS[model], lw=2.0 if model == MODEL else 1.3)
+        longest = max(table.shape[1] for table in tables.values())
+        axes.set_xlim(0, max(longest - 1, 1) / fps)
+        axes.set_ylim(0, 1.05 * highest or 1.0)
+        axes.set_xlabel("seconds from the start of the clip")
+        axes.set_ylabel(f"lip error, {unit}")
+        return _svg(figure, "Lip error over time")
+
+    return {"wide": draw(_WIDE), "narrow": draw(_NARROW)}
+
+
+def _table(curves: Sequence[np.ndarray]) -> np.ndarray:
+    """(results, T) with NaN after the end of each, as far as enough of them are running."""
+    if not curves:
+        return np.empty((0, 0))
+    lengths = sorted((len(curve) for curve in curves), reverse=True)
+    n_frames = lengths[math.ceil(_RUNNING * len(lengths)) - 1]
+    table = np.full((len(curves), n_frames), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[: len(curve)] = curve[:n_frames]
+    return table
+
+
+def error_of_clip(
+    curve: np.ndarray, fps: float, unit: str, mean: float, shown_seconds: float
+) -> str:
+    """A small SVG of one result's lip error over time.
+
+    Args:
+        curve: (T,) root lip errors in ``unit``.
+        fps: Frames a second.
+        unit: Of the vertical axis.
+        mean: Over all results, drawn as a level.
+        shown_seconds: Part that the video shows, marked.
+    """
+    figure, axes = _axes(_NARROW, 130)
+    seconds = max(len(curve) - 1, 1) / fps
+    if shown_seconds < seconds:
+        axes.axvspan(0, shown_seconds, color=_INK, alpha=0.06, lw=0)
+    axes.axhline(mean, color=_INK, lw=0.9, ls=(0, (2, 2)), alpha=0.6)
+    axes.plot(np.arange(len(curve)) / fps, curve, color=_PENS[MODEL], lw=1.3)
+    axes.set_xlim(0, seconds)
+    axes.set_ylim(0, 1.08 * max(float(curve.max()), mean) or 1.0)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel(unit)
+    return _svg(figure, "Lip error of this clip over time")
+
+
+def _axes(width: int, height: int) -> tuple["Figure", "Axes"]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(width / _PER_INCH, height / _PER_INCH), layout="constrained")
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(min(width, 900) // 60, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(max(3, height // 50), steps=[1, 2, 2.5, 5, 10]))
+    axes.grid(color=_INK, alpha=0.12, lw=0.7)
+    axes.tick_params(colors=_INK, labelsize=12, length=0, pad=5)
+    axes.xaxis.label.set(color=_INK, fontsize=12)
+    axes.yaxis.label.set(color=_INK, fontsize=12)
+    for side, spine in axes.spines.items():
+        spine.set(visible=side == "bottom", color=_INK, alpha=0.4)
+    return figure, axes
+
+
+def _svg(figure: "Figure", title: str) -> str:
+    """A figure as an element of the page: no addresses, no names, colours of the style sheet."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    FigureCanvasSVG(figure)
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "codetalker"}):
+        none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=none)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    # Nothing lies outside the axes: without clips and styles no two drawings share a name.
+    text = re.sub(r"<metadata>.*?</metadata>|<defs>.*?</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r' (?:id|clip-path)="[^"]*"| font-family: [^;]*;|(?<=\.\d\d)\d+', "", text)
+    text = re.sub(r"\s+", " ", text).replace(_INK, "currentColor")
+    for model, pen in _PENS.items():
+        text = text.replace(pen, f"var({COLOURS[model]})")
+    box = re.search(r'viewBox="[^"]*"', text)
+    assert box is not None
+    head = f'<svg {box[0]} role="img" aria-label="{title}">'
+    return head + text[text.index(">") + 1 :].strip()
+
+
+# faces
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """Faces coloured by how far each vertex is off.
+
+    Attributes:
+        pictures: Model → data addresses, one a view.
+        maximum: At the colours' upper end.
+        unit: Of it.
+        gradient: The colours as CSS, from 0 to the maximum.
+    """
+
+    pictures: dict[str, list[str]]
+    maximum: float
+    unit: str
+    gradient: str
+
+
+def heat_models(scores: Mapping[str, Scores]) -> list[str]:
+    """Whose faces are shown: the model's, beside the best face that does not listen."""
+    known = [name for name, one in scores.items() if one.vertex_errors is not None and one.n_frames]
+    beside = [name for name in (MEAN, TEMPLATE) if name in known]
+    return [MODEL, *beside[:1]]
+
+
+def n_heat_pictures(scores: Mapping[str, Scores]) -> int:
+    """How many pictures :func:`heat_maps` draws."""
+    return len(heat_models(scores)) * len(_HEAT_VIEWS)
+
+
+def heat_maps(
+    scores: Mapping[str, Scores], truth: Truth, render: RenderSettings, drawn: Callable[[], None]
+) -> HeatMaps:
+    """Draw the mean distance of each vertex on the first clip's face.
+
+    Args:
+        scores: Model → results.
+        truth: Faces.
+        render: How they are drawn.
+        drawn: Called after each picture.
+
+    Raises:
+        RenderError: The face cannot be drawn.
+    """
+    from codetalker_cli.render import heat_colours, heat_picture
+
+    scale, unit = length_unit(truth.mesh.topology)
+    values: dict[str, np.ndarray] = {}
+    for model in heat_models(scores):
+        one = scores[model]
+        assert one.vertex_errors is not None
+        values[model] = one.vertex_errors / one.n_frames
+    hot = float(np.percentile(np.concatenate([*values.values()]), _HEAT_PERCENTILE))
+    maximum = round_up(hot * scale)
+    clip = next(iter(truth.clips))
+    face = truth.mesh.topology, truth.template(clip)
+    pictures: dict[str, list[str]] = {model: [] for model in values}
+    for model, own in values.items():
+        for view in _HEAT_VIEWS:
+            changed = _looks(render, size=_HEAT_SIZE, view=view, yaw=None, pitch=None, framing=None)
+            pictures[model].append(_jpeg(heat_picture(*face, own, changed, maximum / scale)))
+            drawn()
+    stops = np.linspace(0, 1, _HEAT_STOPS)
+    colours = np.asarray(heat_colours(stops)).tolist()
+    parts = [
+        f"rgb({red},{green},{blue}) {100 * stop:.1f}%"
+        for stop, (red, green, blue) in zip(stops, colours, strict=True)
+    ]
+    return HeatMaps(pictures, maximum, unit, f"linear-gradient(to right, {', '.join(parts)})")
+
+
+def round_up(value: float) -> float:
+    """The next round number; 1 for 0."""
+    if value <= 0:
+        return 1.0
+    ten = 10.0 ** math.floor(math.log10(value))
+    return next((ten * step for step in _ROUND if ten * step >= value * (1 - 1e-9)), 10 * ten)
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=90, optimize=True)
+    return _address("image/jpeg", file.getvalue())
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+# videos
+
+
+def ranked(scores: Scores, n_shown: int) -> tuple[list[Row], list[Row]]:
+    """The best results and the worst, each of another clip.
+
+    Args:
+        scores: Of the model.
+        n_shown: How many of each, at most; no clip is shown twice.
+    """
+    own = roots(scores, 1.0)
+
+    def error(row: Row) -> float:
+        curve = own.get((row.clip, row.style))
+        return float(curve.mean()) if curve is not None else row.value("mve") or 0.0
+
+    rows = sorted(scores.results(), key=lambda row: (error(row), row.clip, row.style or ""))
+    best: dict[str, Row] = {}
+    worst: dict[str, Row] = {}
+    n_clips = len({row.clip for row in rows})
+    for row in rows:
+        if len(best) < min(n_shown, math.ceil(n_clips / 2)):
+            best.setdefault(row.clip, row)
+    for row in reversed(rows):
+        if len(worst) < min(n_shown, n_clips - len(best)) and row.clip not in best:
+            worst.setdefault(row.clip, row)
+    return list(best.values()), list(worst.values())
+
+
+def video(
+    row: Row, prediction: Path, truth: Truth, settings: EvaluateSettings, render: RenderSettings
+) -> str:
+    """Truth, model and their difference side by side, as a data address.
+
+    Args:
+        row: The result.
+        prediction: Its file.
+        truth: What it is compared with.
+        settings: Length and size.
+        render: How it is drawn.
+
+    Raises:
+        RenderError: It cannot be drawn or encoded.
+        DataError: A file that is missing or damaged.
+    """
+    from codetalker_cli.render import Panel, render_video
+
+    predicted = read_vertices(prediction, truth.mesh.topology.n_vertices)
+    true = truth.vertices(row.clip)
+    n = min(len(true), len(predicted), max(1, round(settings.shown_seconds * fps_of(truth))))
+    clip = clip_of(truth, row.clip)
+    audio = None if clip is None else clip.samples()[: round(n / fps_of(truth) * SAMPLE_RATE)]
+    ours = _motion(truth, row.clip, predicted[:n], audio)
+    theirs = _motion(truth, row.clip, true[:n], audio)
+    panels = [
+        Panel(theirs, "truth"),
+        Panel(ours, "model"),
+        Panel(ours, "difference", against=theirs),
+    ]
+    changed = _looks(render, size=settings.shown_size, crf=max(render.crf, _VIDEO_CRF))
+    with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
+        path = Path(folder) / "clip.mp4"
+        render_video(panels, path, changed, overwrite=True)
+        return _address("video/mp4", path.read_bytes())
+
+
+def fps_of(truth: Truth) -> float:
+    """Frames a second of the truth."""
+    assert truth.data is not None
+    return truth.data.manifest.fps
+
+
+def clip_of(truth: Truth, name: str) -> Clip | None:
+    """A clip with its text and speech, or None where there is only its motion."""
+    if truth.data is None:
+        return None
+    entries = truth.data.manifest.clips
+    return next((Clip(e, truth.data.folder) for e in entries if e.name == name), None)
+
+
+def _looks(render: RenderSettings, **changes: Any) -> RenderSettings:
+    if render.background == TRANSPARENT:  # neither a video nor a face on two grounds can be so
+        changes["background"] = RenderSettings().background
+    return render.model_copy(update=changes)
+
+
+def _motion(truth: Truth, clip: str, vertices: Any, audio: np.ndarray | None) -> Motion:
+    subject = truth.subjects[clip]
+    return Motion(
+        vertices=vertices,
+        fps=fps_of(truth),
+        topology=truth.mesh.topology,
+        subject=subject,
+        template=truth.template(clip),
+        colours=truth.mesh.colours.get(subject),
+        audio=audio,
+    )

@@ -1,0 +1,378 @@
+"""The page of an evaluation: whole, alone in one file, and true to the values."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_data
+import voices
+
+from codetalker_cli import render
+from codetalker_cli.data.files.motions import file_name
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.errors import RenderError
+from codetalker_cli.evaluate import charts, report
+from codetalker_cli.evaluate.folder import EvaluationFolder
+from codetalker_cli.evaluate.run import Evaluation
+from codetalker_cli.evaluate.score import Scores, describe
+from codetalker_cli.evaluate.truth import Truth, of_data_set
+from codetalker_cli.metrics import METRICS
+from codetalker_cli.settings import EvaluateSettings, RenderSettings
+
+HOSTILE = '<script>alert("1")&'
+SETTINGS = EvaluateSettings(shown_clips=1, resamples=50)
+NOISE = {"model": 0.1, "reconstruction": 0.05, "mean motion": 0.2, "template": 0.3}
+VOID = {"meta", "img", "br", "wbr"}
+
+
+class Page(HTMLParser):
+    """Reads a page; its elements must close in their order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        """What is read, with single spaces."""
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of every element of a kind."""
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(autouse=True)
+def videos(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Pictures and videos that take no time; comes back with what videos were asked for."""
+    asked: list[Any] = []
+
+    def draw_video(panels: Any, path: Path, settings: RenderSettings, **_: Any) -> None:
+        asked.append((panels, settings))
+        path.write_bytes(b"film")
+
+    def draw_picture(*arguments: Any, **_: Any) -> np.ndarray:
+        (settings,) = (one for one in arguments if isinstance(one, RenderSettings))
+        return np.zeros((settings.size, settings.size, 3), np.uint8)
+
+    monkeypatch.setattr(render, "render_video", draw_video)
+    monkeypatch.setattr(render, "heat_picture", draw_picture, raising=False)
+    return asked
+
+
+def data_set(folder: Path, names: Sequence[str] = ("one", "two", "three")) -> PreparedDataSet:
+    writer = PreparedWriter(folder, overwrite=False)
+    mesh = voices.mesh(*tiny_data.SUBJECTS)
+    for k, name in enumerate(names):
+        subject = tiny_data.SUBJECTS[k % 3]
+        vertices = mesh.templates[subject] + tiny_data.moving(20 + 5 * k, k)
+        speech = voices.speech(len(vertices) / 25, seed=k)
+        writer.add(name, subject, "val", vertices, speech, f"<b>words</b> of {k}")
+    writer.finish("tiny", 25.0, tiny_data.SUBJECTS, mesh, {})
+    return PreparedDataSet(folder)
+
+
+def without_lips(truth: Truth) -> Truth:
+    mesh = truth.mesh
+    regions = {"upper_face": mesh.topology.regions["upper_face"]}
+    topology = replace(mesh.topology, regions=regions)
+    return replace(truth, mesh=replace(mesh, topology=topology))
+
+
+def of_unknown_size(truth: Truth) -> Truth:
+    topology = replace(truth.mesh.topology, unit="area1")
+    return replace(truth, mesh=replace(truth.mesh, topology=topology))
+
+
+def with_a_hostile_clip(truth: Truth) -> Truth:
+    """Another program may have named it so; our own refuses such names."""
+    assert truth.data is not None
+    folder = truth.data.folder
+    for path in (folder / "clips/one.npy", folder / "audio/one.wav"):
+        path.rename(path.with_stem(HOSTILE))
+    first, *others = truth.data.manifest.clips
+    entries = (replace(first, name=HOSTILE), *others)
+    truth.data.manifest = replace(truth.data.manifest, clips=entries)
+    return of_data_set(truth.data, "val")
+
+
+def scores_of(
+    truth: Truth, folder: EvaluationFolder, noise: Mapping[str, float], style: str | None
+) -> dict[str, Scores]:
+    """Results that are off by noise; the model's are on the disk."""
+    folder.predictions.mkdir(parents=True)
+    scores = {}
+    for model, size in noise.items():
+        scores[model] = Scores()
+        for k, clip in enumerate(truth.clips):
+            true = np.asarray(truth.vertices(clip))
+            rng = np.random.default_rng([len(model), k])
+            made = true + (size * (1 + k) * rng.standard_normal(true.shape)).astype(np.float32)
+            own = style if model == "model" else None
+            scores[model].add(made, clip, own, truth, SETTINGS)
+            if model == "model":
+                np.save(folder.predictions / f"{file_name(clip, own)}.npy", made)
+    return scores
+
+
+def evaluated(
+    folder: Path,
+    *,
+    names: Sequence[str] = ("one", "two", "three"),
+    changed: Callable[[Truth], Truth] = lambda truth: truth,
+    noise: Mapping[str, float] = NOISE,
+    style: str | None = "A",
+    failed: Sequence[dict[str, str]] = (),
+    n_cut: int = 0,
+) -> tuple[Evaluation, dict[str, Scores], Truth]:
+    data = data_set(folder / "data", names)
+    truth = changed(of_data_set(data, "val"))
+    out = EvaluationFolder(folder / "out")
+    scores = scores_of(truth, out, noise, style)
+    topology = truth.mesh.topology
+    values = {
+        model: {name: describe(one.value(name, SETTINGS), name, topology) for name in METRICS}
+        for model, one in scores.items()
+    }
+    subject = {"clips": 1, "trained_on": True, "styles": ["A"]}
+    protocol = {
+        "checkpoint": "runs/tiny/speech",
+        "weights": "0123abcd",
+        "stage": "speech to motion (stage 2)" if style else "reconstruction (stage 1)",
+        "step": None,
+        "data_set": "tiny",
+        "split": "val",
+        "subjects": dict.fromkeys(truth.subjects.values(), subject),
+        "regions": {name: len(one) for name, one in topology.regions.items()},
+        "decode": {"beam": 4, "sample": False} if style else None,
+        "evaluate": SETTINGS.model_dump(mode="json"),
+        "failed": list(failed),
+        "frames_compared": scores["model"].n_frames,
+        "frames_cut": n_cut,
+    }
+    return Evaluation(out, protocol, values, list(failed)), scores, truth
+
+
+def written(
+    made: tuple[Evaluation, dict[str, Scores], Truth], settings: EvaluateSettings = SETTINGS
+) -> tuple[str, Page]:
+    """The page's text, and what a browser makes of it."""
+    evaluation, scores, truth = made
+    seen: list[tuple[int, int]] = []
+    report.write_report(
+        evaluation, scores, truth, settings, RenderSettings(), lambda *done: seen.append(done)
+    )
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[-1][0] == seen[-1][1]
+    assert not list(evaluation.folder.path.glob(".*"))
+    text = evaluation.folder.report.read_text("utf-8")
+    return text, Page(text)
+
+
+def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
+    text, page = written(evaluated(tmp_path))
+    for _, attributes in page.tags:
+        for name in ("src", "href", "srcset", "poster", "action", "data"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    assert not re.search(r"https?:|file:|@import|url\(", text)
+    assert len(page.all("video")) == 2 and len(page.all("img")) == 4
+    assert all("autoplay" not in one and one["preload"] == "metadata" for one in page.all("video"))
+    assert not page.all("script")
+
+
+def test_the_table_has_every_value_with_its_interval(tmp_path: Path) -> None:
+    made = evaluated(tmp_path)
+    _, page = written(made)
+    for one in made[0].values.values():
+        for name, value in one.items():
+            assert name in page.text
+            if value["value"] is not None:
+                low, high = value["interval"]
+                cell = f"{report.number(value['value'])} {report.number(low)} – "
+                assert cell + report.number(high) in page.text
+    assert "lip_closure_recall: no region inner_lip_upper or inner_lip_lower" in page.text
+    assert "diversity: no clip in several styles" in page.text
+
+
+def test_the_summary_says_how_far_the_lips_are_off(tmp_path: Path) -> None:
+    made = evaluated(tmp_path)
+    _, page = written(made)
+    value = {model: one["lve_mm"]["value"] for model, one in made[0].values.items()}
+    assert f"are off by {report.number(value['model'])} mm on average" in page.text
+    less = 100 * (1 - value["model"] / value["mean motion"])
+    assert f"{less:.0f} % less than the mean motion" in page.text
+    assert "more than stage 1's reconstruction" in page.text
+    assert not [one for one in page.all("div") if one.get("class") == "warn"]
+
+
+@pytest.mark.parametrize(
+    ("value", "other", "words"),
+    [
+        (1.0, 2.0, "50 % less than"),
+        (1.2, 1.0, "20 % more than"),
+        (3.2, 1.0, "3.2 times"),
+        (1.0, 1.0, "the same as"),
+        (1.0, 0.0, "more than"),
+        (1.001, 1.0, "0.1 % more than"),
+    ],
+)
+def test_comparisons_in_words(value: float, other: float, words: str) -> None:
+    assert report.compared(value, other) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0.0, "0"),
+        (1.23456, "1.235"),
+        (-0.5, "−0.5"),
+        (1.2e-5, "1.2 × 10⁻⁵"),
+        (-4e-12, "−4 × 10⁻¹²"),
+        (2.5e7, "2.5 × 10⁷"),
+    ],
+)
+def test_numbers(value: float | None, shown: str) -> None:
+    assert report.number(value) == shown
+
+
+def test_a_model_no_better_than_a_still_face_is_told(tmp_path: Path) -> None:
+    _, page = written(evaluated(tmp_path, noise={**NOISE, "mean motion": 0.01}))
+    assert "the model is not better than the mean motion" in page.text
+    assert "the model is not better than the template" not in page.text
+
+
+def test_failures_and_cut_frames_are_told(tmp_path: Path) -> None:
+    failed = [{"clip": "four_condition_A", "reason": "frame 3 holds <NaN>"}]
+    _, page = written(evaluated(tmp_path, failed=failed, n_cut=2))
+    assert "1 prediction or clip could not be evaluated and is in no value below" in page.text
+    assert "four_condition_A : frame 3 holds <NaN>" in page.text
+    assert "2 true frames of 77 are not compared" in page.text
+
+
+def test_hostile_names_and_words_stay_words(tmp_path: Path) -> None:
+    text, page = written(evaluated(tmp_path, changed=with_a_hostile_clip))
+    assert page.text.count(HOSTILE) == 2 and len(page.all("video")) == 2
+    assert "<b>words</b> of 0" in page.text
+    assert "<script" not in text and "<b>" not in text
+
+
+def test_without_lips(tmp_path: Path) -> None:
+    made = evaluated(tmp_path, changed=without_lips)
+    _, page = written(made)
+    assert not page.all("svg")
+    assert "this data set names no lip vertices" in page.text
+    value = made[0].values["model"]["mve"]["value"]
+    assert f"the face of 3 clips from 3 subjects is off by {report.number(value)} m" in page.text
+    assert len(page.all("video")) == 2
+
+
+def test_without_a_known_size(tmp_path: Path) -> None:
+    _, page = written(evaluated(tmp_path, changed=of_unknown_size))
+    assert "unit² (squared) on average" in page.text and "lip error, unit" in page.text
+    assert "lve_mm: the size of the unit is not known" in page.text
+
+
+def test_stage_1_has_no_ceiling(tmp_path: Path) -> None:
+    noise = {model: size for model, size in NOISE.items() if model != "reconstruction"}
+    _, page = written(evaluated(tmp_path, noise=noise, style=None))
+    assert "Given back by stage 1, the lips of 3 clips" in page.text
+    assert "its codes can say" not in page.text and "style A" not in page.text
+
+
+def test_one_clip_and_no_baseline(tmp_path: Path) -> None:
+    _, page = written(evaluated(tmp_path, names=("one",), noise={"model": 0.1}))
+    assert len(page.all("video")) == 1 and "Worst" not in page.text
+    assert "the lips of 1 clip from 1 subject" in page.text
+
+
+def test_no_videos_where_none_are_wanted(tmp_path: Path, videos: list[Any]) -> None:
+    settings = SETTINGS.model_copy(update={"shown_clips": 0})
+    _, page = written(evaluated(tmp_path), settings)
+    assert not page.all("video") and videos == []
+
+
+def test_videos_show_truth_model_and_difference(tmp_path: Path, videos: list[Any]) -> None:
+    settings = SETTINGS.model_copy(update={"shown_seconds": 0.4, "shown_size": 64})
+    made = evaluated(tmp_path)
+    _, page = written(made, settings)
+    panels, looks = videos[0]
+    assert [panel.label for panel in panels] == ["truth", "model", "difference"]
+    assert looks.size == 64 and panels[2].against is panels[0].motion
+    assert {panel.motion.n_frames for panel in panels} == {10}
+    assert len(panels[0].motion.audio) == 6400
+    true = made[2].vertices("one")[:10]  # the least noise
+    np.testing.assert_array_equal(panels[0].motion.vertices, true)
+    assert not np.array_equal(panels[1].motion.vertices, true)
+    assert page.text.index("Best one") < page.text.index("Worst three")
+
+
+def test_pictures_that_cannot_be_drawn_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RenderError("no encoder")
+
+    monkeypatch.setattr(render, "render_video", fail)
+    monkeypatch.setattr(render, "heat_picture", fail)
+    _, page = written(evaluated(tmp_path))
+    assert "faces: no encoder" in page.text and "video of one: no encoder" in page.text
+
+
+def test_the_best_value_of_a_line_is_marked() -> None:
+    def column(value: float | None) -> dict[str, Any]:
+        return {"fdd": {"value": value, "interval": None, "unit": "m²"}}
+
+    values = {"model": column(-0.2), "reconstruction": column(0.0), "template": column(0.3)}
+    marks = [cell["best"] for cell in report.metric_row("fdd", values)["cells"]]
+    assert marks == [True, False, False]
+    lone = report.metric_row("fdd", {"model": column(0.1), "template": column(None)})
+    assert [cell["best"] for cell in lone["cells"]] == [False, False]
+
+
+def test_no_clip_is_shown_twice(tmp_path: Path) -> None:
+    _, scores, _ = evaluated(tmp_path)
+    best, worst = charts.ranked(scores["model"], 5)
+    assert [row.clip for row in best] == ["one", "two"]
+    assert [row.clip for row in worst] == ["three"]
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"), [(0.0, 1.0), (0.93, 1.0), (1.2, 1.5), (0.0123, 0.015), (7.0, 8.0)]
+)
+def test_the_colour_bar_ends_at_a_round_number(value: float, rounded: float) -> None:
+    assert charts.round_up(value) == pytest.approx(rounded)
+
+
+def test_a_curve_ends_where_few_results_run() -> None:
+    curves = [np.ones(length) for length in (4, 5, 6, 40)]
+    table = charts._table([*curves, np.full(8, 3.0)])
+    assert table.shape == (5, 8)
+    np.testing.assert_allclose(np.nanmean(table, 0), [1.4] * 4 + [1.5, 5 / 3, 2, 2])
