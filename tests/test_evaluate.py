@@ -1,0 +1,310 @@
+"""``codetalker eval`` and ``codetalker metrics``: what is compared with what."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_data
+import torch
+import voices
+from command import refuse, run, succeed
+
+from codetalker_cli import metrics
+from codetalker_cli.data.files.motions import file_name, read_vertices, split_name, subject_in
+from codetalker_cli.data.mean_motion import mean_offset
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.evaluate import report
+from codetalker_cli.evaluate.pairs import Pair, counted, styles_to_speak
+from codetalker_cli.evaluate.run import _share
+from codetalker_cli.evaluate.score import Scores
+from codetalker_cli.evaluate.truth import of_data_set
+from codetalker_cli.models import checkpoint
+from codetalker_cli.settings import EvaluateSettings
+
+OUT = Path("runs/tiny/voice-eval/val")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
+    """Two clips to measure (of A and B), two to train on; a voice; the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write_report", lambda *given: None)
+    voices.save(Path("voice"), "A", "B", "C", family="whisper")
+    return tiny_data.prepared(Path("data/tiny"), n_val=2)
+
+
+def evaluate(*more: object, checkpoint: str = "voice") -> dict:
+    given = ("eval", checkpoint, "--data", "data/tiny", "--split", "val", "--json", *more)
+    return json.loads(succeed(*given))
+
+
+def predictions(out: Path = OUT) -> dict[str, np.ndarray]:
+    return {path.stem: np.load(path) for path in sorted((out / "predictions").iterdir())}
+
+
+def lip_error(made: np.ndarray, clip: str, data: PreparedDataSet) -> np.ndarray:
+    true = read_vertices(data.folder / "clips" / f"{clip}.npy")
+    n = min(len(made), len(true))
+    return metrics.lip_errors(made[:n], true[:n], data.mesh.topology.regions["lips"])
+
+
+# eval --------------------------------------------------------------------------------------------
+
+
+def test_values_are_those_of_the_predictions_and_of_the_baselines(data: PreparedDataSet) -> None:
+    values = evaluate("--set", "evaluate.diversity_clips=1")["values"]
+    made = predictions()
+    own = {"clip0": "A", "clip1": "B"}
+    every = {file_name("clip0", style) for style in "ABC"} | {file_name("clip1", "B")}
+    assert made.keys() == every
+    errors = [lip_error(made[file_name(c, s)], c, data) for c, s in own.items()]
+    assert values["model"]["lve"]["value"] == pytest.approx(metrics.lve(errors))
+    assert values["model"]["diversity"]["value"] == pytest.approx(
+        metrics.diversity([made[file_name("clip0", style)] for style in "ABC"])
+    )
+    mean = mean_offset(data.clips("train"), data.mesh.templates)
+    for name, offset in (("template", 0.0), ("mean motion", mean)):
+        faces = [(data.mesh.templates[s] + offset)[None] for s in own.values()]
+        still = [
+            lip_error(face.repeat(50, 0), clip, data) for face, clip in zip(faces, own, strict=True)
+        ]
+        assert values[name]["lve"]["value"] == pytest.approx(metrics.lve(still), rel=1e-6)
+    assert values["template"]["fdd"]["value"] > 0  # it moves too little
+    assert values["model"]["lip_closure_recall"]["lacking"].startswith("no region inner_lip")
+
+
+def test_stage_1_is_measured_by_its_reconstruction(data: PreparedDataSet) -> None:
+    voices.save(Path("vq"), "A", "B", "C", with_speech=False)
+    values = evaluate(checkpoint="vq")["values"]
+    assert "reconstruction" not in values
+    made = predictions(Path("runs/tiny/vq-eval/val"))
+    vq = checkpoint.load("vq").model.vq
+    for clip in data.clips("val"):
+        template = torch.from_numpy(data.mesh.templates[clip.entry.subject])[None]
+        with torch.no_grad():
+            expected = vq(torch.from_numpy(np.array(clip.vertices))[None], template).vertices[0]
+        np.testing.assert_allclose(made[clip.entry.name], expected, atol=1e-5)
+    whole = evaluate()["values"]  # the ceiling of stage 2 is the reconstruction of its stage 1
+    assert whole["reconstruction"]["lve"]["clips"] == 2
+
+
+def test_a_stopped_evaluation_goes_on_and_gives_the_same(data: PreparedDataSet) -> None:
+    first = evaluate()
+    folder = OUT / "predictions"
+    lost, *kept = sorted(folder.iterdir())
+    times = {path: path.stat().st_mtime_ns for path in kept}
+    lost.unlink()
+    (folder / ".clip0.01234567.npy").write_bytes(b"half")  # what a killed process leaves
+    second = evaluate()
+    for model, values in first["values"].items():  # a batch of one rounds otherwise
+        for name, one in values.items():
+            again = second["values"][model][name]["value"]
+            assert again == one["value"] or again == pytest.approx(one["value"], rel=1e-5)
+    assert lost.exists()
+    assert {path: path.stat().st_mtime_ns for path in kept} == times
+    assert len(list(folder.iterdir())) == 1 + len(kept)
+
+
+def test_other_weights_are_not_mixed_with_what_is_there(data: PreparedDataSet) -> None:
+    evaluate()
+    again = ("eval", "voice", "--data", "data/tiny", "--split", "val")
+    said = refuse(*again, "--set", "decode.method=window")
+    assert "holds an evaluation with decode" in said and "--overwrite" in said
+    evaluate("--overwrite", "--set", "decode.method=window")
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    assert "holds no evaluation and is not empty" in refuse(*again, "-o", "full")
+
+
+def test_a_clip_that_cannot_be_spoken_is_listed_and_the_others_count(data: PreparedDataSet) -> None:
+    (data.folder / "audio" / "clip0.wav").write_bytes(b"no sound")
+    ended = run("eval", "voice", "--data", "data/tiny", "--split", "val", "--json")
+    assert ended.code == 1
+    found = json.loads(ended.out)
+    assert {one["clip"].split("_")[0] for one in found["failed"]} == {"clip0"}
+    assert found["values"]["model"]["lve"]["clips"] == 1
+
+
+def test_plain_eval_takes_the_last_training_run(data: PreparedDataSet) -> None:
+    assert "no training run under runs/" in refuse("eval")
+    voices.save(Path("runs/tiny/speech"), "A", "B", "C", family="whisper")
+    begun = dict.fromkeys(("data_id", "stage1", "stage1_weights", "settings"), "")
+    folder = Path("runs/tiny/speech-run")
+    folder.mkdir()
+    begun |= {"stage": "speech", "data": "data/tiny"}
+    (folder / "run.json").write_text(json.dumps(begun))
+    ended = run("eval", "--split", "val")
+    assert ended.code == 0, ended.err
+    assert "checkpoint: runs/tiny/speech" in ended.err and "data set: data/tiny" in ended.err
+    assert Path("runs/tiny/speech-eval/val/metrics.json").exists()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(data: PreparedDataSet) -> None:
+    tiny_data.prepared(Path("data/fast"), fps=50.0)
+    said = refuse("eval", "voice", "--data", "data/fast", "--split", "val")
+    assert "animates at 25 frames a second, data/fast has 50" in said
+    said = refuse("eval", "voice", "--data", "data/tiny")
+    assert "no clip in the split 'test'; it has: val (2 clips), train (2 clips)" in said
+    said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val", "--style", "Z")
+    assert "--style Z: unknown; this model has: A, B, C" in said
+
+
+def test_the_page_shows_faces_and_videos(
+    data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path.cwd()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    quick = ("render.renderer=software", "render.workers=1", "evaluate.shown_seconds=0.2")
+    small = ("evaluate.shown_size=64", "evaluate.shown_clips=1", "evaluate.diversity_clips=0")
+    found = evaluate(*(word for one in (*quick, *small) for word in ("--set", one)))
+    page = Path(found["report"]).read_text("utf-8")
+    assert page.count("data:video/mp4;base64,") == 2 and "data:image/" in page
+    assert "Not drawn" not in page
+
+
+# metrics -----------------------------------------------------------------------------------------
+
+
+def test_metrics_alone_are_those_of_the_last_evaluation(data: PreparedDataSet) -> None:
+    assert "no evaluation under it" in refuse("metrics")
+    values = evaluate()["values"]["model"]
+    ended = run("metrics", "lve", "fdd", "--json")
+    assert f"evaluation: {OUT} (voice on val)" in ended.err
+    found = json.loads(ended.out)["values"]
+    assert found == {name: values[name] for name in ("lve", "fdd")}
+
+
+def reference_layout(data: PreparedDataSet) -> None:
+    """Files as the published code has them: (T, 3V), text files of vertices, templates.pkl."""
+    for folder, files in (("pred", OUT / "predictions"), ("gt", data.folder / "clips")):
+        Path(folder).mkdir()
+        for path in files.iterdir():
+            vertices = np.load(path)
+            name = path.stem.replace("clip0", "A_clip0").replace("clip1", "B_clip1")
+            if name[0] in "AB":
+                np.save(f"{folder}/{name}.npy", vertices.reshape(len(vertices), -1))
+    Path("regions").mkdir()
+    for name, region in (("lve", "lips"), ("fdd", "upper_face")):
+        indices = data.mesh.topology.regions[region]
+        Path(f"regions/{name}.txt").write_text(", ".join(map(str, indices)))
+    Path("templates.pkl").write_bytes(pickle.dumps(data.mesh.templates))
+
+
+FILES = ("--pred", "pred", "--gt", "gt", "--regions", "regions", "--templates", "templates.pkl")
+
+
+def test_files_as_the_published_code_has_them_give_the_same(data: PreparedDataSet) -> None:
+    values = evaluate()["values"]["model"]
+    reference_layout(data)
+    given = ("metrics", *FILES, "--unit", "m", "--csv", "out/clips.csv", "--json")
+    found = json.loads(succeed(*given))["values"]
+    for name in ("lve", "lve_mm", "fdd", "fdd_abs", "mve"):
+        assert found[name]["value"] == pytest.approx(values[name]["value"], rel=1e-6)
+    header, *lines = Path("out/clips.csv").read_text().splitlines()
+    assert header.startswith("model,clip,subject,style,frames,lve,") and len(lines) == 2
+    unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
+    assert unknown["lve_mm"]["lacking"] == "the size of the unit is not known"
+    assert unknown["lve"]["unit"] == "unit²"
+
+
+def test_what_does_not_belong_together_is_refused(data: PreparedDataSet) -> None:
+    evaluate()
+    reference_layout(data)
+    assert "--regions: needed where no" in refuse("metrics", *FILES[:4], *FILES[6:])
+    assert "give it, or the files" in refuse("metrics", *FILES, "--data", "data/tiny")
+    Path("empty").mkdir()
+    assert "no motion in it" in refuse("metrics", "--pred", "empty", *FILES[2:])
+    assert "no such folder" in refuse("metrics", "--pred", "nowhere", *FILES[2:])
+    Path("regions/lve.txt").write_text("1, 12")
+    assert "lve: names vertices 1..12, but there are 12 (0 to 11)" in refuse("metrics", *FILES)
+    Path("regions/lve.txt").write_text("1, 2")
+    name = "pred/A_clip0_condition_A.npy"
+    whole = np.load(name)
+    np.save(name, whole[:-3])
+    assert "has 27 frames, the true clip A_clip0 has 30" in refuse("metrics", *FILES)
+    broken = whole.copy()
+    broken[7, 2] = np.nan
+    np.save(name, broken)
+    assert f"{name}: frame 7 of the prediction holds NaN" in refuse("metrics", *FILES)
+    np.save(name, whole[:, :33])
+    assert "its frames have 11 vertices, expected 12" in refuse("metrics", *FILES)
+    np.save(name, np.array([{}], dtype=object))
+    assert "holds Python objects" in refuse("metrics", *FILES)
+    np.save(name, whole)
+    np.save("pred/A_other_condition_A.npy", whole)
+    assert "there is no true clip 'A_other'" in refuse("metrics", *FILES)
+
+
+def test_a_longer_prediction_is_cut_and_two_missing_frames_are_let_pass(
+    data: PreparedDataSet,
+) -> None:
+    truth = of_data_set(data, "val")
+    true = np.array(truth.vertices("clip0"))
+    settings = EvaluateSettings()
+    scores = Scores()
+    scores.add(np.concatenate([true, true + 9]), "clip0", "A", truth, settings)
+    scores.add(true[:-2], "clip0", "B", truth, settings)
+    assert [row.n_frames for row in scores.results()] == [30, 28] and scores.n_cut == 2
+    assert scores.value("lve", settings).value == 0.0
+    with pytest.raises(CodeTalkerError, match="has 27 frames"):
+        scores.add(true[:-3], "clip0", "C", truth, settings)
+
+
+# rules -------------------------------------------------------------------------------------------
+
+
+def test_whose_style_is_spoken() -> None:
+    styles = ["A", "B", "C"]
+    assert styles_to_speak("auto", "B", styles) == ["B"]  # trained on: its own
+    assert styles_to_speak("auto", "new", styles) == styles  # not trained on: every one
+    assert styles_to_speak("all", "B", styles) == styles
+    assert styles_to_speak("C, A", "B", styles) == ["C", "A"]
+    with pytest.raises(InputError, match="--style D: unknown; this model has: A, B, C"):
+        styles_to_speak("A,D", "B", styles)
+
+
+def test_whose_style_counts() -> None:
+    pairs = [Pair("clip", style, Path()) for style in ("A", "B", "C")]
+    assert [p.style for p in counted(pairs, "auto", "B")] == ["B"]
+    assert counted(pairs, "auto", "new") == pairs
+    assert counted(pairs, "all", "B") == pairs
+    assert [p.style for p in counted(pairs, "C,A", "B")] == ["A", "C"]
+    alone = [Pair("clip", None, Path())]
+    assert counted(alone, "A", "B") == alone  # a reconstruction has no style
+
+
+def test_names_of_files() -> None:
+    for clip, style in (
+        ("F2_e37", "F2"),
+        ("FaceTalk_1_TA_sentence01", None),
+        ("a_condition_b", "c"),
+    ):
+        assert split_name(file_name(clip, style)) == (clip, style)
+    subjects = ["F1", "F10", "FaceTalk_1_TA"]
+    assert subject_in("F10_e01", subjects) == "F10"
+    assert subject_in("FaceTalk_1_TA_sentence01", subjects) == "FaceTalk_1_TA"
+    assert subject_in("F2_e01", subjects) is None
+
+
+def test_processes_share_all_clips_and_join_to_the_whole(data: PreparedDataSet) -> None:
+    clips = data.clips("val") + data.clips("train")
+    parts = [_share(clips, k, 3) for k in range(3)]
+    names = sorted(clip.entry.name for part in parts for clip in part)
+    assert names == sorted(clip.entry.name for clip in clips)
+    truth, settings = of_data_set(data), EvaluateSettings()
+
+    def measured(some: list) -> Scores:
+        scores = Scores()
+        for clip in some:
+            still = np.zeros((clip.entry.n_frames, 12, 3), np.float32)
+            scores.add(still, clip.entry.name, None, truth, settings)
+        return scores
+
+    joined, whole = Scores().join(map(measured, parts)), Scores().join([measured(clips)])
+    assert joined.rows == whole.rows and joined.n_frames == whole.n_frames
+    np.testing.assert_allclose(joined.vertex_errors, whole.vertex_errors)
+    assert joined.value("lve", settings) == whole.value("lve", settings)
