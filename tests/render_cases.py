@@ -39,17 +39,19 @@ def picture(shown: Motion | list[Panel], **changes: object) -> np.ndarray:
     return made
 
 
-def _heat() -> np.ndarray:
+def heat(**changes: object) -> np.ndarray:
+    """The head held against its own neutral face."""
     head = bundled_head()
     still = replace(head, vertices=np.repeat(head.template[None], 2, 0))
-    return picture([Panel(head, "heat", against=still)], background="white")
+    changes = {"background": "white", **changes}
+    return picture([Panel(head, "heat", against=still)], **changes)
 
 
 CASES: dict[str, Callable[[], np.ndarray]] = {
     "front": lambda: picture(bundled_head()),
     "three-quarter": lambda: picture(bundled_head(), view="three-quarter", background="black"),
     "mouth": lambda: picture(bundled_head(), view="mouth"),
-    "heat": _heat,
+    "heat": heat,
 }
 
 

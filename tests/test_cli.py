@@ -210,7 +210,10 @@ def test_a_video_that_fails_leaves_nothing() -> None:
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("a.gif", "--out a.gif: the ending must be one of .mp4, .m4v, .mov, .mkv, .npz, .npy"),
+        (
+            "a.gif",
+            "--out a.gif: the ending must be one of .mp4, .m4v, .mov, .mkv, .webm, .npz, .npy",
+        ),
         ("a", "--out a: the ending must be one of"),
         ("a.NPZ", "--out a.NPZ: the ending must be one of"),
         ("speech.wav/a.npz", "speech.wav: cannot write here (Not a directory); give another"),
@@ -311,12 +314,13 @@ def test_errors_are_said_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # The other commands -----------------------------------------------------------------------------
 
-COMMANDS = {"animate", "prepare-data", "train-vq", "train-speech", "import-checkpoint"}
+COMMANDS = {"animate", "render", "prepare-data", "train-vq", "train-speech", "eval", "metrics"}
+COMMANDS |= {"import-checkpoint"}
 
 
 def test_help_lists_the_commands_that_work() -> None:
     out = succeed("--help")
-    listed = set(re.findall(r"^[│ ]+([a-z-]+) ", out.split("Commands")[1], flags=re.MULTILINE))
+    listed = set(re.findall(r"^│ ([a-z-]+) ", out.split("Commands")[1], flags=re.MULTILINE))
     assert listed == COMMANDS
     for name in COMMANDS:
         assert "Usage" in succeed(name, "-h")

@@ -1,11 +1,13 @@
 """Pictures of the bundled head against those that were looked at; both renderers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import render_cases
 from PIL import Image
 
-from codetalker_cli.render import gl
+from codetalker_cli.render import Panel, gl
 
 
 def assert_alike(made: np.ndarray, expected: np.ndarray, mean: float, share: float) -> None:
@@ -29,11 +31,34 @@ def test_golden_pictures_are_small() -> None:
     assert sum(p.stat().st_size for p in files) < 100_000
 
 
-@pytest.mark.parametrize("background", ["#8b96a5", "transparent"])
-def test_both_renderers_draw_the_head_alike(background: str) -> None:
+@pytest.fixture
+def opengl() -> None:
+    """Skips where OpenGL does not work."""
     found = gl.probe()
     if found.platform is None:
         pytest.skip(f"no OpenGL: {found.reason}")
+
+
+@pytest.mark.usefixtures("opengl")
+def test_both_renderers_draw_heat_alike() -> None:
+    assert_alike(render_cases.heat(renderer="pyrender"), render_cases.heat(), mean=1.5, share=0.06)
+
+
+@pytest.mark.usefixtures("opengl")
+def test_panels_of_one_opengl_context_do_not_mix() -> None:
+    """Each has the picture that it has alone."""
+    head = render_cases.bundled_head()
+    other = replace(head, colours=None, vertices=head.vertices * np.float32([0.8, 1, 1]))
+    pair = render_cases.picture([Panel(head), Panel(other)], renderer="pyrender")
+    for place, motion in enumerate((head, other)):
+        alone = render_cases.picture(motion, renderer="pyrender")
+        size = len(alone)
+        np.testing.assert_array_equal(pair[:, place * size : (place + 1) * size], alone)
+
+
+@pytest.mark.usefixtures("opengl")
+@pytest.mark.parametrize("background", ["#8b96a5", "transparent"])
+def test_both_renderers_draw_the_head_alike(background: str) -> None:
     head = render_cases.bundled_head()
     changes = {"background": background, "view": "three-quarter"}
     ours = render_cases.picture(head, **changes)

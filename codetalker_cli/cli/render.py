@@ -91,7 +91,7 @@ def render(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show motions side by side: MOTION… → a video, or a contact sheet."""
+    """Show motions side by side: in a video or on a sheet."""
     from codetalker_cli.presets import resolve_sections
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
