@@ -13,8 +13,15 @@ from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
+from codetalker_cli.topology import Topology
 from codetalker_cli.train.devices import make_accelerator
-from codetalker_cli.train.losses import MotionLoss, speech_losses, vertex_weights
+from codetalker_cli.train.losses import (
+    ContactWeights,
+    MotionLoss,
+    clip_means,
+    speech_losses,
+    vertex_weights,
+)
 from codetalker_cli.train.vq import train_vq
 
 
@@ -88,6 +95,51 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
     given = (task.model, hidden, batch.vertices, batch.template, batch.style_ids)
     one, five = (speech_losses(*given, motion_weight=weight) for weight in (1.0, 5.0))
     torch.testing.assert_close(five.total, 5 * one.motion + one.latents)
+
+
+def mouth(*gaps_mm: float) -> tuple[Topology, torch.Tensor]:
+    """A topology of one pair of lip vertices, and (1, T, 2, 3) metres of it."""
+    pair = {"inner_lip_upper": np.array([0]), "inner_lip_lower": np.array([1])}
+    topology = Topology("mouth", np.zeros((0, 3), np.int32), 2, "m", pair)
+    vertices = torch.zeros(1, len(gaps_mm), 2, 3)
+    vertices[0, :, 0, 1] = torch.tensor(gaps_mm) / 1000
+    return topology, vertices
+
+
+def test_contacts_of_a_sound_weigh_more_and_a_shut_mouth_at_rest_does_not() -> None:
+    gaps = [0.1, 5, 0.9, 0.5, 1.1, 8, *[0.1] * 4, 5, *[0.1] * 3, 5, 0.2, 0.2]
+    topology, vertices = mouth(*gaps)
+    weights = ContactWeights(topology, 10.0, 4.0)(vertices)  # at most 3 frames
+    # The runs at both ends may be longer than is seen, that of four frames is.
+    expected = [1, 1, 4, 4, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 1, 1, 1]
+    assert weights is not None and weights[0].tolist() == expected
+    longer = ContactWeights(topology, 14.0, 4.0)(vertices)
+    assert longer is not None and longer[0, 6:10].tolist() == [4] * 4
+
+
+def test_without_a_weight_or_pairs_of_lips_all_frames_weigh_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topology, vertices = mouth(0.1, 5.0)
+    assert ContactWeights(topology, 10.0, 1.0)(vertices) is None
+    assert not caplog.records
+    assert ContactWeights(tiny.topology(), 10.0, 4.0)(torch.zeros(1, 2, tiny.N_VERTICES, 3)) is None
+    assert "no pairs of inner-lip vertices" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(), (3,), (5, 2)])
+def test_a_mean_with_weights_is_that_of_the_frames_so_often_repeated(size: tuple) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 6, *size, generator=generator)
+    weights = torch.randint(1, 5, (2, 6), generator=generator)
+    lengths = torch.tensor([6, 4])
+    made = clip_means(values, lengths, weights.float())
+    for k, n in enumerate([6, 4]):
+        repeated = values[k, :n].repeat_interleave(weights[k, :n], 0)
+        torch.testing.assert_close(made[k], repeated.mean())
+    torch.testing.assert_close(
+        clip_means(values, lengths, torch.ones(2, 6)), clip_means(values, lengths)
+    )
 
 
 # Codebook ---------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarr
         x = filtered(x, rng)
     if rng.random() < 0.4:
         x = reverberant(x, rng.uniform(0.1, 0.6), rng)
-    if rng.random() < 0.35 and others:
-        x = mixed(x, babble(len(x), others, rng), rng.uniform(8.0, 25.0))
+    if rng.random() < 0.5 and others:
+        x = mixed(x, babble(len(x), others, rng), rng.uniform(3.0, 20.0))
     if rng.random() < 0.6:
         x = mixed(x, coloured_noise(len(x), rng), rng.uniform(8.0, 35.0))
     gain = 10 ** (rng.uniform(-20.0, 3.0) / 20)

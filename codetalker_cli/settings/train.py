@@ -61,6 +61,13 @@ class TrainSettings(Section):
         description="weights of vertex regions in the reconstruction loss, e.g. {lips: 10}; "
         "all others weigh 1",
     )
+    contact_weight: float = Field(
+        1.0,
+        ge=1,
+        description="weight in the losses of stage 2 of frames in which the inner lips touch for "
+        "at most 0.3 s, as for p, b, m; all others weigh 1. Above 1 the lips rather shut once too "
+        "often than stay ajar; needs pairs of inner-lip vertices",
+    )
     loss_vertices: Positive | None = Field(
         None,
         description="vertices drawn for the reconstruction loss of each step, in proportion to "

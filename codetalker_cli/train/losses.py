@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.codetalker import CodeTalker
@@ -20,6 +21,14 @@ from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
 
 logger = logging.getLogger(__name__)
+
+CLOSED_MM = 1.0
+"""Inner lips closer than this touch."""
+CONTACT_SECONDS = 0.3
+"""Longest contact that is a sound, not a rest."""
+
+StageTwoLoss = Callable[[MotionBasis, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+"""(basis, predicted features, true offsets, lengths, frame weights) → (B,)."""
 
 History = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(encoder features, true motion features, style) → the motion features shown as the past."""
@@ -67,18 +76,69 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
     return weights / weights.mean()
 
 
-def clip_means(values: Tensor, lengths: Tensor | None) -> Tensor:
+class ContactWeights:
+    """How much each frame of true motion weighs in the losses of stage 2.
+
+    What is learnt by squared error is the mean of what may be: where a p is as likely as a t, lips
+    half shut, which nobody reads as either. Short contacts are rare, so they are given more say.
+
+    Args:
+        topology: Its pairs of inner-lip vertices tell contacts; without them nothing is weighted,
+            and that is said.
+        fps: Frames a second.
+        weight: Of frames in a contact of at most ``CONTACT_SECONDS``; all others weigh 1.
+    """
+
+    def __init__(self, topology: Topology, fps: float, weight: float) -> None:
+        size, names = topology.metres_per_unit, ("inner_lip_upper", "inner_lip_lower")
+        self._weight = weight
+        self._pairs: list[Tensor] | None = None
+        if weight == 1.0:
+            return
+        if size is None or not set(names) <= topology.regions.keys():
+            logger.warning(
+                "contact_weight: %s has no pairs of inner-lip vertices of known size, so all "
+                "frames weigh the same",
+                topology.name,
+            )
+            return
+        sides = [torch.from_numpy(topology.region(name).astype("int64")) for name in names]
+        skip = len(sides[0]) // 4
+        self._pairs = [side[skip : len(side) - skip] for side in sides]
+        self._closed = CLOSED_MM / 1000.0 / size
+        self._longest = max(1, int(CONTACT_SECONDS * fps))
+
+    def __call__(self, vertices: Tensor) -> Tensor | None:
+        """(B, T) weights of the frames of (B, T, V, 3) true motion; None: all weigh the same."""
+        if self._pairs is None:
+            return None
+        upper, lower = (vertices[:, :, pair.to(vertices.device)] for pair in self._pairs)
+        closed = ((upper - lower).norm(dim=-1).mean(-1) < self._closed).float()
+        window = self._longest + 1
+        # An opening (erosion, then dilation) leaves the runs that are at least a window long. How
+        # long those at the ends of a crop last is not known; they count as rest.
+        inside = F.pad(closed, (window - 1, window - 1), value=1.0)
+        eroded = -F.max_pool1d(-inside[:, None], window, 1)
+        long = F.max_pool1d(eroded, window, 1)[:, 0]
+        return 1.0 + (self._weight - 1.0) * (closed - long)
+
+
+def clip_means(values: Tensor, lengths: Tensor | None, weights: Tensor | None = None) -> Tensor:
     """(B, T, …) values → (B,): of each clip the mean over its own frames.
 
     Args:
         values: Whatever stands beyond a clip's end.
         lengths: (B,) frames of each clip; None: all have T.
+        weights: (B, T) of the frames; None: all weigh the same.
     """
-    if lengths is None:
+    if lengths is None and weights is None:
         return values.flatten(1).mean(1)
-    values = values.flatten(2).mean(2)
-    valid = valid_frames(lengths, values.shape[1])
-    return values.masked_fill(~valid, 0.0).sum(1) / lengths
+    values = values.flatten(2).mean(2) if values.dim() > 2 else values
+    weights = torch.ones_like(values) if weights is None else weights
+    if lengths is not None:
+        beyond = ~valid_frames(lengths, values.shape[1])
+        values, weights = values.masked_fill(beyond, 0.0), weights.masked_fill(beyond, 0.0)
+    return (values * weights).sum(1) / weights.sum(1)
 
 
 def reconstruction_loss(
@@ -87,13 +147,16 @@ def reconstruction_loss(
     weights: Tensor | None,
     kind: Literal["l1", "l2"],
     lengths: Tensor | None = None,
+    frame_weights: Tensor | None = None,
 ) -> Tensor:
-    """(B,) mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex."""
+    """(B,) mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex and by
+    frame.
+    """
     difference = predicted - true
     error = difference.abs() if kind == "l1" else difference.square()
     if weights is not None:
         error = error.mean(-1) * weights
-    return clip_means(error, lengths)
+    return clip_means(error, lengths, frame_weights)
 
 
 class MotionLoss:
@@ -124,24 +187,32 @@ class MotionLoss:
         offsets: Tensor,
         rng: np.random.Generator,
         lengths: Tensor | None = None,
+        frame_weights: Tensor | None = None,
     ) -> Tensor:
         """(B,) losses of (B, T, feature_size) features against (B, T, V, 3) offsets."""
         if self._n is None:
             if self._weights is not None:
                 self._weights = self._weights.to(offsets.device)  # once
             made = basis.to_offsets(features)
-            return reconstruction_loss(made, offsets, self._weights, self.kind, lengths)
+            return reconstruction_loss(
+                made, offsets, self._weights, self.kind, lengths, frame_weights
+            )
         drawn = rng.choice(len(self._share), self._n, p=self._share)
         chosen = torch.from_numpy(np.sort(drawn)).to(offsets.device)
         made, true = basis.to_offsets(features, chosen), offsets[:, :, chosen]
-        return reconstruction_loss(made, true, None, self.kind, lengths)
+        return reconstruction_loss(made, true, None, self.kind, lengths, frame_weights)
 
 
 def plain_motion_loss(
-    basis: MotionBasis, features: Tensor, offsets: Tensor, lengths: Tensor | None
+    basis: MotionBasis,
+    features: Tensor,
+    offsets: Tensor,
+    lengths: Tensor | None,
+    frame_weights: Tensor | None = None,
 ) -> Tensor:
     """(B,) mean squared difference over all vertices, as the paper has it."""
-    return reconstruction_loss(basis.to_offsets(features), offsets, None, "l2", lengths)
+    made = basis.to_offsets(features)
+    return reconstruction_loss(made, offsets, None, "l2", lengths, frame_weights)
 
 
 def speech_losses(
@@ -155,8 +226,9 @@ def speech_losses(
     codes: Tensor | None = None,
     history: History | None = None,
     keep_history: Tensor | None = None,
-    motion_loss: Callable[[MotionBasis, Tensor, Tensor, Tensor | None], Tensor] = plain_motion_loss,
+    motion_loss: StageTwoLoss = plain_motion_loss,
     motion_weight: float = 1.0,
+    frame_weights: Tensor | None = None,
 ) -> SpeechLosses:
     """Teacher-forced losses of stage 2.
 
@@ -170,8 +242,9 @@ def speech_losses(
         codes: (B, T, q) of the true motion; None: stage 1 gives them.
         history: Gives the past motion that the model sees; None: the true one.
         keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
-        motion_loss: From the basis, predicted features, true offsets and lengths.
+        motion_loss: From the basis, predicted features, true offsets, lengths and frame weights.
         motion_weight: Weight of the motion loss in the total.
+        frame_weights: (B, T) as :class:`ContactWeights` gives them; None: all weigh the same.
     """
     speech = model.speech
     assert speech is not None
@@ -187,6 +260,8 @@ def speech_losses(
     style = speech.style_embedding(style_ids)
     past = features if history is None else history(hidden, features, style)
     made = speech(model.vq, hidden, past, style, keep_history, lengths)
-    motion = motion_loss(model.vq.basis, made.features, offsets, lengths)
-    latents = clip_means((made.latents - true_latents).square(), lengths)
+    if frame_weights is not None:
+        frame_weights = frame_weights[:, :n_frames]
+    motion = motion_loss(model.vq.basis, made.features, offsets, lengths, frame_weights)
+    latents = clip_means((made.latents - true_latents).square(), lengths, frame_weights)
     return SpeechLosses(motion_weight * motion + latents, motion, latents, made.features)

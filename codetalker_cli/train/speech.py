@@ -25,7 +25,7 @@ from codetalker_cli.train.agreement import check_data, check_stage1
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.loop import Progress, Report, fit
-from codetalker_cli.train.losses import MotionLoss, clip_means, speech_losses
+from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
 from codetalker_cli.train.precomputed import Encoding, Precomputed
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
@@ -123,7 +123,9 @@ def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
 class SpeechTraining(nn.Module):
     """Stage 2 with its losses, as one module that processes share; stage 1 is not trained."""
 
-    def __init__(self, model: CodeTalker, motion_loss: MotionLoss) -> None:
+    def __init__(
+        self, model: CodeTalker, motion_loss: MotionLoss, contact_weights: ContactWeights
+    ) -> None:
         super().__init__()
         assert model.speech is not None
         self.speech = model.speech
@@ -131,7 +133,7 @@ class SpeechTraining(nn.Module):
         # Outside the module's own children: both are in there already.
         self._model = [model]
         self._settings = model.settings.train_speech
-        self._motion_loss = motion_loss
+        self._motion_loss, self._contact_weights = motion_loss, contact_weights
 
     def train(self, mode: bool = True) -> "SpeechTraining":
         """Stage 1 stays in evaluation mode."""
@@ -155,8 +157,11 @@ class SpeechTraining(nn.Module):
             codes=batch.codes,
             history=partial(self.history, batch=batch),
             keep_history=batch.keep_history,
-            motion_loss=lambda basis, made, true, n: self._motion_loss(basis, made, true, rng, n),
+            motion_loss=lambda basis, made, true, n, w: self._motion_loss(
+                basis, made, true, rng, n, w
+            ),
             motion_weight=s.motion_weight,
+            frame_weights=self._contact_weights(batch.vertices),
         )
         return {"loss": losses.total, "motion_loss": losses.motion, "latent_loss": losses.latents}
 
@@ -217,7 +222,9 @@ class SpeechTask(Task):
         self._settings = model.settings.train_speech
         self.source = ClipSource(data, "train")
         loss = MotionLoss("l2", data.mesh.topology, self._settings)
-        self.module: SpeechTraining = SpeechTraining(model, loss)
+        fps, weight = model.settings.data.fps, self._settings.contact_weight
+        contact_weights = ContactWeights(data.mesh.topology, fps, weight)
+        self.module: SpeechTraining = SpeechTraining(model, loss, contact_weights)
         clips, frames = self._settings.validation_clips, self._settings.validation_frames
         self.validation = Validation(data, self.source, clips, frames)
         self.kept = Precomputed(data, self.model)
