@@ -54,40 +54,82 @@ def gap(n: int, **frames: float) -> np.ndarray:
         ({}, False),
     ],
 )
-def test_a_bilabial_is_closed_within_two_frames_of_its_centre(
+def test_a_bilabial_is_closed_within_a_frame_of_its_interval(
     lips: ModuleType, frames: dict, closed: bool
 ) -> None:
     for label in ("P", "b", "M"):
         verdicts = lips.score(gap(20, **frames), FPS, [phone(label, 9, 11)])
         assert verdicts["closure"] == [closed]
-    assert verdicts["opening"] == verdicts["false"] == []
+    assert verdicts["opening"] == verdicts["labiodental"] == []
 
 
-def test_a_long_bilabial_may_close_anywhere_in_it(lips: ModuleType) -> None:
-    verdicts = lips.score(gap(30, f16=0.5), FPS, [phone("M", 6, 14)])
-    assert verdicts["closure"] == [False] and verdicts["closure*"] == [True]
-    assert lips.score(gap(30, f17=0.5), FPS, [phone("M", 6, 14)])["closure*"] == [False]
-
-
-@pytest.mark.parametrize(("at", "is_open"), [(4.1, True), (4.0, False), (0.0, False)])
+@pytest.mark.parametrize(("at", "is_open"), [(6.1, True), (6.0, False), (0.0, False)])
 def test_an_open_vowel_is_judged_at_its_centre(lips: ModuleType, at: float, is_open: bool) -> None:
     for label in ("AA1", "ae", "AW0", "AY2", "AH"):
         verdicts = lips.score(gap(20, f10=at, f9=9.0), FPS, [phone(label, 8, 12)])
         assert verdicts["opening"] == [is_open]
+        assert verdicts["stressed"] == ([] if label == "AH" else [is_open])
     assert lips.score(gap(20, f10=at), FPS, [phone("IY1", 8, 12)])["opening"] == []
 
 
 def test_false_contacts_are_those_that_no_phone_excuses(lips: ModuleType) -> None:
     phones = [phone("S", 0, 10), phone("M", 10, 12), phone("T", 12, 20)]
-    verdicts = lips.score(gap(20, f3=0.5, f11=0.5, f13=0.5), FPS, phones)
-    # Frames 8 to 14 are near the m; of the other 13 only frame 3 has a contact.
-    assert len(verdicts["false"]) == 13 and sum(verdicts["false"]) == 1
+    # Runs: 3 to 4, which nothing excuses; 7 to 8, of which 8 is near the m; 11; 15.
+    closed = {f"f{k}": 0.5 for k in (3, 4, 7, 8, 11, 15)}
+    assert lips.score(gap(20, **closed), FPS, phones)["false"] == [1.0, 0.0, 0.0, 1.0]
 
 
-def test_phones_beyond_the_motion_do_not_break_it(lips: ModuleType) -> None:
-    phones = [phone("AA", 18, 30), phone("P", 25, 35), phone("SIL", 30, 40)]
+@pytest.mark.parametrize("late", [-3, 0, 2])
+def test_lag_is_from_the_middle_of_the_phone_to_that_of_the_contact(
+    lips: ModuleType, late: int
+) -> None:
+    closed = {f"f{k + late}": 0.5 for k in (9, 10, 11)}
+    assert lips.score(gap(30, **closed), FPS, [phone("B", 9, 11)])["lag"] == [late]
+    assert lips.score(gap(30, f20=0.5), FPS, [phone("B", 9, 11)])["lag"] == []
+
+
+def test_widths_are_told_apart_by_rank(lips: ModuleType) -> None:
+    width = np.linspace(30.0, 60.0, 20)
+    phones = [phone("W", 2, 4), phone("IY1", 10, 12), phone("T", 13, 15), phone("S", 16, 18)]
+    found = lips.score(gap(20), FPS, phones, width_mm=width)
+    assert found["rounded"] == [width[3]] and found["spread"] == [width[11], width[17]]
+    assert lips.area_under_curve([1, 2], [3, 4]) == 1.0
+    assert lips.area_under_curve([3, 4], [1, 2]) == 0.0
+    assert lips.area_under_curve([1, 3], [2, 3]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+
+
+@pytest.mark.parametrize("subject", ["S01", "S05", "S12"])
+def test_the_lower_lip_meets_the_teeth_in_f_and_in_no_vowel(lips: ModuleType, subject: str) -> None:
+    rig = Rig.load()
+    poses = np.stack([rig.visemes[name] for name in ("FF", "E", "aa", "sil")])
+    template = rig.template(subject)
+    apart = lips.teeth_distance(mesh_of(rig).topology, template)(rig.pose(subject, poses)) * 1000
+    assert apart[0] < 1.5 and (apart[1:] > 2.5).all()
+
+
+def test_phones_beyond_the_motion_do_not_count(lips: ModuleType) -> None:
+    phones = [phone("AA", 18, 20), phone("P", 25, 35), phone("SIL", 30, 40)]
     verdicts = lips.score(gap(20, f19=9.0), FPS, phones)
-    assert verdicts["opening"] == [True] and verdicts["closure"] == [False]
+    assert verdicts["opening"] == [True] and verdicts["closure"] == []
+
+
+def test_babble_is_as_loud_as_asked_for_and_made_of_the_others(lips: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0, level, 16000 + k) for k, level in enumerate((0.01, 0.02, 0.03, 0.005))]
+    mixed = lips.with_babble(samples, 0, 10.0)
+    added = mixed - samples[0]
+    ratio = np.square(samples[0]).mean() / np.square(added).mean()
+    assert 10 * np.log10(ratio) == pytest.approx(10.0, abs=0.05)
+
+
+def test_the_rules_pass_their_own_examination(lips: ModuleType) -> None:
+    labels = ["SIL", "P", "AA", "B", "IY", "F", "AE", "M", "SIL"]
+    phones = [phone(label, 6 * k, 6 * k + 6) for k, label in enumerate(labels)]
+    motion = lips.Rules("S01", None).animate(voices.speech(seconds=54 / FPS), phones)
+    found = lips.measure(motion, phones)
+    assert found["closure"] == [1.0] * 3 and found["labiodental"] == [1.0]
+    assert found["stressed"] == [1.0] * 2 and not any(found["false"])
+    assert abs(np.median(found["lag"])) <= 1.0
 
 
 def test_recordings_are_those_with_phones_beside_them(lips: ModuleType, tmp_path: Path) -> None:
@@ -101,7 +143,7 @@ def test_recordings_are_those_with_phones_beside_them(lips: ModuleType, tmp_path
 class Chewing:
     """A voice whose mouth is open in the first half and shut in the second."""
 
-    def animate(self, file: Path, subject: str | None = None) -> Motion:
+    def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
         rig = Rig.load()
         jaw = np.repeat([rig.unit_weights({"jawOpen": 0.6}), 0 * rig.unit_weights({})], 15, axis=0)
         topology, template = mesh_of(rig).topology, rig.template("S01")
@@ -115,7 +157,7 @@ def test_the_table_of_a_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     soundfile.write(tmp_path / "a.wav", voices.speech(), 16000)
-    phones = [phone("AA1", 3, 9), phone("M", 17, 23), phone("AE1", 24, 28)]
+    phones = [phone("AA1", 3, 9), phone("M", 17, 23), phone("AE1", 22, 26)]
     (tmp_path / "a.json").write_text(json.dumps({"phones": phones}))
     monkeypatch.setattr(ct, "load", lambda model: Chewing(), raising=False)
     monkeypatch.setattr(sys, "argv", ["lips.py", str(tmp_path), "--json"])
