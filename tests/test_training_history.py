@@ -1,4 +1,6 @@
-"""Which past stage 2 sees in training: the true one, its own, noisy; and whose encoder it takes."""
+"""Which past stage 2 sees in training: the true one, its own, noisy; and whose weights it begins
+with.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.settings import Settings
+from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.speech import train_speech
+from codetalker_cli.train.steps import Stepper
 
 
 @pytest.fixture
@@ -82,3 +86,51 @@ def test_a_checkpoint_that_cannot_lend_is_named(data: PreparedDataSet, tmp_path:
     with pytest.raises(CheckpointError, match=r"is whisper, but the checkpoint .*wav2vec2"):
         train_speech(data, with_source(str(donor), "whisper"), stage1(), tmp_path / "speech")
     assert not (tmp_path / "speech").exists() and not (tmp_path / "speech-run").exists()
+
+
+def further(data: PreparedDataSet, source: Path, out: Path, **train: Any) -> None:
+    """Train stage 2 from a checkpoint on."""
+    train_speech(data, settings(start_from=str(source), **train), stage1(), out)
+
+
+def test_stage_2_goes_on_from_a_checkpoint(data: PreparedDataSet, tmp_path: Path) -> None:
+    train_speech(data, settings(), stage1(), tmp_path / "first")
+    # So slow that a step leaves the weights where they were.
+    further(data, tmp_path / "first", tmp_path / "second", frozen=False, learning_rate=1e-12)
+    first, second = (checkpoint.load(tmp_path / name) for name in ("first", "second"))
+    assert not second.settings.speech.encoder.frozen
+    for key, value in first.model.state_dict().items():
+        torch.testing.assert_close(value, second.model.state_dict()[key], rtol=0, atol=1e-9)
+
+
+def test_only_what_fits_can_be_trained_further(data: PreparedDataSet, tmp_path: Path) -> None:
+    alone = voices.save(tmp_path / "vq", "A", with_speech=False)
+    with pytest.raises(CheckpointError, match="vq holds stage 1 only"):
+        further(data, alone, tmp_path / "out")
+    wide = settings(sections={"speech": {"mlp_size": 40}})
+    train_speech(data, wide, stage1(wide), tmp_path / "wide")
+    with pytest.raises(CheckpointError, match=r"another architecture .*mlp_in\.bias"):
+        further(data, tmp_path / "wide", tmp_path / "out")
+    train_speech(data, settings(), stage1(), tmp_path / "first")
+    codebook = stage1()
+    with torch.no_grad():
+        codebook.model.vq.quantizer.codebook += 0.1
+    with pytest.raises(CheckpointError, match=r"codes of another stage 1 than .*give --vq"):
+        made = settings(start_from=str(tmp_path / "first"))
+        train_speech(data, made, codebook, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out-run").exists()
+
+
+def test_the_encoder_may_learn_more_slowly(data: PreparedDataSet) -> None:
+    made = settings(frozen=False, encoder_rate=0.1, learning_rate=0.01)
+    task = speech_task(data, made)
+    stepper = Stepper(task, made.train_speech, make_accelerator(made.train_speech), 1)
+    rates = {}
+    for group in stepper._optimizer.param_groups:
+        rates.update({id(p): group["lr"] for p in group["params"]})
+    encoder = {id(p) for p in task.speech.encoder.parameters()}
+    trained = [p for p in task.module.parameters() if p.requires_grad]
+    assert len(rates) == len(trained)
+    for parameter in trained:
+        expected = 0.001 if id(parameter) in encoder else 0.01
+        assert rates[id(parameter)] == pytest.approx(expected)

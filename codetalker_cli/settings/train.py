@@ -12,6 +12,12 @@ class TrainSettings(Section):
 
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
     learning_rate: float = Field(1e-4, gt=0, description="learning rate at the start")
+    encoder_rate: float = Field(
+        1.0,
+        gt=0,
+        description="learning rate of a speech encoder that is not frozen (stage 2), against that "
+        "of the rest",
+    )
     weight_decay: float = Field(0.0, ge=0, description="weight decay (adamw)")
     schedule: Literal["constant", "step", "cosine"] = Field(
         "constant", description="how the learning rate falls"
@@ -19,6 +25,11 @@ class TrainSettings(Section):
     step_epochs: Positive = Field(20, description="epochs between two falls (schedule step)")
     step_factor: float = Field(0.5, gt=0, description="factor of each fall (schedule step)")
     warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up (schedule cosine)")
+    start_from: str | None = Field(
+        None,
+        description="checkpoint (folder or name) whose stage 2 is trained further, its speech "
+        "encoder included; sizes, styles and stage 1 must be the same. None: from the beginning",
+    )
     epochs: Positive = Field(100, description="passes over the training clips")
     batch_size: Positive = Field(
         1, description="clips in a batch of one process; padded, and masked where they are"

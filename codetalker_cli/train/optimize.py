@@ -1,7 +1,7 @@
 """Optimisers, learning rates, the moving average of weights."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,14 +12,26 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from codetalker_cli.settings import TrainSettings
 
 
-def make_optimizer(parameters: list[nn.Parameter], s: TrainSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW, in one pass over the weights where the device can."""
+def make_optimizer(
+    parameters: list[nn.Parameter], s: TrainSettings, encoder: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Adam or AdamW, in one pass over the weights where the device can.
+
+    Args:
+        parameters: All that are trained.
+        s: How.
+        encoder: Those of them that have ``encoder_rate`` times the learning rate.
+    """
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
+    slow = {id(p) for p in encoder} if s.encoder_rate != 1.0 else set()
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in slow]}]
+    if slow:
+        chosen = [p for p in parameters if id(p) in slow]
+        groups.append({"params": chosen, "lr": s.learning_rate * s.encoder_rate})
+    groups = [group for group in groups if group["params"]]
     if s.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=s.learning_rate, fused=fused)
-    return torch.optim.AdamW(
-        parameters, lr=s.learning_rate, weight_decay=s.weight_decay, fused=fused
-    )
+        return torch.optim.Adam(groups, lr=s.learning_rate, fused=fused)
+    return torch.optim.AdamW(groups, lr=s.learning_rate, weight_decay=s.weight_decay, fused=fused)
 
 
 def make_schedule(

@@ -90,7 +90,9 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     np.random.seed(settings.train_speech.seed)  # transformers' SpecAugment draws from it
     model = CodeTalker(settings)
     assert model.speech is not None
-    if donor is not None:
+    if settings.train_speech.start_from:
+        _start_from(settings.train_speech.start_from, model, stage1)
+    elif donor is not None:
         model.speech.encoder.load_state_dict(donor.state_dict())
     elif encoder.source:
         load_pretrained(model.speech.encoder)
@@ -98,6 +100,32 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
         logger.warning("speech.encoder.source is empty: the encoder's weights are random")
     model.vq = stage1.model.vq.requires_grad_(False)  # no second copy of it
     return model
+
+
+def _start_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
+    """Give the model the stage 2 of a checkpoint that learnt with the same stage 1."""
+    found = checkpoint.load(source)
+    ours, theirs = model.speech, found.model.speech
+    assert ours is not None
+    if theirs is None:
+        raise CheckpointError(f"train_speech.start_from: {source} holds stage 1 only")
+    wanted = {key: value.shape for key, value in ours.state_dict().items()}
+    given = {key: value.shape for key, value in theirs.state_dict().items()}
+    odd = sorted(key for key in wanted | given if wanted.get(key) != given.get(key))
+    if odd or found.settings.data.train_subjects != model.settings.data.train_subjects:
+        raise CheckpointError(
+            f"train_speech.start_from: {source} has another architecture or other styles than the "
+            f"settings ask for ({', '.join(odd[:3]) or 'the training subjects differ'})"
+        )
+    theirs_vq, ours_vq = found.model.vq.state_dict(), stage1.model.vq.state_dict()
+    if theirs_vq.keys() != ours_vq.keys() or not all(
+        torch.equal(theirs_vq[key], ours_vq[key]) for key in ours_vq
+    ):
+        raise CheckpointError(
+            f"train_speech.start_from: {source} learnt the codes of another stage 1 than "
+            f"{stage1.path}; give --vq {source}"
+        )
+    ours.load_state_dict(theirs.state_dict())
 
 
 def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
@@ -219,6 +247,7 @@ class SpeechTask(Task):
         self.data, self.stage1 = data, stage1
         self.model = model.eval().to(accelerator.device)
         self.speech = model.speech
+        self.encoder = model.speech.encoder
         self._settings = model.settings.train_speech
         self.source = ClipSource(data, "train")
         loss = MotionLoss("l2", data.mesh.topology, self._settings)

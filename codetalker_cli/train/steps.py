@@ -46,7 +46,8 @@ class Stepper:
             task.compile()
         self._parameters = [p for p in self._inner.parameters() if p.requires_grad]
         self.average = MovingAverage(self._parameters, settings.ema_decay)
-        plain = make_optimizer(self._parameters, settings)
+        encoder = () if task.encoder is None else task.encoder.parameters()
+        plain = make_optimizer(self._parameters, settings, encoder)
         self._schedule = make_schedule(plain, settings, steps_per_epoch)
         self.module, self._optimizer = accelerator.prepare(self._inner, plain)
         self._n_skipped = 0

@@ -20,11 +20,14 @@ class Task(ABC):
         module: Whose parameters are trained. Called with a :class:`Batch`, it gives named (B,)
             losses, one number a clip; ``loss`` is the one to lower.
         lengths: Frames that a step sees of each training clip.
+        encoder: The part of it that was trained before on something else, with a learning rate of
+            its own (``encoder_rate``).
         unused_parameters: Whether a step may leave some weights without a gradient.
     """
 
     module: nn.Module
     lengths: Sequence[int]
+    encoder: nn.Module | None = None
     unused_parameters = False
 
     @abstractmethod
