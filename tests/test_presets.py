@@ -69,7 +69,9 @@ def test_a_rule_of_a_split_is_changed_alone_and_all_splits_together(tmp_path: Pa
 
 def test_a_preset_may_stand_on_another() -> None:
     own, demo = resolve("own", facts=FACTS).settings, resolve("demo").settings
-    assert own.train_speech == demo.train_speech and own.vq == demo.vq
+    assert own.train_vq == demo.train_vq and own.vq == demo.vq
+    weighted = own.train_speech.model_copy(update={"contact_weight": 4.0})
+    assert weighted == demo.train_speech
 
 
 def test_sections_alone(tmp_path: Path) -> None:

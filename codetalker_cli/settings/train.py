@@ -110,7 +110,7 @@ class TrainSettings(Section):
         0,
         ge=0,
         description="noisy, filtered and reverberant versions of each clip's speech beside the "
-        "clean one (stage 2 with a frozen encoder)",
+        "clean one (stage 2)",
     )
     validation_clips: Positive = Field(
         12, description="validation clips, spread over the split, that stage 2 decodes freely"

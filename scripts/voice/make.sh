@@ -28,12 +28,19 @@ sys.exit(0 if found == wanted else f"{sys.argv[1]}: SHA-256 is {found}, expected
 PYTHON
 
 [ -f data/demo/manifest.json ] ||
-  "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 35 --seed 1 \
+  "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 70 --seed 1 \
     --voices-dir "$build/kokoro-js-1.2.1.tgz"
-# A run that was stopped goes on, one that is done stays.
-"$bin/codetalker" train-vq data/demo --resume
+# A run that was stopped goes on, one that is done stays. Twice the preset's data, half its epochs.
+"$bin/codetalker" train-vq data/demo --resume --set train_vq.epochs=24 \
+  --set train_vq.validate_every=4
 "$bin/codetalker" train-speech data/demo --resume \
-  --set "speech.encoder.source=$build/whisper-tiny.en"
-# The last epoch, not the best score: the learning rate has come to rest there, and the score (free
+  --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.epochs=40 \
+  --set train_speech.validate_every=8 --set train_speech.n_augmentations=4
+# The last epochs, not the best scores: the learning rate has come to rest there, and the score (free
 # decoding of a dozen clips) is noisier than the difference.
-"$bin/python" scripts/voice/pack.py runs/demo/speech-last assets/voice
+"$bin/codetalker" train-speech data/demo --resume --out runs/demo/tuned --vq runs/demo/vq \
+  --set train_speech.start_from=runs/demo/speech-last --set speech.encoder.frozen=false \
+  --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
+  --set train_speech.learning_rate=0.0005 --set train_speech.epochs=EPOCHS \
+  --set train_speech.validate_every=VALIDATE --set train_speech.n_augmentations=4
+"$bin/python" scripts/voice/pack.py runs/demo/tuned-last assets/voice

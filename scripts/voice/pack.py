@@ -10,6 +10,8 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.settings import Settings
 
 LIMIT_MB = 32
+SOURCES = "SOURCES.md"
+"""Origin, licences and figures; written by hand, it stays."""
 
 
 def with_source(settings: Settings, source: str) -> Settings:
@@ -24,10 +26,16 @@ def main(source: Path, out: Path) -> None:
     loaded = checkpoint.load(source)
     kept = ("step", "epoch", "metrics", "data_id")
     meta = {key: loaded.meta[key] for key in kept if key in loaded.meta}
-    meta["origin"] = "assets/SOURCES.md"
+    meta["origin"] = SOURCES
+    # Its history ends here: nothing that it was trained from ships.
+    training = loaded.settings.train_speech.model_copy(update={"start_from": None})
+    loaded.model.settings = loaded.settings.model_copy(update={"train_speech": training})
     # Whoever trains on from these settings takes the encoder out of this very folder.
-    loaded.model.settings = with_source(loaded.settings, "demo")
+    loaded.model.settings = with_source(loaded.model.settings, "demo")
+    sources = out / SOURCES
+    text = sources.read_bytes() if sources.is_file() else b""
     checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
+    sources.write_bytes(text)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB")
     if size > LIMIT_MB:
