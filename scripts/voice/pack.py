@@ -34,6 +34,7 @@ def main(source: Path, out: Path) -> None:
     loaded.model.settings = with_source(loaded.model.settings, "demo")
     sources = out / SOURCES
     text = sources.read_bytes() if sources.is_file() else b""
+    sources.unlink(missing_ok=True)  # a checkpoint replaces no folder that holds other files
     checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
     sources.write_bytes(text)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
