@@ -41,6 +41,6 @@ PYTHON
 "$bin/codetalker" train-speech data/demo --resume --out runs/demo/tuned --vq runs/demo/vq \
   --set train_speech.start_from=runs/demo/speech-last --set speech.encoder.frozen=false \
   --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
-  --set train_speech.learning_rate=0.0005 --set train_speech.epochs=EPOCHS \
-  --set train_speech.validate_every=VALIDATE --set train_speech.n_augmentations=4
+  --set train_speech.learning_rate=0.0005 --set train_speech.epochs=14 \
+  --set train_speech.validate_every=7 --set train_speech.n_augmentations=4
 "$bin/python" scripts/voice/pack.py runs/demo/tuned-last assets/voice
