@@ -55,7 +55,7 @@ def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarra
     noise = coloured_noise(n, rng)
     noise /= np.abs(noise).max()
     return {
-        "silence": np.zeros(n, np.float32),
+        "silence": (0.0002 * noise).astype(np.float32),  # digital silence is refused
         "room": (0.003 * noise).astype(np.float32),
         "noise": (0.3 * noise).astype(np.float32),
         "music": (0.5 * music / np.abs(music).max()).astype(np.float32),
