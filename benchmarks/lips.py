@@ -10,8 +10,8 @@ vertices (regions inner_lip_upper, inner_lip_lower). Intervals are those of the 
 closure   share of p, b, m whose gap comes under 1 mm in their interval, ± 1 frame
 false     share of all contacts (runs of frames under 1 mm) with no p, b, m, f, v or silence within
           2 frames of any of their frames
-labiodental  share of f, v where the lower lip comes within 2 mm of the upper incisors' edge in the
-          interval, ± 1 frame
+labiodental  share of f, v where the lower lip comes within 2 mm of the upper incisors' edge (median
+          along the edge) in the interval, ± 1 frame
 opening   share of aa, ae, aw, ay, ah with a gap over 6 mm at the centre frame
 stressed  the same without ah, which most often is a schwa
 width     how surely the width of the mouth tells w, uw, ow from iy, ih, s at the centre frame (AUC)
@@ -119,8 +119,8 @@ def area_under_curve(lower: list[float], higher: list[float]) -> float:
 
 
 def teeth_distance(topology: Topology, template: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """How to measure (T, V, 3) vertices: (T,) least distance, in units, from the lower lip to the
-    edge of the upper incisors.
+    """How to measure (T, V, 3) vertices: (T,) distance, in units, from the edge of the upper
+    incisors to the nearest of the lower lip, the median along that edge.
     """
     scale = (topology.metres_per_unit or 1.0) * 1000.0
     start, stop = topology.parts["teeth_upper"]
@@ -196,7 +196,8 @@ def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
     """Recording k with four others behind it."""
     from codetalker_cli.data.augment import mixed
 
-    others = [samples[(k + step) % len(samples)] for step in (1, 3, 5, 7)]
+    steps = [step for step in (1, 3, 5, 7) if step % len(samples)]
+    others = [samples[(k + step) % len(samples)] for step in steps]
     heard = sum(np.resize(other, len(samples[k])) / (other.std() + 1e-9) for other in others)
     mix = mixed(samples[k], np.asarray(heard), snr_db)
     return (mix / max(1.0, np.abs(mix).max())).astype(np.float32)
@@ -228,6 +229,8 @@ def main() -> None:
     files = recordings(given.recordings)
     if not files:
         sys.exit("no recording with a .json of phones beside it")
+    if given.babble is not None and len(files) < 2:
+        sys.exit("--babble needs other recordings to mix in: give at least two")
     samples = [audio.load(file) for file in files]
     rules = Rules(given.subject, given.stage1) if given.teacher else None
     voice = None if rules else ct.load(given.model)

@@ -62,6 +62,17 @@ class Topology:
             raise DataError(f"topology {self.name}: no region {name!r}; it has: {known}")
         return self.regions[name]
 
+    def central_lip_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The vertices that :meth:`inner_lip_gap` measures between: of the upper, the lower lip.
+
+        Raises:
+            DataError: The topology has no such regions.
+        """
+        upper, lower = self.region("inner_lip_upper"), self.region("inner_lip_lower")
+        skip = len(upper) // 4
+        central = slice(skip, len(upper) - skip)
+        return upper[central], lower[central]
+
     def inner_lip_gap(self, vertices: np.ndarray) -> np.ndarray:
         """How far the lips are apart: mean distance of the central half of the lip pairs.
 
@@ -77,10 +88,8 @@ class Topology:
         Raises:
             DataError: The topology has no such regions.
         """
-        upper, lower = self.region("inner_lip_upper"), self.region("inner_lip_lower")
-        skip = len(upper) // 4
-        central = slice(skip, len(upper) - skip)
-        apart = vertices[..., upper[central], :] - vertices[..., lower[central], :]
+        upper, lower = self.central_lip_pairs()
+        apart = vertices[..., upper, :] - vertices[..., lower, :]
         return np.linalg.norm(apart, axis=-1).mean(-1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -102,9 +102,8 @@ class ContactWeights:
                 topology.name,
             )
             return
-        sides = [torch.from_numpy(topology.region(name).astype("int64")) for name in names]
-        skip = len(sides[0]) // 4
-        self._pairs = [side[skip : len(side) - skip] for side in sides]
+        pairs = topology.central_lip_pairs()
+        self._pairs = [torch.from_numpy(side.astype("int64")) for side in pairs]
         self._closed = CLOSED_MM / 1000.0 / size
         self._longest = max(1, int(CONTACT_SECONDS * fps))
 

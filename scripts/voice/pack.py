@@ -35,8 +35,12 @@ def main(source: Path, out: Path) -> None:
     sources = out / SOURCES
     text = sources.read_bytes() if sources.is_file() else b""
     sources.unlink(missing_ok=True)  # a checkpoint replaces no folder that holds other files
-    checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
-    sources.write_bytes(text)
+    try:
+        checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
+    finally:
+        if text:
+            out.mkdir(exist_ok=True)
+            sources.write_bytes(text)
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB")
     if size > LIMIT_MB:
