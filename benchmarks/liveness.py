@@ -20,8 +20,8 @@ import numpy as np
 
 import codetalker_cli as ct
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.augment import coloured_noise
 from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.sounds import coloured_noise
 
 SHAKY_HZ = 8.0
 QUIET_SECONDS = 10.0

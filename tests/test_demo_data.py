@@ -1,5 +1,7 @@
 """The synthetic data set from speech with known phones: splits, passages, motion that fits them."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +64,18 @@ def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[Spo
 
 
 def test_clips_of_one_speaker_are_joined_with_pauses(clips: list[SpokenClip]) -> None:
-    passages = list(demo._passages(clips, 2.5, seed=0))
+    passages = list(demo._passages(clips, settings(seconds_per_clip=2.5).demo))
     assert [p.text for p in passages] == [
         *("text 0 text 2", "text 1 text 3", "text 4 text 6", "text 5 text 7"),
         *("text 8", "text 9"),  # what is left is kept
     ]
     assert len({p.name for p in passages}) == len(passages)
-    again = list(demo._passages(clips, 2.5, seed=0))
+    again = list(demo._passages(clips, settings(seconds_per_clip=2.5).demo))
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(passages, again, strict=True))
 
 
 def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
-    passage = next(demo._passages(clips, 4.0, seed=0))
+    passage = next(demo._passages(clips, settings(seconds_per_clip=4.0).demo))
     first, second, third = (clips[k].samples() for k in (0, 2, 4))
     starts = [p.start_seconds for p in passage.phones if p.label == "M"]
     begins = [round((start - 0.2) * 16000) for start in starts]
@@ -83,6 +85,21 @@ def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
     assert (gaps >= 0.15).all() and (gaps <= 0.7).all()
     assert len(passage.samples) == begins[-1] + len(third)
     assert all(p.end_seconds > p.start_seconds for p in passage.phones)
+
+
+def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenClip]) -> None:
+    many = [replace(clip, name=f"c{k}", speaker="x") for k, clip in enumerate(clips * 4)]
+    demo_settings = settings(seconds_per_clip=60.0, sounds=0.1).demo
+    (passage,) = demo._passages(many, demo_settings)
+    begins = [round((p.start_seconds - 0.2) * 16000) for p in passage.phones if p.label == "M"]
+    pauses = [passage.samples[a + 24_000 : b] for a, b in pairwise(begins)]
+    seconds = np.array([len(pause) / 16000 for pause in pauses])
+    loud = np.array([np.abs(pause).max() > 1e-3 for pause in pauses])
+    assert (seconds >= 0.15).all() and 0.7 < seconds.max() <= 2.0
+    assert 0 < loud.sum() < len(pauses) / 2
+    assert not loud[seconds < 0.5].any()
+    for clip, begin in zip(many, begins, strict=True):  # the phones moved along
+        np.testing.assert_array_equal(passage.samples[begin : begin + 24_000], clip.samples())
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30, 100])
@@ -189,6 +206,25 @@ def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -
     )
     assert a == b
     assert any(a[key] != c[key] for key in a if key.endswith(".npy"))
+
+
+def test_where_nobody_speaks_the_face_rests(
+    spoken: list[SpokenClip], rig: Rig, tmp_path: Path
+) -> None:
+    speech = prepare(tmp_path / "speech", blinks=False)
+    manifest = prepare(tmp_path / "data", blinks=False, sounds=0.4)
+    made = [c for c in manifest.clips if "sound" in c.name]
+    assert len(manifest.clips) == 14 and len(made) == 4
+    assert {c.split for c in made} == {"train"} and {c.text for c in made} == {""}
+    splits = {c.name: c.split for c in manifest.clips}
+    assert all(splits[c.name] == c.split for c in speech.clips)
+    data = PreparedDataSet(tmp_path / "data")
+    for clip in data.clips("train"):
+        if clip.entry.text:
+            continue
+        assert np.abs(clip.samples()).max() > 1e-4
+        assert np.ptp(clip.vertices, axis=0).max() < 1e-6
+        assert 1000 * rig.topology.inner_lip_gap(np.array(clip.vertices)).max() < 1.0
 
 
 def test_a_limit_of_clips(spoken: list[SpokenClip], tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_the_lower_lip_meets_the_teeth_in_f_and_in_no_vowel(lips: ModuleType, su
     poses = np.stack([rig.visemes[name] for name in ("FF", "E", "aa", "sil")])
     template = rig.template(subject)
     apart = lips.teeth_distance(mesh_of(rig).topology, template)(rig.pose(subject, poses)) * 1000
-    assert apart[0] < 1.5 and (apart[1:] > 2.5).all()
+    assert apart[0] < 1.0 and (apart[1:] > lips.TEETH_MM).all()
 
 
 def test_phones_beyond_the_motion_do_not_count(lips: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""Worse recordings of the same speech: noise, rooms, telephones, other people talking.
+"""Worse recordings of the same speech: noise, music, rooms, telephones, other people talking.
 
 Timing is never changed, so the motion of the clean clip stays true.
 """
@@ -6,6 +6,7 @@ Timing is never changed, so the motion of the clean clip stays true.
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.data.sounds import coloured_noise, sound
 
 
 def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
@@ -24,7 +25,8 @@ def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarr
     if rng.random() < 0.5 and others:
         x = mixed(x, babble(len(x), others, rng), rng.uniform(3.0, 20.0))
     if rng.random() < 0.6:
-        x = mixed(x, coloured_noise(len(x), rng), rng.uniform(8.0, 35.0))
+        noise = coloured_noise(len(x), rng) if rng.random() < 0.6 else sound(len(x), rng)
+        x = mixed(x, noise, rng.uniform(6.0, 35.0))
     gain = 10 ** (rng.uniform(-20.0, 3.0) / 20)
     return np.clip(x * gain, -1.0, 1.0).astype(np.float32)
 
@@ -34,13 +36,6 @@ def mixed(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     power = float(np.square(speech).mean())
     noise_power = float(np.square(noise).mean()) + 1e-12
     return speech + noise * np.sqrt(power / noise_power / 10 ** (snr_db / 10))
-
-
-def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n,) Gaussian noise whose spectrum falls with 0 to 6 dB an octave."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    frequency = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)
-    return np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), n).astype(np.float32)
 
 
 def babble(n: int, others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -183,7 +183,15 @@ class DemoSettings(Section):
         description="blinks and gaze in the motion; no speech tells them, so a model that is to "
         "learn speech alone does without",
     )
-    max_clips: Positive | None = Field(None, description="stop after this many clips")
+    sounds: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="training clips in which nobody speaks and the face rests (noise, music, "
+        "breath, laughter), for each clip of speech; where there are any, some pauses of the "
+        "speech are longer and hold such a sound too",
+    )
+    max_clips: Positive | None = Field(None, description="stop after this many clips of speech")
     val_fraction: Fraction = Field(0.08, description="share of clips kept for validation")
     test_fraction: Fraction = Field(0.08, description="share of clips kept for testing")
     seed: int = Field(0, ge=0, description="seed of sentences, voices, styles and blinks")

@@ -109,7 +109,7 @@ class Head:
         out = np.zeros_like(p)
         out[:, 0] = 0.32 * p[:, 0]
         out[:, 1] = -7.0 * smoothstep(p[:, 2], 58, 92) + 1.5 * smoothstep(p[:, 2], 95, 125)
-        out[:, 2] = -3.5 * smoothstep(p[:, 2], 80, 125)
+        out[:, 2] = 1.5 * smoothstep(p[:, 2], 80, 125)
         return out
 
     def extend(self, delta: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ class Head:
     def _tip_up(p: np.ndarray) -> np.ndarray:
         """The tip behind the upper incisors (t, d, n, l)."""
         w = smoothstep(p[:, 2], 94, 124)
-        return np.c_[0 * w, 14.0 * w**1.3, 3.0 * w]
+        return np.c_[0 * w, 14.0 * w**1.3, 5.5 * w]
 
     @staticmethod
     def _tip_out(p: np.ndarray) -> np.ndarray:
@@ -163,8 +163,8 @@ class Head:
         w = smoothstep(p[:, 2], 78, 124)
         tip = smoothstep(p[:, 2], 98, 124)
         middle = np.interp(p[:, 2], [62, 90, 110, 126], [662, 665, 666, 661])
-        rise = 9.0 * tip**1.2 - 0.45 * tip * (p[:, 1] - middle)
-        return np.c_[-0.10 * tip * p[:, 0], rise, 17.0 * w]
+        rise = 8.0 * tip**1.2 - 0.45 * tip * (p[:, 1] - middle)
+        return np.c_[-0.10 * tip * p[:, 0], rise, 16.0 * w]
 
     @staticmethod
     def _back_up(p: np.ndarray) -> np.ndarray:
@@ -210,6 +210,12 @@ class Head:
         out = np.zeros_like(self.raw)
         out[self.ranges["skin"]] = field
         self.units["lipTuckFV"] = out / weights["lipTuckFV"]
+
+    def tongue_tip(self, shape: np.ndarray) -> np.ndarray:
+        """(2,) height and depth of the tongue's tip before the middle of the upper incisors."""
+        tip = self.ranges["tongue"].start + self.neutral[self.ranges["tongue"], 2].argmax()
+        edge = self.upper_edge(shape)
+        return shape[tip, 1:] - edge[np.abs(edge[:, 0]).argmin(), 1:]
 
     def upper_edge(self, shape: np.ndarray) -> np.ndarray:
         """(n, 3) the cutting edge of the upper teeth of a shape (V, 3), right to left."""

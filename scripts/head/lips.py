@@ -28,6 +28,10 @@ UPPER_REACH = np.array([0.06, 0.16, 0.38, 0.72, 1.0, 1.0, 0.75, 0.35, 0.1])
 LOWER_REACH = np.array([0.06, 0.16, 0.38, 0.66, 0.88, 1.0, 1.0, 0.5, 0.15])
 
 
+BORDER_REACH = np.array([0.55, 0.85, 1.0, 1.0, 1.0, 1.0])
+"""How much of its own ellipse each loop in front of the contact takes when the mouth is rounded."""
+
+
 def pairs(grid: LipGrid, columns: int = CENTRAL) -> tuple[np.ndarray, np.ndarray]:
     """(upper, lower) contact vertices, from the subject's right (-x) to the left."""
     u, d = grid.upper.shape[1] // 2, grid.lower.shape[1] // 2
@@ -123,9 +127,10 @@ def keep_shut(skin: Skin, delta: np.ndarray, partner: np.ndarray | None = None) 
 
 
 def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> np.ndarray:
-    """Displacement that turns the opening between the lips into an ellipse.
+    """Displacement that turns the opening between the lips, and the lips around it, into ellipses.
 
-    The corners stay; the columns between move up or down.
+    The corners stay; the columns between move up or down. Every loop in front gets an ellipse of
+    its own: a round opening in a pointed lip looks like a beak.
 
     Args:
         skin: topology.
@@ -133,22 +138,27 @@ def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> 
         upper, lower: share of the lip's height over the corners that its middle keeps (giving
             the rest to the sides); 0 leaves that lip as it is.
     """
+    field = np.zeros((len(skin.support), 3))
     span = np.arange(-N_PAIRED, N_PAIRED + 1)
-    moves = []
-    for grid, front, share in (
-        (skin.lips.upper, UPPER_A, upper),
-        (skin.lips.lower, LOWER_A, lower),
+    for grid, front, share, reach in (
+        (skin.lips.upper, UPPER_A, upper, UPPER_REACH),
+        (skin.lips.lower, LOWER_A, lower, LOWER_REACH),
     ):
+        if not share:
+            continue
         middle = grid.shape[1] // 2
-        row = shape[grid[front]]
-        corner_y = (row[0, 1] + row[-1, 1]) / 2
-        half_width = (row[-1, 0] - row[0, 0]) / 2
-        t = np.clip(np.abs(row[middle + span, 0]) / half_width, 0.0, 1.0)
-        wanted = corner_y + share * (row[middle, 1] - corner_y) * np.sqrt(1.0 - t**2)
         move = np.zeros((len(span), 3))
-        move[:, 1] = wanted - row[middle + span, 1] if share else 0.0
-        moves.append(move)
-    return relax(skin, spread(skin, moves[0], moves[0], moves[1], moves[1]), 4)
+        for loop in [*range(front + 1), *range(front + 1, len(reach))]:
+            if loop <= front:
+                row = shape[grid[loop]]
+                corner_y = (row[0, 1] + row[-1, 1]) / 2
+                half_width = (row[-1, 0] - row[0, 0]) / 2
+                t = np.clip(np.abs(row[middle + span, 0]) / half_width, 0.0, 1.0)
+                wanted = corner_y + share * (row[middle, 1] - corner_y) * np.sqrt(1.0 - t**2)
+                move[:, 1] = wanted - row[middle + span, 1]
+            weight = BORDER_REACH[loop] if loop <= front else reach[loop]
+            field[grid[loop, middle + span]] = weight * move
+    return relax(skin, field, 3)
 
 
 def relax(skin: Skin, field: np.ndarray, steps: int) -> np.ndarray:

@@ -38,10 +38,11 @@ def _towards(vertices: np.ndarray, faces: np.ndarray, chosen: np.ndarray) -> np.
     return faces if normal[:, 2].mean() > 0 else faces[:, ::-1]
 
 
-# Outer arch of the helper bands, (|x|, z) from the midline to the molars.
-ARCH_UPPER = ((0, 138.6), (9.2, 137.2), (18.2, 132.2), (23.1, 125.6), (26.4, 118.2),
+# Outer arch, (|x|, z) from the midline to the molars: that of the helper bands, whose incisors are
+# brought forward to where they nearly touch the lips, as in a mouth (the bands leave 4 mm).
+ARCH_UPPER = ((0, 140.8), (9.2, 139.0), (18.2, 133.2), (23.1, 126.2), (26.4, 118.5),
               (29.5, 110.2), (31.1, 104.1), (32.9, 98.0), (33.4, 91.4))  # fmt: skip
-ARCH_LOWER = ((0, 135.6), (9.5, 134.4), (19.1, 129.2), (24.0, 122.8), (27.0, 115.5),
+ARCH_LOWER = ((0, 138.4), (9.5, 136.8), (18.8, 130.6), (23.6, 123.4), (26.6, 115.8),
               (29.6, 108.2), (30.9, 103.3), (32.7, 97.4), (33.6, 90.9))  # fmt: skip
 # Widths of the seven teeth of a half arch (anatomical averages), central incisor first.
 WIDTH_UPPER = (8.5, 6.6, 7.6, 7.0, 6.8, 10.0, 9.6)

@@ -128,8 +128,8 @@ def _place_teeth(head: Head, shape: np.ndarray) -> None:
     """Puts the teeth where the mean head has them relative to the lower lip.
 
     The tuck of FF is the same displacement for everyone, so the edge of the upper teeth has to
-    follow the lip: an even parabola along x, the same for both rows; the tongue goes with its
-    vertex.
+    follow the lip: an even parabola along x, the same for both rows; the tongue's tip keeps its
+    place behind them, or it would lick the lip in TH.
     """
     x = np.linspace(-13.0, 13.0, 27)
     wanted = _lip_above_edge(head, shape, x) - _lip_above_edge(head, head.neutral, x)
@@ -138,7 +138,7 @@ def _place_teeth(head: Head, shape: np.ndarray) -> None:
     for part in ("teeth_upper", "teeth_lower"):
         p = shape[head.ranges[part]]
         p[:, 1:] += level + bend * np.minimum(np.abs(p[:, :1]), 15.0) ** 2
-    shape[head.ranges["tongue"]][:, 1:] += level
+    shape[head.ranges["tongue"]][:, 1:] += head.tongue_tip(head.neutral) - head.tongue_tip(shape)
 
 
 def blink_weight(head: Head, shape: np.ndarray) -> float:

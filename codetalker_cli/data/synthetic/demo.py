@@ -16,15 +16,16 @@ import numpy as np
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.prepared import Manifest
 from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.data.sounds import breath, sound
 from codetalker_cli.data.synthetic.articulation import articulate
 from codetalker_cli.data.synthetic.liveliness import IDLE_UNITS
 from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.data.synthetic.speech.clips import SpeechSet, SpokenClip
-from codetalker_cli.data.synthetic.speech.phones import Phone
+from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
 from codetalker_cli.data.synthetic.visemes import SpeakingStyle
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.mesh import Mesh
-from codetalker_cli.settings import Settings
+from codetalker_cli.settings import DemoSettings, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ Progress = Callable[[str, float, float], None]
 """Called with (stage, done, total)."""
 
 PAUSE_SECONDS = (0.15, 0.7)
+LONG_PAUSE_SECONDS = (0.5, 2.0)
+LONG_PAUSE_SHARE = 0.3
+"""Share of the pauses that are long and hold a sound, where sounds are asked for."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,13 @@ def prepare(
     _check_subjects(rig, settings)
     writer = PreparedWriter(out, overwrite=overwrite)
     found = _speech(out, settings, speech, engine_options or {}, progress)
-    passages = list(_limited(_passages(found.clips, demo.seconds_per_clip, demo.seed), settings))
+    passages = list(_limited(_passages(found.clips, demo), settings))
     if not passages:
         raise DataError(f"{speech or demo.engine}: no speech that could be used")
     subjects = settings.data.train_subjects
     splits = _splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
+    quiet = _without_speech(round(len(passages) * demo.sounds), demo)
+    passages, splits = passages + quiet, splits + ["train"] * len(quiet)
     for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
         subject = subjects[index % len(subjects)]
         rng = np.random.default_rng([demo.seed, index])
@@ -206,30 +212,29 @@ def _speech(
     return synthesize(kept, engine, demo.minutes, demo.seed, progress=report)
 
 
-def _passages(clips: Sequence[SpokenClip], seconds_per_clip: float, seed: int) -> Iterator[Passage]:
+def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
     """Join consecutive clips of a speaker with pauses until a passage is long enough."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([demo.seed, 1])
     waiting: dict[str, list[SpokenClip]] = {}
     length: dict[str, float] = {}
     for clip in clips:
         waiting.setdefault(clip.speaker, []).append(clip)
         length[clip.speaker] = length.get(clip.speaker, 0.0) + clip.phones[-1].end_seconds
-        if length[clip.speaker] >= seconds_per_clip:
-            yield _join(waiting.pop(clip.speaker), rng)
+        if length[clip.speaker] >= demo.seconds_per_clip:
+            yield _join(waiting.pop(clip.speaker), rng, demo.sounds > 0)
             length[clip.speaker] = 0.0
     for rest in waiting.values():
-        yield _join(rest, rng)
+        yield _join(rest, rng, demo.sounds > 0)
 
 
-def _join(clips: Sequence[SpokenClip], rng: np.random.Generator) -> Passage:
+def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool = False) -> Passage:
     pieces: list[np.ndarray] = []
     phones: list[Phone] = []
     now = 0
     for k, clip in enumerate(clips):
         if k:
-            pause = int(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE)
-            pieces.append(rng.normal(0.0, 1e-4, pause).astype(np.float32))
-            now += pause
+            pieces.append(_pause(rng, sounds))
+            now += len(pieces[-1])
         samples = clip.samples()
         shift = now / SAMPLE_RATE
         phones += [
@@ -240,6 +245,31 @@ def _join(clips: Sequence[SpokenClip], rng: np.random.Generator) -> Passage:
         now += len(samples)
     name = f"{clips[0].name}" + (f"+{len(clips) - 1}" if len(clips) > 1 else "")
     return Passage(name, " ".join(c.text for c in clips), np.concatenate(pieces), phones)
+
+
+def _pause(rng: np.random.Generator, sounds: bool) -> np.ndarray:
+    long = sounds and rng.random() < LONG_PAUSE_SHARE
+    n = int(rng.uniform(*(LONG_PAUSE_SECONDS if long else PAUSE_SECONDS)) * SAMPLE_RATE)
+    pause = rng.normal(0.0, 1e-4, n).astype(np.float32)
+    if long and rng.random() < 0.6:
+        air = breath(n, rng)
+        pause += 10 ** (rng.uniform(-40.0, -18.0) / 20) * air / np.abs(air).max()
+    elif long:
+        pause += sound(n, rng)
+    return pause.astype(np.float32)
+
+
+def _without_speech(n_clips: int, demo: DemoSettings) -> list[Passage]:
+    """Clips of sounds, a third of them of two, with silence for their only phone."""
+    rng = np.random.default_rng([demo.seed, 3])
+    n = int(demo.seconds_per_clip * SAMPLE_RATE)
+    made = []
+    for k in range(n_clips):
+        samples = sound(n, rng)
+        if rng.random() < 1 / 3:
+            samples = np.clip(samples + sound(n, rng), -1.0, 1.0)
+        made.append(Passage(f"sound-{k:03d}", "", samples, [Phone(SILENCE, 0.0, n / SAMPLE_RATE)]))
+    return made
 
 
 def _limited(passages: Iterator[Passage], settings: Settings) -> Iterator[Passage]:

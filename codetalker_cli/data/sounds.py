@@ -1,0 +1,209 @@
+"""Sounds that are no speech: what a talking head hears with its mouth shut, and behind speech.
+
+All are computed, none is a recording: hiss, hum, wind, taps, tones, music, drums, breath, laughter.
+Each is another every time it is drawn.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE
+
+Maker = Callable[[int, np.random.Generator], np.ndarray]
+
+QUIETEST_DB, LOUDEST_DB = -70.0, -3.0
+"""Range of the loudest sample, against full scale."""
+
+
+def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarray:
+    """(n,) float32 at 16 kHz, not silent, in [-1, 1].
+
+    Args:
+        n: How many samples.
+        rng: Draws what it is and how loud.
+        kind: One of :data:`KINDS`; None: any.
+    """
+    made = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
+    floor = coloured_noise(n, rng)
+    made = _unit(made) + _unit(floor) * 10 ** (rng.uniform(-60.0, -25.0) / 20)
+    return (_unit(made) * 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)).astype(np.float32)
+
+
+def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) Gaussian noise whose spectrum falls with 0 to 6 dB an octave."""
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    frequency = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)
+    return np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), n).astype(np.float32)
+
+
+def breath(n: int, rng: np.random.Generator) -> np.ndarray:
+    """(n,) float64: air that is drawn in, and perhaps let out, from the first sample on."""
+    low, high = rng.uniform(200.0, 900.0), rng.uniform(2000.0, 6500.0)
+    noise = _band(rng.standard_normal(n), low, high)
+    shape = np.sin(np.pi * np.linspace(0.0, 1.0, n)) ** rng.uniform(0.7, 2.0)
+    if rng.random() < 0.4:
+        shape *= np.abs(np.cos(np.pi * np.linspace(0.0, 1.0, n))) ** 0.5
+    return noise * shape
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / (np.abs(x).max(initial=0.0) + 1e-12)
+
+
+def _band(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The part between two frequencies in Hz, with soft edges."""
+    frequency = np.maximum(np.fft.rfftfreq(len(x), 1.0 / SAMPLE_RATE), 1.0)
+    gain = 1.0 / np.sqrt((1.0 + (low / frequency) ** 4) * (1.0 + (frequency / high) ** 6))
+    return np.fft.irfft(np.fft.rfft(x) * gain, len(x))
+
+
+def _slow(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
+    """(n,) a random walk between 0 and 1 that turns about ``per_second`` times a second."""
+    knots = rng.random(max(2, int(n / SAMPLE_RATE * per_second) + 2))
+    return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
+
+
+def _hiss(n: int, rng: np.random.Generator) -> np.ndarray:
+    return coloured_noise(n, rng)
+
+
+def _wind(n: int, rng: np.random.Generator) -> np.ndarray:
+    return coloured_noise(n, rng) * _slow(n, rng, rng.uniform(0.3, 3.0)) ** 2
+
+
+def _hum(n: int, rng: np.random.Generator) -> np.ndarray:
+    time, pitch = np.arange(n) / SAMPLE_RATE, rng.choice([50.0, 60.0, rng.uniform(30.0, 400.0)])
+    waves = [
+        rng.random() / k * np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6.28))
+        for k in range(1, 12)
+    ]
+    return np.sum(waves, 0) * (0.5 + 0.5 * _slow(n, rng, 1.0))
+
+
+def _events(n: int, rng: np.random.Generator, starts: np.ndarray, one: Maker) -> np.ndarray:
+    """Sounds of at most 2 s at the given seconds."""
+    total = np.zeros(n + 2 * SAMPLE_RATE)
+    for start in starts:
+        first = int(start * SAMPLE_RATE)
+        length = int(rng.uniform(0.05, 2.0) * SAMPLE_RATE)
+        total[first : first + length] += rng.uniform(0.3, 1.0) * one(length, rng)
+    return total[:n]
+
+
+def _random_times(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
+    seconds = n / SAMPLE_RATE
+    return np.sort(rng.uniform(0.0, seconds, 1 + rng.poisson(per_second * seconds)))
+
+
+def _beat_times(n: int, rng: np.random.Generator) -> np.ndarray:
+    step = 60.0 / rng.uniform(60.0, 180.0) / rng.choice([1, 2])
+    times = np.arange(rng.uniform(0.0, 0.5), n / SAMPLE_RATE, step)
+    return times[rng.random(len(times)) < rng.uniform(0.6, 1.0)]
+
+
+def _knock(n: int, rng: np.random.Generator) -> np.ndarray:
+    time = np.arange(n) / SAMPLE_RATE
+    ringing = np.sin(2 * np.pi * rng.uniform(60.0, 4000.0) * time)
+    noise = coloured_noise(n, rng)
+    mix = rng.random()
+    made = mix * ringing + (1 - mix) * noise / (noise.std() + 1e-9)
+    return made * np.exp(-time * rng.uniform(10.0, 120.0))
+
+
+def _tone(n: int, rng: np.random.Generator) -> np.ndarray:
+    """A whistle, beep or siren."""
+    time = np.arange(n) / SAMPLE_RATE
+    bend = 2 ** (rng.uniform(0.0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.2, 6.0) * time))
+    phase = 2 * np.pi * np.cumsum(rng.uniform(150.0, 3000.0) * bend) / SAMPLE_RATE
+    edge = np.minimum(1.0, np.minimum(time, time[::-1]) * 100)
+    return (np.sin(phase) + rng.random() * np.sin(2 * phase)) * edge
+
+
+def _note(pitch: float, n: int, rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+    """One note of an instrument whose harmonics have the weights ``colour``."""
+    time = np.arange(n) / SAMPLE_RATE
+    vibrato = 1.0 + rng.uniform(0.0, 0.006) * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * time)
+    phase = 2 * np.pi * pitch * np.cumsum(vibrato) / SAMPLE_RATE
+    waves = [
+        w * np.sin(k * phase) for k, w in enumerate(colour, 1) if k * pitch < SAMPLE_RATE / 2.2
+    ]
+    return np.sum(waves, 0) if waves else np.zeros(n)
+
+
+def _music(n: int, rng: np.random.Generator) -> np.ndarray:
+    """One to three instruments on a scale: plucked, blown or held."""
+    scale = np.array([[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]][rng.integers(2)])
+    root, total = rng.uniform(55.0, 220.0), np.zeros(n)
+    for _ in range(rng.integers(1, 4)):
+        colour = rng.random(12) / np.arange(1, 13) ** rng.uniform(0.5, 2.0)
+        octave, decay = 2.0 ** rng.integers(0, 3), rng.choice([0.0, rng.uniform(0.5, 8.0)])
+        chord = rng.choice([1, 1, 3, 4])
+
+        def play(
+            length: int,
+            rng: np.random.Generator,
+            colour: np.ndarray = colour,
+            octave: float = octave,
+            decay: float = decay,
+            chord: int = int(chord),
+        ) -> np.ndarray:
+            degree = rng.integers(len(scale))
+            degrees = scale[(degree + 2 * np.arange(chord)) % len(scale)]
+            notes = [_note(root * octave * 2 ** (d / 12), length, rng, colour) for d in degrees]
+            time = np.arange(length) / SAMPLE_RATE
+            attack = np.minimum(1.0, time / rng.uniform(0.002, 0.1))
+            release = np.minimum(1.0, time[::-1] / 0.05)
+            return np.sum(notes, 0) * attack * release * np.exp(-decay * time)
+
+        total += rng.uniform(0.3, 1.0) * _unit(_events(n, rng, _beat_times(n, rng), play))
+    return total + (_unit(_drums(n, rng)) if rng.random() < 0.4 else 0.0)
+
+
+def _drums(n: int, rng: np.random.Generator) -> np.ndarray:
+    parts = [_events(n, rng, _beat_times(n, rng), _knock) for _ in range(rng.integers(1, 4))]
+    return np.sum(parts, 0)
+
+
+def _taps(n: int, rng: np.random.Generator) -> np.ndarray:
+    return _events(n, rng, _random_times(n, rng, rng.uniform(0.5, 8.0)), _knock)
+
+
+def _tones(n: int, rng: np.random.Generator) -> np.ndarray:
+    return _events(n, rng, _random_times(n, rng, rng.uniform(0.2, 2.0)), _tone)
+
+
+def _breaths(n: int, rng: np.random.Generator) -> np.ndarray:
+    return _events(n, rng, _random_times(n, rng, rng.uniform(0.2, 0.8)), breath)
+
+
+def _laugh(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Bursts of breath and voice at 4 to 6 Hz that fall in pitch and loudness."""
+    time = np.arange(n) / SAMPLE_RATE
+    fall = np.exp(-time * rng.uniform(0.1, 0.8))
+    phase = np.cumsum(rng.uniform(120.0, 500.0) * fall) / SAMPLE_RATE
+    pulses = np.diff(np.floor(phase), prepend=0.0)
+    centre = rng.uniform(500.0, 1100.0)
+    voice = _band(pulses, centre * 0.7, centre * 1.5)
+    air = _band(rng.standard_normal(n), 700.0, 4000.0)
+    beat = np.sin(np.pi * rng.uniform(4.0, 6.0) * time)
+    return fall * (_unit(voice) * np.maximum(beat, 0.0) + 0.3 * _unit(air) * (1.0 - beat**2))
+
+
+def _laughs(n: int, rng: np.random.Generator) -> np.ndarray:
+    return _events(n, rng, _random_times(n, rng, rng.uniform(0.2, 0.5)), _laugh)
+
+
+_MAKERS: dict[str, Maker] = {
+    "hiss": _hiss,
+    "wind": _wind,
+    "hum": _hum,
+    "taps": _taps,
+    "tones": _tones,
+    "music": _music,
+    "drums": _drums,
+    "breath": _breaths,
+    "laughter": _laughs,
+}
+KINDS = tuple(_MAKERS)
+"""What :func:`sound` can make."""
