@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## animate the bundled recording into demo.mp4
 	$(BIN)/codetalker animate assets/sample.wav --out demo.mp4 --overwrite
 
 test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check .

@@ -1,15 +1,19 @@
 """Is a voice's motion as lively as its teacher's, no shakier, and still where nobody speaks?
 
-    python benchmarks/liveness.py data/demo [--model demo] [--clips 24] [--json]
+    python benchmarks/liveness.py data/demo [--model demo] [--clips 24] [--sounds FILES] [--json]
 
 On the test split of the data set that the voice learnt from, clip by clip in its subject's style:
 
 energy    squared velocity of the lip region, against the data's (1: as lively)
 jitter    the part of it above 8 Hz, against the data's (1: as smooth)
 styles    mean distance of the lips between the clip said in two styles by one face, in mm
+own       share of the clips whose lips, said in the style of their speaker, are nearer to the data
+          than said in another
 
-On sounds that are no speech, 10 s each, with four faces: the widest gap of the lips in mm ("gap")
-and the energy as a share of that of the data's speech ("energy").
+On sounds that are no speech (10 s of near silence, room, noise and music, other ones than voices
+are trained on, and recordings given as --sounds), with four faces: the widest gap of the lips in mm
+("gap"), the share of frames with one over 1 mm ("open"), and the energy as a share of that of the
+data's speech ("energy").
 """
 
 import argparse
@@ -19,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 import codetalker_cli as ct
+from codetalker_cli import Voice, audio
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.sounds import coloured_noise
 
 SHAKY_HZ = 8.0
 QUIET_SECONDS = 10.0
+OPEN_MM = 1.0
 
 
 def energies(lips: np.ndarray, fps: float) -> tuple[float, float]:
@@ -62,6 +68,54 @@ def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarra
     }
 
 
+def against_data(
+    data: PreparedDataSet, voice: Voice, n_clips: int
+) -> tuple[dict[str, float], float]:
+    """Energy, jitter, styles and own; and the energy of the data's speech."""
+    topology, fps = data.mesh.topology, data.manifest.fps
+    lips = topology.region("lips")
+    mm = (topology.metres_per_unit or 1.0) * 1000.0
+    ours, theirs, spread, own = [], [], [], []
+    for k, clip in enumerate(data.clips("test")[:n_clips]):
+        true = np.array(clip.vertices[:, lips])
+        subject, samples = clip.entry.subject, clip.samples()
+        styles = [s for s in voice.styles if s != subject]
+        made, other = (
+            np.asarray(voice.animate(samples, subject, style, idle=False).vertices[:, lips])
+            for style in (subject, styles[k % len(styles)])
+        )
+        n = min(len(true), len(made))
+        ours.append(energies(made[:n], fps))
+        theirs.append(energies(true[:n], fps))
+        spread.append(float(np.linalg.norm(other - made, axis=-1).mean()) * mm)
+        errors = [np.linalg.norm(x[:n] - true[:n], axis=-1).mean() for x in (made, other)]
+        own.append(errors[0] < errors[1])
+    (energy, jitter), (true_energy, true_jitter) = np.mean(ours, 0), np.mean(theirs, 0)
+    found = {
+        "energy": float(energy / true_energy),
+        "jitter": float(jitter / true_jitter),
+        "styles": float(np.mean(spread)),
+        "own": float(np.mean(own)),
+    }
+    return found, float(true_energy)
+
+
+def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) -> dict[str, float]:
+    """Gap, open and energy (as a share of ``energy``) of a sound, over four faces."""
+    gaps, moved = [], []
+    for subject in voice.subjects[:: max(1, len(voice.subjects) // 4)]:
+        motion = voice.animate(samples, subject, idle=False)
+        vertices, topology = np.asarray(motion.vertices), motion.topology
+        mm = (topology.metres_per_unit or 1.0) * 1000.0
+        gaps.append(topology.inner_lip_gap(vertices) * mm)
+        moved.append(energies(vertices[:, topology.region("lips")], motion.fps)[0])
+    return {
+        f"{name} gap": float(np.max(gaps)),
+        f"{name} open": float(np.mean(np.array(gaps) > OPEN_MM)),
+        f"{name} energy": float(np.mean(moved)) / energy,
+    }
+
+
 def main() -> None:
     """Print what the header says."""
     assert __doc__
@@ -69,39 +123,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=None)
     parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--sounds", type=Path, nargs="*", default=[])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    data, voice = PreparedDataSet(given.data), ct.load(given.model)
-    topology, fps = data.mesh.topology, data.manifest.fps
-    lips = topology.region("lips")
-    mm = (topology.metres_per_unit or 1.0) * 1000.0
-    ours, theirs, spread = [], [], []
-    for clip in data.clips("test")[: given.clips]:
-        true = np.array(clip.vertices[:, lips])
-        subject, samples = clip.entry.subject, clip.samples()
-        made = np.asarray(voice.animate(samples, subject, idle=False).vertices[:, lips])
-        n = min(len(true), len(made))
-        ours.append(energies(made[:n], fps))
-        theirs.append(energies(true[:n], fps))
-        names = [s for s in voice.styles if s != subject]
-        style = names[len(ours) % len(names)]
-        other = np.asarray(voice.animate(samples, subject, style, idle=False).vertices[:, lips])
-        spread.append(float(np.linalg.norm(other - made, axis=-1).mean()) * mm)
-    (energy, jitter), (true_energy, true_jitter) = np.mean(ours, 0), np.mean(theirs, 0)
-    found: dict[str, float] = {
-        "energy": energy / true_energy,
-        "jitter": jitter / true_jitter,
-        "styles": float(np.mean(spread)),
-    }
-    for name, samples in sounds_without_speech().items():
-        gaps, moved = [], []
-        for subject in voice.subjects[:: max(1, len(voice.subjects) // 4)]:
-            vertices = np.asarray(voice.animate(samples, subject, idle=False).vertices)
-            gaps.append(float(topology.inner_lip_gap(vertices).max()) * mm)
-            moved.append(energies(vertices[:, lips], fps)[0])
-        found[f"{name} gap"] = max(gaps)
-        found[f"{name} energy"] = float(np.mean(moved)) / true_energy
-    lines = [f"{name:14s} {value:.3f}" for name, value in found.items()]
+    voice = ct.load(given.model)
+    found, energy = against_data(PreparedDataSet(given.data), voice, given.clips)
+    sounds = sounds_without_speech()
+    sounds |= {file.name: audio.load(file) for file in given.sounds}
+    for name, samples in sounds.items():
+        found |= without_speech(voice, name, samples, energy)
+    lines = [f"{name:20s} {value:.3f}" for name, value in found.items()]
     print(json.dumps(found) if given.json else "\n".join(lines))
 
 
