@@ -55,6 +55,25 @@ def test_the_own_past_is_what_the_model_makes_of_speech_alone(data: PreparedData
     assert not torch.allclose(past, features)
 
 
+def test_a_further_pass_has_the_last_one_for_its_past(data: PreparedDataSet) -> None:
+    torch.manual_seed(0)
+    task = speech_task(data, settings(own_history=1.0, own_history_passes=3, crop_frames=25))
+    speech, vq = task.speech.eval(), task.model.vq
+    with torch.no_grad():
+        for parameter in speech.layers.parameters():  # else it hardly looks at its past
+            parameter += torch.randn_like(parameter)
+        batch = task.load([0, 1], 3)
+        hidden, lengths = speech.encoder.rest(batch.speech, batch.n_frames)[0], batch.lengths
+        style = speech.style_embedding(batch.style_ids)
+        features = vq.basis.to_features(batch.offsets)
+        past = task.module.history(hidden, features, style, batch=batch)
+        made = [speech(vq, hidden, features, style, torch.zeros(2), lengths).features]
+        for _ in range(2):
+            made.append(speech(vq, hidden, made[-1], style, torch.ones(2), lengths).features)
+    torch.testing.assert_close(past, made[-1])
+    assert not torch.allclose(made[-1], made[0])
+
+
 def test_noise_on_the_past_has_the_size_asked_for(data: PreparedDataSet) -> None:
     features, past, _ = shown(data, history_noise=0.5)
     for clip in (slice(24), slice(24, None)):

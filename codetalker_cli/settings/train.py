@@ -100,6 +100,11 @@ class TrainSettings(Section):
         description="share of training clips (stage 2) whose past motion is the model's own "
         "prediction instead of the truth, as it will be when it runs freely",
     )
+    own_history_passes: Positive = Field(
+        1,
+        description="how often that prediction is made: once from speech alone, then each time "
+        "with the last one as its past. More come nearer to free running, where errors build up",
+    )
     history_noise: float = Field(
         0.0,
         ge=0,

@@ -205,14 +205,17 @@ class SpeechTraining(nn.Module):
         """The past motion shown in training: true or the model's own, with noise.
 
         The own past comes from a pass that hears the speech alone, all frames at once (parallel
-        scheduled sampling, Duckworth et al. 2019).
+        scheduled sampling, Duckworth et al. 2019), and from further ones that are shown what the
+        one before made: each brings in errors from further back, as running freely does.
         """
         shown, own, lengths = features, batch.own_history, batch.lengths
         if own is not None:
             mode = self.speech.training
             self.speech.eval()
-            hidden_past = torch.zeros(len(features), device=features.device)
-            made = self.speech(self.vq, hidden, features, style, hidden_past, lengths).features
+            made, keep = features, torch.zeros(len(features), device=features.device)
+            for _ in range(self._settings.own_history_passes):
+                made = self.speech(self.vq, hidden, made, style, keep, lengths).features
+                keep = torch.ones_like(keep)
             self.speech.train(mode)
             shown = torch.where(own[:, None, None], made.to(features.dtype), features)
         if batch.noise is not None:

@@ -36,11 +36,20 @@ PYTHON
 "$bin/codetalker" train-speech data/demo --resume \
   --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.epochs=40 \
   --set train_speech.validate_every=8 --set train_speech.n_augmentations=4
-# The last epochs, not the best scores: the learning rate has come to rest there, and the score (free
-# decoding of a dozen clips) is noisier than the difference.
-"$bin/codetalker" train-speech data/demo --resume --out runs/demo/tuned --vq runs/demo/vq \
-  --set train_speech.start_from=runs/demo/speech-last --set speech.encoder.frozen=false \
-  --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
-  --set train_speech.learning_rate=0.0005 --set train_speech.epochs=14 \
-  --set train_speech.validate_every=7 --set train_speech.n_augmentations=4
-"$bin/python" scripts/voice/pack.py runs/demo/tuned-last assets/voice
+# Then with the encoder trained along; then again with a past nearer to free running, so that errors
+# do not build up. The last epochs, not the best scores: the learning rate has come to rest there, and
+# the score (free decoding of a dozen clips) is noisier than the difference.
+further() { # NAME START SETTING...
+  local name=$1 start=$2
+  shift 2
+  "$bin/codetalker" train-speech data/demo --resume --out "runs/demo/$name" --vq runs/demo/vq \
+    --set "train_speech.start_from=$start" --set speech.encoder.frozen=false \
+    --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
+    --set train_speech.n_augmentations=4 "$@"
+}
+further tuned runs/demo/speech-last --set train_speech.learning_rate=0.0005 \
+  --set train_speech.epochs=16 --set train_speech.validate_every=8
+further steady runs/demo/tuned-last --set train_speech.learning_rate=0.0004 \
+  --set train_speech.epochs=14 --set train_speech.validate_every=7 \
+  --set train_speech.own_history=0.7 --set train_speech.own_history_passes=3
+"$bin/python" scripts/voice/pack.py runs/demo/steady-last assets/voice
