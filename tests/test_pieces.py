@@ -1,9 +1,11 @@
 """Where long recordings are cut, and that nobody sees where."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,8 +13,9 @@ from hypothesis import strategies as st
 import codetalker_cli as ct
 from codetalker_cli import audio, resources
 from codetalker_cli.animate.pieces import Piece, plan
-from codetalker_cli.animate.speak import Recording
+from codetalker_cli.animate.speak import Recording, Speaking
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.models.audio_encoder import AudioEncoder
 from codetalker_cli.settings import DecodeSettings
 
 FPS = 25.0
@@ -92,6 +95,42 @@ def test_the_work_grows_with_the_length() -> None:
         return sum(p.n_frames for p in pieces(noise(seconds), piece_seconds=5))
 
     assert frames(160) < 2.1 * frames(80) and frames(80) < 1.6 * 80 * FPS
+
+
+# What is heard of them -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "fps", "per_frame"), [("whisper", 30, 1), ("wav2vec2", 25, 2)])
+def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int) -> None:
+    encoder = AudioEncoder(tiny.encoder_settings(family), fps, per_frame).eval()
+    tiny.randomize(encoder, 3)
+    model = SimpleNamespace(
+        speech=SimpleNamespace(encoder=encoder, head=torch.nn.Linear(1, 1)),
+        vq=None,
+        settings=SimpleNamespace(data=SimpleNamespace(fps=fps)),
+    )
+    heard = {}
+    for hear in ("whole", "pieces"):
+        settings = DecodeSettings(hear=hear, whole_frames=50, piece_seconds=2)
+        recording = Recording(0, noise(9.0), None, "A", np.ones(1, np.float32))
+        Speaking(model, settings).prepare(recording)  # type: ignore[arg-type]
+        assert [len(x) for x in recording.heard] == [
+            p.n_frames * per_frame for p in recording.pieces
+        ]
+        heard[hear] = recording
+    prepared = encoder.prepare(torch.from_numpy(noise(9.0)))[None]
+    for own, piece in zip(heard["pieces"].heard, heard["pieces"].pieces, strict=True):
+        first, last = (round(k / fps * SAMPLE_RATE) for k in (piece.start, piece.stop))
+        with torch.no_grad():
+            alone = encoder(prepared[:, first:last], piece.n_frames)[0]
+        torch.testing.assert_close(own[: len(alone)], alone)
+    # Short speech is one piece, heard alike.
+    short = []
+    for hear in ("whole", "pieces"):
+        recording = Recording(0, noise(1.5), None, "A", np.ones(1, np.float32))
+        Speaking(model, DecodeSettings(hear=hear, whole_frames=50)).prepare(recording)  # type: ignore[arg-type]
+        short.append(recording.heard[0])
+    assert torch.equal(*short)
 
 
 # The join --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from codetalker_cli.animate.pieces import Piece, plan
+from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.settings import DecodeSettings
@@ -33,7 +34,7 @@ class Recording:
         subject: Whose face.
         style: (n_styles,) float32 weights.
         pieces: What is decoded at once.
-        hidden: (T·F, size) encoder features.
+        heard: Of each piece its (n·F, size) encoder features.
         made: Of each piece (n, H) decoded rows and (n, q) codes, where they are done.
     """
 
@@ -43,7 +44,7 @@ class Recording:
     subject: str
     style: np.ndarray
     pieces: list[Piece] = field(default_factory=list)
-    hidden: Tensor = field(default_factory=lambda: torch.empty(0))
+    heard: list[Tensor] = field(default_factory=list)
     made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
@@ -103,12 +104,31 @@ class Speaking:
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
         """Encode the speech of a recording and cut it into pieces."""
-        encoder = self.speech.encoder
+        encoder, settings = self.speech.encoder, self.settings
+        per_frame = encoder.features_per_frame
         device = self.speech.head.weight.device
-        audio = torch.from_numpy(recording.samples)[None].to(device)
-        recording.hidden = encoder(encoder.prepare(audio))[0]
-        n_frames = len(recording.hidden) // encoder.features_per_frame
-        recording.pieces = plan(recording.samples, n_frames, self.fps, self.settings)
+        audio = encoder.prepare(torch.from_numpy(recording.samples)[None].to(device))
+        if settings.hear == "pieces":
+            n_frames = int(len(recording.samples) / SAMPLE_RATE * self.fps)
+            recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
+            if len(recording.pieces) > 1:
+                recording.heard = [self._hear(audio, piece) for piece in recording.pieces]
+                return
+        hidden = encoder(audio)[0]
+        n_frames = len(hidden) // per_frame
+        recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
+        recording.heard = [
+            hidden[p.start * per_frame : p.stop * per_frame] for p in recording.pieces
+        ]
+
+    def _hear(self, audio: Tensor, piece: Piece) -> Tensor:
+        """(n·F, size) encoder features of a piece that is heard by itself."""
+        first, last = (round(k / self.fps * SAMPLE_RATE) for k in (piece.start, piece.stop))
+        encoder = self.speech.encoder
+        hidden = encoder(audio[:, first:last], piece.n_frames)[0]
+        # Of several features a frame the last few would need samples beyond the piece.
+        missing = piece.n_frames * encoder.features_per_frame - len(hidden)
+        return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
 
     def run(
         self, recordings: Iterable[Recording], progress: Progress | None = None
@@ -161,15 +181,9 @@ class Speaking:
     def _decode(self, jobs: list[_Job], report: Callable[[int], None]) -> None:
         if self._decoder is None:
             self._decoder = Decoder(self.speech, self.vq, self.settings)
-        per_frame = self.speech.settings.features_per_frame
         lengths = [job.piece.n_frames for job in jobs]
-        hidden = nn.utils.rnn.pad_sequence(
-            [
-                job.recording.hidden[job.piece.start * per_frame : job.piece.stop * per_frame]
-                for job in jobs
-            ],
-            batch_first=True,
-        )
+        heard = [job.recording.heard[job.k] for job in jobs]
+        hidden = nn.utils.rnn.pad_sequence(heard, batch_first=True)
         weights = np.stack([job.recording.style for job in jobs])
         style = self.speech.style(torch.from_numpy(weights).to(hidden.device))
         codes = self._decoder.decode(

@@ -28,6 +28,11 @@ class DecodeSettings(Section):
     piece_seconds: float = Field(
         12.0, ge=1, description="longest piece of a long recording; it ends in a pause if it can"
     )
+    hear: Literal["whole", "pieces"] = Field(
+        "whole",
+        description="what the speech encoder hears of a long recording: all of it, or each piece "
+        "by itself, as an encoder that was trained along on crops is used to",
+    )
     overlap_seconds: float = Field(
         1.0, ge=0, description="how much of the piece before it a piece decodes too, to get going"
     )
