@@ -11,7 +11,8 @@ closure   share of p, b, m whose gap comes under 1 mm in their interval, ± 1 fr
 false     share of all contacts (runs of frames under 1 mm) with no p, b, m, f, v or silence within
           2 frames of any of their frames
 labiodental  share of f, v where the lower lip comes within 2 mm of the upper incisors' edge (median
-          along the edge) in the interval, ± 1 frame
+          along the edge) in the interval, ± 1 frame; on S02 lips at rest are as near, so it tells
+          nothing there
 opening   share of aa, ae, aw, ay, ah with a gap over 6 mm at the centre frame
 stressed  the same without ah, which most often is a schwa
 width     how surely the width of the mouth tells w, uw, ow from iy, ih, s at the centre frame (AUC)

@@ -10,10 +10,10 @@ styles    mean distance of the lips between the clip said in two styles by one f
 own       share of the clips whose lips, said in the style of their speaker, are nearer to the data
           than said in another
 
-On sounds that are no speech (10 s of near silence, room, noise and music, other ones than voices
-are trained on, and recordings given as --sounds), with four faces: the widest gap of the lips in mm
-("gap"), the share of frames with one over 1 mm ("open"), and the energy as a share of that of the
-data's speech ("energy").
+On sounds that are no speech (10 s of near silence, room, noise and music, and recordings given as
+--sounds; the noise is like that of the training data), with four faces: the widest gap of the lips
+in mm ("gap"), the share of frames with one over 1 mm ("open"), and the energy as a share of that of
+the data's speech ("energy").
 """
 
 import argparse
@@ -129,7 +129,7 @@ def main() -> None:
     voice = ct.load(given.model)
     found, energy = against_data(PreparedDataSet(given.data), voice, given.clips)
     sounds = sounds_without_speech()
-    sounds |= {file.name: audio.load(file) for file in given.sounds}
+    sounds |= {str(file): audio.load(file) for file in given.sounds}
     for name, samples in sounds.items():
         found |= without_speech(voice, name, samples, energy)
     lines = [f"{name:20s} {value:.3f}" for name, value in found.items()]

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.data.prepared import Manifest, PreparedDataSet
+from codetalker_cli.check import check
+from codetalker_cli.data.prepared import NO_SPEECH, Manifest, PreparedDataSet
 from codetalker_cli.data.synthetic import demo
 from codetalker_cli.data.synthetic.demo import Passage
 from codetalker_cli.data.synthetic.rig import Rig
@@ -199,7 +200,7 @@ def test_every_clip_has_its_subject_frames_and_sound(
 
 def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        prepare(tmp_path / name, seed=seed)
+        prepare(tmp_path / name, seed=seed, sounds=0.3)
     a, b, c = (
         {k.removeprefix(str(tmp_path / n)): v for k, v in command.listing(tmp_path / n).items()}
         for n in "abc"
@@ -213,14 +214,14 @@ def test_where_nobody_speaks_the_face_rests(
 ) -> None:
     speech = prepare(tmp_path / "speech", blinks=False)
     manifest = prepare(tmp_path / "data", blinks=False, sounds=0.4)
-    made = [c for c in manifest.clips if "sound" in c.name]
+    made = [c for c in manifest.clips if "no-speech" in c.name]
     assert len(manifest.clips) == 14 and len(made) == 4
-    assert {c.split for c in made} == {"train"} and {c.text for c in made} == {""}
+    assert {c.split for c in made} == {"train"} and {c.text for c in made} == {NO_SPEECH}
     splits = {c.name: c.split for c in manifest.clips}
     assert all(splits[c.name] == c.split for c in speech.clips)
     data = PreparedDataSet(tmp_path / "data")
     for clip in data.clips("train"):
-        if clip.entry.text:
+        if clip.entry.text != NO_SPEECH:
             continue
         assert np.abs(clip.samples()).max() > 1e-4
         assert np.ptp(clip.vertices, axis=0).max() < 1e-6
@@ -229,6 +230,25 @@ def test_where_nobody_speaks_the_face_rests(
 
 def test_a_limit_of_clips(spoken: list[SpokenClip], tmp_path: Path) -> None:
     assert len(prepare(tmp_path / "data", max_clips=3).clips) == 3
+    short = prepare(tmp_path / "more", max_clips=4, sounds=0.5, seconds_per_clip=1e-5)
+    assert [c.n_frames for c in short.clips] == [45] * 4 + [30] * 2
+
+
+def test_two_clips_of_one_name_are_refused(
+    clips: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = SpeechSet([replace(clip, name="same", speaker=clip.name) for clip in clips])
+    monkeypatch.setattr(demo, "_speech", lambda *_: twice)
+    with pytest.raises(DataError, match="S01_same is the name of two clips"):
+        prepare(tmp_path / "data")
+
+
+def test_resting_faces_are_no_problem_of_the_data(spoken: list[SpokenClip], tmp_path: Path) -> None:
+    prepare(tmp_path / "data", blinks=False, sounds=0.6)
+    report = check(tmp_path / "data")
+    kinds = {finding.kind for finding in report.findings}
+    assert not kinds & {"motionless", "repeated"}
+    assert not [f for f in report.findings if f.kind == "twins" and "no-speech" in f.where]
 
 
 def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def check(
                 names.add(row.name)
                 motion, sound = _read_clip(statistics, number, row, hashing, findings)
                 for kind, part in (("motion", motion), ("speech", sound)):
-                    if part is not None:
+                    rests = kind == "motion" and row.is_silent
+                    if part is not None and not rests:
                         seen[kind].setdefault(part.digest, []).append(row.name)
                 n_bytes += 0 if motion is None else motion.n_bytes
             if progress:

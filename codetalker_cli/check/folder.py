@@ -17,6 +17,7 @@ from codetalker_cli.data.prepared import (
     FORMAT_VERSION,
     MANIFEST,
     MESH,
+    NO_SPEECH,
     UNFINISHED,
     audio_path,
     find_manifest,
@@ -32,7 +33,10 @@ _AGAIN = "prepare the data again"
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the clip table, as far as it can be understood; None: not told."""
+    """One row of the clip table, as far as it can be understood; None: not told.
+
+    Of ``is_silent`` ones the table says that nobody speaks, so that the face may rest.
+    """
 
     name: str
     subject: str
@@ -41,6 +45,7 @@ class Row:
     sha256: str
     n_samples: int | None
     audio_sha256: str
+    is_silent: bool
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,7 @@ def _row(number: int, value: Any, findings: Findings) -> Row | None:
         sha256=str(value.get("sha256", "")),
         n_samples=_count(value.get("n_samples")) or None,  # 0: format 1 did not tell
         audio_sha256=str(value.get("audio_sha256", "")),
+        is_silent=value.get("text") == NO_SPEECH,
     )
 
 

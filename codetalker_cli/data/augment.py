@@ -8,6 +8,9 @@ import numpy as np
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.data.sounds import coloured_noise, sound
 
+VERSION = 2
+"""To be raised when the same draw gives other samples: they are kept on the disk."""
+
 
 def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
     """One randomly worsened version of (n,) float32 samples at 16 kHz.

@@ -33,6 +33,8 @@ UNFINISHED = ".unfinished"
 DATA = Path("data")
 """Where prepared data sets are by default, under the working folder."""
 MANIFEST, MESH, REPORT = "manifest.json", "mesh.npz", "report.txt"
+NO_SPEECH = "[no speech]"
+"""Text of a clip in which nobody speaks, so that the face may rest."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ClipEntry:
         split: train, val, test, or one of several tests such as test-a.
         n_frames: T.
         sha256: Of the vertices' bytes.
-        text: What is said, where known.
+        text: What is said, where known; :data:`NO_SPEECH`: nothing.
         sentence: Which sentence of the subject it is.
         n_samples: Of the speech.
         audio_sha256: Of the samples' bytes.

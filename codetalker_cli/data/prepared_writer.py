@@ -81,6 +81,7 @@ class PreparedWriter:
         check_output(folder / MANIFEST, overwrite=True)
         self._begun = False
         self._pending: list[ClipEntry] = []
+        self._added: set[str] = set()
         self._holders = {
             entry.name.casefold(): source
             for source, done in self.done.items()
@@ -153,11 +154,14 @@ class PreparedWriter:
             source: The raw clip it is made of; :meth:`close` ends that clip.
 
         Raises:
-            DataError: The name is no safe file name, or is that of another raw clip's.
+            DataError: The name is no safe file name, or is that of another clip's.
             OutputError: The folder cannot be written.
         """
         import soundfile
 
+        if not source and name in self._added:
+            raise DataError(f"{name} is the name of two clips; rename one of them")
+        self._added.add(name)
         self._claim(name, source or name)
         if isinstance(vertices, np.ndarray):
             vertices, n_frames = [vertices], len(vertices)

@@ -20,7 +20,7 @@ def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarr
     """(n,) float32 at 16 kHz, not silent, in [-1, 1].
 
     Args:
-        n: How many samples.
+        n: How many samples, at least 1. Of very few, music and drums may be hiss alone.
         rng: Draws what it is and how loud.
         kind: One of :data:`KINDS`; None: any.
     """
@@ -59,8 +59,8 @@ def _band(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _slow(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
-    """(n,) a random walk between 0 and 1 that turns about ``per_second`` times a second."""
-    knots = rng.random(max(2, int(n / SAMPLE_RATE * per_second) + 2))
+    """(n,) straight lines between random levels from 0 to 1, ``per_second`` of them a second."""
+    knots = rng.random(int(n / SAMPLE_RATE * per_second) + 2)
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
 

@@ -114,8 +114,8 @@ class TrainSettings(Section):
     n_augmentations: int = Field(
         0,
         ge=0,
-        description="noisy, filtered and reverberant versions of each clip's speech beside the "
-        "clean one (stage 2)",
+        description="worsened versions of each clip's speech beside the clean one (stage 2): "
+        "rooms, telephones, noise, music and other sounds, other people",
     )
     validation_clips: Positive = Field(
         12, description="validation clips, spread over the split, that stage 2 decodes freely"

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.data.augment import VERSION as AUGMENTATION
 from codetalker_cli.data.augment import augment
 from codetalker_cli.data.prepared import Clip, PreparedDataSet
 from codetalker_cli.models.codetalker import CodeTalker
@@ -30,7 +31,7 @@ MEL_RATE = 100
 MIN_SAMPLES = SAMPLE_RATE // 10
 """Shorter speech is filled up with silence: convolutions need some."""
 N_OTHERS = 6
-"""Clips whose speech may be heard in the background of an augmented one."""
+"""Clips that may be heard in the background of an augmented one; some may be of no speech."""
 
 
 class Precomputed:
@@ -56,7 +57,9 @@ class Precomputed:
         kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder, library]
         self._clean = ArrayCache("speech", kind)
         # What is mixed in follows from the whole data set.
-        self._augmented = ArrayCache("augmented", [kind, data.manifest.data_id, self._seed])
+        self._augmented = ArrayCache(
+            "augmented", [kind, data.manifest.data_id, self._seed, AUGMENTATION]
+        )
         self._codes = ArrayCache("codes", [s.vq.model_dump(), _weights(model.vq)])
 
     def prepare(

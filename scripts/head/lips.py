@@ -129,8 +129,8 @@ def keep_shut(skin: Skin, delta: np.ndarray, partner: np.ndarray | None = None) 
 def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> np.ndarray:
     """Displacement that turns the opening between the lips, and the lips around it, into ellipses.
 
-    The corners stay; the columns between move up or down. Every loop in front gets an ellipse of
-    its own: a round opening in a pointed lip looks like a beak.
+    The corners nearly stay; the columns between move up or down. Every loop in front gets an
+    ellipse of its own: a round opening in a pointed lip looks like a beak.
 
     Args:
         skin: topology.
@@ -148,7 +148,7 @@ def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> 
             continue
         middle = grid.shape[1] // 2
         move = np.zeros((len(span), 3))
-        for loop in [*range(front + 1), *range(front + 1, len(reach))]:
+        for loop in range(len(reach)):  # those behind the contact follow its move
             if loop <= front:
                 row = shape[grid[loop]]
                 corner_y = (row[0, 1] + row[-1, 1]) / 2

@@ -30,7 +30,7 @@ PYTHON
 [ -f data/demo/manifest.json ] ||
   "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 70 --seed 1 \
     --voices-dir "$build/kokoro-js-1.2.1.tgz"
-# A run that was stopped goes on, one that is done stays. Twice the preset's data, half its epochs.
+# A run that was stopped goes on, one that is done stays. Seven times the preset's data, half its epochs.
 "$bin/codetalker" train-vq data/demo --resume --set train_vq.epochs=24 \
   --set train_vq.validate_every=4
 "$bin/codetalker" train-speech data/demo --resume \

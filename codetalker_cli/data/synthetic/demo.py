@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.prepared import Manifest
+from codetalker_cli.data.prepared import NO_SPEECH, Manifest
 from codetalker_cli.data.prepared_writer import PreparedWriter
 from codetalker_cli.data.sounds import breath, sound
 from codetalker_cli.data.synthetic.articulation import articulate
@@ -36,6 +36,10 @@ PAUSE_SECONDS = (0.15, 0.7)
 LONG_PAUSE_SECONDS = (0.5, 2.0)
 LONG_PAUSE_SHARE = 0.3
 """Share of the pauses that are long and hold a sound, where sounds are asked for."""
+BREATH_SHARE = 0.6
+"""Share of those sounds that are breath."""
+BREATH_DB = (-40.0, -18.0)
+"""Its loudest sample, against full scale."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passa
         yield _join(rest, rng, demo.sounds > 0)
 
 
-def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool = False) -> Passage:
+def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool) -> Passage:
     pieces: list[np.ndarray] = []
     phones: list[Phone] = []
     now = 0
@@ -251,9 +255,9 @@ def _pause(rng: np.random.Generator, sounds: bool) -> np.ndarray:
     long = sounds and rng.random() < LONG_PAUSE_SHARE
     n = int(rng.uniform(*(LONG_PAUSE_SECONDS if long else PAUSE_SECONDS)) * SAMPLE_RATE)
     pause = rng.normal(0.0, 1e-4, n).astype(np.float32)
-    if long and rng.random() < 0.6:
+    if long and rng.random() < BREATH_SHARE:
         air = breath(n, rng)
-        pause += 10 ** (rng.uniform(-40.0, -18.0) / 20) * air / np.abs(air).max()
+        pause += 10 ** (rng.uniform(*BREATH_DB) / 20) * air / np.abs(air).max()
     elif long:
         pause += sound(n, rng)
     return pause.astype(np.float32)
@@ -262,13 +266,14 @@ def _pause(rng: np.random.Generator, sounds: bool) -> np.ndarray:
 def _without_speech(n_clips: int, demo: DemoSettings) -> list[Passage]:
     """Clips of sounds, a third of them of two, with silence for their only phone."""
     rng = np.random.default_rng([demo.seed, 3])
-    n = int(demo.seconds_per_clip * SAMPLE_RATE)
+    n = int(max(demo.seconds_per_clip, 1.0) * SAMPLE_RATE)
     made = []
     for k in range(n_clips):
         samples = sound(n, rng)
         if rng.random() < 1 / 3:
             samples = np.clip(samples + sound(n, rng), -1.0, 1.0)
-        made.append(Passage(f"sound-{k:03d}", "", samples, [Phone(SILENCE, 0.0, n / SAMPLE_RATE)]))
+        rest = [Phone(SILENCE, 0.0, n / SAMPLE_RATE)]
+        made.append(Passage(f"no-speech-{k:03d}", NO_SPEECH, samples, rest))
     return made
 
 
