@@ -79,7 +79,7 @@ def against_data(
     for k, clip in enumerate(data.clips("test")[:n_clips]):
         true = np.array(clip.vertices[:, lips])
         subject, samples = clip.entry.subject, clip.samples()
-        styles = [s for s in voice.styles if s != subject]
+        styles = [s for s in voice.styles if s != subject] or [subject]
         made, other = (
             np.asarray(voice.animate(samples, subject, style, idle=False).vertices[:, lips])
             for style in (subject, styles[k % len(styles)])

@@ -1,11 +1,18 @@
-"""Energy and jitter against sines whose values are known; sounds in which nobody speaks."""
+"""Energy and jitter against sines whose values are known; what a voice of known motion is given."""
 
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import talking
+
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.data.synthetic.demo import mesh_of
+from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.motion import Motion
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "liveness.py"
 FPS = 30.0
@@ -51,3 +58,50 @@ def test_sounds_without_speech_are_as_loud_as_they_say(liveness: ModuleType) -> 
     peaks = {name: float(np.abs(samples).max()) for name, samples in sounds.items()}
     assert peaks == pytest.approx({"silence": 0.0002, "room": 0.003, "noise": 0.3, "music": 0.5})
     assert all(len(s) == 16000 and s.dtype == np.float32 for s in sounds.values())
+
+
+class Parrot:
+    """A voice that knows the data, and halves its motion in another style than the speaker's."""
+
+    subjects = styles = talking.SUBJECTS
+
+    def __init__(self, data: PreparedDataSet) -> None:
+        self._known = [(c.samples(), c) for c in data.clips("train")]
+        self._mesh = data.mesh
+
+    def animate(self, samples: np.ndarray, subject: str, style: str = "", **_: Any) -> Motion:
+        clip = next(c for known, c in self._known if np.array_equal(known, samples))
+        template = self._mesh.templates[subject]
+        share = 1.0 if style == subject else 0.5
+        vertices = template + share * (np.array(clip.vertices) - template)
+        return Motion(
+            vertices.astype(np.float32), talking.FPS, self._mesh.topology, subject, template
+        )
+
+
+def test_a_voice_that_knows_the_data_is_as_lively_as_they(
+    liveness: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talking.write(tmp_path / "data")
+    data = PreparedDataSet(tmp_path / "data")
+    monkeypatch.setattr(data, "clips", lambda split: PreparedDataSet.clips(data, "train"))
+    found, energy = liveness.against_data(data, Parrot(data), 3)
+    assert found["energy"] == pytest.approx(1.0) and found["jitter"] == pytest.approx(1.0)
+    assert found["own"] == 1.0 and found["styles"] > 0.1 and energy > 0
+
+
+class Ajar:
+    """A voice whose lips are open in a quarter of the frames, and still."""
+
+    subjects = ("S01", "S05", "S09", "S12")
+
+    def animate(self, samples: np.ndarray, subject: str, **_: Any) -> Motion:
+        rig = Rig.load()
+        weights = np.repeat([rig.unit_weights({}), rig.unit_weights({"jawOpen": 0.4})], [30, 10], 0)
+        topology, template = mesh_of(rig).topology, rig.template(subject)
+        return Motion(rig.pose(subject, weights), FPS, topology, subject, template)
+
+
+def test_open_lips_without_speech_are_counted(liveness: ModuleType) -> None:
+    found = liveness.without_speech(Ajar(), "hum", np.zeros(100), 1e-3)
+    assert found["hum open"] == 0.25 and 5 < found["hum gap"] < 25 and found["hum energy"] > 0

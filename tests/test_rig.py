@@ -262,6 +262,22 @@ def test_jaw_and_tongue_move_their_parts(rig: Rig) -> None:
     assert moved("eyeLookUpLeft", "eye_left") > 2 and moved("eyeLookUpLeft", "eye_right") < 0.5
 
 
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_tongue_lies_behind_the_teeth_and_comes_between_them_in_th(
+    rig: Rig, subject: str
+) -> None:
+    upper, tongue = (slice(*rig.topology.parts[part]) for part in ("teeth_upper", "tongue"))
+    teeth = rig.template(subject)[upper] * MM
+    middle = np.flatnonzero(np.abs(teeth[:, 0]) < 5)
+    edge = teeth[middle[teeth[middle, 1].argmin()]]
+    tip = rig.template(subject)[tongue, 2].argmax()
+    poses = np.stack([rig.visemes[name] for name in ("sil", "DD", "TH")])
+    rest, up, out = rig.pose(subject, poses)[:, tongue][:, tip] * MM - edge
+    assert -9 < rest[2] < -6 and rest[1] < -6  # at the lower teeth
+    assert -6 < up[2] < 0 and up[1] > 0  # behind the upper ones
+    assert 3 < out[2] < 8 and -5 < out[1] < 0  # between them, before the edge
+
+
 def test_subjects_differ(rig: Rig) -> None:
     skin = slice(*rig.topology.parts["skin"])
     faces = np.stack([rig.template(s)[skin] for s in rig.subject_names]) * MM
