@@ -1,6 +1,5 @@
 """The benchmark of decoding, at tiny size."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -12,16 +11,13 @@ import tiny
 import voices
 import yaml
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "decode.py"
+import scripts
 
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("decode_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(scripts.BENCHMARKS))
+    module = scripts.benchmark("decode")
     # A process of its own for each cell would take seconds to import torch.
     run = lambda job: json.loads(json.dumps(module.measure(json.loads(json.dumps(job)))))  # noqa: E731
     monkeypatch.setattr(module, "in_own_process", run)

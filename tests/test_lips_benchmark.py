@@ -1,6 +1,5 @@
 """The lip measure: verdicts on gaps that are known, and the recordings that it takes."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -12,21 +11,17 @@ import soundfile
 import voices
 
 import codetalker_cli as ct
+import scripts
 from codetalker_cli.data.synthetic.demo import mesh_of
 from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.motion import Motion
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "lips.py"
 FPS = 30.0
 
 
 @pytest.fixture(scope="module")
 def lips() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lips", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.benchmark("lips")
 
 
 def phone(label: str, first: float, last: float) -> dict:

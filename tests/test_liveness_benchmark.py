@@ -1,6 +1,5 @@
 """Energy and jitter against sines whose values are known; what a voice of known motion is given."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,22 +8,18 @@ import numpy as np
 import pytest
 import talking
 
+import scripts
 from codetalker_cli.data.prepared import PreparedDataSet
 from codetalker_cli.data.synthetic.demo import mesh_of
 from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.motion import Motion
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "liveness.py"
 FPS = 30.0
 
 
 @pytest.fixture(scope="module")
 def liveness() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("liveness", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.benchmark("liveness")
 
 
 def swinging(hertz: float, n_frames: int, size: float = 1.0) -> np.ndarray:

@@ -1,22 +1,17 @@
 """The benchmark of drawing, at tiny size."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "render.py"
+import scripts
 
 
 def test_every_row_has_its_figures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("render_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.benchmark("render")
     topology, template, _ = module.dense()
     assert len(template) == 23370 == topology.n_vertices
     # closed: every edge has two faces, the other way round

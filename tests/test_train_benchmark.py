@@ -1,6 +1,5 @@
 """The benchmark of training runs, at tiny size."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,18 +9,13 @@ import pytest
 import tiny
 import yaml
 
+import scripts
 from codetalker_cli.resources import CACHE_VARIABLE
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "train.py"
 
 
 @pytest.fixture
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.benchmark("train")
 
 
 def test_every_variant_of_both_stages_is_measured(

@@ -39,13 +39,14 @@ PYTHON
 # Then with the encoder trained along; then again with a past nearer to free running, so that errors
 # do not build up. The last epochs, not the best scores: the learning rate has come to rest there, and
 # the score (free decoding of a dozen clips) is noisier than the difference.
+# Such an encoder has heard crops of 4 s alone, so it decodes pieces of that length by themselves.
 further() { # NAME START SETTING...
   local name=$1 start=$2
   shift 2
   "$bin/codetalker" train-speech data/demo --resume --out "runs/demo/$name" --vq runs/demo/vq \
     --set "train_speech.start_from=$start" --set speech.encoder.frozen=false \
     --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
-    --set train_speech.n_augmentations=4 "$@"
+    --set train_speech.n_augmentations=4 --set decode.hear=pieces --set decode.piece_seconds=4 "$@"
 }
 further tuned runs/demo/speech-last --set train_speech.learning_rate=0.0005 \
   --set train_speech.epochs=16 --set train_speech.validate_every=8
