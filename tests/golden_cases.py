@@ -115,15 +115,17 @@ def build(meta: dict) -> CodeTalker:
 def outputs(model: CodeTalker, arrays: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
     """What the model gives for the case's inputs, under the names of its .npz.
 
-    Which styles, blends and gradients are asked for is read off the names in ``arrays``.
+    Which styles, blends and gradients are asked for is read off the names in ``arrays``. The model
+    computes on the device that it is on.
     """
-    vertices = torch.from_numpy(arrays["vertices"]).unflatten(-1, (-1, 3))[None]
-    template = torch.from_numpy(arrays["template"]).unflatten(-1, (-1, 3))[None]
-    audio = torch.from_numpy(arrays["audio"])[None]
+    device = next(model.parameters()).device
+    vertices = torch.from_numpy(arrays["vertices"]).unflatten(-1, (-1, 3))[None].to(device)
+    template = torch.from_numpy(arrays["template"]).unflatten(-1, (-1, 3))[None].to(device)
+    audio = torch.from_numpy(arrays["audio"])[None].to(device)
     result = _stage1(model, vertices, template, arrays, meta)
     result |= _inference(model, audio, template, arrays)
     result |= _training(model, audio, vertices, template, arrays, meta)
-    return {key: np.asarray(value) for key, value in result.items()}
+    return {key: np.asarray(value.cpu()) for key, value in result.items()}
 
 
 def _stage1(
@@ -160,7 +162,7 @@ def _inference(
     result = {"audio_hidden": hidden[0]}
     decoder = Decoder(model.speech, model.vq)
     for key in arrays:
-        style = torch.zeros(n_styles)
+        style = torch.zeros(n_styles, device=audio.device)
         if found := re.fullmatch(r"pred_style(\d+)", key):
             style[int(found[1])] = 1.0
         elif found := re.fullmatch(r"pred_blend_([\d.]+)", key):
@@ -191,7 +193,8 @@ def _training(
     model.zero_grad()
     speech.requires_grad_(True)
     hidden = speech.encoder(audio, vertices.shape[1])
-    losses = speech_losses(model, hidden, vertices, template, torch.tensor([1]))
+    style = torch.tensor([1], device=audio.device)
+    losses = speech_losses(model, hidden, vertices, template, style)
     losses.total.mean().backward()
     return {
         "train_loss": losses.total[0].detach(),

@@ -1,6 +1,7 @@
-"""The programs of benchmarks/ as modules."""
+"""The programs of benchmarks/ and scripts/ as modules."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -8,9 +9,16 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def benchmark(name: str) -> ModuleType:
-    """benchmarks/NAME.py, loaded anew."""
-    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", BENCHMARKS / f"{name}.py")
+    """benchmarks/NAME.py as a fresh module."""
+    return load(BENCHMARKS / f"{name}.py")
+
+
+def load(path: Path) -> ModuleType:
+    """A program as a fresh module."""
+    name = f"{path.stem}_program"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module

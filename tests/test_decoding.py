@@ -11,6 +11,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from benchmarks.plain_decoding import PlainDecoding
+from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.models.decoding.graphs import rounded
@@ -139,6 +140,24 @@ def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
         alone = decoder.decode(hidden[k : k + 1, : 2 * n], style[k : k + 1], method=method)
         assert torch.equal(codes[k : k + 1, :n], alone)
         assert not codes[k, n:].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_given_past_replaces_the_predicted_one(shape: str, method: Method) -> None:
+    """Its own codes as the past change nothing; another past changes only the frames after it."""
+    speech, vq = tiny.stages(0, **SHAPES[shape])
+    lengths, style = [9, 12], styles(speech)
+    hidden = heard(speech, 12)
+    decoder = Decoder(speech, vq, DecodeSettings(window_frames=2, refresh_frames=1))
+    free = decoder.decode(hidden, style, method=method, lengths=lengths)
+    forced = decoder.decode(hidden, style, method=method, lengths=lengths, past_codes=free)
+    assert torch.equal(forced, free)
+    other = free.clone()
+    other[:, 5:] = (other[:, 5:] + 1) % vq.settings.codebook_size
+    forced = decoder.decode(hidden, style, method=method, lengths=lengths, past_codes=other)
+    assert torch.equal(forced[:, :6], free[:, :6])
+    assert not torch.equal(forced[:, 6:], free[:, 6:])
 
 
 def test_progress_is_told_after_each_frame() -> None:
@@ -275,6 +294,12 @@ def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.Monk
         packing_works.cache_clear()
 
 
+def test_cuda_graphs_are_off_by_default() -> None:
+    """Until scripts/gpu_check.py has passed on a GPU; the bundled voice must agree."""
+    assert not DecodeSettings().cuda_graphs
+    assert not checkpoint.load("demo").settings.decode.cuda_graphs
+
+
 def test_bf16_is_near_and_off_by_default() -> None:
     speech, vq = (model.float() for model in tiny.stages(7))
     hidden, style = heard(speech, 20), styles(speech)
@@ -300,10 +325,11 @@ def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -
             per_frame = sections.speech.features_per_frame
             hidden = torch.randn(2, 20 * per_frame, model.speech.encoder.size)
             style = torch.randn(2, sections.speech.hidden_size)
-            decoder = Decoder(model.speech, model.vq)
+            decoder = Decoder(model.speech, model.vq, DecodeSettings(cuda_graphs=True))
+            past = torch.zeros(2, 20, sections.vq.codes_per_frame, dtype=torch.int64)
         steps = decoder.motion(method)
         with torch.inference_mode():
-            run = decoder._begin(hidden, style, 2 * decoder.stride, steps)
+            run = decoder._begin(hidden, style, 2 * decoder.stride, steps, past)
             for n in (decoder.stride, 2 * decoder.stride):
                 decoder._step(run, steps, n)
             run.clear()

@@ -61,10 +61,12 @@ class Probe:
     Attributes:
         platform: One of :data:`PLATFORMS`, or None where OpenGL does not work.
         reason: Why not, one line; empty if it does.
+        device: The name of the device that draws, as OpenGL reports it.
     """
 
     platform: str | None
     reason: str = ""
+    device: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -88,8 +90,9 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
         except OSError as error:
             reasons.append(f"{platform}: {error.strerror or error}")
             continue
-        if done.returncode == 0 and _ALIVE.encode() in done.stdout:
-            return Probe(platform)
+        output = done.stdout.decode(errors="replace")
+        if done.returncode == 0 and _ALIVE in output:
+            return Probe(platform, device=output.partition(_ALIVE)[2].strip())
         said = last_line(done.stderr) or f"exit code {done.returncode}"
         reasons.append(f"{platform}: {said}")
     return Probe(None, "; ".join(reasons))
@@ -114,10 +117,11 @@ def draw_one_triangle() -> None:
         heat=0.0,
         least_heat=np.ones(3, np.float32),
     )
-    picture = GLRenderer(scene).render(vertices)
+    renderer = GLRenderer(scene)
+    picture = renderer.render(vertices)
     if picture[16, 16].min() < 100 or picture[0].max() > 0:
         raise RuntimeError("OpenGL draws a wrong picture")
-    sys.stdout.write(_ALIVE)
+    sys.stdout.write(f"{_ALIVE} {renderer.device}")
 
 
 class GLRenderer:
@@ -159,6 +163,12 @@ class GLRenderer:
         self._backdrop = np.empty((height, width, 4), np.uint8)
         self._backdrop[..., :3] = scene.background + 0.5
         self._backdrop[..., 3] = 0 if scene.transparent else 255
+
+    @property
+    def device(self) -> str:
+        """The name of the device that draws, as OpenGL reports it."""
+        name = self._gl.glGetString(self._gl.GL_RENDERER)
+        return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
         """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""

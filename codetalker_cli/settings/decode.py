@@ -44,7 +44,9 @@ class DecodeSettings(Section):
         "float32", description="of the matrix products; bf16 gives other codes now and then"
     )
     cuda_graphs: bool = Field(
-        True, description="on CUDA, replay each step as one graph: no time goes into launches"
+        False,
+        description="on CUDA, capture each decoding step as a graph and replay it, which saves the "
+        "time of kernel launches; off by default because it has not run on a GPU yet",
     )
 
     @model_validator(mode="after")

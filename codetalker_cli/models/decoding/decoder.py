@@ -26,16 +26,26 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class _Run:
-    """A batch that is being decoded; ``frame`` is (1,) int64, the frame to come."""
+    """A batch that is being decoded.
+
+    Attributes:
+        speech, motion: The caches of stage 2 and of stage 1.
+        codes: (B, C, q) int64, the codes predicted so far.
+        frame: (1,) int64, the number of the next frame.
+        past: (B, C, q) int64 codes that replace the predicted ones as the motion history; None
+            when decoding runs freely.
+    """
 
     speech: SpeechState
     motion: MotionState
     codes: Tensor
     frame: Tensor
+    past: Tensor | None
 
     def of(self, n: int) -> "_Run":
         """Views of the first ``n`` clips."""
-        return _Run(self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame)
+        past = None if self.past is None else self.past[:n]
+        return _Run(self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame, past)
 
     def clear(self) -> None:
         """Back before the first frame; the speech stays. (Keys and values are overwritten.)"""
@@ -86,6 +96,7 @@ class Decoder:
         *,
         method: Method = "exact",
         lengths: Sequence[int] | None = None,
+        past_codes: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Codes (B, T, q) int64 of a batch of clips.
@@ -97,6 +108,8 @@ class Decoder:
                 constant time a frame.
             lengths: Frames of each clip when they differ, each at least 1; codes beyond a clip's
                 end are 0.
+            past_codes: (B, T, q) int64. Each frame is predicted from these codes of the frames
+                before it (teacher forcing) instead of from the predicted ones.
             progress: Called with (frames done, frames of the longest clip).
         """
         n_frames = hidden.shape[1] // self.speech.settings.features_per_frame
@@ -106,7 +119,8 @@ class Decoder:
         sizes = sorted(given, reverse=True)
         at = torch.tensor(order, device=hidden.device)
         with torch.inference_mode():
-            codes = self._decode(hidden[at], style[at], sizes, n_frames, method, progress)
+            past = None if past_codes is None else past_codes[at]
+            codes = self._decode(hidden[at], style[at], past, sizes, n_frames, method, progress)
         made = torch.empty_like(codes)  # outside: a tensor that training may use
         made[at] = codes
         return made
@@ -115,13 +129,14 @@ class Decoder:
         self,
         hidden: Tensor,
         style: Tensor,
+        past: Tensor | None,
         sizes: list[int],
         n_frames: int,
         method: Method,
         progress: Progress | None,
     ) -> Tensor:
         steps = self.motion(method)
-        run = self._begin(hidden, style, rounded(n_frames, self.stride), steps)
+        run = self._begin(hidden, style, rounded(n_frames, self.stride), steps, past)
         graphs = None
         if self.stride > 1 and hidden.device.type == "cuda":
             graphs = Graphs(lambda n: self._step(run, steps, n), run.clear, sizes[0])
@@ -141,13 +156,25 @@ class Decoder:
         beyond = torch.arange(n_frames, device=hidden.device)[None, :, None] >= ends
         return run.codes[:, :n_frames].masked_fill(beyond, 0)
 
-    def _begin(self, hidden: Tensor, style: Tensor, capacity: int, steps: MotionSteps) -> _Run:
+    def _begin(
+        self,
+        hidden: Tensor,
+        style: Tensor,
+        capacity: int,
+        steps: MotionSteps,
+        past: Tensor | None = None,
+    ) -> _Run:
         q = self.vq.settings.codes_per_frame
+        codes = torch.zeros(len(hidden), capacity, q, dtype=torch.int64, device=hidden.device)
+        if past is not None:
+            # A graph looks at the whole capacity, so the history has to be as long.
+            past = torch.cat([past, codes[:, past.shape[1] :]], dim=1)
         return _Run(
             speech=self.speech.state(hidden, style, capacity),
             motion=steps.state(len(hidden), capacity, style),
-            codes=torch.zeros(len(hidden), capacity, q, dtype=torch.int64, device=hidden.device),
+            codes=codes,
             frame=torch.zeros(1, dtype=torch.int64, device=hidden.device),
+            past=past,
         )
 
     def _step(self, run: _Run, steps: MotionSteps, n: int) -> None:
@@ -156,6 +183,8 @@ class Decoder:
         codes = self.vq.nearest(latents)
         run.codes.index_copy_(1, run.frame, codes)
         mask = _mask(run.frame, n, latents) if self.stride > 1 else None
+        if run.past is not None:
+            codes = run.past.index_select(1, run.frame)
         row = steps.step(run.motion, self.vq.lookup(codes), run.frame, n, mask)
         self.speech.tell(run.speech, row)
         run.frame.add_(1)

@@ -1,0 +1,269 @@
+"""Training: gradients against the CPU, exact resume, half precision, torch.compile."""
+
+import copy
+import itertools
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import killed_runs
+import tiny_data
+import torch
+import train as benchmark
+from torch import nn
+
+from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.models.checkpoint import Checkpoint
+from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.presets import settings_from_dict
+from codetalker_cli.settings import Settings
+from codetalker_cli.train.batches import ClipSource
+from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.plan import Plan
+from codetalker_cli.train.speech import SpeechTask
+from codetalker_cli.train.steps import Stepper
+from codetalker_cli.train.task import Task
+from codetalker_cli.train.vq import VQTask
+from gpu_parts.codes import count_differences, recorded, replayed
+from gpu_parts.report import Report, Setup
+
+STAGES = ("vq", "speech")
+N_STEPS = 20
+NO_DROPOUT = {
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+    "layerdrop": 0.0,
+    "mask_time_prob": 0.0,
+}
+"""Speech encoder without random numbers, which differ between devices and compilers."""
+
+
+class Workbench:
+    """A stage at full VOCASET size, or tiny, on synthetic clips.
+
+    Args:
+        setup: Size and scratch folder.
+        n_clips: Training clips.
+    """
+
+    def __init__(self, setup: Setup, n_clips: int = 8) -> None:
+        self.setup = setup
+        os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
+        self.data = self._data(n_clips)
+        self._models: dict[str, CodeTalker] = {}
+
+    def _data(self, n_clips: int) -> PreparedDataSet:
+        folder = self.setup.folder / "data"
+        if self.setup.small:
+            return tiny_data.prepared(folder)
+        benchmark.generate(folder, benchmark.settings_of("vocaset", {}), n_clips, (50, 60))
+        return PreparedDataSet(folder)
+
+    def settings(self, **changes: Any) -> Settings:
+        """Settings of both stages without dropout."""
+        changes = {"batch_size": 2, "learning_rate": 1e-4, **changes}
+        if self.setup.small:
+            values = tiny_data.settings(frozen=False, **changes).model_dump()
+        else:
+            values = benchmark.settings_of("vocaset", changes).model_dump()
+        values["speech"]["dropout"] = 0.0
+        values["speech"]["encoder"]["config"] |= NO_DROPOUT
+        return settings_from_dict(values, "scripts/gpu_parts/training.py")
+
+    def model(self, stage: str, settings: Settings) -> CodeTalker:
+        """The same random weights at every call."""
+        if stage not in self._models:
+            torch.manual_seed(0)
+            made = CodeTalker(settings, with_speech=stage == "speech")
+            # A uniform codebook of tiny entries makes every choice a near tie, and a head that
+            # starts at zero gives no gradient to the layers below.
+            nn.init.normal_(made.vq.quantizer.codebook)
+            if made.speech is not None:
+                nn.init.normal_(made.speech.head.weight, std=0.05)
+            self._models[stage] = made
+        kept = self._models[stage]
+        made = CodeTalker(settings, with_speech=stage == "speech")
+        made.load_state_dict(kept.state_dict())
+        return made
+
+    def task(self, stage: str, settings: Settings, device: str) -> Task:
+        """The stage as the training loop has it."""
+        model = self.model(stage, settings)
+        if stage == "vq":
+            return VQTask(self.data, model, ClipSource(self.data, "train"))
+        model.vq.requires_grad_(False)
+        stage1 = Checkpoint(model, settings, {"step": 0}, self.data.mesh, Path("random"))
+        accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
+        return SpeechTask(self.data, model, stage1, accelerator, None)
+
+
+# Gradients ---------------------------------------------------------------------------------------
+
+
+def gradients(report: Report, setup: Setup) -> None:
+    """Loss, codes and gradients of one step on two padded clips, against the CPU's."""
+    bench = Workbench(setup)
+    for stage in STAGES:
+        with report.guarded(f"gradients of {stage}"):
+            _compare_gradients(report, bench, stage)
+
+
+def _compare_gradients(report: Report, bench: Workbench, stage: str) -> None:
+    settings = bench.settings()
+    task = bench.task(stage, settings, "cpu")
+    module = task.module.eval()
+    other = copy.deepcopy(module).to(bench.setup.device)
+    order = sorted(range(len(task.lengths)), key=lambda k: task.lengths[k])
+    batch = task.load([order[0], order[-1]], 0)
+    with recorded(module.vq) as expected:
+        loss = module(batch)["loss"].sum()
+    loss.backward()
+    with replayed(other.vq, expected) as made:
+        loss_there = other(batch.to(torch.device(bench.setup.device)))["loss"].sum()
+    loss_there.backward()
+
+    error = abs(loss_there.item() / loss.item() - 1)
+    report.at_most(f"{stage}: relative error of the loss", error, 1e-4)
+    codebook = module.vq.quantizer.codebook.detach()
+    calls = zip(expected.latents, expected.codes, made.codes, strict=True)
+    counts = [count_differences(codebook, *call) for call in calls]
+    report.at_most(f"{stage}: codes unlike the CPU's in training", sum(c[0] for c in counts), 0)
+    squared, size, worst, worst_name = 0.0, 0.0, 0.0, ""
+    there = dict(other.named_parameters())
+    for name, parameter in module.named_parameters():
+        if parameter.grad is None:
+            continue
+        a, b = parameter.grad.double(), there[name].grad.double().cpu()
+        difference, norm = float((a - b).norm()), float(a.norm())
+        squared, size = squared + difference**2, size + norm**2
+        if norm and difference / norm > worst:
+            worst, worst_name = difference / norm, name
+    report.at_most(f"{stage}: relative error of the gradient", math.sqrt(squared / size), 1e-3)
+    report.row("gradients", stage=stage, worst_tensor=worst_name, its_error=f"{worst:.2g}")
+
+
+# Resume ------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """Ends a run where a crash would."""
+
+
+def resume(report: Report, setup: Setup) -> None:
+    """A run that stops after step 3 and resumes ends with the bytes of one that did not."""
+    os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
+    data = tiny_data.prepared(setup.folder / "data")
+    settings = killed_runs.everything(epochs=2 if setup.small else 3)
+    torch.use_deterministic_algorithms(True)
+    try:
+        for stage in STAGES:
+            with report.guarded(f"{stage}: exact resume"):
+                outcomes = [_outcome(setup, stage, data, settings, stop) for stop in (False, True)]
+                different = killed_runs.differences(*outcomes)
+                report.at_most(f"{stage}: files unlike after a resume", len(different), 0)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _outcome(
+    setup: Setup, stage: str, data: PreparedDataSet, settings: Settings, stop: bool
+) -> dict[str, Any]:
+    out = setup.folder / f"{stage}-{'resumed' if stop else 'whole'}" / "run"
+
+    def report(progress: Any) -> None:
+        if progress.step == 3:
+            raise Stop
+
+    if stop:
+        try:
+            killed_runs.train(stage, data, settings, out, device=setup.device, report=report)
+        except Stop:
+            pass
+        else:
+            raise RuntimeError("the run has fewer than 3 steps")
+    killed_runs.train(stage, data, settings, out, device=setup.device, resume=stop)
+    return killed_runs.outcome(out)
+
+
+# Precision and compilation -----------------------------------------------------------------------
+
+
+def precision(report: Report, setup: Setup) -> None:
+    """20 steps in bf16 and fp16 reach the loss of float32, and fp16's scaler finds its scale."""
+    bench = Workbench(setup)
+    for stage in STAGES:
+        plain = _steps(bench, stage)
+        report.row("precision, 20 steps", stage=stage, precision="float32", **_cells(plain))
+        for kind in ("bf16", "fp16"):
+            if kind == "fp16" and not setup.on_gpu:
+                report.skip(f"{stage}, fp16", "needs a GPU")
+                continue
+            with report.guarded(f"{stage}, {kind}"):
+                half = _steps(bench, stage, precision=kind)
+                error = abs(half["losses"][-1] / plain["losses"][-1] - 1)
+                report.at_most(f"{stage}, {kind}: last loss against float32's", error, 0.05)
+                report.row("precision, 20 steps", stage=stage, precision=kind, **_cells(half))
+                if kind == "fp16":
+                    report.at_most(f"{stage}, fp16: steps the scaler skipped", half["skipped"], 5)
+                    report.at_least(f"{stage}, fp16: final scale", half["scale"], 1)
+
+
+def compiled(report: Report, setup: Setup) -> None:
+    """torch.compile changes no loss by more than rounding."""
+    bench = Workbench(setup)
+    for stage in STAGES:
+        with report.guarded(f"{stage}, compiled"):
+            plain = _steps(bench, stage)
+            # Compiling for the CPU takes minutes; a dry run only goes through the code.
+            with torch.compiler.set_stance("default" if setup.on_gpu else "force_eager"):
+                fast = _steps(bench, stage, compile=True)
+            for which, limit in ((0, 1e-4), (-1, 1e-2)):
+                error = abs(fast["losses"][which] / plain["losses"][which] - 1)
+                name = "first" if which == 0 else "last"
+                report.at_most(f"{stage}, compiled: {name} loss against eager", error, limit)
+            for how, made in (("eager", plain), ("compiled", fast)):
+                report.row("torch.compile, 20 steps", stage=stage, layers=how, **_cells(made))
+
+
+def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
+    """Losses of the steps, the scaler's state, seconds of the second half of them."""
+    small, device = bench.setup.small, bench.setup.device
+    n_steps = 4 if small else N_STEPS
+    settings = bench.settings(**changes)
+    how = settings.train_vq if stage == "vq" else settings.train_speech
+    task = bench.task(stage, settings, device)
+    accelerator = make_accelerator(how, device, unused_parameters=task.unused_parameters)
+    plan = Plan(task.lengths, how.batch_size, seed=how.seed)
+    stepper = Stepper(task, how, accelerator, plan.steps_per_epoch)
+    stepper.module.train()
+    order = itertools.chain.from_iterable(plan.epoch(k) for k in itertools.count(1))
+    losses, skipped, times = [], 0, []
+    for step, clips in enumerate(itertools.islice(order, n_steps)):
+        share = plan.share(clips, 0)
+        batches = iter([task.load(part, step) for part in share.parts])
+        values = stepper.step(share, batches, f"step {step + 1}")
+        losses.append(values["loss"])
+        skipped += "gradient_norm" not in values
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter())
+    scaler = accelerator.scaler
+    return {
+        "losses": losses,
+        "skipped": skipped,
+        "scale": math.nan if scaler is None else float(scaler.get_scale()),
+        "seconds": times[-1] - times[n_steps // 2 - 1],
+        "steps": n_steps - n_steps // 2,
+    }
+
+
+def _cells(made: dict[str, Any]) -> dict[str, str]:
+    return {
+        "first loss": f"{made['losses'][0]:.5g}",
+        "last loss": f"{made['losses'][-1]:.5g}",
+        "s/step": f"{made['seconds'] / made['steps']:.3g}",
+    }
