@@ -187,7 +187,7 @@ def line(row: dict[str, Any]) -> str:
 def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Each window's codes and lips against the exact ones, over all recordings whole."""
     import codetalker_cli as ct
-    from codetalker_cli.jobs import AUDIO, Request, recordings
+    from codetalker_cli.animate.jobs import AUDIO, Request, recordings
 
     files = [f for g in given.deviation for f in (recordings(g) if g.is_dir() else [g])]
     files = [f for f in files if f.suffix.lower() in AUDIO]

@@ -168,7 +168,7 @@ class Rules:
     """The synthetic talking heads' own motion, given the phones."""
 
     def __init__(self, subject: str | None, stage1: str | None) -> None:
-        from codetalker_cli.data.synthetic.rig import Rig
+        from codetalker_cli.rigs.head import Rig
 
         self._rig, self._subject = Rig.load(), subject or "S01"
         self._vq = ct.load(stage1).checkpoint.model.vq if stage1 else None
@@ -176,8 +176,8 @@ class Rules:
     def animate(self, samples: np.ndarray, phones: list[dict]) -> Motion:
         import torch
 
-        from codetalker_cli.data.synthetic.demo import Passage, mesh_of, speak
-        from codetalker_cli.data.synthetic.speech.phones import Phone
+        from codetalker_cli.synthetic.dataset import Passage, mesh_of, speak
+        from codetalker_cli.synthetic.speech.phones import Phone
 
         spoken = [Phone(p["phone"], p["start"], p["end"]) for p in phones if p["end"] > p["start"]]
         passage = Passage("", "", samples, spoken)
@@ -195,7 +195,7 @@ class Rules:
 
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
     """Recording k with four others behind it."""
-    from codetalker_cli.data.augment import mixed
+    from codetalker_cli.train.augment import mixed
 
     steps = [step for step in (1, 3, 5, 7) if step % len(samples)]
     others = [samples[(k + step) % len(samples)] for step in steps]

@@ -25,8 +25,8 @@ import numpy as np
 import codetalker_cli as ct
 from codetalker_cli import Voice, audio
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.sounds import coloured_noise
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.synthetic.noise import coloured_noise
 
 SHAKY_HZ = 8.0
 QUIET_SECONDS = 10.0

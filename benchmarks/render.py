@@ -25,11 +25,9 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import resources
-from codetalker_cli.mesh import Mesh
-from codetalker_cli.motion import Motion
+from codetalker_cli.motion import Motion, VertexFrames
 from codetalker_cli.render import RenderSettings, render_video
-from codetalker_cli.topology import Topology
-from codetalker_cli.vertices import VertexFrames
+from codetalker_cli.topology import Mesh, Topology
 
 RINGS, SEGMENTS = 127, 184
 MESHES = ("head", "dense")

@@ -39,18 +39,16 @@ from torch import Tensor
 
 from codetalker_cli import resources
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.prepared_writer import PreparedWriter
-from codetalker_cli.mesh import Mesh
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import read_preset, settings_from_dict
 from codetalker_cli.settings import Settings
-from codetalker_cli.topology import Topology
-from codetalker_cli.train.batches import ClipSource
+from codetalker_cli.topology import Mesh, Topology
+from codetalker_cli.train.batches import ClipSource, Plan
 from codetalker_cli.train.loop import Progress
 from codetalker_cli.train.losses import clip_means, speech_losses
-from codetalker_cli.train.plan import Plan
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.vq import train_vq
 

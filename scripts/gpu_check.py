@@ -96,7 +96,7 @@ def run_in_this_process(name: str, device: str, small: bool, folder: Path, entri
     sys.path[:0] = [path for path in SEARCH_PATH if path not in sys.path]
     from gpu_parts.report import Report, Setup
 
-    from codetalker_cli.animate import pick_device
+    from codetalker_cli.devices import pick_device
 
     pick_device(device)  # as the commands do; this also turns TF32 off
     part = PARTS[name]

@@ -24,7 +24,7 @@ import numpy as np
 import tiny_data
 import torch
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.models import checkpoint
 from codetalker_cli.resources import CACHE_VARIABLE
 from codetalker_cli.settings import Settings

@@ -10,9 +10,9 @@ import numpy as np
 import tiny
 import voices
 
-from codetalker_cli.data.raw_clips import RawClip, RawDataSet, Sound
-from codetalker_cli.mesh import Mesh
+from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet, Sound
 from codetalker_cli.settings import DataSettings
+from codetalker_cli.topology import Mesh
 
 FPS, RATE = 60.0, 22000
 SUBJECTS = ("A", "B")

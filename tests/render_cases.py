@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli import resources
-from codetalker_cli.mesh import Mesh
 from codetalker_cli.motion import Motion
 from codetalker_cli.render import Panel, RenderSettings, render_frames
+from codetalker_cli.topology import Mesh
 
 FOLDER = Path(__file__).parent / "golden_pictures"
 SETTINGS = RenderSettings(renderer="software", size=112, workers=1)

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from codetalker_cli.check import check
-from codetalker_cli.data.prepared_writer import PreparedWriter
-from codetalker_cli.data.synthetic.rig import Rig
-from codetalker_cli.mesh import Mesh
-from codetalker_cli.topology import Topology
+from codetalker_cli.datasets.inspect import check
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.topology import Mesh, Topology
 
 FPS = 25.0
 SUBJECTS = ("S01", "S03", "S05")

@@ -10,7 +10,8 @@ import torch
 import voices
 
 import codetalker_cli as ct
-from codetalker_cli.animate import Voice, choose_model, parse_styles, pick_device
+from codetalker_cli.animate import Voice, choose_model, parse_styles
+from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder

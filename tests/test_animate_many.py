@@ -15,9 +15,9 @@ import voices
 from command import refuse, run, succeed
 
 import codetalker_cli as ct
-from codetalker_cli.animate import Voice, many, speak
+from codetalker_cli.animate import Voice, batch, batch_decoding
+from codetalker_cli.animate.jobs import Request
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.jobs import Request
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.motion import Motion
@@ -100,7 +100,7 @@ def test_recordings_are_decoded_in_batches_of_like_length(
 
 def test_few_recordings_are_held_at_a_time(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = given = 0
-    monkeypatch.setattr(speak, "_LOOKAHEAD", 1)
+    monkeypatch.setattr(batch_decoding, "_LOOKAHEAD", 1)
     speaker = ct.load("mine", decode={"batch_size": 2})
 
     def requests() -> Any:
@@ -246,14 +246,14 @@ def test_one_recording_and_a_format() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from codetalker_cli.jobs import from_arguments
+    from codetalker_cli.animate.jobs import from_arguments
 
     jobs = from_arguments(["a.wav", "b.wav", "in"], None, ".npz", Request(Path()))
     monkeypatch.setenv("WORLD_SIZE", str(count))
     shares = []
     for rank in range(count):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(many.share(jobs))
+        shares.append(batch.share(jobs))
     assert sorted(str(j.out) for s in shares for j in s) == ["a.npz", "b.npz", "in/c.npz"]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

@@ -1,6 +1,7 @@
 """The shape of the code: imports go down, light code stays light, files stay short."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -10,19 +11,20 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "codetalker_cli"
 
-# From top to bottom. Each name is a module of the package, or a folder of it with all inside; ""
-# is the package's own __init__. A name may import what stands below its row. Names of one row
-# never import each other where the row is closed.
+# From top to bottom. Each name is a module or a package; the longest name that fits counts, and ""
+# is the package's own __init__. A module may import what is in the rows below its own, and what is
+# in its own package. Where a row is open, it may also import other names of its row.
 ROWS: list[tuple[set[str], bool]] = [
-    ({"__main__"}, True),
-    ({"cli", "console", ""}, False),
-    ({"train", "evaluate", "import_checkpoint", "check"}, True),
-    ({"animate"}, True),  # evaluation measures what it makes
-    ({"data", "models", "metrics", "render", "export"}, True),
-    ({"presets"}, True),
-    ({"settings", "topology", "mesh", "motion", "audio", "vertices", "jobs"}, False),
-    ({"resources"}, True),
-    ({"errors"}, True),
+    ({"__main__"}, False),
+    ({"cli", ""}, False),
+    ({"train", "evaluate", "datasets.inspect"}, False),
+    ({"animate", "render", "synthetic"}, False),
+    ({"datasets"}, False),
+    ({"models", "rigs", "metrics"}, False),
+    ({"formats", "presets"}, False),
+    ({"settings", "motion", "topology", "audio", "devices", "workspace"}, True),
+    ({"files", "arrays", "resources"}, True),
+    ({"errors"}, False),
 ]
 HEAVY = (
     "torch",
@@ -61,23 +63,11 @@ def is_block(node: ast.AST, test: str) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == test
 
 
-def statements(tree: ast.AST, *, inside_functions: bool) -> list[ast.AST]:
-    """All nodes but those that only a type checker sees and, unless asked for, function bodies."""
-    found: list[ast.AST] = []
-    for node in ast.iter_child_nodes(tree):
-        if is_block(node, "TYPE_CHECKING"):
-            continue
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if function and not inside_functions:
-            continue
-        found += [node, *statements(node, inside_functions=inside_functions)]
-    return found
-
-
-def imported(module: str, *, inside_functions: bool = True) -> set[str]:
-    """Modules of the package that ``module`` imports; "" is the package's own __init__."""
+def imported(module: str) -> set[str]:
+    """Modules of the package that ``module`` imports, anywhere in it: at its top, inside functions,
+    and for type checkers alone."""
     names: set[str] = set()
-    for node in statements(TREES[module], inside_functions=inside_functions):
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -93,41 +83,49 @@ def own_name(name: str) -> str:
     return "" if name == "codetalker_cli" else name.removeprefix("codetalker_cli.")
 
 
-def component(module: str) -> str:
-    return module.split(".")[0]
+def place(module: str) -> tuple[int, str]:
+    """The row of a module, and the name in it that the module belongs to."""
+    parts = module.split(".")
+    for n in range(len(parts), 0, -1):
+        name = ".".join(parts[:n])
+        for number, (names, _) in enumerate(ROWS):
+            if name in names:
+                return number, name
+    pytest.fail(f"codetalker_cli/{module} has no place in the order of imports yet")
 
 
-def row(module: str) -> int:
-    for number, (names, _) in enumerate(ROWS):
-        if component(module) in names:
-            return number
-    pytest.fail(f"codetalker_cli/{component(module)} has no place in the order of imports yet")
+def test_every_name_of_the_order_exists() -> None:
+    names = set().union(*(names for names, _ in ROWS))
+    assert sorted(name for name in names if name not in TREES) == []
 
 
 @pytest.mark.parametrize("module", TREES)
 def test_imports_go_down_only(module: str) -> None:
+    here, name = place(module)
     for other in imported(module):
-        if component(other) == component(module):
-            continue
-        here, there = row(module), row(other)
-        allowed = here < there or (here == there and not ROWS[here][1])
-        assert allowed, f"{module} imports {other}, which does not stand below it"
+        there, other_name = place(other)
+        allowed = here < there or name == other_name or (here == there and ROWS[here][1])
+        assert allowed, f"{module} imports {other}, which is not below it"
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    """At import time; a function may import what imports its module, within a component."""
-    TopologicalSorter(
-        {module: imported(module, inside_functions=False) for module in TREES}
-    ).prepare()
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    TopologicalSorter({module: imported(module) for module in TREES}).prepare()
 
 
-def test_no_two_components_import_each_other() -> None:
+def test_no_packages_import_each_other() -> None:
     edges: dict[str, set[str]] = {}
     for module in TREES:
-        here = component(module)
-        others = {component(other) for other in imported(module)} - {here}
-        edges.setdefault(here, set()).update(others)
+        name = place(module)[1]
+        others = {place(other)[1] for other in imported(module)} - {name}
+        edges.setdefault(name, set()).update(others)
     TopologicalSorter(edges).prepare()
+
+
+def test_contributing_shows_the_order() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
+    shown = re.findall(r"^    (\w[\w, .]*)(?: →)?$", text, flags=re.MULTILINE)
+    rows = [set(line.split(", ")) for line in shown]
+    assert rows == [names - {""} for names, _ in ROWS[1:]]
 
 
 def heavy_modules_after(code: str) -> list[str]:
@@ -201,7 +199,7 @@ def test_files_and_functions_stay_short(module: str) -> None:
 
 @pytest.mark.parametrize("module", TREES)
 def test_library_code_neither_prints_nor_exits(module: str) -> None:
-    if row(module) <= row("cli"):
+    if place(module)[0] <= place("cli")[0]:
         return
     # A worker's own process may end as a program does.
     program = {

@@ -16,9 +16,9 @@ from biwi_raw import tar_bytes, write
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from codetalker_cli.data.files import archives, streams, tar_members
-from codetalker_cli.data.files.archives import FoundFile, as_file, contents, list_archive, on_disk
 from codetalker_cli.errors import DataError
+from codetalker_cli.formats import archives, streams, tar_members
+from codetalker_cli.formats.archives import FoundFile, as_file, contents, list_archive, on_disk
 
 FILES = {f"a/frame_{k}.bin": bytes([k]) * (700 * k) for k in (3, 1, 2)}
 LIMIT = 1 << 20

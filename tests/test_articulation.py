@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codetalker_cli.data.synthetic.articulation import (
+from codetalker_cli.errors import DataError
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.articulation import (
     JAW_SPEED,
     articulate,
     limit_speed,
     mouth_curves,
     padded_phones,
 )
-from codetalker_cli.data.synthetic.contacts import LipContacts
-from codetalker_cli.data.synthetic.rig import Rig
-from codetalker_cli.data.synthetic.speech.phones import LABELS, SILENCE, Phone
-from codetalker_cli.data.synthetic.visemes import PHONES, SpeakingStyle, channel_of
-from codetalker_cli.errors import DataError
+from codetalker_cli.synthetic.contacts import LipContacts
+from codetalker_cli.synthetic.speech.phones import LABELS, SILENCE, Phone
+from codetalker_cli.synthetic.visemes import PHONES, channel_of
 
 FPS = 30.0
 SUBJECTS = [f"S{i:02d}" for i in range(1, 13)]

@@ -14,9 +14,9 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import CodeTalkerError, MissingDependencyError, SettingsError
-from codetalker_cli.models.audio_encoder import AudioEncoder, align
-from codetalker_cli.models.pretrained import load_pretrained, with_pretrained_config
-from codetalker_cli.models.whisper import log_mel
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder, align
+from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, with_pretrained_config
+from codetalker_cli.models.speech_encoders.whisper import log_mel
 
 FAMILIES = list(tiny.ENCODER_CONFIGS)
 CONVOLUTIONAL = [family for family in FAMILIES if family != "whisper"]

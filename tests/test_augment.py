@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import voices
 
-from codetalker_cli.data import augment
-from codetalker_cli.data.sounds import coloured_noise
+from codetalker_cli.synthetic.noise import coloured_noise
+from codetalker_cli.train import augment
 
 # Whispers: a hum of the same pitch as the speech would look like an echo of it.
 OTHERS = [np.random.default_rng(k).standard_normal(11_200).astype(np.float32) for k in range(1, 4)]

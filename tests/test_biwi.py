@@ -13,9 +13,9 @@ import pytest
 from biwi_raw import Contents, frame_files, tar_bytes, vl_bytes, write
 from test_archives import HOSTILE, everything, with_member
 
-from codetalker_cli.data import timeline
-from codetalker_cli.data.raw.biwi import normalise, read_biwi
-from codetalker_cli.data.raw_clips import RawClip, RawDataSet
+from codetalker_cli.datasets import timeline
+from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet
+from codetalker_cli.datasets.readers.biwi import normalise, read_biwi
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 DATA = biwi_raw.data_settings("F2", "M3")

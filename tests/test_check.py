@@ -11,11 +11,10 @@ import tiny_data
 from ball import sphere
 from talking import FIRST, LAST, SECOND, check_only, found
 
-from codetalker_cli.check import Report, check
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.inspect import Report, check
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
-from codetalker_cli.mesh import Mesh
-from codetalker_cli.topology import Topology
+from codetalker_cli.topology import Mesh, Topology
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import soundfile
 import talking
 from talking import FIRST, LAST, SECOND, check_only, found
 
-from codetalker_cli.check import check
-from codetalker_cli.check.sync import correlation
-from codetalker_cli.check.templates import misfit
+from codetalker_cli.datasets.inspect import check
+from codetalker_cli.datasets.inspect.sync import correlation
+from codetalker_cli.datasets.inspect.templates import misfit
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,15 @@ from ball import sphere
 from PIL import Image
 from talking import CLIPS, FIRST, SUBJECTS
 
-from codetalker_cli.check import check, clips, sheet, views
-from codetalker_cli.check.findings import Finding, Findings, summary
-from codetalker_cli.check.folder import read_faces, read_table
-from codetalker_cli.check.sound import listen
-from codetalker_cli.check.statistics import Clip, Statistics
-from codetalker_cli.check.views import Curves, Picture
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.inspect import check, clips, sheet, views
+from codetalker_cli.datasets.inspect.findings import Finding, Findings, summary
+from codetalker_cli.datasets.inspect.folder import read_faces, read_table
+from codetalker_cli.datasets.inspect.sound import listen
+from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.views import Curves, Picture
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
-from codetalker_cli.mesh import Mesh
-from codetalker_cli.topology import Topology
+from codetalker_cli.topology import Mesh, Topology
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ import torch
 import yaml
 
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
-from codetalker_cli.mesh import Mesh
 from codetalker_cli.models import checkpoint, official
 from codetalker_cli.models.checkpoint import fill, from_official
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.topology import Mesh
+from codetalker_cli.workspace import META, WEIGHTS
 
 State = dict[str, torch.Tensor]
 
@@ -72,7 +73,7 @@ def test_half_precision_is_close_and_half_as_large(tmp_path: Path) -> None:
     half = checkpoint.save(tmp_path / "half", model, half=True)
     equal(checkpoint.load(half).model, model, rtol=1e-3, atol=1e-6)
     assert checkpoint.load(half).model.vq.quantizer.codebook.dtype == torch.float32
-    a, b = ((path / checkpoint.WEIGHTS).stat().st_size for path in (whole, half))
+    a, b = ((path / WEIGHTS).stat().st_size for path in (whole, half))
     assert b < 0.6 * a
 
 
@@ -126,7 +127,7 @@ def test_names_are_folders_under_runs_and_an_error_lists_them(
     monkeypatch.chdir(tmp_path)
     for age, name in enumerate(["new", "voca/old"]):
         path = checkpoint.save(Path("runs") / name, tiny.codetalker(with_speech=False))
-        os.utime(path / checkpoint.META, (10_000 - age, 10_000 - age))
+        os.utime(path / META, (10_000 - age, 10_000 - age))
     (tmp_path / "runs" / "unfinished").mkdir()
     assert list(checkpoint.available())[:2] == ["new", "voca/old"]
     assert checkpoint.load("voca/old").path == Path("runs/voca/old")

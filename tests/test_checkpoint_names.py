@@ -8,6 +8,7 @@ import voices
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.models import checkpoint
+from codetalker_cli.workspace import META
 
 
 def test_a_checkpoint_that_is_being_written_is_not_offered(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_a_checkpoint_that_is_being_written_is_not_offered(tmp_path: Path) -> No
 
 
 def test_a_foreign_meta_file_knows_nobody(tmp_path: Path) -> None:
-    (tmp_path / checkpoint.META).write_text(json.dumps(["A"]))
+    (tmp_path / META).write_text(json.dumps(["A"]))
     assert not checkpoint.knows(tmp_path, "A")
 
 

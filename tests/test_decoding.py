@@ -14,9 +14,9 @@ from benchmarks.plain_decoding import PlainDecoding
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
-from codetalker_cli.models.decoding.graphs import rounded
-from codetalker_cli.models.decoding.linear import PackedLinear, packing_works
-from codetalker_cli.models.decoding.motion_steps import MotionSteps, Window
+from codetalker_cli.models.decoding.cuda_graphs import rounded
+from codetalker_cli.models.decoding.motion_cache import MotionSteps, Window
+from codetalker_cli.models.decoding.packed_linear import PackedLinear, packing_works
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import DecodeSettings
@@ -286,7 +286,7 @@ def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.Monk
         raise AttributeError("no such operator")
 
     packing_works.cache_clear()
-    monkeypatch.setattr("codetalker_cli.models.decoding.linear._packed", missing)
+    monkeypatch.setattr("codetalker_cli.models.decoding.packed_linear._packed", missing)
     try:
         assert not packing_works(torch.float32)
         assert torch.equal(Decoder(speech, vq).decode(hidden, style), packed)

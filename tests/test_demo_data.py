@@ -11,16 +11,16 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.check import check
-from codetalker_cli.data.prepared import NO_SPEECH, Manifest, PreparedDataSet
-from codetalker_cli.data.synthetic import demo
-from codetalker_cli.data.synthetic.demo import Passage
-from codetalker_cli.data.synthetic.rig import Rig
-from codetalker_cli.data.synthetic.speech.clips import Failure, SpeechSet, SpokenClip
-from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.datasets.inspect import check
+from codetalker_cli.datasets.prepared import NO_SPEECH, Manifest, PreparedDataSet
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.presets import resolve
+from codetalker_cli.rigs.head import Rig
 from codetalker_cli.settings import Settings
+from codetalker_cli.synthetic import dataset
+from codetalker_cli.synthetic.dataset import Passage
+from codetalker_cli.synthetic.speech.clips import Failure, SpeechSet, SpokenClip
+from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 
 PHONES = [
     Phone(SILENCE, 0.0, 0.2),
@@ -57,7 +57,7 @@ def clips(tmp_path: Path) -> list[SpokenClip]:
 def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[SpokenClip]:
     """The clips in the place of an engine."""
     found = SpeechSet(clips, [Failure("c99", "could not be aligned")])
-    monkeypatch.setattr(demo, "_speech", lambda *_: found)
+    monkeypatch.setattr(dataset, "_speech", lambda *_: found)
     return clips
 
 
@@ -65,18 +65,18 @@ def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[Spo
 
 
 def test_clips_of_one_speaker_are_joined_with_pauses(clips: list[SpokenClip]) -> None:
-    passages = list(demo._passages(clips, settings(seconds_per_clip=2.5).demo))
+    passages = list(dataset._passages(clips, settings(seconds_per_clip=2.5).demo))
     assert [p.text for p in passages] == [
         *("text 0 text 2", "text 1 text 3", "text 4 text 6", "text 5 text 7"),
         *("text 8", "text 9"),  # what is left is kept
     ]
     assert len({p.name for p in passages}) == len(passages)
-    again = list(demo._passages(clips, settings(seconds_per_clip=2.5).demo))
+    again = list(dataset._passages(clips, settings(seconds_per_clip=2.5).demo))
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(passages, again, strict=True))
 
 
 def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
-    passage = next(demo._passages(clips, settings(seconds_per_clip=4.0).demo))
+    passage = next(dataset._passages(clips, settings(seconds_per_clip=4.0).demo))
     first, second, third = (clips[k].samples() for k in (0, 2, 4))
     starts = [p.start_seconds for p in passage.phones if p.label == "M"]
     begins = [round((start - 0.2) * 16000) for start in starts]
@@ -91,7 +91,7 @@ def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
 def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenClip]) -> None:
     many = [replace(clip, name=f"c{k}", speaker="x") for k, clip in enumerate(clips * 4)]
     demo_settings = settings(seconds_per_clip=60.0, sounds=0.1).demo
-    (passage,) = demo._passages(many, demo_settings)
+    (passage,) = dataset._passages(many, demo_settings)
     begins = [round((p.start_seconds - 0.2) * 16000) for p in passage.phones if p.label == "M"]
     pauses = [passage.samples[a + 24_000 : b] for a, b in pairwise(begins)]
     seconds = np.array([len(pause) / 16000 for pause in pauses])
@@ -106,14 +106,14 @@ def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenC
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30, 100])
 @pytest.mark.parametrize(("val", "test"), [(0.08, 0.08), (0.2, 0.0), (0.0, 0.0), (0.5, 0.5)])
 def test_splits(n: int, val: float, test: float) -> None:
-    splits = demo._splits(n, val, test, seed=0)
-    assert len(splits) == n and splits == demo._splits(n, val, test, seed=0)
+    splits = dataset._splits(n, val, test, seed=0)
+    assert len(splits) == n and splits == dataset._splits(n, val, test, seed=0)
     assert "train" in splits
     assert ("val" in splits) == (n > 1)
     if n == 100:
         assert splits.count("val") == max(1, min(round(100 * val), 99))
         assert splits.count("test") == min(round(100 * test), 99 - splits.count("val"))
-        assert splits != demo._splits(n, val, test, seed=1) or val == 0
+        assert splits != dataset._splits(n, val, test, seed=1) or val == 0
 
 
 # Motion -----------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def passage() -> Passage:
 
 @pytest.mark.parametrize("subject", ["S01", "S09"])
 def test_lips_close_and_open_with_the_phones(rig: Rig, subject: str) -> None:
-    vertices = demo.speak(rig, passage(), subject, 30, np.random.default_rng(0))
+    vertices = dataset.speak(rig, passage(), subject, 30, np.random.default_rng(0))
     assert vertices.shape == (45, rig.topology.n_vertices, 3) and vertices.dtype == np.float32
     gap_mm = 1000 * rig.topology.inner_lip_gap(vertices)
     for phone in PHONES:
@@ -141,7 +141,7 @@ def test_without_blinks_the_eyes_rest(rig: Rig) -> None:
     eyes = [i for i, n in enumerate(rig.unit_names) if n.startswith(("eyeBlink", "eyeLook"))]
     moved = np.abs(rig.unit_deltas[eyes]).max((0, 2)) > 0
     made = [
-        demo.speak(rig, long, "S02", 30, np.random.default_rng(0), blinks=blinks)[:, moved]
+        dataset.speak(rig, long, "S02", 30, np.random.default_rng(0), blinks=blinks)[:, moved]
         for blinks in (True, False)
     ]
     assert np.ptp(made[0], axis=0).max() > 0.003
@@ -150,16 +150,16 @@ def test_without_blinks_the_eyes_rest(rig: Rig) -> None:
 
 def test_loudness_is_a_level_around_the_speech_s_own() -> None:
     samples = np.concatenate([voices.speech(1.0), 0.1 * voices.speech(1.0)])
-    level = demo.loudness(samples, 60, 30)
+    level = dataset.loudness(samples, 60, 30)
     assert level.shape == (60,) and np.isfinite(level).all()
     assert np.mean(level[:30]) - np.mean(level[30:]) == pytest.approx(20, abs=1)
-    np.testing.assert_allclose(demo.loudness(4 * samples, 60, 30), level, atol=0.01)
-    assert demo.loudness(samples, 0, 30).shape == (0,)
-    assert np.isfinite(demo.loudness(np.zeros(16000, np.float32), 30, 30)).all()
+    np.testing.assert_allclose(dataset.loudness(4 * samples, 60, 30), level, atol=0.01)
+    assert dataset.loudness(samples, 0, 30).shape == (0,)
+    assert np.isfinite(dataset.loudness(np.zeros(16000, np.float32), 30, 30)).all()
 
 
 def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
-    mesh = demo.mesh_of(rig)
+    mesh = dataset.mesh_of(rig)
     assert list(mesh.templates) == list(mesh.colours) == [f"S{k:02d}" for k in range(1, 13)]
     assert {"eyeBlinkLeft", "eyeLookUpRight"} <= set(mesh.idle_units)
     assert all(name.startswith(("eyeBlink", "eyeLook")) for name in mesh.idle_units)
@@ -168,8 +168,8 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
     by_mesh = mesh.templates["S05"] + mesh.lid_closure["S05"] * mesh.idle_units["eyeBlinkLeft"]
     np.testing.assert_allclose(posed, by_mesh, atol=1e-6)
     # A face whose own motion blinks gets no second blinks.
-    assert not demo.mesh_of(rig, idle=False).idle_units
-    few = demo.mesh_of(rig, ["S07", "S02"])
+    assert not dataset.mesh_of(rig, idle=False).idle_units
+    few = dataset.mesh_of(rig, ["S07", "S02"])
     assert list(few.templates) == list(few.colours) == ["S07", "S02"]
     assert few.lid_closure["S07"] == mesh.lid_closure["S07"]
 
@@ -179,7 +179,7 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
 
 def prepare(out: Path, **changes: Any) -> Manifest:
     changes = {"seconds_per_clip": 1.0, "max_clips": "null", **changes}
-    return demo.prepare(out, settings(**changes))
+    return dataset.prepare(out, settings(**changes))
 
 
 def test_every_clip_has_its_subject_frames_and_sound(
@@ -238,7 +238,7 @@ def test_two_clips_of_one_name_are_refused(
     clips: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twice = SpeechSet([replace(clip, name="same", speaker=clip.name) for clip in clips])
-    monkeypatch.setattr(demo, "_speech", lambda *_: twice)
+    monkeypatch.setattr(dataset, "_speech", lambda *_: twice)
     with pytest.raises(DataError, match="S01_same is the name of two clips"):
         prepare(tmp_path / "data")
 
@@ -253,7 +253,7 @@ def test_resting_faces_are_no_problem_of_the_data(spoken: list[SpokenClip], tmp_
 
 def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path) -> None:
     seen: list[tuple[str, float, float]] = []
-    demo.prepare(
+    dataset.prepare(
         tmp_path / "data",
         settings(seconds_per_clip=1.0),
         progress=lambda *x: seen.append(x),
@@ -266,9 +266,9 @@ def test_speech_that_fails_leaves_an_older_data_set_whole(
 ) -> None:
     prepare(tmp_path / "data")
     before = command.listing(tmp_path / "data")
-    monkeypatch.setattr(demo, "_speech", lambda *_: SpeechSet())
+    monkeypatch.setattr(dataset, "_speech", lambda *_: SpeechSet())
     with pytest.raises(DataError, match="espeak: no speech that could be used"):
-        demo.prepare(tmp_path / "data", settings(), overwrite=True)
+        dataset.prepare(tmp_path / "data", settings(), overwrite=True)
     assert command.listing(tmp_path / "data") == before
 
 
@@ -279,5 +279,5 @@ def test_other_faces_than_the_head_s_are_refused(tmp_path: Path) -> None:
     ):
         changed = resolve("tiny", assignments=[assignment]).settings
         with pytest.raises(InputError, match=message):
-            demo.prepare(tmp_path / "data", changed)
+            dataset.prepare(tmp_path / "data", changed)
     assert not (tmp_path / "data").exists()

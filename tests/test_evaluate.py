@@ -12,15 +12,13 @@ import voices
 from command import refuse, run, succeed
 
 from codetalker_cli import metrics
-from codetalker_cli.data.files.motions import file_name, read_vertices, split_name, subject_in
-from codetalker_cli.data.mean_motion import mean_offset
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet, mean_offset
+from codetalker_cli.devices import shard
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.evaluate import report
 from codetalker_cli.evaluate.pairs import Pair, counted, styles_to_speak
-from codetalker_cli.evaluate.run import _share
 from codetalker_cli.evaluate.score import Scores
 from codetalker_cli.evaluate.truth import of_data_set
+from codetalker_cli.formats.predictions import file_name, read_vertices, split_name, subject_in
 from codetalker_cli.models import checkpoint
 from codetalker_cli.settings import EvaluateSettings
 
@@ -31,7 +29,7 @@ OUT = Path("runs/tiny/voice-eval/val")
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
     """Two clips to measure (of A and B), two to train on; a voice; the working folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report, "write_report", lambda *given: None)
+    monkeypatch.setattr("codetalker_cli.evaluate.run.write_report", lambda *given: None)
     voices.save(Path("voice"), "A", "B", "C", family="whisper")
     return tiny_data.prepared(Path("data/tiny"), n_val=2)
 
@@ -290,9 +288,16 @@ def test_names_of_files() -> None:
     assert subject_in("F2_e01", subjects) is None
 
 
-def test_processes_share_all_clips_and_join_to_the_whole(data: PreparedDataSet) -> None:
+def test_processes_share_all_clips_and_join_to_the_whole(
+    data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips = data.clips("val") + data.clips("train")
-    parts = [_share(clips, k, 3) for k in range(3)]
+    parts = []
+    for k in range(3):
+        with monkeypatch.context() as patch:
+            patch.setenv("WORLD_SIZE", "3")
+            patch.setenv("RANK", str(k))
+            parts.append(shard(clips, lambda clip: -clip.entry.n_frames))
     names = sorted(clip.entry.name for part in parts for clip in part)
     assert names == sorted(clip.entry.name for clip in clips)
     truth, settings = of_data_set(data), EvaluateSettings()

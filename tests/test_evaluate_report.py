@@ -13,15 +13,14 @@ import tiny_data
 import voices
 
 from codetalker_cli import render
-from codetalker_cli.data.files.motions import file_name
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import RenderError
 from codetalker_cli.evaluate import charts, report
-from codetalker_cli.evaluate.folder import EvaluationFolder
-from codetalker_cli.evaluate.run import Evaluation
+from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder
 from codetalker_cli.evaluate.score import Scores, describe
 from codetalker_cli.evaluate.truth import Truth, of_data_set
+from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.metrics import METRICS
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 

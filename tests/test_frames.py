@@ -23,7 +23,8 @@ from own_raw import (
 )
 from pydantic import ValidationError
 
-from codetalker_cli.data.files.frames import (
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.frames import (
     Converted,
     FrameSource,
     MeshSequence,
@@ -33,7 +34,6 @@ from codetalker_cli.data.files.frames import (
     open_array,
     read_pc2_header,
 )
-from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 CLIP = CLIPS[0]
 TRUTH = motion(CLIP)
@@ -88,7 +88,7 @@ MEASURE = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from codetalker_cli.data.files.frames import NpyFrames, Pc2Frames
+from codetalker_cli.formats.frames import NpyFrames, Pc2Frames
 kind = Pc2Frames if sys.argv[1].endswith("pc2") else NpyFrames
 def peak():  # kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

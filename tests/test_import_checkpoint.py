@@ -15,10 +15,10 @@ import torch
 import trimesh
 
 import codetalker_cli as ct
-from codetalker_cli.data.raw.templates import read_mesh
 from codetalker_cli.errors import CheckpointError, DataError, InputError
-from codetalker_cli.import_checkpoint import import_official
+from codetalker_cli.formats.templates import read_mesh
 from codetalker_cli.models import checkpoint
+from codetalker_cli.models.import_official import import_official
 from codetalker_cli.settings import Settings
 
 WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0"}

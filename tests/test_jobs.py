@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from codetalker_cli.animate.jobs import Request, from_arguments, from_manifest, is_one
 from codetalker_cli.errors import InputError
-from codetalker_cli.jobs import Request, from_arguments, from_manifest, is_one
 
 DEFAULT = Request(Path(), subject="A", seed=4)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import voices
 
-from codetalker_cli.data.lip_region import infer_lips, surfaces, without_head_motion
-from codetalker_cli.data.synthetic import demo
-from codetalker_cli.data.synthetic.demo import Passage
-from codetalker_cli.data.synthetic.rig import Rig
-from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.datasets.lip_region import infer_lips, surfaces, without_head_motion
 from codetalker_cli.errors import DataError
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.synthetic import dataset
+from codetalker_cli.synthetic.dataset import Passage
+from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 
 LABELS = [SILENCE, "M", "AA", "P", "AE", "S", "IY", "W", "AO", "F", "EH", SILENCE]
 SECONDS = 0.14
@@ -28,7 +28,7 @@ def offsets(rig: Rig, *subjects: str, blinks: bool = False) -> np.ndarray:
     said = []
     for k, subject in enumerate(subjects):
         rng = np.random.default_rng(k)
-        vertices = demo.speak(rig, passage, subject, 30, rng, blinks=blinks)
+        vertices = dataset.speak(rig, passage, subject, 30, rng, blinks=blinks)
         said.append((vertices - rig.template(subject))[::2])
     return np.concatenate(said)
 

@@ -12,9 +12,9 @@ import voices
 
 import codetalker_cli as ct
 import scripts
-from codetalker_cli.data.synthetic.demo import mesh_of
-from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.motion import Motion
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.synthetic.dataset import mesh_of
 
 FPS = 30.0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from codetalker_cli.data.synthetic.liveliness import brow_curve, enliven
-from codetalker_cli.data.synthetic.speech.phones import SILENCE, Phone
-from codetalker_cli.data.synthetic.visemes import SpeakingStyle
+from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.expression import brow_curve, enliven
+from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 
 FPS = 30.0
 UNITS = [

@@ -9,10 +9,10 @@ import pytest
 import talking
 
 import scripts
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.synthetic.demo import mesh_of
-from codetalker_cli.data.synthetic.rig import Rig
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.motion import Motion
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.synthetic.dataset import mesh_of
 
 FPS = 30.0
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.models import long_speech, whisper
-from codetalker_cli.models.audio_encoder import AudioEncoder
-from codetalker_cli.models.long_speech import convolve, in_windows
+from codetalker_cli.models.speech_encoders import long_audio, whisper
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
+from codetalker_cli.models.speech_encoders.long_audio import convolve, in_windows
 
 CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm")
 
@@ -48,7 +48,7 @@ def test_blocks_of_convolutions_give_what_one_pass_gives(
         whole = convolve(made.model.feature_extractor, audio)
         assert torch.equal(whole, made.model.feature_extractor(audio))
         for block in (7, 50, 98):
-            monkeypatch.setattr(long_speech, "_BLOCK", block)
+            monkeypatch.setattr(long_audio, "_BLOCK", block)
             torch.testing.assert_close(convolve(made.model.feature_extractor, audio), whole)
 
 
@@ -104,7 +104,7 @@ def test_all_but_attention_gives_in_windows_what_one_pass_gives(
             # Positions count from each window's start.
             made.model.embed_positions.weight.data.zero_()
             made.model.embed_positions.weight.data.resize_(3000, made.size).zero_()
-        monkeypatch.setattr("codetalker_cli.models.audio_encoder.WINDOW_SECONDS", seconds)
+        monkeypatch.setattr("codetalker_cli.models.speech_encoders.encoder.WINDOW_SECONDS", seconds)
         with torch.no_grad():
             return made(audio)
 

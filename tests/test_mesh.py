@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from codetalker_cli.errors import DataError
-from codetalker_cli.mesh import Mesh
+from codetalker_cli.topology import Mesh
 
 
 def mesh() -> Mesh:

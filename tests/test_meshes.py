@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from own_raw import FACES, HEAD, write_obj, write_ply
 
-from codetalker_cli.data.files.meshes import MeshFile, read_mesh_file, read_vertices
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.meshes import MeshFile, read_mesh_file, read_vertices
 
 SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 PLY_SQUARE = (

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
+from codetalker_cli.arrays import release_pages
 from codetalker_cli.errors import InputError
 from codetalker_cli.motion import FORMAT_VERSION, Motion
-from codetalker_cli.resources import let_go
 
 ARRAYS = ("vertices", "template", "colours", "audio", "codes")
 
@@ -151,7 +151,7 @@ def test_vertices_stay_in_the_file_until_they_are_used(tmp_path: Path, compresse
     loaded = Motion.load(path)
     assert isinstance(loaded.vertices, np.memmap) is not compressed
     assert np.array_equal(loaded.vertices, saved.vertices)
-    let_go(loaded.vertices)
+    release_pages(loaded.vertices)
     assert np.array_equal(loaded.vertices, saved.vertices)  # they are read again
     loaded.save(path)  # over the file that is mapped
     assert np.array_equal(Motion.load(path).vertices, saved.vertices)

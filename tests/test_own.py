@@ -31,10 +31,10 @@ from own_raw import (
 from pydantic import ValidationError
 from test_frames import npy_of
 
-from codetalker_cli.data.raw.own import data_of, read_own
-from codetalker_cli.data.raw.own_faces import outward
-from codetalker_cli.data.raw.own_takes import safe_name
-from codetalker_cli.data.raw_clips import RawClip, RawDataSet
+from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet
+from codetalker_cli.datasets.readers.custom import data_of, read_own
+from codetalker_cli.datasets.readers.custom_motion import safe_name
+from codetalker_cli.datasets.readers.custom_templates import outward
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 MOTION = {"npy3": "*.npy", "npy2": "*.npy", "pc2": "*.pc2", "obj": "*", "ply": "*"}

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.models.audio_encoder import AudioEncoder
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.layers import masked_instance_norm, valid_frames
 from codetalker_cli.models.quantizer import Quantizer
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from numpy._core.multiarray import _reconstruct, scalar
 from numpy._core.numeric import _frombuffer
 
-from codetalker_cli.data.files.pickles import read_pickle
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.formats.pickles import read_pickle
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -437,7 +437,7 @@ ATTACKS = {name: (pickle.dumps(call, 2), said) for name, (call, said) in calls()
 ATTACKS |= opcodes()
 READER = """
 import faulthandler, gc, json, sys, tracemalloc
-from codetalker_cli.data.files.pickles import read_pickle
+from codetalker_cli.formats.pickles import read_pickle
 from codetalker_cli.errors import DataError
 faulthandler.enable()
 for line in sys.stdin:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import codetalker_cli as ct
 from codetalker_cli import audio, resources
-from codetalker_cli.animate.pieces import Piece, plan
-from codetalker_cli.animate.speak import Recording, Speaking
+from codetalker_cli.animate.batch_decoding import Recording, Speaking
+from codetalker_cli.animate.segments import Piece, plan
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.settings import DecodeSettings
 
 FPS = 25.0

@@ -12,10 +12,10 @@ import soundfile
 import voices
 from command import succeed
 
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.synthetic.speech import espeak
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.models import checkpoint
 from codetalker_cli.motion import Motion
+from codetalker_cli.synthetic.speech import espeak
 
 pytestmark = pytest.mark.skipif(
     not espeak.is_available(), reason="espeakng-loader is not installed: nothing can speak"

@@ -13,12 +13,12 @@ import raw_clips
 from command import listing
 from raw_clips import clip, data_set, settings, tone
 
-from codetalker_cli.data import preflight, prepared_writer
-from codetalker_cli.data import prepare as module
-from codetalker_cli.data.prepare import Prepared, prepare
-from codetalker_cli.data.prepared import UNFINISHED, PreparedDataSet
-from codetalker_cli.data.raw_clips import Problem, RawClip, RawDataSet, Sound
-from codetalker_cli.data.regions import Regions
+from codetalker_cli.datasets import preflight, prepared_writer
+from codetalker_cli.datasets import prepare as module
+from codetalker_cli.datasets.prepare import Prepared, prepare
+from codetalker_cli.datasets.prepared import UNFINISHED, PreparedDataSet
+from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound
+from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError
 from codetalker_cli.settings import DataSettings, PrepareSettings
 

@@ -15,7 +15,7 @@ import yaml
 from command import listing, refuse, run, succeed
 from vocaset_raw import TRAIN, VAL
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.models import checkpoint
 
 VQ = {"hidden_size": 16, "n_layers": 1, "n_heads": 2, "mlp_size": 16, "codebook_size": 8}

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.data.prepared import ClipEntry, Manifest, PreparedDataSet
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared import ClipEntry, Manifest, PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 
 SHAPE = (30, 12, 3)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.data.synthetic.speech.recordings import read_recordings
+from codetalker_cli.synthetic.speech.recordings import read_recordings
 
 PHONES = [
     {"phone": "SIL", "start": 0.0, "end": 0.2},

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import voices
 
-from codetalker_cli.data.regions import Regions, find_regions, sample_of
+from codetalker_cli.datasets.regions import Regions, find_regions, sample_of
 from codetalker_cli.errors import DataError, InputError
 
 V = 12

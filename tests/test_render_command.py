@@ -148,7 +148,7 @@ def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
 
 
 def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
-    from codetalker_cli.data.faces import Faces, of_mesh_file, with_templates
+    from codetalker_cli.datasets.face_lookup import Faces, of_mesh_file, with_templates
 
     ball = make_motion()
     write_ply("face.ply", 0.1 * ball.template, ball.topology.faces)

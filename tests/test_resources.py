@@ -6,6 +6,7 @@ import pytest
 
 from codetalker_cli import resources
 from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.files import atomic_path
 
 
 class Interrupted(Exception):
@@ -32,7 +33,7 @@ def test_a_finished_output_stands_alone_in_its_folder(
     target = tmp_path / "out.npz"
     if exists:
         fill(target, "old", as_folder=as_folder)
-    with resources.atomic_path(target) as temporary:
+    with atomic_path(target) as temporary:
         assert temporary.parent == target.parent and temporary.suffix == ".npz"
         fill(temporary, "new", as_folder=as_folder)
     assert content(target) == "new"
@@ -43,7 +44,7 @@ def test_a_new_folder_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "checkpoint"
     target.mkdir()
     (target / "stale").write_text("old")
-    with resources.atomic_path(target) as temporary:
+    with atomic_path(target) as temporary:
         fill(temporary, "new", as_folder=True)
     assert [path.name for path in target.iterdir()] == ["file"]
 
@@ -58,7 +59,7 @@ def test_a_failure_leaves_what_was_there(
     if exists:
         fill(target, "old", as_folder=as_folder)
     before = list(tmp_path.iterdir())
-    with pytest.raises(error), resources.atomic_path(target) as temporary:
+    with pytest.raises(error), atomic_path(target) as temporary:
         fill(temporary, "half", as_folder=as_folder)
         raise error
     assert list(tmp_path.iterdir()) == before
@@ -69,7 +70,7 @@ def test_a_failure_leaves_what_was_there(
 def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     target.write_text("old")
-    with pytest.raises(FileNotFoundError), resources.atomic_path(target):
+    with pytest.raises(FileNotFoundError), atomic_path(target):
         pass
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -80,7 +81,7 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     target.write_text("old")
     with (
         pytest.raises(InputError, match=r"out\.npz exists already; give --overwrite"),
-        resources.atomic_path(target, overwrite=False),
+        atomic_path(target, overwrite=False),
     ):
         pytest.fail("the block must not run")
     assert target.read_text() == "old"
@@ -88,7 +89,7 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "out.txt"
-    with resources.atomic_path(str(target)) as temporary:
+    with atomic_path(str(target)) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new"
 
@@ -97,7 +98,7 @@ def test_a_relative_output_is_written_into_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with resources.atomic_path("out.txt") as temporary:
+    with atomic_path("out.txt") as temporary:
         temporary.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
 
@@ -107,7 +108,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(InputError, match=r"cannot write here .*give another --out"),
-        resources.atomic_path(tmp_path / "file" / "sub" / "out.mp4"),
+        atomic_path(tmp_path / "file" / "sub" / "out.mp4"),
     ):
         pytest.fail("the block must not run")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

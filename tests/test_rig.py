@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from codetalker_cli import resources
-from codetalker_cli.data.synthetic.rig import Rig
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.head import Rig
 
 ARKIT_PAIRED = (
     "browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn",
@@ -285,3 +286,8 @@ def test_subjects_differ(rig: Rig) -> None:
     assert distance[np.triu_indices(12, 1)].min() > 2.0
     tones = np.array([rig.colours(s)[skin].mean(0) for s in rig.subject_names])
     assert np.ptp(tones, axis=0).min() > 50
+
+
+def test_the_bundled_head_has_arkits_units_first(rig: Rig) -> None:
+    assert len(ARKIT_UNITS) == 52 and list(ARKIT_UNITS) == sorted(ARKIT_UNITS)
+    assert rig.unit_names[:52] == ARKIT_UNITS

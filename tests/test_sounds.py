@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetalker_cli import audio
-from codetalker_cli.data import sounds
-from codetalker_cli.data.sounds import KINDS, sound
+from codetalker_cli.synthetic import noise
+from codetalker_cli.synthetic.noise import KINDS, sound
 
 RATE = 16_000
 
@@ -20,7 +20,7 @@ def test_every_sound_can_be_heard_and_none_is_clipped(n: int, seed: int, kind: s
     made = sound(n, np.random.default_rng(seed), kind)
     assert made.shape == (n,) and made.dtype == np.float32
     peak_db = 20 * np.log10(np.abs(made).max())
-    assert sounds.QUIETEST_DB - 0.1 < peak_db < sounds.LOUDEST_DB + 0.1
+    assert noise.QUIETEST_DB - 0.1 < peak_db < noise.LOUDEST_DB + 0.1
     assert np.abs(made).max() > audio.SILENCE_PEAK
     np.testing.assert_array_equal(made, sound(n, np.random.default_rng(seed), kind))
 
@@ -48,6 +48,6 @@ def test_music_and_hum_have_tones_and_hiss_has_none() -> None:
 
 def test_a_breath_swells_and_fades() -> None:
     for seed in range(5):
-        air = np.abs(sounds.breath(RATE, np.random.default_rng(seed)))
+        air = np.abs(noise.breath(RATE, np.random.default_rng(seed)))
         edges = np.concatenate([air[:400], air[-400:]]).mean()
         assert edges < 0.5 * air.mean()

@@ -14,18 +14,18 @@ import pytest
 import soundfile
 
 from codetalker_cli import audio
-from codetalker_cli.data.synthetic.speech import alignment, corpus, espeak, kokoro, recordings
-from codetalker_cli.data.synthetic.speech.engines import load_engine
-from codetalker_cli.data.synthetic.speech.phones import (
+from codetalker_cli.errors import DataError, InputError, MissingDependencyError
+from codetalker_cli.synthetic.speech import alignment, corpus, espeak, kokoro, recordings
+from codetalker_cli.synthetic.speech.engines import load_engine
+from codetalker_cli.synthetic.speech.phones import (
     LABELS,
     SILENCE,
     Phone,
     arpabet_of_ipa,
     fill_with_silence,
 )
-from codetalker_cli.data.synthetic.speech.sentences import sentences, visible_counts
-from codetalker_cli.data.synthetic.speech.utterance import Utterance
-from codetalker_cli.errors import DataError, InputError, MissingDependencyError
+from codetalker_cli.synthetic.speech.sentences import sentences, visible_counts
+from codetalker_cli.synthetic.speech.utterance import Utterance
 
 needs_espeak = pytest.mark.skipif(not espeak.is_available(), reason="espeakng-loader")
 needs_aligner = pytest.mark.skipif(not alignment.is_available(), reason="pocketsphinx")

@@ -4,8 +4,9 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from codetalker_cli.data.raw_clips import Frames, RawClip, Sound
-from codetalker_cli.data.splits import UNUSED, assign, is_named
+from codetalker_cli.datasets.raw_clips import RawClip, Sound
+from codetalker_cli.datasets.splits import UNUSED, assign, is_named
+from codetalker_cli.formats.frames import Frames
 from codetalker_cli.presets import resolve
 from codetalker_cli.settings import SplitRule
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetalker_cli.data import timeline
-from codetalker_cli.data.timeline import Piece
+from codetalker_cli.datasets import timeline
+from codetalker_cli.datasets.timeline import Piece
 
 RATES = [(60, 30), (30, 30), (25, 30), (60, 24), (60000 / 1001, 29.97), (59.94006, 23.97602)]
 NUMBERS = st.sets(st.integers(0, 60), min_size=1, max_size=60).map(

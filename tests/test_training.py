@@ -30,8 +30,9 @@ from tiny_data import (
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import (
     CheckpointError,
     CodeTalkerError,
@@ -46,7 +47,6 @@ from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.loop import Progress, fit
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
@@ -475,7 +475,7 @@ def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> No
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    accelerator = make_accelerator(TrainSettings())
+    accelerator = make_accelerator("float32")
     folder = RunFolder(tmp_path / "vq")
     with folder.held(accelerator):
         with (

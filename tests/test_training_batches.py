@@ -10,7 +10,7 @@ import tiny_data
 import torch
 from torch import Tensor
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.batches import Batch
 from codetalker_cli.train.task import Task

@@ -11,11 +11,11 @@ import voices
 from tiny_data import prepared, settings, speech_task, stage1
 from torch import Tensor
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.settings import Settings
-from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.steps import Stepper
 
@@ -143,7 +143,7 @@ def test_only_what_fits_can_be_trained_further(data: PreparedDataSet, tmp_path: 
 def test_the_encoder_may_learn_more_slowly(data: PreparedDataSet) -> None:
     made = settings(frozen=False, encoder_rate=0.1, learning_rate=0.01)
     task = speech_task(data, made)
-    stepper = Stepper(task, made.train_speech, make_accelerator(made.train_speech), 1)
+    stepper = Stepper(task, made.train_speech, make_accelerator(made.train_speech.precision), 1)
     rates = {}
     for group in stepper._optimizer.param_groups:
         rates.update({id(p): group["lr"] for p in group["params"]})

@@ -16,7 +16,7 @@ from codetalker_cli.render import render_frames
 from codetalker_cli.render.captions import label_height
 from codetalker_cli.train.curves import draw_curves, panels
 from codetalker_cli.train.run_folder import RunFolder
-from codetalker_cli.train.sample import write_sample
+from codetalker_cli.train.validation import write_sample
 
 # Curves -----------------------------------------------------------------------------------------
 

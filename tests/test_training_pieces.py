@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,22 +17,22 @@ import voices
 from torch import Tensor, nn
 
 from codetalker_cli import resources
-from codetalker_cli.data.prepared import PreparedDataSet, last_prepared
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import InputError, SettingsError
-from codetalker_cli.models.audio_encoder import AudioEncoder
+from codetalker_cli.files import atomic_path, recover
 from codetalker_cli.models.quantizer import Quantizer
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train import validation
-from codetalker_cli.train.alarms import alarms
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.cache import ArrayCache, stamp
-from codetalker_cli.train.codebook import CodebookUse
-from codetalker_cli.train.devices import make_accelerator
-from codetalker_cli.train.optimize import MovingAverage, make_optimizer, make_schedule
-from codetalker_cli.train.precomputed import Precomputed
-from codetalker_cli.train.validation import ClipResult, Validation
+from codetalker_cli.train.precomputed import ArrayCache, Precomputed, stamp
+from codetalker_cli.train.steps import MovingAverage, make_optimizer, make_schedule
+from codetalker_cli.train.validation import ClipResult, Validation, alarms
+from codetalker_cli.train.vq import CodebookUse
+from codetalker_cli.workspace import newest_data_set
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def kept(data: PreparedDataSet, made: Settings, seed: int = 1) -> Precomputed:
     model = tiny_data.model_of(made, seed=seed)
     source, val = ClipSource(data, "train"), ClipSource(data, "val")
     found = Precomputed(data, model)
-    found.prepare(source, val, make_accelerator(made.train_speech))
+    found.prepare(source, val, make_accelerator(made.train_speech.precision))
     return found
 
 
@@ -272,7 +273,7 @@ def seen(*codes: list[int]) -> list[tuple[Tensor, Tensor]]:
 
 def test_counts_of_the_codebook() -> None:
     use = CodebookUse(Quantizer(4, 2, 0.25), TrainSettings())
-    accelerator = make_accelerator(TrainSettings())
+    accelerator = make_accelerator("float32")
     first = use.take(seen([0, 0], [1, 1]), accelerator, 1)
     assert first["perplexity"] == pytest.approx(2.0) and first["codes_used"] == 2
     second = use.take(seen([2, 2, 2]), accelerator, 2)
@@ -285,7 +286,7 @@ def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
     quantizer = Quantizer(4, 2, 0.25)
     quantizer.codebook.data.fill_(-1.0)
     use = CodebookUse(quantizer, TrainSettings(revive_after_steps=2))
-    accelerator = make_accelerator(TrainSettings())
+    accelerator = make_accelerator("float32")
     moved = []
     for step, codes in enumerate([[0, 1], [0, 2], [0, 1], [0, 1, 3], [0, 1]], 1):
         use.take(seen(codes), accelerator, step)
@@ -395,13 +396,13 @@ def test_no_validation_clips_give_no_values(tmp_path: Path) -> None:
     checked = Validation(data, ClipSource(data, "train"))
     assert checked.measure(scaled, process()) == {}
     task = tiny_data.speech_task(data, tiny_data.settings())
-    accelerator = make_accelerator(TrainSettings())
+    accelerator = make_accelerator("float32")
     assert task.validate(accelerator) == {} and task.sample(tmp_path / "a.mp4", 9) is None
 
 
 def test_both_stages_are_judged_by_their_lips(data: PreparedDataSet) -> None:
     made = tiny_data.settings()
-    accelerator = make_accelerator(made.train_vq)
+    accelerator = make_accelerator(made.train_vq.precision)
     vq, speech = tiny_data.vq_task(data, made), tiny_data.speech_task(data, made)
     with torch.no_grad():
         first, second = vq.validate(accelerator), speech.validate(accelerator)
@@ -475,15 +476,15 @@ def test_the_moving_average() -> None:
 def test_a_device_is_named_for_its_own_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate takes the device from the environment, even where a CPU is asked for."""
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
-    assert make_accelerator(TrainSettings(), "meta").device.type == "meta"
+    assert make_accelerator("float32", "meta").device.type == "meta"
     assert "ACCELERATE_TORCH_DEVICE" not in os.environ
-    assert make_accelerator(TrainSettings(), "cpu").device.type == "cpu"
+    assert make_accelerator("float32", "cpu").device.type == "cpu"
 
 
 def test_a_precision_that_the_device_has_not() -> None:
     with pytest.raises(SettingsError, match="precision fp16: not possible on cpu"):
-        make_accelerator(TrainSettings(precision="fp16"))
-    assert make_accelerator(TrainSettings()).mixed_precision == "no"
+        make_accelerator("fp16")
+    assert make_accelerator("float32").mixed_precision == "no"
 
 
 # Files ------------------------------------------------------------------------------------------
@@ -516,23 +517,23 @@ def test_mending_what_a_killed_process_left(
                 left[0] -= 1
                 a.rename(b)
 
-            patch.setattr(resources.os, "replace", rename)
-            patch.setattr(resources.shutil, "rmtree", lambda *_, **__: None)
+            patch.setattr(os, "replace", rename)
+            patch.setattr(shutil, "rmtree", lambda *_, **__: None)
             try:
-                with resources.atomic_path(path) as temporary:
+                with atomic_path(path) as temporary:
                     folder(temporary, "new")
             except Killed:
                 pass
         assert len(list(tmp_path.iterdir())) > len(others) + (n_renames != 1)
-        resources.mend(path)
+        recover(path)
         assert (path / "file").read_text() == found
         assert sorted(tmp_path.iterdir()) == sorted([path, *others])
-    resources.mend(tmp_path / "nowhere" / "vq")
+    recover(tmp_path / "nowhere" / "vq")
 
 
 def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no prepared data set under it; make one"):
-        last_prepared(tmp_path)
+        newest_data_set(tmp_path)
     for k, name in enumerate(("b", "deep/a", "c")):
         path = tmp_path / name
         writer = PreparedWriter(path, overwrite=False)
@@ -540,4 +541,4 @@ def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
         writer.finish("tiny", 25.0, tiny_data.SUBJECTS, voices.mesh(*tiny_data.SUBJECTS), {})
         os.utime(path / "manifest.json", (1e9, 1e9 + (5, 9, 7)[k]))
     folder(tmp_path / "unfinished", "")
-    assert last_prepared(tmp_path) == tmp_path / "deep" / "a"
+    assert newest_data_set(tmp_path) == tmp_path / "deep" / "a"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetalker_cli.train.plan import Plan
+from codetalker_cli.train.batches import Plan
 
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=60)
 SPLITS = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 4))

@@ -11,7 +11,7 @@ import killed_runs
 import pytest
 import two_processes
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.train.run_folder import RunFolder
 

@@ -9,12 +9,12 @@ import tiny
 import torch
 from tiny_data import prepared, settings, speech_task, vq_task
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
-from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.losses import (
     ContactWeights,
     MotionLoss,
@@ -150,7 +150,7 @@ def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
 ) -> None:
     made = settings(revive_after_steps=3, crop_frames=None)
     task = vq_task(data, made)
-    accelerator = make_accelerator(made.train_vq)
+    accelerator = make_accelerator(made.train_vq.precision)
     codebook = task.model.vq.quantizer.codebook
     far = torch.arange(6, 12)
     codebook.data[far] += 100.0
@@ -178,7 +178,7 @@ def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
 def test_without_the_setting_the_codebook_is_left_alone(data: PreparedDataSet) -> None:
     made = settings()
     task = vq_task(data, made)
-    accelerator = make_accelerator(made.train_vq)
+    accelerator = make_accelerator(made.train_vq.precision)
     codebook = task.model.vq.quantizer.codebook
     codebook.data[3:] += 100.0
     before = codebook.detach().clone()

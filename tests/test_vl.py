@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from biwi_raw import vl_bytes, write
 
-from codetalker_cli.data.files import vl
-from codetalker_cli.data.files.archives import FoundFile, Span
 from codetalker_cli.errors import DataError
+from codetalker_cli.formats import vl
+from codetalker_cli.formats.archives import FoundFile, Span
 
 VERTICES = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
 GOOD = vl_bytes(VERTICES)

@@ -12,8 +12,8 @@ import vocaset_raw
 from command import listing, refuse, run, succeed
 from vocaset_raw import CLIPS, FPS, RATE, TEST, TRAIN, VAL
 
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.raw.vocaset import read_vocaset
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.readers.vocaset import read_vocaset
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.presets import resolve
 

@@ -9,14 +9,14 @@ import tiny
 import torch
 import voices
 
-from codetalker_cli.data.prepared import PreparedDataSet
-from codetalker_cli.data.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.batches import ClipSource
-from codetalker_cli.train.devices import make_accelerator
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import SpeechTask
 from codetalker_cli.train.vq import VQTask
@@ -108,7 +108,7 @@ def vq_task(data: PreparedDataSet, made: Settings) -> VQTask:
 def speech_task(data: PreparedDataSet, made: Settings) -> SpeechTask:
     model = model_of(made)
     model.vq.requires_grad_(False)
-    accelerator = make_accelerator(made.train_speech)
+    accelerator = make_accelerator(made.train_speech.precision)
     return SpeechTask(data, model, stage1(made), accelerator, None)
 
 

@@ -20,7 +20,7 @@ import tiny_data
 import yaml
 
 from codetalker_cli import cli
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.settings import Settings
 from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource

@@ -6,8 +6,8 @@ import numpy as np
 import tiny
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.mesh import Mesh
 from codetalker_cli.models import checkpoint
+from codetalker_cli.topology import Mesh
 
 EYES = {"eyeBlinkLeft": 4, "eyeBlinkRight": 6, "eyeLookUpLeft": 9}
 """Idle unit → the one vertex that it moves."""

@@ -2,14 +2,13 @@
 cuts and joins long ones, ``styles`` reads blends, ``many`` is for many of them in one command.
 """
 
-from codetalker_cli.animate.styles import parse_styles
 from codetalker_cli.animate.voice import (
     ENVIRONMENT,
     Choice,
     Voice,
     choose_model,
     load_voice,
-    pick_device,
+    parse_styles,
 )
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "choose_model",
     "load_voice",
     "parse_styles",
-    "pick_device",
 ]

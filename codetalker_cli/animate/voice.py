@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,67 @@ import numpy as np
 import torch
 
 from codetalker_cli import audio
-from codetalker_cli.animate.speak import Progress, Recording, Speaking
-from codetalker_cli.animate.styles import Styles, style_weights
-from codetalker_cli.data.synthetic.liveliness import idle_weights
+from codetalker_cli.animate.batch_decoding import Progress, Recording, Speaking
+from codetalker_cli.animate.jobs import Request
+from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
-from codetalker_cli.jobs import Request
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.motion import Motion
+from codetalker_cli.motion import Motion, VertexFrames, held
 from codetalker_cli.presets import changed
-from codetalker_cli.vertices import VertexFrames, held
+from codetalker_cli.rigs.idle import IdleMotion
+from codetalker_cli.workspace import RUNS
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CODETALKER_MODEL"
 """Environment variable that names the model to use without ``--model``."""
+
+
+# Styles -------------------------------------------------------------------------------------------
+
+
+Styles = str | Mapping[str, float]
+
+
+def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
+    """(n_styles,) float32 weights of the styles ``names``, summing to 1.
+
+    Raises:
+        InputError: A name that is none of them, or weights that mean nothing.
+    """
+    blend = parse_styles(style) if isinstance(style, str) else dict(style)
+    weights = np.zeros(len(names), dtype=np.float32)
+    for name, weight in blend.items():
+        if name not in names:
+            raise InputError(f"--style {name}: unknown; this model has: {', '.join(names)}")
+        weights[list(names).index(name)] += weight
+    total = float(weights.sum())
+    if not np.isfinite(total) or (weights < 0).any() or total <= 0:
+        raise InputError(f"--style {style}: weights must be positive")
+    return weights / total
+
+
+def parse_styles(text: str) -> dict[str, float]:
+    """``"S01"`` or ``"S01:0.3,S02:0.7"`` → weights by name.
+
+    Raises:
+        InputError: Not of that form, or a name stands there twice.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, number = part.strip().rpartition(":")
+        if not colon:
+            name, number = number, "1"
+        if name in weights:
+            raise InputError(f"--style {text}: names {name} twice")
+        try:
+            weights[name] = float(number)
+        except ValueError as error:
+            raise InputError(
+                f"--style {text}: expected a name, or name:weight,name:weight"
+            ) from error
+    return weights
 
 
 @dataclass(frozen=True)
@@ -56,7 +102,7 @@ def choose_model(model: str | None, subject: str | None) -> Choice:
             # A run's best speaks for it, though its last is newer.
             is_candidate = name not in bundled and not name.endswith(checkpoint.LAST)
             if is_candidate and checkpoint.knows(folder, subject):
-                return Choice(folder, f"the newest under {checkpoint.RUNS}/ that knows {subject}")
+                return Choice(folder, f"the newest under {RUNS}/ that knows {subject}")
     if not bundled:
         raise CheckpointError(
             "there is no bundled voice in this installation; give --model with a checkpoint folder"
@@ -92,28 +138,6 @@ def load_voice(
             f"{choice.folder} holds stage 1 only; train stage 2 with `codetalker train-speech`"
         )
     return Voice(loaded, pick_device(device), decode)
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` → a device that works.
-
-    Raises:
-        InputError: There is no such device here.
-    """
-    # cuDNN's convolutions would round float32 to TF32, and codes would differ from the CPU's.
-    torch.backends.cudnn.allow_tf32 = False
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        mps = torch.backends.mps.is_available()
-        return torch.device("mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(f"--device {name}: not usable here ({reason}); use auto or cpu") from error
-    return device
 
 
 class Voice:
@@ -172,7 +196,7 @@ class Voice:
 
         Returns:
             The motion. Beyond 512 MB its vertices are no array but make themselves, some frames at
-            a time (:class:`codetalker_cli.vertices.VertexFrames`).
+            a time (:class:`codetalker_cli.motion.VertexFrames`).
 
         Raises:
             InputError: Unusable audio, unknown subject or style; the message lists the choices.
@@ -245,13 +269,15 @@ class Voice:
         subject = recording.subject
         template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
         template = template.to(self.device)
-        idle = self._idle(len(rows), subject, rate, request.seed) if request.idle else None
+        idle = None
+        if request.idle and mesh.idle_units:
+            idle = IdleMotion.of(mesh, subject, len(rows), rate, request.seed)
 
         def make(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 chosen = rows[torch.from_numpy(frames)][None].to(self.device)
                 vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
-            return vertices if idle is None else idle.add(vertices, frames)
+            return vertices if idle is None else idle.add_to(vertices, frames)
 
         motion = Motion(
             vertices=held(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
@@ -287,36 +313,6 @@ class Voice:
             return subject
         logger.info("%s was not trained on; speaking in the style of %s", subject, self.styles[0])
         return self.styles[0]
-
-    def _idle(self, n_frames: int, subject: str, fps: float, seed: int) -> "_Idle | None":
-        """Blinks and gaze, where the face has them."""
-        mesh = self.checkpoint.mesh
-        assert mesh is not None
-        if not mesh.idle_units:
-            return None
-        curves = idle_weights(n_frames, fps, subject, np.random.default_rng(seed))
-        units = [name for name in mesh.idle_units if name in curves]
-        closure = mesh.lid_closure.get(subject, 1.0)
-        factors = [closure if name.startswith("eyeBlink") else 1.0 for name in units]
-        weights = np.stack([curves[name] for name in units], axis=1) * factors
-        deltas = np.stack([mesh.idle_units[name] for name in units])
-        moved = np.flatnonzero(np.abs(deltas).max((0, 2)))
-        return _Idle(weights.astype(np.float32), moved, deltas[:, moved].astype(np.float32))
-
-
-@dataclass(frozen=True)
-class _Idle:
-    """(T, U) weights of units that move (n,) vertices by (U, n, 3)."""
-
-    weights: np.ndarray
-    moved: np.ndarray
-    deltas: np.ndarray
-
-    def add(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """The (n, V, 3) vertices of some frames with their eyes moving; changed in place."""
-        offsets = self.weights[frames] @ self.deltas.reshape(len(self.deltas), -1)
-        vertices[:, self.moved] += offsets.reshape(len(frames), -1, 3)
-        return vertices
 
 
 def _drain(

@@ -4,16 +4,15 @@ One module a group of commands; heavy imports stay inside their bodies.
 """
 
 import errno
-import os
 import sys
 import time
 from typing import Annotated
 
 import typer
 
-from codetalker_cli import console
-from codetalker_cli.cli import animate, import_checkpoint, metrics, prepare, render, train
+from codetalker_cli.cli import animate, console, import_checkpoint, metrics, prepare, render, train
 from codetalker_cli.cli import eval as evaluation
+from codetalker_cli.devices import is_main_process
 from codetalker_cli.errors import CodeTalkerError
 
 PATIENCE_SECONDS = 5.0
@@ -59,7 +58,7 @@ def main() -> None:
     try:
         app()
     except CodeTalkerError as error:
-        if os.environ.get("RANK", "0") != "0":
+        if not is_main_process():
             time.sleep(PATIENCE_SECONDS)
         console.fail(str(error))
         sys.exit(error.exit_code)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
 from codetalker_cli.errors import InputError
 
@@ -63,7 +63,7 @@ def animate(
 ) -> None:
     """Make a face say a recording, or many: speech.wav → speech.mp4."""
     # What cannot be used is told before the seconds that a model takes to load.
-    from codetalker_cli.jobs import is_one
+    from codetalker_cli.animate.jobs import is_one
     from codetalker_cli.presets import resolve_sections
 
     sections = resolve_sections(["render", "decode"], config, assignments or ()).sections
@@ -102,7 +102,7 @@ class _Asked(NamedTuple):
 
 def _animate_one(speech: Path, target: Path, asked: _Asked) -> None:
     from codetalker_cli import audio
-    from codetalker_cli.resources import check_output
+    from codetalker_cli.files import check_output
 
     samples = audio.load(speech)
     _check_target(target, speech)
@@ -121,8 +121,8 @@ def _animate_one(speech: Path, target: Path, asked: _Asked) -> None:
 def _animate_many(
     speech: list[str], manifest: Path | None, out: str | None, ending: str, asked: _Asked
 ) -> None:
-    from codetalker_cli.jobs import Request, from_arguments, from_manifest
-    from codetalker_cli.resources import check_output
+    from codetalker_cli.animate.jobs import Request, from_arguments, from_manifest
+    from codetalker_cli.files import check_output
 
     request = Request(Path(), **asked.spoken)
     if manifest is None:
@@ -133,22 +133,23 @@ def _animate_many(
         _check_target(job.out, job.speech)
     for one in {job.out.parent: job.out for job in jobs}.values():
         check_output(one, overwrite=True)  # what exists is done; can it be written there?
-    from codetalker_cli.animate import load_voice, many
+    from codetalker_cli.animate import batch, load_voice
+    from codetalker_cli.devices import is_main_process, join_processes
 
-    device = many.meet(asked.voice["device"])
-    is_main = many.process()[0] == 0
+    device = join_processes(asked.voice["device"])
+    is_main = is_main_process()
     with console.bars(shown=is_main) as stage:
         voice = load_voice(**asked.voice | {"device": device})
         voice.check(request)
-        report = many.run(
+        report = batch.run(
             voice,
-            many.share(jobs),
+            batch.share(jobs),
             lambda motion, job: _deliver(motion, job.out, voice, asked, stage("render")),
             overwrite=asked.overwrite,
             progress=stage("animate"),
             finished=stage("recordings"),
         )
-        report = many.gathered(report)
+        report = batch.gathered(report)
     if is_main:
         console.give(report.to_dict(), as_json=asked.as_json, line=report.summary())
     if report.failed:

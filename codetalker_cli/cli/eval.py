@@ -5,7 +5,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.metrics import interval, number
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
 from codetalker_cli.errors import InputError
@@ -46,13 +46,13 @@ def evaluate(
     names = ["evaluate", "decode", "render"]
     sections = resolve_sections(names, config, assignments or (), flags).sections
     name, opened = _inputs(checkpoint, data)
-    from codetalker_cli.animate import many
+    from codetalker_cli.devices import is_main_process, join_processes
     from codetalker_cli.evaluate.truth import of_data_set
 
     of_data_set(opened, split)  # a split without clips is told before a model is loaded
-    device = many.meet(device)
+    device = join_processes(device)
     asked = _Asked(split, out, device, overwrite, sections)
-    is_main = many.process()[0] == 0
+    is_main = is_main_process()
     with console.bars(shown=is_main) as stage:
         made = _evaluate(name, opened, asked, stage)
     if is_main:
@@ -72,7 +72,7 @@ class _Asked(NamedTuple):
 
 
 def _evaluate(name: str, opened: Any, asked: _Asked, stage: Any) -> Any:
-    from codetalker_cli.animate import pick_device
+    from codetalker_cli.devices import pick_device
     from codetalker_cli.evaluate.folder import default_folder
     from codetalker_cli.evaluate.run import evaluate as run
     from codetalker_cli.models import checkpoint as checkpoints
@@ -123,18 +123,20 @@ def _show(made: Any, confidence: float, as_json: bool) -> None:
 
 def _inputs(checkpoint: str | None, data: Path | None) -> tuple[str, Any]:
     """The checkpoint's name and the opened data set; what was not given is said."""
-    from codetalker_cli.data.prepared import PreparedDataSet, last_prepared
-    from codetalker_cli.train.run_folder import RunFolder, last_run
+    from codetalker_cli.datasets.prepared import PreparedDataSet
+    from codetalker_cli.train.run_folder import RunFolder
+    from codetalker_cli.workspace import newest_data_set, newest_run
 
-    run = last_run() if checkpoint is None else RunFolder(Path(checkpoint))
-    if run is None:
+    newest = newest_run() if checkpoint is None else Path(checkpoint)
+    if newest is None:
         raise InputError(
             "no checkpoint given, and no training run under runs/; name one, such as demo"
         )
+    run = RunFolder(newest)
     if checkpoint is None:
         console.say(f"checkpoint: {run.out} (the last training run)")
     if data is None:
         begun = run.describe() if run.description.is_file() else None
-        data = Path(begun["data"]) if begun else last_prepared()
+        data = Path(begun["data"]) if begun else newest_data_set()
         console.say(f"data set: {data}")
     return checkpoint or str(run.out), PreparedDataSet(data)

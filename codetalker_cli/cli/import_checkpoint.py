@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_settings
 
 
@@ -27,7 +27,7 @@ def import_checkpoint(
 ) -> None:
     """Bring the official weights into one self-describing folder."""
     settings = resolved_settings(False, preset=preset, config=config, assignments=assignments)
-    from codetalker_cli.import_checkpoint import import_official
+    from codetalker_cli.models.import_official import import_official
 
     folder = import_official(
         stage1, stage2, out, settings, templates=templates, faces=faces, overwrite=overwrite

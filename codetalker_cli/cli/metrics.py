@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config
 from codetalker_cli.errors import InputError
 
@@ -86,16 +86,17 @@ def _inputs(
     unit: str | None,
 ) -> tuple[Path, Any]:
     """The folder of predictions, and the truth."""
-    from codetalker_cli.data.prepared import PreparedDataSet
+    from codetalker_cli.datasets.prepared import PreparedDataSet
     from codetalker_cli.evaluate import truth as truths
-    from codetalker_cli.evaluate.folder import last_evaluation
+    from codetalker_cli.evaluate.folder import EvaluationFolder
+    from codetalker_cli.workspace import newest_evaluation
 
     if data is not None and (regions or templates or unit):
         raise InputError("--data has templates, regions and unit of its own: give it, or the files")
     if pred is None:
         if any((gt, regions, templates, unit)):
             raise InputError("--pred: name the folder of predictions")
-        found = last_evaluation()
+        found = EvaluationFolder(newest_evaluation())
         begun = found.read()
         console.say(f"evaluation: {found.path} ({begun['checkpoint']} on {begun['split']})")
         pred, split = found.predictions, split or begun["split"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 
 Preset = Annotated[
     str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -19,7 +19,7 @@ from codetalker_cli.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from codetalker_cli.data.raw_clips import RawDataSet
+    from codetalker_cli.datasets.raw_clips import RawDataSet
     from codetalker_cli.settings import Settings
 
 Reader = Callable[[Path, "Settings", Path | None], "RawDataSet"]
@@ -42,13 +42,13 @@ RegionFiles = Annotated[
 
 
 def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
-    from codetalker_cli.data.raw.vocaset import read_vocaset
+    from codetalker_cli.datasets.readers.vocaset import read_vocaset
 
     return read_vocaset(raw, settings.data, faces)
 
 
 def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
-    from codetalker_cli.data.raw.biwi import read_biwi
+    from codetalker_cli.datasets.readers.biwi import read_biwi
 
     return read_biwi(raw, settings.data, faces, neutral=settings.prepare.neutral)
 
@@ -136,7 +136,7 @@ def prepare_own(
     resolved = resolve_sections(["own", "prepare"], config, assignments or (), flags)
     if show_settings:
         show_rows(resolved)
-    from codetalker_cli.data.raw.own import base_of, data_of, read_own
+    from codetalker_cli.datasets.readers.custom import base_of, data_of, read_own
 
     own, root = resolved.sections["own"], source if config is None else source.parent
     opened = read_own(own, root)
@@ -150,8 +150,8 @@ def _prepare(
     opened: Any, root: Path, out: Path, data: Any, options: Any, overwrite: bool, as_json: bool
 ) -> None:
     """Prepare an opened raw data set, and tell what became of it; broken clips are exit code 1."""
-    from codetalker_cli.data.prepare import prepare
-    from codetalker_cli.data.regions import find_regions
+    from codetalker_cli.datasets.prepare import prepare
+    from codetalker_cli.datasets.regions import find_regions
 
     regions = find_regions(options.regions, root, data.n_vertices)
     with console.bars() as stage:
@@ -195,7 +195,7 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a prepared data set, and draw it on one sheet."""
-    from codetalker_cli.check import check
+    from codetalker_cli.datasets.inspect import check
 
     with console.bars() as stage:
         report = check(
@@ -241,11 +241,11 @@ def prepare_demo(
     settings = resolved_settings(
         show_settings, preset=preset, config=config, assignments=assignments, flags=flags
     )
-    from codetalker_cli.data.synthetic import demo
+    from codetalker_cli.synthetic import dataset
 
     options = {} if voices_dir is None else {"voices_dir": voices_dir}
     with console.bars() as stage:
-        manifest = demo.prepare(
+        manifest = dataset.prepare(
             out,
             settings,
             speech,

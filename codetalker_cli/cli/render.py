@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite
 from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.workspace import META
 
 if TYPE_CHECKING:
-    from codetalker_cli.data.faces import Faces, Known
+    from codetalker_cli.datasets.face_lookup import Faces, Known
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import Panel, RenderSettings
 
@@ -100,10 +101,10 @@ def render(
     target = _target(out, motions[0], settings, overwrite)
     if fps is not None and not 1 <= fps <= 240:
         raise InputError(f"--fps {fps:g}: expected 1 to 240 frames a second")
-    faces = _Faces(data, mesh, templates, subject)
-    if any(faces) and not any(path.suffix == ".npy" for path in motions):
+    face_lookup = _Faces(data, mesh, templates, subject)
+    if any(face_lookup) and not any(path.suffix == ".npy" for path in motions):
         raise InputError("--data, --mesh, --templates, --subject are for .npy: .npz has its face")
-    shown = _panels([_read(path, faces, fps) for path in motions], motions, labels, heat)
+    shown = _panels([_read(path, face_lookup, fps) for path in motions], motions, labels, heat)
     if audio is not None:
         if not audio.is_file():
             raise InputError(f"--audio {audio}: no such file")
@@ -118,8 +119,8 @@ def render(
 
 def _target(out: Path | None, first: Path, settings: "RenderSettings", overwrite: bool) -> Path:
     """Where the result goes; what cannot be written there is told before any work."""
+    from codetalker_cli.files import check_output
     from codetalker_cli.render.video import check_target
-    from codetalker_cli.resources import check_output
     from codetalker_cli.settings.render import TRANSPARENT
 
     transparent = settings.background == TRANSPARENT
@@ -145,28 +146,28 @@ class _Faces(NamedTuple):
 
     def of(self, path: Path, n_vertices: int) -> "Faces":
         """Faces of a motion's file, as the flags say or from all that are known here."""
-        from codetalker_cli.data import faces
+        from codetalker_cli.datasets import face_lookup
 
         if self.data is not None and self.mesh is not None:
             raise InputError("--data and --mesh both give the faces; give one of them")
         if self.templates is not None and self.mesh is None:
             raise InputError(f"--templates {self.templates}: give the triangles beside it, --mesh")
         if self.data is not None:
-            return faces.known_data_set(self.data).load()
+            return face_lookup.known_data_set(self.data).load()
         if self.mesh is not None:
             if Path(self.mesh).suffix.lower() in (".ply", ".obj"):
-                found = faces.of_mesh_file(Path(self.mesh))
+                found = face_lookup.of_mesh_file(Path(self.mesh))
             else:
                 found = _of_checkpoint(self.mesh).load()
             if self.templates is not None:
-                found = faces.with_templates(found, self.templates)
+                found = face_lookup.with_templates(found, self.templates)
             return found
-        around = faces.data_set_around(path)
+        around = face_lookup.data_set_around(path)
         known = [] if around is None else [around]
-        known += [*_checkpoints(bundled=True), *faces.known_data_sets()]
+        known += [*_checkpoints(bundled=True), *face_lookup.known_data_sets()]
         if not any(one.n_vertices == n_vertices for one in known):
             known += _checkpoints(bundled=False)
-        found = faces.choose(known, path, n_vertices, self.subject)
+        found = face_lookup.choose(known, path, n_vertices, self.subject)
         logger.info("%s: faces of %s", path, found.origin)
         return found
 
@@ -190,10 +191,10 @@ def _of_checkpoint(name: str) -> "Known":
     """The faces that a checkpoint holds, not read yet."""
     import yaml
 
-    from codetalker_cli.data.faces import Faces, Known
+    from codetalker_cli.datasets.face_lookup import Faces, Known
     from codetalker_cli.errors import CheckpointError
-    from codetalker_cli.mesh import Mesh
     from codetalker_cli.models import checkpoint
+    from codetalker_cli.topology import Mesh
 
     folder = checkpoint.find(name)
     path = folder / checkpoint.MESH
@@ -202,25 +203,25 @@ def _of_checkpoint(name: str) -> "Known":
     try:
         facts = yaml.safe_load((folder / checkpoint.SETTINGS).read_text("utf-8"))["data"]
         n_vertices, fps = int(facts["n_vertices"]), float(facts["fps"])
-        subjects = tuple(json.loads((folder / checkpoint.META).read_text("utf-8"))["subjects"])
+        subjects = tuple(json.loads((folder / META).read_text("utf-8"))["subjects"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{folder}: damaged checkpoint ({error!r})") from error
     origin = f"checkpoint {name}"
     return Known(origin, n_vertices, subjects, lambda: Faces(Mesh.load(path), fps, origin))
 
 
-def _read(path: Path, faces: _Faces, fps: float | None) -> "Motion":
+def _read(path: Path, face_lookup: _Faces, fps: float | None) -> "Motion":
     """A motion at the rate asked for, its vertices still on the disk."""
-    from codetalker_cli.data.faces import motion_of
-    from codetalker_cli.data.files.motions import SUFFIXES, read_vertices
+    from codetalker_cli.datasets.face_lookup import motion_of
+    from codetalker_cli.formats.predictions import SUFFIXES, read_vertices
     from codetalker_cli.motion import Motion
 
     if path.suffix == ".npz":
         motion = Motion.load(path)
     elif path.suffix == ".npy":
         vertices = read_vertices(path)
-        found = faces.of(path, vertices.shape[1])
-        motion = motion_of(path, vertices, found, faces.subject, fps)
+        found = face_lookup.of(path, vertices.shape[1])
+        motion = motion_of(path, vertices, found, face_lookup.subject, fps)
     else:
         raise InputError(f"{path}: a motion is {' or '.join(SUFFIXES)}, not {path.suffix!r}")
     return motion if fps is None else motion.at_fps(fps)
@@ -257,9 +258,9 @@ def _write(
     shown: "list[Panel]", target: Path, settings: "RenderSettings", overwrite: bool
 ) -> dict[str, Any]:
     """Make the video or the sheet; what was made, for the report."""
+    from codetalker_cli.files import atomic_path
     from codetalker_cli.render import contact_sheet, render_video
     from codetalker_cli.render.panels import as_panels, n_frames
-    from codetalker_cli.resources import atomic_path
 
     facts: dict[str, Any] = {"panels": len(shown), "fps": shown[0].motion.fps}
     if target.suffix.lower() not in PICTURES:

@@ -1,13 +1,12 @@
 """``codetalker train-vq`` and ``train-speech``: a prepared data set in, a checkpoint out."""
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from codetalker_cli import console
+from codetalker_cli.cli import console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -18,7 +17,9 @@ from codetalker_cli.cli.options import (
     ShowSettings,
     resolved_settings,
 )
+from codetalker_cli.devices import is_main_process
 from codetalker_cli.errors import InputError
+from codetalker_cli.workspace import is_checkpoint
 
 Data = Annotated[
     Path | None,
@@ -48,7 +49,7 @@ def train_vq_command(
     """Stage 1: learn the codebook of facial motion."""
     layers = _Layers(preset, config, assignments)
     run = _begin("vq", data, out, layers, show_settings, resume, overwrite)
-    from codetalker_cli.animate import pick_device
+    from codetalker_cli.devices import pick_device
     from codetalker_cli.train.vq import train_vq
 
     with console.bars() as stage:
@@ -81,18 +82,18 @@ def train_speech_command(
     """Stage 2: learn to speak in those codes."""
     layers = _Layers(preset, config, assignments)
     run = _begin("speech", data, out, layers, show_settings, resume, overwrite)
-    from codetalker_cli.animate import pick_device
+    from codetalker_cli.devices import pick_device
     from codetalker_cli.models import checkpoint
     from codetalker_cli.train.speech import train_speech
 
     wanted = vq or run.stage1 or str(run.out.with_name("vq"))
-    if vq is None and not checkpoint.is_checkpoint(Path(wanted)):
+    if vq is None and not is_checkpoint(Path(wanted)):
         raise InputError(
             f"{wanted}: no stage 1 there; train it first with `codetalker train-vq "
             f"{run.data.folder}`, or name one with --vq"
         )
     stage1 = checkpoint.load(wanted)
-    if vq is None and _is_main_process():
+    if vq is None and is_main_process():
         console.say(f"stage 1: {stage1.path}")
     with console.bars() as stage:
         done = train_speech(
@@ -135,8 +136,9 @@ def _begin(
     overwrite: bool,
 ) -> _Run:
     """Data set, settings and target of a run, checked; those of a run to resume are its own."""
-    from codetalker_cli.data.prepared import MANIFEST, PreparedDataSet, last_prepared
+    from codetalker_cli.datasets.prepared import PreparedDataSet
     from codetalker_cli.train.run_folder import RunFolder
+    from codetalker_cli.workspace import MANIFEST, newest_data_set
 
     if show and layers.preset and (data is None or not (data / MANIFEST).exists()):
         resolved_settings(show, **layers._asdict())  # which ends the command
@@ -146,8 +148,8 @@ def _begin(
         raise InputError("--resume goes on with a run, --overwrite begins it anew: give one")
     begun = RunFolder(out).describe() if resume and out is not None else None
     if data is None:
-        data = Path(begun["data"]) if begun else last_prepared()
-        if _is_main_process():
+        data = Path(begun["data"]) if begun else newest_data_set()
+        if is_main_process():
             console.say(f"data set: {data}")
     opened = PreparedDataSet(data)
     if show:
@@ -156,9 +158,9 @@ def _begin(
     folder = RunFolder(target)
     if resume:
         begun = folder.describe()
-        if begun is None and _is_main_process():
+        if begun is None and is_main_process():
             console.say(f"{target}: no run was begun here; this begins one")
-    elif _is_main_process():
+    elif is_main_process():
         folder.check(overwrite=overwrite)
     settings = _settings(opened, layers, False, begun, stage)
     return _Run(opened, settings, target, begun["stage1"] if begun else "")
@@ -185,11 +187,6 @@ def _settings(
     return settings if begun is None else resumed_settings(begun, settings, stage)
 
 
-def _is_main_process() -> bool:
-    """Whether this is the process that writes, where `accelerate launch` started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _training(report: console.Report) -> Any:
     """Steps in the bar, with epoch, loss, codes in use, steps a second."""
     began: list[tuple[int, float]] = []
@@ -211,7 +208,7 @@ def _training(report: console.Report) -> Any:
 
 
 def _trained(target: Path, done: Any, as_json: bool) -> None:
-    if not _is_main_process():
+    if not is_main_process():
         return
     shown = {key: round(value, 8) for key, value in done.values.items()}
     run = target.with_name(f"{target.name}-run")

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.files.motions import read_vertices
-from codetalker_cli.data.prepared import Clip
+from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.evaluate.score import CEILING, MEAN, MODEL, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import Row
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import EvaluateSettings, RenderSettings

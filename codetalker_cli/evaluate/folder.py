@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import InputError, OutputError
-from codetalker_cli.models.checkpoint import RUNS
-from codetalker_cli.resources import atomic_path, check_output
+from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.workspace import PROTOCOL, RUNS
 
-PROTOCOL = "protocol.json"
 SUFFIX = "-eval"
 """Ends the name of the folder beside a checkpoint that its evaluations are in, one a split."""
 DECIDES = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
@@ -101,6 +100,23 @@ class EvaluationFolder:
             temporary.write_text(json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n")
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        folder: Everything that was written.
+        protocol: What was evaluated on what.
+        values: Model → metric → value, interval, unit.
+        failed: Clips that could not be evaluated, and why.
+    """
+
+    folder: EvaluationFolder
+    protocol: dict[str, Any]
+    values: dict[str, dict[str, Any]]
+    failed: list[dict[str, str]]
+
+
 def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
     for key in DECIDES:
         if begun.get(key) != now[key]:
@@ -118,21 +134,6 @@ def _short(value: Any) -> str:
 def default_folder(data_name: str, checkpoint: Path, split: str) -> Path:
     """``runs/DATA_SET/CHECKPOINT-eval/SPLIT``."""
     return RUNS / data_name / f"{checkpoint.resolve().name}{SUFFIX}" / split
-
-
-def last_evaluation(root: Path = RUNS) -> EvaluationFolder:
-    """The evaluation below ``root`` that was begun last.
-
-    Raises:
-        InputError: There is none.
-    """
-    found = list(root.glob(f"**/{PROTOCOL}"))
-    if not found:
-        raise InputError(
-            f"{root}: no evaluation under it; make one with `codetalker eval`, or name predictions "
-            "with --pred DIR and --data PREPARED"
-        )
-    return EvaluationFolder(max(found, key=lambda path: path.stat().st_mtime_ns).parent)
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

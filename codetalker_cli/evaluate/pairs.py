@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetalker_cli.data.files.motions import split_name
 from codetalker_cli.errors import InputError
 from codetalker_cli.evaluate.truth import Truth, motion_files
+from codetalker_cli.formats.predictions import split_name
 
 logger = logging.getLogger(__name__)
 

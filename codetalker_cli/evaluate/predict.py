@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from codetalker_cli.animate import Voice
-from codetalker_cli.data.files.motions import file_name
-from codetalker_cli.data.prepared import Clip, PreparedDataSet, audio_path
+from codetalker_cli.animate.jobs import Request
+from codetalker_cli.arrays import write_array
+from codetalker_cli.datasets.prepared import Clip, PreparedDataSet, audio_path
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
-from codetalker_cli.jobs import Request
+from codetalker_cli.files import atomic_path
+from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.motion import Motion
-from codetalker_cli.resources import atomic_path, write_array
-from codetalker_cli.vertices import blocks
+from codetalker_cli.motion import Motion, blocks
 
 Progress = Callable[[int, int], None]
 

@@ -4,19 +4,17 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from codetalker_cli.data.files.motions import file_name
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.evaluate import charts
+from codetalker_cli.evaluate.folder import Evaluation
 from codetalker_cli.evaluate.score import CEILING, MEAN, MODEL, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.files import atomic_path
+from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.metrics import METRICS, Row, unit_of
-from codetalker_cli.resources import atomic_path
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
-
-if TYPE_CHECKING:
-    from codetalker_cli.evaluate.run import Evaluation
 
 Progress = Callable[[int, int], None]
 Values = Mapping[str, Mapping[str, Any]]
@@ -63,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(
-    made: "Evaluation",
+    made: Evaluation,
     scores: Mapping[str, Scores],
     truth: Truth,
     settings: EvaluateSettings,
@@ -134,7 +132,7 @@ class _Artist:
 
     def __init__(
         self,
-        made: "Evaluation",
+        made: Evaluation,
         scores: Mapping[str, Scores],
         truth: Truth,
         settings: EvaluateSettings,
@@ -202,7 +200,7 @@ class _Artist:
 # words
 
 
-def summary(made: "Evaluation", lead: str) -> str:
+def summary(made: Evaluation, lead: str) -> str:
     """What came of it, in a sentence or two."""
     own, protocol = made.values[MODEL][lead], made.protocol
     if own["value"] is None:
@@ -244,7 +242,7 @@ def compared(value: float, other: float) -> str:
     return f"{percent} {'less than' if share < 0 else 'more than'}"
 
 
-def warnings(made: "Evaluation", lead: str) -> list[str]:
+def warnings(made: Evaluation, lead: str) -> list[str]:
     """What a reader must know before the values."""
     found = []
     own, protocol = made.values[MODEL][lead]["value"], made.protocol

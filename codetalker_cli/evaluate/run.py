@@ -7,7 +7,6 @@ best that its codes can say.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 import torch
 
 from codetalker_cli import resources
-from codetalker_cli.animate import many
-from codetalker_cli.data.mean_motion import mean_offset
-from codetalker_cli.data.prepared import Clip, PreparedDataSet
+from codetalker_cli.datasets.prepared import Clip, PreparedDataSet, mean_offset
+from codetalker_cli.devices import barrier, gather, is_main_process, shard
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.evaluate.folder import EvaluationFolder, write_csv
+from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, write_csv
 from codetalker_cli.evaluate.pairs import Pair, styles_to_speak
 from codetalker_cli.evaluate.predict import Predictor, Wish
+from codetalker_cli.evaluate.report import write_report
 from codetalker_cli.evaluate.score import (
     CEILING,
     MEAN,
@@ -36,29 +35,12 @@ from codetalker_cli.evaluate.score import (
 from codetalker_cli.evaluate.truth import Truth, of_data_set
 from codetalker_cli.metrics import METRICS
 from codetalker_cli.models.checkpoint import Checkpoint
+from codetalker_cli.motion import VertexFrames
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
-from codetalker_cli.vertices import VertexFrames
 
 logger = logging.getLogger(__name__)
 
 BarOf = Callable[[str], Callable[[int, int], None]]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What came of it.
-
-    Attributes:
-        folder: Everything that was written.
-        protocol: What was evaluated on what.
-        values: Model → metric → value, interval, unit.
-        failed: Clips that could not be evaluated, and why.
-    """
-
-    folder: EvaluationFolder
-    protocol: dict[str, Any]
-    values: dict[str, dict[str, Any]]
-    failed: list[dict[str, str]]
 
 
 def evaluate(
@@ -100,16 +82,15 @@ def evaluate(
     work = _Work(Predictor(loaded, data, device, decode), truth, settings)
     protocol = _protocol(loaded, data, split, settings, work)
     folder = EvaluationFolder(out)
-    number, count = many.process()
     failed: list[dict[str, str]] = []
-    if number == 0:
+    if is_main_process():
         folder.begin(protocol, overwrite=overwrite)
-    many.wait()
-    mine = _share(data.clips(split), number, count)
+    barrier()
+    mine = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
     bar = bars or (lambda _: lambda done, total: None)
     work.predict(mine, folder.predictions, failed, bar("predict"))
     scores = work.score(mine, folder.predictions, failed, bar("measure"))
-    whole, failed = _gathered(scores, failed, count)
+    whole, failed = _gather(scores, failed)
     compared = {"frames_compared": whole[MODEL].n_frames, "frames_cut": whole[MODEL].n_cut}
     protocol |= {"failed": failed, **compared}
     topology = data.mesh.topology
@@ -118,7 +99,7 @@ def evaluate(
         for model, one in whole.items()
     }
     made = Evaluation(folder, protocol, values, failed)
-    if number == 0:
+    if is_main_process():
         _write(made, whole, truth, settings, render, bar("report"))
     return made
 
@@ -131,8 +112,6 @@ def _write(
     render: RenderSettings,
     progress: Callable[[int, int], None],
 ) -> None:
-    from codetalker_cli.evaluate.report import write_report
-
     folder = made.folder
     folder.write_json(folder.protocol, made.protocol)
     folder.write_json(folder.metrics, {"protocol": made.protocol, "values": made.values})
@@ -241,23 +220,11 @@ def _still(face: np.ndarray, n_frames: int) -> VertexFrames:
     )
 
 
-def _share(clips: list[Clip], number: int, count: int) -> list[Clip]:
-    """This process's clips: every process has as many, and as long ones."""
-    if count == 1:
-        return clips
-    ordered = sorted(clips, key=lambda clip: (-clip.entry.n_frames, clip.entry.name))
-    return ordered[number::count]
-
-
-def _gathered(
-    scores: dict[str, Scores], failed: list[dict[str, str]], count: int
+def _gather(
+    scores: dict[str, Scores], failed: list[dict[str, str]]
 ) -> tuple[dict[str, Scores], list[dict[str, str]]]:
     """The results of all processes."""
-    parts, reasons = [scores], [failed]
-    if count > 1:
-        from accelerate.utils import gather_object
-
-        parts, reasons = gather_object([scores]), gather_object([failed])
+    parts, reasons = gather([scores]), gather([failed])
     whole = {model: Scores().join([part[model] for part in parts]) for model in parts[0]}
     if not whole[MODEL].results():
         why = f": {reasons[0][0]['reason']}" if reasons[0] else ""

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import metrics
-from codetalker_cli.data.files.motions import read_vertices
 from codetalker_cli.errors import CodeTalkerError, DataError
 from codetalker_cli.evaluate.pairs import Pair, counted
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import Row, Value
+from codetalker_cli.motion import Vertices
 from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
-from codetalker_cli.vertices import Vertices
 
 MODEL, CEILING, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
 """Whose results stand beside each other; see :mod:`~codetalker_cli.evaluate.run`."""

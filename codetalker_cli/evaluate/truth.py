@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.data.files.motions import SUFFIXES, read_vertices, subject_in
-from codetalker_cli.data.prepared import PreparedDataSet, vertices_path
-from codetalker_cli.data.raw.templates import read_templates
-from codetalker_cli.data.regions import find_regions
+from codetalker_cli.datasets.prepared import PreparedDataSet, vertices_path
+from codetalker_cli.datasets.regions import find_regions
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.mesh import Mesh
-from codetalker_cli.topology import UNITS, Topology
-from codetalker_cli.vertices import Vertices
+from codetalker_cli.formats.predictions import SUFFIXES, read_vertices, subject_in
+from codetalker_cli.formats.templates import read_templates
+from codetalker_cli.motion import Vertices
+from codetalker_cli.topology import UNITS, Mesh, Topology
 
 _UNKNOWN_UNIT = next(unit for unit, metres in UNITS.items() if metres is None)
 
@@ -85,7 +84,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
         folder: True motion.
         templates: ``templates.pkl``.
         regions: Folder with ``lve.txt`` and ``fdd.txt``, or what else
-            :func:`~codetalker_cli.data.regions.find_regions` reads.
+            :func:`~codetalker_cli.datasets.regions.find_regions` reads.
         unit: m, mm or area1; None: not known.
 
     Raises:

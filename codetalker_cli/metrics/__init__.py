@@ -4,18 +4,22 @@
 measures one clip in one pass over its file, ``summary`` puts clips together.
 """
 
-from codetalker_cli.metrics.catalogue import GROUPS, METRICS, Metric, expand, lacking, unit_of
-from codetalker_cli.metrics.clip import Measured, measure
+from codetalker_cli.metrics.clip import Measured, Row, Value, measure, summarize
 from codetalker_cli.metrics.definitions import (
+    GROUPS,
+    METRICS,
+    Metric,
     closures,
     diversity,
+    expand,
+    lacking,
     lip_errors,
     lve,
     lve_mm,
     motion_dynamics,
     mve,
+    unit_of,
 )
-from codetalker_cli.metrics.summary import Row, Value, summarize
 
 __all__ = [
     "GROUPS",

@@ -22,20 +22,20 @@ from torch import Tensor
 
 from codetalker_cli import resources
 from codetalker_cli.errors import CheckpointError, DataError, InputError
-from codetalker_cli.mesh import Mesh
+from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.models import official
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
+from codetalker_cli.topology import Mesh
+from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
 FORMAT_VERSION = 1
-RUNS = Path("runs")
-"""Where training and import put their checkpoints, under the working folder."""
 LAST = "-last"
 """Ends the name of a training run's latest checkpoint, beside its best."""
 N_NAMED = 8
 """So many known checkpoints an error names, the newest ones."""
-WEIGHTS, SETTINGS, META, MESH = "model.safetensors", "settings.yaml", "meta.json", "mesh.npz"
+SETTINGS, MESH = "settings.yaml", "mesh.npz"
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def save(
         "subjects": list(mesh.templates) if mesh else [],
         **(meta or {}),
     }
-    with resources.atomic_path(folder, overwrite) as temporary:
+    with atomic_path(folder, overwrite) as temporary:
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(weights)
         dumped = model.settings.model_dump(mode="json")
@@ -125,7 +125,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if not folder.name:
         raise InputError(f"{folder}: the checkpoint's folder needs a name of its own")
-    resources.check_output(folder, overwrite=overwrite)
+    check_output(folder, overwrite=overwrite)
     if folder.is_file():
         raise InputError(f"{folder} is a file, a checkpoint is a folder; give another name")
     own = {WEIGHTS, SETTINGS, META, MESH}
@@ -179,11 +179,6 @@ def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeT
     return model.eval()
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Whether ``folder`` looks like a checkpoint."""
-    return (folder / META).is_file() and (folder / WEIGHTS).is_file()
-
-
 def bundled() -> dict[str, Path]:
     """Names and folders of the checkpoints that come with the package."""
     voice = resources.root() / "assets" / "voice"
@@ -192,14 +187,8 @@ def bundled() -> dict[str, Path]:
 
 def available(runs: Path = RUNS) -> dict[str, Path]:
     """Names and folders of all checkpoints that :func:`load` knows by name, newest first."""
-    found = [
-        path.parent
-        for path in runs.glob(f"**/{META}")
-        # a hidden folder is one that is being written, or was when its writer died
-        if is_checkpoint(path.parent) and "/." not in f"/{path.relative_to(runs).as_posix()}"
-    ]
-    found.sort(key=lambda folder: (folder / META).stat().st_mtime, reverse=True)
-    return {folder.relative_to(runs).as_posix(): folder for folder in found} | bundled()
+    folders = checkpoints(runs)
+    return {folder.relative_to(runs).as_posix(): folder for folder in folders} | bundled()
 
 
 def knows(folder: Path, subject: str) -> bool:

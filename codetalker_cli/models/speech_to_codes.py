@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetalker_cli.models.audio_encoder import AudioEncoder
 from codetalker_cli.models.layers import sinusoidal_table
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.settings import SpeechSettings
 
 

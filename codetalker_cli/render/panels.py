@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from codetalker_cli.arrays import release_pages
 from codetalker_cli.errors import RenderError
-from codetalker_cli.motion import Motion
+from codetalker_cli.motion import Motion, Vertices
 from codetalker_cli.render.captions import Strip, bar_strip, label_strip
 from codetalker_cli.render.heat import heat_label, heat_range
 from codetalker_cli.render.light import Materials
 from codetalker_cli.render.scene import Scene, build_scene
-from codetalker_cli.resources import let_go
 from codetalker_cli.settings import RenderSettings
-from codetalker_cli.vertices import Vertices
 
 MOST_SPARE_FRAMES = 2
 """Lengths of motions side by side may differ so much, by rounding; the shortest one ends them."""
@@ -188,7 +187,7 @@ class Source:
             RenderError: They hold NaN or infinity.
         """
         chosen = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
-        let_go(self.vertices)
+        release_pages(self.vertices)
         finite = np.isfinite(chosen).all((1, 2))
         if not finite.all():
             bad = frames[int(np.flatnonzero(~finite)[0])]

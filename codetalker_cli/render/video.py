@@ -16,11 +16,11 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import RenderError
+from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, Stream, check_target, frame_rate
 from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
-from codetalker_cli.resources import atomic_path
 from codetalker_cli.settings import RenderSettings
 
 __all__ = ["SUFFIXES", "RenderReport", "check_target", "render_video"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codetalker_cli.resources import atomic_path
+from codetalker_cli.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

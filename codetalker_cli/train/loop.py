@@ -19,19 +19,17 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch.utils.data import DataLoader, Dataset
 
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
-from codetalker_cli.train.alarms import alarms
-from codetalker_cli.train.batches import Batch
+from codetalker_cli.train.batches import Batch, Plan, Share
 from codetalker_cli.train.curves import draw_curves
-from codetalker_cli.train.devices import make_accelerator
-from codetalker_cli.train.interrupt import Interrupt
-from codetalker_cli.train.plan import Plan, Share
-from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.run_folder import RunFolder, TensorBoard
+from codetalker_cli.train.state import Interrupt
 from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task, Values
-from codetalker_cli.train.trackers import TensorBoard
+from codetalker_cli.train.validation import alarms
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +92,7 @@ def fit(
         CheckpointError: The state or a checkpoint could not be saved (those before stay), or the
             state to resume does not fit the run.
     """
-    accelerator = accelerator or make_accelerator(settings)
+    accelerator = accelerator or make_accelerator(settings.precision)
     return _Run(task, settings, folder, accelerator, report).train(resume)
 
 

@@ -5,23 +5,29 @@ whole clip; a crop's are a crop of them.
 """
 
 import hashlib
-import os
+import json
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from codetalker_cli import resources
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.augment import VERSION as AUGMENTATION
-from codetalker_cli.data.augment import augment
-from codetalker_cli.data.prepared import Clip, PreparedDataSet
+from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
+from codetalker_cli.devices import local_world_size
+from codetalker_cli.errors import CheckpointError, OutputError
+from codetalker_cli.files import atomic_path
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.train.augment import VERSION as AUGMENTATION
+from codetalker_cli.train.augment import augment
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.cache import ArrayCache, stamp
 
 Encoding = Callable[[int, int], None]
 """(clips done, clips), for whoever shows it."""
@@ -79,7 +85,7 @@ class Precomputed:
                 encoding(done, len(mine))
         accelerator.wait_for_everyone()
         # Another machine's cache need not be this one's.
-        n_local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        n_local = local_world_size()
         for source, index in jobs[accelerator.local_process_index :: n_local]:
             self._ensure(source, index, source is training)
         accelerator.wait_for_everyone()
@@ -183,3 +189,71 @@ def _weights(module: nn.Module | None) -> str:
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+# The cache ----------------------------------------------------------------------------------------
+
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""To be raised when this package gives other arrays of the same key."""
+
+
+def stamp(*content: Any) -> str:
+    """Short hash of JSON-able content."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class ArrayCache:
+    """Arrays of one kind.
+
+    Args:
+        kind: What they are; begins the folder's name.
+        key: JSON-able: everything but the clip that they follow from.
+        folder: Where caches are; default the user's cache folder.
+    """
+
+    def __init__(self, kind: str, key: Any, folder: Path | None = None) -> None:
+        self.folder = (
+            resources.cache_dir(folder) / "training" / f"{kind}-{stamp(FORMAT, kind, key)}"
+        )
+
+    def path(self, clip: str) -> Path:
+        """Where the array of a clip is, by :func:`stamp` of its bytes."""
+        return self.folder / f"{clip}.npy"
+
+    def ensure(self, clip: str, make: Callable[[], np.ndarray]) -> None:
+        """Make the array unless a whole one is there.
+
+        Raises:
+            CheckpointError: The cache cannot be written, or is full.
+        """
+        if self._whole(self.path(clip)):
+            return
+        array = make()
+        try:
+            with atomic_path(self.path(clip)) as temporary:
+                np.save(temporary, array)
+        except (OSError, OutputError) as error:
+            reason = getattr(error, "strerror", None) or "it cannot be written"
+            raise CheckpointError(
+                f"{self.folder}: cannot keep what training computes once ({reason}); name a folder "
+                f"with room by the environment variable {resources.CACHE_VARIABLE}"
+            ) from error
+
+    def load(self, clip: str) -> np.ndarray:
+        """The array, as a memory map."""
+        return np.load(self.path(clip), mmap_mode="r")
+
+    @staticmethod
+    def _whole(path: Path) -> bool:
+        try:
+            np.load(path, mmap_mode="r")
+        except FileNotFoundError:
+            return False
+        except (OSError, EOFError, ValueError):  # cut short, by a full disk for one
+            logger.debug("%s: not whole, is made again", path)
+            return False
+        return True

@@ -13,28 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from codetalker_cli import resources
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError, OutputError, SettingsError
+from codetalker_cli.files import atomic_path, recover
 from codetalker_cli.models.checkpoint import (
     LAST,
-    META,
-    RUNS,
     Checkpoint,
     check_folder,
-    is_checkpoint,
 )
 from codetalker_cli.presets import flatten, settings_from_dict
 from codetalker_cli.settings import Settings
+from codetalker_cli.workspace import RUN, run_folder_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+
+from accelerate import Accelerator
+
 logger = logging.getLogger(__name__)
-
-RUN = "-run"
-"""Ends the name of the folder beside the checkpoint."""
-
 
 _DESCRIBED = {"stage", "data", "data_id", "stage1", "stage1_weights", "settings"}
 CHANGEABLE = {"save_every_seconds", "workers", "sample_frames"}
@@ -86,12 +83,12 @@ class RunFolder:
     @property
     def folder(self) -> Path:
         """Everything that is no checkpoint."""
-        return self.out.with_name(self.out.name + RUN)
+        return run_folder_of(self.out)
 
     @property
     def description(self) -> Path:
         """Settings and inputs of the run."""
-        return self.folder / "run.json"
+        return self.folder / RUN
 
     @property
     def metrics(self) -> Path:
@@ -222,7 +219,7 @@ class RunFolder:
     def mend(self) -> None:
         """Put right what a process that was killed left half done; it must not run any more."""
         for path in (self.out, self.last, self.folder):
-            resources.mend(path)
+            recover(path)
         for folder in (self.folder, self.states):
             for unfinished in folder.glob(".*.????????.*"):
                 unfinished.unlink()
@@ -230,7 +227,7 @@ class RunFolder:
     def begin(self, description: Mapping[str, Any]) -> None:
         """Note what this run is. Checkpoints of an older one stay until they are replaced."""
         self.mend()
-        with resources.atomic_path(self.folder) as temporary:  # an older run goes as a whole
+        with atomic_path(self.folder) as temporary:  # an older run goes as a whole
             temporary.mkdir()
             _note(temporary / self.description.name, description)
 
@@ -276,16 +273,8 @@ class RunFolder:
     def keep_metrics(self, step: int) -> None:
         """Forget what was measured after ``step``: a resumed run measures it again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        with resources.atomic_path(self.metrics) as temporary:
+        with atomic_path(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-
-
-def last_run(root: Path = RUNS) -> RunFolder | None:
-    """The training run below ``root`` that wrote a checkpoint last; None where there is none."""
-    notes = root.glob(f"**/*{RUN}/run.json")
-    runs = [RunFolder(p.parent.with_name(p.parent.name.removesuffix(RUN))) for p in notes]
-    runs = [run for run in runs if is_checkpoint(run.out)]
-    return max(runs, key=lambda run: (run.out / META).stat().st_mtime_ns, default=None)
 
 
 def _lock(file: IO[str]) -> bool:
@@ -304,9 +293,54 @@ def _lock(file: IO[str]) -> bool:
 
 
 def _note(path: Path, description: Mapping[str, Any]) -> None:
-    with resources.atomic_path(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(dict(description), indent=1) + "\n", "utf-8")
 
 
 def _weights(stage1: Checkpoint | None) -> str:
     return "" if stage1 is None else str(stage1.meta.get("weights", ""))
+
+
+# TensorBoard --------------------------------------------------------------------------------------
+
+
+logger = logging.getLogger(__name__)
+
+EVERY_STEPS = 10
+"""Steps between two points of a step's values."""
+
+
+class TensorBoard:
+    """Event files in ``FOLDER/tensorboard``, written by the main process alone.
+
+    Args:
+        folder: Of the run.
+        step: Steps done already; points of an interrupted run beyond them are taken back.
+        accelerator: Tells which process this is.
+    """
+
+    def __init__(self, folder: Path, step: int, accelerator: Accelerator) -> None:
+        self._writer: Any = None
+        if accelerator.is_main_process:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(
+                str(folder / "tensorboard"), purge_step=step + 1 if step else None
+            )
+
+    def add(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
+        """A point of each value; an epoch's values go to ``epoch/``, a step's to ``step/``."""
+        if self._writer is None or not (always or step % EVERY_STEPS == 0):
+            return
+        group = "epoch" if always else "step"
+        try:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+        except OSError as error:  # the state and the metrics are what a full disk must not cost
+            logger.warning("no more values for TensorBoard: %s", error)
+            self._writer = None
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()

@@ -12,24 +12,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import CheckpointError
 from codetalker_cli.models import checkpoint
-from codetalker_cli.models.audio_encoder import AudioEncoder
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
-from codetalker_cli.models.pretrained import load_pretrained, with_pretrained_config
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
+from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, with_pretrained_config
 from codetalker_cli.settings import AudioEncoderSettings, Settings
-from codetalker_cli.train.agreement import check_data, check_stage1
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
-from codetalker_cli.train.devices import make_accelerator
+from codetalker_cli.train.compatibility import check_data, check_stage1
 from codetalker_cli.train.loop import Progress, Report, fit
 from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
 from codetalker_cli.train.precomputed import Encoding, Precomputed
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.validation import ClipResult, Validation
+from codetalker_cli.workspace import is_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def train_speech(
     folder = RunFolder(out)
     if resume:
         folder.begun("speech", data, stage1)
-    accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
+    accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
     model = _model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, encoding)
     how = settings.train_speech
@@ -131,9 +132,7 @@ def _start_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
 def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
     """The encoder of one of our checkpoints, when the source names one by folder or name."""
     source = settings.source
-    if not source or not (
-        checkpoint.is_checkpoint(Path(source)) or source in checkpoint.available()
-    ):
+    if not source or not (is_checkpoint(Path(source)) or source in checkpoint.available()):
         return None
     speech = checkpoint.load(source).model.speech
     if speech is None:

@@ -7,17 +7,20 @@ with other random numbers when theirs cannot be read.
 import os
 import pickle
 import random
+import signal
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 import torch
 
-from codetalker_cli import resources
-from codetalker_cli.errors import CheckpointError
+from codetalker_cli.errors import CheckpointError, CodeTalkerError
+from codetalker_cli.files import atomic_path
 
 FORMAT_VERSION = 1
 
@@ -32,7 +35,7 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
     # Into an open file: of a path, torch does not tell why it could not be written.
     with (
         saving(f"{path}: the state of step {step}"),
-        resources.atomic_path(path) as temporary,
+        atomic_path(path) as temporary,
         temporary.open("wb") as file,
     ):
         torch.save({"format_version": FORMAT_VERSION, "step": step, **content}, file)
@@ -127,3 +130,57 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 def _found(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"))
+
+
+# Interruption -------------------------------------------------------------------------------------
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(CodeTalkerError):
+    """A run that was stopped from outside, its state saved."""
+
+    exit_code = 130
+
+
+class Interrupt:
+    """While entered, the first signal is only noted; the second one ends the program as usual.
+
+    Args:
+        several: With several processes nothing is changed: they cannot agree on a step to stop at.
+
+    Attributes:
+        asked: Whether a signal came.
+    """
+
+    def __init__(self, *, several: bool) -> None:
+        self.asked = False
+        self._active = not several and threading.current_thread() is threading.main_thread()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        if self._active:
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def error(self, step: int) -> Stopped:
+        """What is said when the state is saved."""
+        return Stopped(f"stopped after step {step}; the same command with --resume goes on there")
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -17,14 +17,13 @@ from accelerate.utils import gather_object
 
 from codetalker_cli import metrics
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.data.mean_motion import mean_offset
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet, mean_offset
 from codetalker_cli.errors import DataError
 from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.motion import Motion
+from codetalker_cli.render import Panel, render_video
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.sample import write_sample
 from codetalker_cli.train.task import Values
 
 BATCH_CLIPS = 8
@@ -203,3 +202,76 @@ class Validation:
         if losses:
             values["val_loss"] = float(np.mean(losses))
         return values
+
+
+# The sample video ---------------------------------------------------------------------------------
+
+
+LABELS = ("truth", "model")
+"""What stands above the halves."""
+
+
+def write_sample(out: Path, true: Motion, made: Motion, settings: RenderSettings) -> None:
+    """Show two motions of one face side by side, with the sound of the true one if it has any.
+
+    Args:
+        out: One of the renderer's suffixes, such as .mp4; an older one is replaced. It is
+            2 · ``settings.size`` wide.
+        true: Motion of the clip.
+        made: The model's, of as many frames a second; the longer one is cut.
+        settings: How.
+
+    Raises:
+        RenderError: A motion that cannot be drawn, an unknown suffix, a failing encoder.
+        InputError: The folder cannot be written.
+    """
+    n_frames = min(true.n_frames, made.n_frames)
+    left = replace(true, vertices=true.vertices[:n_frames])
+    # the camera follows from the template: one template, one camera
+    right = replace(left, vertices=made.vertices[:n_frames], fps=made.fps)
+    panels = [Panel(motion, label) for motion, label in zip((left, right), LABELS, strict=True)]
+    render_video(panels, out, settings)
+
+
+# Diagnostics --------------------------------------------------------------------------------------
+
+
+STILL = 0.3
+"""Motion energy of the lips, in parts of the true one, below which a face hardly moves."""
+GAP = 3.0
+"""Times the free-running error may exceed the teacher-forced one."""
+DEAD = 0.5
+"""Share of the codebook that may go unused."""
+
+
+def alarms(values: Values) -> dict[str, str]:
+    """Kind → one line, of what is wrong."""
+    found: dict[str, str] = {}
+    stage2 = "val_lve_forced" in values
+    section = "train_speech" if stage2 else "train_vq"
+    energy = values.get("val_motion_energy", 1.0)
+    if energy < STILL:
+        found["still"] = (
+            f"the face hardly moves: its lips have {energy:.0%} of the true motion's energy; "
+            f"train longer, weigh lips and motion more (--set {section}.region_weights="
+            f"'{{\"lips\": 10}}', {section}.motion_weight), or look at the data with `codetalker "
+            "prepare-data check`"
+        )
+    if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
+        found["deaf"] = (
+            f"the lips err by {values['val_lve']:.3g}, no less than the mean motion of the "
+            f"training clips ({values['val_lve_mean']:.3g}): nothing was learnt yet"
+        )
+    if stage2 and values["val_lve"] > GAP * values["val_lve_forced"]:
+        found["gap"] = (
+            f"running freely the lips err {values['val_lve'] / values['val_lve_forced']:.1f} times "
+            "as much as with the true past: let it train on its own (--set "
+            "train_speech.own_history=0.5, train_speech.history_noise=0.3)"
+        )
+    n_codes = values.get("codes_used", 0.0) + values.get("dead_codes", 0.0)
+    if n_codes and values["dead_codes"] > DEAD * n_codes:
+        found["dead"] = (
+            f"{values['dead_codes']:.0f} of {n_codes:.0f} codebook entries were never chosen in "
+            "this epoch; --set train_vq.revive_after_steps=30 gives them new work"
+        )
+    return found

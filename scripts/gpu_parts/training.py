@@ -14,14 +14,13 @@ import torch
 import train as benchmark
 from torch import nn
 
-from codetalker_cli.data.prepared import PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.devices import make_accelerator
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
-from codetalker_cli.train.batches import ClipSource
-from codetalker_cli.train.devices import make_accelerator
-from codetalker_cli.train.plan import Plan
+from codetalker_cli.train.batches import ClipSource, Plan
 from codetalker_cli.train.speech import SpeechTask
 from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task
@@ -97,7 +96,9 @@ class Workbench:
             return VQTask(self.data, model, ClipSource(self.data, "train"))
         model.vq.requires_grad_(False)
         stage1 = Checkpoint(model, settings, {"step": 0}, self.data.mesh, Path("random"))
-        accelerator = make_accelerator(settings.train_speech, device, unused_parameters=True)
+        accelerator = make_accelerator(
+            settings.train_speech.precision, device, unused_parameters=True
+        )
         return SpeechTask(self.data, model, stage1, accelerator, None)
 
 
@@ -236,7 +237,7 @@ def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
     settings = bench.settings(**changes)
     how = settings.train_vq if stage == "vq" else settings.train_speech
     task = bench.task(stage, settings, device)
-    accelerator = make_accelerator(how, device, unused_parameters=task.unused_parameters)
+    accelerator = make_accelerator(how.precision, device, unused_parameters=task.unused_parameters)
     plan = Plan(task.lengths, how.batch_size, seed=how.seed)
     stepper = Stepper(task, how, accelerator, plan.steps_per_epoch)
     stepper.module.train()

@@ -9,7 +9,7 @@ import torch
 
 import codetalker_cli as ct
 from codetalker_cli import audio, resources
-from codetalker_cli.jobs import Request
+from codetalker_cli.animate.jobs import Request
 from gpu_parts.report import Report, Setup
 
 MODEL = "demo"

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from codetalker_cli.models.decoding.graphs import STRIDE, Graphs, rounded
-from codetalker_cli.models.decoding.motion_steps import MotionState, MotionSteps, Window
-from codetalker_cli.models.decoding.speech_steps import SpeechState, SpeechSteps
+from codetalker_cli.models.decoding.cuda_graphs import STRIDE, Graphs, rounded
+from codetalker_cli.models.decoding.motion_cache import MotionState, MotionSteps, Window
+from codetalker_cli.models.decoding.speech_cache import SpeechState, SpeechSteps
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import DecodeSettings

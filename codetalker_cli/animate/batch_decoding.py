@@ -1,0 +1,201 @@
+"""Recordings → motions with a trained model: encode, cut, decode side by side, join.
+
+Recordings and pieces of long ones wait in one line and are decoded in batches of like length, each
+with the method that is meant for it. A recording leaves as soon as all of its pieces are done.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codetalker_cli.animate.segments import Piece, plan
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models.decoding import Decoder, Method
+from codetalker_cli.settings import DecodeSettings
+
+Progress = Callable[[int, int], None]
+_LOOKAHEAD = 4
+"""Batches that wait, so that clips of like length find each other."""
+
+
+@dataclass(eq=False)
+class Recording:
+    """Speech on its way to codes.
+
+    Attributes:
+        key: Whatever the caller knows it by.
+        samples: (n,) float32 at 16 kHz.
+        path: Where they came from, or None.
+        subject: Whose face.
+        style: (n_styles,) float32 weights.
+        pieces: What is decoded at once.
+        heard: Of each piece its (n·F, size) encoder features.
+        made: Of each piece (n, H) decoded rows and (n, q) codes, where they are done.
+    """
+
+    key: int
+    samples: np.ndarray
+    path: Path | None
+    subject: str
+    style: np.ndarray
+    pieces: list[Piece] = field(default_factory=list)
+    heard: list[Tensor] = field(default_factory=list)
+    made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def n_frames(self) -> int:
+        """T."""
+        return self.pieces[-1].end
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all pieces are decoded."""
+        return len(self.made) == len(self.pieces)
+
+    def join(self) -> tuple[Tensor, np.ndarray]:
+        """(T, H) rows of stage 1's decode, before its last projection, and (T, q) int32 codes.
+
+        That projection is linear, so that what goes over from one piece into the next here does so
+        in the vertices.
+        """
+        rows, codes = self.made[0]
+        if len(self.pieces) > 1:
+            whole = rows.new_zeros(self.n_frames, rows.shape[1])
+            chosen = codes.new_zeros(self.n_frames, codes.shape[1])
+            for k, piece in enumerate(self.pieces):
+                rows, codes = self.made.pop(k)
+                whole[piece.start : piece.stop] += torch.from_numpy(piece.weights())[:, None] * rows
+                own = codes[piece.first - piece.start : piece.end - piece.start]
+                chosen[piece.first : piece.end] = own
+            rows, codes = whole, chosen
+        return rows, codes.int().numpy()
+
+
+@dataclass(frozen=True)
+class _Job:
+    recording: Recording
+    k: int
+    method: Method
+
+    @property
+    def piece(self) -> Piece:
+        return self.recording.pieces[self.k]
+
+
+class Speaking:
+    """A model that speaks many recordings.
+
+    Args:
+        model: Both stages, on their device.
+        settings: How to decode.
+    """
+
+    def __init__(self, model: CodeTalker, settings: DecodeSettings) -> None:
+        assert model.speech is not None
+        self.vq, self.speech, self.settings = model.vq, model.speech, settings
+        self.fps = model.settings.data.fps
+        self._decoder: Decoder | None = None
+
+    @torch.no_grad()
+    def prepare(self, recording: Recording) -> None:
+        """Encode the speech of a recording and cut it into pieces."""
+        encoder, settings = self.speech.encoder, self.settings
+        per_frame = encoder.features_per_frame
+        device = self.speech.head.weight.device
+        audio = encoder.prepare(torch.from_numpy(recording.samples)[None].to(device))
+        if settings.hear == "pieces":
+            n_frames = int(len(recording.samples) / SAMPLE_RATE * self.fps)
+            recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
+            if len(recording.pieces) > 1:
+                recording.heard = [self._hear(audio, piece) for piece in recording.pieces]
+                return
+        hidden = encoder(audio)[0]
+        n_frames = len(hidden) // per_frame
+        recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
+        recording.heard = [
+            hidden[p.start * per_frame : p.stop * per_frame] for p in recording.pieces
+        ]
+
+    def _hear(self, audio: Tensor, piece: Piece) -> Tensor:
+        """(n·F, size) encoder features of a piece that is heard by itself."""
+        first, last = (round(k / self.fps * SAMPLE_RATE) for k in (piece.start, piece.stop))
+        encoder = self.speech.encoder
+        hidden = encoder(audio[:, first:last], piece.n_frames)[0]
+        # Of several features a frame the last few would need samples beyond the piece.
+        missing = piece.n_frames * encoder.features_per_frame - len(hidden)
+        return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
+
+    def run(
+        self, recordings: Iterable[Recording], progress: Progress | None = None
+    ) -> Iterator[Recording]:
+        """Decode prepared recordings; each comes back when it is done, not always in their order.
+
+        Args:
+            recordings: Taken as they are needed.
+            progress: Called with (frames decoded, frames known so far).
+        """
+        waiting: list[_Job] = []
+        done, known = 0, 0
+
+        def report(now: int) -> None:
+            if progress is not None:
+                progress(done + now, known)
+
+        def batch() -> Iterator[Recording]:
+            nonlocal done
+            jobs = self._take(waiting)
+            self._decode(jobs, report)
+            done += sum(job.piece.n_frames for job in jobs)
+            for recording in dict.fromkeys(job.recording for job in jobs):
+                if recording.is_done:
+                    yield recording
+
+        for recording in recordings:
+            for k, piece in enumerate(recording.pieces):
+                waiting.append(_Job(recording, k, self._method(recording)))
+                known += piece.n_frames
+            while len(waiting) >= _LOOKAHEAD * self.settings.batch_size:
+                yield from batch()
+        while waiting:
+            yield from batch()
+
+    def _method(self, recording: Recording) -> Method:
+        if self.settings.method != "auto":
+            return self.settings.method
+        return "exact" if recording.n_frames <= self.settings.whole_frames else "window"
+
+    def _take(self, waiting: list[_Job]) -> list[_Job]:
+        """The longest job that waits and those like it, at most a batch."""
+        waiting.sort(key=lambda job: -job.piece.n_frames)
+        jobs = [job for job in waiting if job.method == waiting[0].method]
+        jobs = jobs[: self.settings.batch_size]
+        waiting[:] = [job for job in waiting if job not in jobs]
+        return jobs
+
+    @torch.no_grad()
+    def _decode(self, jobs: list[_Job], report: Callable[[int], None]) -> None:
+        if self._decoder is None:
+            self._decoder = Decoder(self.speech, self.vq, self.settings)
+        lengths = [job.piece.n_frames for job in jobs]
+        heard = [job.recording.heard[job.k] for job in jobs]
+        hidden = nn.utils.rnn.pad_sequence(heard, batch_first=True)
+        weights = np.stack([job.recording.style for job in jobs])
+        style = self.speech.style(torch.from_numpy(weights).to(hidden.device))
+        codes = self._decoder.decode(
+            hidden,
+            style,
+            method=jobs[0].method,
+            lengths=lengths,
+            progress=lambda step, _: report(sum(min(n, step) for n in lengths)),
+        )
+        even = len(set(lengths)) == 1
+        rows = self.vq.decode_hidden(
+            codes, None if even else torch.tensor(lengths, device=codes.device)
+        )
+        for k, (job, n) in enumerate(zip(jobs, lengths, strict=True)):
+            job.recording.made[job.k] = (rows[k, :n].cpu(), codes[k, :n].cpu())

@@ -1,0 +1,218 @@
+"""Whose face a bare .npy of vertices is: found by its vertex count and by its file's name.
+
+Models leave vertices alone; their faces, unit and frame rate stand in prepared data sets, in
+checkpoints, or in a mesh file that the user names.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.datasets.prepared import Manifest, PreparedDataSet, audio_path, read_manifest
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.meshes import read_mesh_file
+from codetalker_cli.formats.predictions import split_name, subject_in
+from codetalker_cli.formats.templates import read_templates
+from codetalker_cli.motion import Motion, Vertices
+from codetalker_cli.topology import Mesh, Topology
+from codetalker_cli.workspace import DATA, MANIFEST, data_sets
+
+_HEADS = {"m": (0.12, 0.45), "mm": (120.0, 450.0)}
+"""Heights of heads in units that a mesh file may be in; others have no known scale."""
+_NO_SCALE = "area1"
+_N_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces that motion may belong to.
+
+    Attributes:
+        mesh: Topology, templates, colours.
+        fps: Frames a second of motion that comes with them, or None.
+        origin: Where they come from, for people.
+        folder: The prepared data set they are of, or None.
+    """
+
+    mesh: Mesh
+    fps: float | None
+    origin: str
+    folder: Path | None = None
+
+    def sound_of(self, clip: str) -> Path | None:
+        """The recording of one of the data set's clips, or None."""
+        if self.folder is None:
+            return None
+        path = audio_path(self.folder, clip)
+        return path if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Known:
+    """Faces that are not read yet.
+
+    Attributes:
+        origin: Where they are, for people.
+        n_vertices: V.
+        subjects: Whose templates are there.
+        load: Reads them.
+        clips: Names of the clips of a data set.
+    """
+
+    origin: str
+    n_vertices: int
+    subjects: tuple[str, ...]
+    load: Callable[[], Faces]
+    clips: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.origin} ({self.n_vertices} vertices)"
+
+
+def known_data_sets(root: Path = DATA) -> list[Known]:
+    """The prepared data sets under a folder, the latest first; damaged ones are left out."""
+    known = []
+    for folder in data_sets(root):
+        try:
+            known.append(known_data_set(folder))
+        except CodeTalkerError:
+            continue
+    return known
+
+
+def known_data_set(folder: Path) -> Known:
+    """A prepared data set.
+
+    Raises:
+        InputError: There is none in the folder.
+        DataError: It is damaged.
+    """
+    manifest = read_manifest(folder)
+
+    def load() -> Faces:
+        return Faces(PreparedDataSet(folder).mesh, manifest.fps, str(folder), folder)
+
+    n_vertices, subjects = _size(manifest, load)
+    clips = frozenset(clip.name for clip in manifest.clips)
+    return Known(str(folder), n_vertices, subjects, load, clips)
+
+
+def _size(manifest: Manifest, load: Callable[[], Faces]) -> tuple[int, tuple[str, ...]]:
+    if "n_vertices" in manifest.topology:
+        return int(manifest.topology["n_vertices"]), manifest.subjects
+    mesh = load().mesh  # the first version's manifest does not tell
+    return mesh.topology.n_vertices, tuple(mesh.templates)
+
+
+def of_mesh_file(path: Path) -> Faces:
+    """The face of a mesh file (.obj, .ply); its unit is told by its height.
+
+    Raises:
+        InputError: Missing.
+        DataError: Not such a file, or without triangles.
+    """
+    found = read_mesh_file(path)
+    if not len(found.faces):
+        raise DataError(f"{path}: holds no triangles; give a mesh with faces")
+    height = float(np.ptp(found.vertices[:, 1]))
+    unit = next((u for u, (low, high) in _HEADS.items() if low <= height <= high), _NO_SCALE)
+    topology = Topology(path.stem, found.faces, len(found.vertices), unit)
+    colours = {} if found.colours is None else {path.stem: found.colours}
+    templates = {path.stem: found.vertices.astype(np.float32)}
+    return Faces(Mesh(topology, templates, colours), None, str(path))
+
+
+def with_templates(faces: Faces, path: Path) -> Faces:
+    """The same triangles with the neutral faces of a ``templates.pkl``.
+
+    Raises:
+        InputError: Missing.
+        DataError: Damaged, or of another vertex count.
+    """
+    mesh = Mesh(faces.mesh.topology, read_templates(path))
+    mesh.check(mesh.topology.n_vertices, f"{faces.origin} with {path}")
+    return replace(faces, mesh=mesh, origin=f"{faces.origin} with {path}")
+
+
+def data_set_around(path: Path) -> Known | None:
+    """The prepared data set that a file is a clip of, or None."""
+    folder = path.absolute().parent.parent
+    if path.absolute().parent.name != "clips" or not (folder / MANIFEST).is_file():
+        return None
+    return known_data_set(path.parent.parent)
+
+
+def choose(known: Sequence[Known], path: Path, n_vertices: int, subject: str | None) -> Faces:
+    """The faces that fit a motion best: those that know its clip, then those that know its subject.
+
+    Args:
+        known: Candidates, the likeliest first.
+        path: The motion's file, which may be named CLIP or CLIP_condition_STYLE.
+        n_vertices: V.
+        subject: Whose face it is, or None.
+
+    Raises:
+        InputError: None has so many vertices, or none knows the subject.
+    """
+    fitting = [one for one in known if one.n_vertices == n_vertices]
+    if not fitting:
+        there = ", ".join(str(one) for one in known[:_N_NAMED]) or "none"
+        raise InputError(
+            f"{path}: has {n_vertices} vertices, which fits no known face: {there}; give --data "
+            "PREPARED, or --mesh with a neutral face (.ply, .obj) or a checkpoint"
+        )
+    clip = split_name(path.stem)[0]
+
+    def rank(one: Known) -> tuple[bool, bool]:
+        named = subject in one.subjects if subject else subject_in(path.stem, one.subjects)
+        return (clip not in one.clips, not named)
+
+    return min(fitting, key=rank).load()
+
+
+def motion_of(
+    path: Path, vertices: Vertices, faces: Faces, subject: str | None, fps: float | None
+) -> Motion:
+    """A motion out of bare vertices.
+
+    Args:
+        path: Their file; its name begins with the subject's.
+        vertices: (T, V, 3).
+        faces: What they belong to.
+        subject: Whose face it is; None: as the name says, or the only one there is.
+        fps: Frames a second where the faces tell none.
+
+    Raises:
+        InputError: The subject is not known or not told, or no frame rate is.
+        DataError: Another vertex count.
+    """
+    mesh = faces.mesh
+    if vertices.shape[1] != mesh.topology.n_vertices:
+        raise DataError(
+            f"{path}: has {vertices.shape[1]} vertices, {faces.origin} has "
+            f"{mesh.topology.n_vertices}; give the faces of this motion"
+        )
+    known = list(mesh.templates)
+    listed = ", ".join(known[:_N_NAMED]) + ", …" * (len(known) > _N_NAMED)
+    if subject is not None and subject not in mesh.templates and len(known) != 1:
+        raise InputError(f"--subject {subject}: not known to {faces.origin}; it has: {listed}")
+    whose = subject if subject in mesh.templates else subject_in(path.stem, known)
+    whose = known[0] if whose is None and len(known) == 1 else whose
+    if whose is None:
+        raise InputError(
+            f"{path}: its name begins with no subject of {faces.origin} ({listed}); give --subject"
+        )
+    rate = faces.fps or fps
+    if rate is None:
+        raise InputError(f"{path}: its frame rate is told nowhere; give --fps")
+    return Motion(
+        vertices=vertices,
+        fps=rate,
+        topology=mesh.topology,
+        subject=whose,
+        template=mesh.templates[whose],
+        colours=mesh.colours.get(whose),
+        audio_path=faces.sound_of(split_name(path.stem)[0]),
+    )

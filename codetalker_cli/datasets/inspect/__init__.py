@@ -1,0 +1,155 @@
+"""Check a prepared data set: everything that is wrong with it at once, and a sheet to look at.
+
+``folder`` reads the table and the faces leniently, ``clips`` and ``sound`` read each clip once,
+``clip_checks``, ``templates``, ``geometry`` and ``sync`` judge, ``sheet`` draws.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.clip_checks import (
+    check_jumps,
+    check_length,
+    check_motion,
+    check_rate,
+    check_twins,
+)
+from codetalker_cli.datasets.inspect.clips import Motion, read_header, survey
+from codetalker_cli.datasets.inspect.findings import Finding, Findings, Report
+from codetalker_cli.datasets.inspect.folder import Row, check_table, read_faces, read_table
+from codetalker_cli.datasets.inspect.geometry import check_axes, check_lips, check_units
+from codetalker_cli.datasets.inspect.sound import Sound, listen
+from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.sync import check_sync
+from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
+
+__all__ = ["Finding", "Report", "check"]
+
+Progress = Callable[[int, int], None]
+"""Called with the clips read and all clips."""
+
+
+def check(
+    folder: Path | str, sheet: Path | None = None, progress: Progress | None = None
+) -> Report:
+    """Read a whole prepared data set once and tell all that is wrong with it.
+
+    Damage to one file does not hide the next. Memory stays bounded whatever the size.
+
+    Args:
+        folder: The prepared folder.
+        sheet: Draw a contact sheet into this .png.
+        progress: Called with the clips read and all clips.
+
+    Raises:
+        InputError: There is no manifest in the folder, or the sheet cannot be written.
+    """
+    if sheet is not None:
+        from codetalker_cli.datasets.inspect.sheet import check_sheet_path, draw_sheet
+
+        check_sheet_path(sheet)
+    folder, findings = Path(folder), Findings()
+    table = read_table(folder, findings)
+    faces = read_faces(table, findings)
+    check_table(table, faces, findings)
+    statistics = Statistics(table, faces)
+    seen: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
+    n_bytes, names = 0, set()
+    with ThreadPoolExecutor(1) as hashing:
+        for number, row in enumerate(table.rows):
+            if row.name not in names:  # a row that stands there twice is told already
+                names.add(row.name)
+                motion, sound = _read_clip(statistics, number, row, hashing, findings)
+                for kind, part in (("motion", motion), ("speech", sound)):
+                    rests = kind == "motion" and row.is_silent
+                    if part is not None and not rests:
+                        seen[kind].setdefault(part.digest, []).append(row.name)
+                n_bytes += 0 if motion is None else motion.n_bytes
+            if progress:
+                progress(number + 1, len(table.rows))
+    for kind, digests in seen.items():
+        check_twins(digests, kind, findings)
+    _check_all(statistics, findings)
+    findings.sort(key=lambda finding: finding.level != "problem")
+    if sheet is not None:
+        draw_sheet(statistics, findings, sheet)
+    n_frames = sum(len(clip.energy) for clip in statistics.clips)
+    seconds = n_frames / table.fps if table.fps > 0 else 0.0
+    return Report(
+        folder, table.name, len(table.rows), n_frames, seconds, n_bytes, tuple(findings), sheet
+    )
+
+
+def _read_clip(
+    statistics: Statistics,
+    number: int,
+    row: Row,
+    hashing: ThreadPoolExecutor,
+    findings: Findings,
+) -> tuple[Motion | None, Sound | None]:
+    """Read one clip, judge it alone, add it to the statistics."""
+    table, template = statistics.table, statistics.faces.templates.get(row.subject)
+    header = read_header(table, row, statistics.n_vertices, findings)
+    sound = listen(table, row, None if header is None else header.shape[0], findings)
+    if header is None:
+        return None, sound
+    statistics.n_vertices = header.shape[1]
+    known = statistics.subjects.get(row.subject)
+    base = template if known is None else known.base
+    try:
+        wanted = statistics.wanted(number, header.shape[0])
+        motion, base = survey(header, base, wanted, hashing)
+    except OSError as error:
+        findings.problem("file", row.name, f"cannot be read ({error}); check the disk")
+        return None, sound
+    subject = statistics.subject(row.subject, base)
+    mean = subject.base + motion.total / max(motion.n_sampled, 1)
+    check_motion(row, motion, float(np.linalg.norm(np.ptp(mean, axis=0))), findings)
+    check_length(row, motion.n_frames, table.fps, sound, findings)
+    fits = motion.n_sampled > 0 and _belongs(statistics, row, mean, findings)
+    if fits:
+        statistics.keep(row.subject, motion.sample)
+    subject.clips.append(
+        Clip(row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, fits)
+    )
+    return motion, sound
+
+
+def _belongs(statistics: Statistics, row: Row, frame: np.ndarray, findings: Findings) -> bool:
+    """Whether a clip, by its mean frame (V, 3), fits the template of its subject.
+
+    What does not would spoil the statistics.
+    """
+    subject, templates = statistics.subjects[row.subject], statistics.faces.templates
+    if not subject.has_template:
+        return True
+    other = better_template(frame, row.subject, templates)
+    if other is not None:
+        name, distance, own = other
+        findings.problem(
+            "template",
+            row.name,
+            f"another subject's face: the template of {name} fits far better (mean distance "
+            f"{distance:.2g}) than that of {row.subject} ({own:.2g}); mend the subject or the "
+            "templates",
+        )
+        return False
+    reason = misfit(frame, subject.base)
+    if reason is not None:
+        findings.problem("misfit", row.name, reason)
+    return reason is None
+
+
+def _check_all(statistics: Statistics, findings: Findings) -> None:
+    """What only many clips tell."""
+    clips, fps = statistics.clips, statistics.table.fps
+    check_rate(clips, fps, findings)
+    check_jumps(clips, fps, findings)
+    check_units(statistics, findings)
+    check_axes(statistics, findings)
+    check_neutral(statistics, findings)
+    check_lips(statistics, findings)
+    check_sync(clips, fps, findings)

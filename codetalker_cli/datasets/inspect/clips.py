@@ -1,0 +1,231 @@
+"""The motion of a clip, read once in small blocks: what is damaged, how it moves."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.findings import Findings
+from codetalker_cli.datasets.inspect.folder import Row, Table
+from codetalker_cli.datasets.prepared import vertices_path
+
+_AGAIN = "prepare the data again"
+_BLOCK_BYTES = 2 << 20
+"""What is worked on at once: stays in the processor's cache."""
+_SAMPLED_FRAMES = 60
+"""Frames of a clip, evenly spread, that its mean face is made of."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of an .npy says, and where its numbers begin."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+@dataclass
+class Motion:
+    """How a clip moves. What holds NaN counts for nothing.
+
+    Attributes:
+        energy: (T,) root mean square distance of the vertices from the base (the template).
+        steps: (T - 1,) the same from each frame to the next.
+        leaps: (T - 1,) largest distance along an axis of one vertex from each frame to the next.
+        bad: (frame, vertex) of the first NaN or infinite number, and how many frames have any.
+        n_bytes: Read.
+        digest: SHA-256 of the numbers.
+        n_sampled: How many frames the sum is of.
+        total: (V, 3) sum of offsets from the base.
+        sample: (k, V, 3) a few offsets.
+    """
+
+    energy: np.ndarray
+    steps: np.ndarray
+    leaps: np.ndarray
+    total: np.ndarray
+    sample: np.ndarray
+    bad: tuple[int, int] | None = None
+    n_bad: int = 0
+    n_bytes: int = 0
+    digest: str = ""
+    n_sampled: int = 0
+
+    @property
+    def n_frames(self) -> int:
+        """T."""
+        return len(self.energy)
+
+
+def read_header(
+    table: Table, row: Row, n_vertices: int | None, findings: Findings
+) -> Header | None:
+    """Check the head of a clip's file; None: it is missing or cannot be read as frames.
+
+    A file that is cut short gives as many frames as it has.
+    """
+    path = vertices_path(table.folder, row.name)
+    if not path.is_file():
+        return None  # told with the files that are missing
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran, dtype = read(file)
+            offset = file.tell()
+            n_bytes = path.stat().st_size - offset
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        findings.problem(
+            "file", row.name, f"the vertices are no whole .npy file ({error}); {_AGAIN}"
+        )
+        return None
+    expected = f"(frames, {n_vertices or 'V'}, 3)"
+    if len(shape) != 3 or shape[2] != 3 or n_vertices not in (None, shape[1]) or fortran:
+        order = " in Fortran order" if fortran else ""
+        findings.problem(
+            "shape", row.name, f"the vertices are {shape}{order}, expected {expected}; {_AGAIN}"
+        )
+        return None
+    if dtype != np.dtype("<f4"):
+        findings.problem("dtype", row.name, f"the vertices are {dtype}, expected float32; {_AGAIN}")
+        if dtype.kind != "f":
+            return None
+    header = Header(path, shape, dtype, offset)
+    whole = n_bytes // max(header.frame_bytes, 1)
+    if whole < shape[0]:
+        findings.problem(
+            "file",
+            row.name,
+            f"the vertices are cut short: {whole} whole frames of the {shape[0]} that the head of "
+            f"the file tells; {_AGAIN}",
+        )
+        header = Header(path, (whole, *shape[1:]), dtype, offset)
+    elif row.n_frames is not None and shape[0] != row.n_frames:
+        findings.problem(
+            "length",
+            row.name,
+            f"{shape[0]} frames, the clip table says {row.n_frames}; {_AGAIN}",
+        )
+    if not header.shape[0]:
+        findings.problem("length", row.name, f"holds no frames; {_AGAIN}")
+        return None
+    return header
+
+
+def blocks(header: Header) -> Iterator[tuple[int, np.ndarray, memoryview]]:
+    """(number of the first frame, (b, V, 3) float32, its bytes in the file) of the whole clip.
+
+    Before the second and all later blocks stands the last frame of the one before. The arrays are
+    used again: they hold only until the next one is asked for.
+    """
+    n_frames, size = header.shape[0], header.frame_bytes
+    length = max(1, min(n_frames, _BLOCK_BYTES // max(size, 1)))
+    buffer = bytearray((length + 1) * size)
+    whole = np.frombuffer(buffer, header.dtype).reshape(length + 1, *header.shape[1:])
+    with header.path.open("rb", buffering=0) as file:
+        file.seek(header.offset)
+        for start in range(0, n_frames, length):
+            n = min(length, n_frames - start)
+            part = memoryview(buffer)[size : (n + 1) * size]
+            if file.readinto(part) != len(part):
+                raise OSError(f"{header.path}: became shorter while it was read")
+            first = 1 if start == 0 else 0
+            with np.errstate(over="ignore"):
+                yield start + first - 1, whole[first : n + 1].astype(np.float32, copy=False), part
+            whole[0] = whole[n]
+
+
+def survey(
+    header: Header,
+    base: np.ndarray | None,
+    sampled: np.ndarray,
+    hashing: Executor,
+) -> tuple[Motion, np.ndarray]:
+    """Read a clip once; gives how it moves, and the base.
+
+    Args:
+        header: Of the clip.
+        base: (V, 3) template of its subject; None: the first frame of the clip.
+        sampled: Frames whose offsets are wanted, for ``Motion.sample``.
+        hashing: Computes the hash meanwhile; one thread.
+    """
+    n_frames, n_vertices = header.shape[:2]
+    spread = _marks(n_frames, np.linspace(0, n_frames - 1, min(n_frames, _SAMPLED_FRAMES)))
+    wanted = _marks(n_frames, sampled)
+    motion = Motion(
+        energy=np.empty(n_frames, np.float32),
+        steps=np.empty(n_frames - 1, np.float32),
+        leaps=np.empty(n_frames - 1, np.float32),
+        total=np.zeros((n_vertices, 3)),
+        sample=np.empty((0, n_vertices, 3), np.float32),
+    )
+    digest, pieces = hashlib.sha256(), []
+    for number, block, part in blocks(header):
+        hashed = hashing.submit(digest.update, part)
+        motion.n_bytes += len(part)
+        if base is None:
+            base = np.nan_to_num(block[0])
+        with np.errstate(invalid="ignore", over="ignore"):
+            _measure_steps(motion, number, block)
+            new = block if number == 0 else block[1:]
+            offsets = new - base
+            start = number if number == 0 else number + 1
+            energy = np.sqrt(np.einsum("tvx,tvx->t", offsets, offsets) / n_vertices)
+        motion.energy[start : start + len(new)] = energy
+        finite = np.isfinite(energy)
+        if not finite.all():
+            _note_bad(motion, start, new, finite)
+        here = slice(start, start + len(new))
+        pieces.append(_add(motion, offsets, finite, spread[here], wanted[here]))
+        hashed.result()
+    motion.digest = digest.hexdigest()
+    motion.sample = np.concatenate(pieces) if pieces else motion.sample
+    return motion, np.zeros((n_vertices, 3), np.float32) if base is None else base
+
+
+def _marks(n_frames: int, positions: np.ndarray) -> np.ndarray:
+    marks = np.zeros(n_frames, bool)
+    positions = np.asarray(positions).astype(int)
+    marks[positions[positions < n_frames]] = True
+    return marks
+
+
+def _measure_steps(motion: Motion, number: int, block: np.ndarray) -> None:
+    if len(block) < 2:
+        return
+    here = slice(number, number + len(block) - 1)
+    moved = block[1:] - block[:-1]
+    motion.steps[here] = np.sqrt(np.einsum("tvx,tvx->t", moved, moved) / moved.shape[1])
+    motion.leaps[here] = np.maximum(moved.max((1, 2)), -moved.min((1, 2)))
+
+
+def _note_bad(motion: Motion, start: int, block: np.ndarray, finite: np.ndarray) -> None:
+    bad = np.flatnonzero(~finite)
+    motion.n_bad += len(bad)
+    if motion.bad is None:
+        vertices = ~np.isfinite(block[bad[0]]).all(1)
+        motion.bad = (start + int(bad[0]), int(vertices.argmax()))
+
+
+def _add(
+    motion: Motion, offsets: np.ndarray, finite: np.ndarray, spread: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Add frames to the sum; gives those wanted for the sample."""
+    some = offsets[spread & finite]
+    motion.n_sampled += len(some)
+    motion.total += some.sum(0)
+    return offsets[wanted & finite]

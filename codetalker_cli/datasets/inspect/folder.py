@@ -1,0 +1,329 @@
+"""The manifest, the faces and the files of a prepared folder, read leniently: damage to one thing
+becomes a finding and does not hide the next.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.arrays import read_arrays
+from codetalker_cli.datasets.inspect.findings import Findings, listed
+from codetalker_cli.datasets.prepared import (
+    FORMAT_VERSION,
+    MESH,
+    NO_SPEECH,
+    UNFINISHED,
+    audio_path,
+    find_manifest,
+    vertices_path,
+)
+from codetalker_cli.datasets.splits import UNUSED
+from codetalker_cli.errors import DataError
+from codetalker_cli.topology import Mesh, Topology
+from codetalker_cli.workspace import MANIFEST
+
+_AGAIN = "prepare the data again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the clip table, as far as it can be understood; None: not told.
+
+    Of ``is_silent`` ones the table says that nobody speaks, so that the face may rest.
+    """
+
+    name: str
+    subject: str
+    split: str
+    n_frames: int | None
+    sha256: str
+    n_samples: int | None
+    audio_sha256: str
+    is_silent: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """What manifest.json says, as far as it can be understood."""
+
+    folder: Path
+    name: str
+    fps: float
+    train_subjects: tuple[str, ...]
+    rows: tuple[Row, ...]
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What mesh.npz holds, as far as it can be used.
+
+    Attributes:
+        topology: Without faces and regions that are out of range; None: nothing could be read.
+        templates: Those of the right shape and without NaN.
+        colours: Of the same subjects.
+        named: All subjects the file names.
+    """
+
+    topology: Topology | None = None
+    templates: dict[str, np.ndarray] = field(default_factory=dict)
+    colours: dict[str, np.ndarray] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
+
+
+def read_table(folder: Path, findings: Findings) -> Table:
+    """The manifest.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = find_manifest(folder)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        findings.problem("manifest", MANIFEST, f"is no JSON ({error}); {_AGAIN}")
+        content = {}
+    if not isinstance(content, dict):
+        findings.problem("manifest", MANIFEST, f"is a {type(content).__name__}; {_AGAIN}")
+        content = {}
+    version = content.get("format_version")
+    if content and (not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION):
+        findings.problem(
+            "manifest",
+            MANIFEST,
+            f"format_version {version!r}, expected 1 to {FORMAT_VERSION}; upgrade codetalker",
+        )
+    fps = content.get("fps")
+    if not isinstance(fps, int | float) or not np.isfinite(fps) or fps <= 0:
+        findings.problem("manifest", MANIFEST, f"fps {fps!r}, expected a rate in hertz; {_AGAIN}")
+        fps = 0.0
+    rows = [_row(k, value, findings) for k, value in enumerate(_list(content, "clips", findings))]
+    return Table(
+        folder=folder,
+        name=str(content.get("name", folder.name)),
+        fps=float(fps),
+        train_subjects=tuple(str(s) for s in _list(content, "train_subjects", findings)),
+        rows=tuple(row for row in rows if row is not None),
+        content=content,
+    )
+
+
+def _list(content: dict[str, Any], key: str, findings: Findings) -> list[Any]:
+    found = content.get(key, [])
+    if not isinstance(found, list) or (content and key not in content):
+        findings.problem("manifest", MANIFEST, f"{key} is no list; {_AGAIN}")
+        return []
+    return found
+
+
+def _row(number: int, value: Any, findings: Findings) -> Row | None:
+    where = f"{MANIFEST}, clip {number}"
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
+        findings.problem("manifest", where, f"the row has no name; {_AGAIN}")
+        return None
+    name = value["name"]
+    if Path(name).name != name or name in (".", ".."):
+        findings.problem("manifest", where, f"name {name!r} is no file name; {_AGAIN}")
+        return None
+    for key in ("subject", "split"):
+        if not isinstance(value.get(key), str) or not value[key]:
+            findings.problem("manifest", name, f"{key} {value.get(key)!r} is no name; {_AGAIN}")
+    if _count(value.get("n_frames")) is None:
+        findings.problem(
+            "manifest", name, f"n_frames {value.get('n_frames')!r} is no count; {_AGAIN}"
+        )
+    return Row(
+        name=name,
+        subject=str(value.get("subject", "")),
+        split=str(value.get("split", "")),
+        n_frames=_count(value.get("n_frames")),
+        sha256=str(value.get("sha256", "")),
+        n_samples=_count(value.get("n_samples")) or None,  # 0: format 1 did not tell
+        audio_sha256=str(value.get("audio_sha256", "")),
+        is_silent=value.get("text") == NO_SPEECH,
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def read_faces(table: Table, findings: Findings) -> Faces:
+    """The mesh; what of it cannot be used is left out and told."""
+    path = table.folder / MESH
+    try:
+        arrays = read_arrays(path)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        findings.problem("mesh", MESH, f"{reason}; {_AGAIN}")
+        return Faces()
+    expected = table.content.get("mesh_sha256")
+    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        findings.problem(
+            "hash",
+            MESH,
+            "is not the file that the manifest has a hash of: it was changed; " + _AGAIN,
+        )
+    _keep_range(arrays, findings)
+    try:
+        mesh = _load(arrays, path)
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        findings.problem("mesh", MESH, f"not a mesh file ({error}); {_AGAIN}")
+        return Faces()
+    usable = {}
+    for subject, template in mesh.templates.items():
+        expected_shape = (mesh.topology.n_vertices, 3)
+        if template.shape != expected_shape:
+            findings.problem(
+                "template",
+                subject,
+                f"the template is {template.shape}, expected {expected_shape}; {_AGAIN}",
+            )
+        elif n_bad := int((~np.isfinite(template)).any(1).sum()):
+            findings.problem(
+                "nan",
+                subject,
+                f"{n_bad} vertices of the template are NaN or infinite; mend the template",
+            )
+        else:
+            usable[subject] = template.astype(np.float32)
+    colours = {k: v for k, v in mesh.colours.items() if k in usable and v.shape == usable[k].shape}
+    return Faces(mesh.topology, usable, colours, tuple(mesh.templates))
+
+
+def _keep_range(arrays: dict[str, np.ndarray], findings: Findings) -> None:
+    """Drop faces and regions' vertices that do not exist, and tell them."""
+    n_vertices = int(arrays.get("topology_n_vertices", np.array(0)))
+    faces = arrays.get("topology_faces")
+    if faces is not None and faces.ndim == 2:
+        bad = ((faces < 0) | (faces >= n_vertices)).any(1)
+        if bad.any():
+            findings.problem(
+                "faces",
+                MESH,
+                f"{bad.sum()} of {len(faces)} faces name vertices that do not exist (face "
+                f"{bad.argmax()}: {[int(i) for i in faces[bad.argmax()]]}; there are {n_vertices} "
+                f"vertices); {_AGAIN}",
+            )
+            arrays["topology_faces"] = faces[~bad]
+    for key in [k for k in arrays if k.startswith("topology_region_")]:
+        bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
+        if bad.any():
+            name = key.removeprefix("topology_region_")
+            findings.problem(
+                "region",
+                MESH,
+                f"region {name} names {bad.sum()} vertices that do not exist; {_AGAIN}",
+            )
+            arrays[key] = arrays[key][~bad]
+
+
+def _load(arrays: dict[str, np.ndarray], path: Path) -> Mesh:
+    own = {
+        key.removeprefix("topology_"): value
+        for key, value in arrays.items()
+        if key.startswith("topology_")
+    }
+    found = {}
+    for kind in ("template", "colour"):
+        names = [str(name) for name in arrays.get(f"{kind}_names", ())]
+        found[kind] = dict(zip(names, arrays[f"{kind}s"], strict=True)) if names else {}
+    topology = Topology.from_arrays(own)
+    if not len(topology.faces):
+        raise DataError(f"{path}: no faces")
+    return Mesh(replace(topology), found["template"], found["colour"])
+
+
+def check_table(table: Table, faces: Faces, findings: Findings) -> None:
+    """Names, splits and subjects of the clip table; what lies in the folder and what does not."""
+    if (table.folder / UNFINISHED).exists():
+        findings.problem(
+            "unfinished",
+            UNFINISHED,
+            "the folder is being written, or that was stopped; run the same prepare-data again",
+        )
+    if not table.rows:
+        findings.problem("empty", MANIFEST, f"the clip table has no clips; {_AGAIN}")
+    for name, n in Counter(row.name for row in table.rows).items():
+        if n > 1:
+            findings.problem(
+                "duplicate", name, f"{n} rows of the clip table have this name; {_AGAIN}"
+            )
+    _check_splits(table, findings)
+    _check_subjects(table, faces, findings)
+    _check_strangers(table, findings)
+
+
+def _check_splits(table: Table, findings: Findings) -> None:
+    known = {row.split.split("-")[0] for row in table.rows}
+    for split, use in (
+        ("train", "there is nothing to train on"),
+        ("val", "training cannot stop at the best step"),
+    ):
+        if table.rows and split not in known:
+            findings.note(
+                "split", MANIFEST, f"no clips of split {split}: {use}; see the settings' splits"
+            )
+    for split in sorted(known - {"train", "val", "test", UNUSED}):
+        findings.note("split", MANIFEST, f"split {split!r} is not train, val or test: never used")
+
+
+def _check_subjects(table: Table, faces: Faces, findings: Findings) -> None:
+    clips = Counter(row.subject for row in table.rows)
+    trained = {row.subject for row in table.rows if row.split == "train"}
+    for subject in table.train_subjects:
+        if subject not in trained:
+            findings.note(
+                "subject",
+                subject,
+                "is a training subject without clips of split train: its speaking style stays "
+                "untrained; leave it out of data.train_subjects",
+            )
+    for subject in sorted(trained - set(table.train_subjects)):
+        findings.problem(
+            "subject",
+            subject,
+            "has clips of split train but is no training subject; add it to data.train_subjects "
+            "or move its clips to another split",
+        )
+    if faces.topology is None:
+        return
+    for subject, n in clips.items():
+        if subject not in faces.named:
+            findings.problem(
+                "template",
+                subject,
+                f"has {n} clips but no template (there are: {listed(list(faces.named)) or 'none'});"
+                " add its neutral face to the raw data and prepare it again",
+            )
+
+
+def _check_strangers(table: Table, findings: Findings) -> None:
+    """Files beside the table's; and its own that are missing."""
+    for folder, suffix, path_of in (
+        ("clips", ".npy", vertices_path),
+        ("audio", ".wav", audio_path),
+    ):
+        expected = {path_of(table.folder, row.name).name: row.name for row in table.rows}
+        found = {path.name for path in (table.folder / folder).glob("*")}
+        missing = [name for name in expected if name not in found]
+        for name in missing:
+            findings.problem(
+                "missing", expected[name], f"{folder}/{name} is not there; {_AGAIN}, or restore it"
+            )
+        strangers = sorted(found - set(expected))
+        if strangers:
+            findings.note(
+                "stranger",
+                f"{folder}/",
+                f"{len(strangers)} files are not in the clip table and not used: "
+                f"{listed(strangers)}; remove them"
+                + (
+                    "" if all(s.endswith(suffix) for s in strangers) else f" (only {suffix} belong)"
+                ),
+            )

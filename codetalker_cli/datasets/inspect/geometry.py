@@ -1,0 +1,206 @@
+"""Unit, axes and winding of the faces, and where their lips are; told only where it is evident."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.findings import Findings, listed
+from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
+from codetalker_cli.datasets.lip_region import surfaces, vertex_areas
+from codetalker_cli.datasets.prepared import MESH
+from codetalker_cli.topology import Topology
+
+_SIZES = (0.1, 0.6)
+"""Metres that a face (0.15 to 0.35), with neck and shoulders, reaches at most."""
+_UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+_AREA = 0.02
+"""How far the area of an ``area1`` face may be from 1."""
+_OUTWARDS = 0.4
+"""Mean cosine between normals and the way out of the head from which on they tell a side; a head
+has 0.8, a patch of a face 0.6."""
+_ALONG = 0.95
+"""Cosine between the lips' length and an axis."""
+_AXES = "xyz"
+
+
+def check_units(statistics: Statistics, findings: Findings) -> None:
+    """Compare the unit that is declared with the size of the templates."""
+    topology = statistics.faces.topology
+    if topology is None:
+        return
+    used = np.unique(topology.faces)
+    told: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
+    for name, template in statistics.faces.templates.items():
+        reach = float(np.ptp(template[used], axis=0).max())
+        area = float(vertex_areas(template, topology.faces).sum())
+        if found := _unit_message(topology.unit, reach, area):
+            advice, fact = found
+            told.setdefault(advice, (fact, []))[1].append(name)
+    for advice, (fact, names) in told.items():
+        everyone = len(names) == len(statistics.faces.templates)
+        findings.problem("unit", MESH if everyone else listed(names), f"{fact}{advice}")
+
+
+def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | None:
+    """What to do, and before it what was found."""
+    one = abs(area - 1) < _AREA
+    if unit == "area1":
+        advice = "; declare the true unit (data.unit), or scale each face to area 1"
+        return None if one else (advice, f"unit area1, but the face has surface area {area:.4g}")
+    if one:
+        advice = "; declare area1 (data.unit), or scale the faces back"
+        return advice, f"unit {unit}, but the face has surface area 1, as area1 faces have"
+    low, high = _SIZES
+    if low <= reach * _UNITS[unit] <= high:
+        return None
+    fact = f"unit {unit}, but the face reaches over {reach:.4g} {unit}"
+    fits = [name for name, metres in _UNITS.items() if low <= reach * metres <= high]
+    if not fits:
+        return ": that is no size of a face in m, cm or mm; scale it", fact
+    advice = f": it looks like {fits[0]}; scale by {_UNITS[fits[0]] / _UNITS[unit]:g}"
+    if fits[0] in ("m", "mm"):
+        advice += f", or declare {fits[0]} (data.unit)"
+    return advice, fact
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a head stands, as signed axes: +2 is +y, -3 is -z; 0: not evident."""
+
+    up: int
+    forward: int
+    inside_out: bool
+
+
+def check_axes(statistics: Statistics, findings: Findings) -> None:
+    """Faces that are not +y up and +z forward, and faces that are inside out."""
+    sample, topology = statistics.sample, statistics.faces.topology
+    lips = statistics.moving_lips()
+    if sample is None or topology is None or lips is None:
+        return
+    pose = head_pose(sample, topology, lips)
+    if pose is None:
+        return
+    if pose.inside_out:
+        findings.problem(
+            "winding",
+            MESH,
+            "the faces are inside out: their normals point into the head; reverse the order of "
+            "each face's vertices, or undo a mirroring of one axis",
+        )
+    if pose.up and pose.forward and (pose.up, pose.forward) != (2, 3):
+        findings.problem("axes", MESH, _axes_message(pose.up, pose.forward))
+
+
+def _axes_message(up: int, forward: int) -> str:
+    causes = {
+        (3, -2): "z is up, as in Blender",
+        (3, 2): "z is up",
+        (2, -3): "the face looks to -z",
+        (-2, -3): "upside down, as the raw BIWI scans: y and z are negated",
+        (-2, 3): "upside down",
+        (2, 1): "the face looks to +x",
+        (2, -1): "the face looks to -x",
+    }
+    cause = causes.get((up, forward), "the axes are swapped")
+    basis = np.zeros((3, 3))
+    for row, axis in ((1, up), (2, forward)):
+        basis[row, abs(axis) - 1] = np.sign(axis)
+    basis[0] = np.cross(basis[1], basis[2])
+    new = [
+        ("" if row[k] > 0 else "-") + _AXES[k]
+        for row, k in zip(basis, np.abs(basis).argmax(1), strict=True)
+    ]
+    return (
+        f"{cause}: the mouth says that {_named(up)} is up and the face looks to {_named(forward)}, "
+        f"expected +y up and +z forward; write (x, y, z) as ({', '.join(new)})"
+    )
+
+
+def _named(axis: int) -> str:
+    return ("+" if axis > 0 else "-") + _AXES[abs(axis) - 1]
+
+
+def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | None:
+    """How the head stands, by the lips and the skin around them; None: nothing is evident."""
+    # the mean of the frames: the templates' mouths may be wide open
+    face = (sample.mean_face + sample.offsets.mean(0)).astype(np.float64)
+    faces = np.asarray(topology.faces)
+    surface = surfaces(face, faces)
+    skin = np.zeros(len(face), bool)
+    skin[faces[surface[faces[:, 0]] == surface[lips[0]]]] = True
+    faces = faces[skin[faces[:, 0]]]
+    low, high = face[skin].min(0), face[skin].max(0)
+    centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
+    a, b, c = (face[faces[:, k]] for k in range(3))
+    normals, middles = np.cross(b - a, c - a), (a + b + c) / 3
+    out = normals * (middles - centre)
+    outness = float(out.sum() / max(np.abs(out.sum(1)).sum(), 1e-30))
+    if abs(outness) < _OUTWARDS:
+        return None
+    normals *= np.sign(outness)
+    mouth = face[lips].mean(0)
+    away = face[lips] - mouth
+    along = np.linalg.svd(away, full_matrices=False)[2][0]
+    sideways = int(np.abs(along).argmax())
+    if abs(along[sideways]) < _ALONG:
+        return Pose(0, 0, outness < 0)
+    near = np.linalg.norm(middles - mouth, axis=1) < 2 * np.linalg.norm(away, axis=1).max()
+    looks = _front(normals, middles - centre, near)
+    looks[sideways] = 0
+    forward, other = (int(k) for k in np.argsort(-np.abs(looks))[:2])
+    if abs(looks[forward]) < 1.5 * abs(looks[other]) or other == sideways:
+        return Pose(0, 0, outness < 0)
+    # the jaw lies below the lips, and these in the lower half of the face (but not of a bust)
+    moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
+    moving *= vertex_areas(face, np.asarray(topology.faces))
+    jaw = float(((moving @ face / moving.sum() - mouth) / half)[other])
+    place = float(((mouth - centre) / half)[other])
+    agree = np.sign(jaw) == np.sign(place) and abs(jaw) > 0.03 and abs(place) > 0.1
+    up = 0
+    if agree or (abs(jaw) < 0.03 and abs(place) > 0.3):
+        up = (other + 1) * int(-np.sign(place))
+    return Pose(up, (forward + 1) * int(np.sign(looks[forward])), outness < 0)
+
+
+def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """(3,) mean outer normal around the mouth, without the walls inside of it.
+
+    Outwards is away from the middle of a closed head, and where an open patch looks to.
+    """
+    area = np.linalg.norm(normals, axis=1)
+    patch = normals.sum(0) / area.sum()
+    way = outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12) + 2 * patch
+    way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-12)
+    front = near & ((normals * way).sum(1) > 0.3 * area)
+    return normals[front].sum(0) / max(area[front].sum(), 1e-30)
+
+
+def check_lips(statistics: Statistics, findings: Findings) -> None:
+    """A region ``lips`` that is missing, or lies elsewhere than where the lips move."""
+    topology, sample = statistics.faces.topology, statistics.sample
+    if topology is None:
+        return
+    missing = [name for name in ("lips", "upper_face") if not len(topology.regions.get(name, ()))]
+    if missing:
+        findings.note(
+            "region",
+            MESH,
+            f"no region {' and no region '.join(missing)}: measures of the lips (LVE) and of the "
+            "upper face (FDD), and region_weights, need them; give prepare.regions",
+        )
+    lips = statistics.moving_lips()
+    if sample is None or lips is None or "lips" in missing:
+        return
+    face = sample.mean_face
+    told = face[topology.regions["lips"]]
+    middle = face[lips].mean(0)
+    reach = float(np.linalg.norm(face[lips] - middle, axis=1).max())
+    share = float(np.mean(np.linalg.norm(told - middle, axis=1) < 1.5 * reach))
+    if share < 0.5:
+        findings.problem(
+            "region",
+            MESH,
+            f"only {100 * share:.0f} % of region lips lie where the lips move: indices of another "
+            "topology? give prepare.regions for this one, or infer",
+        )

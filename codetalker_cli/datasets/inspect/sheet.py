@@ -1,0 +1,224 @@
+"""One picture of a whole data set: a row a subject, and at the foot what was found."""
+
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from codetalker_cli.datasets.inspect.findings import Finding, summary
+from codetalker_cli.datasets.inspect.statistics import Statistics
+from codetalker_cli.datasets.inspect.sync import Lag, common_lag
+from codetalker_cli.datasets.inspect.views import Curves, Picture, View, view
+from codetalker_cli.errors import InputError
+from codetalker_cli.files import atomic_path, check_output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_SUBJECTS = 16
+_MOST_LINES = 40
+_DPI = 100
+_WIDTH, _ROW, _LINE = 15.0, 2.35, 0.185
+"""Inches: the sheet's width, the height of a subject's row and of a line of text."""
+_CHARACTERS = 190
+"""In a line of text at the foot."""
+_RED, _GREY, _GREEN, _BLUE, _ORANGE = "#c0392b", "#5d6570", "#2e7d4f", "#1f5fa8", "#d9822b"
+
+
+def check_sheet_path(path: Path) -> None:
+    """Refuse a sheet that could not be written, before the data is read.
+
+    Raises:
+        InputError: Not a .png, or its folder cannot be written.
+    """
+    if path.suffix.lower() != ".png":
+        raise InputError(f"{path}: the sheet is a .png; give such a name")
+    try:
+        check_output(path, overwrite=True)
+    except InputError as error:
+        raise InputError(str(error).replace("--out", "--sheet")) from error
+
+
+def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) -> None:
+    """Draw the sheet of a data set.
+
+    A row shows the template, the widest mouth of the subject's longest clip, and that clip's motion
+    and loudness over time. Subjects with problems come first where there are too many.
+
+    Args:
+        statistics: Of the data set.
+        findings: Stand at the foot.
+        path: The .png; an older one is replaced.
+
+    Raises:
+        InputError: Not a .png, or it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    check_sheet_path(path)
+    names, n_all = _chosen(statistics, findings)
+    lines = _foot(findings)
+    head, foot = 0.75, 0.35 + _LINE * len(lines)
+    height = head + _ROW * max(len(names), 1) + foot
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    _draw_head(figure, statistics, (names, n_all), height)
+    for k, name in enumerate(names):
+        top = 1 - (head + _ROW * k) / height
+        _draw_row(figure, view(statistics, name), top, _ROW / height)
+    y = (foot - 0.2) / height
+    for text, colour in lines:
+        figure.text(0.02, y, text, fontsize=8.5, color=colour, va="top", parse_math=False)
+        y -= _LINE / height
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
+        figure.savefig(temporary, format="png")
+
+
+def _chosen(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
+    """Subjects to show, and how many there are."""
+    subjects = list(dict.fromkeys(row.subject for row in statistics.table.rows))
+    owner = {row.name: row.subject for row in statistics.table.rows}
+    named = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}
+    if len(subjects) > MOST_SUBJECTS:
+        first = [s for s in subjects if s in named] + [s for s in subjects if s not in named]
+        chosen = set(first[:MOST_SUBJECTS])
+        return [s for s in subjects if s in chosen], len(subjects)
+    return subjects, len(subjects)
+
+
+def _foot(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Lines of text with their colours."""
+    if not findings:
+        return [("Nothing was found.", _GREEN)]
+    lines = []
+    for said in summary(findings, 2):
+        colour = _RED if said.startswith("problem") else _GREY
+        lines += [
+            (part, colour) for part in textwrap.wrap(said, _CHARACTERS, subsequent_indent="    ")
+        ]
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[: _MOST_LINES - 1], ("…: the report has all of them", _GREY)]
+    return lines
+
+
+def _draw_head(
+    figure: "Figure", statistics: Statistics, shown: tuple[list[str], int], height: float
+) -> None:
+    table, topology = statistics.table, statistics.faces.topology
+    n_frames = sum(len(clip.energy) for clip in statistics.clips)
+    facts = [f"{len(table.rows)} clips", f"{table.fps:g} fps"]
+    if table.fps > 0:
+        facts.insert(1, f"{n_frames / table.fps / 60:.1f} min")
+    if topology is not None:
+        facts += [f"{topology.n_vertices} vertices", f"{len(topology.faces)} faces", topology.unit]
+    names, n_all = shown
+    facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
+    lag = common_lag(statistics.clips, table.fps)
+    if lag is not None:
+        facts.append(f"motion against sound: {_lag_text(lag, table.fps)} (all clips together)")
+    put: dict[str, Any] = {"va": "top", "parse_math": False}
+    figure.text(0.02, 1 - 0.14 / height, table.name, fontsize=15, weight="bold", **put)
+    for x, name, colour in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
+        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=colour, **put)
+    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GREY, **put)
+
+
+def _lag_text(lag: Lag, fps: float) -> str:
+    return f"{lag.frames / fps:+.2f} s" if lag.is_clear else "not clear"
+
+
+def _draw_row(figure: "Figure", shown: View, top: float, height: float) -> None:
+    """One subject, in a band of the figure; ``top`` and ``height`` in parts of it."""
+    side = 0.86 * height * figure.get_figheight() / figure.get_figwidth()  # square pictures
+    bottom, tall = top - 0.97 * height, 0.86 * height
+    left = 0.02
+    for picture, label in (
+        (shown.template, f"{shown.subject}: template"),
+        (shown.widest, _widest_label(shown.curves)),
+    ):
+        axes = figure.add_axes((left, bottom, side, tall))
+        _draw_picture(axes, picture)
+        axes.set_title(label, fontsize=8.5, loc="left", pad=3, parse_math=False)
+        left += side + 0.006
+    for place, picture in ((0.5, shown.template), (0.0, shown.widest)):
+        axes = figure.add_axes((left, bottom + place * tall, side / 2, 0.49 * tall))
+        axes.set_axis_off()
+        if isinstance(picture, Picture) and picture.mouth is not None:
+            axes.imshow(picture.mouth, interpolation="bilinear", aspect="auto")
+    left += side / 2 + 0.025
+    axes = figure.add_axes((left, bottom + 0.16 * height, 0.98 - left, 0.70 * height))
+    if isinstance(shown.curves, str):
+        _draw_text(axes, shown.curves)
+    else:
+        _draw_curves(axes, shown.curves)
+
+
+def _widest_label(curves: Curves | str) -> str:
+    if isinstance(curves, str) or curves.fps <= 0:
+        return "widest mouth"
+    return f"widest mouth: {curves.widest / curves.fps:.2f} s"
+
+
+def _draw_text(axes: "Axes", text: str) -> None:
+    axes.set_axis_off()
+    wrapped = textwrap.fill(text, 34)
+    axes.text(
+        0.5,
+        0.5,
+        wrapped,
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color=_RED,
+        transform=axes.transAxes,
+        parse_math=False,
+    )
+
+
+def _draw_picture(axes: "Axes", picture: Picture | str) -> None:
+    if isinstance(picture, str):
+        _draw_text(axes, picture)
+        return
+    axes.set_axis_off()
+    axes.imshow(picture.face, interpolation="antialiased")
+
+
+def _draw_curves(axes: "Axes", curves: Curves) -> None:
+    import numpy as np
+
+    rate = curves.fps if curves.fps > 0 else 1.0
+    time = np.arange(len(curves.energy)) / rate
+    axes.fill_between(time, 0, np.minimum(curves.energy, 1.2), color=_BLUE, alpha=0.35, lw=0)
+    axes.plot(time, np.minimum(curves.energy, 1.2), color=_BLUE, lw=1.0)
+    axes.axvline(curves.widest / rate, color=_BLUE, lw=0.8, ls=":")
+    if curves.loudness is not None:
+        axes.plot(time, curves.loudness, color=_ORANGE, lw=1.2)
+    motion_ends = len(curves.energy) / rate
+    axes.set_xlim(0, 1.015 * max(motion_ends, curves.sound_seconds))
+    axes.set_ylim(0, 1.22)
+    axes.set_yticks([])
+    axes.tick_params(labelsize=8, pad=2)
+    axes.set_xlabel("s" if curves.fps > 0 else "frames", fontsize=8, labelpad=-9, loc="right")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    title = f"{curves.name}    motion against sound: {_lags_text(curves)}"
+    more = curves.sound_seconds - motion_ends
+    if curves.loudness is None:
+        title = f"{curves.name}    no speech that could be read"
+    elif abs(more) * rate > 1 + 1e-6:
+        axes.axvspan(*sorted((motion_ends, curves.sound_seconds)), color=_RED, alpha=0.18, lw=0)
+        title += (
+            f"    sound {abs(more):.2f} s {'longer' if more > 0 else 'shorter'} than the motion"
+        )
+    axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
+
+
+def _lags_text(curves: Curves) -> str:
+    if curves.lags is None:
+        return "not known"
+    whole, first, second = (_lag_text(lag, curves.fps) for lag in curves.lags)
+    return f"{whole} (first half {first}, second {second})"

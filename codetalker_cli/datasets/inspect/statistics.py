@@ -1,0 +1,161 @@
+"""How the subjects of a data set move, gathered clip by clip: what the later checks and the sheet
+go by.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.clips import Header
+from codetalker_cli.datasets.inspect.folder import Faces, Row, Table
+from codetalker_cli.datasets.inspect.sound import Sound
+from codetalker_cli.datasets.lip_region import infer_lips, without_head_motion
+from codetalker_cli.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE_FRAMES = 300
+_SAMPLE_BYTES = 96 << 20
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip that could be read.
+
+    Attributes:
+        row: Of the clip table.
+        header: Where its frames are.
+        energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.Motion`.
+        n_bad: Frames with NaN.
+        sound: None: could not be read.
+        fits: Whether its frames belong to the template.
+    """
+
+    row: Row
+    header: Header
+    energy: np.ndarray
+    steps: np.ndarray
+    leaps: np.ndarray
+    n_bad: int
+    sound: Sound | None
+    fits: bool
+
+
+@dataclass
+class Subject:
+    """One subject.
+
+    Attributes:
+        base: (V, 3) template, or a frame where there is none.
+        has_template: Which of both.
+        clips: All that could be read.
+    """
+
+    base: np.ndarray
+    has_template: bool
+    clips: list[Clip] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Frames from all over the data set, without motion of the head.
+
+    Attributes:
+        subjects: (N,) whose frames.
+        offsets: (N, V, 3) float32, from the base of the subject.
+        centred: (N, V, 3) float32, from the mean of the subject's frames.
+        mean_face: (V, 3) mean of the bases.
+        variance: (V,) mean squared length of ``centred``.
+    """
+
+    subjects: np.ndarray
+    offsets: np.ndarray
+    centred: np.ndarray
+    mean_face: np.ndarray
+    variance: np.ndarray
+
+
+class Statistics:
+    """All of a data set.
+
+    Attributes:
+        table: The manifest.
+        faces: The mesh.
+        subjects: Those with a clip that could be read.
+        n_vertices: V; None: not known before the first clip.
+    """
+
+    def __init__(self, table: Table, faces: Faces) -> None:
+        self.table, self.faces = table, faces
+        self.subjects: dict[str, Subject] = {}
+        self.n_vertices = None if faces.topology is None else faces.topology.n_vertices
+        self._kept: list[tuple[str, np.ndarray]] = []
+        self._sample: Sample | None = None
+        self._lips: np.ndarray | None = None
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All that could be read."""
+        return [clip for subject in self.subjects.values() for clip in subject.clips]
+
+    def wanted(self, number: int, n_frames: int) -> np.ndarray:
+        """Which frames of the clip in row ``number`` belong to the sample."""
+        n_clips = len(self.table.rows)
+        most = max(24, min(_SAMPLE_FRAMES, _SAMPLE_BYTES // (12 * (self.n_vertices or 1))))
+        # the frames go round the clips; of a data set of many clips, some give none
+        mine = (number + 1) * most // n_clips - number * most // n_clips
+        return np.unique(np.linspace(0, n_frames, mine + 2)[1:-1].astype(int))
+
+    def subject(self, name: str, frame: np.ndarray) -> Subject:
+        """A subject; ``frame`` (V, 3) is its base where there is no template."""
+        if name not in self.subjects:
+            template = self.faces.templates.get(name)
+            self.subjects[name] = Subject(
+                frame if template is None else template, template is not None
+            )
+        return self.subjects[name]
+
+    def keep(self, subject: str, offsets: np.ndarray) -> None:
+        """Add frames (k, V, 3), as offsets from the base, to the sample."""
+        if len(offsets):
+            self._kept.append((subject, without_head_motion(self.subjects[subject].base, offsets)))
+            self._sample = self._lips = None
+
+    @property
+    def sample(self) -> Sample | None:
+        """Frames from all over the data set; None: there are none."""
+        if self._sample is None and self._kept:
+            names = np.concatenate([[name] * len(offsets) for name, offsets in self._kept])
+            offsets = np.concatenate([offsets for _, offsets in self._kept])
+            self._kept = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]  # views
+            centred = offsets.copy()
+            for name in np.unique(names):
+                centred[names == name] -= offsets[names == name].mean(0)
+            bases = [self.subjects[name].base for name in np.unique(names)]
+            variance = np.einsum("tvx,tvx->v", centred, centred) / len(centred)
+            self._sample = Sample(names, offsets, centred, np.mean(bases, axis=0), variance)
+        return self._sample
+
+    def moving_lips(self) -> np.ndarray | None:
+        """Lip vertices as the motion tells them; None: it does not."""
+        sample, topology = self.sample, self.faces.topology
+        if sample is None or topology is None:
+            return None
+        if self._lips is None:
+            self._lips = np.zeros(0, np.int32)
+            # lips that are open in the templates may be less so in the mean of the frames
+            for face in (sample.mean_face, sample.mean_face + sample.offsets.mean(0)):
+                try:
+                    self._lips = infer_lips(face, sample.centred, topology.faces)
+                    break
+                except DataError as error:
+                    logger.debug("%s", error)
+        return self._lips if len(self._lips) else None
+
+    def mouth(self) -> np.ndarray | None:
+        """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
+        found, topology = self.moving_lips(), self.faces.topology
+        if found is None and topology is not None and len(topology.regions.get("lips", ())):
+            return topology.regions["lips"]
+        return found

@@ -1,0 +1,175 @@
+"""Does the mouth open when the speech is loud: the lag between motion and sound.
+
+One clip of two seconds tells little; all of them together tell it to the frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.findings import Findings
+from codetalker_cli.datasets.inspect.statistics import Clip
+from codetalker_cli.workspace import MANIFEST
+
+MOST_SECONDS = 1.0
+"""Lags are looked for up to here."""
+_RANGE_DB = 40.0
+"""Below the loudest frame by more than this is silence."""
+_SILENCE_DB = -80.0
+"""Of full scale; a recording that gets no louder has no loudness."""
+_LAG_SECONDS = 0.12
+"""A mouth moves up to 0.1 s before its sound is heard."""
+_PEAK, _GAIN = 0.25, 0.12
+"""A lag of the whole data set is told if the correlation there is so high, and so much higher than
+without a lag. Speech and its own motion have 0.4 to 0.6."""
+_CLIP_PEAK, _CLIP_GAIN, _CLIP_SECONDS = 0.35, 0.3, 4.0
+"""The same for one clip, and how long it must be."""
+_MIN_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Where the correlation of motion and loudness is highest.
+
+    Attributes:
+        frames: How many frames the motion comes after the sound; negative: before.
+        peak: Correlation there.
+        without: Correlation at lag 0.
+        n_frames: How long the curves are.
+    """
+
+    frames: int
+    peak: float
+    without: float
+    n_frames: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the correlation is higher than curves of this length have by chance."""
+        return self.peak > max(_PEAK, 4 / max(self.n_frames, 1) ** 0.5)
+
+
+def loudness_curve(level: np.ndarray) -> np.ndarray:
+    """(T,) loudness within 0 (silence) to 1 (the loudest frame) of levels in dB."""
+    loudest = max(float(level.max(initial=_SILENCE_DB)), _SILENCE_DB + _RANGE_DB)
+    return np.clip((level - loudest) / _RANGE_DB + 1, 0, 1)
+
+
+def correlation(motion: np.ndarray, loudness: np.ndarray, n_lags: int) -> np.ndarray:
+    """(2 n_lags + 1,) correlation at lags of -n_lags to n_lags frames.
+
+    Large lags, at which little of the clip overlaps, count less. Zeros where nothing varies.
+    """
+    n = min(len(motion), len(loudness))
+    a, b = (np.asarray(x[:n], np.float64) for x in (motion, loudness))
+    result = np.zeros(2 * n_lags + 1)
+    if n < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return result
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    if scale <= 1e-12 * n:
+        return result
+    whole = np.correlate(a, b, "full") / scale  # index n - 1 is lag 0
+    reach = min(n_lags, n - 1)
+    result[n_lags - reach : n_lags + reach + 1] = whole[n - 1 - reach : n + reach]
+    return result
+
+
+def best_lag(curve: np.ndarray, n_frames: int) -> Lag:
+    """The highest point of a correlation of curves of ``n_frames``."""
+    middle, best = len(curve) // 2, int(curve.argmax())
+    return Lag(best - middle, float(curve[best]), float(curve[middle]), n_frames)
+
+
+def check_sync(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
+    """A lag of all clips together, a lag that grows within them, and clips that stand out."""
+    usable, common, told = _usable(clips), common_lag(clips, fps), 0
+    if common is None:
+        return
+    if _is_evident(common, _PEAK, _GAIN, fps):
+        told = common.frames
+        findings.problem(
+            "sync",
+            MANIFEST,
+            f"the motion comes {_seconds(common.frames, fps)} the sound in the whole data set "
+            f"(correlation {common.peak:.2f} there, {common.without:.2f} as it is); check fps "
+            f"({fps:g}) and where sound and motion start",
+        )
+    else:
+        _check_drift(usable, fps, findings)
+    for clip in usable:
+        lag = best_lag(_of(clip, slice(None), _n_lags(fps)), len(clip.energy))
+        if (
+            len(clip.energy) >= _CLIP_SECONDS * fps
+            and abs(lag.frames - told) > _LAG_SECONDS * fps
+            and _is_evident(lag, _CLIP_PEAK, _CLIP_GAIN, fps)
+        ):
+            findings.note(
+                "sync",
+                clip.row.name,
+                f"the motion seems to come {_seconds(lag.frames, fps)} the sound (correlation "
+                f"{lag.peak:.2f} there, {lag.without:.2f} as it is); look at the sheet",
+            )
+
+
+def common_lag(clips: Sequence[Clip], fps: float) -> Lag | None:
+    """The lag of all clips together; None: too little speech and motion to tell."""
+    usable = _usable(clips)
+    lengths = [len(clip.energy) for clip in usable]
+    if fps <= 0 or sum(lengths) < _MIN_SECONDS * fps:
+        return None
+    curves = [_of(clip, slice(None), _n_lags(fps)) for clip in usable]
+    return best_lag(np.average(curves, axis=0, weights=lengths), sum(lengths))
+
+
+def _usable(clips: Sequence[Clip]) -> list[Clip]:
+    return [
+        clip
+        for clip in clips
+        if clip.sound is not None and len(clip.sound.level) == len(clip.energy) and not clip.n_bad
+    ]
+
+
+def _n_lags(fps: float) -> int:
+    return max(1, round(MOST_SECONDS * fps))
+
+
+def _check_drift(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
+    """Lags of the first and the last thirds of all clips."""
+    n_lags = _n_lags(fps)
+    lags = []
+    for third in (0, 2):
+        curves, weights = [], []
+        for clip in clips:
+            n = len(clip.energy)
+            if n >= 3 * fps:
+                curves.append(_of(clip, slice(n * third // 3, n * (third + 1) // 3), n_lags))
+                weights.append(n)
+        if sum(weights) < 3 * _MIN_SECONDS * fps:
+            return
+        lags.append(best_lag(np.average(curves, axis=0, weights=weights), sum(weights) // 3))
+    first, last = lags
+    if min(first.peak, last.peak) < _PEAK or abs(last.frames - first.frames) < _LAG_SECONDS * fps:
+        return
+    findings.problem(
+        "sync",
+        MANIFEST,
+        f"sound and motion drift apart: the motion comes {_seconds(first.frames, fps)} the sound "
+        f"in the first third of the clips, {_seconds(last.frames, fps)} it in the last; check fps "
+        f"({fps:g})",
+    )
+
+
+def _of(clip: Clip, frames: slice, n_lags: int) -> np.ndarray:
+    assert clip.sound is not None
+    return correlation(clip.energy[frames], loudness_curve(clip.sound.level)[frames], n_lags)
+
+
+def _is_evident(lag: Lag, peak: float, gain: float, fps: float) -> bool:
+    far = abs(lag.frames) > _LAG_SECONDS * fps
+    return far and lag.peak >= peak and lag.peak - lag.without >= gain
+
+
+def _seconds(frames: int, fps: float) -> str:
+    return f"{abs(frames) / fps:.2f} s {'after' if frames > 0 else 'before'}"

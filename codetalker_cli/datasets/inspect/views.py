@@ -1,0 +1,196 @@
+"""What the sheet shows of a subject: pictures of its face and curves of its longest clip."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from codetalker_cli.datasets.inspect.clips import blocks
+from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.sync import (
+    MOST_SECONDS,
+    Lag,
+    best_lag,
+    correlation,
+    loudness_curve,
+)
+from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.motion import Motion
+from codetalker_cli.settings import RenderSettings
+from codetalker_cli.topology import Topology
+
+if TYPE_CHECKING:
+    from codetalker_cli.render.scene import Scene
+
+PICTURE = RenderSettings(size=400, samples=2, renderer="software", workers=1)
+_MOUTH_MARGIN = 0.35
+"""Free space around the lips of a close-up, in parts of their width."""
+_MIN_CLOSE_UP = 24
+"""Pixels; a smaller mouth is not worth a close-up."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A face, and its mouth from near; None: not known where the mouth is."""
+
+    face: np.ndarray
+    mouth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One clip over time.
+
+    Attributes:
+        name: Of the clip.
+        fps: Frames a second.
+        energy: (T,) how far the lips (or what moves most) are from the template, 1: its usual most.
+        loudness: (T,) within 0 to 1; None: no speech that could be read.
+        sound_seconds: How long the speech lasts.
+        widest: Frame of the widest mouth.
+        lags: Of the whole clip, its first and its second half.
+    """
+
+    name: str
+    fps: float
+    energy: np.ndarray
+    loudness: np.ndarray | None
+    sound_seconds: float
+    widest: int
+    lags: tuple[Lag, Lag, Lag] | None
+
+
+@dataclass(frozen=True)
+class View:
+    """A row of the sheet; texts stand for what could not be shown."""
+
+    subject: str
+    template: Picture | str
+    widest: Picture | str
+    curves: Curves | str
+
+
+def view(statistics: Statistics, name: str) -> View:
+    """What can be shown of a subject; never fails for what is wrong with its data."""
+    subject = statistics.subjects.get(name)
+    if subject is None:
+        rest = statistics.faces.templates.get(name)
+        if rest is None:
+            return View(name, "no template", "no clip", "no clip could be read")
+        picture = _pictures(statistics, name, [rest])[0]
+        return View(name, picture, "no clip", "no clip could be read")
+    clip = max(subject.clips, key=lambda clip: len(clip.energy))
+    lips = statistics.mouth()
+    try:
+        curves, frame = _curves(clip, subject.base, lips, statistics)
+    except OSError as error:
+        picture = _pictures(statistics, name, [subject.base])[0]
+        return View(name, picture, "cannot be read", f"{clip.row.name}: {error}")
+    if clip.fits:
+        template, widest = _pictures(statistics, name, [subject.base, frame])
+    else:  # elsewhere, or of another size: each in the middle of its own picture
+        (template,) = _pictures(statistics, name, [subject.base])
+        (widest,) = _pictures(statistics, name, [frame])
+    return View(name, template if subject.has_template else "no template", widest, curves)
+
+
+def _curves(
+    clip: Clip, base: np.ndarray, lips: np.ndarray | None, statistics: Statistics
+) -> tuple[Curves, np.ndarray]:
+    """Curves of a clip, and its frame of the widest mouth."""
+    shown = _most_moving(statistics) if lips is None else lips
+    topology, fps = statistics.faces.topology, statistics.table.fps
+    energy, frame = np.zeros(len(clip.energy)), base
+    opening: list[np.ndarray] = []
+    widest = -np.inf
+    for number, block, _ in blocks(clip.header):
+        new, start = (block[1:], number + 1) if opening else (block, 0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            offsets = new[:, shown] - base[shown]
+            here = np.sqrt(np.square(offsets).sum(-1).mean(-1))
+            width = _gap(topology, new) if topology is not None and lips is not None else None
+        energy[start : start + len(new)] = here
+        width = np.nan_to_num(here if width is None else width, nan=-1, posinf=-1)
+        opening.append(width)
+        if width.max() > widest:
+            widest, frame = float(width.max()), new[width.argmax()].copy()
+    energy = np.nan_to_num(energy, nan=0, posinf=0)
+    widest_at = int(np.concatenate(opening).argmax())
+    sound = clip.sound
+    loudness = None
+    if sound is not None and len(sound.level) == len(energy):
+        loudness = loudness_curve(sound.level)
+    lags = None if loudness is None or fps <= 0 else _lags(energy, loudness, fps)
+    most = float(np.quantile(energy, 0.98)) or 1.0
+    seconds = 0.0 if sound is None else sound.seconds
+    curves = Curves(clip.row.name, fps, energy / most, loudness, seconds, widest_at, lags)
+    return curves, frame
+
+
+def _gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
+    """(T,) distance of the lips; None: the topology does not tell which vertices touch."""
+    pair = [topology.regions.get(f"inner_lip_{side}", np.zeros(0)) for side in ("upper", "lower")]
+    if not len(pair[0]) or len(pair[0]) != len(pair[1]):
+        return None
+    return topology.inner_lip_gap(vertices)
+
+
+def _most_moving(statistics: Statistics) -> np.ndarray:
+    """The twentieth part of the vertices that moves most."""
+    sample, n_vertices = statistics.sample, statistics.n_vertices or 1
+    if sample is None:
+        return np.arange(n_vertices)
+    return np.argsort(-sample.variance)[: max(1, n_vertices // 20)]
+
+
+def _lags(energy: np.ndarray, loudness: np.ndarray, fps: float) -> tuple[Lag, Lag, Lag]:
+    """Of the whole clip, its first and its second half."""
+    n, n_lags = len(energy), max(1, round(MOST_SECONDS * fps))
+    whole, first, second = (
+        best_lag(correlation(energy[part], loudness[part], n_lags), len(energy[part]))
+        for part in (slice(n), slice(n // 2), slice(n // 2, n))
+    )
+    return whole, first, second
+
+
+def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> list[Picture | str]:
+    """Pictures of faces (V, 3), the first of which is what the camera looks at."""
+    from codetalker_cli.render.backends import make_renderer
+    from codetalker_cli.render.scene import build_scene
+
+    topology = statistics.faces.topology
+    if topology is None:
+        return ["no faces"] * len(shapes)
+    if not all(np.isfinite(shape).all() for shape in shapes):
+        shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
+    colours = statistics.faces.colours.get(name)
+    motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colours)
+    made: list[Picture | str] = []
+    try:
+        scene = build_scene(motion, PICTURE)
+        renderer = make_renderer("software", scene)
+        lips = statistics.mouth()
+        for shape in shapes:
+            face = renderer.render(shape)
+            made.append(
+                Picture(face, None if lips is None else _close_up(face, scene, shape[lips]))
+            )
+    except (CodeTalkerError, ValueError, IndexError, FloatingPointError) as error:
+        made += [f"cannot be drawn: {error}"] * (len(shapes) - len(made))
+    return made
+
+
+def _close_up(face: np.ndarray, scene: "Scene", lips: np.ndarray) -> np.ndarray | None:
+    """The square of a picture that the lips are in; None: too small or outside of it."""
+    if not np.isfinite(lips).all():
+        return None
+    x, y, _ = scene.camera.project(lips).T
+    low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
+    half = max(high - low) * (0.5 + _MOUTH_MARGIN)
+    middle = (low + high) / 2
+    size = len(face)
+    left, top = (int(max(v, 0)) for v in middle - half)
+    right, bottom = (int(min(v, size)) for v in middle + half)
+    if min(right - left, bottom - top) < _MIN_CLOSE_UP:
+        return None
+    return face[top:bottom, left:right]

@@ -1,0 +1,74 @@
+"""What is looked at before anything of a raw data set is written."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli import audio
+from codetalker_cli.datasets import splits
+from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet
+from codetalker_cli.errors import InputError
+from codetalker_cli.settings import SplitRule
+
+DISK_MARGIN = 1.02
+FACE_METRES = (0.05, 1.2)
+"""Sizes that the recording of a head, with or without shoulders, may have."""
+
+
+def missing(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
+    """Clips that the splits name and the raw data lacks, beside those the reader told of."""
+    there = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
+    lacking: dict[str, list[str]] = {}
+    wanted: dict[str, int] = {}
+    for subject, sentence in splits.expected(rules):
+        wanted[subject] = wanted.get(subject, 0) + 1
+        if f"{subject}_{sentence}" not in there:
+            lacking.setdefault(subject, []).append(sentence)
+    said = []
+    for subject, sentences in lacking.items():
+        if len(sentences) == wanted[subject]:
+            reason = f"nothing of this subject; {len(sentences)} clips of it belong to splits"
+            said.append(Problem(subject, "missing", reason))
+        else:
+            said += [
+                Problem(f"{subject}_{s}", "missing", "neither motion nor speech") for s in sentences
+            ]
+    return said
+
+
+def with_whole_templates(raw: RawDataSet) -> RawDataSet:
+    """Without templates that hold NaN: clips of such a subject cannot be used."""
+    whole = {k: v for k, v in raw.mesh.templates.items() if np.isfinite(v).all()}
+    return replace(raw, mesh=replace(raw.mesh, templates=whole))
+
+
+def unlikely_sizes(raw: RawDataSet) -> list[Problem]:
+    """Templates that no head has the size of, where the unit tells."""
+    metres = raw.mesh.topology.metres_per_unit
+    said = []
+    for subject, template in raw.mesh.templates.items() if metres else ():
+        size = float(np.ptp(template, axis=0).max()) * (metres or 1.0)
+        if np.isfinite(size) and not FACE_METRES[0] <= size <= FACE_METRES[1]:
+            reason = f"its template measures {size:.3g} m, a head about 0.25 m; is the unit right?"
+            said.append(Problem(subject, "unit", reason))
+    return said
+
+
+def check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> None:
+    """Refuse what the disk cannot hold before anything is written.
+
+    Raises:
+        InputError: Says how much is needed and how much is free.
+    """
+    frames = sum(clip.n_frames for clip in clips) * fps / raw.fps
+    needed = frames * (raw.mesh.topology.n_vertices * 12 + audio.SAMPLE_RATE / fps * 2)
+    nearest = next(f for f in (out, *out.absolute().parents) if f.exists())
+    free = shutil.disk_usage(nearest).free
+    if needed * DISK_MARGIN > free:
+        raise InputError(
+            f"{out}: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this "
+            "disk; make room, or give a folder on another disk"
+        )

@@ -1,0 +1,323 @@
+"""Writes a prepared folder clip by clip, so that whatever stops it loses at most one clip.
+
+Every file is written beside and renamed; :mod:`~codetalker_cli.datasets.journal` tells the next run
+what is done.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli import audio
+from codetalker_cli.datasets import journal
+from codetalker_cli.datasets.journal import Done
+from codetalker_cli.datasets.prepared import (
+    MESH,
+    REPORT,
+    UNFINISHED,
+    ClipEntry,
+    Manifest,
+    audio_path,
+    read_manifest,
+    vertices_path,
+)
+from codetalker_cli.datasets.raw_clips import Problem
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.topology import Mesh
+from codetalker_cli.workspace import MANIFEST
+
+_SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
+_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
+"""Names that atomic writing and its probe give for the time."""
+
+
+class PreparedWriter:
+    """Writes a prepared folder; :meth:`finish` makes it a data set.
+
+    The first whole clip begins it: until then an older data set stays as it is.
+
+    Args:
+        folder: Made if needed.
+        overwrite: Replace a finished data set there.
+        recipe: Stamp of what it is made with; a folder of the same recipe is gone on with. Empty:
+            always from the start.
+
+    Attributes:
+        finished: The data set that is there and may grow, or None.
+        done: Raw clip → what became of it, in this run or before.
+
+    Raises:
+        InputError: The folder holds a data set made otherwise, or files of something else, or
+            cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, overwrite: bool, recipe: str = "") -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.finished: Manifest | None = None
+        self.done: dict[str, Done] = {}
+        self._was_there = folder.exists()
+        self._replaced = journal.names_of(folder) if overwrite else set[str]()
+        if (folder / MANIFEST).exists() and not overwrite:
+            self.finished = self._same(recipe)
+            self.done = journal.done_of(self.finished)
+        replaces = (folder / MANIFEST).exists() and overwrite
+        if (folder / UNFINISHED).exists() and not replaces:
+            stopped = journal.read(folder)
+            self._replaced |= stopped.replaces
+            if recipe and stopped.recipe == recipe:
+                self.done |= stopped.done
+        elif not (folder / MANIFEST).exists() and self._has_files():
+            raise InputError(
+                f"{folder} holds clips/*.npy or audio/*.wav of something else; "
+                "give an empty or a new folder"
+            )
+        check_output(folder / MANIFEST, overwrite=True)
+        self._begun = False
+        self._pending: list[ClipEntry] = []
+        self._added: set[str] = set()
+        self._holders = {
+            entry.name.casefold(): source
+            for source, done in self.done.items()
+            for entry in done.entries
+        }
+
+    def _same(self, recipe: str) -> Manifest:
+        """The finished data set that may be gone on with."""
+        refusal = "give --overwrite to replace it, or another folder"
+        if not recipe:
+            raise InputError(f"{self.folder} holds a prepared data set already; {refusal}")
+        found = read_manifest(self.folder)
+        if found.recipe != recipe:
+            raise InputError(
+                f"{self.folder} holds a prepared data set already, made with other settings, "
+                f"templates or regions; {refusal}"
+            )
+        return found
+
+    def _has_files(self) -> bool:
+        found = [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+        return any(not path.name.startswith(".") for path in found)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds a data set and nothing has been added since."""
+        return self.finished is not None and not (self.folder / UNFINISHED).exists()
+
+    def has(self, source: str, stamp: str) -> bool:
+        """Whether a raw clip was prepared already from these very files, and is still there."""
+        found = self.done.get(source)
+        return (
+            found is not None
+            and found.stamp == stamp
+            and bool(found.entries)
+            and all(_is_whole(self.folder, entry) for entry in found.entries)
+        )
+
+    def _begin(self) -> None:
+        """From here on the folder is being written; one that grows keeps its manifest."""
+        self._begun = True
+        journal.begin(self.folder, self.recipe, self._replaced, self.done)
+        if self.finished is None:
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+
+    def add(
+        self,
+        name: str,
+        subject: str,
+        split: str,
+        vertices: np.ndarray | Iterable[np.ndarray],
+        samples: np.ndarray,
+        text: str = "",
+        *,
+        n_frames: int | None = None,
+        sentence: str = "",
+        source: str = "",
+    ) -> ClipEntry:
+        """Write one clip.
+
+        Args:
+            name: Of the clip.
+            subject: Whose face it is.
+            split: Its split.
+            vertices: (T, V, 3), or blocks of them with ``n_frames`` in all.
+            samples: (n,) float32 speech at 16 kHz, within ±1.
+            text: What is said.
+            n_frames: T, where blocks are given.
+            sentence: Which sentence it is.
+            source: The raw clip it is made of; :meth:`close` ends that clip.
+
+        Raises:
+            DataError: The name is no safe file name, or is that of another clip's.
+            OutputError: The folder cannot be written.
+        """
+        import soundfile
+
+        if not source and name in self._added:
+            raise DataError(f"{name} is the name of two clips; rename one of them")
+        self._added.add(name)
+        self._claim(name, source or name)
+        if isinstance(vertices, np.ndarray):
+            vertices, n_frames = [vertices], len(vertices)
+        assert n_frames is not None
+        with atomic_path(vertices_path(self.folder, name)) as temporary:
+            digest = _write_blocks(temporary, vertices, n_frames)
+            if not self._begun:
+                self._begin()
+        pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        with atomic_path(audio_path(self.folder, name)) as temporary:
+            soundfile.write(temporary, pcm, audio.SAMPLE_RATE, subtype="PCM_16")
+        heard = hashlib.sha256(pcm.tobytes()).hexdigest()
+        entry = ClipEntry(
+            name, subject, split, n_frames, digest, text, sentence, len(pcm), heard, source or name
+        )
+        self._pending.append(entry)
+        if not source:
+            self.close(name, "", ())
+        return entry
+
+    def _claim(self, name: str, source: str) -> None:
+        if not _SAFE_NAME.fullmatch(name):
+            raise DataError(f"{name!r} cannot be the name of a file; rename subject or sentence")
+        # Some disks know no capitals.
+        holder = self._holders.setdefault(name.casefold(), source)
+        if holder != source:
+            raise DataError(f"{name} is the name of a clip of {holder} already; rename one of them")
+
+    def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
+        """A raw clip is done: all its pieces are written, or it turned out to be broken."""
+        done = Done(stamp, tuple(self._pending), tuple(problems))
+        self._pending = []
+        self.done[source] = done
+        if self._begun:
+            journal.note(self.folder, source, done)
+
+    @property
+    def n_pending(self) -> int:
+        """Pieces of the current raw clip so far."""
+        return len(self._pending)
+
+    def abandon(self) -> None:
+        """Remove the pieces of a raw clip that turned out to be broken half-way."""
+        for entry in self._pending:
+            vertices_path(self.folder, entry.name).unlink(missing_ok=True)
+            audio_path(self.folder, entry.name).unlink(missing_ok=True)
+        self._pending = []
+
+    def discard(self) -> None:
+        """Leave nothing behind where not one clip could be written."""
+        if self.finished is not None or self._has_files():
+            return
+        if self._begun:
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+        if (self.folder / MANIFEST).exists():
+            return
+        made = [self.folder / "clips", self.folder / "audio"]
+        for folder in [*made, *([] if self._was_there else [self.folder])]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def finish(
+        self,
+        name: str,
+        fps: float,
+        train_subjects: Sequence[str],
+        mesh: Mesh,
+        notes: Mapping[str, Any],
+        *,
+        splits: Mapping[str, str] | None = None,
+        problems: Iterable[Problem] = (),
+        report: Callable[[Manifest], str] | None = None,
+    ) -> Manifest:
+        """Write mesh, report and manifest; files of an older data set's other clips are removed.
+
+        Args:
+            name: Of the data set.
+            fps: Frames a second.
+            train_subjects: In the order of the styles.
+            mesh: The faces.
+            notes: How it was made.
+            splits: Raw clip → its split, in the order of the table; others are left out. None: all,
+                as they came.
+            problems: Of the data set, beside those of its clips.
+            report: Makes the text of report.txt, if there is to be one.
+        """
+        chosen = {source: self.done[source] for source in splits or self.done}
+        entries = tuple(
+            entry if splits is None else replace(entry, split=splits[source])
+            for source, done in chosen.items()
+            for entry in done.entries
+        )
+        said = [*problems, *(problem for done in chosen.values() for problem in done.problems)]
+        with atomic_path(self.folder / MESH) as temporary:
+            mesh.save(temporary)
+        manifest = Manifest(
+            name=name,
+            fps=fps,
+            train_subjects=tuple(train_subjects),
+            clips=entries,
+            unit=mesh.topology.unit,
+            topology=mesh.topology.summary(),
+            subjects=tuple(mesh.templates),
+            mesh_sha256=hashlib.sha256((self.folder / MESH).read_bytes()).hexdigest(),
+            problems=tuple(asdict(problem) for problem in said),
+            sources={source: done.stamp for source, done in chosen.items() if done.stamp},
+            recipe=self.recipe,
+            notes=dict(notes),
+        )
+        self._tidy({entry.name for entry in entries})
+        if report:
+            with atomic_path(self.folder / REPORT) as temporary:
+                temporary.write_text(report(manifest), encoding="utf-8")
+        with atomic_path(self.folder / MANIFEST) as temporary:
+            temporary.write_text(manifest.to_json(), encoding="utf-8")
+        (self.folder / UNFINISHED).unlink(missing_ok=True)
+        return manifest
+
+    def _tidy(self, names: set[str]) -> None:
+        """Remove clips of an older data set, and what a run that was killed left."""
+        for name in self._replaced - names:
+            vertices_path(self.folder, name).unlink(missing_ok=True)
+            audio_path(self.folder, name).unlink(missing_ok=True)
+        for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
+            for leftover in folder.glob(".*"):
+                if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file():
+                    leftover.unlink()
+
+
+def _is_whole(folder: Path, entry: ClipEntry) -> bool:
+    """Whether both files of a clip are there and as long as the table says."""
+    vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
+    try:
+        shape = np.load(vertices, mmap_mode="r").shape
+    except (OSError, EOFError, ValueError):  # a map of a file that was cut short is a ValueError
+        return False
+    # 44 bytes of header, two a sample.
+    return shape[:1] == (entry.n_frames,) and (
+        speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
+    )
+
+
+def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> str:
+    """Blocks of (k, V, 3) as one .npy of float32; SHA-256 of its data."""
+    digest = hashlib.sha256()
+    written = 0
+    with path.open("wb") as file:
+        for block in blocks:
+            block = np.ascontiguousarray(block, dtype=np.float32)
+            if not written:
+                shape = (n_frames, *block.shape[1:])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            digest.update(block.data)
+            file.write(block.data)
+            written += len(block)
+    if written != n_frames:
+        raise DataError(f"{path.name}: {written} frames came, {n_frames} were announced")
+    return digest.hexdigest()

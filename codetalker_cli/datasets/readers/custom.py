@@ -1,0 +1,203 @@
+"""Anybody's own recordings: one motion file or folder a clip, speech beside it, neutral faces.
+
+    vertices_npy/F1_hello.npy        (T, V, 3) or (T, 3V); or a .pc2, or a folder of .obj or .ply
+    wav/F1_hello.wav                 any audio or video file
+    templates.pkl | templates/F1.obj
+    head.ply                         the triangles
+
+All of these places can be told by :class:`~codetalker_cli.settings.OwnSettings`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from codetalker_cli import audio
+from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
+from codetalker_cli.datasets.readers.custom_audio import find_sounds
+from codetalker_cli.datasets.readers.custom_motion import Take, find_takes, safe_name
+from codetalker_cli.datasets.readers.custom_templates import Faces, read_own_faces
+from codetalker_cli.datasets.splits import assign, meets
+from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.formats.frames import AxisMap, Converted, FrameSource, axis_map
+from codetalker_cli.settings import DataSettings, OwnSettings
+
+METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+"""Metres in each unit that recordings may have."""
+
+
+def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
+    """Open somebody's own recordings; no frame is read yet but for templates.
+
+    Args:
+        settings: Where things are and what numbers mean.
+        root: What a relative ``settings.root`` starts from, and the root folder if that is None.
+
+    Raises:
+        InputError: There is no motion, no sound, no triangles or no template; two files are the
+            same clip; or not one clip can be used.
+        DataError: A file that all clips need is damaged or hostile.
+    """
+    base = base_of(settings, root)
+    if not base.is_dir():
+        raise InputError(f"{base}: no such folder; own.root shall be the folder of the recordings")
+    name = settings.name or safe_name(base.resolve().name)
+    if name != safe_name(name):
+        raise InputError(
+            f"own.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
+        )
+    change = axis_map(settings.axes, METRES[settings.unit])
+    takes, problems = find_takes(base, settings)
+    sounds, lonely = find_sounds(base, settings, takes)
+    faces = read_own_faces(base, settings, takes, name, change)
+    usable = _usable(takes, sounds, faces, change, settings)
+    problems += usable.problems
+    if not usable.clips:
+        first = problems[0]
+        also = f"; {lonely[0].reason}" if first.kind == "missing" and lonely else ""
+        raise InputError(
+            f"{base}: none of the {len(takes)} clips can be used; {first.clip}: {first.reason}"
+            f"{also} (the faces are those of {faces.file.name})"
+        )
+    notes = {"layout": "own", "unit": settings.unit, "axes": settings.axes, **faces.notes}
+    return RawDataSet(
+        settings.fps / _one_step(usable.steps),
+        faces.mesh,
+        tuple(usable.clips),
+        tuple(sorted([*problems, *lonely], key=lambda problem: problem.clip)),
+        notes,
+        max(usable.first_number, 0),
+    )
+
+
+@dataclass
+class _Usable:
+    """What can be used, and why the rest cannot."""
+
+    clips: list[RawClip] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    steps: dict[float, Take] = field(default_factory=dict)  # frames between samples → one such
+    first_number: int = 1
+
+
+def _usable(
+    takes: Sequence[Take],
+    sounds: Mapping[str, Path],
+    faces: Faces,
+    change: AxisMap,
+    settings: OwnSettings,
+) -> _Usable:
+    found = _Usable()
+    n_vertices = faces.mesh.topology.n_vertices
+    for take in takes:
+        if take.name not in sounds:
+            reason = f"no sound for {take.path}"
+            found.problems.append(Problem(take.name, "missing", reason))
+            continue
+        if take.subject in faces.unusable:
+            found.problems.append(Problem(take.name, "broken", faces.unusable[take.subject]))
+            continue
+        sound = sounds[take.name]
+        try:
+            numbers = take.open(n_vertices).numbers
+            stamp = stamp_of([*take.files, sound], settings.unit, settings.axes)
+            found.steps.setdefault(take.step, take)
+        except (CodeTalkerError, OSError) as error:
+            found.problems.append(Problem(take.name, "broken", str(error)))
+            continue
+        found.first_number = min(found.first_number, int(numbers[0]))
+        found.clips.append(
+            RawClip(
+                take.name,
+                take.subject,
+                take.sentence,
+                len(numbers),
+                stamp,
+                partial(_open, take, n_vertices, change),
+                partial(_hear, sound),
+            )
+        )
+    return found
+
+
+def _open(take: Take, n_vertices: int, change: AxisMap) -> FrameSource:
+    return Converted(take.open(n_vertices), change)
+
+
+def _hear(path: Path) -> Sound:
+    return Sound(*audio.read(path))
+
+
+def _one_step(steps: Mapping[float, Take]) -> float:
+    """Frames between two samples, which all clips share."""
+    if len(steps) > 1:
+        (one, first), (other, second) = list(steps.items())[:2]
+        raise InputError(
+            f"{first.path} has a sample every {one:g} frames, {second.path} every {other:g}; "
+            "export all clips with the same sampling"
+        )
+    return next(iter(steps))
+
+
+def base_of(settings: OwnSettings, root: Path) -> Path:
+    """The folder that all of the settings' paths start from."""
+    return root / Path(settings.root or ".").expanduser()
+
+
+def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
+    """The facts of a data set of one's own, as its recordings and settings tell them.
+
+    Raises:
+        InputError: A rule of the splits means nothing that is there, no clip belongs to the split
+            ``train``, or a training subject has no template.
+    """
+    _check_rules(raw, settings)
+    chosen = assign(raw.clips, settings.splits)
+    subjects = settings.train_subjects or tuple(
+        sorted({clip.subject for clip in raw.clips if chosen[clip.name] == "train"})
+    )
+    if not subjects:
+        raise InputError(
+            f"own.splits: none of the {len(raw.clips)} clips belongs to the split train; "
+            f"the splits are {', '.join(settings.splits) or 'none'}"
+        )
+    others = sorted({c.subject for c in raw.clips if chosen[c.name] == "train"} - set(subjects))
+    if others:
+        raise InputError(
+            f"own.train_subjects: clips of {', '.join(others)} belong to the split train; add "
+            "these subjects, or let the rule of the split name its subjects"
+        )
+    strangers = [name for name in subjects if name not in raw.mesh.templates]
+    if strangers:
+        raise InputError(
+            f"own.train_subjects: {', '.join(strangers)} has no template; "
+            f"there are: {', '.join(raw.mesh.templates)}"
+        )
+    topology = raw.mesh.topology
+    return DataSettings(
+        name=topology.name,
+        fps=settings.prepared_fps or raw.fps,
+        unit="m",
+        n_vertices=topology.n_vertices,
+        train_subjects=subjects,
+        splits=settings.splits,
+    )
+
+
+def _check_rules(raw: RawDataSet, settings: OwnSettings) -> None:
+    """A rule that names what is not there would let its clips slip into another split."""
+    subjects = {clip.subject for clip in raw.clips}
+    for split, rule in settings.splits.items():
+        unknown = sorted(set(rule.subjects) - subjects)
+        if unknown:
+            raise InputError(
+                f"own.splits.{split}: no clip of {', '.join(unknown)}; the subjects are "
+                f"{', '.join(sorted(subjects))}"
+            )
+        if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
+            example = raw.clips[0]
+            raise InputError(
+                f"own.splits.{split}: no clip is meant by it; a clip is called, for example, "
+                f"{example.name} (sentence {example.sentence})"
+            )

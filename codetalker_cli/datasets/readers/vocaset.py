@@ -1,0 +1,192 @@
+"""VOCASET's training data as it is downloaded: one array of all frames, and pickles around it.
+
+- ``data_verts.npy``          (N, 5023, 3), metres, a row each frame at 60 fps
+- ``subj_seq_to_idx.pkl``     [subject][sentence][frame number] → row
+- ``raw_audio_fixed.pkl``     [subject][sentence] → {"audio": 1-D array, "sample_rate": int}
+- ``templates.pkl``           [subject] → (5023, 3)
+- ``FLAME_sample.ply``        the triangles; it comes with the VOCA code
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
+from codetalker_cli.datasets.readers.layout import find_file, is_layout, read_layout, refuse_missing
+from codetalker_cli.errors import DataError
+from codetalker_cli.formats.frames import open_array
+from codetalker_cli.formats.pickles import read_pickle
+from codetalker_cli.formats.templates import read_mesh
+from codetalker_cli.settings import DataSettings
+from codetalker_cli.topology import Mesh
+
+FPS = 60.0
+VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
+TEMPLATES, FACES = "templates.pkl", "FLAME_sample.ply"
+DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
+CODE = "https://github.com/TimoBolkart/voca, folder template; or --faces FILE"
+
+Nested = Mapping[str, Mapping[str, Any]]
+
+
+def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> RawDataSet:
+    """Open the downloaded files, or what the reference's preparation made of them.
+
+    Nothing of the large array is read yet.
+
+    Args:
+        root: Folder of the five files, or of ``vertices_npy`` and ``wav``.
+        data: Facts of the data set.
+        faces: Mesh file of the topology; None: looked for in and beside ``root``.
+
+    Raises:
+        InputError: Files are missing; all of them are told, with their sources.
+        DataError: A file is damaged, hostile, or of another topology.
+    """
+    is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
+    if is_layout(root) and not is_whole:
+        return read_layout(root, data, FPS, [FACES], faces, CODE)
+    mesh_file = find_file(root, [FACES], faces)
+    wanted = {
+        name: ((root / name).is_file(), DOWNLOAD) for name in (VERTICES, ROWS, SPEECH, TEMPLATES)
+    }
+    wanted[str(faces or FACES)] = (mesh_file is not None, CODE)
+    refuse_missing(root, wanted)
+    assert mesh_file is not None
+    mesh = read_mesh(root / TEMPLATES, mesh_file, data)
+    array = root / VERTICES
+    shape = open_array(array, data.n_vertices).shape
+    rows = _nested(root / ROWS)
+    speech = _nested(root / SPEECH)
+    stamp = stamp_of([array, root / ROWS, root / SPEECH])
+    clips, problems, first = [], [], 1
+    for subject, sentence in _pairs(rows, speech):
+        name = f"{subject}_{sentence}"
+        missing = _missing(subject, sentence, rows, speech, mesh)
+        if missing is not None:
+            problems.append(missing)
+            continue
+        try:
+            numbers, places = _numbered(rows[subject][sentence], f"{root / ROWS}: {name}")
+        except DataError as error:
+            problems.append(Problem(name, "broken", str(error)))
+            continue
+        first = min(first, int(numbers[0]))
+        clips.append(
+            RawClip(
+                name,
+                subject,
+                sentence,
+                len(numbers),
+                stamp,
+                partial(_open, array, shape, numbers, places, data.n_vertices),
+                partial(_sound, speech[subject][sentence], f"{root / SPEECH}: {name}"),
+            )
+        )
+    notes = {"layout": "VOCASET as downloaded", "captured": f"{FPS:g} frames a second"}
+    return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, max(first, 0))
+
+
+def _nested(path: Path) -> Nested:
+    """A pickle of [subject][sentence]."""
+    content = read_pickle(path)
+    if not isinstance(content, Mapping) or not all(
+        isinstance(inner, Mapping) for inner in content.values()
+    ):
+        raise DataError(f"{path}: expected [subject][sentence], got {type(content).__name__}")
+    return content
+
+
+def _pairs(rows: Nested, speech: Nested) -> list[tuple[str, str]]:
+    """Subjects and sentences of which there is motion or speech."""
+    return sorted({(str(s), str(q)) for part in (rows, speech) for s in part for q in part[s]})
+
+
+def _missing(
+    subject: str, sentence: str, rows: Nested, speech: Nested, mesh: Mesh
+) -> Problem | None:
+    name = f"{subject}_{sentence}"
+    has_motion = bool(rows.get(subject, {}).get(sentence))
+    has_speech = sentence in speech.get(subject, {})
+    if not has_motion:
+        return Problem(name, "missing", f"no frames in {ROWS}")
+    if not has_speech:
+        return Problem(name, "missing", f"no speech in {SPEECH}")
+    if subject not in mesh.templates:
+        return Problem(name, "broken", f"{TEMPLATES} has no template of {subject}")
+    return None
+
+
+def _numbered(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Frame numbers in ascending order, whatever the order in the file, and their rows."""
+    try:
+        table = np.array([(int(number), int(row)) for number, row in frames.items()], np.int64)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: expected frame number → row ({error})") from error
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    twice = np.flatnonzero(np.diff(table[:, 0]) == 0)
+    if len(twice):
+        raise DataError(f"{where}: frame {table[twice[0], 0]} stands there twice")
+    return table[:, 0], table[:, 1]
+
+
+class _Rows:
+    """Frames that are rows of one large array."""
+
+    def __init__(self, array: np.ndarray, numbers: np.ndarray, places: np.ndarray) -> None:
+        self.numbers = numbers
+        self._array = array
+        self._places = places
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """(k, V, 3) rows of the array, in its own floating-point type."""
+        return np.asarray(self._array[self._places[positions]])
+
+
+@contextmanager
+def _open(
+    path: Path,
+    shape: tuple[int, ...],
+    numbers: np.ndarray,
+    places: np.ndarray,
+    n_vertices: int,
+) -> Iterator[_Rows]:
+    """The map lasts as long as the clip is read: touched pages would count as memory for ever."""
+    outside = places[(places < 0) | (places >= shape[0])]
+    if len(outside):
+        number = numbers[np.flatnonzero(places == outside[0])[0]]
+        raise DataError(
+            f"{path}: has {shape[0]} frames, but frame {number} of the clip should be row "
+            f"{outside[0]}; the file is cut short, or belongs to another {ROWS}"
+        )
+    yield _Rows(open_array(path, n_vertices), numbers, places)
+
+
+def _sound(content: Any, where: str) -> Sound:
+    try:
+        samples, rate = np.asarray(content["audio"]), int(content["sample_rate"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: expected audio and sample_rate ({error!r})") from error
+    if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "iuf" or rate <= 0:
+        raise DataError(
+            f"{where}: not a line of samples ({samples.dtype} {samples.shape}, {rate} Hz)"
+        )
+    return Sound(_full_scale(samples, where), rate)
+
+
+def _full_scale(samples: np.ndarray, where: str) -> np.ndarray:
+    """Samples within ±1. Wide numbers that are of 16 bit in truth are known by their size."""
+    if samples.dtype.kind == "u":
+        half = (int(np.iinfo(samples.dtype).max) + 1) / 2
+        return ((samples - half) / half).astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise DataError(f"{where}: NaN or infinite samples")
+    loudest = float(np.abs(samples.astype(np.float64)).max())
+    if samples.dtype.kind == "f" and loudest <= 2.0:
+        return samples.astype(np.float32)
+    bits = 8 if samples.dtype.itemsize == 1 else 16 if loudest <= 2.0**15 else 32
+    return (samples / 2.0 ** (bits - 1)).astype(np.float32)

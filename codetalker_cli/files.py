@@ -1,0 +1,88 @@
+"""Writing files and folders whole or not at all."""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from codetalker_cli.errors import InputError, OutputError
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists, or whose folder cannot be written, before any work is done.
+
+    Nothing is left behind: a folder that is missing is not made, but tried where it would be.
+
+    Raises:
+        OutputError: Says which of the two.
+    """
+    folder = path.parent
+    try:
+        if path.exists() and not overwrite:
+            raise OutputError(
+                f"{path} exists already; give --overwrite to replace it, or another --out"
+            )
+        nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
+        probe = nearest / f".{uuid.uuid4().hex}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{folder}: cannot write here ({reason}); give another --out") from error
+
+
+@contextmanager
+def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` (same suffix) that becomes ``path`` if all went well.
+
+    On an error whatever was written is removed and an older ``path`` stays as it was. Works for
+    files and for folders; a folder replaces the old one as a whole.
+
+    Raises:
+        InputError: ``path`` exists and ``overwrite`` is false, its folder cannot be written, or a
+            file was to replace a folder.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+            os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old)
+        elif path.is_dir():
+            raise InputError(f"{path} is a folder and is not replaced by a file; give another name")
+        else:
+            os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def recover(path: Path) -> None:
+    """Put right what :func:`atomic_path` left when its process was killed.
+
+    For whoever alone writes ``path``: of a folder that was being replaced the old one comes back,
+    everything unfinished goes.
+    """
+    name, stem, suffix = (re.escape(part) for part in (path.name, path.stem, path.suffix))
+    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.old|\.{stem}\.[0-9a-f]{{8}}{suffix}")
+    if not path.parent.is_dir():
+        return
+    for left in sorted(path.parent.iterdir()):
+        if not pattern.fullmatch(left.name):
+            continue
+        if left.suffix == ".old" and not path.exists():
+            os.replace(left, path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)

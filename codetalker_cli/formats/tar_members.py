@@ -1,0 +1,168 @@
+"""What a tar archive holds: where each regular file lies in it, all members checked beforehand.
+
+The names in it are never used as paths on disk; they are refused all the same where they would
+lead out of the folder that the archive is in, since other programs would follow them.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from codetalker_cli.errors import DataError
+from codetalker_cli.formats.streams import PIECE, Stream
+
+_BLOCK = 512
+_MAX_HEADER = 1 << 20
+_MAX_MEMBERS = 1_000_000
+_MAX_LINKS = 8
+_VOLUME_LABEL = b"V"
+_ORIGINAL = "nothing of it is used; take the archive from its original source"
+
+Parts = tuple[str, ...]
+
+
+class Member(NamedTuple):
+    """A regular file in an archive: the names that lead to it, and where its bytes lie."""
+
+    parts: Parts
+    offset: int
+    size: int
+
+
+def listed(stream: Stream, label: str) -> list[Member]:
+    """The regular files, in the order of their bytes.
+
+    Links to files within the archive stand for those files; a name that is there twice is given
+    twice.
+
+    Args:
+        stream: The archive's bytes, not compressed.
+        label: What messages call it.
+
+    Raises:
+        DataError: Not a whole tar archive, or a member that would leave the folder, or is neither
+            file, folder nor link; names archive and member.
+    """
+    found: list[Member] = []
+    links: dict[Parts, Parts] = {}
+    for info in _headers(stream, label):
+        parts = _checked_parts(info, label)
+        if not parts:  # the folder itself
+            continue
+        if info.isreg():
+            found.append(Member(parts, info.offset_data, info.size))
+        elif info.issym() or info.islnk():
+            links[parts] = _checked_target(info, parts, label)
+    return sorted(found + _resolved(links, found), key=lambda member: member.offset)
+
+
+class _TarBytes:
+    """What ``tarfile`` reads headers from. It takes their sizes on trust: this does not."""
+
+    def __init__(self, stream: Stream, label: str) -> None:
+        self._stream, self._label = stream, label
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        self._position = position
+        return position
+
+    def read(self, n: int) -> bytes:
+        if not 0 <= n <= _MAX_HEADER or self._position < 0:
+            raise DataError(f"{self._label}: not a tar archive that makes sense; {_ORIGINAL}")
+        content = self._stream.read_at(self._position, n)
+        self._position += len(content)
+        return content
+
+
+def _headers(stream: Stream, label: str) -> Iterator[tarfile.TarInfo]:
+    """All members of a tar archive, to its very end; what ``tarfile`` passes over is an error."""
+    end = -1
+    try:
+        fileobj: Any = _TarBytes(stream, label)
+        with tarfile.open(fileobj=fileobj, mode="r:", errors="surrogateescape") as tar:
+            kept: Any = tar
+            for n_members in range(_MAX_MEMBERS + 1):
+                info = tar.next()
+                if info is None:
+                    break
+                if info.size < 0 or info.offset_data <= end or n_members == _MAX_MEMBERS:
+                    raise DataError(f"{label}: not a tar archive that makes sense; {_ORIGINAL}")
+                end = info.offset_data
+                kept.members.clear()  # they would pile up
+                yield info
+            end = tar.offset
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header raises nearly anything
+        raise DataError(f"{label}: damaged or cut short ({error}); fetch it again") from error
+    mark = stream.read_at(end, _BLOCK)
+    if mark != bytes(_BLOCK):
+        what = "cut short" if len(mark) < _BLOCK else "damaged"
+        raise DataError(f"{label}: the archive is {what} at byte {end}; fetch it again")
+    while tail := stream.read_at(end, PIECE):  # the sum of what is compressed comes last
+        end += len(tail)
+
+
+def _checked_parts(info: tarfile.TarInfo, label: str) -> Parts:
+    """The names that lead to a member; what would leave the folder is refused."""
+    parts = _inside((), info.name)
+    what = f"{label}: member {info.name!r}"
+    if parts is None or ".." in info.name.replace("\\", "/").split("/"):
+        raise DataError(f"{what} leads out of the folder it is in; {_ORIGINAL}")
+    if info.ischr() or info.isblk() or info.isfifo():
+        raise DataError(f"{what} is a device or a pipe, not a file; {_ORIGINAL}")
+    if info.issparse():
+        raise DataError(f"{what} is stored as a sparse file; unpack the archive with tar")
+    known = info.isreg() or info.isdir() or info.issym() or info.islnk()
+    if not known and info.type != _VOLUME_LABEL:
+        raise DataError(f"{what} is of type {info.type!r}, not a file; unpack the archive with tar")
+    return parts
+
+
+def _checked_target(info: tarfile.TarInfo, parts: Parts, label: str) -> Parts:
+    """The member that a link leads to; a link out of the archive is refused."""
+    target = _inside(parts[:-1] if info.issym() else (), info.linkname)
+    if target is None:
+        raise DataError(
+            f"{label}: member {info.name!r} is a link to {info.linkname!r}, out of the folder "
+            f"it is in; {_ORIGINAL}"
+        )
+    return target
+
+
+def _inside(folder: Parts, name: str) -> Parts | None:
+    """Where a path leads from a folder; None if that is outside. Windows's paths count too."""
+    name = name.replace("\\", "/")
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return None
+    parts = list(folder)
+    for part in name.split("/"):
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return tuple(parts)
+
+
+def _resolved(links: dict[Parts, Parts], found: list[Member]) -> list[Member]:
+    """Links to files, as those files by another name; a link to anything else leads nowhere."""
+    files = {member.parts: member for member in found} if links else {}
+    made = []
+    for parts, aim in links.items():
+        for _ in range(_MAX_LINKS):
+            aim = links.get(aim, aim)
+        if aim in files:
+            made.append(files[aim]._replace(parts=parts))
+    return made
+
+
+def size_of(content: int) -> int:
+    """Bytes that a file of so many bytes takes in an archive."""
+    return _BLOCK + -(-content // _BLOCK) * _BLOCK

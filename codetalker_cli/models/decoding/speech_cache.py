@@ -1,0 +1,160 @@
+"""Stage 2's decoder, one frame after the other, with the keys and values of its past kept.
+
+The decoder is causal, so keeping them is exact. A frame hears its own speech features alone: with
+one feature a frame the cross-attention does not depend on the query, and is computed for all frames
+at once; with several, their keys and values are.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codetalker_cli.models.decoding.packed_linear import PackedLinear, normaliser
+from codetalker_cli.models.speech_to_codes import (
+    SpeechDecoderLayer,
+    SpeechToCodes,
+    attention_slopes,
+)
+from codetalker_cli.models.vq_autoencoder import MotionVQ
+
+
+@dataclass
+class SpeechState:
+    """What a batch of clips is told, and what is kept of its past.
+
+    Attributes:
+        told: (B, 1, D) projection of the newest frame; zero before the first.
+        style: (B, 1, D).
+        heard: (L, B, T, D) result of the cross-attention, or (L, 2, B, T, F, heads, D/heads) keys
+            and values where a frame has several features.
+        kept: (L, 2, B, heads, C, D/heads) keys and values of the frames so far.
+        bias: (heads, 2C) of the attention by distance; entry C − 1 − d is that of d.
+    """
+
+    told: Tensor
+    style: Tensor
+    heard: Tensor
+    kept: Tensor
+    bias: Tensor
+
+    def of(self, n: int) -> "SpeechState":
+        """Views of the first ``n`` clips."""
+        clip = 1 if self.heard.dim() == 4 else 2
+        return SpeechState(
+            self.told[:n],
+            self.style[:n],
+            self.heard.narrow(clip, 0, n),
+            self.kept[:, :, :n],
+            self.bias,
+        )
+
+
+class _Layer:
+    """A decoder layer with packed weights."""
+
+    def __init__(self, layer: SpeechDecoderLayer, dtype: torch.dtype | None) -> None:
+        own, cross = layer.self_attention, layer.cross_attention
+        self.n_heads = own.n_heads
+        self.norms = tuple(
+            normaliser(norm) for norm in (layer.self_norm, layer.cross_norm, layer.mlp_norm)
+        )
+        self.qkv = PackedLinear(own.qkv.weight, own.qkv.bias, dtype=dtype)
+        self.output = PackedLinear(own.output.weight, own.output.bias, dtype=dtype)
+        self.query = PackedLinear(cross.query.weight, cross.query.bias, dtype=dtype)
+        self.key_value = PackedLinear(cross.key_value.weight, cross.key_value.bias, dtype=dtype)
+        self.cross_output = PackedLinear(cross.output.weight, cross.output.bias, dtype=dtype)
+        self.mlp_in = PackedLinear(layer.mlp_in.weight, layer.mlp_in.bias, "relu", dtype)
+        self.mlp_out = PackedLinear(layer.mlp_out.weight, layer.mlp_out.bias, dtype=dtype)
+
+    def hear(self, memory: Tensor) -> Tensor:
+        """(B, T, F, D) speech features → what a step needs of them, see :class:`SpeechState`."""
+        made = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
+        return self.cross_output(made[1, :, :, 0].flatten(-2)) if memory.shape[2] == 1 else made
+
+    def step(self, x: Tensor, heard: Tensor, kept: Tensor, bias: Tensor, frame: Tensor) -> Tensor:
+        """(B, 1, D) → (B, 1, D); ``bias`` (1, heads, 1, n) says to how many frames it looks."""
+        n_clips, _, size = x.shape
+        qkv = self.qkv(x).view(n_clips, 3, self.n_heads, 1, -1)
+        q, new = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
+        k, v = kept.index_copy_(3, frame, new)[:, :, :, : bias.shape[-1]]
+        mixed = F.scaled_dot_product_attention(q, k, v, bias)
+        x = self.norms[0](x + self.output(mixed.view(n_clips, 1, size)))
+        x = self.norms[1](x + self._cross(x, heard, frame))
+        return self.norms[2](x + self.mlp_out(self.mlp_in(x)))
+
+    def _cross(self, x: Tensor, heard: Tensor, frame: Tensor) -> Tensor:
+        if heard.dim() == 3:
+            return heard.index_select(1, frame)
+        k, v = heard.index_select(2, frame)[:, :, 0]  # (B, F, heads, D/heads) each
+        q = self.query(x).unflatten(-1, (self.n_heads, -1))
+        score = (q * k).sum(-1, keepdim=True) / math.sqrt(q.shape[-1])
+        mixed = (score.softmax(1) * v).sum(1)
+        return self.cross_output(mixed.flatten(1)[:, None])
+
+
+class SpeechSteps:
+    """The speech decoder, step by step.
+
+    Args:
+        speech: Stage 2, in evaluation mode.
+        vq: Stage 1, whose last projection is joined to stage 2's first.
+        dtype: Of the matrix products; None: the weights'.
+    """
+
+    def __init__(
+        self, speech: SpeechToCodes, vq: MotionVQ, dtype: torch.dtype | None = None
+    ) -> None:
+        self.settings, self.position = speech.settings, speech.position
+        self.audio_projection = PackedLinear(
+            speech.audio_projection.weight, speech.audio_projection.bias, dtype=dtype
+        )
+        self.layers = [_Layer(cast(SpeechDecoderLayer, layer), dtype) for layer in speech.layers]
+        self.head = PackedLinear(speech.head.weight, dtype=dtype)
+        out, into = vq.decoder.output_projection, speech.motion_projection
+        bias = into.bias if out.bias is None else into.bias + into.weight @ out.bias
+        self.past = PackedLinear(into.weight @ out.weight, bias, dtype=dtype)
+
+    def state(self, hidden: Tensor, style: Tensor, capacity: int) -> SpeechState:
+        """Before the first frame: (B, T·F, size) encoder features and (B, D) styles taken in."""
+        s, n_clips = self.settings, len(hidden)
+        memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
+        head = s.hidden_size // s.n_heads
+        return SpeechState(
+            told=torch.zeros_like(style)[:, None],
+            style=style[:, None],
+            heard=torch.stack([layer.hear(memory) for layer in self.layers]),
+            kept=hidden.new_zeros(len(self.layers), 2, n_clips, s.n_heads, capacity, head),
+            bias=self._bias(capacity, hidden),
+        )
+
+    def _bias(self, capacity: int, like: Tensor) -> Tensor:
+        """(heads, 2C) −slope · ⌊d / period⌋ by distance d = C − 1 … 0, then the future's −∞."""
+        distance = torch.arange(capacity - 1, -capacity - 1, -1, device=like.device)
+        periods = torch.div(distance, self.settings.period_frames, rounding_mode="floor")
+        bias = -attention_slopes(self.settings.n_heads, like.device)[:, None] * periods
+        return bias.masked_fill(distance < 0, float("-inf")).to(like.dtype)
+
+    def step(self, state: SpeechState, frame: Tensor, n: int) -> Tensor:
+        """The (B, 1, latent_size) latents of a frame, not yet quantised.
+
+        Args:
+            state: Of the frames before; changed.
+            frame: (1,) int64, the frame's number i, on the device.
+            n: Frames of the past to look at, i + 1 or more.
+        """
+        capacity = state.bias.shape[1] // 2
+        distances = torch.arange(capacity - 1, capacity - 1 + n, device=frame.device) - frame
+        bias = state.bias.index_select(1, distances)[None, :, None]
+        x = state.told + state.style
+        x = x + self.position.index_select(0, frame % self.settings.period_frames)
+        for layer, heard, kept in zip(self.layers, state.heard, state.kept, strict=True):
+            x = layer.step(x, heard, kept, bias, frame)
+        return self.head(x)
+
+    def tell(self, state: SpeechState, row: Tensor) -> None:
+        """Let the next step know the (B, 1, H) newest row of stage 1's decode."""
+        state.told.copy_(self.past(row))

@@ -1,0 +1,1 @@
+"""Face rigs: the bundled head with its ARKit units, speaking styles, idle motion."""

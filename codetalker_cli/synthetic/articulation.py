@@ -1,0 +1,340 @@
+"""Phones with times → weights of the face units: co-articulation for the synthetic talking heads.
+
+How a frame comes about:
+ 1. Every articulator channel (jaw, opening, rounding, spread, tongue) is the dominance-weighted
+    mean of the phones' poses at 240 Hz. The windows have compact support, so that a silence is
+    exactly at rest, and reach further ahead for rounding than for anything else.
+ 2. The jaw obeys a ceiling where the lips must touch, and a largest velocity: both cut openings
+    down and never cut a closure, which is the undershoot of fast speech.
+ 3. The curves are sampled at the frame rate. Only then are the contacts pinned, in frames: the lips
+    of p, b, m (and f, v) reach the whole contact pose for at least two frames. An added closing
+    unit would not do, nor would filtering afterwards: from an open vowel the lips meet only above
+    0.93 of the way.
+ 4. Blinks, brows and gaze are added (`codetalker_cli.synthetic.expression`).
+
+Times: frame k shows the face at k / fps seconds. Weights are in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from codetalker_cli.errors import DataError
+from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.contacts import LipContacts
+from codetalker_cli.synthetic.expression import enliven
+from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone, fill_with_silence
+from codetalker_cli.synthetic.visemes import (
+    ATTACK_SECONDS,
+    CHANNELS,
+    PHONES,
+    RELEASE_SECONDS,
+    Articulation,
+    Channel,
+    Segment,
+    channel_of,
+)
+
+RATE_HZ = 240.0
+PAD_SECONDS = 0.5
+JAW_SPEED = 5.0
+"""Largest change of jawOpen in a second: about 0.17 m/s at the incisors of the bundled head."""
+JAW_SLACK = {"PP": 0.12, "FF": 0.08}
+"""How much further than in the contact pose the jaw may stay open; the lips make up for it."""
+ONSET_SECONDS = 0.12
+"""How long before the first sound the mouth begins to move."""
+OFFSET_SECONDS = 0.20
+"""How long after the last sound the mouth comes to rest."""
+SMOOTHING_SECONDS = {"jaw": 0.022, "open": 0.013, "round": 0.020, "spread": 0.018, "tongue": 0.010}
+KEPT_SHAPE = {
+    "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
+    "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
+}
+"""Share of the neighbours' rounding and spreading that stays in a contact ("pool" has a round p).
+No mouthFunnel: it turns the lips outwards and opens them."""
+
+
+class FaceRig(Protocol):
+    """What the curves need of `codetalker_cli.rigs.head.Rig`."""
+
+    @property
+    def unit_names(self) -> Sequence[str]: ...
+
+    @property
+    def visemes(self) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A segment placed in time."""
+
+    segment: Segment
+    phone: Phone
+    articulation: Articulation
+    start: float
+    end: float
+    after_silence: bool
+    before_silence: bool
+
+    @property
+    def silent(self) -> bool:
+        return self.phone.label == SILENCE
+
+
+def articulate(
+    phones: Sequence[Phone],
+    n_frames: int,
+    fps: float,
+    rig: FaceRig,
+    style: SpeakingStyle,
+    rng: np.random.Generator,
+    loudness_db: np.ndarray | None = None,
+) -> np.ndarray:
+    """Unit weights of a face that speaks the phones.
+
+    Args:
+        phones: in order of time, not overlapping; gaps count as silence.
+        n_frames: T.
+        fps: frames per second; frame k is at k / fps seconds.
+        rig: gives `unit_names` and the `visemes`' weights in that order.
+        style: the speaker.
+        rng: draws blinks and gaze only; the mouth follows from phones, style and loudness.
+        loudness_db: (n,) level of the speech at each frame against its own median, in dB, or None.
+
+    Returns:
+        (T, U) float32 in [0, 1], in the order of `rig.unit_names`.
+
+    Raises:
+        DataError: phones overlap, run backwards, or have an unknown label.
+    """
+    phones = padded_phones(phones, n_frames / fps)
+    mouth = mouth_curves(phones, n_frames, fps, rig, style, loudness_db)
+    upper = enliven(phones, n_frames, fps, rig.unit_names, style, rng, loudness_db)
+    return np.clip(mouth + upper, 0.0, 1.0).astype(np.float32)
+
+
+def padded_phones(phones: Sequence[Phone], seconds: float) -> list[Phone]:
+    """The phones without gaps, from before the clip until after it, all silences joined.
+
+    Raises:
+        DataError: phones overlap, run backwards, or have an unknown label.
+    """
+    now = 0.0
+    for phone in phones:
+        start, end = phone.start_seconds, phone.end_seconds
+        if phone.label not in PHONES:
+            raise DataError(f"phone {phone.label!r} at {start:.3f} s: expected one of {[*PHONES]}")
+        if not now - 0.005 <= start <= end:
+            raise DataError(
+                f"phone {phone.label} at {start:.3f}-{end:.3f} s is out of order: expected a start "
+                f"of at least {now:.3f} s and an end after it"
+            )
+        now = end
+    inside = fill_with_silence(phones, seconds)
+    if inside and inside[0].label == SILENCE:
+        inside = inside[1:]
+    if inside and inside[-1].label == SILENCE:
+        inside = inside[:-1]
+    if not inside:
+        return [Phone(SILENCE, -PAD_SECONDS, seconds + PAD_SECONDS)]
+    first, last = inside[0].start_seconds, inside[-1].end_seconds
+    before = Phone(SILENCE, -PAD_SECONDS, first)
+    return [before, *inside, Phone(SILENCE, last, seconds + PAD_SECONDS)]
+
+
+def mouth_curves(
+    phones: Sequence[Phone],
+    n_frames: int,
+    fps: float,
+    rig: FaceRig,
+    style: SpeakingStyle,
+    loudness_db: np.ndarray | None = None,
+) -> np.ndarray:
+    """The mouth's part of `articulate`: (T, U) float64. `phones` must be without gaps."""
+    pieces = _pieces(phones)
+    channel = np.array([channel_of(name) for name in rig.unit_names])
+    targets = _targets(pieces, rig, style, channel, loudness_db, fps)
+    frames = np.arange(n_frames) / fps
+    contacts = LipContacts(phones, n_frames, fps)
+    jaw = list(rig.unit_names).index("jawOpen")
+
+    times = np.arange(-PAD_SECONDS, n_frames / fps + PAD_SECONDS, 1.0 / RATE_HZ)
+    curves = _blend(pieces, targets, channel, times, style)
+    for contact, slack in JAW_SLACK.items():
+        ceiling = rig.visemes[contact][jaw] + slack
+        for start, end in contacts.intervals(contact):
+            near = (times >= start - 0.01) & (times <= end + 0.01)
+            curves[near, jaw] = np.minimum(curves[near, jaw], ceiling)
+    curves[:, jaw] = limit_speed(curves[:, jaw], JAW_SPEED / RATE_HZ)
+    weights = np.stack([np.interp(frames, times, curve) for curve in curves.T], axis=1)
+    for contact in ("FF", "PP"):
+        weights = _pin(weights, contacts.amount(contact), contact, rig, channel)
+    return weights + _bias(rig, style)
+
+
+def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
+    """The largest curve that is nowhere above `curve` and changes by at most `step` per sample.
+
+    y[i] = min over j of curve[j] + step·|i - j|: valleys stay, peaks that cannot be reached sink.
+    """
+    ramp = step * np.arange(len(curve))
+    forward = np.minimum.accumulate(curve - ramp) + ramp
+    return (np.minimum.accumulate((forward - ramp[::-1])[::-1]) + ramp)[::-1]
+
+
+def _pieces(phones: Sequence[Phone]) -> list[_Piece]:
+    pieces = []
+    for i, phone in enumerate(phones):
+        articulation = PHONES[phone.label]
+        start, n_segments = phone.start_seconds, len(articulation.segments)
+        for j, segment in enumerate(articulation.segments):
+            end = start + segment.share * (phone.end_seconds - phone.start_seconds)
+            after = j == 0 and i > 0 and phones[i - 1].label == SILENCE
+            last = j == n_segments - 1 and i + 1 < len(phones)
+            before = last and phones[i + 1].label == SILENCE
+            pieces.append(_Piece(segment, phone, articulation, start, end, after, before))
+            start = end
+    return pieces
+
+
+def _targets(
+    pieces: Sequence[_Piece],
+    rig: FaceRig,
+    style: SpeakingStyle,
+    channel: np.ndarray,
+    loudness_db: np.ndarray | None,
+    fps: float,
+) -> np.ndarray:
+    """(n_pieces, U): each piece's pose in this style. Contacts give only the jaw and the tongue."""
+    factor = {
+        "jaw": style.amplitude * (1.0 + 0.22 * style.jaw_lip_balance),
+        "open": style.amplitude * (1.0 - 0.30 * style.jaw_lip_balance),
+        "round": style.rounding,
+        "spread": style.spread,
+        "tongue": 1.0,
+    }
+    factors = np.array([factor[c] for c in channel])
+    side = np.array([n.endswith("Left") * 1.0 - n.endswith("Right") for n in rig.unit_names])
+    lean = 1.0 + style.asymmetry * side * np.isin(channel, ("open", "spread"))
+    opening = np.isin(channel, ("jaw", "open"))
+    names = list(rig.unit_names)
+    out = np.zeros((len(pieces), len(channel)))
+    for row, piece in zip(out, pieces, strict=True):
+        for viseme, weight in piece.segment.poses.items():
+            row += weight * rig.visemes[viseme]
+        for unit, weight in piece.segment.units.items():
+            row[names.index(unit)] += weight
+        np.maximum(row, 0.0, out=row)
+        if piece.silent:
+            continue
+        # speakers differ in their wide openings; the small ones, a schwa's, are much alike
+        jaw = float(row[channel == "jaw"].max(initial=0.0))
+        power = float(np.clip(jaw / 0.45, 0.4, 1.0))
+        row *= lean * np.where(opening, factors**power, factors)
+        if piece.articulation.contact:
+            row[~np.isin(channel, ("jaw", "tongue"))] = 0.0
+        if piece.phone.label in VOWELS:
+            row[opening] *= _vowel_effort(piece.phone, loudness_db, fps)
+    return out
+
+
+def _vowel_effort(phone: Phone, loudness_db: np.ndarray | None, fps: float) -> float:
+    """Opening of a vowel against its full pose: long and loud ones open more."""
+    least = 0.95 if phone.label == "AH" else 0.80  # its pose is that of a schwa already
+    start, end = phone.start_seconds, phone.end_seconds
+    effort = float(np.clip(0.80 + 2.0 * (end - start - 0.05), least, 1.12))
+    if loudness_db is None:
+        return effort
+    first = int(start * fps)
+    part = loudness_db[first : max(int(end * fps), first + 1)]
+    level = float(np.mean(part)) if len(part) else 0.0
+    return effort * float(np.clip(1.0 + 0.018 * level, 0.88, 1.12))
+
+
+def _blend(
+    pieces: Sequence[_Piece],
+    targets: np.ndarray,
+    channel: np.ndarray,
+    times: np.ndarray,
+    style: SpeakingStyle,
+) -> np.ndarray:
+    """(n, U) at `times`: per channel the dominance-weighted mean of the targets, smoothed."""
+    from scipy.ndimage import gaussian_filter1d
+
+    curves = np.zeros((len(times), len(channel)))
+    for name in CHANNELS:
+        units = np.flatnonzero(channel == name)
+        total = np.full(len(times), 1e-6)
+        for piece, target in zip(pieces, targets, strict=True):
+            first, window = _window(piece, name, times, style.tempo)
+            total[first : first + len(window)] += window
+            curves[first : first + len(window), units] += window[:, None] * target[units]
+        curves[:, units] /= total[:, None]
+        sigma = SMOOTHING_SECONDS[name] * style.tempo * RATE_HZ
+        curves[:, units] = gaussian_filter1d(curves[:, units], sigma, axis=0, mode="nearest")
+    return curves
+
+
+def _window(
+    piece: _Piece, channel: Channel, times: np.ndarray, tempo: float
+) -> tuple[int, np.ndarray]:
+    """The dominance of a piece over time: first sample and values."""
+    duration = piece.end - piece.start
+    if piece.silent:
+        # short pauses do not let the mouth come to rest; long ones do, outside the reach of speech
+        attack = release = -0.01
+        inner_left, inner_right = min(0.16 * tempo, duration / 2), min(0.07 * tempo, duration / 2)
+        strength = float(np.clip((duration - 0.04) / 0.16, 0.05, 1.0))
+    else:
+        attack, release = ATTACK_SECONDS[channel] * tempo, RELEASE_SECONDS[channel] * tempo
+        if piece.after_silence:
+            attack = max(attack, ONSET_SECONDS)
+        if piece.before_silence:
+            release = max(release, OFFSET_SECONDS * tempo)
+        inner_left = inner_right = 0.3 * duration
+        strength = 1.0
+    strength *= piece.articulation.dominance[channel]
+    left, right = piece.start - attack, piece.end + release
+    first, stop = np.searchsorted(times, (left, right))
+    inside = times[first:stop]
+    rise = np.clip((inside - left) / (inner_left + attack + 1e-9), 0.0, 1.0)
+    fall = np.clip((right - inside) / (inner_right + release + 1e-9), 0.0, 1.0)
+    ramp = np.minimum(rise, fall)
+    return int(first), strength * 0.5 * (1.0 - np.cos(np.pi * ramp))
+
+
+def _pin(
+    weights: np.ndarray, amount: np.ndarray, contact: str, rig: FaceRig, channel: np.ndarray
+) -> np.ndarray:
+    """The lips drawn into the contact pose by `amount` (T,). The tongue and the jaw stay free.
+
+    Where the jaw is lower than in the pose, the lower lip rises with `mouthClose` to meet it.
+    """
+    names = list(rig.unit_names)
+    jaw, close = names.index("jawOpen"), names.index("mouthClose")
+    lips = ~np.isin(channel, ("jaw", "tongue"))
+    pose = np.repeat(rig.visemes[contact][None].astype(float), len(weights), axis=0)
+    kept = np.array(
+        [KEPT_SHAPE[contact].get(n.removesuffix("Left").removesuffix("Right"), 0.0) for n in names]
+    )
+    pose = np.maximum(pose, kept * weights)
+    pose[:, close] += np.maximum(weights[:, jaw] - rig.visemes[contact][jaw], 0.0)
+    share = amount[:, None]
+    pinned = weights.copy()
+    pinned[:, lips] = (1.0 - share) * weights[:, lips] + share * pose[:, lips]
+    return pinned
+
+
+def _bias(rig: FaceRig, style: SpeakingStyle) -> np.ndarray:
+    """(U,) the constant smile or droop of the corners."""
+    unit = "mouthSmile" if style.smile >= 0 else "mouthFrown"
+    bias = np.zeros(len(rig.unit_names))
+    for side, sign in (("Left", 1.0), ("Right", -1.0)):
+        bias[list(rig.unit_names).index(unit + side)] = abs(style.smile) * (
+            1.0 + 1.5 * sign * style.asymmetry
+        )
+    return bias

@@ -1,0 +1,95 @@
+"""In which frames the lips must touch: p, b, m (lips shut) and f, v (lower lip on the upper teeth).
+
+Owns the choice of the frames and the way into and out of a contact; what the lips do there is
+`codetalker_cli.synthetic.articulation`'s business. A contact fills whole frames, since
+whatever is blended, filtered or sampled afterwards would leave the lips ajar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.synthetic.visemes import PHONES
+
+CONTACTS = ("PP", "FF")
+MIN_CONTACT_FRAMES = 2
+MIN_CONTACT_SECONDS = 0.045
+CLOSING_SECONDS = 0.085
+OPENING_SECONDS = 0.065
+OPEN_CENTRE_AMOUNT = 0.2
+"""Most that a contact may take of the middle frame of an open vowel beside it."""
+
+
+class LipContacts:
+    """The lip contacts of a clip, in frames; frame k is at k / fps seconds."""
+
+    def __init__(self, phones: Sequence[Phone], n_frames: int, fps: float) -> None:
+        self._phones, self._n_frames, self._fps = phones, n_frames, fps
+        self._open_centres = {
+            round((p.start_seconds + p.end_seconds) / 2 * fps)
+            for p in phones
+            if PHONES[p.label].open_vowel
+        }
+        # contact → (index of the phone, first frame, frame after the last)
+        self._runs: dict[str, list[tuple[int, int, int]]] = {name: [] for name in CONTACTS}
+        taken: set[int] = set()
+        for name in CONTACTS:
+            for i, phone in enumerate(phones):
+                if PHONES[phone.label].contact == name:
+                    first, stop = self._frames_of(phone, taken)
+                    taken.update(range(first, stop))
+                    self._runs[name].append((i, first, stop))
+
+    def frames(self, contact: str) -> list[tuple[int, int]]:
+        """[first, stop) of every contact of a kind ("PP" or "FF"), in time order."""
+        return [(first, stop) for _, first, stop in self._runs[contact]]
+
+    def intervals(self, contact: str) -> list[tuple[float, float]]:
+        """Times in seconds of the first and the last frame of every contact."""
+        return [(a / self._fps, (b - 1) / self._fps) for a, b in self.frames(contact)]
+
+    def amount(self, contact: str) -> np.ndarray:
+        """(T,) share of the contact pose in each frame, exactly 1 in the contact's own frames."""
+        amount = np.zeros(self._n_frames)
+        times = np.arange(self._n_frames) / self._fps
+        for (i, _, _), (start, end) in zip(
+            self._runs[contact], self.intervals(contact), strict=True
+        ):
+            before = (start - times) / self._way(i - 1, CLOSING_SECONDS)
+            after = (times - end) / self._way(i + 1, OPENING_SECONDS)
+            x = np.clip(1.0 - np.maximum(before, after), 0.0, 1.0)
+            amount = np.maximum(amount, x * x * (3.0 - 2.0 * x))
+        centres = [k for k in self._open_centres if 0 <= k < self._n_frames]
+        amount[centres] = np.minimum(amount[centres], OPEN_CENTRE_AMOUNT)
+        for first, stop in self.frames(contact):
+            amount[max(first, 0) : max(stop, 0)] = 1.0
+        return amount
+
+    def _frames_of(self, phone: Phone, taken: set[int]) -> tuple[int, int]:
+        """The frames inside the acoustic closure, or else the best shortest run around it."""
+        start, duration = phone.start_seconds, phone.end_seconds - phone.start_seconds
+        share = max(PHONES[phone.label].contact_share, min(1.0, MIN_CONTACT_SECONDS / duration))
+        first = int(np.ceil(start * self._fps - 1e-6))
+        stop = int(np.floor((start + share * duration) * self._fps + 1e-6)) + 1
+        if stop - first >= MIN_CONTACT_FRAMES:
+            return first, stop
+        middle = (start + share * duration / 2) * self._fps - (MIN_CONTACT_FRAMES - 1) / 2
+
+        def cost(begin: int) -> float:
+            run = set(range(begin, begin + MIN_CONTACT_FRAMES))
+            return (
+                abs(begin - middle) + 0.6 * len(run & self._open_centres) + 0.8 * len(run & taken)
+            )
+
+        first = min(range(round(middle) - 1, round(middle) + 2), key=cost)
+        return first, first + MIN_CONTACT_FRAMES
+
+    def _way(self, neighbour: int, seconds: float) -> float:
+        """Seconds to close or open next to the phone `neighbour`: less beside a short one."""
+        if not 0 <= neighbour < len(self._phones) or self._phones[neighbour].label == SILENCE:
+            return seconds
+        phone = self._phones[neighbour]
+        return float(np.clip(0.6 * (phone.end_seconds - phone.start_seconds), 0.045, seconds))

