@@ -137,12 +137,12 @@ def teeth_distance(topology: Topology, template: np.ndarray) -> Callable[[np.nda
     centre = np.abs(template[lips, 0] * scale) < LIP_MM
     below = template[lips, 1] <= template[inner, 1].max() + 0.5 / scale
     lower = lips[centre & below]
-    faces = topology.faces[np.isin(topology.faces, lower).all(1)]
+    triangles = topology.triangles[np.isin(topology.triangles, lower).all(1)]
 
     def measure(vertices: np.ndarray) -> np.ndarray:
         made = []
         for frame in vertices:
-            corners = frame[faces]
+            corners = frame[triangles]
             points = np.concatenate([frame[lower], corners.mean(1)])
             apart = np.linalg.norm(frame[edge][:, None] - points[None], axis=-1)
             made.append(np.median(apart.min(1)))

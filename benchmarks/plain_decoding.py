@@ -64,8 +64,8 @@ class PlainDecoding:
         slopes = attention_slopes(s.n_heads, device)[:, None, None]
         bias = (-slopes * (distance // s.period_frames)).to(past)
         causal = bias.masked_fill(distance < 0, float("-inf"))
-        heard = torch.arange(memory.shape[1], device=device) // s.features_per_frame
-        others = steps[:, None] != heard
+        cross_cache = torch.arange(memory.shape[1], device=device) // s.features_per_frame
+        others = steps[:, None] != cross_cache
         for layer in self.layers:
             x = layer(x, memory, tgt_mask=causal.repeat(len(x), 1, 1), memory_mask=others)
         return self.speech.head(x)
@@ -78,7 +78,7 @@ class PlainDecoding:
         # Nothing is known of a frame before the first, not even the projection's bias.
         past = torch.zeros_like(style)[:, None]
         for _ in range(n_frames):
-            snapped, codes = self.vq.snap(self.latents(memory, style, past))
-            features = self.vq.decode_features(snapped)
+            quantized_latents, codes = self.vq.quantize(self.latents(memory, style, past))
+            features = self.vq.decode_features(quantized_latents)
             past = torch.cat([past, self.speech.motion_projection(features[:, -1:])], dim=1)
         return features, codes

@@ -61,8 +61,8 @@ def dense() -> tuple[Topology, np.ndarray, np.ndarray | None]:
     top, bottom = len(ring), len(ring) + 1
     caps = [(top, number[0, j], beside[0, j]) for j in range(SEGMENTS)]
     caps += [(bottom, beside[-1, j], number[-1, j]) for j in range(SEGMENTS)]
-    faces = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1), caps])
-    return Topology("egg", faces.astype(np.int32), len(template)), template, None
+    triangles = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1), caps])
+    return Topology("egg", triangles.astype(np.int32), len(template)), template, None
 
 
 def write_motion(path: Path, mesh: str, n_frames: int) -> None:

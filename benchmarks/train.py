@@ -47,7 +47,7 @@ from codetalker_cli.presets import read_preset, settings_from_dict
 from codetalker_cli.settings import Settings
 from codetalker_cli.topology import Mesh, Topology
 from codetalker_cli.train.batches import ClipSource, Plan
-from codetalker_cli.train.loop import Progress
+from codetalker_cli.train.loop import TrainingProgress
 from codetalker_cli.train.losses import clip_means, speech_losses
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.vq import train_vq
@@ -134,7 +134,7 @@ class Clock:
         self.times: list[float] = []
         self.filled: list[float] = []
 
-    def report(self, progress: Progress) -> None:
+    def report(self, progress: TrainingProgress) -> None:
         """After a step of the training loop, or once more at the end of an epoch."""
         if progress.step != self._step:
             self._step = progress.step

@@ -23,7 +23,7 @@ SUFFIXES = (".npz", ".npy")
 
 BLOCK_BYTES = 32 << 20
 """Of the vertices that are made at once when all are gone through."""
-HELD_BYTES = 512 << 20
+MATERIALIZED_BYTES = 512 << 20
 """Motions up to this size are plain arrays."""
 
 
@@ -59,7 +59,7 @@ class VertexFrames:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = np.empty(self.shape, dtype or self.dtype)
         at = 0
-        for block in blocks(self):
+        for block in vertex_blocks(self):
             whole[at : at + len(block)] = block
             at += len(block)
         return whole
@@ -74,12 +74,12 @@ Vertices = np.ndarray | VertexFrames
 """(T, V, 3) float32."""
 
 
-def held(frames: VertexFrames) -> Vertices:
+def materialize(frames: VertexFrames) -> Vertices:
     """The frames themselves, or an array of them where that is not large."""
-    return np.asarray(frames) if frames.nbytes <= HELD_BYTES else frames
+    return np.asarray(frames) if frames.nbytes <= MATERIALIZED_BYTES else frames
 
 
-def blocks(vertices: Vertices) -> Iterator[np.ndarray]:
+def vertex_blocks(vertices: Vertices) -> Iterator[np.ndarray]:
     """All frames in their order, some at a time; an array comes as it is."""
     if isinstance(vertices, np.ndarray):
         yield vertices
@@ -140,7 +140,7 @@ class Motion:
             first, part = before[frames], share[frames]
             return own[first] * (1 - part) + own[first + 1] * part
 
-        vertices = held(VertexFrames(n_frames, own.shape[1], make))
+        vertices = materialize(VertexFrames(n_frames, own.shape[1], make))
         return replace(self, vertices=vertices, fps=fps, codes=None)
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
@@ -152,11 +152,13 @@ class Motion:
         path = Path(path)
         if path.suffix == ".npy":
             with atomic_path(path, overwrite) as temporary:
-                write_array(temporary, self.vertices.shape, blocks(self.vertices))
+                write_array(temporary, self.vertices.shape, vertex_blocks(self.vertices))
         elif path.suffix == ".npz":
             with atomic_path(path, overwrite) as temporary:
                 shape = self.vertices.shape
-                write_arrays(temporary, self._arrays(), vertices=(shape, blocks(self.vertices)))
+                write_arrays(
+                    temporary, self._arrays(), vertices=(shape, vertex_blocks(self.vertices))
+                )
         else:
             raise InputError(f"{path}: a motion is saved as .npz or .npy, not {path.suffix!r}")
         return path

@@ -6,6 +6,7 @@ A bundled preset may stand on another (``base: NAME``) and say only what differs
 import copy
 import difflib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ from pydantic import BaseModel, ValidationError
 from codetalker_cli import resources
 from codetalker_cli.errors import InputError, SettingsError
 from codetalker_cli.settings import Settings
+from codetalker_cli.settings.upgrade import upgrade_key, upgrade_settings
+
+FORMER_PRESETS = {"own": "custom"}
+"""Former name of a bundled preset → its name."""
+
+logger = logging.getLogger(__name__)
 
 
 class _Layers:
@@ -29,14 +36,14 @@ class _Layers:
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """A layer of nested values over all before."""
-        _merge(self.values, values, origin, self.origins)
+        _merge(self.values, _upgraded(values, origin), origin, self.origins)
 
     def assign(self, assignments: Sequence[str], names: Sequence[str] | None = None) -> None:
         """``a.b=value`` each, of the sections ``names`` or of all."""
         expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
         for assignment in assignments:
             key, sign, text = assignment.partition("=")
-            key = key.strip()
+            key = upgrade_key(key.strip())
             if not sign or (names is not None and key.partition(".")[0] not in names):
                 raise SettingsError(
                     f"--set {assignment}: expected {expected}"
@@ -157,7 +164,10 @@ def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
     Raises:
         SettingsError: An unknown key, or a value that does not pass its check.
     """
-    return _one_section(name, {**section.model_dump(), **values}, {}) if values else section
+    if not values:
+        return section
+    upgraded = _upgraded({name: dict(values)}, "the call").get(name, {})
+    return _one_section(name, {**section.model_dump(), **upgraded}, {})
 
 
 def _rows(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -185,7 +195,7 @@ def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
     """Check a plain dictionary of settings that came from ``origin``."""
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    _merge(merged, _sections(values, origin), origin, origins)
+    _merge(merged, _upgraded(_sections(values, origin), origin), origin, origins)
     return _validate(merged, origins)
 
 
@@ -193,6 +203,7 @@ def read_preset(name: str) -> dict[str, Any]:
     """A bundled preset by name, or a YAML file by path; the error lists the names."""
     if name.endswith((".yaml", ".yml")):
         return _read_yaml(Path(name))
+    name = FORMER_PRESETS.get(name, name)
     names = resources.config_names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
@@ -215,7 +226,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).replace("\n", " ")
         raise SettingsError(f"{path}: not a YAML file ({reason})") from error
-    return {} if content is None else _sections(content, str(path))
+    return {} if content is None else _upgraded(_sections(content, str(path)), str(path))
 
 
 def _sections(content: Any, origin: str) -> dict[str, Any]:
@@ -224,6 +235,14 @@ def _sections(content: Any, origin: str) -> dict[str, Any]:
             f"{origin}: expected sections of settings, got {type(content).__name__}"
         )
     return content
+
+
+def _upgraded(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The values under the names of today; former names are logged."""
+    upgraded, renamed = upgrade_settings(values)
+    for former, key in renamed.items():
+        logger.info("%s: %s is now called %s", origin, former, key)
+    return upgraded
 
 
 def _value(text: str) -> Any:

@@ -18,30 +18,32 @@ class Topology:
 
     Attributes:
         name: Name shown in messages.
-        faces: (F, 3) int32 vertex indices, counter-clockwise seen from outside.
+        triangles: (F, 3) int32 vertex indices, counter-clockwise seen from outside.
         n_vertices: V.
         unit: One of :data:`UNITS`.
         regions: Vertex index lists by name (``lips``, ``upper_face``, ...), each (n,) int32.
         uv: (N, 2) float32 texture coordinates, or None.
-        uv_faces: (F, 3) int32 indices into ``uv``, or None.
+        uv_triangles: (F, 3) int32 indices into ``uv``, or None.
         parts: Vertex ranges [start, stop) of the separate parts (skin, teeth_upper, ...).
     """
 
     name: str
-    faces: np.ndarray
+    triangles: np.ndarray
     n_vertices: int
     unit: str = "m"
     regions: dict[str, np.ndarray] = field(default_factory=dict)
     uv: np.ndarray | None = None
-    uv_faces: np.ndarray | None = None
+    uv_triangles: np.ndarray | None = None
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise DataError(f"topology {self.name}: unit {self.unit!r} is not one of {[*UNITS]}")
-        if self.faces.ndim != 2 or self.faces.shape[1] != 3:
-            raise DataError(f"topology {self.name}: faces are {self.faces.shape}, expected (F, 3)")
-        for what, indices in [("faces", self.faces), *self.regions.items()]:
+        if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
+            raise DataError(
+                f"topology {self.name}: triangles are {self.triangles.shape}, expected (F, 3)"
+            )
+        for what, indices in [("triangles", self.triangles), *self.regions.items()]:
             if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
                 raise DataError(
                     f"topology {self.name}: {what} name vertices {indices.min()}..{indices.max()}, "
@@ -55,7 +57,7 @@ class Topology:
 
     def summary(self) -> dict[str, str | int]:
         """Its name and size, for manifests and reports."""
-        return {"name": self.name, "n_vertices": self.n_vertices, "n_faces": len(self.faces)}
+        return {"name": self.name, "n_vertices": self.n_vertices, "n_faces": len(self.triangles)}
 
     def region(self, name: str) -> np.ndarray:
         """Vertex indices of a region; an unknown name lists the known ones."""
@@ -100,13 +102,13 @@ class Topology:
             "name": np.array(self.name),
             "unit": np.array(self.unit),
             "n_vertices": np.array(self.n_vertices),
-            "faces": self.faces.astype(np.int32),
+            "faces": self.triangles.astype(np.int32),
             "part_names": np.array(list(self.parts), dtype="U"),
             "part_ranges": np.array(list(self.parts.values()), dtype=np.int32).reshape(-1, 2),
         }
         arrays |= {f"region_{k}": v.astype(np.int32) for k, v in self.regions.items()}
-        if self.uv is not None and self.uv_faces is not None:
-            arrays |= {"uv": self.uv, "uv_faces": self.uv_faces}
+        if self.uv is not None and self.uv_triangles is not None:
+            arrays |= {"uv": self.uv, "uv_faces": self.uv_triangles}
         return arrays
 
     @classmethod
@@ -116,7 +118,7 @@ class Topology:
         names = [str(name) for name in arrays["part_names"]]
         return cls(
             name=str(arrays["name"]),
-            faces=np.asarray(arrays["faces"], dtype=np.int32),
+            triangles=np.asarray(arrays["faces"], dtype=np.int32),
             n_vertices=int(arrays["n_vertices"]),
             unit=str(arrays["unit"]),
             regions={
@@ -125,7 +127,7 @@ class Topology:
                 if key.startswith("region_")
             },
             uv=arrays.get("uv"),
-            uv_faces=arrays.get("uv_faces"),
+            uv_triangles=arrays.get("uv_faces"),
             parts={n: (int(a), int(b)) for n, (a, b) in zip(names, ranges, strict=True)},
         )
 

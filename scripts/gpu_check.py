@@ -190,7 +190,8 @@ def markdown(result: dict[str, Any]) -> str:
             continue
         value = entry["value"]
         shown = f"{value:.4g}{entry.get('unit', '')}" if not isinstance(value, str) else value
-        verdict = {True: "passed", False: "**failed**", None: "skipped"}[entry["passed"]]
+        missed = "**missed**" if entry.get("target") else "**failed**"
+        verdict = {True: "passed", False: missed, None: "skipped"}[entry["passed"]]
         shown = shown.replace("|", "\\|")
         lines.append(f"| {entry['check']} | {shown} | {entry['required']} | {verdict} |")
     for title, rows in tables.items():
@@ -201,8 +202,8 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def failures(parts: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of the checks that failed."""
-    entries = (entry for part in parts for entry in part["entries"])
+    """Names of the checks that failed; missed targets of speed do not count."""
+    entries = (entry for part in parts for entry in part["entries"] if "target" not in entry)
     return [entry["check"] for entry in entries if entry.get("passed") is False]
 
 

@@ -16,20 +16,20 @@ def sphere(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
     ring = np.stack([np.sin(t) * np.sin(p), np.cos(t), np.sin(t) * np.cos(p)], axis=1)
     vertices = np.concatenate([ring, [[0, 1, 0], [0, -1, 0]]]).astype(np.float32)
     north, south, m = len(ring), len(ring) + 1, 2 * n
-    faces = []
+    triangles = []
     for j in range(m):
         k = (j + 1) % m
-        faces += [(north, j, k), (south, len(ring) - m + k, len(ring) - m + j)]
+        triangles += [(north, j, k), (south, len(ring) - m + k, len(ring) - m + j)]
         for i in range(n - 2):
             a, b, c, d = i * m + j, i * m + k, (i + 1) * m + j, (i + 1) * m + k
-            faces += [(a, c, b), (b, c, d)]
-    return vertices, np.array(faces, np.int32)
+            triangles += [(a, c, b), (b, c, d)]
+    return vertices, np.array(triangles, np.int32)
 
 
 def make_motion(n_frames: int = 6, fps: float = 25.0, **kwargs) -> Motion:
     """The sphere, breathing; further fields of the Motion by name."""
-    vertices, faces = sphere()
-    topology = Topology("ball", faces, len(vertices))
+    vertices, triangles = sphere()
+    topology = Topology("ball", triangles, len(vertices))
     swell = 1 + 0.2 * np.sin(np.arange(n_frames))[:, None, None]
     frames = (vertices * swell).astype(np.float32)
     return Motion(frames, fps, topology, "S01", vertices, **kwargs)

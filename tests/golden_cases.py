@@ -144,7 +144,7 @@ def _stage1(
         "vq_loss": made.quantized.loss[0].detach(),
         "vq_perplexity": torch.tensor(perplexity(torch.bincount(made.quantized.codes.flatten()))),
         "vq_codes": made.quantized.codes[0].view(-1, q).int(),
-        "vq_latents": made.quantized.before[0].reshape(vertices.shape[1], -1).detach(),
+        "vq_latents": made.quantized.pre_quantization[0].reshape(vertices.shape[1], -1).detach(),
         "vq_train_loss": loss.detach(),
         **_gradient_norms(
             "vq_gradnorm:", arrays, vq, lambda state: vq_state(state, model.settings), meta

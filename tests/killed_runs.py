@@ -29,7 +29,7 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.resources import CACHE_VARIABLE
 from codetalker_cli.settings import Settings
 from codetalker_cli.train import loop
-from codetalker_cli.train.loop import Progress
+from codetalker_cli.train.loop import TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.vq import train_vq
@@ -73,7 +73,7 @@ def everything(**changes: Any) -> Settings:
 
 def train(
     stage: str, data: PreparedDataSet, settings: Settings, out: Path, **more: Any
-) -> Progress:
+) -> TrainingProgress:
     """Train a stage; the second on a stage 1 of known weights."""
     if stage == "vq":
         return train_vq(data, settings, out, **more)

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from ball import sphere
 
-from codetalker_cli.settings import OwnSettings
+from codetalker_cli.settings import CustomSettings
 
 FPS = 30.0
 SUBJECTS = ("F1", "M_2")
@@ -43,9 +43,9 @@ def recorded(vertices: np.ndarray, unit: str = "m", axes: str = "x y z") -> np.n
     return raw * UNITS[unit]
 
 
-def settings(**changes: object) -> OwnSettings:
+def settings(**changes: object) -> CustomSettings:
     """Settings with what has no default."""
-    return OwnSettings.model_validate({"fps": FPS, "unit": "m", **changes})
+    return CustomSettings.model_validate({"fps": FPS, "unit": "m", **changes})
 
 
 # Writers ----------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def write_motion(
 
 
 def write_all(root: Path, layout: str = "npy3", unit: str = "m", axes: str = "x y z") -> Path:
-    """Everything that the defaults expect, but for ``own.motion`` where it is not .npy."""
+    """Everything that the defaults expect, but for ``custom.motion`` where it is not .npy."""
     for clip in CLIPS:
         write_motion(root / "vertices_npy", layout, clip, unit, axes)
         write_sound(root / "wav" / f"{clip}.wav", len(motion(clip)) / FPS)

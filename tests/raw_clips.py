@@ -10,7 +10,7 @@ import numpy as np
 import tiny
 import voices
 
-from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet, Sound
+from codetalker_cli.datasets.raw_clips import RawAudio, RawClip, RawDataSet
 from codetalker_cli.settings import DataSettings
 from codetalker_cli.topology import Mesh
 
@@ -35,16 +35,16 @@ class Rows:
         return self._fault(made, self.numbers[positions]) if self._fault else made
 
 
-def tone(n_frames: int, rate: int = RATE) -> Sound:
+def tone(n_frames: int, rate: int = RATE) -> RawAudio:
     """A ramp: the value of each sample tells its time, from -0.5 to 0.5."""
-    return Sound(np.linspace(-0.5, 0.5, round(n_frames / FPS * rate), dtype=np.float32), rate)
+    return RawAudio(np.linspace(-0.5, 0.5, round(n_frames / FPS * rate), dtype=np.float32), rate)
 
 
 def clip(
     name: str,
     numbers: Sequence[int] = range(60),
     *,
-    sound: Callable[[], Sound] | None = None,
+    sound: Callable[[], RawAudio] | None = None,
     fault: Callable | None = None,
     stamp: str = "1",
 ) -> RawClip:

@@ -42,7 +42,7 @@ def patch() -> np.ndarray:
 def mesh() -> Mesh:
     number = np.full(len(rig().neutral), -1)
     number[patch()] = np.arange(len(patch()))
-    faces = number[rig().topology.faces]
+    faces = number[rig().topology.triangles]
     faces = faces[(faces >= 0).all(1)].astype(np.int32)
     regions = {
         name: number[indices][number[indices] >= 0].astype(np.int32)

@@ -87,7 +87,7 @@ def test_recordings_are_decoded_in_batches_of_like_length(
         return decode(self, *arguments, **named)
 
     monkeypatch.setattr(Decoder, "decode", spy)
-    speaker = ct.load("mine", decode={"batch_size": 2, "whole_frames": 45, "piece_seconds": 1.2})
+    speaker = ct.load("mine", decode={"batch_size": 2, "whole_frames": 45, "segment_seconds": 1.2})
     lengths = [0.5, 1.5, 0.52, 1.52, 4.0]
     requests = [Request(voices.speech(s, seed=k)) for k, s in enumerate(lengths)]
     made = dict(speaker.animate_many(requests))
@@ -152,8 +152,10 @@ def test_settings_of_decoding_come_from_the_checkpoint_and_are_checked(voice: Vo
     assert voice.decode == voice.checkpoint.settings.decode
     with pytest.raises(CodeTalkerError, match=r"decode.windw: unknown key"):
         ct.load("mine", decode={"windw": 3})
-    with pytest.raises(CodeTalkerError, match="piece_seconds 1 must be at least 4 × join_seconds"):
-        ct.load("mine", decode={"piece_seconds": 1, "join_seconds": 0.5})
+    with pytest.raises(
+        CodeTalkerError, match="segment_seconds 1 must be at least 4 × crossfade_seconds"
+    ):
+        ct.load("mine", decode={"segment_seconds": 1, "crossfade_seconds": 0.5})
 
 
 # The command -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import CodeTalkerError, MissingDependencyError, SettingsError
-from codetalker_cli.models.speech_encoders.encoder import AudioEncoder, align
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder, resample_features
 from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, with_pretrained_config
 from codetalker_cli.models.speech_encoders.whisper import log_mel
 
@@ -151,8 +151,8 @@ def encoder_of_rate(fps: float, per_frame: int = 1) -> AudioEncoder:
 def test_alignment_keeps_the_ends_and_straight_lines(n: int, m: int) -> None:
     line = torch.linspace(-1, 3, n, dtype=torch.float64)[None, :, None]
     expected = torch.linspace(-1, 3, m, dtype=torch.float64)[None, :, None]
-    torch.testing.assert_close(align(line, m), expected)
-    assert torch.equal(align(line, n), line)
+    torch.testing.assert_close(resample_features(line, m), expected)
+    assert torch.equal(resample_features(line, n), line)
 
 
 @pytest.mark.parametrize("fps", [30, 24.9])

@@ -114,7 +114,7 @@ def test_what_a_download_gives(real: Path) -> None:
     ]
     topology = raw.mesh.topology
     assert (topology.name, topology.unit) == ("biwi", "area1")
-    np.testing.assert_array_equal(topology.faces, biwi_raw.faces())
+    np.testing.assert_array_equal(topology.triangles, biwi_raw.faces())
     raw.mesh.check(biwi_raw.N_VERTICES, "it")
     for subject, template in raw.mesh.templates.items():
         assert template.dtype == np.float32

@@ -11,7 +11,7 @@ import tiny_data
 from ball import sphere
 from talking import FIRST, LAST, SECOND, check_only, found
 
-from codetalker_cli.datasets.inspect import Report, check
+from codetalker_cli.datasets.inspect import InspectionReport, check
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
 from codetalker_cli.topology import Mesh, Topology
@@ -59,7 +59,7 @@ def test_faces_of_area_1_are_right_where_they_are_declared(tmp_path: Path) -> No
     faces = talking.mesh()
 
     def scaled(x: np.ndarray) -> np.ndarray:
-        a, b, c = (x[..., faces.topology.faces[:, k], :] for k in range(3))
+        a, b, c = (x[..., faces.topology.triangles[:, k], :] for k in range(3))
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1).sum(-1) / 2
         return (x / np.sqrt(area)[..., None, None]).astype(np.float32)
 
@@ -182,8 +182,8 @@ def test_faces_and_regions_out_of_range(data: Path) -> None:
     np.savez(data / "mesh.npz", **arrays)
     talking.edit(data, mesh_sha256="")
     said = found(data)
-    assert "1 of 4992 faces" in said["problem", "faces", "mesh.npz"]
-    assert "face 7" in said["problem", "faces", "mesh.npz"]
+    assert "1 of 4992 triangles" in said["problem", "faces", "mesh.npz"]
+    assert "triangle 7" in said["problem", "faces", "mesh.npz"]
     assert "region upper_face names 1 vertices" in said["problem", "region", "mesh.npz"]
     assert len(said) == 2
 
@@ -247,7 +247,7 @@ def test_the_axes(tmp_path: Path, axes: tuple[int, ...], words: str, recipe: str
 
 def test_faces_inside_out(tmp_path: Path) -> None:
     faces = talking.mesh()
-    flipped = replace(faces.topology, faces=faces.topology.faces[:, ::-1].copy())
+    flipped = replace(faces.topology, triangles=faces.topology.triangles[:, ::-1].copy())
     folder = talking.write(tmp_path / "a", replace(faces, topology=flipped))
     check_only(folder, "winding", "mesh.npz", "inside out")
     mirror = np.array([-1, 1, 1], np.float32)
@@ -263,7 +263,7 @@ def test_all_findings_are_given_and_the_report_is_plain_data(data: Path) -> None
         (data / "clips" / f"{name}.npy").unlink()
     (data / "audio" / "song.mp3").write_text("")
     report = check(data)
-    assert isinstance(report, Report)
+    assert isinstance(report, InspectionReport)
     assert len(report.problems) == 4 and len(report.notes) == 1
     assert [f.level for f in report.findings] == ["problem"] * 4 + ["note"]
     assert json.loads(json.dumps(report.to_dict()))["findings"][0] == {

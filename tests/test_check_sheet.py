@@ -12,9 +12,9 @@ from talking import CLIPS, FIRST, SUBJECTS
 
 from codetalker_cli.datasets.inspect import check, clips, sheet, views
 from codetalker_cli.datasets.inspect.findings import Finding, Findings, summary
-from codetalker_cli.datasets.inspect.folder import read_faces, read_table
+from codetalker_cli.datasets.inspect.folder import read_mesh_contents, read_table
 from codetalker_cli.datasets.inspect.sound import listen
-from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.views import Curves, Picture
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
@@ -42,11 +42,11 @@ def gathered(folder: Path, name: str = FIRST) -> Statistics:
     """The statistics of one clip."""
     findings = Findings()
     table = read_table(folder, findings)
-    statistics = Statistics(table, read_faces(table, findings))
+    statistics = Statistics(table, read_mesh_contents(table, findings))
     row = next(row for row in table.rows if row.name == name)
     header = clips.read_header(table, row, None, findings)
     assert header is not None
-    base = statistics.faces.templates[row.subject]
+    base = statistics.mesh.templates[row.subject]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as hashing:
@@ -55,7 +55,9 @@ def gathered(folder: Path, name: str = FIRST) -> Statistics:
     subject = statistics.subject(row.subject, base)
     statistics.keep(row.subject, motion.sample)
     subject.clips.append(
-        Clip(row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True)
+        ClipStatistics(
+            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True
+        )
     )
     return statistics
 
@@ -103,7 +105,7 @@ def test_what_cannot_be_shown_is_said(right: Path) -> None:
     assert isinstance(other.template, Picture) and other.curves == "no clip could be read"
     nobody = views.view(statistics, "S99")
     assert (nobody.template, nobody.widest) == ("no template", "no clip")
-    statistics.faces = replace(statistics.faces, topology=None)
+    statistics.mesh = replace(statistics.mesh, topology=None)
     assert views.view(statistics, "S01").template == "no faces"
     flat = np.zeros_like(talking.mesh().templates["S01"])
     statistics = gathered(right)
@@ -162,7 +164,7 @@ def test_many_subjects_fit_and_those_with_problems_are_shown(
     monkeypatch.setattr(sheet, "MOST_SUBJECTS", 2)
     drawn: list[str] = []
     monkeypatch.setattr(
-        sheet, "view", lambda _, name: drawn.append(name) or views.View(name, "-", "-", "-")
+        sheet, "view", lambda _, name: drawn.append(name) or views.SheetView(name, "-", "-", "-")
     )
     check(data, tmp_path / "a.png")
     assert drawn == list(SUBJECTS[:2])

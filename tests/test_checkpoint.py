@@ -88,7 +88,7 @@ def test_the_mesh_comes_with_it(tmp_path: Path, colours: bool) -> None:
     assert loaded.mesh.colours.keys() == saved.colours.keys()
     for name, albedo in saved.colours.items():
         assert np.array_equal(loaded.mesh.colours[name], albedo)
-    assert np.array_equal(loaded.mesh.topology.faces, saved.topology.faces)
+    assert np.array_equal(loaded.mesh.topology.triangles, saved.topology.triangles)
 
 
 def test_the_folder_is_plain_data(folder: Path) -> None:

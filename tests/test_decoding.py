@@ -15,7 +15,7 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.models.decoding.cuda_graphs import rounded
-from codetalker_cli.models.decoding.motion_cache import MotionSteps, Window
+from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, Window
 from codetalker_cli.models.decoding.packed_linear import PackedLinear, packing_works
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
@@ -43,7 +43,9 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def heard(speech: SpeechToCodes, n_frames: int, n_clips: int = 2, seed: int = 5) -> Tensor:
+def encoder_features(
+    speech: SpeechToCodes, n_frames: int, n_clips: int = 2, seed: int = 5
+) -> Tensor:
     n_features = n_frames * speech.settings.features_per_frame
     dtype = speech.head.weight.dtype
     return noise(n_clips, n_features, speech.encoder.size, seed=seed, dtype=dtype)
@@ -55,7 +57,7 @@ def styles(speech: SpeechToCodes, n: int = 2) -> Tensor:
 
 def features(vq: MotionVQ, codes: Tensor) -> Tensor:
     with torch.no_grad():
-        return vq.decode_features(vq.lookup(codes))
+        return vq.decode_features(vq.dequantize(codes))
 
 
 # Exact -----------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def test_decoding_equals_recomputing_everything(
 ) -> None:
     """All codes, and what they decode to; the window too, as long as it sees everything."""
     speech, vq = (model.to(dtype) for model in tiny.stages(seed, **SHAPES[shape]))
-    hidden, style = heard(speech, n_frames, n_clips, seed), styles(speech, n_clips)
+    hidden, style = encoder_features(speech, n_frames, n_clips, seed), styles(speech, n_clips)
     expected, codes = PlainDecoding(speech, vq).decode(hidden, style)
     decoder = Decoder(speech, vq, EVERYTHING)
     decoder.stride = stride
@@ -99,7 +101,7 @@ def test_decoding_equals_recomputing_everything(
 @pytest.mark.parametrize("shape", SHAPES)
 def test_one_and_two_frames(shape: str, n_frames: int) -> None:
     speech, vq = tiny.stages(3, **SHAPES[shape])
-    hidden = heard(speech, n_frames)
+    hidden = encoder_features(speech, n_frames)
     expected, codes = PlainDecoding(speech, vq).decode(hidden, styles(speech))
     made = Decoder(speech, vq).decode(hidden, styles(speech))
     assert torch.equal(made, codes)
@@ -110,7 +112,7 @@ def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
     """Else a wrong past could not be told from a right one."""
     for shape in SHAPES.values():
         speech, vq = tiny.stages(0, **shape)
-        hidden = heard(speech, 20)
+        hidden = encoder_features(speech, 20)
         codes = Decoder(speech, vq).decode(hidden, styles(speech))
         assert len(codes.unique()) > 3
         speech.motion_projection.weight.data.zero_()
@@ -121,8 +123,8 @@ def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method) -> None:
     speech, vq = tiny.stages(0, **SHAPES[shape])
-    hidden, n = heard(speech, 12), 6 * speech.settings.features_per_frame
-    other = torch.cat([hidden[:, :n], heard(speech, 6, seed=8)], dim=1)
+    hidden, n = encoder_features(speech, 12), 6 * speech.settings.features_per_frame
+    other = torch.cat([hidden[:, :n], encoder_features(speech, 6, seed=8)], dim=1)
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=2, refresh_frames=1))
     a, b = (decoder.decode(given, styles(speech), method=method) for given in (hidden, other))
     assert torch.equal(a[:, :6], b[:, :6])
@@ -133,7 +135,7 @@ def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method)
 def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
     speech, vq = tiny.stages(0, **SHAPES["as biwi"])
     lengths = [5, 11, 1, 11, 8]
-    hidden, style = heard(speech, 11, 5), styles(speech, 3)[[0, 1, 2, 0, 1]]
+    hidden, style = encoder_features(speech, 11, 5), styles(speech, 3)[[0, 1, 2, 0, 1]]
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
     codes = decoder.decode(hidden, style, method=method, lengths=lengths)
     for k, n in enumerate(lengths):
@@ -148,7 +150,7 @@ def test_a_given_past_replaces_the_predicted_one(shape: str, method: Method) -> 
     """Its own codes as the past change nothing; another past changes only the frames after it."""
     speech, vq = tiny.stages(0, **SHAPES[shape])
     lengths, style = [9, 12], styles(speech)
-    hidden = heard(speech, 12)
+    hidden = encoder_features(speech, 12)
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=2, refresh_frames=1))
     free = decoder.decode(hidden, style, method=method, lengths=lengths)
     forced = decoder.decode(hidden, style, method=method, lengths=lengths, past_codes=free)
@@ -162,17 +164,17 @@ def test_a_given_past_replaces_the_predicted_one(shape: str, method: Method) -> 
 
 def test_progress_is_told_after_each_frame() -> None:
     speech, vq = tiny.stages()
-    told: list[tuple[int, int]] = []
+    previous: list[tuple[int, int]] = []
     Decoder(speech, vq).decode(
-        heard(speech, 4), styles(speech), progress=lambda *now: told.append(now)
+        encoder_features(speech, 4), styles(speech), progress=lambda *now: previous.append(now)
     )
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert previous == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_codes_may_be_used_where_gradients_are_computed() -> None:
     speech, vq = tiny.stages()
-    codes = Decoder(speech, vq).decode(heard(speech, 4), styles(speech))
-    vq.decode_features(vq.lookup(codes)).sum().backward()
+    codes = Decoder(speech, vq).decode(encoder_features(speech, 4), styles(speech))
+    vq.decode_features(vq.dequantize(codes)).sum().backward()
     assert vq.quantizer.codebook.grad is not None
 
 
@@ -183,16 +185,16 @@ def newest_rows(
     vq: MotionVQ, latents: Tensor, window: Window | None, **changes: Any
 ) -> tuple[Tensor, Tensor]:
     """(B, T, H) what the speech decoder is told, and the same of plain decodes of each prefix."""
-    steps = MotionSteps(vq.decoder, window, **changes)
+    steps = MotionDecoderCache(vq.decoder, window, **changes)
     state = steps.state(len(latents), latents.shape[1], latents)
-    told, plain = [], []
+    previous, plain = [], []
     with torch.no_grad():
         for i in range(latents.shape[1]):
             frame = torch.tensor([i])
-            told.append(steps.step(state, latents[:, i : i + 1], frame, i + 1, None))
+            previous.append(steps.step(state, latents[:, i : i + 1], frame, i + 1, None))
             prefix = latents[:, : i + 1] if i else latents[:, :1].expand(-1, 2, -1)
             plain.append(vq.decoder.hidden(prefix)[:, -1:])
-    return torch.cat(told, 1), torch.cat(plain, 1)
+    return torch.cat(previous, 1), torch.cat(plain, 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -200,9 +202,9 @@ def test_what_is_told_is_the_newest_frame_of_the_prefix_decode(shape: str) -> No
     _, vq = tiny.stages(1, **SHAPES[shape])
     latents = noise(2, 15, vq.settings.latent_size)
     for window in (None, Window(15, 0), Window(8, 7)):
-        told, plain = newest_rows(vq, latents, window)
+        previous, plain = newest_rows(vq, latents, window)
         seen = slice(None) if window is None or window.newest == 15 else slice(0, 15)
-        torch.testing.assert_close(told[:, seen], plain[:, seen])
+        torch.testing.assert_close(previous[:, seen], plain[:, seen])
 
 
 def test_statistics_stay_exact_over_a_long_clip_with_a_large_mean() -> None:
@@ -211,8 +213,8 @@ def test_statistics_stay_exact_over_a_long_clip_with_a_large_mean() -> None:
     vq.decoder.temporal.conv.bias.data += 50
     latents = noise(1, 400, vq.settings.latent_size)
     _, true = newest_rows(vq, latents, None)
-    told, plain = newest_rows(vq.float(), latents.float(), None)
-    ours, theirs = (float((made - true).abs().max()) for made in (told, plain))
+    previous, plain = newest_rows(vq.float(), latents.float(), None)
+    ours, theirs = (float((made - true).abs().max()) for made in (previous, plain))
     assert ours < 1.2 * theirs < 0.01, (ours, theirs)
 
 
@@ -221,8 +223,8 @@ def test_a_wider_window_comes_nearer_to_the_exact_past() -> None:
     latents = noise(4, 60, vq.settings.latent_size)
 
     def error(newest: int, refreshed: int) -> float:
-        told, plain = newest_rows(vq, latents, Window(newest, refreshed))
-        return float((told - plain).square().mean() / plain.var())
+        previous, plain = newest_rows(vq, latents, Window(newest, refreshed))
+        return float((previous - plain).square().mean() / plain.var())
 
     errors = [error(1, 0), error(4, 4), error(16, 16)]
     assert errors[0] > errors[1] > errors[2] and errors[1] < 0.05, errors
@@ -232,7 +234,7 @@ def test_a_wider_window_comes_nearer_to_the_exact_past() -> None:
 def test_all_older_frames_have_their_turn() -> None:
     """Each of them again and again, however many there are."""
     _, vq = tiny.stages(4)
-    steps = MotionSteps(vq.decoder, Window(2, 3))
+    steps = MotionDecoderCache(vq.decoder, Window(2, 3))
     latents = noise(1, 60, vq.settings.latent_size)
     state = steps.state(1, 60, latents)
     computed: dict[int, list[int]] = {}
@@ -250,7 +252,7 @@ def test_all_older_frames_have_their_turn() -> None:
 
 def test_the_first_frames_of_the_window_are_exact() -> None:
     speech, vq = tiny.stages(5)
-    hidden, style = heard(speech, 30), styles(speech)
+    hidden, style = encoder_features(speech, 30), styles(speech)
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=6, refresh_frames=3))
     exact, near = (decoder.decode(hidden, style, method=m) for m in ("exact", "window"))
     assert torch.equal(exact[:, :7], near[:, :7])
@@ -279,7 +281,7 @@ def test_packed_weights_multiply_as_the_plain_ones(rows: int, activation: Any) -
 
 def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     speech, vq = (model.float() for model in tiny.stages(6))
-    hidden, style = heard(speech, 12), styles(speech)
+    hidden, style = encoder_features(speech, 12), styles(speech)
     packed = Decoder(speech, vq).decode(hidden, style)
 
     def missing(*_: Any) -> Tensor:
@@ -302,7 +304,7 @@ def test_cuda_graphs_are_off_by_default() -> None:
 
 def test_bf16_is_near_and_off_by_default() -> None:
     speech, vq = (model.float() for model in tiny.stages(7))
-    hidden, style = heard(speech, 20), styles(speech)
+    hidden, style = encoder_features(speech, 20), styles(speech)
     half = Decoder(speech, vq, DecodeSettings(precision="bf16")).decode(hidden, style)
     full = Decoder(speech, vq).decode(hidden, style)
     assert DecodeSettings().precision == "float32"
@@ -338,10 +340,28 @@ def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -
             run.frame.item()
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+def test_graphs_are_captured_only_when_asked_for(graphs: bool) -> None:
+    """Without CUDA a capture fails, while all other steps run on tensors without content."""
+    sections = tiny.settings()
+    with FakeTensorMode(), torch.device("cuda"):
+        model = CodeTalker(sections).eval()
+        assert model.speech is not None
+        hidden = torch.randn(2, 70, model.speech.encoder.size)
+        style = torch.randn(2, sections.speech.hidden_size)
+        decoder = Decoder(model.speech, model.vq, DecodeSettings(cuda_graphs=graphs))
+        assert decoder.uses_graphs == graphs
+        if graphs:
+            with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|NVIDIA"):
+                decoder.decode(hidden, style)
+        else:
+            assert decoder.decode(hidden, style, lengths=[70, 50]).shape == (2, 70, 2)
+
+
 def test_a_run_that_was_cleared_starts_anew() -> None:
     """What capturing graphs leaves behind (they are tried on the run itself) does no harm."""
     speech, vq = tiny.stages(8)
-    hidden, style = heard(speech, 10), styles(speech)
+    hidden, style = encoder_features(speech, 10), styles(speech)
     for method in METHODS:
         decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
         decoder.stride = 4

@@ -90,7 +90,7 @@ def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
 
 def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenClip]) -> None:
     many = [replace(clip, name=f"c{k}", speaker="x") for k, clip in enumerate(clips * 4)]
-    demo_settings = settings(seconds_per_clip=60.0, sounds=0.1).demo
+    demo_settings = settings(seconds_per_clip=60.0, noise=0.1).demo
     (passage,) = dataset._passages(many, demo_settings)
     begins = [round((p.start_seconds - 0.2) * 16000) for p in passage.phones if p.label == "M"]
     pauses = [passage.samples[a + 24_000 : b] for a, b in pairwise(begins)]
@@ -179,7 +179,7 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
 
 def prepare(out: Path, **changes: Any) -> Manifest:
     changes = {"seconds_per_clip": 1.0, "max_clips": "null", **changes}
-    return dataset.prepare(out, settings(**changes))
+    return dataset.prepare_synthetic(out, settings(**changes))
 
 
 def test_every_clip_has_its_subject_frames_and_sound(
@@ -200,7 +200,7 @@ def test_every_clip_has_its_subject_frames_and_sound(
 
 def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        prepare(tmp_path / name, seed=seed, sounds=0.3)
+        prepare(tmp_path / name, seed=seed, noise=0.3)
     a, b, c = (
         {k.removeprefix(str(tmp_path / n)): v for k, v in command.listing(tmp_path / n).items()}
         for n in "abc"
@@ -213,7 +213,7 @@ def test_where_nobody_speaks_the_face_rests(
     spoken: list[SpokenClip], rig: Rig, tmp_path: Path
 ) -> None:
     speech = prepare(tmp_path / "speech", blinks=False)
-    manifest = prepare(tmp_path / "data", blinks=False, sounds=0.4)
+    manifest = prepare(tmp_path / "data", blinks=False, noise=0.4)
     made = [c for c in manifest.clips if "no-speech" in c.name]
     assert len(manifest.clips) == 14 and len(made) == 4
     assert {c.split for c in made} == {"train"} and {c.text for c in made} == {NO_SPEECH}
@@ -230,7 +230,7 @@ def test_where_nobody_speaks_the_face_rests(
 
 def test_a_limit_of_clips(spoken: list[SpokenClip], tmp_path: Path) -> None:
     assert len(prepare(tmp_path / "data", max_clips=3).clips) == 3
-    short = prepare(tmp_path / "more", max_clips=4, sounds=0.5, seconds_per_clip=1e-5)
+    short = prepare(tmp_path / "more", max_clips=4, noise=0.5, seconds_per_clip=1e-5)
     assert [c.n_frames for c in short.clips] == [45] * 4 + [30] * 2
 
 
@@ -244,7 +244,7 @@ def test_two_clips_of_one_name_are_refused(
 
 
 def test_resting_faces_are_no_problem_of_the_data(spoken: list[SpokenClip], tmp_path: Path) -> None:
-    prepare(tmp_path / "data", blinks=False, sounds=0.6)
+    prepare(tmp_path / "data", blinks=False, noise=0.6)
     report = check(tmp_path / "data")
     kinds = {finding.kind for finding in report.findings}
     assert not kinds & {"motionless", "repeated"}
@@ -253,7 +253,7 @@ def test_resting_faces_are_no_problem_of_the_data(spoken: list[SpokenClip], tmp_
 
 def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path) -> None:
     seen: list[tuple[str, float, float]] = []
-    dataset.prepare(
+    dataset.prepare_synthetic(
         tmp_path / "data",
         settings(seconds_per_clip=1.0),
         progress=lambda *x: seen.append(x),
@@ -268,7 +268,7 @@ def test_speech_that_fails_leaves_an_older_data_set_whole(
     before = command.listing(tmp_path / "data")
     monkeypatch.setattr(dataset, "_speech", lambda *_: SpeechSet())
     with pytest.raises(DataError, match="espeak: no speech that could be used"):
-        dataset.prepare(tmp_path / "data", settings(), overwrite=True)
+        dataset.prepare_synthetic(tmp_path / "data", settings(), overwrite=True)
     assert command.listing(tmp_path / "data") == before
 
 
@@ -279,5 +279,5 @@ def test_other_faces_than_the_head_s_are_refused(tmp_path: Path) -> None:
     ):
         changed = resolve("tiny", assignments=[assignment]).settings
         with pytest.raises(InputError, match=message):
-            dataset.prepare(tmp_path / "data", changed)
+            dataset.prepare_synthetic(tmp_path / "data", changed)
     assert not (tmp_path / "data").exists()

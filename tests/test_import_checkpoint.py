@@ -61,7 +61,7 @@ class Case:
 
     def run(self, out: Path, **changes: Any) -> Path:
         """Import through the function."""
-        files = {"templates": self.folder / "templates.pkl", "faces": self.folder / "head.ply"}
+        files = {"templates": self.folder / "templates.pkl", "mesh_file": self.folder / "head.ply"}
         files = {**files, **changes}
         stages = [self.folder / f"stage{k}.pth.tar" for k in (1, 2)]
         return import_official(*stages, out, self.settings, **files)
@@ -131,17 +131,17 @@ def test_what_is_written_stands_for_itself(case: Case, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         loaded.mesh.templates[case.subject], case.arrays["template"].reshape(-1, 3)
     )
-    assert loaded.mesh.topology.faces[0].tolist() == [37, 38, 39]  # the file's own order
+    assert loaded.mesh.topology.triangles[0].tolist() == [37, 38, 39]  # the file's own order
 
 
 def test_without_faces_it_is_a_model_that_says_what_it_lacks(case: Case, tmp_path: Path) -> None:
-    voice = ct.load(case.run(tmp_path / "out", templates=None, faces=None))
+    voice = ct.load(case.run(tmp_path / "out", templates=None, mesh_file=None))
     with pytest.raises(CheckpointError, match="holds no face; import it again with --templates"):
         voice.animate(case.arrays["audio"])
 
 
 def test_templates_and_faces_belong_together(case: Case, tmp_path: Path) -> None:
-    for lacking in ("templates", "faces"):
+    for lacking in ("templates", "mesh_file"):
         with pytest.raises(InputError, match="--templates and --faces belong together"):
             case.run(tmp_path / "out", **{lacking: None})
 
@@ -234,12 +234,12 @@ def test_templates_that_are_none(case: Case, tmp_path: Path, content: Any, messa
 def test_faces_of_another_head_are_refused(case: Case, tmp_path: Path) -> None:
     for n in (39, 41):
         with pytest.raises(DataError, match=f"other.ply: has {n} vertices, vocaset has 40"):
-            case.run(tmp_path / "out", faces=case.mesh_file("other.ply", n))
+            case.run(tmp_path / "out", mesh_file=case.mesh_file("other.ply", n))
     (tmp_path / "text.ply").write_text("no mesh")
     with pytest.raises(DataError, match=r"text\.ply: not a mesh file"):
-        case.run(tmp_path / "out", faces=tmp_path / "text.ply")
+        case.run(tmp_path / "out", mesh_file=tmp_path / "text.ply")
     with pytest.raises(InputError, match=r"gone\.ply: no such mesh file"):
-        case.run(tmp_path / "out", faces=tmp_path / "gone.ply")
+        case.run(tmp_path / "out", mesh_file=tmp_path / "gone.ply")
     assert not (tmp_path / "out").exists()
 
 
@@ -274,7 +274,7 @@ def test_missing_files_and_wrong_presets_are_one_line(
     files = ["stage1.pth.tar", "stage2.pth.tar", "out"]
     run = command.refuse
     said = run("import-checkpoint", "--preset", "vocasett", *files)
-    assert "there are: biwi, biwi-fast, demo" in said
+    assert "there are: biwi, biwi-fast, custom, demo" in said
     assert "gone: no such" in run("import-checkpoint", "--preset", "vocaset", "gone", *files[1:])
     said = run("import-checkpoint", "--preset", "tiny", *files)
     assert said.startswith("stage 1: ") and "is it the right preset" in said

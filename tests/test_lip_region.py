@@ -52,7 +52,7 @@ def check_found(rig: Rig, found: np.ndarray, face: np.ndarray) -> None:
 @pytest.mark.parametrize("subjects", [("S01",), ("S05",), ("S02", "S07", "S11")])
 def test_the_head_s_lips_are_found(rig: Rig, subjects: tuple[str, ...], blinks: bool) -> None:
     face = template(rig, *subjects)
-    found = infer_lips(face, offsets(rig, *subjects, blinks=blinks), rig.topology.faces)
+    found = infer_lips(face, offsets(rig, *subjects, blinks=blinks), rig.topology.triangles)
     check_found(rig, found, face)
 
 
@@ -63,11 +63,11 @@ def test_the_skin_alone_needs_no_faces(rig: Rig) -> None:
 
 
 def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
-    face, moved, faces = template(rig, "S01"), offsets(rig, "S01"), rig.topology.faces
-    expected = infer_lips(face, moved, faces)
+    face, moved, triangles = template(rig, "S01"), offsets(rig, "S01"), rig.topology.triangles
+    expected = infer_lips(face, moved, triangles)
     turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
     np.testing.assert_array_equal(
-        infer_lips(1000 * face @ turn, 1000 * moved @ turn, faces), expected
+        infer_lips(1000 * face @ turn, 1000 * moved @ turn, triangles), expected
     )
     nod = 0.2 * np.sin(np.arange(len(moved)) / 5)
     pivot = np.array([0, -0.15, -0.08])
@@ -76,7 +76,7 @@ def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
         [[one, zero, zero], [zero, np.cos(nod), -np.sin(nod)], [zero, np.sin(nod), np.cos(nod)]]
     )
     nodding = np.einsum("ijt,tvj->tvi", turns, face + moved - pivot) + pivot
-    found = infer_lips(face, (nodding - face).astype(np.float32), faces)
+    found = infer_lips(face, (nodding - face).astype(np.float32), triangles)
     assert len(np.setxor1d(found, expected)) < 0.05 * len(expected)
     np.testing.assert_allclose(
         without_head_motion(face, nodding - face), without_head_motion(face, moved), atol=1e-4
@@ -86,21 +86,21 @@ def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
 def test_noise_of_the_capture_does_not_matter(rig: Rig) -> None:
     face, moved = template(rig, "S04"), offsets(rig, "S04")
     noise = np.random.default_rng(0).normal(0, 0.0005, moved.shape)
-    check_found(rig, infer_lips(face, moved + noise, rig.topology.faces), face)
+    check_found(rig, infer_lips(face, moved + noise, rig.topology.triangles), face)
 
 
 def test_a_template_with_slightly_open_lips_will_do(rig: Rig) -> None:
     face = rig.pose("S01", rig.unit_weights({"jawOpen": 0.15})[None])[0]
     assert rig.topology.inner_lip_gap(face) > 0.004
     moved = offsets(rig, "S01") + rig.template("S01") - face
-    check_found(rig, infer_lips(face, moved, rig.topology.faces), face)
+    check_found(rig, infer_lips(face, moved, rig.topology.triangles), face)
 
 
 def test_a_few_frames_are_enough(rig: Rig) -> None:
     face = template(rig, "S06")
     moved = offsets(rig, "S06")[::4]
     assert len(moved) < 20
-    check_found(rig, infer_lips(face, moved, rig.topology.faces), face)
+    check_found(rig, infer_lips(face, moved, rig.topology.triangles), face)
 
 
 @pytest.mark.parametrize(
@@ -117,20 +117,20 @@ def test_a_few_frames_are_enough(rig: Rig) -> None:
 )
 def test_motion_that_tells_nothing_is_refused(rig: Rig, change, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        infer_lips(template(rig, "S01"), change(offsets(rig, "S01")), rig.topology.faces)
+        infer_lips(template(rig, "S01"), change(offsets(rig, "S01")), rig.topology.triangles)
 
 
 def test_a_face_that_only_swells_has_no_lips(rig: Rig) -> None:
     face = template(rig, "S01")
     swell = face * np.sin(np.arange(30))[:, None, None] * 0.1
     with pytest.raises(DataError, match="no mouth opens in it; give a list of the lip vertices"):
-        infer_lips(face, swell, rig.topology.faces)
+        infer_lips(face, swell, rig.topology.triangles)
 
 
 def test_surfaces_are_what_faces_connect() -> None:
     vertices = np.arange(27.0).reshape(9, 3)
     vertices[8] = vertices[0]  # a seam: the same place twice
-    faces = np.array([[0, 1, 2], [2, 3, 1], [4, 5, 6], [8, 7, 8]])
-    label = surfaces(vertices, faces)
+    triangles = np.array([[0, 1, 2], [2, 3, 1], [4, 5, 6], [8, 7, 8]])
+    label = surfaces(vertices, triangles)
     assert len(set(label[[0, 1, 2, 3, 7, 8]])) == 1 and len(set(label[[4, 5, 6]])) == 1
     assert label[0] != label[4]

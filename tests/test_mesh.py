@@ -32,7 +32,7 @@ def test_a_mesh_file_gives_the_same_back(tmp_path: Path) -> None:
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours), name
     assert loaded.lid_closure == saved.lid_closure
     assert loaded.topology.parts == saved.topology.parts
-    assert np.array_equal(loaded.topology.faces, saved.topology.faces)
+    assert np.array_equal(loaded.topology.triangles, saved.topology.triangles)
 
 
 def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:

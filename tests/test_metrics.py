@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from codetalker_cli import metrics
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.metrics import Row
+from codetalker_cli.metrics import ClipScores
 from codetalker_cli.metrics import clip as clip_module
 
 LIPS = np.array([1, 4, 5])
@@ -211,8 +211,8 @@ def test_a_topology_gives_the_metrics_that_it_can() -> None:
 # clips together ----------------------------------------------------------------------------------
 
 
-def rows_of(*sums: tuple[str, float, float]) -> list[Row]:
-    return [Row(clip, "A", None, int(n), {"lve": (total, n)}) for clip, total, n in sums]
+def rows_of(*sums: tuple[str, float, float]) -> list[ClipScores]:
+    return [ClipScores(clip, "A", None, int(n), {"lve": (total, n)}) for clip, total, n in sums]
 
 
 def test_clips_weigh_by_their_frames() -> None:

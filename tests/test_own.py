@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from test_frames import npy_of
 
 from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet
-from codetalker_cli.datasets.readers.custom import data_of, read_own
+from codetalker_cli.datasets.readers.custom import data_of, read_custom
 from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.datasets.readers.custom_templates import outward
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(root: Path, **changes: object) -> RawDataSet:
-    return read_own(settings(**changes), root)
+    return read_custom(settings(**changes), root)
 
 
 def frames_of(clip: RawClip) -> np.ndarray:
@@ -68,7 +68,7 @@ def check_whole(raw: RawDataSet, *, frames_too: bool = True) -> None:
     assert {clip.sentence for clip in raw.clips} == set(SENTENCES)
     raw.mesh.check(N_VERTICES, "own")
     assert raw.mesh.topology.unit == "m"
-    np.testing.assert_array_equal(raw.mesh.topology.faces, FACES)
+    np.testing.assert_array_equal(raw.mesh.topology.triangles, FACES)
     for subject in SUBJECTS:
         np.testing.assert_allclose(
             raw.mesh.templates[subject], template(subject), rtol=1e-5, atol=1e-8
@@ -106,7 +106,7 @@ def test_the_settings_name_places(tmp_path: Path) -> None:
         seconds = len(motion(clip)) / FPS
         write_sound(root / "sound" / subject / f"{sentence}.wav", seconds)
         write_obj(root / "faces" / subject / "neutral.obj", template(subject))
-    raw = read_own(
+    raw = read_custom(
         settings(
             root="elsewhere/data",
             name="voices",
@@ -131,14 +131,14 @@ def test_the_settings_name_places(tmp_path: Path) -> None:
 
 
 def test_a_root_of_ones_own_and_absolute_paths(root: Path, tmp_path: Path) -> None:
-    check_whole(read_own(settings(root=str(root)), tmp_path), frames_too=False)
+    check_whole(read_custom(settings(root=str(root)), tmp_path), frames_too=False)
     absolute = settings(
         motion=str(root / "vertices_npy/*.npy"),
         audio=str(root / "wav"),
         templates=str(root / "templates"),
-        faces=str(root / "head.obj"),
+        triangles=str(root / "head.obj"),
     )
-    check_whole(read_own(absolute, tmp_path), frames_too=False)
+    check_whole(read_custom(absolute, tmp_path), frames_too=False)
 
 
 def test_one_subject_whose_names_do_not_tell(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_the_name_of_a_clip_is_as_deep_as_its_path(root: Path, audio: str) -> No
     assert {clip.name for clip in raw.clips} == set(CLIPS[1:])
     assert raw.clips[0].sound().rate == 16000
     problems = told(raw)
-    assert len(problems) == 2 and "does not fit own.pattern" in problems.pop(CLIPS[0])
+    assert len(problems) == 2 and "does not fit custom.pattern" in problems.pop(CLIPS[0])
     assert "no motion for the sound" in next(iter(problems.values()))
     shutil.copy(root / "wav" / f"{CLIPS[0]}.wav", root / "s" / f"{head}{CLIPS[0]}{tail}.wav")
     raw = read(root, **options, subject="F1", templates="head.obj")
@@ -306,12 +306,12 @@ def test_damaged_sound_is_told_when_it_is_heard(root: Path) -> None:
 
 def test_sound_that_cannot_be_told(root: Path) -> None:
     with pytest.raises(
-        InputError, match=r"own\.audio 'flac' leads to no audio.* holds head\.obj, t"
+        InputError, match=r"custom\.audio 'flac' leads to no audio.* holds head\.obj, t"
     ):
         read(root, audio="flac")
-    with pytest.raises(InputError, match=r"own\.audio 'x/\{name\}' leads to no audio file"):
+    with pytest.raises(InputError, match=r"custom\.audio 'x/\{name\}' leads to no audio file"):
         read(root, audio="x/{name}")
-    with pytest.raises(InputError, match=r"own\.audio is one file, but there are 4 clips"):
+    with pytest.raises(InputError, match=r"custom\.audio is one file, but there are 4 clips"):
         read(root, audio="wav/F1_hello.wav")
     made(root / "wav" / "F1" / "hello.wav").write_bytes(b"x")
     with pytest.raises(
@@ -384,10 +384,10 @@ def test_a_first_frame_is_of_the_first_clip_that_can_be_read(root: Path) -> None
         ("neutral:F1_hello", r"expected neutral:CLIP:FRAME"),
         ("neutral:F1_hello:-1", r"expected neutral:CLIP:FRAME"),
         ("neutral:F9:0", r"there is no clip F9"),
-        ("none.pkl", r"none\.pkl: own\.templates leads to nothing; .* holds head\.obj, templ"),
+        ("none.pkl", r"none\.pkl: custom\.templates leads to nothing; .* holds head\.obj, templ"),
         ("none/{subject}.obj", r"none.F1\.obj: no template"),
         ("wav", r"wav: no template \(\.obj, \.ply, \.npy\) named F1"),
-        ("head.obj", r"head\.obj: own\.templates is one face, but there are 2 subjects"),
+        ("head.obj", r"head\.obj: custom\.templates is one face, but there are 2 subjects"),
     ],
 )
 def test_templates_that_are_not_there(root: Path, form: str, reason: str) -> None:
@@ -474,15 +474,15 @@ def test_which_mesh_holds_the_triangles(root: Path) -> None:
     write_obj(root / "other.obj", HEAD, FACES[:5])
     with pytest.raises(InputError, match=r"2 of them are there: head\.obj, other\.obj"):
         read(root)
-    assert read(root, faces="other.obj").mesh.topology.faces.tolist() == FACES[:5].tolist()
+    assert read(root, triangles="other.obj").mesh.topology.triangles.tolist() == FACES[:5].tolist()
     with pytest.raises(InputError, match=r"none\.ply: no such mesh file"):
-        read(root, faces="none.ply")
+        read(root, triangles="none.ply")
     write_obj(root / "points.obj", HEAD, None)
     with pytest.raises(DataError, match=r"points\.obj: holds no triangles"):
-        read(root, faces="points.obj")
+        read(root, triangles="points.obj")
     for name in ("head.obj", "other.obj", "points.obj"):
         (root / name).unlink()
-    with pytest.raises(InputError, match=r"none is there\); give own\.faces"):
+    with pytest.raises(InputError, match=r"none is there\); give custom\.triangles"):
         read(root)
     write_ply(root / "templates" / "topology.ply", HEAD)
     check_whole(read(root), frames_too=False)
@@ -507,9 +507,9 @@ def test_a_rule_of_the_splits_that_means_nothing_is_told(root: Path) -> None:
     """Else its clips would slip into another split."""
     raw = read(root)
     for rule, told in (
-        ({"subjects": ["F11"]}, r"own\.splits\.test: no clip of F11; the subjects are F1, M_2"),
-        ({"sentences": ["helo"]}, r"own\.splits\.test: no clip is meant by it; .*for example"),
-        ({"clips": ["x*"]}, r"own\.splits\.test: no clip is meant by it"),
+        ({"subjects": ["F11"]}, r"custom\.splits\.test: no clip of F11; the subjects are F1, M_2"),
+        ({"sentences": ["helo"]}, r"custom\.splits\.test: no clip is meant by it; .*for example"),
+        ({"clips": ["x*"]}, r"custom\.splits\.test: no clip is meant by it"),
     ):
         with pytest.raises(InputError, match=told):
             data_of(raw, settings(splits={"test": rule, "train": {}}))
@@ -518,7 +518,9 @@ def test_a_rule_of_the_splits_that_means_nothing_is_told(root: Path) -> None:
 
 
 def test_a_name_never_leads_elsewhere(root: Path) -> None:
-    with pytest.raises(InputError, match=r"own\.name: '\.\./evil' cannot be the name of a folder"):
+    with pytest.raises(
+        InputError, match=r"custom\.name: '\.\./evil' cannot be the name of a folder"
+    ):
         read(root, name="../evil")
 
 
@@ -573,8 +575,8 @@ def test_stamps_change_with_files_unit_and_sound(root: Path) -> None:
 
 
 def test_nothing_is_found(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: no such folder; own\.root shall be"):
-        read_own(settings(root="nowhere"), root)
+    with pytest.raises(InputError, match=r"nowhere: no such folder; custom\.root shall be"):
+        read_custom(settings(root="nowhere"), root)
     with pytest.raises(
         InputError, match=r"'takes/\*\.npy' matches no \.npy.*mine holds head\.obj, templates/, v"
     ):
@@ -607,9 +609,9 @@ def test_names_that_do_not_fit_the_pattern(root: Path) -> None:
     shutil.copy(root / "vertices_npy" / "F1_hello.npy", root / "vertices_npy" / "mean.npy")
     raw = read(root)
     assert len(raw.clips) == 4
-    assert "'mean' does not fit own.pattern '{subject}_{sentence}'" in told(raw)["mean"]
+    assert "'mean' does not fit custom.pattern '{subject}_{sentence}'" in told(raw)["mean"]
     with pytest.raises(
-        InputError, match=r"does not fit own\.pattern '\{subject\}/\{sentence\}'; say"
+        InputError, match=r"does not fit custom\.pattern '\{subject\}/\{sentence\}'; say"
     ):
         read(root, pattern="{subject}/{sentence}")
 

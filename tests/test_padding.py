@@ -155,13 +155,13 @@ def test_codes_and_latents(variant: str) -> None:
     motion, template = padded((V, 3), LENGTHS, GARBAGE, 3), noise(4, V, 3, seed=2)
     codes = vq.encode(motion, template, lengths)
     decoded = vq.decode(codes, template, lengths)
-    latents = vq.lookup(codes)
+    latents = vq.dequantize(codes)
     assert latents.shape == (4, 9, vq.settings.latent_size)
     for k, n in enumerate(LENGTHS):
         alone = vq.encode(clip_alone(motion[k], n), template[k : k + 1])[:, :n]
         assert torch.equal(codes[k : k + 1, :n], alone)
         close(decoded[k : k + 1, :n], vq.decode(alone, template[k : k + 1]))
-        close(latents[k : k + 1, :n], vq.lookup(alone))
+        close(latents[k : k + 1, :n], vq.dequantize(alone))
 
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])
@@ -358,10 +358,10 @@ def test_mixed_precision_chooses_the_same_codes() -> None:
     valid = valid_frames(torch.tensor([2000, 700]), 2000)
     exact = q(z, valid)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed, snapped = q(z, valid), q.snap(z)[1]
+        mixed, quantized_latents = q(z, valid), q.quantize(z)[1]
         rounded = q.nearest(z.bfloat16())
         naive = (q.codebook.square().sum(1) - 2.0 * z @ q.codebook.T).argmin(-1)
-    assert torch.equal(mixed.codes, exact.codes) and torch.equal(snapped, exact.codes)
+    assert torch.equal(mixed.codes, exact.codes) and torch.equal(quantized_latents, exact.codes)
     assert mixed.loss.dtype == torch.float32 and torch.equal(mixed.loss, exact.loss)
     assert torch.equal(rounded, q.nearest(z.bfloat16().float()))
     assert not torch.equal(naive, exact.codes)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import codetalker_cli as ct
 from codetalker_cli import audio, resources
-from codetalker_cli.animate.batch_decoding import Recording, Speaking
-from codetalker_cli.animate.segments import Piece, plan
+from codetalker_cli.animate.batch_decoding import BatchDecoder, Recording
+from codetalker_cli.animate.segments import Segment, plan_segments
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.settings import DecodeSettings
@@ -26,9 +26,9 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
     return (0.1 * rng.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
 
 
-def pieces(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Piece]:
+def segments(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Segment]:
     n_frames = int(len(samples) / SAMPLE_RATE * fps)
-    return plan(samples, n_frames, fps, DecodeSettings(**{"whole_frames": 50, **changes}))
+    return plan_segments(samples, n_frames, fps, DecodeSettings(**{"whole_frames": 50, **changes}))
 
 
 # The plan --------------------------------------------------------------------------------------
@@ -37,22 +37,22 @@ def pieces(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Piece]
 @given(
     seconds=st.floats(2.1, 90),
     fps=st.sampled_from([24.0, 25.0, 30.0, 60.0]),
-    piece=st.floats(2, 20),
+    segment=st.floats(2, 20),
     overlap=st.floats(0, 3),
     join=st.floats(0, 0.5),
     seed=st.integers(0, 99),
 )
 def test_pieces_come_to_the_whole(
-    seconds: float, fps: float, piece: float, overlap: float, join: float, seed: int
+    seconds: float, fps: float, segment: float, overlap: float, join: float, seed: int
 ) -> None:
-    made = pieces(
+    made = segments(
         noise(seconds, seed),
         fps,
-        piece_seconds=piece,
-        overlap_seconds=overlap,
-        join_seconds=join,
+        segment_seconds=segment,
+        warmup_seconds=overlap,
+        crossfade_seconds=join,
     )
-    n_frames, longest = int(round(seconds * SAMPLE_RATE) / SAMPLE_RATE * fps), round(piece * fps)
+    n_frames, longest = int(round(seconds * SAMPLE_RATE) / SAMPLE_RATE * fps), round(segment * fps)
     assert made[0].start == made[0].first == 0 and made[-1].stop == made[-1].end == n_frames
     assert [p.end for p in made[:-1]] == [p.first for p in made[1:]]
     total = np.zeros(n_frames)
@@ -70,16 +70,16 @@ def test_pieces_come_to_the_whole(
 
 def test_what_may_be_decoded_whole_is_one_piece() -> None:
     samples = noise(2.0)
-    assert pieces(samples) == [Piece(0, 50, 0, 50, 0)]
-    np.testing.assert_array_equal(pieces(samples)[0].weights(), 1)
-    assert len(pieces(noise(2.1), piece_seconds=1.2)) > 1
+    assert segments(samples) == [Segment(0, 50, 0, 50, 0)]
+    np.testing.assert_array_equal(segments(samples)[0].weights(), 1)
+    assert len(segments(noise(2.1), segment_seconds=1.2)) > 1
 
 
 @pytest.mark.parametrize("pause", [5.7, 7.0, 9.1])
 def test_a_cut_falls_into_the_pause(pause: float) -> None:
     samples = noise(16.0)
     samples[round((pause - 0.25) * SAMPLE_RATE) : round((pause + 0.25) * SAMPLE_RATE)] *= 0.01
-    first, second = (p.first / FPS for p in pieces(samples, piece_seconds=10)[:2])
+    first, second = (p.first / FPS for p in segments(samples, segment_seconds=10)[:2])
     assert first == 0 and abs(second - pause) < 0.2
 
 
@@ -87,12 +87,12 @@ def test_of_two_pauses_the_wider_one_is_taken() -> None:
     samples = noise(16.0)
     for at, width in ((6.0, 0.1), (8.0, 0.6)):
         samples[round((at - width / 2) * SAMPLE_RATE) : round((at + width / 2) * SAMPLE_RATE)] = 0
-    assert abs(pieces(samples, piece_seconds=10)[1].first / FPS - 8) < 0.3
+    assert abs(segments(samples, segment_seconds=10)[1].first / FPS - 8) < 0.3
 
 
 def test_the_work_grows_with_the_length() -> None:
     def frames(seconds: float) -> int:
-        return sum(p.n_frames for p in pieces(noise(seconds), piece_seconds=5))
+        return sum(p.n_frames for p in segments(noise(seconds), segment_seconds=5))
 
     assert frames(160) < 2.1 * frames(80) and frames(80) < 1.6 * 80 * FPS
 
@@ -109,27 +109,31 @@ def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int)
         vq=None,
         settings=SimpleNamespace(data=SimpleNamespace(fps=fps)),
     )
-    heard = {}
-    for hear in ("whole", "pieces"):
-        settings = DecodeSettings(hear=hear, whole_frames=50, piece_seconds=2)
+    features = {}
+    for context in ("whole", "segments"):
+        settings = DecodeSettings(encoder_context=context, whole_frames=50, segment_seconds=2)
         recording = Recording(0, noise(9.0), None, "A", np.ones(1, np.float32))
-        Speaking(model, settings).prepare(recording)  # type: ignore[arg-type]
-        assert [len(x) for x in recording.heard] == [
-            p.n_frames * per_frame for p in recording.pieces
+        BatchDecoder(model, settings).prepare(recording)  # type: ignore[arg-type]
+        assert [len(x) for x in recording.features] == [
+            p.n_frames * per_frame for p in recording.segments
         ]
-        heard[hear] = recording
+        features[context] = recording
     prepared = encoder.prepare(torch.from_numpy(noise(9.0)))[None]
-    for own, piece in zip(heard["pieces"].heard, heard["pieces"].pieces, strict=True):
-        first, last = (round(k / fps * SAMPLE_RATE) for k in (piece.start, piece.stop))
+    for own, segment in zip(
+        features["segments"].features, features["segments"].segments, strict=True
+    ):
+        first, last = (round(k / fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         with torch.no_grad():
-            alone = encoder(prepared[:, first:last], piece.n_frames)[0]
+            alone = encoder(prepared[:, first:last], segment.n_frames)[0]
         torch.testing.assert_close(own[: len(alone)], alone)
     # Short speech is one piece, heard alike.
     short = []
-    for hear in ("whole", "pieces"):
+    for context in ("whole", "segments"):
         recording = Recording(0, noise(1.5), None, "A", np.ones(1, np.float32))
-        Speaking(model, DecodeSettings(hear=hear, whole_frames=50)).prepare(recording)  # type: ignore[arg-type]
-        short.append(recording.heard[0])
+        BatchDecoder(model, DecodeSettings(encoder_context=context, whole_frames=50)).prepare(
+            recording
+        )  # type: ignore[arg-type]
+        short.append(recording.features[0])
     assert torch.equal(*short)
 
 
@@ -139,13 +143,13 @@ def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int)
 def test_pieces_that_agree_join_without_a_trace() -> None:
     samples = noise(20.0)
     made = Recording(
-        0, samples, None, "A", np.ones(1, np.float32), pieces(samples, piece_seconds=4)
+        0, samples, None, "A", np.ones(1, np.float32), segments(samples, segment_seconds=4)
     )
     rows = torch.randn(made.n_frames, 3, generator=torch.Generator().manual_seed(0))
     codes = torch.arange(2 * made.n_frames).view(-1, 2)
-    for k, p in enumerate(made.pieces):
+    for k, p in enumerate(made.segments):
         assert not made.is_done
-        made.made[k] = (rows[p.start : p.stop], codes[p.start : p.stop])
+        made.outputs[k] = (rows[p.start : p.stop], codes[p.start : p.stop])
     assert made.is_done
     joined, chosen = made.join()
     torch.testing.assert_close(joined, rows)
@@ -154,10 +158,13 @@ def test_pieces_that_agree_join_without_a_trace() -> None:
 
 def test_one_piece_goes_over_into_the_next_within_the_given_time() -> None:
     samples = noise(20.0)
-    made = pieces(samples, piece_seconds=10, join_seconds=0.4)
+    made = segments(samples, segment_seconds=10, crossfade_seconds=0.4)
     recording = Recording(0, samples, None, "A", np.ones(1, np.float32), made)
     for k, p in enumerate(made):
-        recording.made[k] = (torch.full((p.n_frames, 1), float(k)), torch.full((p.n_frames, 1), k))
+        recording.outputs[k] = (
+            torch.full((p.n_frames, 1), float(k)),
+            torch.full((p.n_frames, 1), k),
+        )
     rows, codes = recording.join()
     cut = made[1].first
     between = np.flatnonzero((rows[:, 0] > 0) & (rows[:, 0] < 1))
@@ -172,10 +179,10 @@ def test_one_piece_goes_over_into_the_next_within_the_given_time() -> None:
 def test_no_seam_is_seen_with_the_bundled_voice(seconds: float) -> None:
     """Cuts as near to each other as this come in the middle of words too."""
     samples = audio.load(resources.asset("sample.wav"))
-    cut = {"whole_frames": 40, "piece_seconds": seconds}
+    cut = {"whole_frames": 40, "segment_seconds": seconds}
     joined = ct.load("demo", decode=cut).animate(samples, idle=False)
     whole = ct.load("demo", decode={"whole_frames": 1000}).animate(samples, idle=False)
-    made = plan(samples, joined.n_frames, joined.fps, DecodeSettings(**cut))
+    made = plan_segments(samples, joined.n_frames, joined.fps, DecodeSettings(**cut))
     assert len(made) >= 4
     lips = joined.topology.region("lips")
     speed = np.linalg.norm(np.diff(joined.vertices[:, lips], axis=0), axis=-1).max(1)

@@ -17,7 +17,7 @@ from codetalker_cli.datasets import preflight, prepared_writer
 from codetalker_cli.datasets import prepare as module
 from codetalker_cli.datasets.prepare import Prepared, prepare
 from codetalker_cli.datasets.prepared import UNFINISHED, PreparedDataSet
-from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound
+from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError
 from codetalker_cli.settings import DataSettings, PrepareSettings
@@ -133,7 +133,7 @@ def test_sound_and_motion_of_other_lengths_are_told_and_kept(tmp_path: Path) -> 
 
 
 def test_too_loud_floats_are_made_quieter_as_a_whole(tmp_path: Path) -> None:
-    loud = Sound(tone(60).samples * 5, raw_clips.RATE)
+    loud = RawAudio(tone(60).samples * 5, raw_clips.RATE)
     done = run(data_set(clip("A_1", sound=lambda: loud)), tmp_path / "out")
     assert problems(done)[0][:2] == ("A_1", "audio")
     samples = PreparedDataSet(tmp_path / "out").clips("train")[0].samples()
@@ -155,7 +155,7 @@ def other_topology(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return vertices[:, :-1]
 
 
-def unreadable() -> Sound:
+def unreadable() -> RawAudio:
     raise InputError("raw/A_2.wav: not an audio file")
 
 
@@ -236,8 +236,8 @@ def counted(*names: str, **stamps: str) -> Counted:
     """A raw data set that notes which clips are read."""
     opened: list[str] = []
 
-    def listened(name: str) -> Callable[[], Sound]:
-        def sound() -> Sound:
+    def listened(name: str) -> Callable[[], RawAudio]:
+        def sound() -> RawAudio:
             opened.append(name)
             return tone(60)
 

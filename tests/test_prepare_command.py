@@ -63,7 +63,7 @@ def test_biwi() -> None:
     data = PreparedDataSet("data/biwi")
     assert {c.name: c.split for c in data.manifest.clips} == {"F2_e01": "train", "F2_e33": "val"}
     frame = data.clips("train")[0].vertices[0].astype(np.float64)
-    a, b, c = (frame[data.mesh.topology.faces[:, k]] for k in range(3))
+    a, b, c = (frame[data.mesh.topology.triangles[:, k]] for k in range(3))
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
     np.testing.assert_allclose([area, *frame.mean(0)], [1, 0, 0, 0], atol=1e-6)
     made = train("data/biwi")
@@ -93,11 +93,13 @@ def test_biwi_in_the_reference_layout() -> None:
 def test_own_by_flags_and_by_file() -> None:
     own_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
     flags = ["--fps", 30, "--unit", "mm", "--axes", "x z -y", "--name", "balls"]
-    out = succeed("prepare-data", "own", "mine", *flags)
+    out = succeed("prepare-data", "custom", "mine", *flags)
     assert out.startswith("data/balls: 4 clips (4 train); ")
-    config = {"own": {"root": "mine", "fps": 30, "unit": "mm", "axes": "x z -y", "name": "balls"}}
+    config = {
+        "custom": {"root": "mine", "fps": 30, "unit": "mm", "axes": "x z -y", "name": "balls"}
+    }
     Path("mine.yaml").write_text(yaml.safe_dump(config))
-    succeed("prepare-data", "own", "mine.yaml", "data/again")
+    succeed("prepare-data", "custom", "mine.yaml", "data/again")
     first, second = PreparedDataSet("data/balls"), PreparedDataSet("data/again")
     assert first.manifest.data_id == second.manifest.data_id
     for clip in first.clips("train"):
@@ -115,8 +117,8 @@ def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
         "val": {"clips": ["M_2_*"]},
         "train": {},
     }
-    Path("mine.yaml").write_text(yaml.safe_dump({"own": own}))
-    succeed("prepare-data", "own", "mine.yaml", "data/x")
+    Path("mine.yaml").write_text(yaml.safe_dump({"custom": own}))
+    succeed("prepare-data", "custom", "mine.yaml", "data/x")
     data = PreparedDataSet("data/x")
     assert {c.name: c.split for c in data.manifest.clips} == {
         "F1_good-bye": "test",
@@ -132,10 +134,10 @@ def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
 def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
     own_raw.write_all(Path("mine"))
     Path("mine/wav/F1_hello.wav").write_bytes(b"not a recording")
-    ended = run("prepare-data", "own", "mine", "--fps", 30, "--unit", "m")
+    ended = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
     assert ended.code == 1 and "1 broken; see data/mine/report.txt" in ended.out
     assert "broken: F1_hello: mine/wav/F1_hello.wav: not an audio file" in ended.err
-    ended = run("prepare-data", "own", "mine", "--fps", 30, "--unit", "m", "--json")
+    ended = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m", "--json")
     result = json.loads(ended.out)
     assert ended.code == 1 and result["clips"] == 3 and result["written"] == 0
     assert result["problems"][0]["kind"] == "broken"
@@ -144,12 +146,15 @@ def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["own", "nowhere"], "nowhere"),
-        (["own", "mine"], "own.fps: missing"),
-        (["own", "mine", "--fps", 30, "--unit", "inch"], "own.unit: Input should be 'm', 'cm'"),
-        (["own", "mine", "--fps", 30, "--unit", "m", "--motion", "x/*.npy"], "x/*.npy"),
-        (["own", "mine", "--fps", 30, "--unit", "m", "--regions", "no"], "prepare.regions: no"),
-        (["own", "mine", "--set", "demo.minutes=3"], "expected own.KEY=value or prepare.KEY"),
+        (["custom", "nowhere"], "nowhere"),
+        (["custom", "mine"], "custom.fps: missing"),
+        (
+            ["custom", "mine", "--fps", 30, "--unit", "inch"],
+            "custom.unit: Input should be 'm', 'cm'",
+        ),
+        (["custom", "mine", "--fps", 30, "--unit", "m", "--motion", "x/*.npy"], "x/*.npy"),
+        (["custom", "mine", "--fps", 30, "--unit", "m", "--regions", "no"], "prepare.regions: no"),
+        (["custom", "mine", "--set", "demo.minutes=3"], "expected custom.KEY=value or prepare.KEY"),
         (["biwi"], "BIWI"),
         (["biwi", "mine"], "mine"),
         (["vocaset", "mine"], "mine"),
@@ -163,13 +168,13 @@ def test_what_cannot_be_prepared_is_one_line(arguments: list, told: str) -> None
 def test_settings_are_shown_with_their_origins() -> None:
     own_raw.write_all(Path("mine"))
     before = listing()
-    out = succeed("prepare-data", "own", "mine", "--fps", 24, "--unit", "m", "--show-settings")
-    assert "own.fps" in out and "flag" in out and listing() == before
+    out = succeed("prepare-data", "custom", "mine", "--fps", 24, "--unit", "m", "--show-settings")
+    assert "custom.fps" in out and "flag" in out and listing() == before
 
 
 def test_check_says_what_is_wrong() -> None:
     own_raw.write_all(Path("mine"))
-    succeed("prepare-data", "own", "mine", "--fps", 30, "--unit", "m")
+    succeed("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
     ended = run("prepare-data", "check", "data/mine")
     assert ended.code == 0 and "0 problems" in ended.out and Path("data/mine/check.png").is_file()
     vertices = np.load("data/mine/clips/F1_hello.npy")

@@ -33,7 +33,7 @@ FACTS = {"name": "mine", "fps": 50, "unit": "m", "n_vertices": 9, "train_subject
 
 @pytest.mark.parametrize("name", resources.config_names())
 def test_every_bundled_preset_loads(name: str) -> None:
-    own = name == "own"  # the data set gives its facts
+    own = name == "custom"  # the data set gives its facts
     resolved = resolve(name, facts=FACTS if own else None)
     assert resolved.origins["data.name"] == ("the data set" if own else f"preset {name}")
     dumped = resolved.settings.model_dump(mode="json")
@@ -68,26 +68,26 @@ def test_a_rule_of_a_split_is_changed_alone_and_all_splits_together(tmp_path: Pa
 
 
 def test_a_preset_may_stand_on_another() -> None:
-    own, demo = resolve("own", facts=FACTS).settings, resolve("demo").settings
+    own, demo = resolve("custom", facts=FACTS).settings, resolve("demo").settings
     assert own.train_vq == demo.train_vq and own.vq == demo.vq
     weighted = own.train_speech.model_copy(update={"contact_weight": 4.0})
     assert weighted == demo.train_speech
 
 
 def test_sections_alone(tmp_path: Path) -> None:
-    config = config_file(tmp_path, {"own": {"fps": 24, "unit": "cm"}, "vq": {"n_layers": 2}})
-    made = resolve_sections(["own", "prepare"], config, ["own.fps=30"], {"own.unit": "mm"})
-    own = made.sections["own"]
-    assert (own.fps, own.unit, made.sections["prepare"].fill_seconds) == (30, "mm", 0.1)
+    config = config_file(tmp_path, {"custom": {"fps": 24, "unit": "cm"}, "vq": {"n_layers": 2}})
+    made = resolve_sections(["custom", "prepare"], config, ["custom.fps=30"], {"custom.unit": "mm"})
+    custom = made.sections["custom"]
+    assert (custom.fps, custom.unit, made.sections["prepare"].fill_seconds) == (30, "mm", 0.1)
     origins = {key: origin for key, _, origin in made.rows()}
-    assert (origins["own.fps"], origins["own.unit"]) == ("--set", "flag")
+    assert (origins["custom.fps"], origins["custom.unit"]) == ("--set", "flag")
     for assignments, told in (
-        ([], r"own\.fps: missing; give it in your YAML file, or --set own\.fps=VALUE"),
-        (["vq.n_layers=3"], r"expected own\.KEY=value or prepare\.KEY=value"),
-        (["own.fps=30", "own.unit=inch"], r"own\.unit: Input should be 'm', 'cm' or 'mm'"),
+        ([], r"custom\.fps: missing; give it in your YAML file, or --set custom\.fps=VALUE"),
+        (["vq.n_layers=3"], r"expected custom\.KEY=value or prepare\.KEY=value"),
+        (["custom.fps=30", "custom.unit=inch"], r"custom\.unit: Input should be 'm', 'cm' or 'mm'"),
     ):
         with pytest.raises(SettingsError, match=told):
-            resolve_sections(["own", "prepare"], assignments=assignments)
+            resolve_sections(["custom", "prepare"], assignments=assignments)
 
 
 def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:

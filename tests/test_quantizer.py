@@ -28,7 +28,7 @@ def test_nearest_equals_brute_force(seed: int, n: int) -> None:
     q, z = quantizer(seed=seed), noise(2, n, DIM, seed=seed + 1)
     distances = (z[:, :, None] - q.codebook).square().sum(-1)
     assert torch.equal(q.nearest(z), distances.argmin(-1))
-    assert torch.equal(q.lookup(q.nearest(z)), q.codebook[distances.argmin(-1)])
+    assert torch.equal(q.dequantize(q.nearest(z)), q.codebook[distances.argmin(-1)])
 
 
 def test_every_entry_is_its_own_nearest() -> None:
@@ -50,8 +50,8 @@ def test_of_equal_entries_the_first_is_taken() -> None:
 def test_the_straight_through_gradient_is_the_identity(way: str) -> None:
     q = quantizer()
     z = noise(2, 5, DIM).requires_grad_()
-    latents = q(z).latents if way == "forward" else q.snap(z)[0]
-    torch.testing.assert_close(latents, q.lookup(q.nearest(z)))
+    latents = q(z).latents if way == "forward" else q.quantize(z)[0]
+    torch.testing.assert_close(latents, q.dequantize(q.nearest(z)))
     upstream = noise(2, 5, DIM, seed=2)
     latents.backward(upstream)
     assert z.grad is not None and torch.equal(z.grad, upstream)

@@ -171,15 +171,15 @@ def test_yaw_shows_the_subjects_left_and_pitch_the_top():
 
 
 def test_vertex_normals_of_a_sphere_point_outwards():
-    vertices, faces = sphere()
-    normals = light.vertex_normals(vertices, faces)
+    vertices, triangles = sphere()
+    normals = light.vertex_normals(vertices, triangles)
     assert ((normals * vertices).sum(1) > 0.99).all()
 
 
 def test_occlusion_is_none_on_a_sphere_and_deep_inside_a_bowl():
-    vertices, faces = sphere(16)
-    assert light.occlusion(vertices, faces).min() > 0.95
-    lower = faces[(vertices[faces][:, :, 1] < 0.3).all(1)]
+    vertices, triangles = sphere(16)
+    assert light.occlusion(vertices, triangles).min() > 0.95
+    lower = triangles[(vertices[triangles][:, :, 1] < 0.3).all(1)]
     inside = light.occlusion(vertices, lower[:, ::-1])
     assert inside[vertices[:, 1] < -0.95].max() < 0.75
 
@@ -194,8 +194,8 @@ def test_srgb_round_trip_and_shade_range():
 
 
 def test_both_sides_of_an_open_surface_are_seen():
-    vertices, faces = sphere()
-    front_gone = faces[~(vertices[faces][:, :, 2] > 0.3).all(1)]
+    vertices, triangles = sphere()
+    front_gone = triangles[~(vertices[triangles][:, :, 2] > 0.3).all(1)]
     topology = Topology("bowl", front_gone, len(vertices))
     motion = Motion(vertices[None], 25.0, topology, "S01", vertices)
     (picture,) = render_frames(motion, SOFTWARE, [0])

@@ -15,7 +15,7 @@ def test_every_row_has_its_figures(
     topology, template, _ = module.dense()
     assert len(template) == 23370 == topology.n_vertices
     # closed: every edge has two faces, the other way round
-    edges = topology.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).tolist()
+    edges = topology.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).tolist()
     assert {(b, a) for a, b in edges} == {(a, b) for a, b in edges}
     flags = "--frames 2 --size 32 --renderers software --meshes head --repeats 1 --memory-frames 1"
     monkeypatch.setattr(sys, "argv", ["render.py", *flags.split(), "--json"])

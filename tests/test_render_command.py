@@ -138,7 +138,7 @@ def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
         shown.append(picture("s.png"))
         np.testing.assert_array_equal(shown[-1], shown[0])
     shutil.rmtree("runs")
-    write_ply("face.ply", template, tiny.topology().faces)
+    write_ply("face.ply", template, tiny.topology().triangles)
     assert "frame rate is told nowhere; give --fps" in refuse(
         "render", "Q1.npy", "--mesh", "face.ply"
     )
@@ -148,20 +148,23 @@ def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
 
 
 def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
-    from codetalker_cli.datasets.face_lookup import Faces, of_mesh_file, with_templates
+    from codetalker_cli.datasets.face_lookup import FaceSource, of_mesh_file, with_templates
 
     ball = make_motion()
-    write_ply("face.ply", 0.1 * ball.template, ball.topology.faces)
+    write_ply("face.ply", 0.1 * ball.template, ball.topology.triangles)
     found = of_mesh_file(Path("face.ply"))
     assert found.mesh.topology.unit == "m" and list(found.mesh.templates) == ["face"]
-    write_ply("area.ply", ball.template, ball.topology.faces)
+    write_ply("area.ply", ball.template, ball.topology.triangles)
     assert of_mesh_file(Path("area.ply")).mesh.topology.metres_per_unit is None
     import pickle
 
     content = {"FaceTalk_1": ball.template.astype(np.float64), "FaceTalk_2": 2 * ball.template}
     Path("templates.pkl").write_bytes(pickle.dumps(content, protocol=2))
     told = with_templates(found, Path("templates.pkl"))
-    assert isinstance(told, Faces) and list(told.mesh.templates) == ["FaceTalk_1", "FaceTalk_2"]
+    assert isinstance(told, FaceSource) and list(told.mesh.templates) == [
+        "FaceTalk_1",
+        "FaceTalk_2",
+    ]
     np.save("FaceTalk_2_sentence01_condition_X.npy", ball.vertices.reshape(6, -1))
     given = ("--mesh", "face.ply", "--templates", "templates.pkl", "--fps", 60, "-o", "s.png")
     succeed("render", "FaceTalk_2_sentence01_condition_X.npy", *given, *QUICK)
@@ -217,7 +220,7 @@ def test_each_bad_input_is_told_in_one_line(given: list[str], message: str) -> N
     np.save("empty.npy", np.zeros((0, 4, 3), np.float32))
     np.save("small.npy", np.zeros((6, 4, 3), np.float32))
     ball = make_motion()
-    write_ply("ball.ply", ball.template, ball.topology.faces)
+    write_ply("ball.ply", ball.template, ball.topology.triangles)
     save("fast.npz", fps=30.0)
     save("long.npz", vertices=make_motion(12).vertices)
     save("nan.npz", vertices=np.where(np.arange(6)[:, None, None] == 2, np.nan, ball.vertices))

@@ -123,7 +123,7 @@ def test_motions_that_do_not_go_together_are_refused(change: dict, message: str)
 
 def test_heat_needs_one_mesh_and_names_where_nan_is() -> None:
     first = make_motion()
-    smaller = replace(first.topology, n_vertices=5, faces=first.topology.faces[:0])
+    smaller = replace(first.topology, n_vertices=5, triangles=first.topology.triangles[:0])
     other = replace(first, topology=smaller, vertices=first.vertices[:, :5])
     with pytest.raises(RenderError, match=r"a has 266 vertices, .* has 5; heat needs two motions"):
         one_frame([Panel(first, "a", against=other)])

@@ -58,11 +58,11 @@ def test_shapes_and_bounds(rig: Rig) -> None:
     assert rig.unit_deltas.shape == (rig.n_units, n, 3)
     assert resources.asset("head.npz").stat().st_size < 2_000_000
     topology = rig.topology
-    assert sorted(np.unique(topology.faces)) == list(range(n))
-    assert topology.uv is not None and topology.uv_faces is not None
-    assert topology.uv_faces.shape == topology.faces.shape
+    assert sorted(np.unique(topology.triangles)) == list(range(n))
+    assert topology.uv is not None and topology.uv_triangles is not None
+    assert topology.uv_triangles.shape == topology.triangles.shape
     assert topology.uv.min() >= 0 and topology.uv.max() <= 1
-    assert topology.uv_faces.max() < len(topology.uv)
+    assert topology.uv_triangles.max() < len(topology.uv)
     stops = [stop for _, stop in topology.parts.values()]
     starts = [start for start, _ in topology.parts.values()]
     assert starts == [0, *stops[:-1]] and stops[-1] == n
@@ -200,7 +200,7 @@ def _lip_surface(rig: Rig, vertices: np.ndarray) -> np.ndarray:
     """Points strewn over the triangles of the lips, millimetres."""
     on_lips = np.zeros(len(vertices), bool)
     on_lips[rig.topology.region("lips")] = True
-    corners = vertices[rig.topology.faces[on_lips[rig.topology.faces].all(1)]] * MM
+    corners = vertices[rig.topology.triangles[on_lips[rig.topology.triangles].all(1)]] * MM
     grid = [(i, j, 8 - i - j) for i in range(9) for j in range(9 - i)]
     return (np.array(grid) / 8.0 @ corners).reshape(-1, 3)
 
@@ -235,7 +235,7 @@ def _hidden(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_blink_covers_the_eye(rig: Rig, subject: str) -> None:
     _, stop = rig.topology.parts["skin"]
-    faces = rig.topology.faces[(rig.topology.faces < stop).all(1)]
+    faces = rig.topology.triangles[(rig.topology.triangles < stop).all(1)]
     shown = {}
     for weight in (0.0, 1.0):
         shape = rig.pose(subject, rig.unit_weights({"eyeBlink": weight})[None])[0] * MM

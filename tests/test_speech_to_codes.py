@@ -51,7 +51,7 @@ def test_teacher_forcing_equals_the_reference(case: str) -> None:
     expected = PlainDecoding(speech, vq).latents(memory, style, past)
     made = speech(vq, hidden, features, style)
     torch.testing.assert_close(made.latents, expected)
-    torch.testing.assert_close(made.features, vq.decode_features(vq.snap(expected)[0]))
+    torch.testing.assert_close(made.features, vq.decode_features(vq.quantize(expected)[0]))
 
 
 @pytest.mark.parametrize("case", CASES)

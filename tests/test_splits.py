@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from codetalker_cli.datasets.raw_clips import RawClip, Sound
+from codetalker_cli.datasets.raw_clips import RawAudio, RawClip
 from codetalker_cli.datasets.splits import UNUSED, assign, is_named
 from codetalker_cli.formats.frames import Frames
 from codetalker_cli.presets import resolve
@@ -15,7 +15,7 @@ def clip(subject: str, sentence: str) -> RawClip:
     def no_frames() -> AbstractContextManager[Frames]:
         raise NotImplementedError
 
-    def no_sound() -> Sound:
+    def no_sound() -> RawAudio:
         raise NotImplementedError
 
     return RawClip(f"{subject}_{sentence}", subject, sentence, 0, "", no_frames, no_sound)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codetalker_cli.datasets import timeline
-from codetalker_cli.datasets.timeline import Piece
+from codetalker_cli.datasets.timeline import ClipPart
 
 RATES = [(60, 30), (30, 30), (25, 30), (60, 24), (60000 / 1001, 29.97), (59.94006, 23.97602)]
 NUMBERS = st.sets(st.integers(0, 60), min_size=1, max_size=60).map(
@@ -16,10 +16,12 @@ NUMBERS = st.sets(st.integers(0, 60), min_size=1, max_size=60).map(
 )
 
 
-def taken(numbers: np.ndarray, piece: Piece, fps_in: float, fps_out: float, size: int = 7) -> list:
+def taken(
+    numbers: np.ndarray, piece: ClipPart, fps_in: float, fps_out: float, size: int = 7
+) -> list:
     """Each frame's number at the raw rate, in fractions where it is blended."""
     found: list[float] = []
-    for picked in timeline.blocks(numbers, piece, fps_in, fps_out, size):
+    for picked in timeline.sample_blocks(numbers, piece, fps_in, fps_out, size):
         before, after = numbers[picked.before], numbers[picked.after]
         found += (before * (1 - picked.share) + after * picked.share).tolist()
     return found
@@ -28,7 +30,7 @@ def taken(numbers: np.ndarray, piece: Piece, fps_in: float, fps_out: float, size
 def test_the_drawn_example() -> None:
     numbers = np.array([4, 5, 6, 8, 9, 15, 16, 17])
     first, second = timeline.pieces(numbers, 60, 0.05)
-    assert (first, second) == (Piece(4, 9, (7,)), Piece(15, 17, ()))
+    assert (first, second) == (ClipPart(4, 9, (7,)), ClipPart(15, 17, ()))
     assert taken(numbers, first, 60, 30) == [4, 6, 8]
     assert taken(numbers, second, 60, 30) == [15, 17]
 
@@ -38,7 +40,7 @@ def test_every_second_frame_is_untouched() -> None:
     (piece,) = timeline.pieces(numbers, 60, 0.1)
     assert taken(numbers, piece, 60, 30) == list(range(0, 100, 2))
     assert piece.n_frames(60, 30) == len(numbers[::2])
-    shares = [p.share for p in timeline.blocks(numbers, piece, 60, 30, 9)]
+    shares = [p.share for p in timeline.sample_blocks(numbers, piece, 60, 30, 9)]
     assert not np.concatenate(shares).any()
 
 

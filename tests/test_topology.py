@@ -27,7 +27,7 @@ def test_array_form_gives_the_same_back(unit: str, bare: bool) -> None:
     assert back.parts == made.parts
     assert set(back.regions) == set(made.regions)
     assert (back.uv is None) == bare
-    assert back.faces.dtype == np.int32
+    assert back.triangles.dtype == np.int32
 
 
 def test_units_in_metres() -> None:
@@ -39,15 +39,15 @@ def test_units_in_metres() -> None:
     ("changes", "message"),
     [
         ({"unit": "inch"}, "unit 'inch' is not one of"),
-        ({"faces": np.zeros((2, 4), np.int32)}, r"faces are \(2, 4\), expected \(F, 3\)"),
-        ({"n_vertices": 2}, r"faces name vertices 0\.\.2, but there are 2"),
-        ({"faces": -TRIANGLE}, r"faces name vertices -2\.\.0"),
+        ({"triangles": np.zeros((2, 4), np.int32)}, r"triangles are \(2, 4\), expected \(F, 3\)"),
+        ({"n_vertices": 2}, r"triangles name vertices 0\.\.2, but there are 2"),
+        ({"triangles": -TRIANGLE}, r"triangles name vertices -2\.\.0"),
         ({"regions": {"lips": np.array([3])}}, r"lips name vertices 3\.\.3, but there are 3"),
     ],
 )
 def test_contradictions_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(DataError, match=f"topology t: {message}"):
-        Topology(**{"name": "t", "faces": TRIANGLE, "n_vertices": 3} | changes)
+        Topology(**{"name": "t", "triangles": TRIANGLE, "n_vertices": 3} | changes)
 
 
 def test_an_empty_region_is_allowed() -> None:

@@ -47,7 +47,7 @@ from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.loop import Progress, fit
+from codetalker_cli.train.loop import TrainingProgress, fit
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.task import Task
@@ -182,7 +182,7 @@ class Line(Task):
         return f"clip{clip}"
 
 
-def trained(task: Task, out: Path, report: Any = None, **train: Any) -> Progress:
+def trained(task: Task, out: Path, report: Any = None, **train: Any) -> TrainingProgress:
     made = TrainSettings(**{"sample_frames": 0, **train})
     return fit(task, made, run_folder(out), report=report)
 
@@ -194,7 +194,7 @@ def epoch_of(path: Path) -> int:
 def test_the_best_is_kept_beside_the_last(tmp_path: Path, drawn: list[Path]) -> None:
     seen: list[tuple[int, int, int]] = []
 
-    def report(p: Progress) -> None:
+    def report(p: TrainingProgress) -> None:
         seen.append((p.epoch, p.step, p.n_steps))
 
     out = tmp_path / "a" / "out"
@@ -420,7 +420,7 @@ def test_stage_1_of_another_topology_is_refused(data: PreparedDataSet, tmp_path:
     other = tiny.settings(data={"n_vertices": 13, "name": "other"})
     more = Checkpoint(CodeTalker(other, with_speech=False), other, {}, None, Path("vq13"))
     mesh = data.mesh
-    turned = replace(mesh.topology, faces=mesh.topology.faces[::-1].copy(), name="turned")
+    turned = replace(mesh.topology, triangles=mesh.topology.triangles[::-1].copy(), name="turned")
     for given, message in (
         (more, r"vq13: stage 1 was trained on the topology other .* \(n_vertices 13 against 12\)"),
         (

@@ -30,7 +30,7 @@ from codetalker_cli.train import validation
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.precomputed import ArrayCache, Precomputed, stamp
 from codetalker_cli.train.steps import MovingAverage, make_optimizer, make_schedule
-from codetalker_cli.train.validation import ClipResult, Validation, alarms
+from codetalker_cli.train.validation import ClipResult, Validation, diagnose
 from codetalker_cli.train.vq import CodebookUse
 from codetalker_cli.workspace import newest_data_set
 
@@ -247,19 +247,19 @@ def test_a_file_cut_short_is_made_again(
 
 def test_alarms_tell_what_is_wrong() -> None:
     good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
-    assert alarms(good) == {} and alarms({"loss": 1.0}) == {}
-    assert alarms(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
+    assert diagnose(good) == {} and diagnose({"loss": 1.0}) == {}
+    assert diagnose(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
     for values, kind, words in (
         ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
         ({"val_lve_mean": 1.0}, "deaf", "no less than the mean motion"),
         ({"val_lve_forced": 0.2}, "gap", "5.0 times as much as with the true past"),
         ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
     ):
-        found = alarms(good | values)
+        found = diagnose(good | values)
         assert list(found) == [kind] and words in found[kind]
     stage1 = {"val_motion_energy": 0.1, "val_lve": 1.0, "val_lve_mean": 3.0}
-    assert "train_vq.region_weights" in alarms(stage1)["still"]
-    assert "train_speech.region_weights" in alarms(good | stage1)["still"]
+    assert "train_vq.region_weights" in diagnose(stage1)["still"]
+    assert "train_speech.region_weights" in diagnose(good | stage1)["still"]
 
 
 # The codebook -----------------------------------------------------------------------------------

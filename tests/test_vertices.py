@@ -9,7 +9,7 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codetalker_cli.motion import Motion, VertexFrames, blocks, held
+from codetalker_cli.motion import Motion, VertexFrames, materialize, vertex_blocks
 
 ARRAY = np.random.default_rng(0).standard_normal((23, tiny.N_VERTICES, 3)).astype(np.float32)
 
@@ -45,17 +45,17 @@ def test_it_looks_like_the_array(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.shape == ARRAY.shape and made.dtype == ARRAY.dtype and made.ndim == 3
     assert len(made) == 23 and made.nbytes == ARRAY.nbytes
     np.testing.assert_array_equal(np.asarray(made), ARRAY)
-    assert isinstance(held(made), np.ndarray)
-    monkeypatch.setattr("codetalker_cli.motion.HELD_BYTES", 100)
-    assert held(made) is made
+    assert isinstance(materialize(made), np.ndarray)
+    monkeypatch.setattr("codetalker_cli.motion.MATERIALIZED_BYTES", 100)
+    assert materialize(made) is made
 
 
 def test_blocks_hold_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("codetalker_cli.motion.BLOCK_BYTES", 5 * ARRAY[0].nbytes)
     asked: list[int] = []
-    np.testing.assert_array_equal(np.concatenate(list(blocks(lazy(asked=asked)))), ARRAY)
+    np.testing.assert_array_equal(np.concatenate(list(vertex_blocks(lazy(asked=asked)))), ARRAY)
     assert asked == [5, 5, 5, 5, 3]
-    assert [b is ARRAY for b in blocks(ARRAY)] == [True]
+    assert [b is ARRAY for b in vertex_blocks(ARRAY)] == [True]
 
 
 def motion(of: Any) -> Motion:
@@ -76,7 +76,7 @@ def test_another_frame_rate_is_made_when_asked_for(
     fps: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = motion(ARRAY).at_fps(fps)
-    monkeypatch.setattr("codetalker_cli.motion.HELD_BYTES", 0)
+    monkeypatch.setattr("codetalker_cli.motion.MATERIALIZED_BYTES", 0)
     asked: list[int] = []
     made = motion(lazy(asked=asked)).at_fps(fps)
     assert isinstance(made.vertices, VertexFrames) and not asked

@@ -69,7 +69,7 @@ def test_the_plain_command(download: Path) -> None:
     data = PreparedDataSet("data/vocaset")
     assert (data.manifest.fps, data.manifest.unit) == (30, "m")
     assert data.manifest.train_subjects == DATA.train_subjects
-    np.testing.assert_array_equal(data.mesh.topology.faces, vocaset_raw.faces())
+    np.testing.assert_array_equal(data.mesh.topology.triangles, vocaset_raw.faces())
     np.testing.assert_allclose(data.mesh.templates[VAL], vocaset_raw.template(VAL), atol=1e-7)
 
 

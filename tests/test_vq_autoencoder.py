@@ -54,12 +54,12 @@ def test_codes_stand_in_the_order_of_frames() -> None:
     vq = model()
     vertices, template = clips(2, 6)
     latents = vq.encoder(vq.basis.to_features(vertices - template[:, None]))
-    snapped, codes = vq.snap(latents)
+    quantized_latents, codes = vq.quantize(latents)
     assert torch.equal(codes, vq.encode(vertices, template))
     z = vq.settings.code_dim
     for k in range(vq.settings.codes_per_frame):
         torch.testing.assert_close(
-            snapped[1, 4, k * z : (k + 1) * z], vq.quantizer.codebook[codes[1, 4, k]]
+            quantized_latents[1, 4, k * z : (k + 1) * z], vq.quantizer.codebook[codes[1, 4, k]]
         )
 
 

@@ -126,10 +126,10 @@ def topology(n_vertices: int = N_VERTICES) -> Topology:
     first = np.arange(n_vertices - 2, dtype=np.int32)
     return Topology(
         name="strip",
-        faces=np.stack([first, first + 1, first + 2], axis=1),
+        triangles=np.stack([first, first + 1, first + 2], axis=1),
         n_vertices=n_vertices,
         regions={"lips": np.array([0, 3], np.int32), "upper_face": np.array([5], np.int32)},
         uv=np.linspace(0, 1, 2 * n_vertices, dtype=np.float32).reshape(-1, 2),
-        uv_faces=np.stack([first, first + 1, first + 2], axis=1),
+        uv_triangles=np.stack([first, first + 1, first + 2], axis=1),
         parts={"skin": (0, 8), "tongue": (8, n_vertices)},
     )

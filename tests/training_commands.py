@@ -13,7 +13,7 @@ import tiny_data
 import yaml
 
 from codetalker_cli.models import checkpoint
-from codetalker_cli.train.loop import Progress
+from codetalker_cli.train.loop import TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 
 
@@ -34,7 +34,7 @@ class Commands:
         patch.setattr("codetalker_cli.cli.train._training", lambda report: self._report)
         patch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # takes long
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: TrainingProgress) -> None:
         self.at(progress)
 
     def settings(self, **changes: Any) -> None:
@@ -67,12 +67,12 @@ class Commands:
         return lines[0].removeprefix("error: ")
 
 
-def kill_at(step: int) -> Callable[[Progress], None]:
+def kill_at(step: int) -> Callable[[TrainingProgress], None]:
     """Ask this process to stop, as a cluster does, when so many steps are done."""
 
     asked: list[int] = []
 
-    def at(progress: Progress) -> None:
+    def at(progress: TrainingProgress) -> None:
         if progress.step == step and not asked:  # the second time would be the end
             asked.append(step)
             os.kill(os.getpid(), signal.SIGTERM)

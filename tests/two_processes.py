@@ -61,7 +61,7 @@ def settings(**changes: Any) -> Settings:
 @contextmanager
 def in_float64() -> Iterator[None]:
     """Where a step is computed in float64, only what is wrong makes a difference."""
-    begin, load = loop._Run.__init__, ClipSource.batch
+    begin, load = loop._TrainingRun.__init__, ClipSource.batch
 
     def doubled(run: Any, task: Any, *arguments: Any) -> None:
         task.module.double()
@@ -72,7 +72,7 @@ def in_float64() -> Iterator[None]:
         return replace(made, vertices=made.vertices.double(), template=made.template.double())
 
     with (
-        mock.patch.object(loop._Run, "__init__", doubled),
+        mock.patch.object(loop._TrainingRun, "__init__", doubled),
         mock.patch.object(ClipSource, "batch", batch),
     ):
         yield
@@ -85,14 +85,14 @@ class _Killed(Exception):
 @contextmanager
 def killed_after(step: int) -> Iterator[None]:
     """The run inside ends without a word after so many steps."""
-    real = loop._Run._step
+    real = loop._TrainingRun._step
 
     def limited(run: Any, *arguments: Any) -> None:
         if run.progress.step == step:
             raise _Killed
         real(run, *arguments)
 
-    with mock.patch.object(loop._Run, "_step", limited):
+    with mock.patch.object(loop._TrainingRun, "_step", limited):
         try:
             yield
         except _Killed:
@@ -142,13 +142,13 @@ class Process:
     def train(self, stage: str, made: Settings, name: str, **more: Any) -> None:
         """A run, and the weights that this process then has."""
         kept: list[Any] = []
-        real = loop._Run.__init__
+        real = loop._TrainingRun.__init__
 
         def keep(run: Any, *arguments: Any) -> None:
             real(run, *arguments)
             kept.append(run.stepper._inner)
 
-        with mock.patch.object(loop._Run, "__init__", keep):
+        with mock.patch.object(loop._TrainingRun, "__init__", keep):
             killed_runs.train(stage, self.data, made, self.folder / "runs" / name, **more)
         digest = hashlib.sha256()
         for value in kept[-1].state_dict().values():

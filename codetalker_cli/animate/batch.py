@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Report:
+class BatchReport:
     """What became of the jobs, by recording.
 
     Attributes:
@@ -64,7 +64,7 @@ def run(
     overwrite: bool,
     progress: Callable[[int, int], None] | None = None,
     finished: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> BatchReport:
     """Animate jobs and write their results.
 
     Args:
@@ -75,7 +75,7 @@ def run(
         progress: Called with (frames decoded, frames known so far).
         finished: Called with (jobs ended, jobs).
     """
-    report = Report()
+    report = BatchReport()
     todo: list[Job] = []
     for job in jobs:
         if job.out.exists() and not overwrite:
@@ -103,9 +103,9 @@ def run(
     return report
 
 
-def gathered(report: Report) -> Report:
+def gathered(report: BatchReport) -> BatchReport:
     """What became of the jobs of all processes."""
-    whole = Report()
+    whole = BatchReport()
     for part in gather([report]):
         whole.done += part.done
         whole.skipped += part.skipped

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codetalker_cli.animate.segments import Piece, plan
+from codetalker_cli.animate.segments import Segment, plan_segments
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
@@ -33,9 +33,9 @@ class Recording:
         path: Where they came from, or None.
         subject: Whose face.
         style: (n_styles,) float32 weights.
-        pieces: What is decoded at once.
-        heard: Of each piece its (n·F, size) encoder features.
-        made: Of each piece (n, H) decoded rows and (n, q) codes, where they are done.
+        segments: What is decoded at once.
+        features: Of each piece its (n·F, size) encoder features.
+        outputs: Of each piece (n, H) decoded rows and (n, q) codes, where they are done.
     """
 
     key: int
@@ -43,19 +43,19 @@ class Recording:
     path: Path | None
     subject: str
     style: np.ndarray
-    pieces: list[Piece] = field(default_factory=list)
-    heard: list[Tensor] = field(default_factory=list)
-    made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    outputs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:
         """T."""
-        return self.pieces[-1].end
+        return self.segments[-1].end
 
     @property
     def is_done(self) -> bool:
         """Whether all pieces are decoded."""
-        return len(self.made) == len(self.pieces)
+        return len(self.outputs) == len(self.segments)
 
     def join(self) -> tuple[Tensor, np.ndarray]:
         """(T, H) rows of stage 1's decode, before its last projection, and (T, q) int32 codes.
@@ -63,31 +63,33 @@ class Recording:
         That projection is linear, so that what goes over from one piece into the next here does so
         in the vertices.
         """
-        rows, codes = self.made[0]
-        if len(self.pieces) > 1:
+        rows, codes = self.outputs[0]
+        if len(self.segments) > 1:
             whole = rows.new_zeros(self.n_frames, rows.shape[1])
             chosen = codes.new_zeros(self.n_frames, codes.shape[1])
-            for k, piece in enumerate(self.pieces):
-                rows, codes = self.made.pop(k)
-                whole[piece.start : piece.stop] += torch.from_numpy(piece.weights())[:, None] * rows
-                own = codes[piece.first - piece.start : piece.end - piece.start]
-                chosen[piece.first : piece.end] = own
+            for k, segment in enumerate(self.segments):
+                rows, codes = self.outputs.pop(k)
+                whole[segment.start : segment.stop] += (
+                    torch.from_numpy(segment.weights())[:, None] * rows
+                )
+                own = codes[segment.first - segment.start : segment.end - segment.start]
+                chosen[segment.first : segment.end] = own
             rows, codes = whole, chosen
         return rows, codes.int().numpy()
 
 
 @dataclass(frozen=True)
-class _Job:
+class _SegmentJob:
     recording: Recording
     k: int
     method: Method
 
     @property
-    def piece(self) -> Piece:
-        return self.recording.pieces[self.k]
+    def segment(self) -> Segment:
+        return self.recording.segments[self.k]
 
 
-class Speaking:
+class BatchDecoder:
     """A model that speaks many recordings.
 
     Args:
@@ -108,26 +110,28 @@ class Speaking:
         per_frame = encoder.features_per_frame
         device = self.speech.head.weight.device
         audio = encoder.prepare(torch.from_numpy(recording.samples)[None].to(device))
-        if settings.hear == "pieces":
+        if settings.encoder_context == "segments":
             n_frames = int(len(recording.samples) / SAMPLE_RATE * self.fps)
-            recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
-            if len(recording.pieces) > 1:
-                recording.heard = [self._hear(audio, piece) for piece in recording.pieces]
+            recording.segments = plan_segments(recording.samples, n_frames, self.fps, settings)
+            if len(recording.segments) > 1:
+                recording.features = [
+                    self._encode(audio, segment) for segment in recording.segments
+                ]
                 return
         hidden = encoder(audio)[0]
         n_frames = len(hidden) // per_frame
-        recording.pieces = plan(recording.samples, n_frames, self.fps, settings)
-        recording.heard = [
-            hidden[p.start * per_frame : p.stop * per_frame] for p in recording.pieces
+        recording.segments = plan_segments(recording.samples, n_frames, self.fps, settings)
+        recording.features = [
+            hidden[p.start * per_frame : p.stop * per_frame] for p in recording.segments
         ]
 
-    def _hear(self, audio: Tensor, piece: Piece) -> Tensor:
+    def _encode(self, audio: Tensor, segment: Segment) -> Tensor:
         """(n·F, size) encoder features of a piece that is heard by itself."""
-        first, last = (round(k / self.fps * SAMPLE_RATE) for k in (piece.start, piece.stop))
+        first, last = (round(k / self.fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         encoder = self.speech.encoder
-        hidden = encoder(audio[:, first:last], piece.n_frames)[0]
+        hidden = encoder(audio[:, first:last], segment.n_frames)[0]
         # Of several features a frame the last few would need samples beyond the piece.
-        missing = piece.n_frames * encoder.features_per_frame - len(hidden)
+        missing = segment.n_frames * encoder.features_per_frame - len(hidden)
         return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
 
     def run(
@@ -139,7 +143,7 @@ class Speaking:
             recordings: Taken as they are needed.
             progress: Called with (frames decoded, frames known so far).
         """
-        waiting: list[_Job] = []
+        waiting: list[_SegmentJob] = []
         done, known = 0, 0
 
         def report(now: int) -> None:
@@ -150,15 +154,15 @@ class Speaking:
             nonlocal done
             jobs = self._take(waiting)
             self._decode(jobs, report)
-            done += sum(job.piece.n_frames for job in jobs)
+            done += sum(job.segment.n_frames for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
                 if recording.is_done:
                     yield recording
 
         for recording in recordings:
-            for k, piece in enumerate(recording.pieces):
-                waiting.append(_Job(recording, k, self._method(recording)))
-                known += piece.n_frames
+            for k, segment in enumerate(recording.segments):
+                waiting.append(_SegmentJob(recording, k, self._method(recording)))
+                known += segment.n_frames
             while len(waiting) >= _LOOKAHEAD * self.settings.batch_size:
                 yield from batch()
         while waiting:
@@ -169,21 +173,21 @@ class Speaking:
             return self.settings.method
         return "exact" if recording.n_frames <= self.settings.whole_frames else "window"
 
-    def _take(self, waiting: list[_Job]) -> list[_Job]:
+    def _take(self, waiting: list[_SegmentJob]) -> list[_SegmentJob]:
         """The longest job that waits and those like it, at most a batch."""
-        waiting.sort(key=lambda job: -job.piece.n_frames)
+        waiting.sort(key=lambda job: -job.segment.n_frames)
         jobs = [job for job in waiting if job.method == waiting[0].method]
         jobs = jobs[: self.settings.batch_size]
         waiting[:] = [job for job in waiting if job not in jobs]
         return jobs
 
     @torch.no_grad()
-    def _decode(self, jobs: list[_Job], report: Callable[[int], None]) -> None:
+    def _decode(self, jobs: list[_SegmentJob], report: Callable[[int], None]) -> None:
         if self._decoder is None:
             self._decoder = Decoder(self.speech, self.vq, self.settings)
-        lengths = [job.piece.n_frames for job in jobs]
-        heard = [job.recording.heard[job.k] for job in jobs]
-        hidden = nn.utils.rnn.pad_sequence(heard, batch_first=True)
+        lengths = [job.segment.n_frames for job in jobs]
+        features = [job.recording.features[job.k] for job in jobs]
+        hidden = nn.utils.rnn.pad_sequence(features, batch_first=True)
         weights = np.stack([job.recording.style for job in jobs])
         style = self.speech.style(torch.from_numpy(weights).to(hidden.device))
         codes = self._decoder.decode(
@@ -198,4 +202,4 @@ class Speaking:
             codes, None if even else torch.tensor(lengths, device=codes.device)
         )
         for k, (job, n) in enumerate(zip(jobs, lengths, strict=True)):
-            job.recording.made[job.k] = (rows[k, :n].cpu(), codes[k, :n].cpu())
+            job.recording.outputs[job.k] = (rows[k, :n].cpu(), codes[k, :n].cpu())

@@ -20,7 +20,7 @@ _TAIL_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """Frames of a recording that are decoded together.
 
     Attributes:
@@ -57,7 +57,9 @@ def _step(x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def plan(samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSettings) -> list[Piece]:
+def plan_segments(
+    samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSettings
+) -> list[Segment]:
     """The pieces of a recording; one if it may be decoded whole.
 
     Args:
@@ -67,14 +69,14 @@ def plan(samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSetting
         settings: Lengths.
     """
     if n_frames <= settings.whole_frames:
-        return [Piece(0, n_frames, 0, n_frames, 0)]
-    longest = max(2, round(settings.piece_seconds * fps))
+        return [Segment(0, n_frames, 0, n_frames, 0)]
+    longest = max(2, round(settings.segment_seconds * fps))
     cuts = [0, *_cuts(_loudness(samples, n_frames, fps), longest), n_frames]
-    fade = round(settings.join_seconds * fps / 2)
-    lead = fade + round(settings.overlap_seconds * fps)
-    tail = fade + round(settings.overlap_seconds * fps * _TAIL_SHARE)
+    fade = round(settings.crossfade_seconds * fps / 2)
+    lead = fade + round(settings.warmup_seconds * fps)
+    tail = fade + round(settings.warmup_seconds * fps * _TAIL_SHARE)
     return [
-        Piece(max(0, first - lead), min(n_frames, end + tail), first, end, fade)
+        Segment(max(0, first - lead), min(n_frames, end + tail), first, end, fade)
         for first, end in pairwise(cuts)
     ]
 

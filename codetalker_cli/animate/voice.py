@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from codetalker_cli import audio
-from codetalker_cli.animate.batch_decoding import Progress, Recording, Speaking
+from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
 from codetalker_cli.animate.jobs import Request
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.motion import Motion, VertexFrames, held
+from codetalker_cli.motion import Motion, VertexFrames, materialize
 from codetalker_cli.presets import changed
 from codetalker_cli.rigs.idle import IdleMotion
 from codetalker_cli.workspace import RUNS
@@ -159,7 +159,7 @@ class Voice:
         self.device = device
         self.decode = changed("decode", loaded.settings.decode, decode or {})
         self._model = loaded.model.to(device)
-        self._speaking = Speaking(self._model, self.decode)
+        self._decoder = BatchDecoder(self._model, self.decode)
 
     @property
     def subjects(self) -> list[str]:
@@ -233,7 +233,7 @@ class Voice:
                 asked[number] = request
                 yield recording
 
-        for recording in self._speaking.run(prepared(), progress):
+        for recording in self._decoder.run(prepared(), progress):
             yield from _drain(failed)
             yield recording.key, self._motion(recording, asked.pop(recording.key))
         yield from _drain(failed)
@@ -259,7 +259,7 @@ class Voice:
         else:
             samples, path = audio.load(speech), Path(speech)
         made = Recording(number, samples, path, subject, weights)
-        self._speaking.prepare(made)
+        self._decoder.prepare(made)
         return made
 
     def _motion(self, recording: Recording, request: Request) -> Motion:
@@ -280,7 +280,7 @@ class Voice:
             return vertices if idle is None else idle.add_to(vertices, frames)
 
         motion = Motion(
-            vertices=held(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
+            vertices=materialize(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
             fps=rate,
             topology=mesh.topology,
             subject=subject,

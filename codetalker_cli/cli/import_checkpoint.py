@@ -30,7 +30,7 @@ def import_checkpoint(
     from codetalker_cli.models.import_official import import_official
 
     folder = import_official(
-        stage1, stage2, out, settings, templates=templates, faces=faces, overwrite=overwrite
+        stage1, stage2, out, settings, templates=templates, mesh_file=faces, overwrite=overwrite
     )
     if templates is None:
         console.say("no --templates and --faces: the folder holds no face to animate yet")

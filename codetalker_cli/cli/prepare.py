@@ -97,10 +97,11 @@ _add_public(
 )
 
 
-@app.command("own")
-def prepare_own(
+@app.command("own", hidden=True)
+@app.command("custom")
+def prepare_custom(
     source: Annotated[
-        Path, typer.Argument(help="YAML file with the section `own`, or the folder of the data.")
+        Path, typer.Argument(help="YAML file with the section `custom`, or the folder of the data.")
     ],
     out: Annotated[
         Path | None, typer.Argument(help="The prepared folder; default data/NAME.")
@@ -128,21 +129,21 @@ def prepare_own(
     """Data of your own: .npy, .pc2, .obj or .ply sequences of any topology, with their speech."""
     given = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
     given |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
-    flags = {f"own.{key}": value for key, value in {**given, "faces": faces}.items()}
+    flags = {f"custom.{key}": value for key, value in {**given, "triangles": faces}.items()}
     from codetalker_cli.presets import resolve_sections
 
     config = None if source.is_dir() else source
     flags["prepare.regions"] = regions
-    resolved = resolve_sections(["own", "prepare"], config, assignments or (), flags)
+    resolved = resolve_sections(["custom", "prepare"], config, assignments or (), flags)
     if show_settings:
         show_rows(resolved)
-    from codetalker_cli.datasets.readers.custom import base_of, data_of, read_own
+    from codetalker_cli.datasets.readers.custom import base_of, data_of, read_custom
 
-    own, root = resolved.sections["own"], source if config is None else source.parent
-    opened = read_own(own, root)
-    data = data_of(opened, own)
+    custom, root = resolved.sections["custom"], source if config is None else source.parent
+    opened = read_custom(custom, root)
+    data = data_of(opened, custom)
     target = Path("data") / data.name if out is None else out
-    where = base_of(own, root)
+    where = base_of(custom, root)
     _prepare(opened, where, target, data, resolved.sections["prepare"], overwrite, as_json)
 
 
@@ -245,7 +246,7 @@ def prepare_demo(
 
     options = {} if voices_dir is None else {"voices_dir": voices_dir}
     with console.bars() as stage:
-        manifest = dataset.prepare(
+        manifest = dataset.prepare_synthetic(
             out,
             settings,
             speech,

@@ -14,7 +14,7 @@ from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.workspace import META
 
 if TYPE_CHECKING:
-    from codetalker_cli.datasets.face_lookup import Faces, Known
+    from codetalker_cli.datasets.face_lookup import FaceCandidate, FaceSource
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import Panel, RenderSettings
 
@@ -144,7 +144,7 @@ class _Faces(NamedTuple):
     templates: Path | None
     subject: str | None
 
-    def of(self, path: Path, n_vertices: int) -> "Faces":
+    def of(self, path: Path, n_vertices: int) -> "FaceSource":
         """Faces of a motion's file, as the flags say or from all that are known here."""
         from codetalker_cli.datasets import face_lookup
 
@@ -153,7 +153,7 @@ class _Faces(NamedTuple):
         if self.templates is not None and self.mesh is None:
             raise InputError(f"--templates {self.templates}: give the triangles beside it, --mesh")
         if self.data is not None:
-            return face_lookup.known_data_set(self.data).load()
+            return face_lookup.data_set_candidate(self.data).load()
         if self.mesh is not None:
             if Path(self.mesh).suffix.lower() in (".ply", ".obj"):
                 found = face_lookup.of_mesh_file(Path(self.mesh))
@@ -164,7 +164,7 @@ class _Faces(NamedTuple):
             return found
         around = face_lookup.data_set_around(path)
         known = [] if around is None else [around]
-        known += [*_checkpoints(bundled=True), *face_lookup.known_data_sets()]
+        known += [*_checkpoints(bundled=True), *face_lookup.data_set_candidates()]
         if not any(one.n_vertices == n_vertices for one in known):
             known += _checkpoints(bundled=False)
         found = face_lookup.choose(known, path, n_vertices, self.subject)
@@ -172,7 +172,7 @@ class _Faces(NamedTuple):
         return found
 
 
-def _checkpoints(*, bundled: bool) -> "list[Known]":
+def _checkpoints(*, bundled: bool) -> "list[FaceCandidate]":
     """Faces of the bundled voice, or of all other checkpoints under runs/."""
     from codetalker_cli.models import checkpoint
 
@@ -187,11 +187,11 @@ def _checkpoints(*, bundled: bool) -> "list[Known]":
     return known
 
 
-def _of_checkpoint(name: str) -> "Known":
+def _of_checkpoint(name: str) -> "FaceCandidate":
     """The faces that a checkpoint holds, not read yet."""
     import yaml
 
-    from codetalker_cli.datasets.face_lookup import Faces, Known
+    from codetalker_cli.datasets.face_lookup import FaceCandidate, FaceSource
     from codetalker_cli.errors import CheckpointError
     from codetalker_cli.models import checkpoint
     from codetalker_cli.topology import Mesh
@@ -207,7 +207,9 @@ def _of_checkpoint(name: str) -> "Known":
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(f"{folder}: damaged checkpoint ({error!r})") from error
     origin = f"checkpoint {name}"
-    return Known(origin, n_vertices, subjects, lambda: Faces(Mesh.load(path), fps, origin))
+    return FaceCandidate(
+        origin, n_vertices, subjects, lambda: FaceSource(Mesh.load(path), fps, origin)
+    )
 
 
 def _read(path: Path, face_lookup: _Faces, fps: float | None) -> "Motion":

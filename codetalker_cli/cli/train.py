@@ -181,7 +181,7 @@ def _settings(
         own = resolved_settings(False, begun=begun["settings"], **layers._asdict())
         return resumed_settings(begun, own, stage)
     name = opened.manifest.name
-    preset = layers.preset or (name if name in config_names() else "own")
+    preset = layers.preset or (name if name in config_names() else "custom")
     given = {**layers._asdict(), "preset": preset}
     settings = resolved_settings(show, facts=opened.facts, **given)
     return settings if begun is None else resumed_settings(begun, settings, stage)

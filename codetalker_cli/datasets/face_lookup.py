@@ -26,7 +26,7 @@ _N_NAMED = 8
 
 
 @dataclass(frozen=True)
-class Faces:
+class FaceSource:
     """Faces that motion may belong to.
 
     Attributes:
@@ -50,7 +50,7 @@ class Faces:
 
 
 @dataclass(frozen=True)
-class Known:
+class FaceCandidate:
     """Faces that are not read yet.
 
     Attributes:
@@ -64,25 +64,25 @@ class Known:
     origin: str
     n_vertices: int
     subjects: tuple[str, ...]
-    load: Callable[[], Faces]
+    load: Callable[[], FaceSource]
     clips: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.origin} ({self.n_vertices} vertices)"
 
 
-def known_data_sets(root: Path = DATA) -> list[Known]:
+def data_set_candidates(root: Path = DATA) -> list[FaceCandidate]:
     """The prepared data sets under a folder, the latest first; damaged ones are left out."""
     known = []
     for folder in data_sets(root):
         try:
-            known.append(known_data_set(folder))
+            known.append(data_set_candidate(folder))
         except CodeTalkerError:
             continue
     return known
 
 
-def known_data_set(folder: Path) -> Known:
+def data_set_candidate(folder: Path) -> FaceCandidate:
     """A prepared data set.
 
     Raises:
@@ -91,22 +91,22 @@ def known_data_set(folder: Path) -> Known:
     """
     manifest = read_manifest(folder)
 
-    def load() -> Faces:
-        return Faces(PreparedDataSet(folder).mesh, manifest.fps, str(folder), folder)
+    def load() -> FaceSource:
+        return FaceSource(PreparedDataSet(folder).mesh, manifest.fps, str(folder), folder)
 
     n_vertices, subjects = _size(manifest, load)
     clips = frozenset(clip.name for clip in manifest.clips)
-    return Known(str(folder), n_vertices, subjects, load, clips)
+    return FaceCandidate(str(folder), n_vertices, subjects, load, clips)
 
 
-def _size(manifest: Manifest, load: Callable[[], Faces]) -> tuple[int, tuple[str, ...]]:
+def _size(manifest: Manifest, load: Callable[[], FaceSource]) -> tuple[int, tuple[str, ...]]:
     if "n_vertices" in manifest.topology:
         return int(manifest.topology["n_vertices"]), manifest.subjects
     mesh = load().mesh  # the first version's manifest does not tell
     return mesh.topology.n_vertices, tuple(mesh.templates)
 
 
-def of_mesh_file(path: Path) -> Faces:
+def of_mesh_file(path: Path) -> FaceSource:
     """The face of a mesh file (.obj, .ply); its unit is told by its height.
 
     Raises:
@@ -114,17 +114,17 @@ def of_mesh_file(path: Path) -> Faces:
         DataError: Not such a file, or without triangles.
     """
     found = read_mesh_file(path)
-    if not len(found.faces):
+    if not len(found.triangles):
         raise DataError(f"{path}: holds no triangles; give a mesh with faces")
     height = float(np.ptp(found.vertices[:, 1]))
     unit = next((u for u, (low, high) in _HEADS.items() if low <= height <= high), _NO_SCALE)
-    topology = Topology(path.stem, found.faces, len(found.vertices), unit)
+    topology = Topology(path.stem, found.triangles, len(found.vertices), unit)
     colours = {} if found.colours is None else {path.stem: found.colours}
     templates = {path.stem: found.vertices.astype(np.float32)}
-    return Faces(Mesh(topology, templates, colours), None, str(path))
+    return FaceSource(Mesh(topology, templates, colours), None, str(path))
 
 
-def with_templates(faces: Faces, path: Path) -> Faces:
+def with_templates(faces: FaceSource, path: Path) -> FaceSource:
     """The same triangles with the neutral faces of a ``templates.pkl``.
 
     Raises:
@@ -136,15 +136,17 @@ def with_templates(faces: Faces, path: Path) -> Faces:
     return replace(faces, mesh=mesh, origin=f"{faces.origin} with {path}")
 
 
-def data_set_around(path: Path) -> Known | None:
+def data_set_around(path: Path) -> FaceCandidate | None:
     """The prepared data set that a file is a clip of, or None."""
     folder = path.absolute().parent.parent
     if path.absolute().parent.name != "clips" or not (folder / MANIFEST).is_file():
         return None
-    return known_data_set(path.parent.parent)
+    return data_set_candidate(path.parent.parent)
 
 
-def choose(known: Sequence[Known], path: Path, n_vertices: int, subject: str | None) -> Faces:
+def choose(
+    known: Sequence[FaceCandidate], path: Path, n_vertices: int, subject: str | None
+) -> FaceSource:
     """The faces that fit a motion best: those that know its clip, then those that know its subject.
 
     Args:
@@ -165,7 +167,7 @@ def choose(known: Sequence[Known], path: Path, n_vertices: int, subject: str | N
         )
     clip = split_name(path.stem)[0]
 
-    def rank(one: Known) -> tuple[bool, bool]:
+    def rank(one: FaceCandidate) -> tuple[bool, bool]:
         named = subject in one.subjects if subject else subject_in(path.stem, one.subjects)
         return (clip not in one.clips, not named)
 
@@ -173,7 +175,7 @@ def choose(known: Sequence[Known], path: Path, n_vertices: int, subject: str | N
 
 
 def motion_of(
-    path: Path, vertices: Vertices, faces: Faces, subject: str | None, fps: float | None
+    path: Path, vertices: Vertices, faces: FaceSource, subject: str | None, fps: float | None
 ) -> Motion:
     """A motion out of bare vertices.
 

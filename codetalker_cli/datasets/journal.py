@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Done:
+class ClipRecord:
     """What became of one raw clip.
 
     Attributes:
@@ -35,7 +35,7 @@ class Done:
 
 
 @dataclass
-class Stopped:
+class ResumeState:
     """What an earlier run left.
 
     Attributes:
@@ -46,10 +46,10 @@ class Stopped:
 
     recipe: str = ""
     replaces: set[str] = field(default_factory=set)
-    done: dict[str, Done] = field(default_factory=dict)
+    done: dict[str, ClipRecord] = field(default_factory=dict)
 
 
-def begin(folder: Path, recipe: str, replaces: set[str], done: Mapping[str, Done]) -> None:
+def begin(folder: Path, recipe: str, replaces: set[str], done: Mapping[str, ClipRecord]) -> None:
     """Start a journal with what is done already."""
     header = json.dumps({"recipe": recipe, "replaces": sorted(replaces)})
     lines = [header, *(_line(source, what) for source, what in done.items())]
@@ -57,15 +57,15 @@ def begin(folder: Path, recipe: str, replaces: set[str], done: Mapping[str, Done
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def note(folder: Path, source: str, done: Done) -> None:
+def note(folder: Path, source: str, done: ClipRecord) -> None:
     """Add a raw clip that is done."""
     with (folder / UNFINISHED).open("a", encoding="utf-8") as file:
         file.write(_line(source, done) + "\n")
 
 
-def read(folder: Path) -> Stopped:
+def read(folder: Path) -> ResumeState:
     """The journal of a run that was stopped, as far as it was written."""
-    stopped = Stopped()
+    stopped = ResumeState()
     try:
         lines = (folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
         header = json.loads(lines[0]) if lines else {}
@@ -74,26 +74,26 @@ def read(folder: Path) -> Stopped:
             row = json.loads(line)
             entries = tuple(ClipEntry(**entry) for entry in row["entries"])
             problems = tuple(Problem(**problem) for problem in row["problems"])
-            stopped.done[row["source"]] = Done(row["stamp"], entries, problems)
+            stopped.done[row["source"]] = ClipRecord(row["stamp"], entries, problems)
             stopped.replaces |= {entry.name for entry in entries}
     except (ValueError, KeyError, TypeError) as error:  # the last line may be cut short
         logger.debug("%s: the journal ends early (%s)", folder, error)
     return stopped
 
 
-def _line(source: str, done: Done) -> str:
+def _line(source: str, done: ClipRecord) -> str:
     row = {"source": source, "stamp": done.stamp}
     entries, problems = map(asdict, done.entries), map(asdict, done.problems)
     return json.dumps({**row, "entries": list(entries), "problems": list(problems)})
 
 
-def done_of(manifest: Manifest) -> dict[str, Done]:
+def done_of(manifest: Manifest) -> dict[str, ClipRecord]:
     """What a finished data set says of its raw clips."""
-    done: dict[str, Done] = {}
+    done: dict[str, ClipRecord] = {}
     for source, stamp in manifest.sources.items():
         entries = tuple(entry for entry in manifest.clips if entry.source == source)
         problems = tuple(Problem(**p) for p in manifest.problems if p["clip"] == source)  # type: ignore[arg-type]
-        done[source] = Done(stamp, entries, problems)
+        done[source] = ClipRecord(stamp, entries, problems)
     return done
 
 

@@ -38,7 +38,7 @@ _PAIRS_AT_ONCE = 1 << 19
 
 
 def infer_lips(
-    template: np.ndarray, offsets: np.ndarray, faces: np.ndarray | None = None
+    template: np.ndarray, offsets: np.ndarray, triangles: np.ndarray | None = None
 ) -> np.ndarray:
     """The vertices of the lips.
 
@@ -46,9 +46,9 @@ def infer_lips(
         template: (V, 3) neutral face in any unit, of one subject or the mean of several.
         offsets: (N, V, 3) frames of speech minus the template of their subject, spread over the
             data; of one or several subjects.
-        faces: (F, 3) vertex indices. The mouth is looked for within one connected surface, so that
-            teeth, tongue and eyeballs close to the skin are not taken for a lip. None: the mesh is
-            one surface.
+        triangles: (F, 3) vertex indices. The mouth is looked for within one connected surface, so
+            that teeth, tongue and eyeballs close to the skin are not taken for a lip. None: the
+            mesh is one surface.
 
     Returns:
         (n,) int32 vertex indices, ascending.
@@ -63,9 +63,9 @@ def infer_lips(
     # what moves a little reaches far: the whole neck, or all of the head that was held still
     weights = energy * (energy > _QUIET**2 * energy.max())
     surface = np.zeros(len(template), int)
-    if faces is not None:
-        weights *= vertex_areas(template, faces)
-        surface = surfaces(template, faces)
+    if triangles is not None:
+        weights *= vertex_areas(template, triangles)
+        surface = surfaces(template, triangles)
     if not weights.any():
         raise DataError("lips cannot be told from the motion: no face of the mesh moves")
     middle = weights @ template / weights.sum()
@@ -88,21 +88,21 @@ def infer_lips(
     return _grown(template, rim, surface, _LIP_WIDTH * length)
 
 
-def surfaces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(V,) a number for each vertex, the same for all that faces connect.
 
     Vertices at the very same place count as one: exporters split them along texture seams.
     """
     _, first, group = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     twins = np.stack([np.arange(len(vertices)), first[group.ravel()]], axis=1)
-    return _connected(len(vertices), np.concatenate([faces[:, :2], faces[:, 1:], twins]))
+    return _connected(len(vertices), np.concatenate([triangles[:, :2], triangles[:, 1:], twins]))
 
 
-def vertex_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def vertex_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(V,) area that belongs to each vertex: a third of every face around it."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
     third = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
-    return np.bincount(faces.ravel(), np.repeat(third, 3), minlength=len(vertices))
+    return np.bincount(triangles.ravel(), np.repeat(third, 3), minlength=len(vertices))
 
 
 def without_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.datasets import preflight, splits, timeline
-from codetalker_cli.datasets.journal import Done
+from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.prepared import Clip, Manifest
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
-from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound
+from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 from codetalker_cli.formats.frames import Frames
@@ -45,7 +45,7 @@ class Prepared(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparationJob:
     """What the preparation of all clips of a data set shares.
 
     Attributes:
@@ -99,7 +99,7 @@ def prepare(
     todo = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
     _refuse_changes(writer, clips, todo)
     preflight.check_disk(out, raw, data.fps, todo)
-    job = Job(raw, data.fps, options, writer)
+    job = PreparationJob(raw, data.fps, options, writer)
     n_written = _write_all(job, todo, chosen, len(clips), progress)
     if writer.finished is not None and writer.is_finished and not n_written:
         return Prepared(writer.finished, 0)
@@ -119,7 +119,11 @@ def prepare(
 
 
 def _write_all(
-    job: Job, todo: list[RawClip], chosen: dict[str, str], n: int, progress: Progress | None
+    job: PreparationJob,
+    todo: list[RawClip],
+    chosen: dict[str, str],
+    n: int,
+    progress: Progress | None,
 ) -> int:
     """Write every clip that is not there yet, of ``n``; how many of them changed anything.
 
@@ -144,7 +148,7 @@ def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regio
     """Stamp of everything that every clip, or the table as a whole, depends on."""
     digest = hashlib.sha256(data.model_dump_json().encode() + options.model_dump_json().encode())
     digest.update(f"{raw.fps} {raw.first_number} {regions.infer}".encode())
-    arrays = [("faces", raw.mesh.topology.faces), *raw.mesh.templates.items()]
+    arrays = [("faces", raw.mesh.topology.triangles), *raw.mesh.templates.items()]
     for name, array in [*arrays, *regions.named.items()]:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -168,7 +172,7 @@ def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], todo: list[Raw
 
 
 def _prepare_clip(
-    job: Job, clip: RawClip, split: str, heard: Future[tuple[Sound, list[Problem]]]
+    job: PreparationJob, clip: RawClip, split: str, heard: Future[tuple[RawAudio, list[Problem]]]
 ) -> bool:
     """Write one raw clip, in pieces where it has long holes; whether that changed anything."""
     problems: list[Problem]
@@ -183,13 +187,13 @@ def _prepare_clip(
     except CodeTalkerError as error:
         job.writer.abandon()
         problems = [Problem(clip.name, "broken", str(error))]
-        if job.writer.done.get(clip.name) == Done(clip.stamp, (), tuple(problems)):
+        if job.writer.done.get(clip.name) == ClipRecord(clip.stamp, (), tuple(problems)):
             return False  # as broken as before
     job.writer.close(clip.name, clip.stamp, problems)
     return True
 
 
-def _hear(clip: RawClip) -> tuple[Sound, list[Problem]]:
+def _hear(clip: RawClip) -> tuple[RawAudio, list[Problem]]:
     """A clip's speech at 16 kHz within ±1, and what had to be done to it."""
     sound, problems = clip.sound(), []
     peak = float(np.abs(sound.samples).max(initial=0.0))
@@ -199,15 +203,15 @@ def _hear(clip: RawClip) -> tuple[Sound, list[Problem]]:
         problems.append(Problem(clip.name, "audio", reason))
     # Band-limiting may overshoot by a little.
     loudest = max(1.0, float(np.abs(samples).max(initial=0.0)))
-    return Sound(samples / loudest, audio.SAMPLE_RATE), problems
+    return RawAudio(samples / loudest, audio.SAMPLE_RATE), problems
 
 
 def _write_pieces(
-    job: Job,
+    job: PreparationJob,
     clip: RawClip,
     split: str,
     frames: Frames,
-    sound: Sound,
+    sound: RawAudio,
     problems: list[Problem],
 ) -> None:
     fps_in = job.raw.fps
@@ -253,7 +257,7 @@ def _write_pieces(
         raise DataError(f"no piece of it can be used: {problems[-1].reason}")
 
 
-def _holes(clip: str, parts: list[timeline.Piece], start: int, fps: float) -> list[Problem]:
+def _holes(clip: str, parts: list[timeline.ClipPart], start: int, fps: float) -> list[Problem]:
     said = []
     if parts[0].first > start:
         said.append(f"frames {start} to {parts[0].first - 1} are missing at its start")
@@ -282,11 +286,11 @@ def _length(clip: str, name: str, heard: float, n_frames: int, fps: float) -> li
     return [Problem(clip, "length", reason)]
 
 
-def _blocks(frames: Frames, part: timeline.Piece, job: Job) -> Iterator[np.ndarray]:
+def _blocks(frames: Frames, part: timeline.ClipPart, job: PreparationJob) -> Iterator[np.ndarray]:
     """The piece's vertices at the wanted rate, some at a time."""
     n_vertices = job.raw.mesh.topology.n_vertices
     size = max(1, BLOCK_BYTES // (n_vertices * 12))
-    for picked in timeline.blocks(frames.numbers, part, job.raw.fps, job.fps, size):
+    for picked in timeline.sample_blocks(frames.numbers, part, job.raw.fps, job.fps, size):
         wanted = np.union1d(picked.before, picked.after)
         vertices = frames.read(wanted)
         if vertices.shape[1:] != (n_vertices, 3):
@@ -318,7 +322,7 @@ def _frame_rule(fps_in: float, fps_out: float) -> str:
 
 
 def _finish(
-    job: Job, data: DataSettings, regions: Regions, table: dict[str, str], notes: dict
+    job: PreparationJob, data: DataSettings, regions: Regions, table: dict[str, str], notes: dict
 ) -> Manifest:
     writer, raw = job.writer, job.raw
     written = [entry for source in table for entry in writer.done[source].entries]

@@ -15,7 +15,7 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.datasets import journal
-from codetalker_cli.datasets.journal import Done
+from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.prepared import (
     MESH,
     REPORT,
@@ -61,7 +61,7 @@ class PreparedWriter:
         self.folder = folder
         self.recipe = recipe
         self.finished: Manifest | None = None
-        self.done: dict[str, Done] = {}
+        self.done: dict[str, ClipRecord] = {}
         self._was_there = folder.exists()
         self._replaced = journal.names_of(folder) if overwrite else set[str]()
         if (folder / MANIFEST).exists() and not overwrite:
@@ -192,7 +192,7 @@ class PreparedWriter:
 
     def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
         """A raw clip is done: all its pieces are written, or it turned out to be broken."""
-        done = Done(stamp, tuple(self._pending), tuple(problems))
+        done = ClipRecord(stamp, tuple(self._pending), tuple(problems))
         self._pending = []
         self.done[source] = done
         if self._begun:

@@ -15,7 +15,7 @@ from codetalker_cli.topology import Mesh
 
 
 @dataclass(frozen=True)
-class Sound:
+class RawAudio:
     """Speech at its own rate.
 
     Attributes:
@@ -53,7 +53,7 @@ class RawClip:
     n_frames: int
     stamp: str
     open: Callable[[], AbstractContextManager[Frames]]
-    sound: Callable[[], Sound]
+    sound: Callable[[], RawAudio]
     text: str = ""
 
 

@@ -56,7 +56,7 @@ class Regions:
         named, told = {**mesh.topology.regions, **self.named}, self.origin
         if LIPS not in named and self.infer:
             try:
-                named[LIPS] = infer_lips(*sample, mesh.topology.faces)
+                named[LIPS] = infer_lips(*sample, mesh.topology.triangles)
                 told = f"{self.origin}; lips inferred from the motion"
             except DataError as error:
                 told = f"{self.origin}; no lips: {error}"

@@ -20,7 +20,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Piece:
+class ClipPart:
     """A stretch of a raw clip without long holes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Samples:
     share: np.ndarray
 
 
-def pieces(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[Piece]:
+def pieces(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[ClipPart]:
     """Cut (n,) ascending frame numbers at their long holes."""
     if len(numbers) == 0:
         return []
@@ -67,12 +67,12 @@ def pieces(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[Piece]:
         if last - first + 1 != len(part):
             missing = np.setdiff1d(np.arange(first, last + 1), part, assume_unique=True)
             filled = tuple(int(number) for number in missing)
-        made.append(Piece(first, last, filled))
+        made.append(ClipPart(first, last, filled))
     return made
 
 
-def blocks(
-    numbers: np.ndarray, piece: Piece, fps_in: float, fps_out: float, size: int
+def sample_blocks(
+    numbers: np.ndarray, piece: ClipPart, fps_in: float, fps_out: float, size: int
 ) -> Iterator[Samples]:
     """The frames of a piece at the wanted rate, ``size`` at a time.
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import Clip
-from codetalker_cli.evaluate.score import CEILING, MEAN, MODEL, TEMPLATE, Scores
+from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
-from codetalker_cli.metrics import Row
+from codetalker_cli.metrics import ClipScores
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {MODEL: "--model", CEILING: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
+COLOURS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
 """Whose line has which of the style sheet's colours."""
 
 _INK = "#010101"
@@ -282,7 +282,7 @@ def _address(kind: str, content: bytes) -> str:
 # videos
 
 
-def ranked(scores: Scores, n_shown: int) -> tuple[list[Row], list[Row]]:
+def ranked(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
     """The best results and the worst, each of another clip.
 
     Args:
@@ -291,13 +291,13 @@ def ranked(scores: Scores, n_shown: int) -> tuple[list[Row], list[Row]]:
     """
     own = roots(scores, 1.0)
 
-    def error(row: Row) -> float:
+    def error(row: ClipScores) -> float:
         curve = own.get((row.clip, row.style))
         return float(curve.mean()) if curve is not None else row.value("mve") or 0.0
 
     rows = sorted(scores.results(), key=lambda row: (error(row), row.clip, row.style or ""))
-    best: dict[str, Row] = {}
-    worst: dict[str, Row] = {}
+    best: dict[str, ClipScores] = {}
+    worst: dict[str, ClipScores] = {}
     n_clips = len({row.clip for row in rows})
     for row in rows:
         if len(best) < min(n_shown, math.ceil(n_clips / 2)):
@@ -309,7 +309,11 @@ def ranked(scores: Scores, n_shown: int) -> tuple[list[Row], list[Row]]:
 
 
 def video(
-    row: Row, prediction: Path, truth: Truth, settings: EvaluateSettings, render: RenderSettings
+    row: ClipScores,
+    prediction: Path,
+    truth: Truth,
+    settings: EvaluateSettings,
+    render: RenderSettings,
 ) -> str:
     """Truth, model and their difference side by side, as a data address.
 

@@ -19,13 +19,13 @@ from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.motion import Motion, blocks
+from codetalker_cli.motion import Motion, vertex_blocks
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Wish:
+class PredictionJob:
     """A prediction that is wanted."""
 
     clip: Clip
@@ -89,8 +89,8 @@ class Predictor:
         return made.vertices[0, :n_frames].cpu().numpy()
 
     def write(
-        self, wishes: Sequence[Wish], folder: Path, progress: Progress | None = None
-    ) -> Iterator[tuple[Wish, CodeTalkerError]]:
+        self, wishes: Sequence[PredictionJob], folder: Path, progress: Progress | None = None
+    ) -> Iterator[tuple[PredictionJob, CodeTalkerError]]:
         """Make predictions; comes back with those that could not be made, and why.
 
         Args:
@@ -103,11 +103,11 @@ class Predictor:
                 yield wish, made
             else:
                 with atomic_path(folder / f"{wish.name}.npy") as temporary:
-                    write_array(temporary, made.shape, blocks(made))
+                    write_array(temporary, made.shape, vertex_blocks(made))
             if progress is not None:
                 progress(done, len(wishes))
 
-    def _made(self, wishes: Sequence[Wish]) -> Iterator[tuple[Wish, Any]]:
+    def _made(self, wishes: Sequence[PredictionJob]) -> Iterator[tuple[PredictionJob, Any]]:
         if self.voice is None:
             for wish in wishes:
                 yield wish, self._attempt(wish.clip)
@@ -121,7 +121,7 @@ class Predictor:
         except CodeTalkerError as error:
             return error
 
-    def _requests(self, wishes: Iterable[Wish]) -> Iterator[Request]:
+    def _requests(self, wishes: Iterable[PredictionJob]) -> Iterator[Request]:
         for wish in wishes:
             entry = wish.clip.entry
             speech = audio_path(self.data.folder, entry.name)

@@ -9,11 +9,11 @@ from typing import Any
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.evaluate import charts
 from codetalker_cli.evaluate.folder import Evaluation
-from codetalker_cli.evaluate.score import CEILING, MEAN, MODEL, TEMPLATE, Scores
+from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
-from codetalker_cli.metrics import METRICS, Row, unit_of
+from codetalker_cli.metrics import METRICS, ClipScores, unit_of
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
 Progress = Callable[[int, int], None]
@@ -25,7 +25,7 @@ _LEADING = ("lve_mm", "lve", "mve")
 """The first that is known is told in the summary."""
 _MODELS = {
     MODEL: "what is evaluated",
-    CEILING: "the truth through stage 1 and back: the best that its codes can say",
+    ORACLE: "the truth through stage 1 and back: the best that its codes can say",
     MEAN: "the mean offset of the training clips, still: the best face that does not listen",
     TEMPLATE: "the neutral face, still",
 }
@@ -155,7 +155,7 @@ class _Artist:
         finally:
             self._count(start + charts.n_heat_pictures(self._scores) - self._done)
 
-    def clips(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    def clips(self, rows: Sequence[ClipScores]) -> list[dict[str, Any]]:
         """Results as the page shows them, each with its video and its curve."""
         scale, unit = charts.length_unit(self._truth.mesh.topology)
         curves = charts.roots(self._scores[MODEL], scale)
@@ -177,7 +177,7 @@ class _Artist:
             )
         return shown
 
-    def _video(self, row: Row) -> str:
+    def _video(self, row: ClipScores) -> str:
         path = self._made.folder.predictions / f"{file_name(row.clip, row.style)}.npy"
         try:
             return charts.video(row, path, self._truth, self._settings, self._render)
@@ -205,7 +205,7 @@ def summary(made: Evaluation, lead: str) -> str:
     own, protocol = made.values[MODEL][lead], made.protocol
     if own["value"] is None:
         return "Nothing could be measured."
-    is_stage1 = str(protocol["stage"]).startswith(CEILING)
+    is_stage1 = str(protocol["stage"]).startswith(ORACLE)
     what = "the face" if lead == "mve" else "the lips"
     squared = " (squared)" if lead == "lve" else ""
     text = f"{'Given back by stage 1' if is_stage1 else 'Spoken by the model'}, {what} of "
@@ -221,7 +221,7 @@ def summary(made: Evaluation, lead: str) -> str:
         for name, words in (
             (MEAN, "the mean motion, the best face that does not listen"),
             (TEMPLATE, "the still template"),
-            (CEILING, "stage 1's reconstruction, the best that its codes can say"),
+            (ORACLE, "stage 1's reconstruction, the best that its codes can say"),
         )
         if name in made.values and (other := made.values[name][lead]["value"]) is not None
     ]
@@ -288,7 +288,7 @@ def metric_row(name: str, values: Values) -> dict[str, Any]:
     known = {
         number_: _badness(own[name]["value"], METRICS[name].better)
         for number_, (model, own) in enumerate(values.items())
-        if model != CEILING and own[name]["value"] is not None
+        if model != ORACLE and own[name]["value"] is not None
     }
     if len(known) > 1 and better and name not in _UNMARKED:
         least = min(known.values())
@@ -309,7 +309,7 @@ def _badness(value: float, better: str) -> float:
     return {"high": -value, "zero": abs(value)}.get(better, value)
 
 
-def clip_row(row: Row, names: Sequence[str]) -> dict[str, Any]:
+def clip_row(row: ClipScores, names: Sequence[str]) -> dict[str, Any]:
     """A result's line of the long table."""
     return {
         "row": row,
@@ -317,7 +317,7 @@ def clip_row(row: Row, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _told(row: Row, truth: Truth) -> str:
+def _told(row: ClipScores, truth: Truth) -> str:
     """The value that stands below a video."""
     name = next((name for name in _LEADING if row.value(name) is not None), "mve")
     return f"{name} {number(row.value(name))} {unit_of(name, truth.mesh.topology)}"

@@ -19,12 +19,12 @@ from codetalker_cli.devices import barrier, gather, is_main_process, shard
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, write_csv
 from codetalker_cli.evaluate.pairs import Pair, styles_to_speak
-from codetalker_cli.evaluate.predict import Predictor, Wish
+from codetalker_cli.evaluate.predict import PredictionJob, Predictor
 from codetalker_cli.evaluate.report import write_report
 from codetalker_cli.evaluate.score import (
-    CEILING,
     MEAN,
     MODEL,
+    ORACLE,
     TEMPLATE,
     Scores,
     csv_rows,
@@ -143,13 +143,13 @@ class _Work:
         """The styles that clips of a subject are scored in."""
         return styles_to_speak(self.settings.style, subject, self.styles)
 
-    def wishes(self, clip: Clip) -> list[Wish]:
+    def wishes(self, clip: Clip) -> list[PredictionJob]:
         """The predictions of a clip."""
         if self.predictor.voice is None:
-            return [Wish(clip, None)]
+            return [PredictionJob(clip, None)]
         own = self.styles_of(clip.entry.subject)
         every = self.styles if clip.entry.name in self.spread else []
-        return [Wish(clip, style) for style in dict.fromkeys([*own, *every])]
+        return [PredictionJob(clip, style) for style in dict.fromkeys([*own, *every])]
 
     def predict(
         self,
@@ -177,7 +177,7 @@ class _Work:
     ) -> dict[str, Scores]:
         """Measure predictions and baselines of clips."""
         has_stage2 = self.predictor.voice is not None
-        models = [MODEL, *([CEILING] if has_stage2 else []), MEAN, TEMPLATE]
+        models = [MODEL, *([ORACLE] if has_stage2 else []), MEAN, TEMPLATE]
         scores = {model: Scores() for model in models}
         training = self.data.clips("train")
         mean = mean_offset(training, self.data.mesh.templates) if training else None
@@ -206,8 +206,8 @@ class _Work:
         self._add(scores[TEMPLATE], _still(template, n_frames), name)
         if mean is not None:
             self._add(scores[MEAN], _still(template + mean, n_frames), name)
-        if CEILING in scores:
-            self._add(scores[CEILING], self.predictor.reconstruct(clip), name)
+        if ORACLE in scores:
+            self._add(scores[ORACLE], self.predictor.reconstruct(clip), name)
 
     def _add(self, scores: Scores, vertices: Any, name: str) -> None:
         scores.add(vertices, name, None, self.truth, self.settings)

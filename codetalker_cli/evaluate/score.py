@@ -12,12 +12,12 @@ from codetalker_cli.errors import CodeTalkerError, DataError
 from codetalker_cli.evaluate.pairs import Pair, counted
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
-from codetalker_cli.metrics import Row, Value
+from codetalker_cli.metrics import ClipScores, Value
 from codetalker_cli.motion import Vertices
 from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
 
-MODEL, CEILING, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
+MODEL, ORACLE, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
 """Whose results stand beside each other; see :mod:`~codetalker_cli.evaluate.run`."""
 MAX_SHORT_FRAMES = 2
 """By so many frames a prediction may end before the truth: the speech's length is rounded."""
@@ -37,7 +37,7 @@ class Scores:
         n_cut: Frames of the truth that predictions were too short for.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ClipScores] = field(default_factory=list)
     errors: dict[tuple[str, str | None], np.ndarray] = field(default_factory=dict)
     vertex_errors: np.ndarray | None = None
     n_frames: int = 0
@@ -69,7 +69,9 @@ class Scores:
             made = metrics.measure(predicted, true, template, topology, settings.closure_mm)
         except DataError as error:
             raise DataError(f"{where or clip}: {error} (true clip {clip})") from error
-        self.rows.append(Row(clip, truth.subjects[clip], style, made.n_frames, made.fractions))
+        self.rows.append(
+            ClipScores(clip, truth.subjects[clip], style, made.n_frames, made.fractions)
+        )
         self.errors[clip, style] = made.lip_errors
         zero = np.zeros_like(made.vertex_errors)
         self.vertex_errors = (
@@ -81,7 +83,7 @@ class Scores:
     def add_diversity(self, clip: str, subject: str, motions: Sequence[Vertices]) -> None:
         """Measure how results of one clip in several styles differ."""
         value = metrics.diversity(motions)
-        self.rows.append(Row(clip, subject, None, 0, {"diversity": (value, 1.0)}))
+        self.rows.append(ClipScores(clip, subject, None, 0, {"diversity": (value, 1.0)}))
 
     def join(self, others: Iterable["Scores"]) -> "Scores":
         """These and other processes' results, in the order of clips."""
@@ -109,7 +111,7 @@ class Scores:
             seed=settings.seed,
         )
 
-    def results(self) -> list[Row]:
+    def results(self) -> list[ClipScores]:
         """The rows that are of one clip in one style."""
         return [row for row in self.rows if row.n_frames]
 

@@ -17,7 +17,15 @@ from typing import IO, NamedTuple, cast
 
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats import tar_members
-from codetalker_cli.formats.streams import GZIP, PIECE, Disk, Gunzipped, Stream, Window, first_mark
+from codetalker_cli.formats.streams import (
+    GZIP,
+    PIECE,
+    ByteStream,
+    FileStream,
+    Gunzipped,
+    StreamWindow,
+    first_mark,
+)
 
 SUFFIX = re.compile(r"\.(tar|tgz|tar\.gz)$", re.IGNORECASE)
 """Of the names of archives; whether one is compressed, its first bytes tell."""
@@ -83,15 +91,15 @@ class FoundFile:
         outer = None if self.archive.compressed else self.archive.file.place
         return None if outer is None else (outer[0], outer[1] + self.offset)
 
-    def stream(self) -> Stream:
+    def stream(self) -> ByteStream:
         """Its bytes; to be closed.
 
         Raises:
             DataError: It cannot be opened.
         """
         if self.archive is None:
-            return Disk(self.disk)
-        return Window(self.archive.stream(), self.offset, self.size)
+            return FileStream(self.disk)
+        return StreamWindow(self.archive.stream(), self.offset, self.size)
 
 
 class Archive:
@@ -111,7 +119,7 @@ class Archive:
         self.compressed = start.startswith(GZIP)
         self._marks = first_mark()
 
-    def stream(self) -> Stream:
+    def stream(self) -> ByteStream:
         """Its tar bytes; to be closed."""
         stream = self.file.stream()
         return Gunzipped(stream, self._marks, self.file.label) if self.compressed else stream
@@ -273,7 +281,7 @@ def _unpacked(
         yield path, offsets
 
 
-def _copy(file: FoundFile, stream: Stream, out: IO[bytes]) -> None:
+def _copy(file: FoundFile, stream: ByteStream, out: IO[bytes]) -> None:
     done = 0
     while done < file.size:
         piece = stream.read_at(file.offset + done, min(PIECE, file.size - done))

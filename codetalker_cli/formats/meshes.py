@@ -28,12 +28,12 @@ class MeshFile:
 
     Attributes:
         vertices: (V, 3) float64, in the file's order and unit; unused ones too.
-        faces: (F, 3) int32; polygons are cut into triangles from their first corner.
+        triangles: (F, 3) int32; polygons are cut into triangles from their first corner.
         colours: (V, 3) uint8, or None.
     """
 
     vertices: np.ndarray
-    faces: np.ndarray
+    triangles: np.ndarray
     colours: np.ndarray | None
 
 

@@ -17,7 +17,7 @@ _MARK_EVERY = 1 << 26
 _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
 
 
-class Stream(Protocol):
+class ByteStream(Protocol):
     """Something to read from at any position."""
 
     def read_at(self, position: int, n: int) -> bytes:
@@ -29,7 +29,7 @@ class Stream(Protocol):
         ...
 
 
-class Disk:
+class FileStream:
     """A file on disk.
 
     Raises:
@@ -56,10 +56,10 @@ class Disk:
         self._file.close()
 
 
-class Window:
+class StreamWindow:
     """A part of another stream, which it closes."""
 
-    def __init__(self, base: Stream, offset: int, size: int) -> None:
+    def __init__(self, base: ByteStream, offset: int, size: int) -> None:
         self._base, self._offset, self._size = base, offset, size
 
     def read_at(self, position: int, n: int) -> bytes:
@@ -97,7 +97,7 @@ class Gunzipped:
         DataError: From :meth:`read_at`: damaged, cut short, or a decompression bomb.
     """
 
-    def __init__(self, base: Stream, marks: list[Mark], label: str) -> None:
+    def __init__(self, base: ByteStream, marks: list[Mark], label: str) -> None:
         self._base, self._marks, self._label = base, marks, label
         self._go_to(marks[0])
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from codetalker_cli.errors import DataError
-from codetalker_cli.formats.streams import PIECE, Stream
+from codetalker_cli.formats.streams import PIECE, ByteStream
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -30,7 +30,7 @@ class Member(NamedTuple):
     size: int
 
 
-def listed(stream: Stream, label: str) -> list[Member]:
+def listed(stream: ByteStream, label: str) -> list[Member]:
     """The regular files, in the order of their bytes.
 
     Links to files within the archive stand for those files; a name that is there twice is given
@@ -60,7 +60,7 @@ def listed(stream: Stream, label: str) -> list[Member]:
 class _TarBytes:
     """What ``tarfile`` reads headers from. It takes their sizes on trust: this does not."""
 
-    def __init__(self, stream: Stream, label: str) -> None:
+    def __init__(self, stream: ByteStream, label: str) -> None:
         self._stream, self._label = stream, label
         self._position = 0
 
@@ -79,7 +79,7 @@ class _TarBytes:
         return content
 
 
-def _headers(stream: Stream, label: str) -> Iterator[tarfile.TarInfo]:
+def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
     """All members of a tar archive, to its very end; what ``tarfile`` passes over is an error."""
     end = -1
     try:

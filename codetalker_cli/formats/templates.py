@@ -27,21 +27,21 @@ def read_templates(path: Path | str) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: a template is no array of vertices ({error})") from error
 
 
-def read_mesh(templates: Path, faces: Path, data: DataSettings) -> Mesh:
+def read_mesh(templates: Path, mesh_file: Path, data: DataSettings) -> Mesh:
     """Templates of a ``templates.pkl`` on the triangles of a mesh file (.obj, .ply).
 
     Raises:
         InputError: A file is missing.
         DataError: One of them is damaged, or of another vertex count than the data set.
     """
-    found, mesh = read_templates(templates), read_mesh_file(faces)
+    found, mesh = read_templates(templates), read_mesh_file(mesh_file)
     if len(mesh.vertices) != data.n_vertices:
         raise DataError(
-            f"{faces}: has {len(mesh.vertices)} vertices, {data.name} has {data.n_vertices}; "
+            f"{mesh_file}: has {len(mesh.vertices)} vertices, {data.name} has {data.n_vertices}; "
             "give the mesh of this data set's topology"
         )
-    if not len(mesh.faces):
-        raise DataError(f"{faces}: holds no triangles")
-    made = Mesh(Topology(data.name, mesh.faces, data.n_vertices, data.unit), found)
+    if not len(mesh.triangles):
+        raise DataError(f"{mesh_file}: holds no triangles")
+    made = Mesh(Topology(data.name, mesh.triangles, data.n_vertices, data.unit), found)
     made.check(data.n_vertices, str(templates))
     return made

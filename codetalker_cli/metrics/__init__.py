@@ -4,7 +4,7 @@
 measures one clip in one pass over its file, ``summary`` puts clips together.
 """
 
-from codetalker_cli.metrics.clip import Measured, Row, Value, measure, summarize
+from codetalker_cli.metrics.clip import ClipScores, Measured, Value, measure, summarize
 from codetalker_cli.metrics.definitions import (
     GROUPS,
     METRICS,
@@ -24,9 +24,9 @@ from codetalker_cli.metrics.definitions import (
 __all__ = [
     "GROUPS",
     "METRICS",
+    "ClipScores",
     "Measured",
     "Metric",
-    "Row",
     "Value",
     "closures",
     "diversity",

@@ -22,7 +22,7 @@ from codetalker_cli.topology import Topology
 
 _BLOCK_BYTES = 16 << 20
 
-Fraction = tuple[float, float]
+Ratio = tuple[float, float]
 """(sum, of how many)."""
 
 
@@ -37,7 +37,7 @@ class Measured:
         n_frames: T, frames that were compared.
     """
 
-    fractions: dict[str, Fraction]
+    fractions: dict[str, Ratio]
     lip_errors: np.ndarray
     vertex_errors: np.ndarray
     n_frames: int
@@ -135,7 +135,7 @@ class _Sums:
     def done(self) -> Measured:
         n = self._n_frames
         n_vertices = self._topology.n_vertices
-        fractions: dict[str, Fraction] = {"mve": (float(self._distance.sum()), n * n_vertices)}
+        fractions: dict[str, Ratio] = {"mve": (float(self._distance.sum()), n * n_vertices)}
         errors = np.concatenate(self._lip_errors) if self._lip_errors else np.zeros(0)
         if self._lips is not None:
             fractions["lve"] = (float(errors.sum()), n)
@@ -157,7 +157,7 @@ class _Sums:
 
 
 @dataclass(frozen=True)
-class Row:
+class ClipScores:
     """What one result of one clip adds to every metric.
 
     Attributes:
@@ -172,7 +172,7 @@ class Row:
     subject: str
     style: str | None
     n_frames: int
-    fractions: Mapping[str, Fraction]
+    fractions: Mapping[str, Ratio]
 
     def value(self, name: str) -> float | None:
         """This row's own value of a metric, or None."""
@@ -199,7 +199,7 @@ class Value:
 
 
 def summarize(
-    rows: Sequence[Row],
+    rows: Sequence[ClipScores],
     name: str,
     *,
     n_samples: int = 2000,

@@ -30,7 +30,7 @@ from codetalker_cli.settings import Settings
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LAST = "-last"
 """Ends the name of a training run's latest checkpoint, beside its best."""
 N_NAMED = 8
@@ -153,9 +153,10 @@ def load(name: str | Path) -> Checkpoint:
                 f"{folder}: checkpoint format {meta['format_version']}, this codetalker reads up "
                 f"to {FORMAT_VERSION}; upgrade codetalker-cli"
             )
-        settings = settings_from_dict(
-            yaml.safe_load((folder / SETTINGS).read_text("utf-8")), str(folder / SETTINGS)
-        )
+        values = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))
+        if int(meta["format_version"]) < 2:
+            values = _upgrade_from_1(values)
+        settings = settings_from_dict(values, str(folder / SETTINGS))
         model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
         if mesh is not None:
@@ -164,6 +165,16 @@ def load(name: str | Path) -> Checkpoint:
         reason = " ".join(str(error).split())  # YAML's reasons have several lines
         raise CheckpointError(f"{folder}: damaged checkpoint ({reason})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
+
+
+def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of format 1: every checkpoint stored CUDA graphs, the default then, as its choice.
+
+    Former names of settings are upgraded wherever settings are read
+    (:func:`~codetalker_cli.settings.upgrade.upgrade_settings`).
+    """
+    decode = {k: v for k, v in values.get("decode", {}).items() if k != "cuda_graphs"}
+    return {**values, "decode": decode}
 
 
 def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeTalker:

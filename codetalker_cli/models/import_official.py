@@ -19,7 +19,7 @@ def import_official(
     settings: Settings,
     *,
     templates: Path | None = None,
-    faces: Path | None = None,
+    mesh_file: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write ``out`` from the two official files.
@@ -29,8 +29,8 @@ def import_official(
         stage2: ``.pth.tar`` of stage 2.
         out: Checkpoint folder.
         settings: Of the data set's preset.
-        templates: The data set's ``templates.pkl``; with ``faces`` the folder can animate.
-        faces: A mesh file (.ply, .obj) of the topology.
+        templates: The data set's ``templates.pkl``; with ``mesh_file`` the folder can animate.
+        mesh_file: A mesh file (.ply, .obj) of the topology.
         overwrite: Replace an older folder.
 
     Raises:
@@ -39,11 +39,11 @@ def import_official(
         InputError: Missing file; only one of templates and faces; ``out`` exists.
     """
     checkpoint.check_folder(out, overwrite=overwrite)
-    if (templates is None) != (faces is None):
+    if (templates is None) != (mesh_file is None):
         raise InputError("--templates and --faces belong together: give both, or neither")
     mesh = None
-    if templates is not None and faces is not None:
-        mesh = read_mesh(templates, faces, settings.data)
+    if templates is not None and mesh_file is not None:
+        mesh = read_mesh(templates, mesh_file, settings.data)
     model = checkpoint.from_official(
         official.read_state(stage1), official.read_state(stage2), settings
     )

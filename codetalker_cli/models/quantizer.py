@@ -14,13 +14,13 @@ class Quantized(NamedTuple):
         latents: (B, N, Z) codebook entries; gradients pass straight through to the input.
         codes: (B, N) int64 indices.
         loss: (B,) codebook loss + commitment_weight × commitment loss, each clip's own mean.
-        before: (B, N, Z) latents as they came in.
+        pre_quantization: (B, N, Z) latents as they came in.
     """
 
     latents: Tensor
     codes: Tensor
     loss: Tensor
-    before: Tensor
+    pre_quantization: Tensor
 
 
 class Quantizer(nn.Module):
@@ -47,14 +47,14 @@ class Quantizer(nn.Module):
             )
             return distance.argmin(1).view(z.shape[:-1])
 
-    def lookup(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """(…) indices → (…, Z) entries."""
         return F.embedding(codes, self.codebook)
 
-    def snap(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(…, Z) → the nearest entries with straight-through gradient, and their codes."""
         codes = self.nearest(z)
-        return z + (self.lookup(codes) - z).detach(), codes
+        return z + (self.dequantize(codes) - z).detach(), codes
 
     def forward(self, z: Tensor, valid: Tensor | None = None) -> Quantized:
         """Quantise (B, N, Z) latents, with the losses of stage 1.
@@ -64,14 +64,14 @@ class Quantizer(nn.Module):
             valid: (B, N) bool, the latents that the losses count; None: all.
         """
         codes = self.nearest(z)
-        entries = self.lookup(codes)
+        entries = self.dequantize(codes)
         commitment_loss = _mean_square(entries.detach(), z, valid)
         codebook_loss = _mean_square(entries, z.detach(), valid)
         return Quantized(
             latents=z + (entries - z).detach(),
             codes=codes,
             loss=self.commitment_weight * commitment_loss + codebook_loss,
-            before=z,
+            pre_quantization=z,
         )
 
 

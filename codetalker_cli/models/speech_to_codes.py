@@ -22,7 +22,7 @@ from codetalker_cli.settings import SpeechSettings
 class Tokenizer(Protocol):
     """What stage 2 needs of stage 1."""
 
-    def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
+    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor: ...
 
@@ -216,7 +216,7 @@ class SpeechToCodes(nn.Module):
         for layer in cast(Iterable[SpeechDecoderLayer], self.layers):
             x = layer(x, layer.cross_attention.memory(memory), bias)
         latents = self.head(x)
-        snapped, _ = tokenizer.snap(latents)
+        quantized_latents, _ = tokenizer.quantize(latents)
         # The layers above need no lengths: they are causal, and each frame hears its own features
         # alone, so padding behind a clip's end cannot reach it. Stage 1 sees the whole clip.
-        return Prediction(tokenizer.decode_features(snapped, lengths=lengths), latents)
+        return Prediction(tokenizer.decode_features(quantized_latents, lengths=lengths), latents)

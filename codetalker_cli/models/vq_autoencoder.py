@@ -135,7 +135,7 @@ class MotionVQ(nn.Module):
     def encode(self, vertices: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, V, 3) motion and (B, V, 3) templates → (B, T, codes_per_frame) int64 codes."""
         features = self.basis.to_features(vertices - template[:, None])
-        return self.snap(self.encoder(features, lengths))[1]
+        return self.quantize(self.encoder(features, lengths))[1]
 
     def reconstruct(
         self, features: Tensor, lengths: Tensor | None = None
@@ -149,11 +149,11 @@ class MotionVQ(nn.Module):
         latents = quantized.latents.unflatten(1, (-1, q)).flatten(-2)
         return self.decode_features(latents, lengths=lengths), quantized
 
-    def snap(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, latent_size) → nearest codebook latents (straight-through), codes (B, T, q)."""
-        snapped, codes = self.quantizer.snap(self._split(latents))
+        quantized_latents, codes = self.quantizer.quantize(self._split(latents))
         q = self.settings.codes_per_frame
-        return snapped.view_as(latents), codes.unflatten(1, (-1, q))
+        return quantized_latents.view_as(latents), codes.unflatten(1, (-1, q))
 
     def nearest(self, latents: Tensor) -> Tensor:
         """(B, T, latent_size) → codes (B, T, codes_per_frame) of the nearest entries."""
@@ -162,16 +162,16 @@ class MotionVQ(nn.Module):
 
     def flat_codes(self, quantized: Quantized, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N, code_dim) latents as they came in and (N,) codes, those of padding left out."""
-        latents, codes = quantized.before.detach(), quantized.codes
+        latents, codes = quantized.pre_quantization.detach(), quantized.codes
         if lengths is None:
             return latents.flatten(0, 1), codes.flatten()
         q = self.settings.codes_per_frame
         valid = valid_frames(lengths, codes.shape[1] // q).repeat_interleave(q, 1)
         return latents[valid], codes[valid]
 
-    def lookup(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """(B, T, codes_per_frame) codes → (B, T, latent_size) quantised latents."""
-        return self.quantizer.lookup(codes).flatten(-2)
+        return self.quantizer.dequantize(codes).flatten(-2)
 
     def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor:
         """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
@@ -189,11 +189,11 @@ class MotionVQ(nn.Module):
 
         That one is linear and wide: what is blended before it is blended behind it, in less memory.
         """
-        return _two_at_least(self.decoder.hidden, self.lookup(codes), lengths)
+        return _two_at_least(self.decoder.hidden, self.dequantize(codes), lengths)
 
     def decode(self, codes: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
-        features = self.decode_features(self.lookup(codes), lengths=lengths)
+        features = self.decode_features(self.dequantize(codes), lengths=lengths)
         return self.basis.to_offsets(features) + template[:, None]
 
     def to_vertices(self, hidden: Tensor, template: Tensor) -> Tensor:

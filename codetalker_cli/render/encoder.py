@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Stream:
+class VideoStream:
     """What is to be encoded.
 
     Attributes:
@@ -90,7 +90,7 @@ def codec_of(path: Path, settings: RenderSettings) -> str:
 class Encoder:
     """An ffmpeg that takes pictures; ends well (the file is whole) or raises."""
 
-    def __init__(self, path: Path, stream: Stream, settings: RenderSettings) -> None:
+    def __init__(self, path: Path, stream: VideoStream, settings: RenderSettings) -> None:
         self._name = f"{codec_of(path, settings)} encoder"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         command = _ffmpeg_command(path, stream, settings)
@@ -138,7 +138,7 @@ class Encoder:
         return RenderError(f"the {self._name} failed: {said}; check codec and free disk space")
 
 
-def _ffmpeg_command(path: Path, stream: Stream, settings: RenderSettings) -> list[str]:
+def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -> list[str]:
     import imageio_ffmpeg
 
     height, width, channels = stream.shape

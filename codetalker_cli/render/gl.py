@@ -100,11 +100,11 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
 
 def draw_one_triangle() -> None:
     """The probe: draw a white triangle on black and look whether it is there."""
-    faces = np.array([[0, 1, 2]], np.int32)
+    triangles = np.array([[0, 1, 2]], np.int32)
     vertices = np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]], np.float32)
     scene = Scene(
-        faces=faces,
-        open_faces=np.zeros(1, bool),
+        triangles=triangles,
+        open_triangles=np.zeros(1, bool),
         albedo=np.ones((3, 3), np.float32),
         occlusion=np.ones(3, np.float32),
         gloss=np.ones((3, 2), np.float32),
@@ -150,14 +150,14 @@ class GLRenderer:
         self._colours = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
         back = _buffer(gl, scene.back_colours().astype(np.float32))
         # outer sides, then the inner ones of open surfaces in colours of their own
-        inner = scene.faces[scene.open_faces]
+        inner = scene.triangles[scene.open_triangles]
         self._passes = [
-            (_faces(gl, faces, self._places, colours), faces.size, winding)
-            for faces, colours, winding in (
-                (scene.faces, self._colours, gl.GL_CW),
+            (_faces(gl, triangles, self._places, colours), triangles.size, winding)
+            for triangles, colours, winding in (
+                (scene.triangles, self._colours, gl.GL_CW),
                 (inner, back, gl.GL_CCW),
             )
-            if faces.size
+            if triangles.size
         ]
         self._pixels = np.empty((self._size[1], self._size[0], 4), np.uint8)
         self._backdrop = np.empty((height, width, 4), np.uint8)
@@ -251,7 +251,7 @@ def _buffer(gl: Any, values: np.ndarray) -> int:
     return int(buffer)
 
 
-def _faces(gl: Any, faces: np.ndarray, places: int, colours: int) -> int:
+def _faces(gl: Any, triangles: np.ndarray, places: int, colours: int) -> int:
     """A vertex array of triangles (n, 3) over buffers of places and colours."""
     vertex_array = gl.glGenVertexArrays(1)
     gl.glBindVertexArray(vertex_array)
@@ -259,7 +259,7 @@ def _faces(gl: Any, faces: np.ndarray, places: int, colours: int) -> int:
         gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
         gl.glEnableVertexAttribArray(location)
         gl.glVertexAttribPointer(location, 3, gl.GL_FLOAT, gl.GL_FALSE, 0, ctypes.c_void_p(0))
-    corners = np.ascontiguousarray(faces, np.uint32)
+    corners = np.ascontiguousarray(triangles, np.uint32)
     gl.glBindBuffer(gl.GL_ELEMENT_ARRAY_BUFFER, gl.glGenBuffers(1))
     gl.glBufferData(gl.GL_ELEMENT_ARRAY_BUFFER, corners.nbytes, corners, gl.GL_STATIC_DRAW)
     return int(vertex_array)

@@ -59,7 +59,7 @@ def heat_range(topology: Topology, template: np.ndarray, settings: RenderSetting
     metres = topology.metres_per_unit
     if metres is not None:
         return settings.heat_max_mm / 1000 / metres
-    height = float(np.ptp(template[np.unique(topology.faces), 1]))
+    height = float(np.ptp(template[np.unique(topology.triangles), 1]))
     if not (np.isfinite(height) and height > 0):
         raise RenderError(f"topology {topology.name}: the template has no height to show heat by")
     return settings.heat_max_share * height

@@ -124,12 +124,12 @@ class VertexNormals:
     """Normals of a mesh whose vertices move.
 
     Args:
-        faces: (F, 3) vertex indices.
+        triangles: (F, 3) vertex indices.
         n_vertices: V.
     """
 
-    def __init__(self, faces: np.ndarray, n_vertices: int) -> None:
-        self._corners = np.ascontiguousarray(faces.T, dtype=np.intp)
+    def __init__(self, triangles: np.ndarray, n_vertices: int) -> None:
+        self._corners = np.ascontiguousarray(triangles.T, dtype=np.intp)
         self._n_vertices = n_vertices
 
     def of(self, vertices: np.ndarray) -> np.ndarray:
@@ -146,20 +146,20 @@ class VertexNormals:
         return (normals / np.where(length > 0, length, 1)).T.astype(np.float32)
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(V, 3) float32 unit normals; see :class:`VertexNormals`."""
-    return VertexNormals(faces, len(vertices)).of(vertices)
+    return VertexNormals(triangles, len(vertices)).of(vertices)
 
 
-def occlusion(template: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(V,) float32: the part, by cosine, of the directions above each vertex that is free.
 
     The mesh is drawn as a depth picture from many directions; a vertex is lit from those in which
     nothing lies before it.
     """
     vertices = template.astype(np.float64)
-    normals = vertex_normals(template, faces).astype(np.float64)
-    low, high = vertices[faces].min((0, 1)), vertices[faces].max((0, 1))
+    normals = vertex_normals(template, triangles).astype(np.float64)
+    low, high = vertices[triangles].min((0, 1)), vertices[triangles].max((0, 1))
     surface = (vertices - (low + high) / 2) / (np.linalg.norm(high - low) / 2)
     # a little off the surface, so that a vertex is not hidden by its own faces
     probes = surface + 0.012 * normals
@@ -174,7 +174,7 @@ def occlusion(template: np.ndarray, faces: np.ndarray) -> np.ndarray:
         # parallel light: any number that grows towards the sky, is linear and > 0 does as 1/depth
         to_map = [half, half, 1.0], [half, half, 2.0]
         raster.clear()
-        raster.draw(np.einsum("ij,vj->vi", axes, surface) * to_map[0] + to_map[1], faces, black)
+        raster.draw(np.einsum("ij,vj->vi", axes, surface) * to_map[0] + to_map[1], triangles, black)
         x, y, height = (np.einsum("ij,vj->vi", axes, probes) * to_map[0] + to_map[1]).T
         column, row = (np.clip(v, 0, _OCCLUSION_SIZE - 1).astype(int) for v in (x, y))
         weight = np.maximum(np.einsum("vi,i->v", normals, direction), 0)

@@ -248,7 +248,7 @@ def _scene(
     for other, scene in zip(earlier, scenes, strict=True):
         if not (
             np.array_equal(other.motion.template, motion.template)
-            and np.array_equal(other.motion.topology.faces, motion.topology.faces)
+            and np.array_equal(other.motion.topology.triangles, motion.topology.triangles)
             and other.motion.topology.parts == motion.topology.parts
         ):
             continue

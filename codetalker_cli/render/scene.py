@@ -120,8 +120,8 @@ class Scene:
     """All that stays the same over a clip. Arrays only, so that it can be sent to other processes.
 
     Attributes:
-        faces: (F, 3) int32.
-        open_faces: (F,) bool: part of a surface with a border, whose inner side can be seen.
+        triangles: (F, 3) int32.
+        open_triangles: (F,) bool: part of a surface with a border, whose inner side can be seen.
         albedo: (V, 3) float32 linear colours.
         occlusion: (V,) float32, 1 where all of the ambient light arrives.
         gloss: (V, 2) float32 strength and exponent of the highlight.
@@ -133,8 +133,8 @@ class Scene:
         least_heat: (V,) float32, 1 where even no distance is shown as a colour of heat.
     """
 
-    faces: np.ndarray
-    open_faces: np.ndarray
+    triangles: np.ndarray
+    open_triangles: np.ndarray
     albedo: np.ndarray
     occlusion: np.ndarray
     gloss: np.ndarray
@@ -184,7 +184,7 @@ class Painter:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._camera = scene.camera
-        self._normals = VertexNormals(scene.faces, len(scene.albedo))
+        self._normals = VertexNormals(scene.triangles, len(scene.albedo))
         self._turn = scene.rotation.astype(np.float32)
         self._heat_colours = to_linear(heat_table().astype(np.float32) / 255)
 
@@ -244,10 +244,10 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
     materials = Materials.of(topology, None if heat > 0 else motion.colours)
     transparent = settings.background == TRANSPARENT
     return Scene(
-        faces=np.asarray(topology.faces, np.int32),
-        open_faces=_open_faces(np.asarray(topology.faces), topology.n_vertices),
+        triangles=np.asarray(topology.triangles, np.int32),
+        open_triangles=_open_triangles(np.asarray(topology.triangles), topology.n_vertices),
         albedo=materials.albedo,
-        occlusion=materials.lift(occlusion(template, topology.faces)),
+        occlusion=materials.lift(occlusion(template, topology.triangles)),
         gloss=materials.gloss,
         background=_background(settings, materials.albedo),
         rotation=camera.rotation,
@@ -273,7 +273,7 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
             )
         margin = _LIPS_MARGIN if framing == "lips" else margin
     if framing in (None, "head"):
-        shown, margin = np.unique(topology.faces), _MARGIN
+        shown, margin = np.unique(topology.triangles), _MARGIN
     else:
         shown = topology.region(framing)
     yaw, pitch = _VIEWS.get(settings.view, (0.0, 0.0))
@@ -307,18 +307,19 @@ def backdrop(width: int, height: int, colour: str, vignette: float) -> np.ndarra
     return middle * fade[:, :, None]
 
 
-def _open_faces(faces: np.ndarray, n_vertices: int) -> np.ndarray:
+def _open_triangles(triangles: np.ndarray, n_vertices: int) -> np.ndarray:
     """(F,) bool: whether the face belongs to a connected surface that has a border."""
     label = np.arange(n_vertices)
     while True:  # every vertex takes the smallest label of its surface
-        least = label[faces].min(1)
+        least = label[triangles].min(1)
         new = label.copy()
-        np.minimum.at(new, faces, least[:, None])
+        np.minimum.at(new, triangles, least[:, None])
         new = new[new]
         if (new == label).all():
             break
         label = new
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    edges = np.concatenate([triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
+    edges = np.sort(edges, axis=1)
     unique, counts = np.unique(edges, axis=0, return_counts=True)
     open_labels = np.unique(label[unique[counts == 1]])
-    return np.isin(label[faces[:, 0]], open_labels)
+    return np.isin(label[triangles[:, 0]], open_labels)

@@ -25,10 +25,10 @@ class SoftwareRenderer:
         scene, raster = self._scene, self._raster
         view, colours = self._painter.paint(vertices, against)
         points = self._camera.on_screen(view)
-        front = _towards(points, scene.faces)
+        front = _towards(points, scene.triangles)
         raster.clear()
-        raster.draw(points, scene.faces[front], colours)
-        inner = scene.faces[scene.open_faces & ~front]
+        raster.draw(points, scene.triangles[front], colours)
+        inner = scene.triangles[scene.open_triangles & ~front]
         raster.draw(points, inner[~raster.hidden(points, inner)], self._back_colours)
         return raster.resolve(transparent=scene.transparent)
 
@@ -36,7 +36,7 @@ class SoftwareRenderer:
         """Nothing to free."""
 
 
-def _towards(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def _towards(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(F,) bool: seen from outside (counter-clockwise, with y down: a negative area)."""
-    (x0, x1, x2), (y0, y1, y2) = points[:, :2][faces].transpose(2, 1, 0)
+    (x0, x1, x2), (y0, y1, y2) = points[:, :2][triangles].transpose(2, 1, 0)
     return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) < 0

@@ -19,7 +19,7 @@ from codetalker_cli.errors import RenderError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.backends import choose_backend, draw
-from codetalker_cli.render.encoder import SUFFIXES, Encoder, Stream, check_target, frame_rate
+from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
 from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
 from codetalker_cli.settings import RenderSettings
 
@@ -85,7 +85,7 @@ def render_video(
     backend = choose_backend(settings, count)
     with atomic_path(path, overwrite) as temporary, _sound_file(_heard(panels)) as sound:
         stage, sources = set_stage(panels, settings)
-        stream = Stream(stage.shape, rate, count, sound)
+        stream = VideoStream(stage.shape, rate, count, sound)
         pictures = draw(stage, sources, backend, range(count))
         with closing(pictures), Encoder(temporary, stream, settings) as encoder:
             for done, picture in enumerate(pictures, start=1):

@@ -164,7 +164,7 @@ def _topology(arrays: dict[str, np.ndarray]) -> Topology:
     names = [str(n) for n in arrays["part_names"]]
     return Topology(
         name="head",
-        faces=arrays["faces"].astype(np.int32),
+        triangles=arrays["faces"].astype(np.int32),
         n_vertices=len(arrays["neutral"]),
         unit="m",
         regions={
@@ -173,7 +173,7 @@ def _topology(arrays: dict[str, np.ndarray]) -> Topology:
             if name.startswith("region_")
         },
         uv=arrays["uv"].astype(np.float32),
-        uv_faces=arrays["uv_faces"].astype(np.int32),
+        uv_triangles=arrays["uv_faces"].astype(np.int32),
         parts={
             name: (int(start), int(stop))
             for name, (start, stop) in zip(names, arrays["part_ranges"], strict=True)

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from codetalker_cli.settings.base import Section
 from codetalker_cli.settings.data import (
+    CustomSettings,
     DataSettings,
     DemoSettings,
-    OwnSettings,
     PrepareSettings,
     SplitRule,
 )
@@ -55,7 +55,7 @@ class Settings(Section):
     prepare: PrepareSettings = Field(
         default_factory=PrepareSettings, description="preparation of data"
     )
-    own: OwnSettings | None = Field(None, description="raw data of your own")
+    custom: CustomSettings | None = Field(None, description="raw data of your own")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
     decode: DecodeSettings = Field(
         default_factory=DecodeSettings, description="speech → codes, free-running"

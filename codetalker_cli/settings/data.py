@@ -78,7 +78,7 @@ class PrepareSettings(Section):
     )
 
 
-class OwnSettings(Section):
+class CustomSettings(Section):
     """Anybody's own recordings: where their files lie and what their names and numbers mean."""
 
     root: str | None = Field(
@@ -127,7 +127,7 @@ class OwnSettings(Section):
         "subject's first clip), or neutral:CLIP:FRAME (a frame of one clip; {subject} in CLIP "
         "stands for each subject); none: templates.pkl, else the folder templates",
     )
-    faces: str | None = Field(
+    triangles: str | None = Field(
         None,
         description="mesh file (.obj, .ply) of the topology; none: the one in the root folder or "
         "among the templates, else the first of a mesh sequence",
@@ -183,7 +183,7 @@ class DemoSettings(Section):
         description="blinks and gaze in the motion; no speech tells them, so a model that is to "
         "learn speech alone does without",
     )
-    sounds: float = Field(
+    noise: float = Field(
         0.0,
         ge=0,
         le=1,

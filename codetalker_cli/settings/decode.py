@@ -12,9 +12,9 @@ class DecodeSettings(Section):
 
     method: Literal["auto", "exact", "window"] = Field(
         "auto",
-        description="past motion that a frame is told: exact, as the paper's code computes it, in "
-        "time that grows with the square of the length; window, in constant time a frame; "
-        "auto: exact up to whole_frames, window beyond",
+        description="how the motion history fed back to the decoder is computed: exact, as the "
+        "paper's code does, in time that grows with the square of the length; window, in constant "
+        "time per frame; auto, exact up to whole_frames and window beyond",
     )
     window_frames: Positive = Field(
         1, description="newest frames that the window decodes anew at each step"
@@ -25,21 +25,24 @@ class DecodeSettings(Section):
     whole_frames: Positive = Field(
         600, description="longest recording, in frames, that is decoded whole and, by auto, exactly"
     )
-    piece_seconds: float = Field(
-        12.0, ge=1, description="longest piece of a long recording; it ends in a pause if it can"
+    segment_seconds: float = Field(
+        12.0,
+        ge=1,
+        description="longest segment of a long recording, in seconds; segments end in pauses where "
+        "possible",
     )
-    hear: Literal["whole", "pieces"] = Field(
+    encoder_context: Literal["whole", "segments"] = Field(
         "whole",
-        description="what the speech encoder hears of a long recording: all of it, or each piece "
-        "by itself, as an encoder that was trained along on crops is used to",
+        description="what the speech encoder sees of a long recording: the whole, or each segment "
+        "by itself, as suits an encoder that was fine-tuned on crops",
     )
-    overlap_seconds: float = Field(
-        1.0, ge=0, description="how much of the piece before it a piece decodes too, to get going"
+    warmup_seconds: float = Field(
+        1.0, ge=0, description="seconds of the previous segment that are decoded again as warm-up"
     )
-    join_seconds: float = Field(
-        0.3, ge=0, description="how long one piece goes over into the next, around where they meet"
+    crossfade_seconds: float = Field(
+        0.3, ge=0, description="length of the cross-fade between segments, in seconds"
     )
-    batch_size: Positive = Field(8, description="recordings, or pieces of them, decoded at once")
+    batch_size: Positive = Field(8, description="recordings or segments decoded in one batch")
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="of the matrix products; bf16 gives other codes now and then"
     )
@@ -51,9 +54,9 @@ class DecodeSettings(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.piece_seconds < 4 * self.join_seconds:
+        if self.segment_seconds < 4 * self.crossfade_seconds:
             raise ValueError(
-                f"piece_seconds {self.piece_seconds:g} must be at least 4 × join_seconds "
-                f"{self.join_seconds:g}"
+                f"segment_seconds {self.segment_seconds:g} must be at least 4 × crossfade_seconds "
+                f"{self.crossfade_seconds:g}"
             )
         return self

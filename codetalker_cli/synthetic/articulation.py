@@ -35,7 +35,7 @@ from codetalker_cli.synthetic.visemes import (
     RELEASE_SECONDS,
     Articulation,
     Channel,
-    Segment,
+    VisemePhase,
     channel_of,
 )
 
@@ -72,7 +72,7 @@ class FaceRig(Protocol):
 class _Piece:
     """A segment placed in time."""
 
-    segment: Segment
+    segment: VisemePhase
     phone: Phone
     articulation: Articulation
     start: float

@@ -59,7 +59,7 @@ class Passage:
     phones: list[Phone]
 
 
-def prepare(
+def prepare_synthetic(
     out: Path,
     settings: Settings,
     speech: Path | None = None,
@@ -94,7 +94,7 @@ def prepare(
         raise DataError(f"{speech or demo.engine}: no speech that could be used")
     subjects = settings.data.train_subjects
     splits = _splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
-    quiet = _without_speech(round(len(passages) * demo.sounds), demo)
+    quiet = _without_speech(round(len(passages) * demo.noise), demo)
     passages, splits = passages + quiet, splits + ["train"] * len(quiet)
     for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
         subject = subjects[index % len(subjects)]
@@ -225,19 +225,19 @@ def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passa
         waiting.setdefault(clip.speaker, []).append(clip)
         length[clip.speaker] = length.get(clip.speaker, 0.0) + clip.phones[-1].end_seconds
         if length[clip.speaker] >= demo.seconds_per_clip:
-            yield _join(waiting.pop(clip.speaker), rng, demo.sounds > 0)
+            yield _join(waiting.pop(clip.speaker), rng, demo.noise > 0)
             length[clip.speaker] = 0.0
     for rest in waiting.values():
-        yield _join(rest, rng, demo.sounds > 0)
+        yield _join(rest, rng, demo.noise > 0)
 
 
-def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool) -> Passage:
+def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, noise: bool) -> Passage:
     pieces: list[np.ndarray] = []
     phones: list[Phone] = []
     now = 0
     for k, clip in enumerate(clips):
         if k:
-            pieces.append(_pause(rng, sounds))
+            pieces.append(_pause(rng, noise))
             now += len(pieces[-1])
         samples = clip.samples()
         shift = now / SAMPLE_RATE
@@ -251,8 +251,8 @@ def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, sounds: bool) -
     return Passage(name, " ".join(c.text for c in clips), np.concatenate(pieces), phones)
 
 
-def _pause(rng: np.random.Generator, sounds: bool) -> np.ndarray:
-    long = sounds and rng.random() < LONG_PAUSE_SHARE
+def _pause(rng: np.random.Generator, noise: bool) -> np.ndarray:
+    long = noise and rng.random() < LONG_PAUSE_SHARE
     n = int(rng.uniform(*(LONG_PAUSE_SECONDS if long else PAUSE_SECONDS)) * SAMPLE_RATE)
     pause = rng.normal(0.0, 1e-4, n).astype(np.float32)
     if long and rng.random() < BREATH_SHARE:

@@ -23,7 +23,7 @@ CHANNELS: tuple[Channel, ...] = ("jaw", "open", "round", "spread", "tongue")
 
 
 @dataclass(frozen=True)
-class Segment:
+class VisemePhase:
     """A steady part of a phone: the poses it blends, and for how large a share of the phone.
 
     Attributes:
@@ -51,7 +51,7 @@ class Articulation:
         open_vowel: whether the middle must be clearly open.
     """
 
-    segments: tuple[Segment, ...]
+    segments: tuple[VisemePhase, ...]
     dominance: dict[Channel, float]
     contact: str | None = None
     contact_share: float = 1.0
@@ -86,26 +86,26 @@ def _levels(*levels: float) -> dict[Channel, float]:
     return dict(zip(CHANNELS, levels, strict=True))
 
 
-def _vowel(*segments: Segment, rounding: float = 0.5, is_open: bool = False) -> Articulation:
+def _vowel(*segments: VisemePhase, rounding: float = 0.5, is_open: bool = False) -> Articulation:
     return Articulation(segments, _levels(0.8, 0.8, rounding, 0.7, 0.3), open_vowel=is_open)
 
 
 def _consonant(pose: str, *levels: float, weight: float = 1.0) -> Articulation:
-    return Articulation((Segment({pose: weight}),), _levels(*levels))
+    return Articulation((VisemePhase({pose: weight}),), _levels(*levels))
 
 
 def _bilabial(share: float) -> Articulation:
     levels = _levels(0.35, 0.05, 0.02, 0.04, 0.05)
-    return Articulation((Segment({"PP": 1.0}),), levels, contact="PP", contact_share=share)
+    return Articulation((VisemePhase({"PP": 1.0}),), levels, contact="PP", contact_share=share)
 
 
 def _labiodental(share: float) -> Articulation:
     levels = _levels(0.75, 0.10, 0.05, 0.15, 0.05)
-    return Articulation((Segment({"FF": 1.0}),), levels, contact="FF", contact_share=share)
+    return Articulation((VisemePhase({"FF": 1.0}),), levels, contact="FF", contact_share=share)
 
 
-def _part(share: float = 1.0, **poses: float) -> Segment:
-    return Segment(poses, share)
+def _part(share: float = 1.0, **poses: float) -> VisemePhase:
+    return VisemePhase(poses, share)
 
 
 _ALVEOLAR = (0.55, 0.25, 0.06, 0.15, 1.0)
@@ -114,7 +114,7 @@ _POSTALVEOLAR = (1.2, 0.40, 0.75, 0.50, 1.0)
 _VELAR = (0.25, 0.15, 0.05, 0.08, 1.0)
 
 # w is a narrower u: the lips come near each other without touching
-_TIGHT_ROUND = Segment(
+_TIGHT_ROUND = VisemePhase(
     {"U": 1.1}, units={"jawOpen": -0.05, "mouthFunnel": -0.08, "mouthClose": 0.02}
 )
 
@@ -134,7 +134,7 @@ PHONES: dict[str, Articulation] = {
     "OW": _vowel(_part(0.55, O=1.0), _part(0.45, U=0.9), rounding=0.9),
     "OY": _vowel(_part(0.5, O=1.0), _part(0.5, I=0.8), rounding=0.8),
     "UH": _vowel(_part(U=0.55, O=0.25), rounding=0.7),
-    "UW": _vowel(Segment({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
+    "UW": _vowel(VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
     # consonants with a contact of the lips
     "P": _bilabial(0.75), "B": _bilabial(0.85), "M": _bilabial(1.0),
     "F": _labiodental(0.9), "V": _labiodental(0.9),

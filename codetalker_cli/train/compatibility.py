@@ -49,7 +49,7 @@ def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) 
     name, mesh = theirs.name, data.mesh.topology
     if stage1.mesh is not None:
         name = stage1.mesh.topology.name
-        if not differences and not np.array_equal(stage1.mesh.topology.faces, mesh.faces):
+        if not differences and not np.array_equal(stage1.mesh.topology.triangles, mesh.triangles):
             differences.append("as many vertices, but other triangles")
     if differences:
         raise CheckpointError(

@@ -11,7 +11,7 @@ from codetalker_cli.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Row = dict[str, Any]
+MetricsRow = dict[str, Any]
 Line = tuple[list[int], list[float]]
 """Epochs, and a value for each."""
 
@@ -27,7 +27,7 @@ _BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
 
 
 @dataclass(frozen=True)
-class Panel:
+class Chart:
     """One axes of the picture.
 
     Attributes:
@@ -64,7 +64,7 @@ _LOOKS = {
 """Words and colour of a line; the others are alone in their panel and need no words."""
 
 
-def draw_curves(rows: Sequence[Row], out: Path, title: str) -> None:
+def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
     """Draw the metrics of a training run, with a panel for each kind of value that is in them.
 
     Args:
@@ -100,7 +100,7 @@ def draw_curves(rows: Sequence[Row], out: Path, title: str) -> None:
         figure.savefig(temporary, format="png")
 
 
-def panels(rows: Sequence[Row]) -> list[Panel]:
+def panels(rows: Sequence[MetricsRow]) -> list[Chart]:
     """What there is to draw; values that are absent, NaN or infinite are left out."""
     losses = _lines(rows, "loss", "motion_loss", "latent_loss", "val_loss", log=True)
     errors = _lines(rows, "val_lve_forced", "val_lve")
@@ -113,22 +113,22 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
     energy = _lines(rows, "val_motion_energy")
     gradient = _lines(rows, "gradient_norm", log=True)
     made = [
-        Panel("losses", "loss", losses, {}, True),
-        Panel("lip vertex error", unit, errors, levels, wide, _best(rows)),
-        Panel("codebook", "codes", codes, {}, False),
-        Panel("motion energy", "validation, predicted / true", energy, {"true": 1.0}, False),
-        Panel("gradient", "norm", gradient, {}, True),
-        Panel("learning rate", "learning rate", _lines(rows, "learning_rate"), {}, False),
+        Chart("losses", "loss", losses, {}, True),
+        Chart("lip vertex error", unit, errors, levels, wide, _best(rows)),
+        Chart("codebook", "codes", codes, {}, False),
+        Chart("motion energy", "validation, predicted / true", energy, {"true": 1.0}, False),
+        Chart("gradient", "norm", gradient, {}, True),
+        Chart("learning rate", "learning rate", _lines(rows, "learning_rate"), {}, False),
     ]
     return [panel for panel in made if panel.lines]
 
 
-def _value(row: Row, key: str) -> float | None:
+def _value(row: MetricsRow, key: str) -> float | None:
     value = row.get(key)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _lines(rows: Sequence[Row], *keys: str, log: bool = False) -> dict[str, Line]:
+def _lines(rows: Sequence[MetricsRow], *keys: str, log: bool = False) -> dict[str, Line]:
     lines: dict[str, Line] = {}
     for key in keys:
         found = [(row["epoch"], _value(row, key)) for row in rows]
@@ -138,7 +138,7 @@ def _lines(rows: Sequence[Row], *keys: str, log: bool = False) -> dict[str, Line
     return lines
 
 
-def _best(rows: Sequence[Row]) -> tuple[int, float, str] | None:
+def _best(rows: Sequence[MetricsRow]) -> tuple[int, float, str] | None:
     """The epoch of the lowest score: the one whose checkpoint was kept."""
     known = [
         (score if (score := _value(row, "score")) is not None else error, row["epoch"], error, row)
@@ -153,7 +153,7 @@ def _best(rows: Sequence[Row]) -> tuple[int, float, str] | None:
     return epoch, error, f"★ best: epoch {epoch}, {error:.3g}{more}"
 
 
-def _facts(rows: Sequence[Row]) -> str:
+def _facts(rows: Sequence[MetricsRow]) -> str:
     facts = [f"epoch {rows[-1]['epoch']}"]
     step, seconds = _value(rows[-1], "step"), _value(rows[-1], "seconds")
     if step is not None:
@@ -163,7 +163,7 @@ def _facts(rows: Sequence[Row]) -> str:
     return "   ".join(facts)
 
 
-def _draw_panel(axes: "Axes", panel: Panel, last_epoch: int) -> None:
+def _draw_panel(axes: "Axes", panel: Chart, last_epoch: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for key, (epochs, values) in panel.lines.items():
@@ -193,7 +193,7 @@ def _draw_panel(axes: "Axes", panel: Panel, last_epoch: int) -> None:
         axes.legend(fontsize=8.5, framealpha=0.8, edgecolor="none", loc="best")
 
 
-def _scale(axes: "Axes", panel: Panel) -> None:
+def _scale(axes: "Axes", panel: Chart) -> None:
     """Vertical axis: from 0, or logarithmic with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -29,7 +29,7 @@ from codetalker_cli.train.run_folder import RunFolder, TensorBoard
 from codetalker_cli.train.state import Interrupt
 from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task, Values
-from codetalker_cli.train.validation import alarms
+from codetalker_cli.train.validation import diagnose
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ SAVING_SHARE = 20
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """State of a run, for whoever shows it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Progress:
     sample: str = ""
 
 
-Report = Callable[[Progress], None]
+ProgressReport = Callable[[TrainingProgress], None]
 
 
 def fit(
@@ -74,8 +74,8 @@ def fit(
     *,
     accelerator: Accelerator | None = None,
     resume: bool = False,
-    report: Report | None = None,
-) -> Progress:
+    report: ProgressReport | None = None,
+) -> TrainingProgress:
     """Train; what comes out of it is told in :mod:`codetalker_cli.train.run_folder`.
 
     Args:
@@ -93,7 +93,7 @@ def fit(
             state to resume does not fit the run.
     """
     accelerator = accelerator or make_accelerator(settings.precision)
-    return _Run(task, settings, folder, accelerator, report).train(resume)
+    return _TrainingRun(task, settings, folder, accelerator, report).train(resume)
 
 
 class _Requests(Dataset):
@@ -110,14 +110,14 @@ class _Requests(Dataset):
         return self._task.load(clips, step)
 
 
-class _Run:
+class _TrainingRun:
     def __init__(
         self,
         task: Task,
         settings: TrainSettings,
         folder: RunFolder,
         accelerator: Accelerator,
-        report: Report | None,
+        report: ProgressReport | None,
     ) -> None:
         self.task, self.settings, self.folder = task, settings, folder
         self.accelerator = accelerator
@@ -130,7 +130,7 @@ class _Run:
             settings.seed,
         )
         self.stepper = Stepper(task, settings, accelerator, self.plan.steps_per_epoch)
-        self.progress = Progress(n_steps=self.plan.steps_per_epoch * settings.epochs)
+        self.progress = TrainingProgress(n_steps=self.plan.steps_per_epoch * settings.epochs)
         self.sums: dict[str, list[float]] = {}
         self.warned: set[str] = set()
         self.epoch_is_open = False
@@ -139,7 +139,7 @@ class _Run:
 
     # The way through ---------------------------------------------------------------------------
 
-    def train(self, resume: bool) -> Progress:
+    def train(self, resume: bool) -> TrainingProgress:
         set_seed(self.settings.seed, device_specific=True)
         if resume:
             self._resume()
@@ -262,7 +262,7 @@ class _Run:
         """Say what is wrong with a run when it shows, and again at the end."""
         last = self.progress.epoch == self.settings.epochs
         if last or self.progress.epoch >= ALARMS_AFTER * self.settings.epochs:
-            for kind, message in alarms(means).items():
+            for kind, message in diagnose(means).items():
                 if last or kind not in self.warned:
                     logger.warning("%s", message)
                 self.warned.add(kind)

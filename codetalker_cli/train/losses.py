@@ -253,9 +253,9 @@ def speech_losses(
     with torch.no_grad():
         features = model.vq.basis.to_features(offsets)
         if codes is None:
-            true_latents, _ = model.vq.snap(model.vq.encoder(features, lengths))
+            true_latents, _ = model.vq.quantize(model.vq.encoder(features, lengths))
         else:
-            true_latents = model.vq.lookup(codes[:, :n_frames])
+            true_latents = model.vq.dequantize(codes[:, :n_frames])
     style = speech.style_embedding(style_ids)
     past = features if history is None else history(hidden, features, style)
     made = speech(model.vq, hidden, past, style, keep_history, lengths)

@@ -24,7 +24,7 @@ from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, wi
 from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data, check_stage1
-from codetalker_cli.train.loop import Progress, Report, fit
+from codetalker_cli.train.loop import ProgressReport, TrainingProgress, fit
 from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
 from codetalker_cli.train.precomputed import Encoding, Precomputed
 from codetalker_cli.train.run_folder import RunFolder
@@ -43,9 +43,9 @@ def train_speech(
     *,
     device: str = "cpu",
     resume: bool = False,
-    report: Report | None = None,
+    report: ProgressReport | None = None,
     encoding: Encoding | None = None,
-) -> Progress:
+) -> TrainingProgress:
     """Train stage 2 on a prepared data set with a trained stage 1; the best goes to ``out``.
 
     Args:

@@ -138,7 +138,7 @@ def _found(folder: Path) -> list[Path]:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(CodeTalkerError):
+class Interrupted(CodeTalkerError):
     """A run that was stopped from outside, its state saved."""
 
     exit_code = 130
@@ -172,9 +172,11 @@ class Interrupt:
     ) -> None:
         self._restore()
 
-    def error(self, step: int) -> Stopped:
+    def error(self, step: int) -> Interrupted:
         """What is said when the state is saved."""
-        return Stopped(f"stopped after step {step}; the same command with --resume goes on there")
+        return Interrupted(
+            f"stopped after step {step}; the same command with --resume goes on there"
+        )
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

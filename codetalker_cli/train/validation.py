@@ -47,7 +47,7 @@ class ClipResult(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ClipErrors:
     """A clip's part of the sums; arrays are (T,) squared lip errors."""
 
     clip: int
@@ -116,7 +116,7 @@ class Validation:
             {int(i) for i in self.chosen.round()}, key=lambda i: (self.source.lengths[i], i)
         )
         mine = clips[accelerator.process_index :: accelerator.num_processes]
-        rows: list[_Row] = []
+        rows: list[_ClipErrors] = []
         for at in range(0, len(mine), BATCH_CLIPS):
             batch = load(mine[at : at + BATCH_CLIPS], self._n_frames)
             for k, result in enumerate(run(batch.to(accelerator.device))):
@@ -151,7 +151,7 @@ class Validation:
         write_sample(path, true, replace(true, vertices=made), settings)
         return path
 
-    def _row(self, batch: Batch, k: int, made: ClipResult) -> _Row:
+    def _row(self, batch: Batch, k: int, made: ClipResult) -> _ClipErrors:
         lips, n = self._lips, min(len(made.vertices), batch.n_frames[k])
         true = batch.vertices[k, :n].numpy()
         if not np.isfinite(true).all():
@@ -168,7 +168,7 @@ class Validation:
         def energy(vertices: np.ndarray) -> float:
             return float(np.square(np.diff(vertices[:n, lips], axis=0), dtype=np.float64).sum())
 
-        return _Row(
+        return _ClipErrors(
             clip=batch.clips[k],
             codes=made.codes.reshape(-1),
             error=errors(made.vertices),
@@ -180,7 +180,7 @@ class Validation:
             energy=(energy(made.vertices), energy(true)),
         )
 
-    def _values(self, rows: list[_Row]) -> Values:
+    def _values(self, rows: list[_ClipErrors]) -> Values:
         errors = [row.error for row in rows]
         made, true = (sum(row.energy[k] for row in rows) for k in (0, 1))
         values = {
@@ -244,7 +244,7 @@ DEAD = 0.5
 """Share of the codebook that may go unused."""
 
 
-def alarms(values: Values) -> dict[str, str]:
+def diagnose(values: Values) -> dict[str, str]:
     """Kind → one line, of what is wrong."""
     found: dict[str, str] = {}
     stage2 = "val_lve_forced" in values

@@ -20,7 +20,7 @@ from codetalker_cli.models.quantizer import Quantizer, perplexity
 from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data
-from codetalker_cli.train.loop import Progress, Report, fit
+from codetalker_cli.train.loop import ProgressReport, TrainingProgress, fit
 from codetalker_cli.train.losses import MotionLoss
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
@@ -41,8 +41,8 @@ def train_vq(
     *,
     device: str = "cpu",
     resume: bool = False,
-    report: Report | None = None,
-) -> Progress:
+    report: ProgressReport | None = None,
+) -> TrainingProgress:
     """Train stage 1 on a prepared data set; the best checkpoint goes to ``out``.
 
     Args:

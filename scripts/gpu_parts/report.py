@@ -50,6 +50,15 @@ class Report:
         """Check that ``value`` is at least ``limit``; NaN fails."""
         self._check(name, value, f"≥ {limit:g}{unit}", value >= limit, unit)
 
+    def target_at_most(self, name: str, value: float, limit: float) -> None:
+        """A wanted speed: missing it is reported, and is no failure of the check."""
+        self._check(f"target: {name}", value, f"≤ {limit:g}", value <= limit, "", target=True)
+
+    def target_at_least(self, name: str, value: float, limit: float, unit: str = "") -> None:
+        """A wanted speed: missing it is reported, and is no failure of the check."""
+        met = value >= limit
+        self._check(f"target: {name}", value, f"≥ {limit:g}{unit}", met, unit, target=True)
+
     def fail(self, name: str, reason: str) -> None:
         """A check that could not be measured."""
         self._write({"check": name, "passed": False, "required": "", "value": reason})
@@ -70,11 +79,19 @@ class Report:
         except Exception as error:
             self.fail(name, f"{type(error).__name__}: {first_line(error)}")
 
-    def _check(self, name: str, value: float, required: str, passed: bool, unit: str) -> None:
+    def _check(
+        self,
+        name: str,
+        value: float,
+        required: str,
+        passed: bool,
+        unit: str,
+        target: bool = False,
+    ) -> None:
         # JSON has no NaN.
         shown = value if math.isfinite(value) else str(value)
         entry = {"check": name, "passed": bool(passed), "required": required, "value": shown}
-        self._write(entry | ({"unit": unit} if unit else {}))
+        self._write(entry | ({"unit": unit} if unit else {}) | ({"target": True} if target else {}))
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")

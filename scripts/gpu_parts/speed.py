@@ -2,8 +2,10 @@
 
 import gc
 import os
+import shutil
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import decode as decode_benchmark
@@ -38,7 +40,7 @@ def decoding_speed(report: Report, setup: Setup) -> None:
         report.row("decoding", **_cells(seconds, "plain", "", "float32", 1, plain, plain))
         for method in best:
             for graphs in (False, True) if setup.on_gpu else (False,):
-                for n_clips in BATCHES[:2] if setup.small else BATCHES:
+                for n_clips in BATCHES if seconds == 10.0 else BATCHES[:2]:
                     label = f"{method}, {seconds:g} s, {n_clips} clips{', graphs' * graphs}"
                     with report.guarded(label):
                         settings = DecodeSettings(cuda_graphs=graphs)
@@ -54,11 +56,11 @@ def decoding_speed(report: Report, setup: Setup) -> None:
                 report.row("decoding", **cells)
         if seconds == 10.0 and setup.on_gpu:
             exact, window = best["exact"], best["window"]
-            report.at_least("target: exact against plain, 10 s", plain / exact, EXACT_RATIO, " ×")
+            report.target_at_least("exact against plain, 10 s", plain / exact, EXACT_RATIO, " ×")
             real_time = exact / seconds
-            report.at_most("target: exact, real-time factor at 10 s", real_time, EXACT_REAL_TIME)
+            report.target_at_most("exact, real-time factor at 10 s", real_time, EXACT_REAL_TIME)
             real_time = window / seconds
-            report.at_most("target: window, real-time factor at 10 s", real_time, WINDOW_REAL_TIME)
+            report.target_at_most("window, real-time factor at 10 s", real_time, WINDOW_REAL_TIME)
 
 
 def _time(
@@ -69,7 +71,8 @@ def _time(
     n_frames: int,
     repeats: int = 3,
 ) -> float:
-    """Seconds a clip, the median after a warm-up of the same shape."""
+    """Seconds a clip, the median after a warm-up of the same shape; large batches run once."""
+    repeats = repeats if n_clips == 1 else 1
     device = model.vq.quantizer.codebook.device
     hidden, style = (x.to(device) for x in inputs(model, n_clips, n_frames))
     template = torch.zeros(1, model.settings.data.n_vertices, 3, device=device)
@@ -111,18 +114,24 @@ def training_speed(report: Report, setup: Setup) -> None:
         values = tiny.settings().model_dump(mode="json")
         (setup.folder / "tiny.yaml").write_text(yaml.safe_dump(values), "utf-8")
     os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
-    n_clips, frames = (10, (20, 30)) if setup.small else (24, (90, 150))
+    # More clips than loading can run ahead: a step then waits as in a long run.
+    n_clips, frames = (10, (20, 30)) if setup.small else (96, (90, 150))
     settings = train_benchmark.settings_of(preset, {})
     train_benchmark.generate(setup.folder / "data", settings, n_clips, frames)
     recipes = train_benchmark.recipes(preset, setup.device, False)
     fast, changes = recipes["fast"]
     recipes["fast, batch 1"] = fast, {**changes, "batch_size": 1}
     warmup, steps = (1, 2) if setup.small else (8, 30)
+    # Forked workers hand batches over through shared memory, which containers keep small.
+    memory = Path("/dev/shm")
+    few = memory.exists() and shutil.disk_usage(memory).free < 1e9
+    workers = {"workers": 0} if few else {}
     for stage in train_benchmark.SECTIONS:
         plain = 0.0
         for variant, (name, changed) in recipes.items():
             with report.guarded(f"training {stage}, {variant}"):
-                job = {"stage": stage, "variant": variant, "preset": name, "changes": changed}
+                job = {"stage": stage, "variant": variant, "preset": name}
+                job["changes"] = changed | workers
                 job |= {"device": setup.device, "threads": torch.get_num_threads()}
                 job |= {"folder": str(setup.folder), "warmup": warmup, "steps": steps}
                 made = train_benchmark.measure(job)
@@ -140,8 +149,8 @@ def training_speed(report: Report, setup: Setup) -> None:
                     },
                 )
                 if variant == "fast" and setup.on_gpu:
-                    name = f"target: {stage}, vocaset-fast against the published loop"
-                    report.at_least(name, speed / plain, FAST_RATIO, " ×")
+                    name = f"{stage}, vocaset-fast against the published loop"
+                    report.target_at_least(name, speed / plain, FAST_RATIO, " ×")
             gc.collect()
             if setup.on_gpu:
                 torch.cuda.empty_cache()

@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 import os
-import time
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def _compare_gradients(report: Report, bench: Workbench, stage: str) -> None:
     loss_there.backward()
 
     error = abs(loss_there.item() / loss.item() - 1)
-    report.at_most(f"{stage}: relative error of the loss", error, 1e-4)
+    report.at_most(f"{stage}: relative error of the loss", error, 1e-5)
     codebook = module.vq.quantizer.codebook.detach()
     calls = zip(expected.latents, expected.codes, made.codes, strict=True)
     counts = [count_differences(codebook, *call) for call in calls]
@@ -143,11 +143,15 @@ def _compare_gradients(report: Report, bench: Workbench, stage: str) -> None:
         squared, size = squared + difference**2, size + norm**2
         if norm and difference / norm > worst:
             worst, worst_name = difference / norm, name
-    report.at_most(f"{stage}: relative error of the gradient", math.sqrt(squared / size), 1e-3)
+    report.at_most(f"{stage}: relative error of the gradient", math.sqrt(squared / size), 5e-5)
     report.row("gradients", stage=stage, worst_tensor=worst_name, its_error=f"{worst:.2g}")
 
 
 # Resume ------------------------------------------------------------------------------------------
+
+
+STOP_STEP = 6
+"""The state of the step before is the latest; with 3 steps an epoch that is amid the second."""
 
 
 class Stop(Exception):
@@ -155,10 +159,10 @@ class Stop(Exception):
 
 
 def resume(report: Report, setup: Setup) -> None:
-    """A run that stops after step 3 and resumes ends with the bytes of one that did not."""
+    """A run that stops amid an epoch and resumes ends with the bytes of one that did not."""
     os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
     data = tiny_data.prepared(setup.folder / "data")
-    settings = killed_runs.everything(epochs=2 if setup.small else 3)
+    settings = killed_runs.everything(accumulation=1)
     torch.use_deterministic_algorithms(True)
     try:
         for stage in STAGES:
@@ -176,7 +180,7 @@ def _outcome(
     out = setup.folder / f"{stage}-{'resumed' if stop else 'whole'}" / "run"
 
     def report(progress: Any) -> None:
-        if progress.step == 3:
+        if progress.step == STOP_STEP:
             raise Stop
 
     if stop:
@@ -185,7 +189,7 @@ def _outcome(
         except Stop:
             pass
         else:
-            raise RuntimeError("the run has fewer than 3 steps")
+            raise RuntimeError(f"the run has fewer than {STOP_STEP} steps")
     killed_runs.train(stage, data, settings, out, device=setup.device, resume=stop)
     return killed_runs.outcome(out)
 
@@ -205,8 +209,10 @@ def precision(report: Report, setup: Setup) -> None:
                 continue
             with report.guarded(f"{stage}, {kind}"):
                 half = _steps(bench, stage, precision=kind)
-                error = abs(half["losses"][-1] / plain["losses"][-1] - 1)
-                report.at_most(f"{stage}, {kind}: last loss against float32's", error, 0.05)
+                # A single loss falls by 4 % a step and jumps as much when codes flip.
+                error = abs(sum(half["losses"][-5:]) / sum(plain["losses"][-5:]) - 1)
+                limit = 0.05 if kind == "bf16" else 0.1  # the scaler skips some steps
+                report.at_most(f"{stage}, {kind}: last 5 losses against float32's", error, limit)
                 report.row("precision, 20 steps", stage=stage, precision=kind, **_cells(half))
                 if kind == "fp16":
                     report.at_most(f"{stage}, fp16: steps the scaler skipped", half["skipped"], 5)
@@ -215,6 +221,9 @@ def precision(report: Report, setup: Setup) -> None:
 
 def compiled(report: Report, setup: Setup) -> None:
     """torch.compile changes no loss by more than rounding."""
+    if setup.on_gpu and shutil.which("cc") is None and shutil.which("gcc") is None:
+        report.skip("torch.compile", "needs a C compiler, which this machine lacks")
+        return
     bench = Workbench(setup)
     for stage in STAGES:
         with report.guarded(f"{stage}, compiled"):
@@ -222,16 +231,17 @@ def compiled(report: Report, setup: Setup) -> None:
             # Compiling for the CPU takes minutes; a dry run only goes through the code.
             with torch.compiler.set_stance("default" if setup.on_gpu else "force_eager"):
                 fast = _steps(bench, stage, compile=True)
-            for which, limit in ((0, 1e-4), (-1, 1e-2)):
-                error = abs(fast["losses"][which] / plain["losses"][which] - 1)
-                name = "first" if which == 0 else "last"
-                report.at_most(f"{stage}, compiled: {name} loss against eager", error, limit)
+            # Later losses differ for a good reason: rounding flips codes.
+            for which, limit in (("first", 1e-4), ("fourth", 1e-3)):
+                step = 0 if which == "first" else 3
+                error = abs(fast["losses"][step] / plain["losses"][step] - 1)
+                report.at_most(f"{stage}, compiled: {which} loss against eager", error, limit)
             for how, made in (("eager", plain), ("compiled", fast)):
                 report.row("torch.compile, 20 steps", stage=stage, layers=how, **_cells(made))
 
 
 def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
-    """Losses of the steps, the scaler's state, seconds of the second half of them."""
+    """Losses of the steps, and the scaler's state."""
     small, device = bench.setup.small, bench.setup.device
     n_steps = 4 if small else N_STEPS
     settings = bench.settings(**changes)
@@ -242,23 +252,18 @@ def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
     stepper = Stepper(task, how, accelerator, plan.steps_per_epoch)
     stepper.module.train()
     order = itertools.chain.from_iterable(plan.epoch(k) for k in itertools.count(1))
-    losses, skipped, times = [], 0, []
+    losses, skipped = [], 0
     for step, clips in enumerate(itertools.islice(order, n_steps)):
         share = plan.share(clips, 0)
         batches = iter([task.load(part, step) for part in share.parts])
         values = stepper.step(share, batches, f"step {step + 1}")
         losses.append(values["loss"])
         skipped += "gradient_norm" not in values
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter())
     scaler = accelerator.scaler
     return {
         "losses": losses,
         "skipped": skipped,
         "scale": math.nan if scaler is None else float(scaler.get_scale()),
-        "seconds": times[-1] - times[n_steps // 2 - 1],
-        "steps": n_steps - n_steps // 2,
     }
 
 
@@ -266,5 +271,4 @@ def _cells(made: dict[str, Any]) -> dict[str, str]:
     return {
         "first loss": f"{made['losses'][0]:.5g}",
         "last loss": f"{made['losses'][-1]:.5g}",
-        "s/step": f"{made['seconds'] / made['steps']:.3g}",
     }

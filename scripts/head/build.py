@@ -38,9 +38,9 @@ def assemble(source: Source, visemes: dict[str, dict[str, float]]) -> dict[str, 
     shapes = {name: subjects.template(head, name, origin) for name in subjects.RECIPES}
     arrays = {
         "neutral": ((head.neutral - origin) / 1000).astype(np.float32),
-        "faces": head.faces.astype(np.uint16),
+        "faces": head.triangles.astype(np.uint16),
         "uv": head.uv.astype(np.float16),
-        "uv_faces": head.uv_faces.astype(np.uint16),
+        "uv_faces": head.uv_triangles.astype(np.uint16),
         "part_names": np.array(PART_NAMES),
         "part_ranges": np.array(
             [(head.ranges[n].start, head.ranges[n].stop) for n in PART_NAMES], np.int32

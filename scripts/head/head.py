@@ -47,7 +47,7 @@ class Head:
     Attributes:
         raw: (V, 3) mean head before the mouth is closed (tongue at rest).
         neutral: (V, 3) mean head, lips closed.
-        faces: (F, 3); uv: (N, 2); uv_faces: (F, 3).
+        triangles: (F, 3); uv: (N, 2); uv_faces: (F, 3).
         ranges: part name -> slice of vertices.
     """
 
@@ -70,8 +70,8 @@ class Head:
             "teeth_lower": parts.teeth(upper=False),
             "eye_left": parts.eyeball(base[self.helpers["eye_left"]]),
             "eye_right": parts.eyeball(base[self.helpers["eye_right"]]),
-            "brow_left": parts.brow(skin_positions, self.skin.faces, 1.0),
-            "brow_right": parts.brow(skin_positions, self.skin.faces, -1.0),
+            "brow_left": parts.brow(skin_positions, self.skin.triangles, 1.0),
+            "brow_right": parts.brow(skin_positions, self.skin.triangles, -1.0),
         }
         blocks = [skin_positions, base[tongue], *(p.vertices for p in self.own.values())]
         ends = np.cumsum([0, *map(len, blocks)])
@@ -83,7 +83,7 @@ class Head:
         self.raw[self.ranges["tongue"]] += self._tongue_rest(base[tongue])
         self.neutral = self.raw.copy()
         self.neutral[self.ranges["skin"]] += lips.seal(self.skin, skin_positions, LINE_BOW)
-        self.faces, self.uv, self.uv_faces = self._topology()
+        self.triangles, self.uv, self.uv_triangles = self._topology()
 
     def _topology(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Faces of all parts; the parts modelled here get small tiles of free texture space."""
@@ -93,15 +93,16 @@ class Head:
         y, z, x = (self.base[self._tongue][:, k] for k in (1, 2, 0))
         flat = np.c_[(x - x.min()) / np.ptp(x), (z - z.min()) / np.ptp(z)]
         flat[:, 0] = np.where(y > np.median(y), flat[:, 0] / 2, 1 - flat[:, 0] / 2)
-        faces, uv, uv_faces = [self.skin.faces], [self.skin.uv], [self.skin.uv_faces]
+        triangles, uv = [self.skin.triangles], [self.skin.uv]
+        uv_triangles = [self.skin.uv_triangles]
         n_uv = len(self.skin.uv)
-        tiles = [(tongue, flat), *((p.faces, p.uv) for p in self.own.values())]
+        tiles = [(tongue, flat), *((p.triangles, p.uv) for p in self.own.values())]
         for k, (name, (part_faces, part_uv)) in enumerate(zip(PART_NAMES[1:], tiles, strict=True)):
-            faces.append(part_faces + self.ranges[name].start)
-            uv_faces.append(part_faces + n_uv)
+            triangles.append(part_faces + self.ranges[name].start)
+            uv_triangles.append(part_faces + n_uv)
             uv.append(part_uv * 0.045 + [0.01 + 0.05 * k, 0.005])
             n_uv += len(part_uv)
-        return np.concatenate(faces), np.concatenate(uv), np.concatenate(uv_faces)
+        return np.concatenate(triangles), np.concatenate(uv), np.concatenate(uv_triangles)
 
     @staticmethod
     def _tongue_rest(p: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> 
 
 def relax(skin: Skin, field: np.ndarray, steps: int) -> np.ndarray:
     """Laplacian smoothing of a displacement field over the mesh."""
-    ends = np.concatenate([skin.faces[:, [0, 1]], skin.faces[:, [1, 2]], skin.faces[:, [2, 0]]])
+    ends = np.concatenate([skin.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     n = len(field)
     degree = np.bincount(ends[:, 0], minlength=n) + np.bincount(ends[:, 1], minlength=n)
     for _ in range(steps):
@@ -214,7 +214,7 @@ def tuck(skin: Skin, shape: np.ndarray, edge: np.ndarray) -> np.ndarray:
 
 def _lower_side(skin: Skin, shape: np.ndarray) -> np.ndarray:
     """(n,) true for the vertices nearer, along the mesh, to the lower lip than to the upper."""
-    ends = np.concatenate([skin.faces[:, [0, 1]], skin.faces[:, [1, 2]], skin.faces[:, [2, 0]]])
+    ends = np.concatenate([skin.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     length = np.linalg.norm(shape[ends[:, 0]] - shape[ends[:, 1]], axis=1)
     to = []
     for grid in (skin.lips.upper, skin.lips.lower):

@@ -19,23 +19,23 @@ class Part:
     """One part: vertices (n, 3), faces (F, 3), uv (n, 2) in 0..1, shade (n, k) for colouring."""
 
     vertices: np.ndarray
-    faces: np.ndarray
+    triangles: np.ndarray
     uv: np.ndarray
     shade: np.ndarray
 
 
-def _grid_faces(n_rows: int, n_columns: int) -> np.ndarray:
+def _grid_triangles(n_rows: int, n_columns: int) -> np.ndarray:
     row, column = np.meshgrid(np.arange(n_rows - 1), np.arange(n_columns - 1), indexing="ij")
     a = (row * n_columns + column).ravel()
     b, c, d = a + 1, a + n_columns + 1, a + n_columns
     return np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])
 
 
-def _towards(vertices: np.ndarray, faces: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _towards(vertices: np.ndarray, triangles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Flips all faces if those chosen look away from +z on average."""
-    t = vertices[faces[chosen]]
+    t = vertices[triangles[chosen]]
     normal = np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
-    return faces if normal[:, 2].mean() > 0 else faces[:, ::-1]
+    return triangles if normal[:, 2].mean() > 0 else triangles[:, ::-1]
 
 
 # Outer arch, (|x|, z) from the midline to the molars: that of the helper bands, whose incisors are
@@ -120,13 +120,13 @@ def teeth(upper: bool) -> Part:
     shade = np.concatenate(
         [np.c_[np.full(len(at), enamel), border * (enamel > 0)] for _, _, enamel in rows]
     )
-    faces = _grid_faces(len(rows), len(at))
-    centre = vertices[faces].mean(1)
-    level = faces.min(1) // len(at)
-    faces = _towards(vertices, faces, (np.abs(centre[:, 0]) < 6) & (level == 3))
+    triangles = _grid_triangles(len(rows), len(at))
+    centre = vertices[triangles].mean(1)
+    level = triangles.min(1) // len(at)
+    triangles = _towards(vertices, triangles, (np.abs(centre[:, 0]) < 6) & (level == 3))
     u = np.tile((at - at[0]) / (at[-1] - at[0]), len(rows))
     v = np.repeat(np.linspace(0, 1, len(rows)), len(at))
-    return Part(vertices, faces, np.c_[u, v], shade)
+    return Part(vertices, triangles, np.c_[u, v], shade)
 
 
 EYE_RINGS = (0.0, 8.5, 9.2, 15.0, 21.5, 23.0, 28.0, 38.0, 52.0, 70.0, 95.0)
@@ -153,17 +153,18 @@ def eyeball(helper: np.ndarray, n_segments: int = 18) -> Part:
     points = np.concatenate([[[0.0, 0.0, 1.0]], rings])
     after = (np.arange(n_segments) + 1) % n_segments
     first = np.arange(n_segments)
-    faces = [np.c_[np.zeros(n_segments, int), 1 + first, 1 + after]]
+    triangles = [np.c_[np.zeros(n_segments, int), 1 + first, 1 + after]]
     for ring in range(len(EYE_RINGS) - 2):
         a = 1 + ring * n_segments
         b = a + n_segments
-        faces += [np.c_[a + first, b + first, b + after], np.c_[a + first, b + after, a + after]]
+        triangles.append(np.c_[a + first, b + first, b + after])
+        triangles.append(np.c_[a + first, b + after, a + after])
     kinds = np.r_[EYE_KINDS[0], np.repeat(EYE_KINDS[1:], n_segments)]
     angles = np.r_[0.0, np.repeat(EYE_RINGS[1:], n_segments)]
     radial = angles / EYE_RINGS[-1] * 0.5
     spin = np.r_[0.0, np.tile(turn, len(EYE_RINGS) - 1)]
     uv = 0.5 + np.c_[radial * np.cos(spin), radial * np.sin(spin)]
-    return Part(centre + radius * points, np.concatenate(faces), uv, np.c_[kinds, angles])
+    return Part(centre + radius * points, np.concatenate(triangles), uv, np.c_[kinds, angles])
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ BROW_ROWS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 BROW_DENSITY = (0.0, 0.8, 1.0, 0.8, 0.0)
 
 
-def brow(positions: np.ndarray, faces: np.ndarray, side: float, n_along: int = 17) -> Brow:
+def brow(positions: np.ndarray, triangles: np.ndarray, side: float, n_along: int = 17) -> Brow:
     """A brow on the skin; side +1 left, -1 right; shade is (density 0 .. 1,)."""
     knots, along = np.linspace(0, 1, 5), np.linspace(0, 1, n_along)
     x, y, half = (
@@ -192,24 +193,24 @@ def brow(positions: np.ndarray, faces: np.ndarray, side: float, n_along: int = 1
     flat = np.c_[np.tile(x, 5) * side, (y + rows[:, None] * half * 1.2).ravel()]
     density = np.repeat(np.array(BROW_DENSITY), n_along).reshape(5, n_along)
     density = density * np.interp(along, [0, 0.07, 0.18, 0.75, 1.0], [0.0, 0.55, 0.95, 1.0, 0.0])
-    corners, weights = _project(flat, positions, faces)
+    corners, weights = _project(flat, positions, triangles)
     lift = 0.4 + 0.6 * density.ravel()
     t = positions[corners]
     normal = np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     vertices = (t * weights[..., None]).sum(1) + normal * lift[:, None]
-    strip = _grid_faces(5, n_along)
+    strip = _grid_triangles(5, n_along)
     strip = _towards(vertices, strip, np.ones(len(strip), bool))
     uv = np.c_[np.tile(along, 5), np.repeat(np.linspace(0, 1, 5), n_along)]
     return Brow(vertices, strip, uv, density.reshape(-1, 1), corners, weights, lift)
 
 
 def _project(
-    flat: np.ndarray, positions: np.ndarray, faces: np.ndarray
+    flat: np.ndarray, positions: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Corners and barycentric weights of the front-most triangle over each (x, y)."""
-    a, b, c = (positions[faces[:, k], :2] for k in range(3))
-    depth = positions[faces, 2].mean(1)
+    a, b, c = (positions[triangles[:, k], :2] for k in range(3))
+    depth = positions[triangles, 2].mean(1)
     area = (b[:, 1] - c[:, 1]) * (a[:, 0] - c[:, 0]) + (c[:, 0] - b[:, 0]) * (a[:, 1] - c[:, 1])
     area = np.where(np.abs(area) < 1e-9, 1e-9, area)
     corners, weights = [], []
@@ -220,7 +221,7 @@ def _project(
         three = np.stack([first, second, 1 - first - second], 1)
         inside = np.flatnonzero((three >= -1e-9).all(1))
         best = inside[depth[inside].argmax()]
-        corners.append(faces[best])
+        corners.append(triangles[best])
         weights.append(three[best])
     return np.array(corners), np.array(weights)
 

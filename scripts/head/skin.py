@@ -48,16 +48,16 @@ class Skin:
 
     Attributes:
         support: (n, 4) base-mesh vertices of each skin vertex; weights: (n, 4) their weights.
-        faces: (F, 3); uv: (N, 2); uv_faces: (F, 3).
+        triangles: (F, 3); uv: (N, 2); uv_faces: (F, 3).
         lips: the lip grid.
         mirror: (n,) index of each vertex's mirror image.
     """
 
     support: np.ndarray
     weights: np.ndarray
-    faces: np.ndarray
+    triangles: np.ndarray
     uv: np.ndarray
-    uv_faces: np.ndarray
+    uv_triangles: np.ndarray
     lips: LipGrid
     mirror: np.ndarray
 
@@ -203,7 +203,7 @@ def build(source: Source, neutral: np.ndarray) -> Skin:
     new_positions = (neutral[support[len(kept) :]] * weights[len(kept) :, :, None]).sum(1)
     positions = np.concatenate([neutral, new_positions])
     triangles = np.array([t for p in polygons for t in _triangulate(p, positions, N_BASE)])
-    used, uv_faces = np.unique(triangles[..., 1], return_inverse=True)
+    used, uv_triangles = np.unique(triangles[..., 1], return_inverse=True)
 
     mirror = np.empty(len(support), int)
     mirror[: len(kept)] = index[source.mirror[kept]]
@@ -213,9 +213,9 @@ def build(source: Source, neutral: np.ndarray) -> Skin:
     return Skin(
         support=support,
         weights=weights,
-        faces=index[triangles[..., 0]],
+        triangles=index[triangles[..., 0]],
         uv=uv[used],
-        uv_faces=uv_faces.reshape(-1, 3),
+        uv_triangles=uv_triangles.reshape(-1, 3),
         lips=_lip_grid(loops, middle, index, mirror),
         mirror=mirror,
     )

@@ -87,12 +87,12 @@ def identity(source: Source, recipe: Recipe) -> np.ndarray:
     return delta
 
 
-def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    t = vertices[faces]
+def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    t = vertices[triangles]
     face = np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
     out = np.zeros_like(vertices)
     for corner in range(3):
-        np.add.at(out, faces[:, corner], face)
+        np.add.at(out, triangles[:, corner], face)
     return out / np.linalg.norm(out, axis=1, keepdims=True)
 
 
@@ -107,7 +107,7 @@ def template(head: Head, name: str, origin: np.ndarray) -> np.ndarray:
     shape = head.raw + delta
 
     hair = hair_mask(head, head.neutral[skin] - origin, LOOKS[name].hairline)
-    shape[skin] += recipe.hair * hair[:, None] * _normals(shape[skin], head.skin.faces)
+    shape[skin] += recipe.hair * hair[:, None] * _normals(shape[skin], head.skin.triangles)
     shape[skin] += lips.seal(head.skin, shape[skin], LINE_BOW)
 
     _place_teeth(head, shape)
@@ -153,16 +153,16 @@ def blink_weight(head: Head, shape: np.ndarray) -> float:
 def covered(head: Head, shape: np.ndarray, side: str) -> float:
     """Share of the eyeball's front that the skin hides from a viewer in front."""
     ball = shape[head.ranges[f"eye_{side}"]]
-    faces = head.own[f"eye_{side}"].faces
-    front = faces[(head.own[f"eye_{side}"].shade[faces, 1] <= 52.0).all(1)]
+    triangles = head.own[f"eye_{side}"].triangles
+    front = triangles[(head.own[f"eye_{side}"].shade[triangles, 1] <= 52.0).all(1)]
     corners = ball[front]
     points = np.concatenate([corners[:, 0], corners.mean(1), corners[:, :2].mean(1)])
-    return float(hidden(points, shape[head.ranges["skin"]], head.skin.faces).mean())
+    return float(hidden(points, shape[head.ranges["skin"]], head.skin.triangles).mean())
 
 
-def hidden(points: np.ndarray, skin: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def hidden(points: np.ndarray, skin: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(n,) true where a skin triangle lies in front (+z) of a point."""
-    t = skin[faces]
+    t = skin[triangles]
     low, high = points.min(0) - 1.0, points.max(0) + 1.0
     near = (t[:, :, :2].max(1) > low[:2]).all(1) & (t[:, :, :2].min(1) < high[:2]).all(1)
     near &= t[:, :, 2].max(1) > points[:, 2].min()

@@ -46,7 +46,7 @@ further() { # NAME START SETTING...
   "$bin/codetalker" train-speech data/demo --resume --out "runs/demo/$name" --vq runs/demo/vq \
     --set "train_speech.start_from=$start" --set speech.encoder.frozen=false \
     --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.encoder_rate=0.2 \
-    --set train_speech.n_augmentations=4 --set decode.hear=pieces --set decode.piece_seconds=4 "$@"
+    --set train_speech.n_augmentations=4 --set decode.encoder_context=segments --set decode.segment_seconds=4 "$@"
 }
 further tuned runs/demo/speech-last --set train_speech.learning_rate=0.0005 \
   --set train_speech.epochs=16 --set train_speech.validate_every=8

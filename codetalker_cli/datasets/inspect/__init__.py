@@ -17,12 +17,17 @@ from codetalker_cli.datasets.inspect.clip_checks import (
     check_rate,
     check_twins,
 )
-from codetalker_cli.datasets.inspect.clips import Motion, read_header, survey
-from codetalker_cli.datasets.inspect.findings import Finding, Findings, Report
-from codetalker_cli.datasets.inspect.folder import Row, check_table, read_faces, read_table
+from codetalker_cli.datasets.inspect.clips import ClipMotion, read_header, survey
+from codetalker_cli.datasets.inspect.findings import Finding, Findings, InspectionReport
+from codetalker_cli.datasets.inspect.folder import (
+    TableRow,
+    check_table,
+    read_mesh_contents,
+    read_table,
+)
 from codetalker_cli.datasets.inspect.geometry import check_axes, check_lips, check_units
-from codetalker_cli.datasets.inspect.sound import Sound, listen
-from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.sound import SoundStatistics, listen
+from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
 from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
 
@@ -34,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 def check(
     folder: Path | str, sheet: Path | None = None, progress: Progress | None = None
-) -> Report:
+) -> InspectionReport:
     """Read a whole prepared data set once and tell all that is wrong with it.
 
     Damage to one file does not hide the next. Memory stays bounded whatever the size.
@@ -53,9 +58,9 @@ def check(
         check_sheet_path(sheet)
     folder, findings = Path(folder), Findings()
     table = read_table(folder, findings)
-    faces = read_faces(table, findings)
-    check_table(table, faces, findings)
-    statistics = Statistics(table, faces)
+    mesh = read_mesh_contents(table, findings)
+    check_table(table, mesh, findings)
+    statistics = Statistics(table, mesh)
     seen: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
@@ -78,7 +83,7 @@ def check(
         draw_sheet(statistics, findings, sheet)
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
     seconds = n_frames / table.fps if table.fps > 0 else 0.0
-    return Report(
+    return InspectionReport(
         folder, table.name, len(table.rows), n_frames, seconds, n_bytes, tuple(findings), sheet
     )
 
@@ -86,12 +91,12 @@ def check(
 def _read_clip(
     statistics: Statistics,
     number: int,
-    row: Row,
+    row: TableRow,
     hashing: ThreadPoolExecutor,
     findings: Findings,
-) -> tuple[Motion | None, Sound | None]:
+) -> tuple[ClipMotion | None, SoundStatistics | None]:
     """Read one clip, judge it alone, add it to the statistics."""
-    table, template = statistics.table, statistics.faces.templates.get(row.subject)
+    table, template = statistics.table, statistics.mesh.templates.get(row.subject)
     header = read_header(table, row, statistics.n_vertices, findings)
     sound = listen(table, row, None if header is None else header.shape[0], findings)
     if header is None:
@@ -113,17 +118,19 @@ def _read_clip(
     if fits:
         statistics.keep(row.subject, motion.sample)
     subject.clips.append(
-        Clip(row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, fits)
+        ClipStatistics(
+            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, fits
+        )
     )
     return motion, sound
 
 
-def _belongs(statistics: Statistics, row: Row, frame: np.ndarray, findings: Findings) -> bool:
+def _belongs(statistics: Statistics, row: TableRow, frame: np.ndarray, findings: Findings) -> bool:
     """Whether a clip, by its mean frame (V, 3), fits the template of its subject.
 
     What does not would spoil the statistics.
     """
-    subject, templates = statistics.subjects[row.subject], statistics.faces.templates
+    subject, templates = statistics.subjects[row.subject], statistics.mesh.templates
     if not subject.has_template:
         return True
     other = better_template(frame, row.subject, templates)

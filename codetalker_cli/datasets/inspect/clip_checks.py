@@ -4,11 +4,11 @@ and with several of them: the same motion twice.
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.clips import Motion
+from codetalker_cli.datasets.inspect.clips import ClipMotion
 from codetalker_cli.datasets.inspect.findings import Findings, listed
-from codetalker_cli.datasets.inspect.folder import Row
-from codetalker_cli.datasets.inspect.sound import Sound
-from codetalker_cli.datasets.inspect.statistics import Clip
+from codetalker_cli.datasets.inspect.folder import TableRow
+from codetalker_cli.datasets.inspect.sound import SoundStatistics
+from codetalker_cli.datasets.inspect.statistics import ClipStatistics
 from codetalker_cli.workspace import MANIFEST
 
 _AGAIN = "prepare the data again"
@@ -26,7 +26,7 @@ _LEAP = 1.25
 """Leaps of single vertices are a little wilder than the steps of the whole face."""
 
 
-def check_motion(row: Row, motion: Motion, size: float, findings: Findings) -> None:
+def check_motion(row: TableRow, motion: ClipMotion, size: float, findings: Findings) -> None:
     """NaN, bytes that were changed, and clips without motion.
 
     Args:
@@ -70,7 +70,7 @@ def check_motion(row: Row, motion: Motion, size: float, findings: Findings) -> N
 
 
 def check_length(
-    row: Row, n_frames: int, fps: float, sound: Sound | None, findings: Findings
+    row: TableRow, n_frames: int, fps: float, sound: SoundStatistics | None, findings: Findings
 ) -> None:
     """Sound and motion of different length."""
     if sound is None or fps <= 0:
@@ -87,7 +87,7 @@ def check_length(
     )
 
 
-def check_rate(clips: list[Clip], fps: float, findings: Findings) -> None:
+def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
     """Sound that is longer or shorter than the motion by the same factor in all clips."""
     pairs = [
         (clip.sound.seconds * fps, len(clip.energy)) for clip in clips if clip.sound is not None
@@ -108,7 +108,7 @@ def check_rate(clips: list[Clip], fps: float, findings: Findings) -> None:
         )
 
 
-def check_jumps(clips: list[Clip], fps: float, findings: Findings) -> None:
+def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
     """Frames that differ from the one before by far more than is usual in the data set."""
     usual_step = _usual([clip.steps for clip in clips])
     usual_leap = _usual([clip.leaps for clip in clips])

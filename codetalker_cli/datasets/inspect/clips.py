@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.datasets.inspect.findings import Findings
-from codetalker_cli.datasets.inspect.folder import Row, Table
+from codetalker_cli.datasets.inspect.folder import ClipTable, TableRow
 from codetalker_cli.datasets.prepared import vertices_path
 
 _AGAIN = "prepare the data again"
@@ -21,7 +21,7 @@ _SAMPLED_FRAMES = 60
 
 
 @dataclass(frozen=True)
-class Header:
+class ClipHeader:
     """What the head of an .npy says, and where its numbers begin."""
 
     path: Path
@@ -36,7 +36,7 @@ class Header:
 
 
 @dataclass
-class Motion:
+class ClipMotion:
     """How a clip moves. What holds NaN counts for nothing.
 
     Attributes:
@@ -69,8 +69,8 @@ class Motion:
 
 
 def read_header(
-    table: Table, row: Row, n_vertices: int | None, findings: Findings
-) -> Header | None:
+    table: ClipTable, row: TableRow, n_vertices: int | None, findings: Findings
+) -> ClipHeader | None:
     """Check the head of a clip's file; None: it is missing or cannot be read as frames.
 
     A file that is cut short gives as many frames as it has.
@@ -104,7 +104,7 @@ def read_header(
         findings.problem("dtype", row.name, f"the vertices are {dtype}, expected float32; {_AGAIN}")
         if dtype.kind != "f":
             return None
-    header = Header(path, shape, dtype, offset)
+    header = ClipHeader(path, shape, dtype, offset)
     whole = n_bytes // max(header.frame_bytes, 1)
     if whole < shape[0]:
         findings.problem(
@@ -113,7 +113,7 @@ def read_header(
             f"the vertices are cut short: {whole} whole frames of the {shape[0]} that the head of "
             f"the file tells; {_AGAIN}",
         )
-        header = Header(path, (whole, *shape[1:]), dtype, offset)
+        header = ClipHeader(path, (whole, *shape[1:]), dtype, offset)
     elif row.n_frames is not None and shape[0] != row.n_frames:
         findings.problem(
             "length",
@@ -126,7 +126,7 @@ def read_header(
     return header
 
 
-def blocks(header: Header) -> Iterator[tuple[int, np.ndarray, memoryview]]:
+def frame_blocks(header: ClipHeader) -> Iterator[tuple[int, np.ndarray, memoryview]]:
     """(number of the first frame, (b, V, 3) float32, its bytes in the file) of the whole clip.
 
     Before the second and all later blocks stands the last frame of the one before. The arrays are
@@ -150,11 +150,11 @@ def blocks(header: Header) -> Iterator[tuple[int, np.ndarray, memoryview]]:
 
 
 def survey(
-    header: Header,
+    header: ClipHeader,
     base: np.ndarray | None,
     sampled: np.ndarray,
     hashing: Executor,
-) -> tuple[Motion, np.ndarray]:
+) -> tuple[ClipMotion, np.ndarray]:
     """Read a clip once; gives how it moves, and the base.
 
     Args:
@@ -166,7 +166,7 @@ def survey(
     n_frames, n_vertices = header.shape[:2]
     spread = _marks(n_frames, np.linspace(0, n_frames - 1, min(n_frames, _SAMPLED_FRAMES)))
     wanted = _marks(n_frames, sampled)
-    motion = Motion(
+    motion = ClipMotion(
         energy=np.empty(n_frames, np.float32),
         steps=np.empty(n_frames - 1, np.float32),
         leaps=np.empty(n_frames - 1, np.float32),
@@ -174,7 +174,7 @@ def survey(
         sample=np.empty((0, n_vertices, 3), np.float32),
     )
     digest, pieces = hashlib.sha256(), []
-    for number, block, part in blocks(header):
+    for number, block, part in frame_blocks(header):
         hashed = hashing.submit(digest.update, part)
         motion.n_bytes += len(part)
         if base is None:
@@ -204,7 +204,7 @@ def _marks(n_frames: int, positions: np.ndarray) -> np.ndarray:
     return marks
 
 
-def _measure_steps(motion: Motion, number: int, block: np.ndarray) -> None:
+def _measure_steps(motion: ClipMotion, number: int, block: np.ndarray) -> None:
     if len(block) < 2:
         return
     here = slice(number, number + len(block) - 1)
@@ -213,7 +213,7 @@ def _measure_steps(motion: Motion, number: int, block: np.ndarray) -> None:
     motion.leaps[here] = np.maximum(moved.max((1, 2)), -moved.min((1, 2)))
 
 
-def _note_bad(motion: Motion, start: int, block: np.ndarray, finite: np.ndarray) -> None:
+def _note_bad(motion: ClipMotion, start: int, block: np.ndarray, finite: np.ndarray) -> None:
     bad = np.flatnonzero(~finite)
     motion.n_bad += len(bad)
     if motion.bad is None:
@@ -222,7 +222,11 @@ def _note_bad(motion: Motion, start: int, block: np.ndarray, finite: np.ndarray)
 
 
 def _add(
-    motion: Motion, offsets: np.ndarray, finite: np.ndarray, spread: np.ndarray, wanted: np.ndarray
+    motion: ClipMotion,
+    offsets: np.ndarray,
+    finite: np.ndarray,
+    spread: np.ndarray,
+    wanted: np.ndarray,
 ) -> np.ndarray:
     """Add frames to the sum; gives those wanted for the sample."""
     some = offsets[spread & finite]

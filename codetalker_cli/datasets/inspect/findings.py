@@ -43,7 +43,7 @@ class Findings(list[Finding]):
 
 
 @dataclass(frozen=True)
-class Report:
+class InspectionReport:
     """What a check found.
 
     Attributes:

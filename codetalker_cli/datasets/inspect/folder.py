@@ -31,7 +31,7 @@ _AGAIN = "prepare the data again"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of the clip table, as far as it can be understood; None: not told.
 
     Of ``is_silent`` ones the table says that nobody speaks, so that the face may rest.
@@ -48,23 +48,23 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ClipTable:
     """What manifest.json says, as far as it can be understood."""
 
     folder: Path
     name: str
     fps: float
     train_subjects: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     content: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Faces:
+class MeshContents:
     """What mesh.npz holds, as far as it can be used.
 
     Attributes:
-        topology: Without faces and regions that are out of range; None: nothing could be read.
+        topology: Without triangles and regions that are out of range; None: nothing could be read.
         templates: Those of the right shape and without NaN.
         colours: Of the same subjects.
         named: All subjects the file names.
@@ -76,7 +76,7 @@ class Faces:
     named: tuple[str, ...] = ()
 
 
-def read_table(folder: Path, findings: Findings) -> Table:
+def read_table(folder: Path, findings: Findings) -> ClipTable:
     """The manifest.
 
     Raises:
@@ -103,7 +103,7 @@ def read_table(folder: Path, findings: Findings) -> Table:
         findings.problem("manifest", MANIFEST, f"fps {fps!r}, expected a rate in hertz; {_AGAIN}")
         fps = 0.0
     rows = [_row(k, value, findings) for k, value in enumerate(_list(content, "clips", findings))]
-    return Table(
+    return ClipTable(
         folder=folder,
         name=str(content.get("name", folder.name)),
         fps=float(fps),
@@ -121,7 +121,7 @@ def _list(content: dict[str, Any], key: str, findings: Findings) -> list[Any]:
     return found
 
 
-def _row(number: int, value: Any, findings: Findings) -> Row | None:
+def _row(number: int, value: Any, findings: Findings) -> TableRow | None:
     where = f"{MANIFEST}, clip {number}"
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         findings.problem("manifest", where, f"the row has no name; {_AGAIN}")
@@ -137,7 +137,7 @@ def _row(number: int, value: Any, findings: Findings) -> Row | None:
         findings.problem(
             "manifest", name, f"n_frames {value.get('n_frames')!r} is no count; {_AGAIN}"
         )
-    return Row(
+    return TableRow(
         name=name,
         subject=str(value.get("subject", "")),
         split=str(value.get("split", "")),
@@ -153,7 +153,7 @@ def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def read_faces(table: Table, findings: Findings) -> Faces:
+def read_mesh_contents(table: ClipTable, findings: Findings) -> MeshContents:
     """The mesh; what of it cannot be used is left out and told."""
     path = table.folder / MESH
     try:
@@ -161,7 +161,7 @@ def read_faces(table: Table, findings: Findings) -> Faces:
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         findings.problem("mesh", MESH, f"{reason}; {_AGAIN}")
-        return Faces()
+        return MeshContents()
     expected = table.content.get("mesh_sha256")
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         findings.problem(
@@ -174,7 +174,7 @@ def read_faces(table: Table, findings: Findings) -> Faces:
         mesh = _load(arrays, path)
     except (DataError, ValueError, KeyError, TypeError) as error:
         findings.problem("mesh", MESH, f"not a mesh file ({error}); {_AGAIN}")
-        return Faces()
+        return MeshContents()
     usable = {}
     for subject, template in mesh.templates.items():
         expected_shape = (mesh.topology.n_vertices, 3)
@@ -193,24 +193,24 @@ def read_faces(table: Table, findings: Findings) -> Faces:
         else:
             usable[subject] = template.astype(np.float32)
     colours = {k: v for k, v in mesh.colours.items() if k in usable and v.shape == usable[k].shape}
-    return Faces(mesh.topology, usable, colours, tuple(mesh.templates))
+    return MeshContents(mesh.topology, usable, colours, tuple(mesh.templates))
 
 
 def _keep_range(arrays: dict[str, np.ndarray], findings: Findings) -> None:
-    """Drop faces and regions' vertices that do not exist, and tell them."""
+    """Drop triangles and regions' vertices that do not exist, and tell them."""
     n_vertices = int(arrays.get("topology_n_vertices", np.array(0)))
-    faces = arrays.get("topology_faces")
-    if faces is not None and faces.ndim == 2:
-        bad = ((faces < 0) | (faces >= n_vertices)).any(1)
+    triangles = arrays.get("topology_faces")
+    if triangles is not None and triangles.ndim == 2:
+        bad = ((triangles < 0) | (triangles >= n_vertices)).any(1)
         if bad.any():
             findings.problem(
                 "faces",
                 MESH,
-                f"{bad.sum()} of {len(faces)} faces name vertices that do not exist (face "
-                f"{bad.argmax()}: {[int(i) for i in faces[bad.argmax()]]}; there are {n_vertices} "
-                f"vertices); {_AGAIN}",
+                f"{bad.sum()} of {len(triangles)} triangles name vertices that do not exist "
+                f"(triangle {bad.argmax()}: {[int(i) for i in triangles[bad.argmax()]]}; there are "
+                f"{n_vertices} vertices); {_AGAIN}",
             )
-            arrays["topology_faces"] = faces[~bad]
+            arrays["topology_faces"] = triangles[~bad]
     for key in [k for k in arrays if k.startswith("topology_region_")]:
         bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
         if bad.any():
@@ -234,12 +234,12 @@ def _load(arrays: dict[str, np.ndarray], path: Path) -> Mesh:
         names = [str(name) for name in arrays.get(f"{kind}_names", ())]
         found[kind] = dict(zip(names, arrays[f"{kind}s"], strict=True)) if names else {}
     topology = Topology.from_arrays(own)
-    if not len(topology.faces):
+    if not len(topology.triangles):
         raise DataError(f"{path}: no faces")
     return Mesh(replace(topology), found["template"], found["colour"])
 
 
-def check_table(table: Table, faces: Faces, findings: Findings) -> None:
+def check_table(table: ClipTable, mesh: MeshContents, findings: Findings) -> None:
     """Names, splits and subjects of the clip table; what lies in the folder and what does not."""
     if (table.folder / UNFINISHED).exists():
         findings.problem(
@@ -255,11 +255,11 @@ def check_table(table: Table, faces: Faces, findings: Findings) -> None:
                 "duplicate", name, f"{n} rows of the clip table have this name; {_AGAIN}"
             )
     _check_splits(table, findings)
-    _check_subjects(table, faces, findings)
+    _check_subjects(table, mesh, findings)
     _check_strangers(table, findings)
 
 
-def _check_splits(table: Table, findings: Findings) -> None:
+def _check_splits(table: ClipTable, findings: Findings) -> None:
     known = {row.split.split("-")[0] for row in table.rows}
     for split, use in (
         ("train", "there is nothing to train on"),
@@ -273,7 +273,7 @@ def _check_splits(table: Table, findings: Findings) -> None:
         findings.note("split", MANIFEST, f"split {split!r} is not train, val or test: never used")
 
 
-def _check_subjects(table: Table, faces: Faces, findings: Findings) -> None:
+def _check_subjects(table: ClipTable, mesh: MeshContents, findings: Findings) -> None:
     clips = Counter(row.subject for row in table.rows)
     trained = {row.subject for row in table.rows if row.split == "train"}
     for subject in table.train_subjects:
@@ -291,19 +291,19 @@ def _check_subjects(table: Table, faces: Faces, findings: Findings) -> None:
             "has clips of split train but is no training subject; add it to data.train_subjects "
             "or move its clips to another split",
         )
-    if faces.topology is None:
+    if mesh.topology is None:
         return
     for subject, n in clips.items():
-        if subject not in faces.named:
+        if subject not in mesh.named:
             findings.problem(
                 "template",
                 subject,
-                f"has {n} clips but no template (there are: {listed(list(faces.named)) or 'none'});"
+                f"has {n} clips but no template (there are: {listed(list(mesh.named)) or 'none'});"
                 " add its neutral face to the raw data and prepare it again",
             )
 
 
-def _check_strangers(table: Table, findings: Findings) -> None:
+def _check_strangers(table: ClipTable, findings: Findings) -> None:
     """Files beside the table's; and its own that are missing."""
     for folder, suffix, path_of in (
         ("clips", ".npy", vertices_path),

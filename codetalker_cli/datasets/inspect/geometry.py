@@ -25,19 +25,19 @@ _AXES = "xyz"
 
 def check_units(statistics: Statistics, findings: Findings) -> None:
     """Compare the unit that is declared with the size of the templates."""
-    topology = statistics.faces.topology
+    topology = statistics.mesh.topology
     if topology is None:
         return
-    used = np.unique(topology.faces)
+    used = np.unique(topology.triangles)
     told: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
-    for name, template in statistics.faces.templates.items():
+    for name, template in statistics.mesh.templates.items():
         reach = float(np.ptp(template[used], axis=0).max())
-        area = float(vertex_areas(template, topology.faces).sum())
+        area = float(vertex_areas(template, topology.triangles).sum())
         if found := _unit_message(topology.unit, reach, area):
             advice, fact = found
             told.setdefault(advice, (fact, []))[1].append(name)
     for advice, (fact, names) in told.items():
-        everyone = len(names) == len(statistics.faces.templates)
+        everyone = len(names) == len(statistics.mesh.templates)
         findings.problem("unit", MESH if everyone else listed(names), f"{fact}{advice}")
 
 
@@ -74,7 +74,7 @@ class Pose:
 
 def check_axes(statistics: Statistics, findings: Findings) -> None:
     """Faces that are not +y up and +z forward, and faces that are inside out."""
-    sample, topology = statistics.sample, statistics.faces.topology
+    sample, topology = statistics.sample, statistics.mesh.topology
     lips = statistics.moving_lips()
     if sample is None or topology is None or lips is None:
         return
@@ -125,14 +125,14 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     """How the head stands, by the lips and the skin around them; None: nothing is evident."""
     # the mean of the frames: the templates' mouths may be wide open
     face = (sample.mean_face + sample.offsets.mean(0)).astype(np.float64)
-    faces = np.asarray(topology.faces)
-    surface = surfaces(face, faces)
+    triangles = np.asarray(topology.triangles)
+    surface = surfaces(face, triangles)
     skin = np.zeros(len(face), bool)
-    skin[faces[surface[faces[:, 0]] == surface[lips[0]]]] = True
-    faces = faces[skin[faces[:, 0]]]
+    skin[triangles[surface[triangles[:, 0]] == surface[lips[0]]]] = True
+    triangles = triangles[skin[triangles[:, 0]]]
     low, high = face[skin].min(0), face[skin].max(0)
     centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
-    a, b, c = (face[faces[:, k]] for k in range(3))
+    a, b, c = (face[triangles[:, k]] for k in range(3))
     normals, middles = np.cross(b - a, c - a), (a + b + c) / 3
     out = normals * (middles - centre)
     outness = float(out.sum() / max(np.abs(out.sum(1)).sum(), 1e-30))
@@ -153,7 +153,7 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
         return Pose(0, 0, outness < 0)
     # the jaw lies below the lips, and these in the lower half of the face (but not of a bust)
     moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
-    moving *= vertex_areas(face, np.asarray(topology.faces))
+    moving *= vertex_areas(face, np.asarray(topology.triangles))
     jaw = float(((moving @ face / moving.sum() - mouth) / half)[other])
     place = float(((mouth - centre) / half)[other])
     agree = np.sign(jaw) == np.sign(place) and abs(jaw) > 0.03 and abs(place) > 0.1
@@ -178,7 +178,7 @@ def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.nd
 
 def check_lips(statistics: Statistics, findings: Findings) -> None:
     """A region ``lips`` that is missing, or lies elsewhere than where the lips move."""
-    topology, sample = statistics.faces.topology, statistics.sample
+    topology, sample = statistics.mesh.topology, statistics.sample
     if topology is None:
         return
     missing = [name for name in ("lips", "upper_face") if not len(topology.regions.get(name, ()))]

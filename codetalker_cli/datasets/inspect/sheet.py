@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from codetalker_cli.datasets.inspect.findings import Finding, summary
 from codetalker_cli.datasets.inspect.statistics import Statistics
 from codetalker_cli.datasets.inspect.sync import Lag, common_lag
-from codetalker_cli.datasets.inspect.views import Curves, Picture, View, view
+from codetalker_cli.datasets.inspect.views import Curves, Picture, SheetView, view
 from codetalker_cli.errors import InputError
 from codetalker_cli.files import atomic_path, check_output
 
@@ -108,13 +108,14 @@ def _foot(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 def _draw_head(
     figure: "Figure", statistics: Statistics, shown: tuple[list[str], int], height: float
 ) -> None:
-    table, topology = statistics.table, statistics.faces.topology
+    table, topology = statistics.table, statistics.mesh.topology
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
     facts = [f"{len(table.rows)} clips", f"{table.fps:g} fps"]
     if table.fps > 0:
         facts.insert(1, f"{n_frames / table.fps / 60:.1f} min")
     if topology is not None:
-        facts += [f"{topology.n_vertices} vertices", f"{len(topology.faces)} faces", topology.unit]
+        facts += [f"{topology.n_vertices} vertices", f"{len(topology.triangles)} triangles"]
+        facts.append(topology.unit)
     names, n_all = shown
     facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
     lag = common_lag(statistics.clips, table.fps)
@@ -131,7 +132,7 @@ def _lag_text(lag: Lag, fps: float) -> str:
     return f"{lag.frames / fps:+.2f} s" if lag.is_clear else "not clear"
 
 
-def _draw_row(figure: "Figure", shown: View, top: float, height: float) -> None:
+def _draw_row(figure: "Figure", shown: SheetView, top: float, height: float) -> None:
     """One subject, in a band of the figure; ``top`` and ``height`` in parts of it."""
     side = 0.86 * height * figure.get_figheight() / figure.get_figwidth()  # square pictures
     bottom, tall = top - 0.97 * height, 0.86 * height

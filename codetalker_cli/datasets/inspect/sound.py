@@ -7,7 +7,7 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.datasets.inspect.findings import Findings
-from codetalker_cli.datasets.inspect.folder import Row, Table
+from codetalker_cli.datasets.inspect.folder import ClipTable, TableRow
 from codetalker_cli.datasets.prepared import audio_path
 
 _AGAIN = "prepare the data again"
@@ -16,7 +16,7 @@ _CLIPPED_SHARE = 5e-4
 
 
 @dataclass(frozen=True)
-class Sound:
+class SoundStatistics:
     """Speech that could be read.
 
     Attributes:
@@ -30,7 +30,9 @@ class Sound:
     digest: str
 
 
-def listen(table: Table, row: Row, n_frames: int | None, findings: Findings) -> Sound | None:
+def listen(
+    table: ClipTable, row: TableRow, n_frames: int | None, findings: Findings
+) -> SoundStatistics | None:
     """Read and check the speech of a clip; None: it cannot be read.
 
     Args:
@@ -57,13 +59,13 @@ def listen(table: Table, row: Row, n_frames: int | None, findings: Findings) -> 
     _check_samples(row, samples, findings)
     seconds = len(samples) / rate
     if table.fps <= 0 or not np.isfinite(samples).all():
-        return Sound(seconds, np.zeros(0), digest)
+        return SoundStatistics(seconds, np.zeros(0), digest)
     length = round(seconds * table.fps) if n_frames is None else n_frames
     level = loudness(samples, rate, table.fps, length)
-    return Sound(seconds, level, digest)
+    return SoundStatistics(seconds, level, digest)
 
 
-def _check_file(row: Row, info: object, digest: str, findings: Findings) -> None:
+def _check_file(row: TableRow, info: object, digest: str, findings: Findings) -> None:
     rate, channels = info.samplerate, info.channels  # type: ignore[attr-defined]
     n_samples, subtype = info.frames, info.subtype  # type: ignore[attr-defined]
     if rate != SAMPLE_RATE:
@@ -90,7 +92,7 @@ def _check_file(row: Row, info: object, digest: str, findings: Findings) -> None
         )
 
 
-def _check_samples(row: Row, samples: np.ndarray, findings: Findings) -> None:
+def _check_samples(row: TableRow, samples: np.ndarray, findings: Findings) -> None:
     bad = np.flatnonzero(~np.isfinite(samples))
     if len(bad):
         findings.problem(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.clips import Header
-from codetalker_cli.datasets.inspect.folder import Faces, Row, Table
-from codetalker_cli.datasets.inspect.sound import Sound
+from codetalker_cli.datasets.inspect.clips import ClipHeader
+from codetalker_cli.datasets.inspect.folder import ClipTable, MeshContents, TableRow
+from codetalker_cli.datasets.inspect.sound import SoundStatistics
 from codetalker_cli.datasets.lip_region import infer_lips, without_head_motion
 from codetalker_cli.errors import DataError
 
@@ -20,30 +20,30 @@ _SAMPLE_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipStatistics:
     """A clip that could be read.
 
     Attributes:
         row: Of the clip table.
         header: Where its frames are.
-        energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.Motion`.
+        energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.ClipMotion`.
         n_bad: Frames with NaN.
         sound: None: could not be read.
         fits: Whether its frames belong to the template.
     """
 
-    row: Row
-    header: Header
+    row: TableRow
+    header: ClipHeader
     energy: np.ndarray
     steps: np.ndarray
     leaps: np.ndarray
     n_bad: int
-    sound: Sound | None
+    sound: SoundStatistics | None
     fits: bool
 
 
 @dataclass
-class Subject:
+class SubjectStatistics:
     """One subject.
 
     Attributes:
@@ -54,7 +54,7 @@ class Subject:
 
     base: np.ndarray
     has_template: bool
-    clips: list[Clip] = field(default_factory=list)
+    clips: list[ClipStatistics] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,21 @@ class Statistics:
 
     Attributes:
         table: The manifest.
-        faces: The mesh.
+        mesh: The mesh.
         subjects: Those with a clip that could be read.
         n_vertices: V; None: not known before the first clip.
     """
 
-    def __init__(self, table: Table, faces: Faces) -> None:
-        self.table, self.faces = table, faces
-        self.subjects: dict[str, Subject] = {}
-        self.n_vertices = None if faces.topology is None else faces.topology.n_vertices
+    def __init__(self, table: ClipTable, mesh: MeshContents) -> None:
+        self.table, self.mesh = table, mesh
+        self.subjects: dict[str, SubjectStatistics] = {}
+        self.n_vertices = None if mesh.topology is None else mesh.topology.n_vertices
         self._kept: list[tuple[str, np.ndarray]] = []
         self._sample: Sample | None = None
         self._lips: np.ndarray | None = None
 
     @property
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[ClipStatistics]:
         """All that could be read."""
         return [clip for subject in self.subjects.values() for clip in subject.clips]
 
@@ -107,11 +107,11 @@ class Statistics:
         mine = (number + 1) * most // n_clips - number * most // n_clips
         return np.unique(np.linspace(0, n_frames, mine + 2)[1:-1].astype(int))
 
-    def subject(self, name: str, frame: np.ndarray) -> Subject:
+    def subject(self, name: str, frame: np.ndarray) -> SubjectStatistics:
         """A subject; ``frame`` (V, 3) is its base where there is no template."""
         if name not in self.subjects:
-            template = self.faces.templates.get(name)
-            self.subjects[name] = Subject(
+            template = self.mesh.templates.get(name)
+            self.subjects[name] = SubjectStatistics(
                 frame if template is None else template, template is not None
             )
         return self.subjects[name]
@@ -139,7 +139,7 @@ class Statistics:
 
     def moving_lips(self) -> np.ndarray | None:
         """Lip vertices as the motion tells them; None: it does not."""
-        sample, topology = self.sample, self.faces.topology
+        sample, topology = self.sample, self.mesh.topology
         if sample is None or topology is None:
             return None
         if self._lips is None:
@@ -147,7 +147,7 @@ class Statistics:
             # lips that are open in the templates may be less so in the mean of the frames
             for face in (sample.mean_face, sample.mean_face + sample.offsets.mean(0)):
                 try:
-                    self._lips = infer_lips(face, sample.centred, topology.faces)
+                    self._lips = infer_lips(face, sample.centred, topology.triangles)
                     break
                 except DataError as error:
                     logger.debug("%s", error)
@@ -155,7 +155,7 @@ class Statistics:
 
     def mouth(self) -> np.ndarray | None:
         """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
-        found, topology = self.moving_lips(), self.faces.topology
+        found, topology = self.moving_lips(), self.mesh.topology
         if found is None and topology is not None and len(topology.regions.get("lips", ())):
             return topology.regions["lips"]
         return found

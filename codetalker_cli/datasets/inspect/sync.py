@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codetalker_cli.datasets.inspect.findings import Findings
-from codetalker_cli.datasets.inspect.statistics import Clip
+from codetalker_cli.datasets.inspect.statistics import ClipStatistics
 from codetalker_cli.workspace import MANIFEST
 
 MOST_SECONDS = 1.0
@@ -82,7 +82,7 @@ def best_lag(curve: np.ndarray, n_frames: int) -> Lag:
     return Lag(best - middle, float(curve[best]), float(curve[middle]), n_frames)
 
 
-def check_sync(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
+def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) -> None:
     """A lag of all clips together, a lag that grows within them, and clips that stand out."""
     usable, common, told = _usable(clips), common_lag(clips, fps), 0
     if common is None:
@@ -113,7 +113,7 @@ def check_sync(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
             )
 
 
-def common_lag(clips: Sequence[Clip], fps: float) -> Lag | None:
+def common_lag(clips: Sequence[ClipStatistics], fps: float) -> Lag | None:
     """The lag of all clips together; None: too little speech and motion to tell."""
     usable = _usable(clips)
     lengths = [len(clip.energy) for clip in usable]
@@ -123,7 +123,7 @@ def common_lag(clips: Sequence[Clip], fps: float) -> Lag | None:
     return best_lag(np.average(curves, axis=0, weights=lengths), sum(lengths))
 
 
-def _usable(clips: Sequence[Clip]) -> list[Clip]:
+def _usable(clips: Sequence[ClipStatistics]) -> list[ClipStatistics]:
     return [
         clip
         for clip in clips
@@ -135,7 +135,7 @@ def _n_lags(fps: float) -> int:
     return max(1, round(MOST_SECONDS * fps))
 
 
-def _check_drift(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
+def _check_drift(clips: Sequence[ClipStatistics], fps: float, findings: Findings) -> None:
     """Lags of the first and the last thirds of all clips."""
     n_lags = _n_lags(fps)
     lags = []
@@ -161,7 +161,7 @@ def _check_drift(clips: Sequence[Clip], fps: float, findings: Findings) -> None:
     )
 
 
-def _of(clip: Clip, frames: slice, n_lags: int) -> np.ndarray:
+def _of(clip: ClipStatistics, frames: slice, n_lags: int) -> np.ndarray:
     assert clip.sound is not None
     return correlation(clip.energy[frames], loudness_curve(clip.sound.level)[frames], n_lags)
 

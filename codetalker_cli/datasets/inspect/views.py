@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.clips import blocks
-from codetalker_cli.datasets.inspect.statistics import Clip, Statistics
+from codetalker_cli.datasets.inspect.clips import frame_blocks
+from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import (
     MOST_SECONDS,
     Lag,
@@ -61,7 +61,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class View:
+class SheetView:
     """A row of the sheet; texts stand for what could not be shown."""
 
     subject: str
@@ -70,40 +70,40 @@ class View:
     curves: Curves | str
 
 
-def view(statistics: Statistics, name: str) -> View:
+def view(statistics: Statistics, name: str) -> SheetView:
     """What can be shown of a subject; never fails for what is wrong with its data."""
     subject = statistics.subjects.get(name)
     if subject is None:
-        rest = statistics.faces.templates.get(name)
+        rest = statistics.mesh.templates.get(name)
         if rest is None:
-            return View(name, "no template", "no clip", "no clip could be read")
+            return SheetView(name, "no template", "no clip", "no clip could be read")
         picture = _pictures(statistics, name, [rest])[0]
-        return View(name, picture, "no clip", "no clip could be read")
+        return SheetView(name, picture, "no clip", "no clip could be read")
     clip = max(subject.clips, key=lambda clip: len(clip.energy))
     lips = statistics.mouth()
     try:
         curves, frame = _curves(clip, subject.base, lips, statistics)
     except OSError as error:
         picture = _pictures(statistics, name, [subject.base])[0]
-        return View(name, picture, "cannot be read", f"{clip.row.name}: {error}")
+        return SheetView(name, picture, "cannot be read", f"{clip.row.name}: {error}")
     if clip.fits:
         template, widest = _pictures(statistics, name, [subject.base, frame])
     else:  # elsewhere, or of another size: each in the middle of its own picture
         (template,) = _pictures(statistics, name, [subject.base])
         (widest,) = _pictures(statistics, name, [frame])
-    return View(name, template if subject.has_template else "no template", widest, curves)
+    return SheetView(name, template if subject.has_template else "no template", widest, curves)
 
 
 def _curves(
-    clip: Clip, base: np.ndarray, lips: np.ndarray | None, statistics: Statistics
+    clip: ClipStatistics, base: np.ndarray, lips: np.ndarray | None, statistics: Statistics
 ) -> tuple[Curves, np.ndarray]:
     """Curves of a clip, and its frame of the widest mouth."""
     shown = _most_moving(statistics) if lips is None else lips
-    topology, fps = statistics.faces.topology, statistics.table.fps
+    topology, fps = statistics.mesh.topology, statistics.table.fps
     energy, frame = np.zeros(len(clip.energy)), base
     opening: list[np.ndarray] = []
     widest = -np.inf
-    for number, block, _ in blocks(clip.header):
+    for number, block, _ in frame_blocks(clip.header):
         new, start = (block[1:], number + 1) if opening else (block, 0)
         with np.errstate(invalid="ignore", over="ignore"):
             offsets = new[:, shown] - base[shown]
@@ -158,12 +158,12 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
     from codetalker_cli.render.backends import make_renderer
     from codetalker_cli.render.scene import build_scene
 
-    topology = statistics.faces.topology
+    topology = statistics.mesh.topology
     if topology is None:
         return ["no faces"] * len(shapes)
     if not all(np.isfinite(shape).all() for shape in shapes):
         shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
-    colours = statistics.faces.colours.get(name)
+    colours = statistics.mesh.colours.get(name)
     motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colours)
     made: list[Picture | str] = []
     try:

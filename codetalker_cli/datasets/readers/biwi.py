@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
-from codetalker_cli.datasets.readers.biwi_files import SENTENCES, Found, Key, Take, find
+from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
+from codetalker_cli.datasets.readers.biwi_files import SENTENCES, BiwiClip, BiwiFiles, Key, find
 from codetalker_cli.datasets.readers.layout import is_layout, read_layout, refuse_missing
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats import vl
@@ -26,7 +26,7 @@ SOURCE = (
     "https://data.vision.ee.ethz.ch/cvl/datasets/b3dac2.en.html, since withdrawn by ETH Zurich: "
     "ask whoever holds a copy"
 )
-FACES = "BIWI.ply"
+MESH = "BIWI.ply"
 CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or --faces FILE"
 _WANTED = {
     "takes": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
@@ -41,7 +41,7 @@ _N_PEEKED = 3
 def read_biwi(
     root: Path,
     data: DataSettings,
-    faces: Path | None = None,
+    mesh_file: Path | None = None,
     *,
     neutral: bool = False,
     scratch: Path | None = None,
@@ -52,8 +52,8 @@ def read_biwi(
         root: Folder of faces, rigid_scans and audio or videos, or of the archives they came in; or
             of vertices_npy and wav.
         data: Facts of the data set.
-        faces: Mesh file of the topology, for vertices_npy alone: the download has its own; None:
-            looked for in and beside ``root``.
+        mesh_file: Mesh file of the topology, for vertices_npy alone: the download has its own;
+            None: looked for in and beside ``root``.
         neutral: Also take the neutral sentences, 01 to 40.
         scratch: Folder for what is unpacked from compressed archives while it is read; None: the
             system's folder for such.
@@ -63,10 +63,10 @@ def read_biwi(
         DataError: Templates of another topology, or a damaged or hostile archive of many subjects.
     """
     if is_layout(root):
-        return read_layout(root, data, FPS, [FACES], faces, CODE)
-    if faces is not None:
+        return read_layout(root, data, FPS, [MESH], mesh_file, CODE)
+    if mesh_file is not None:
         raise InputError(
-            f"{faces}: a mesh file is not needed, the templates in {root} hold the triangles; "
+            f"{mesh_file}: a mesh file is not needed, the templates in {root} hold the triangles; "
             "leave --faces out"
         )
     return _read_download(root, data, neutral, scratch)
@@ -76,7 +76,7 @@ def _read_download(
     root: Path, data: DataSettings, neutral: bool, scratch: Path | None
 ) -> RawDataSet:
     expected = {s for rule in data.splits.values() for s in rule.subjects} | {*data.train_subjects}
-    found = find(root, expected) if root.is_dir() else Found()
+    found = find(root, expected) if root.is_dir() else BiwiFiles()
     refuse_missing(root, {what: (bool(getattr(found, k)), SOURCE) for k, what in _WANTED.items()})
     takes = {k: t for k, t in sorted(found.takes.items()) if neutral or k.sentence in SENTENCES}
     subjects = sorted({key.subject for key in takes} or found.templates)
@@ -136,13 +136,13 @@ def normalise(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return axes.T
 
 
-def _corners(faces: np.ndarray) -> np.ndarray:
+def _corners(triangles: np.ndarray) -> np.ndarray:
     """(3, F) of (F, 3) triangles, ready to index with."""
-    return np.ascontiguousarray(faces.T, dtype=np.intp)
+    return np.ascontiguousarray(triangles.T, dtype=np.intp)
 
 
 def _templates(
-    root: Path, found: Found, subjects: Sequence[str], n_vertices: int, scratch: Path | None
+    root: Path, found: BiwiFiles, subjects: Sequence[str], n_vertices: int, scratch: Path | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, str]]:
     """The triangles, the templates, and why subjects have none that can be used."""
     templates: dict[str, np.ndarray] = {}
@@ -155,9 +155,9 @@ def _templates(
         file = found.templates[subject]
         try:
             read = _template(file, n_vertices, scratch)
-            first = first or (file.label, read.faces)
-            if np.array_equal(read.faces, first[1]):
-                made = normalise(read.vertices, _corners(read.faces))
+            first = first or (file.label, read.triangles)
+            if np.array_equal(read.triangles, first[1]):
+                made = normalise(read.vertices, _corners(read.triangles))
                 templates[subject] = made.astype(np.float32)
                 continue
         except CodeTalkerError as error:
@@ -166,7 +166,7 @@ def _templates(
             continue
         raise DataError(
             f"{first[0]} and {file.label} are of different triangles ({len(first[1])} and "
-            f"{len(read.faces)}); all templates must share them: take both from one source"
+            f"{len(read.triangles)}); all templates must share them: take both from one source"
         )
     if first is None or not templates:
         raise DataError(f"no template can be used: {next(iter(unusable.values()))}")
@@ -185,7 +185,7 @@ def _template(file: FoundFile, n_vertices: int, scratch: Path | None) -> MeshFil
 
 
 def _missing(
-    root: Path, found: Found, takes: Mapping[Key, list[Take]], expected: set[str]
+    root: Path, found: BiwiFiles, takes: Mapping[Key, list[BiwiClip]], expected: set[str]
 ) -> list[Problem]:
     """Sentences without frames, of subjects that have some or whose archive cannot be used.
 
@@ -207,8 +207,8 @@ def _missing(
 
 def _clip(
     key: Key,
-    ways: list[Take],
-    found: Found,
+    ways: list[BiwiClip],
+    found: BiwiFiles,
     corners: np.ndarray,
     n_vertices: int,
     scratch: Path | None,
@@ -247,7 +247,7 @@ class _Frames:
 
 @contextmanager
 def _open(
-    ways: list[Take], corners: np.ndarray, n_vertices: int, scratch: Path | None
+    ways: list[BiwiClip], corners: np.ndarray, n_vertices: int, scratch: Path | None
 ) -> Iterator[_Frames]:
     numbers, files = _numbered(ways)
     limit = _MAX_FRAME_RATIO * vl.n_bytes(n_vertices)
@@ -258,7 +258,7 @@ def _open(
         yield _Frames(lists, corners, n_vertices)
 
 
-def _numbered(ways: list[Take]) -> tuple[np.ndarray, list[FoundFile]]:
+def _numbered(ways: list[BiwiClip]) -> tuple[np.ndarray, list[FoundFile]]:
     """The frames of the first of some takes that has any, by their numbers."""
     for way in ways:
         if files := way.frames():
@@ -266,7 +266,7 @@ def _numbered(ways: list[Take]) -> tuple[np.ndarray, list[FoundFile]]:
     raise DataError(f"{ways[0].files[0].label}: holds no frame, no {vl.SUFFIX} file")
 
 
-def _first_number(clips: list[list[Take]]) -> int:
+def _first_number(clips: list[list[BiwiClip]]) -> int:
     """Whether most clips are counted from 0 or from 1.
 
     Those tell whose frames are known; where these are few, some of the closed archives too.
@@ -282,9 +282,9 @@ def _first_number(clips: list[list[Take]]) -> int:
     return 0 if firsts.count(0) > firsts.count(1) else 1
 
 
-def _sound(file: FoundFile, scratch: Path | None) -> Sound:
+def _sound(file: FoundFile, scratch: Path | None) -> RawAudio:
     with as_file(file, scratch, _MAX_FILE_BYTES) as path:
         try:
-            return Sound(*audio.read(path))
+            return RawAudio(*audio.read(path))
         except CodeTalkerError as error:
             raise InputError(str(error).replace(str(path), file.label)) from error

@@ -69,7 +69,7 @@ def _words(part: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Take:
+class BiwiClip:
     """One place that has frames of a clip: folders, an archive of more, or an archive of its own.
 
     Attributes:
@@ -115,7 +115,7 @@ class Take:
 
 
 @dataclass
-class Found:
+class BiwiFiles:
     """What a download holds.
 
     Attributes:
@@ -126,7 +126,7 @@ class Found:
         n_unplaced: Frames whose names tell no subject or no sentence.
     """
 
-    takes: dict[Key, list[Take]] = field(default_factory=dict)
+    takes: dict[Key, list[BiwiClip]] = field(default_factory=dict)
     templates: dict[str, FoundFile] = field(default_factory=dict)
     sounds: dict[Key, FoundFile] = field(default_factory=dict)
     failed: dict[str, DataError] = field(default_factory=dict)
@@ -147,14 +147,14 @@ class Found:
                 continue
             elif file.is_archive:
                 if whole:
-                    self.takes.setdefault(key, []).append(Take([file], True))
+                    self.takes.setdefault(key, []).append(BiwiClip([file], True))
             elif suffix == vl.SUFFIX:
                 if whole:
                     frames.setdefault((key, file.archive), []).append(file)
                 else:
                     self.n_unplaced += 1
         for (key, _), some in frames.items():
-            self.takes.setdefault(key, []).append(Take(some, False))
+            self.takes.setdefault(key, []).append(BiwiClip(some, False))
 
     def _add_template(self, file: FoundFile) -> None:
         stem = Path(file.name).stem
@@ -179,7 +179,7 @@ class Found:
         return any(lacking[kind] for kind in named or lacking)
 
 
-def find(root: Path, expected: Iterable[str]) -> Found:
+def find(root: Path, expected: Iterable[str]) -> BiwiFiles:
     """Look through folders, then through the archives that may hold what they lack.
 
     Args:
@@ -190,7 +190,7 @@ def find(root: Path, expected: Iterable[str]) -> Found:
         InputError: A folder cannot be read.
         DataError: An archive is damaged or hostile, and is not one subject's alone.
     """
-    found = Found()
+    found = BiwiFiles()
     files = list(archives.walk(root))
     found.add(file for file in files if not _is_of_more(file))
     closed = [file for file in files if _is_of_more(file)]

@@ -14,20 +14,20 @@ from functools import partial
 from pathlib import Path
 
 from codetalker_cli import audio
-from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
+from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
 from codetalker_cli.datasets.readers.custom_audio import find_sounds
-from codetalker_cli.datasets.readers.custom_motion import Take, find_takes, safe_name
-from codetalker_cli.datasets.readers.custom_templates import Faces, read_own_faces
+from codetalker_cli.datasets.readers.custom_motion import MotionFile, find_takes, safe_name
+from codetalker_cli.datasets.readers.custom_templates import CustomTemplates, read_custom_templates
 from codetalker_cli.datasets.splits import assign, meets
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.formats.frames import AxisMap, Converted, FrameSource, axis_map
-from codetalker_cli.settings import DataSettings, OwnSettings
+from codetalker_cli.settings import CustomSettings, DataSettings
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 """Metres in each unit that recordings may have."""
 
 
-def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
+def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
     """Open somebody's own recordings; no frame is read yet but for templates.
 
     Args:
@@ -41,16 +41,18 @@ def read_own(settings: OwnSettings, root: Path) -> RawDataSet:
     """
     base = base_of(settings, root)
     if not base.is_dir():
-        raise InputError(f"{base}: no such folder; own.root shall be the folder of the recordings")
+        raise InputError(
+            f"{base}: no such folder; custom.root shall be the folder of the recordings"
+        )
     name = settings.name or safe_name(base.resolve().name)
     if name != safe_name(name):
         raise InputError(
-            f"own.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
+            f"custom.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
         )
     change = axis_map(settings.axes, METRES[settings.unit])
     takes, problems = find_takes(base, settings)
     sounds, lonely = find_sounds(base, settings, takes)
-    faces = read_own_faces(base, settings, takes, name, change)
+    faces = read_custom_templates(base, settings, takes, name, change)
     usable = _usable(takes, sounds, faces, change, settings)
     problems += usable.problems
     if not usable.clips:
@@ -77,16 +79,18 @@ class _Usable:
 
     clips: list[RawClip] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    steps: dict[float, Take] = field(default_factory=dict)  # frames between samples → one such
+    steps: dict[float, MotionFile] = field(
+        default_factory=dict
+    )  # frames between samples → one such
     first_number: int = 1
 
 
 def _usable(
-    takes: Sequence[Take],
+    takes: Sequence[MotionFile],
     sounds: Mapping[str, Path],
-    faces: Faces,
+    faces: CustomTemplates,
     change: AxisMap,
-    settings: OwnSettings,
+    settings: CustomSettings,
 ) -> _Usable:
     found = _Usable()
     n_vertices = faces.mesh.topology.n_vertices
@@ -121,15 +125,15 @@ def _usable(
     return found
 
 
-def _open(take: Take, n_vertices: int, change: AxisMap) -> FrameSource:
+def _open(take: MotionFile, n_vertices: int, change: AxisMap) -> FrameSource:
     return Converted(take.open(n_vertices), change)
 
 
-def _hear(path: Path) -> Sound:
-    return Sound(*audio.read(path))
+def _hear(path: Path) -> RawAudio:
+    return RawAudio(*audio.read(path))
 
 
-def _one_step(steps: Mapping[float, Take]) -> float:
+def _one_step(steps: Mapping[float, MotionFile]) -> float:
     """Frames between two samples, which all clips share."""
     if len(steps) > 1:
         (one, first), (other, second) = list(steps.items())[:2]
@@ -140,12 +144,12 @@ def _one_step(steps: Mapping[float, Take]) -> float:
     return next(iter(steps))
 
 
-def base_of(settings: OwnSettings, root: Path) -> Path:
+def base_of(settings: CustomSettings, root: Path) -> Path:
     """The folder that all of the settings' paths start from."""
     return root / Path(settings.root or ".").expanduser()
 
 
-def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
+def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
     """The facts of a data set of one's own, as its recordings and settings tell them.
 
     Raises:
@@ -159,19 +163,19 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     )
     if not subjects:
         raise InputError(
-            f"own.splits: none of the {len(raw.clips)} clips belongs to the split train; "
+            f"custom.splits: none of the {len(raw.clips)} clips belongs to the split train; "
             f"the splits are {', '.join(settings.splits) or 'none'}"
         )
     others = sorted({c.subject for c in raw.clips if chosen[c.name] == "train"} - set(subjects))
     if others:
         raise InputError(
-            f"own.train_subjects: clips of {', '.join(others)} belong to the split train; add "
+            f"custom.train_subjects: clips of {', '.join(others)} belong to the split train; add "
             "these subjects, or let the rule of the split name its subjects"
         )
     strangers = [name for name in subjects if name not in raw.mesh.templates]
     if strangers:
         raise InputError(
-            f"own.train_subjects: {', '.join(strangers)} has no template; "
+            f"custom.train_subjects: {', '.join(strangers)} has no template; "
             f"there are: {', '.join(raw.mesh.templates)}"
         )
     topology = raw.mesh.topology
@@ -185,19 +189,19 @@ def data_of(raw: RawDataSet, settings: OwnSettings) -> DataSettings:
     )
 
 
-def _check_rules(raw: RawDataSet, settings: OwnSettings) -> None:
+def _check_rules(raw: RawDataSet, settings: CustomSettings) -> None:
     """A rule that names what is not there would let its clips slip into another split."""
     subjects = {clip.subject for clip in raw.clips}
     for split, rule in settings.splits.items():
         unknown = sorted(set(rule.subjects) - subjects)
         if unknown:
             raise InputError(
-                f"own.splits.{split}: no clip of {', '.join(unknown)}; the subjects are "
+                f"custom.splits.{split}: no clip of {', '.join(unknown)}; the subjects are "
                 f"{', '.join(sorted(subjects))}"
             )
         if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
             example = raw.clips[0]
             raise InputError(
-                f"own.splits.{split}: no clip is meant by it; a clip is called, for example, "
+                f"custom.splits.{split}: no clip is meant by it; a clip is called, for example, "
                 f"{example.name} (sentence {example.sentence})"
             )

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codetalker_cli.datasets.raw_clips import Problem
-from codetalker_cli.datasets.readers.custom_motion import Take, matches, safe_name, what_is_in
+from codetalker_cli.datasets.readers.custom_motion import MotionFile, matches, safe_name, what_is_in
 from codetalker_cli.errors import InputError
-from codetalker_cli.settings import OwnSettings
+from codetalker_cli.settings import CustomSettings
 
 # fmt: off
 SUFFIXES = (
@@ -21,7 +21,7 @@ _FIELD = re.compile(r"\{(subject|sentence|name)\}")
 
 
 def find_sounds(
-    base: Path, settings: OwnSettings, takes: Sequence[Take]
+    base: Path, settings: CustomSettings, takes: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     """Name of the clip → its audio or video file; and the files that no motion belongs to.
 
@@ -33,7 +33,7 @@ def find_sounds(
     place = base / Path(settings.audio).expanduser()
     if place.is_file():
         if len(takes) > 1:
-            raise InputError(f"{place}: own.audio is one file, but there are {len(takes)} clips")
+            raise InputError(f"{place}: custom.audio is one file, but there are {len(takes)} clips")
         return {takes[0].name: place}, []
     pattern = f"{settings.audio}/**/*" if place.is_dir() else settings.audio
     files = list(_sound_files(base, pattern))
@@ -62,7 +62,7 @@ def _key(name: str) -> str:
 
 
 def _told_by_fields(
-    base: Path, pattern: str, takes: Sequence[Take]
+    base: Path, pattern: str, takes: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     has_suffix = Path(pattern).suffix.lower() in SUFFIXES
     # {name} is a path: it goes as many folders deep as the clips' own.
@@ -100,7 +100,7 @@ def _sound_files(base: Path, pattern: str) -> list[tuple[Path, str]]:
     ]
 
 
-def _best(take: Take, files: list[Path]) -> Path:
+def _best(take: MotionFile, files: list[Path]) -> Path:
     stems = sorted({path.with_suffix("") for path in files})
     if len(stems) > 1:
         first, second = (min(f for f in files if f.with_suffix("") == s) for s in stems[:2])
@@ -119,5 +119,5 @@ def _without_motion(files: Sequence[tuple[Path, str]]) -> list[Problem]:
 
 def _no_sound(base: Path, pattern: str) -> InputError:
     return InputError(
-        f"{base}: own.audio {pattern!r} leads to no audio file; {what_is_in(base, pattern)}"
+        f"{base}: custom.audio {pattern!r} leads to no audio file; {what_is_in(base, pattern)}"
     )

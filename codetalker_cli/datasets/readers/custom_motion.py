@@ -17,7 +17,7 @@ from codetalker_cli.formats.frames import (
     meshes_in,
     read_pc2_header,
 )
-from codetalker_cli.settings import OwnSettings
+from codetalker_cli.settings import CustomSettings
 
 MOTION_SUFFIXES = (".npy", ".pc2")
 _WILD = re.compile(r"[*?\[]")
@@ -25,7 +25,7 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Take:
+class MotionFile:
     """The motion of one clip.
 
     Attributes:
@@ -67,7 +67,7 @@ class Take:
         return kind(self.path, n_vertices)
 
 
-def find_takes(base: Path, settings: OwnSettings) -> tuple[list[Take], list[Problem]]:
+def find_takes(base: Path, settings: CustomSettings) -> tuple[list[MotionFile], list[Problem]]:
     """Every clip's motion, by name, and what is wrong with the names of others.
 
     Raises:
@@ -78,18 +78,18 @@ def find_takes(base: Path, settings: OwnSettings) -> tuple[list[Take], list[Prob
         if problems:
             raise InputError(f"{base}: {problems[0].reason}; no clip is left")
         raise InputError(
-            f"{base}: own.motion {settings.motion!r} matches no .npy, no .pc2 and no folder of "
+            f"{base}: custom.motion {settings.motion!r} matches no .npy, no .pc2 and no folder of "
             f"meshes; {what_is_in(base, settings.motion)}"
         )
-    takes: dict[str, Take] = {}
+    takes: dict[str, MotionFile] = {}
     unfit: list[Problem] = []
     for path, key, whole_key in found:
         told = _subject_and_sentence(key, settings) or _subject_and_sentence(whole_key, settings)
         if told is None:
-            reason = f"{path}: {key!r} does not fit own.pattern {settings.pattern!r}"
+            reason = f"{path}: {key!r} does not fit custom.pattern {settings.pattern!r}"
             unfit.append(Problem(safe_name(key), "broken", reason))
             continue
-        take = Take(safe_name("_".join(told)), *told, path, key)
+        take = MotionFile(safe_name("_".join(told)), *told, path, key)
         # Two names that differ in case alone are one file on many disks.
         other = takes.setdefault(take.name.casefold(), take)
         if other is not take:
@@ -100,7 +100,7 @@ def find_takes(base: Path, settings: OwnSettings) -> tuple[list[Take], list[Prob
 
 
 def _motions(
-    base: Path, settings: OwnSettings
+    base: Path, settings: CustomSettings
 ) -> tuple[list[tuple[Path, str, str]], list[Problem]]:
     """(path, key, key with suffix) of all that the pattern matches and that is motion."""
     found, problems, single = [], [], []
@@ -119,7 +119,7 @@ def _motions(
             single.append(path)
     if single and not found:
         raise InputError(
-            f"{single[0]}: own.motion {settings.motion!r} matches single meshes; it shall match "
+            f"{single[0]}: custom.motion {settings.motion!r} matches single meshes; it shall match "
             "the folders that hold the meshes of a clip each"
         )
     return found, problems
@@ -130,7 +130,7 @@ def is_motion(path: Path) -> bool:
     return path.suffix.lower() in MOTION_SUFFIXES
 
 
-def _subject_and_sentence(key: str, settings: OwnSettings) -> tuple[str, str] | None:
+def _subject_and_sentence(key: str, settings: CustomSettings) -> tuple[str, str] | None:
     if settings.subject is not None and "{subject}" in settings.pattern:
         return settings.subject, key.replace("/", "_")
     # The subject takes as much as it can: FaceTalk_1_TA_sentence01 is of FaceTalk_1_TA.

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codetalker_cli.datasets.readers.custom_motion import Take, what_is_in
+from codetalker_cli.datasets.readers.custom_motion import MotionFile, what_is_in
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.frames import AxisMap, meshes_in
 from codetalker_cli.formats.meshes import SUFFIXES as MESH_SUFFIXES
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.formats.templates import read_templates
-from codetalker_cli.settings import OwnSettings
+from codetalker_cli.settings import CustomSettings
 from codetalker_cli.topology import Mesh, Topology
 
 FIRST_FRAME, NEUTRAL = "first-frame", "neutral:"
@@ -35,7 +35,7 @@ _Reader = Callable[[str], _Neutral]
 
 
 @dataclass(frozen=True)
-class Faces:
+class CustomTemplates:
     """The faces of all subjects.
 
     Attributes:
@@ -51,9 +51,9 @@ class Faces:
     notes: dict[str, str]
 
 
-def read_own_faces(
-    base: Path, settings: OwnSettings, takes: Sequence[Take], name: str, change: AxisMap
-) -> Faces:
+def read_custom_templates(
+    base: Path, settings: CustomSettings, takes: Sequence[MotionFile], name: str, change: AxisMap
+) -> CustomTemplates:
     """Triangles and templates, from wherever the settings say.
 
     Args:
@@ -94,7 +94,7 @@ def read_own_faces(
         "templates": source.name if isinstance(source, Path) else source,
     }
     topology = Topology(name, outside, n_vertices, "m")
-    return Faces(Mesh(topology, templates, colours), unusable, file, notes)
+    return CustomTemplates(Mesh(topology, templates, colours), unusable, file, notes)
 
 
 def outward(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -120,14 +120,14 @@ def _source(base: Path, told: str | None) -> Path | str:
                 return path
         raise InputError(
             f"{base}: no neutral faces: neither {PICKLE} nor a folder {FOLDER} is there; give "
-            f"own.templates: a .pkl, a folder, a path with {FIELD}, one .obj, .ply or .npy file, "
-            f"{FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
+            f"custom.templates: a .pkl, a folder, a path with {FIELD}, one .obj, .ply or .npy "
+            f"file, {FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
         )
     if told == FIRST_FRAME or told.startswith(NEUTRAL):
         return told
     path = base / Path(told).expanduser()
     if FIELD not in told and not path.exists():
-        raise InputError(f"{path}: own.templates leads to nothing; {what_is_in(base, told)}")
+        raise InputError(f"{path}: custom.templates leads to nothing; {what_is_in(base, told)}")
     if path.is_dir() and (path / PICKLE).is_file():
         return path / PICKLE
     return path
@@ -140,7 +140,7 @@ def _files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
     if FIELD not in str(source) and source.is_file():
         if len(subjects) > 1:
             raise InputError(
-                f"{source}: own.templates is one face, but there are {len(subjects)} subjects "
+                f"{source}: custom.templates is one face, but there are {len(subjects)} subjects "
                 f"({', '.join(subjects[:4])}, …); give a folder or a path with {FIELD}"
             )
         return {subjects[0]: source}
@@ -159,11 +159,11 @@ def _files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
 
 
 def _face_file(
-    base: Path, settings: OwnSettings, own_files: Mapping[str, Path], takes: Sequence[Take]
+    base: Path, settings: CustomSettings, own_files: Mapping[str, Path], takes: Sequence[MotionFile]
 ) -> Path:
     """The mesh that the triangles are read from."""
-    if settings.faces is not None:
-        return base / Path(settings.faces).expanduser()
+    if settings.triangles is not None:
+        return base / Path(settings.triangles).expanduser()
     here = meshes_in(base)
     if len(here) == 1:
         return here[0]
@@ -179,19 +179,21 @@ def _face_file(
     several = f"{len(here)} of them are there: {', '.join(p.name for p in here[:4])}"
     raise InputError(
         f"{base}: which mesh file (.obj, .ply) the triangles are in is not told "
-        f"({several if here else 'none is there'}); give own.faces"
+        f"({several if here else 'none is there'}); give custom.triangles"
     )
 
 
 def _triangles(file: Path) -> tuple[np.ndarray, int]:
     mesh = read_mesh_file(file)
-    if not len(mesh.faces):
-        raise DataError(f"{file}: holds no triangles; name a mesh with triangles as own.faces")
-    return mesh.faces, len(mesh.vertices)
+    if not len(mesh.triangles):
+        raise DataError(
+            f"{file}: holds no triangles; name a mesh with triangles as custom.triangles"
+        )
+    return mesh.triangles, len(mesh.vertices)
 
 
 def _reader(
-    source: Path | str, own_files: Mapping[str, Path], takes: Sequence[Take], n_vertices: int
+    source: Path | str, own_files: Mapping[str, Path], takes: Sequence[MotionFile], n_vertices: int
 ) -> _Reader:
     if source == FIRST_FRAME:
         return partial(_first_frame, takes, n_vertices)
@@ -226,7 +228,7 @@ def _of_file(source: Path, own_files: Mapping[str, Path], subject: str) -> _Neut
         raise DataError(f"{path}: not an array of (V, 3) vertices ({reason})") from error
 
 
-def _first_frame(takes: Sequence[Take], n_vertices: int, subject: str) -> _Neutral:
+def _first_frame(takes: Sequence[MotionFile], n_vertices: int, subject: str) -> _Neutral:
     """Of the subject's first clip that can be read."""
     reasons = []
     for take in takes:
@@ -239,16 +241,18 @@ def _first_frame(takes: Sequence[Take], n_vertices: int, subject: str) -> _Neutr
     raise DataError(f"no clip of {subject} has a first frame: {reasons[0]}")
 
 
-def _neutral_frame(told: str, takes: Sequence[Take], n_vertices: int, subject: str) -> _Neutral:
+def _neutral_frame(
+    told: str, takes: Sequence[MotionFile], n_vertices: int, subject: str
+) -> _Neutral:
     clip, _, number = told.removeprefix(NEUTRAL).rpartition(":")
     if not clip or not number.isdecimal():
-        raise InputError(f"own.templates {told!r}: expected {NEUTRAL}CLIP:FRAME")
+        raise InputError(f"custom.templates {told!r}: expected {NEUTRAL}CLIP:FRAME")
     clip = clip.replace(FIELD, subject)
     take = next((take for take in takes if clip in (take.name, take.key)), None)
     if take is None:
-        raise InputError(f"own.templates {told!r}: there is no clip {clip}")
+        raise InputError(f"custom.templates {told!r}: there is no clip {clip}")
     if take.subject != subject:
-        raise InputError(f"own.templates {told!r}: a frame of {take.subject}, none of {subject}")
+        raise InputError(f"custom.templates {told!r}: a frame of {take.subject}, none of {subject}")
     with take.open(n_vertices) as frames:
         position = int(np.searchsorted(frames.numbers, int(number)))
         if position == len(frames.numbers) or frames.numbers[position] != int(number):

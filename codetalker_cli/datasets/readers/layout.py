@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from codetalker_cli.datasets.raw_clips import RawDataSet
-from codetalker_cli.datasets.readers.custom import read_own
+from codetalker_cli.datasets.readers.custom import read_custom
 from codetalker_cli.errors import InputError
 from codetalker_cli.formats.templates import read_mesh
-from codetalker_cli.settings import DataSettings, OwnSettings
+from codetalker_cli.settings import CustomSettings, DataSettings
 
 MOTION, SPEECH, TEMPLATES = "vertices_npy", "wav", "templates.pkl"
 
@@ -28,7 +28,7 @@ def read_layout(
     root: Path,
     data: DataSettings,
     fps: float,
-    faces: Sequence[str],
+    mesh_names: Sequence[str],
     given: Path | None,
     source: str,
 ) -> RawDataSet:
@@ -38,7 +38,7 @@ def read_layout(
         root: The folder.
         data: Facts of the data set.
         fps: Frame rate of the files.
-        faces: Possible names of the mesh file.
+        mesh_names: Possible names of the mesh file.
         given: A mesh file that was given instead.
         source: Where the mesh file comes from.
 
@@ -46,29 +46,29 @@ def read_layout(
         InputError: A file or folder is missing.
         DataError: A file is damaged, hostile, or of another topology.
     """
-    mesh_file = find_file(root, faces, given)
+    mesh_file = find_file(root, mesh_names, given)
     here = "the reference's preparation"
     refuse_missing(
         root,
         {
             SPEECH: ((root / SPEECH).is_dir(), here),
             TEMPLATES: ((root / TEMPLATES).is_file(), here),
-            str(given or faces[0]): (mesh_file is not None, source),
+            str(given or mesh_names[0]): (mesh_file is not None, source),
         },
     )
     assert mesh_file is not None
     mesh = read_mesh(root / TEMPLATES, mesh_file, data)
     # Numbers are kept as they are: unit and axes need no change.
-    own = OwnSettings(
+    own = CustomSettings(
         name=data.name,
         fps=fps,
         unit="m",
         motion=f"{MOTION}/*.npy",
         audio=SPEECH,
         templates=TEMPLATES,
-        faces=str(mesh_file.absolute()),
+        triangles=str(mesh_file.absolute()),
     )
-    raw = read_own(own, root.absolute())
+    raw = read_custom(own, root.absolute())
     notes = {
         "layout": f"{data.name}, prepared by the reference's scripts",
         "captured": f"{fps:g} frames a second",

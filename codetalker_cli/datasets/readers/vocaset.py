@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.datasets.raw_clips import Problem, RawClip, RawDataSet, Sound, stamp_of
+from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
 from codetalker_cli.datasets.readers.layout import find_file, is_layout, read_layout, refuse_missing
 from codetalker_cli.errors import DataError
 from codetalker_cli.formats.frames import open_array
@@ -26,14 +26,14 @@ from codetalker_cli.topology import Mesh
 
 FPS = 60.0
 VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
-TEMPLATES, FACES = "templates.pkl", "FLAME_sample.ply"
+TEMPLATES, MESH = "templates.pkl", "FLAME_sample.ply"
 DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
 CODE = "https://github.com/TimoBolkart/voca, folder template; or --faces FILE"
 
 Nested = Mapping[str, Mapping[str, Any]]
 
 
-def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> RawDataSet:
+def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) -> RawDataSet:
     """Open the downloaded files, or what the reference's preparation made of them.
 
     Nothing of the large array is read yet.
@@ -41,7 +41,7 @@ def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> R
     Args:
         root: Folder of the five files, or of ``vertices_npy`` and ``wav``.
         data: Facts of the data set.
-        faces: Mesh file of the topology; None: looked for in and beside ``root``.
+        mesh_file: Mesh file of the topology; None: looked for in and beside ``root``.
 
     Raises:
         InputError: Files are missing; all of them are told, with their sources.
@@ -49,15 +49,15 @@ def read_vocaset(root: Path, data: DataSettings, faces: Path | None = None) -> R
     """
     is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
     if is_layout(root) and not is_whole:
-        return read_layout(root, data, FPS, [FACES], faces, CODE)
-    mesh_file = find_file(root, [FACES], faces)
+        return read_layout(root, data, FPS, [MESH], mesh_file, CODE)
+    found = find_file(root, [MESH], mesh_file)
     wanted = {
         name: ((root / name).is_file(), DOWNLOAD) for name in (VERTICES, ROWS, SPEECH, TEMPLATES)
     }
-    wanted[str(faces or FACES)] = (mesh_file is not None, CODE)
+    wanted[str(mesh_file or MESH)] = (found is not None, CODE)
     refuse_missing(root, wanted)
-    assert mesh_file is not None
-    mesh = read_mesh(root / TEMPLATES, mesh_file, data)
+    assert found is not None
+    mesh = read_mesh(root / TEMPLATES, found, data)
     array = root / VERTICES
     shape = open_array(array, data.n_vertices).shape
     rows = _nested(root / ROWS)
@@ -166,7 +166,7 @@ def _open(
     yield _Rows(open_array(path, n_vertices), numbers, places)
 
 
-def _sound(content: Any, where: str) -> Sound:
+def _sound(content: Any, where: str) -> RawAudio:
     try:
         samples, rate = np.asarray(content["audio"]), int(content["sample_rate"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -175,7 +175,7 @@ def _sound(content: Any, where: str) -> Sound:
         raise DataError(
             f"{where}: not a line of samples ({samples.dtype} {samples.shape}, {rate} Hz)"
         )
-    return Sound(_full_scale(samples, where), rate)
+    return RawAudio(_full_scale(samples, where), rate)
 
 
 def _full_scale(samples: np.ndarray, where: str) -> np.ndarray:

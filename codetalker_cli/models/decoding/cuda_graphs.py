@@ -26,12 +26,25 @@ class Graphs:
         step: Does the step to come, looking at so many frames; reads nothing back.
         clear: Sets everything back to before the first step.
         n_frames: Of the longest clip.
+        device: The CUDA device of the batch.
     """
 
     def __init__(
-        self, step: Callable[[int], None], clear: Callable[[], None], n_frames: int
+        self,
+        step: Callable[[int], None],
+        clear: Callable[[], None],
+        n_frames: int,
+        device: torch.device,
     ) -> None:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._device = device
+        # Streams and captures belong to the current device, which need not be the batch's.
+        with torch.cuda.device(device):
+            self._capture(step, clear, n_frames)
+
+    def _capture(
+        self, step: Callable[[int], None], clear: Callable[[], None], n_frames: int
+    ) -> None:
         sizes = range(STRIDE, rounded(n_frames, STRIDE) + 1, STRIDE)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -52,4 +65,5 @@ class Graphs:
 
     def replay(self, n: int) -> None:
         """Do the step that looks at ``n`` frames, a multiple of :data:`STRIDE`."""
-        self._graphs[n].replay()
+        with torch.cuda.device(self._device):
+            self._graphs[n].replay()

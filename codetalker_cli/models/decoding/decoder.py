@@ -6,14 +6,15 @@ reads nothing back from the device and has shapes that depend on ``n`` alone; se
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from codetalker_cli.models.decoding.cuda_graphs import STRIDE, Graphs, rounded
-from codetalker_cli.models.decoding.motion_cache import MotionState, MotionSteps, Window
-from codetalker_cli.models.decoding.speech_cache import SpeechState, SpeechSteps
+from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, MotionState, Window
+from codetalker_cli.models.decoding.speech_cache import SpeechDecoderCache, SpeechState
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import DecodeSettings
@@ -25,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass
-class _Run:
+class _DecodingState:
     """A batch that is being decoded.
 
     Attributes:
@@ -42,14 +43,16 @@ class _Run:
     frame: Tensor
     past: Tensor | None
 
-    def of(self, n: int) -> "_Run":
+    def of(self, n: int) -> "_DecodingState":
         """Views of the first ``n`` clips."""
         past = None if self.past is None else self.past[:n]
-        return _Run(self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame, past)
+        return _DecodingState(
+            self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame, past
+        )
 
     def clear(self) -> None:
         """Back before the first frame; the speech stays. (Keys and values are overwritten.)"""
-        self.speech.told.zero_()
+        self.speech.previous.zero_()
         self.motion.clear()
         self.frame.zero_()
 
@@ -65,6 +68,7 @@ class Decoder:
         settings: Window, precision, graphs; the method is chosen with each call.
 
     Attributes:
+        uses_graphs: Whether each step is replayed as a CUDA graph.
         stride: A step looks at a multiple of so many frames, those to come masked.
     """
 
@@ -74,17 +78,18 @@ class Decoder:
         self.settings = settings or DecodeSettings()
         self.vq = vq
         on_cuda = speech.head.weight.device.type == "cuda"
-        self.stride = STRIDE if on_cuda and self.settings.cuda_graphs else _CPU_STRIDE
+        self.uses_graphs = on_cuda and self.settings.cuda_graphs
+        self.stride = STRIDE if self.uses_graphs else _CPU_STRIDE
         self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else None
-        self._steps: dict[Method, MotionSteps] = {}
+        self._steps: dict[Method, MotionDecoderCache] = {}
         with torch.no_grad():
-            self.speech = SpeechSteps(speech, vq, self._dtype)
+            self.speech = SpeechDecoderCache(speech, vq, self._dtype)
 
-    def motion(self, method: Method) -> MotionSteps:
+    def motion(self, method: Method) -> MotionDecoderCache:
         """Stage 1's half of a step."""
         if method not in self._steps:
             window = Window(self.settings.window_frames, self.settings.refresh_frames)
-            self._steps[method] = MotionSteps(
+            self._steps[method] = MotionDecoderCache(
                 self.vq.decoder, window if method == "window" else None, self._dtype
             )
         return self._steps[method]
@@ -138,8 +143,9 @@ class Decoder:
         steps = self.motion(method)
         run = self._begin(hidden, style, rounded(n_frames, self.stride), steps, past)
         graphs = None
-        if self.stride > 1 and hidden.device.type == "cuda":
-            graphs = Graphs(lambda n: self._step(run, steps, n), run.clear, sizes[0])
+        if self.uses_graphs:
+            step = partial(self._step, run, steps)
+            graphs = Graphs(step, run.clear, sizes[0], hidden.device)
         active, view = len(sizes), run
         for i in range(sizes[0]):
             n = rounded(i + 1, self.stride)
@@ -161,15 +167,15 @@ class Decoder:
         hidden: Tensor,
         style: Tensor,
         capacity: int,
-        steps: MotionSteps,
+        steps: MotionDecoderCache,
         past: Tensor | None = None,
-    ) -> _Run:
+    ) -> _DecodingState:
         q = self.vq.settings.codes_per_frame
         codes = torch.zeros(len(hidden), capacity, q, dtype=torch.int64, device=hidden.device)
         if past is not None:
             # A graph looks at the whole capacity, so the history has to be as long.
             past = torch.cat([past, codes[:, past.shape[1] :]], dim=1)
-        return _Run(
+        return _DecodingState(
             speech=self.speech.state(hidden, style, capacity),
             motion=steps.state(len(hidden), capacity, style),
             codes=codes,
@@ -177,7 +183,7 @@ class Decoder:
             past=past,
         )
 
-    def _step(self, run: _Run, steps: MotionSteps, n: int) -> None:
+    def _step(self, run: _DecodingState, steps: MotionDecoderCache, n: int) -> None:
         """One frame on; ``n`` is the number of frames to look at, the new one included or more."""
         latents = self.speech.step(run.speech, run.frame, n)
         codes = self.vq.nearest(latents)
@@ -185,8 +191,8 @@ class Decoder:
         mask = _mask(run.frame, n, latents) if self.stride > 1 else None
         if run.past is not None:
             codes = run.past.index_select(1, run.frame)
-        row = steps.step(run.motion, self.vq.lookup(codes), run.frame, n, mask)
-        self.speech.tell(run.speech, row)
+        row = steps.step(run.motion, self.vq.dequantize(codes), run.frame, n, mask)
+        self.speech.set_previous(run.speech, row)
         run.frame.add_(1)
 
 

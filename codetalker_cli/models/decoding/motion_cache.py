@@ -35,13 +35,14 @@ class Window:
 
 @dataclass
 class MotionState:
-    """What is kept of the frames so far; the first axis is the clip (second of ``kept``).
+    """What is kept of the frames so far; the first axis is the clip (the third of ``kv_cache``).
 
     Attributes:
         inputs: (B, C, H) what the convolution sees.
         rows: (B, C, H) what it gives.
         total, squares: (B, H) sums of the rows that no frame to come changes.
-        kept: (L − 1, 2, B, heads, C, H/heads) keys and values of the blocks but the last (window).
+        kv_cache: (L − 1, 2, B, heads, C, H/heads) keys and values of the blocks but the last
+            (window).
         last: (B, C, H) what the last block's attention sees (window).
         turn: (1,) int64, the older frame whose turn it is to be computed anew (window).
     """
@@ -50,14 +51,14 @@ class MotionState:
     rows: Tensor
     total: Tensor
     squares: Tensor
-    kept: Tensor
+    kv_cache: Tensor
     last: Tensor
     turn: Tensor
 
     def of(self, n: int) -> "MotionState":
         """Views of the first ``n`` clips."""
         views = {f.name: getattr(self, f.name)[:n] for f in fields(self)}
-        return MotionState(**views | {"kept": self.kept[:, :, :n], "turn": self.turn})
+        return MotionState(**views | {"kv_cache": self.kv_cache[:, :, :n], "turn": self.turn})
 
     def clear(self) -> None:
         """As it was before the first frame."""
@@ -85,13 +86,13 @@ class _Block:
             self.qkv = PackedLinear(attention.qkv.weight, dtype=dtype)
 
     def rows(
-        self, x: Tensor, n: int, mask: Tensor | None, kept: Tensor | None, at: Tensor
+        self, x: Tensor, n: int, mask: Tensor | None, kv_cache: Tensor | None, at: Tensor
     ) -> Tensor:
         """(B, R, H) → (B, R, H); keys and values are of the rows, or of the first n frames kept."""
         n_clips, n_rows, size = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(n_clips, n_rows, 3, self.n_heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
-        k, v = qkv[1:] if kept is None else _keep(kept, at, qkv[1:])[:, :, :, :n]
+        k, v = qkv[1:] if kv_cache is None else _update(kv_cache, at, qkv[1:])[:, :, :, :n]
         mixed = F.scaled_dot_product_attention(qkv[0], k, v, mask, scale=self.scale)
         return self._rest(x, mixed.transpose(1, 2).reshape(n_clips, n_rows, size))
 
@@ -111,7 +112,7 @@ class _Block:
         return x + self.mlp_out(self.mlp_in(self.mlp_norm(x)))
 
 
-class MotionSteps:
+class MotionDecoderCache:
     """The decoder of stage 1, step by step.
 
     Args:
@@ -154,7 +155,7 @@ class MotionSteps:
     def state(self, n_clips: int, capacity: int, like: Tensor) -> MotionState:
         """Room for ``capacity`` frames of each clip."""
         size, heads = self.hidden_size, self.blocks[-1].n_heads
-        kept = capacity if self.window is not None else 0
+        cached = capacity if self.window is not None else 0
         # MPS has no float64.
         wide = torch.float32 if like.device.type == "mps" else torch.float64
         return MotionState(
@@ -162,8 +163,8 @@ class MotionSteps:
             rows=like.new_zeros(n_clips, capacity, size),
             total=like.new_zeros(n_clips, size, dtype=wide),
             squares=like.new_zeros(n_clips, size, dtype=wide),
-            kept=like.new_zeros(len(self.blocks) - 1, 2, n_clips, heads, kept, size // heads),
-            last=like.new_zeros(n_clips, kept, size),
+            kv_cache=like.new_zeros(len(self.blocks) - 1, 2, n_clips, heads, cached, size // heads),
+            last=like.new_zeros(n_clips, cached, size),
             turn=like.new_zeros(1, dtype=torch.int64),
         )
 
@@ -190,10 +191,10 @@ class MotionSteps:
             x = normalise(state.rows.index_select(1, at))
         x = self.linear(x)
         for k, block in enumerate(self.blocks[:-1]):
-            x = block.rows(x, n, mask, None if self.window is None else state.kept[k], at)
+            x = block.rows(x, n, mask, None if self.window is None else state.kv_cache[k], at)
         last = self.blocks[-1]
         normed = last.attention_norm(x)
-        seen = normed if self.window is None else _keep(state.last, at, normed)[:, :n]
+        seen = normed if self.window is None else _update(state.last, at, normed)[:, :n]
         return last.newest(x.index_select(1, newest), seen, normed.index_select(1, newest), mask)
 
     def _convolve(self, state: MotionState, latents: Tensor, frame: Tensor) -> None:
@@ -241,6 +242,6 @@ class _Normalise:
         return (rows - self.mean.to(rows.dtype)).mul_(self.spread.to(rows.dtype))
 
 
-def _keep(store: Tensor, at: Tensor, new: Tensor) -> Tensor:
+def _update(store: Tensor, at: Tensor, new: Tensor) -> Tensor:
     """Put ``new`` at the frames ``at`` of the store (frames second to last) and give the store."""
     return store.index_copy_(store.dim() - 2, at, new)

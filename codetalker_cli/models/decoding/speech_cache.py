@@ -27,28 +27,28 @@ class SpeechState:
     """What a batch of clips is told, and what is kept of its past.
 
     Attributes:
-        told: (B, 1, D) projection of the newest frame; zero before the first.
+        previous: (B, 1, D) projection of the newest frame; zero before the first.
         style: (B, 1, D).
-        heard: (L, B, T, D) result of the cross-attention, or (L, 2, B, T, F, heads, D/heads) keys
-            and values where a frame has several features.
-        kept: (L, 2, B, heads, C, D/heads) keys and values of the frames so far.
+        cross_cache: (L, B, T, D) result of the cross-attention, or (L, 2, B, T, F, heads, D/heads)
+            keys and values where a frame has several features.
+        kv_cache: (L, 2, B, heads, C, D/heads) keys and values of the frames so far.
         bias: (heads, 2C) of the attention by distance; entry C − 1 − d is that of d.
     """
 
-    told: Tensor
+    previous: Tensor
     style: Tensor
-    heard: Tensor
-    kept: Tensor
+    cross_cache: Tensor
+    kv_cache: Tensor
     bias: Tensor
 
     def of(self, n: int) -> "SpeechState":
         """Views of the first ``n`` clips."""
-        clip = 1 if self.heard.dim() == 4 else 2
+        clip = 1 if self.cross_cache.dim() == 4 else 2
         return SpeechState(
-            self.told[:n],
+            self.previous[:n],
             self.style[:n],
-            self.heard.narrow(clip, 0, n),
-            self.kept[:, :, :n],
+            self.cross_cache.narrow(clip, 0, n),
+            self.kv_cache[:, :, :n],
             self.bias,
         )
 
@@ -70,33 +70,35 @@ class _Layer:
         self.mlp_in = PackedLinear(layer.mlp_in.weight, layer.mlp_in.bias, "relu", dtype)
         self.mlp_out = PackedLinear(layer.mlp_out.weight, layer.mlp_out.bias, dtype=dtype)
 
-    def hear(self, memory: Tensor) -> Tensor:
+    def cross_features(self, memory: Tensor) -> Tensor:
         """(B, T, F, D) speech features → what a step needs of them, see :class:`SpeechState`."""
         made = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
         return self.cross_output(made[1, :, :, 0].flatten(-2)) if memory.shape[2] == 1 else made
 
-    def step(self, x: Tensor, heard: Tensor, kept: Tensor, bias: Tensor, frame: Tensor) -> Tensor:
+    def step(
+        self, x: Tensor, cross_cache: Tensor, kv_cache: Tensor, bias: Tensor, frame: Tensor
+    ) -> Tensor:
         """(B, 1, D) → (B, 1, D); ``bias`` (1, heads, 1, n) says to how many frames it looks."""
         n_clips, _, size = x.shape
         qkv = self.qkv(x).view(n_clips, 3, self.n_heads, 1, -1)
         q, new = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
-        k, v = kept.index_copy_(3, frame, new)[:, :, :, : bias.shape[-1]]
+        k, v = kv_cache.index_copy_(3, frame, new)[:, :, :, : bias.shape[-1]]
         mixed = F.scaled_dot_product_attention(q, k, v, bias)
         x = self.norms[0](x + self.output(mixed.view(n_clips, 1, size)))
-        x = self.norms[1](x + self._cross(x, heard, frame))
+        x = self.norms[1](x + self._cross(x, cross_cache, frame))
         return self.norms[2](x + self.mlp_out(self.mlp_in(x)))
 
-    def _cross(self, x: Tensor, heard: Tensor, frame: Tensor) -> Tensor:
-        if heard.dim() == 3:
-            return heard.index_select(1, frame)
-        k, v = heard.index_select(2, frame)[:, :, 0]  # (B, F, heads, D/heads) each
+    def _cross(self, x: Tensor, cross_cache: Tensor, frame: Tensor) -> Tensor:
+        if cross_cache.dim() == 3:
+            return cross_cache.index_select(1, frame)
+        k, v = cross_cache.index_select(2, frame)[:, :, 0]  # (B, F, heads, D/heads) each
         q = self.query(x).unflatten(-1, (self.n_heads, -1))
         score = (q * k).sum(-1, keepdim=True) / math.sqrt(q.shape[-1])
         mixed = (score.softmax(1) * v).sum(1)
         return self.cross_output(mixed.flatten(1)[:, None])
 
 
-class SpeechSteps:
+class SpeechDecoderCache:
     """The speech decoder, step by step.
 
     Args:
@@ -124,10 +126,10 @@ class SpeechSteps:
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
         head = s.hidden_size // s.n_heads
         return SpeechState(
-            told=torch.zeros_like(style)[:, None],
+            previous=torch.zeros_like(style)[:, None],
             style=style[:, None],
-            heard=torch.stack([layer.hear(memory) for layer in self.layers]),
-            kept=hidden.new_zeros(len(self.layers), 2, n_clips, s.n_heads, capacity, head),
+            cross_cache=torch.stack([layer.cross_features(memory) for layer in self.layers]),
+            kv_cache=hidden.new_zeros(len(self.layers), 2, n_clips, s.n_heads, capacity, head),
             bias=self._bias(capacity, hidden),
         )
 
@@ -149,12 +151,14 @@ class SpeechSteps:
         capacity = state.bias.shape[1] // 2
         distances = torch.arange(capacity - 1, capacity - 1 + n, device=frame.device) - frame
         bias = state.bias.index_select(1, distances)[None, :, None]
-        x = state.told + state.style
+        x = state.previous + state.style
         x = x + self.position.index_select(0, frame % self.settings.period_frames)
-        for layer, heard, kept in zip(self.layers, state.heard, state.kept, strict=True):
-            x = layer.step(x, heard, kept, bias, frame)
+        for layer, cross_cache, kv_cache in zip(
+            self.layers, state.cross_cache, state.kv_cache, strict=True
+        ):
+            x = layer.step(x, cross_cache, kv_cache, bias, frame)
         return self.head(x)
 
-    def tell(self, state: SpeechState, row: Tensor) -> None:
+    def set_previous(self, state: SpeechState, row: Tensor) -> None:
         """Let the next step know the (B, 1, H) newest row of stage 1's decode."""
-        state.told.copy_(self.past(row))
+        state.previous.copy_(self.past(row))

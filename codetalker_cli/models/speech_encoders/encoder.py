@@ -48,7 +48,7 @@ def _build(settings: AudioEncoderSettings) -> Any:
     return model_class(config_class(**settings.config))
 
 
-def align(features: Tensor, n: int) -> Tensor:
+def resample_features(features: Tensor, n: int) -> Tensor:
     """Linear interpolation of (B, S, C) features to (B, n, C); first and last frame stay."""
     return F.interpolate(
         features.transpose(1, 2), size=n, mode="linear", align_corners=True
@@ -205,6 +205,6 @@ class AudioEncoder(nn.Module):
         count = features.shape[1]
         n_frames = self.n_frames(count) if n_frames is None else n_frames
         if self.features_per_frame == 1:
-            return align(features, n_frames)
+            return resample_features(features, n_frames)
         whole = min(count // self.features_per_frame, n_frames) * self.features_per_frame
         return features[:, :whole]

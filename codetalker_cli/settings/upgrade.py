@@ -1,0 +1,62 @@
+"""Settings under their former names: read from old files, written under the names of today."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+RENAMED = {
+    "own": "custom",
+    "custom.faces": "custom.triangles",
+    "decode.hear": "decode.encoder_context",
+    "decode.piece_seconds": "decode.segment_seconds",
+    "decode.overlap_seconds": "decode.warmup_seconds",
+    "decode.join_seconds": "decode.crossfade_seconds",
+    "demo.sounds": "demo.noise",
+}
+"""Former key → key, in the order in which they are applied."""
+REVALUED = {"decode.encoder_context": {"pieces": "segments"}}
+"""Key → former value → value."""
+
+
+def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Rename the keys and values of settings that an earlier version wrote.
+
+    Args:
+        values: Nested settings, or a part of them.
+
+    Returns:
+        The settings with the names of today, and the renamed keys: former name → name.
+    """
+    result = copy.deepcopy(dict(values))
+    renamed = {}
+    for former, key in RENAMED.items():
+        table, name = _find(result, former)
+        if table is None or name not in table:
+            continue
+        new = key.rpartition(".")[2]
+        if new not in table:  # where both are given, the name of today counts
+            table[new] = table[name]
+        del table[name]
+        renamed[former] = key
+    for key, changes in REVALUED.items():
+        table, name = _find(result, key)
+        if table is not None and isinstance(table.get(name), str):
+            table[name] = changes.get(table[name], table[name])
+    return result, renamed
+
+
+def upgrade_key(key: str) -> str:
+    """The name of today of a dotted key."""
+    for former, new in RENAMED.items():
+        if key == former or key.startswith(f"{former}."):
+            key = new + key.removeprefix(former)
+    return key
+
+
+def _find(values: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
+    """The table that may hold a dotted key, and the last part of the key."""
+    *path, name = key.split(".")
+    table: Any = values
+    for part in path:
+        table = table.get(part) if isinstance(table, dict) else None
+    return (table if isinstance(table, dict) else None), name

@@ -1,0 +1,113 @@
+"""Settings files, checkpoints and runs that an earlier version wrote stay readable."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import tiny
+import voices
+import yaml
+
+import codetalker_cli as ct
+from codetalker_cli.errors import SettingsError
+from codetalker_cli.models import checkpoint
+from codetalker_cli.presets import changed, resolve, resolve_sections, settings_from_dict
+from codetalker_cli.settings import DecodeSettings, Settings
+from codetalker_cli.settings.upgrade import RENAMED, upgrade_key, upgrade_settings
+from codetalker_cli.train.run_folder import resumed_settings
+from codetalker_cli.workspace import META
+
+FORMER_DECODE = {
+    "hear": "pieces",
+    "piece_seconds": 4.0,
+    "overlap_seconds": 0.5,
+    "join_seconds": 0.2,
+}
+DECODE = {
+    "encoder_context": "segments",
+    "segment_seconds": 4.0,
+    "warmup_seconds": 0.5,
+    "crossfade_seconds": 0.2,
+}
+FACTS = {"name": "x", "fps": 25, "unit": "m", "n_vertices": 12, "train_subjects": ["A"]}
+
+
+def test_every_former_key_has_a_setting_of_today() -> None:
+    for key in RENAMED.values():
+        model: object = Settings
+        for part in key.split("."):
+            field = model.model_fields[part]  # type: ignore[attr-defined]
+            model = field.annotation
+            if part == "custom":
+                model = field.annotation.__args__[0]
+
+
+def test_former_names_and_values_become_those_of_today() -> None:
+    former = {"decode": FORMER_DECODE, "own": {"fps": 30, "faces": "a.obj"}, "demo": {"sounds": 1}}
+    upgraded, renamed = upgrade_settings(former)
+    expected = {"custom": {"fps": 30, "triangles": "a.obj"}, "demo": {"noise": 1}}
+    assert upgraded == {"decode": DECODE, **expected}
+    assert set(renamed) == set(RENAMED)
+    assert former["decode"] is FORMER_DECODE and "hear" in FORMER_DECODE
+    assert upgrade_settings(upgraded) == (upgraded, {})
+
+
+def test_where_both_names_are_given_the_one_of_today_counts() -> None:
+    upgraded, _ = upgrade_settings({"decode": {"piece_seconds": 4, "segment_seconds": 6}})
+    assert upgraded == {"decode": {"segment_seconds": 6}}
+
+
+def test_former_keys_on_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
+    assert upgrade_key("own.faces") == "custom.triangles"
+    assert upgrade_key("ownership") == "ownership"
+    given = ["own.fps=30", "own.unit=mm", "own.faces=a.obj"]
+    custom = resolve_sections(["custom", "prepare"], assignments=given).sections["custom"]
+    assert (custom.fps, custom.unit, custom.triangles) == (30, "mm", "a.obj")
+    assert changed("decode", DecodeSettings(), FORMER_DECODE) == DecodeSettings(**DECODE)
+    with pytest.raises(SettingsError, match=r"decode\.piece_second: unknown key"):
+        changed("decode", DecodeSettings(), {"piece_second": 4})
+
+
+def test_a_former_settings_file_is_read_and_its_names_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump({"decode": FORMER_DECODE}))
+    with caplog.at_level(logging.INFO):
+        settings = resolve("own", path, facts=FACTS).settings
+    assert settings.decode == DecodeSettings(**DECODE, whole_frames=120)
+    assert f"{path}: decode.hear is now called decode.encoder_context" in caplog.text
+
+
+def test_a_checkpoint_of_format_1_is_read(tmp_path: Path) -> None:
+    """It decodes as it did, except that its stored default for CUDA graphs does not count."""
+    folder = voices.save(tmp_path / "voice", "A")
+    values = yaml.safe_load((folder / checkpoint.SETTINGS).read_text())
+    for key in DECODE:
+        del values["decode"][key]
+    values["decode"] |= {**FORMER_DECODE, "cuda_graphs": True}
+    values["own"] = values.pop("custom")
+    (folder / checkpoint.SETTINGS).write_text(yaml.safe_dump(values))
+    meta = json.loads((folder / META).read_text())
+    assert meta["format_version"] == 2
+    (folder / META).write_text(json.dumps(meta | {"format_version": 1}))
+    decode = checkpoint.load(folder).settings.decode
+    assert decode == DecodeSettings(**DECODE)
+    assert len(ct.load(folder).animate(voices.speech(0.5), "A").vertices) == 12
+    # What is written today may ask for graphs.
+    values["decode"]["cuda_graphs"] = True
+    (folder / META).write_text(json.dumps(meta))
+    assert checkpoint.load(folder).settings.decode.cuda_graphs
+
+
+def test_a_run_that_was_begun_under_former_names_is_resumed() -> None:
+    now = tiny.settings(decode=DECODE)
+    begun = now.model_dump(mode="json")
+    begun["decode"] = {**begun["decode"], **FORMER_DECODE}
+    for key in DECODE:
+        del begun["decode"][key]
+    begun["own"] = begun.pop("custom")
+    assert settings_from_dict(begun, "run.json") == now
+    assert resumed_settings({"settings": begun}, now, "vq") == now
+    assert resolve(begun=begun).settings == now
