@@ -216,7 +216,7 @@ def run_ours(job: dict[str, Any], data: PreparedDataSet, settings: Settings, clo
         torch.manual_seed(0)
         model = CodeTalker(settings, with_speech=False).eval()
         stage1 = Checkpoint(model, settings, {"step": 0}, data.mesh, out)
-        given: dict[str, Any] = {"report": clock.report, "encoding": clock.encoding}
+        given: dict[str, Any] = {"report": clock.report, "encoding_progress": clock.encoding}
         train_speech(data, settings, stage1, out, device=job["device"], **given)
 
 

@@ -23,7 +23,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
     ({"settings", "motion", "topology", "audio", "devices", "workspace"}, True),
-    ({"files", "arrays", "resources"}, True),
+    ({"files", "arrays", "resources", "progress"}, True),
     ({"errors"}, False),
 ]
 HEAVY = (

@@ -256,7 +256,7 @@ def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path)
     dataset.prepare_synthetic(
         tmp_path / "data",
         settings(seconds_per_clip=1.0),
-        progress=lambda *x: seen.append(x),
+        stages=lambda stage: lambda done, total: seen.append((stage, done, total)),
     )
     assert seen == [("motion", k, 5) for k in range(1, 6)]
 

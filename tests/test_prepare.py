@@ -20,6 +20,7 @@ from codetalker_cli.datasets.prepared import UNFINISHED, PreparedDataSet
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError
+from codetalker_cli.progress import Stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
 
 
@@ -219,12 +220,12 @@ class Killed(BaseException):
     """Stands for a signal."""
 
 
-def kill_at(n: int) -> Callable[[str, float, float], None]:
-    def progress(stage: str, done: float, total: float) -> None:
+def kill_at(n: int) -> Stages:
+    def progress(done: float, total: float) -> None:
         if done == n:
             raise Killed
 
-    return progress
+    return lambda stage: progress
 
 
 class Counted(NamedTuple):
@@ -262,7 +263,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> 
     whole, out = tmp_path / "whole", tmp_path / "out"
     run(counted(*names).raw, whole)
     with pytest.raises(Killed):
-        run(counted(*names).raw, out, progress=kill_at(n))
+        run(counted(*names).raw, out, stages=kill_at(n))
     assert not (out / "manifest.json").exists() and (out / UNFINISHED).exists()
     (out / "clips" / f".{names[n]}.0123abcd.npy").write_bytes(b"half a clip")
     with (out / UNFINISHED).open("a") as journal:
@@ -277,7 +278,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> 
 def test_a_clip_that_was_lost_is_made_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        run(counted("A_1", "A_2", "A_3").raw, out, progress=kill_at(2))
+        run(counted("A_1", "A_2", "A_3").raw, out, stages=kill_at(2))
     (out / "clips" / "A_1.npy").write_bytes((out / "clips" / "A_1.npy").read_bytes()[:-1])
     rest = counted("A_1", "A_2", "A_3")
     run(rest.raw, out)
@@ -287,7 +288,7 @@ def test_a_clip_that_was_lost_is_made_again(tmp_path: Path) -> None:
 def test_other_settings_start_an_interrupted_run_over(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        run(counted("A_1", "A_2").raw, out, progress=kill_at(1))
+        run(counted("A_1", "A_2").raw, out, stages=kill_at(1))
     rest = counted("A_1", "A_2")
     run(rest.raw, out, settings(fps=60))
     assert rest.opened == ["A_1", "A_2"]
@@ -366,14 +367,14 @@ def test_new_clips_are_not_lost_when_their_run_is_stopped(tmp_path: Path) -> Non
     out = tmp_path / "out"
     run(counted("A_1").raw, out)
     with pytest.raises(Killed):
-        run(counted("A_1", "A_2", "A_3", "B_6").raw, out, progress=kill_at(3))
+        run(counted("A_1", "A_2", "A_3", "B_6").raw, out, stages=kill_at(3))
     assert len(PreparedDataSet(out).manifest.clips) == 1  # the old data set is still one
     rest = counted("A_1", "A_2", "A_3", "B_6")
     done = run(rest.raw, out)
     assert rest.opened == ["B_6"] and len(done.manifest.clips) == 4
     # Stopped after its last clip: there is nothing to read, and still something to finish.
     with pytest.raises(Killed):
-        run(counted("A_1", "A_2", "A_3", "B_6", "B_1").raw, out, progress=kill_at(5))
+        run(counted("A_1", "A_2", "A_3", "B_6", "B_1").raw, out, stages=kill_at(5))
     last = counted("A_1", "A_2", "A_3", "B_6", "B_1")
     assert len(run(last.raw, out).manifest.clips) == 5 and last.opened == []
     assert not (out / UNFINISHED).exists()

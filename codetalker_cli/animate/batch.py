@@ -14,6 +14,7 @@ from codetalker_cli.animate.voice import Voice
 from codetalker_cli.devices import gather, shard
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.motion import Motion
+from codetalker_cli.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def run(
     deliver: Callable[[Motion, Job], dict[str, Any]],
     *,
     overwrite: bool,
-    progress: Callable[[int, int], None] | None = None,
-    finished: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    finished: Progress | None = None,
 ) -> BatchReport:
     """Animate jobs and write their results.
 

@@ -16,9 +16,9 @@ from codetalker_cli.animate.segments import Segment, plan_segments
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
+from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
-Progress = Callable[[int, int], None]
 _LOOKAHEAD = 4
 """Batches that wait, so that clips of like length find each other."""
 

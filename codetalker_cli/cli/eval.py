@@ -90,7 +90,7 @@ def _evaluate(name: str, opened: Any, asked: _Asked, stage: Any) -> Any:
         device=pick_device(asked.device),
         decode=decode.model_dump(include=decode.model_fields_set),
         overwrite=asked.overwrite,
-        bars=stage,
+        stages=stage,
     )
 
 

@@ -163,7 +163,7 @@ def _prepare(
             options,
             regions,
             overwrite=overwrite,
-            progress=lambda name, so_far, total: stage(name)(so_far, total),
+            stages=stage,
         )
     told = {kind: [p for p in done.manifest.problems if p["kind"] == kind] for kind in PROBLEMS}
     for problem in [*told["broken"], *told["unit"]][:MAX_TOLD]:
@@ -252,7 +252,7 @@ def prepare_demo(
             speech,
             engine_options=options,
             overwrite=overwrite,
-            progress=lambda name, done, total: stage(name)(done, total),
+            stages=stage,
         )
     minutes_made = sum(clip.n_frames for clip in manifest.clips) / manifest.fps / 60
     left_out = len(manifest.notes["left_out"])

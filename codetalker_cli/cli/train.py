@@ -104,7 +104,7 @@ def train_speech_command(
             device=str(pick_device(device)),
             resume=resume,
             report=_training(stage("train-speech")),
-            encoding=stage("speech features"),
+            encoding_progress=stage("speech features"),
         )
     _trained(run.out, done, as_json)
 

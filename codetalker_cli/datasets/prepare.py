@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,9 @@ from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDat
 from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 from codetalker_cli.formats.frames import Frames
+from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
 
-Progress = Callable[[str, float, float], None]
-"""Called with (stage, done, total)."""
 BLOCK_BYTES = 8 << 20
 """About how much of a clip is in memory at a time."""
 ROUNDING_SECONDS = 1e-3
@@ -69,7 +68,7 @@ def prepare(
     regions: Regions,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    stages: Stages = silent_stages,
 ) -> Prepared:
     """Write the prepared data set of a raw one, going on where an earlier run stopped.
 
@@ -82,7 +81,7 @@ def prepare(
         options: How holes are treated, and what is left out.
         regions: Vertex regions, or the wish to infer them.
         overwrite: Replace an older data set.
-        progress: Called with (stage, done, total).
+        stages: Reports the progress of each stage.
 
     Raises:
         InputError: ``out`` holds something else, or the disk is too small.
@@ -100,7 +99,7 @@ def prepare(
     _refuse_changes(writer, clips, todo)
     preflight.check_disk(out, raw, data.fps, todo)
     job = PreparationJob(raw, data.fps, options, writer)
-    n_written = _write_all(job, todo, chosen, len(clips), progress)
+    n_written = _write_all(job, todo, chosen, len(clips), stages("clips"))
     if writer.finished is not None and writer.is_finished and not n_written:
         return Prepared(writer.finished, 0)
     if not any(writer.done[clip.name].entries for clip in clips):
@@ -123,7 +122,7 @@ def _write_all(
     todo: list[RawClip],
     chosen: dict[str, str],
     n: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> int:
     """Write every clip that is not there yet, of ``n``; how many of them changed anything.
 
@@ -133,14 +132,12 @@ def _write_all(
     with ThreadPoolExecutor(max_workers=1) as ahead:
         heard = ahead.submit(_hear, todo[0]) if todo else None
         for index, clip in enumerate(todo):
-            if progress:
-                progress("clips", n - len(todo) + index, n)
+            progress(n - len(todo) + index, n)
             current = heard
             heard = ahead.submit(_hear, todo[index + 1]) if index + 1 < len(todo) else None
             assert current is not None
             n_changed += _prepare_clip(job, clip, chosen[clip.name], current)
-    if progress:
-        progress("clips", n, n)
+    progress(n, n)
     return n_changed
 
 

@@ -3,7 +3,7 @@
 What exists is done: a prediction is written whole or not at all.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, vertex_blocks
-
-Progress = Callable[[int, int], None]
+from codetalker_cli.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.metrics import METRICS, ClipScores, unit_of
+from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
-Progress = Callable[[int, int], None]
 Values = Mapping[str, Mapping[str, Any]]
 """Model → metric → value, interval, unit."""
 

@@ -6,7 +6,7 @@ best that its codes can say.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,10 @@ from codetalker_cli.evaluate.truth import Truth, of_data_set
 from codetalker_cli.metrics import METRICS
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import VertexFrames
+from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
 logger = logging.getLogger(__name__)
-
-BarOf = Callable[[str], Callable[[int, int], None]]
 
 
 def evaluate(
@@ -54,7 +53,7 @@ def evaluate(
     device: torch.device,
     decode: dict[str, Any] | None = None,
     overwrite: bool = False,
-    bars: BarOf | None = None,
+    stages: Stages = silent_stages,
 ) -> Evaluation:
     """Predict, measure, report. Predictions that exist are used again.
 
@@ -70,7 +69,7 @@ def evaluate(
         device: Of this process.
         decode: Settings in the place of the checkpoint's.
         overwrite: Begin anew.
-        bars: From a stage's name its progress(done, total).
+        stages: Reports the progress of each stage.
 
     Raises:
         DataError: No such split.
@@ -87,9 +86,8 @@ def evaluate(
         folder.begin(protocol, overwrite=overwrite)
     barrier()
     mine = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
-    bar = bars or (lambda _: lambda done, total: None)
-    work.predict(mine, folder.predictions, failed, bar("predict"))
-    scores = work.score(mine, folder.predictions, failed, bar("measure"))
+    work.predict(mine, folder.predictions, failed, stages("predict"))
+    scores = work.score(mine, folder.predictions, failed, stages("measure"))
     whole, failed = _gather(scores, failed)
     compared = {"frames_compared": whole[MODEL].n_frames, "frames_cut": whole[MODEL].n_cut}
     protocol |= {"failed": failed, **compared}
@@ -100,7 +98,7 @@ def evaluate(
     }
     made = Evaluation(folder, protocol, values, failed)
     if is_main_process():
-        _write(made, whole, truth, settings, render, bar("report"))
+        _write(made, whole, truth, settings, render, stages("report"))
     return made
 
 
@@ -110,7 +108,7 @@ def _write(
     truth: Truth,
     settings: EvaluateSettings,
     render: RenderSettings,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     folder = made.folder
     folder.write_json(folder.protocol, made.protocol)
@@ -156,7 +154,7 @@ class _Work:
         clips: list[Clip],
         folder: Path,
         failed: list[dict[str, str]],
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         """Make the predictions of clips that are not there yet."""
         wishes = [wish for clip in clips for wish in self.wishes(clip)]
@@ -173,7 +171,7 @@ class _Work:
         clips: list[Clip],
         folder: Path,
         failed: list[dict[str, str]],
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> dict[str, Scores]:
         """Measure predictions and baselines of clips."""
         has_stage2 = self.predictor.voice is not None

@@ -1,7 +1,7 @@
 """Measured clips → one result a model: rows, values, error over time, error of each vertex."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores, Value
 from codetalker_cli.motion import Vertices
+from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
 
@@ -125,7 +126,7 @@ def score_pairs(
     truth: Truth,
     settings: EvaluateSettings,
     wanted: Sequence[str] = (),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     into: Scores | None = None,
 ) -> Scores:
     """Measure predictions by the rule of ``settings.style``.

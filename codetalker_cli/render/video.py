@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import RenderError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
+from codetalker_cli.progress import Progress
 from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
 from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
@@ -57,7 +58,7 @@ def render_video(
     shown: Shown,
     path: Path | str,
     settings: RenderSettings,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     overwrite: bool = True,
 ) -> RenderReport:

@@ -6,7 +6,7 @@ bundled head's twelve subjects, motion follows rules
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import NO_SPEECH, Manifest
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.rigs.idle import IDLE_UNITS
 from codetalker_cli.rigs.styles import SpeakingStyle
@@ -29,7 +30,6 @@ from codetalker_cli.topology import Mesh
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, float, float], None]
 """Called with (stage, done, total)."""
 
 PAUSE_SECONDS = (0.15, 0.7)
@@ -66,7 +66,7 @@ def prepare_synthetic(
     *,
     engine_options: dict[str, Any] | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    stages: Stages = silent_stages,
 ) -> Manifest:
     """Make the data set in ``out``.
 
@@ -77,7 +77,7 @@ def prepare_synthetic(
             ``out``/speech, so that an interrupted run goes on).
         engine_options: Passed to the engine, e.g. kokoro's ``voices_dir``.
         overwrite: Replace an older data set.
-        progress: Called with (stage, done, total).
+        stages: Reports the progress of each stage.
 
     Raises:
         InputError: ``out`` holds a data set already, or ``speech`` no recordings.
@@ -88,7 +88,7 @@ def prepare_synthetic(
     rig = Rig.load()
     _check_subjects(rig, settings)
     writer = PreparedWriter(out, overwrite=overwrite)
-    found = _speech(out, settings, speech, engine_options or {}, progress)
+    found = _speech(out, settings, speech, engine_options or {}, stages("speech"))
     passages = list(_limited(_passages(found.clips, demo), settings))
     if not passages:
         raise DataError(f"{speech or demo.engine}: no speech that could be used")
@@ -103,8 +103,7 @@ def prepare_synthetic(
         writer.add(
             f"{subject}_{passage.name}", subject, split, vertices, passage.samples, passage.text
         )
-        if progress:
-            progress("motion", index + 1, len(passages))
+        stages("motion")(index + 1, len(passages))
     notes = {
         "made_with": demo.model_dump(mode="json"),
         "speech": str(speech.name) if speech else demo.engine,
@@ -197,23 +196,19 @@ def _speech(
     settings: Settings,
     folder: Path | None,
     engine_options: dict[str, Any],
-    progress: Progress | None,
+    progress: Progress,
 ) -> SpeechSet:
-    def report(done: float, total: float) -> None:
-        if progress:
-            progress("speech", done, total)
-
     if folder is not None:
         from codetalker_cli.synthetic.speech.recordings import read_recordings
 
-        return read_recordings(folder, report)
+        return read_recordings(folder, progress)
     from codetalker_cli.synthetic.speech.corpus import synthesize
     from codetalker_cli.synthetic.speech.engines import load_engine
 
     demo = settings.demo
     engine = load_engine(demo.engine, **engine_options)
     kept = out / "speech" / f"{demo.engine}-{demo.seed}"
-    return synthesize(kept, engine, demo.minutes, demo.seed, progress=report)
+    return synthesize(kept, engine, demo.minutes, demo.seed, progress=progress)
 
 
 def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:

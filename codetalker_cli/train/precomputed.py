@@ -25,11 +25,11 @@ from codetalker_cli.devices import local_world_size
 from codetalker_cli.errors import CheckpointError, OutputError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.progress import Progress
 from codetalker_cli.train.augment import VERSION as AUGMENTATION
 from codetalker_cli.train.augment import augment
 from codetalker_cli.train.batches import Batch, ClipSource
 
-Encoding = Callable[[int, int], None]
 """(clips done, clips), for whoever shows it."""
 
 MEL_RATE = 100
@@ -73,7 +73,7 @@ class Precomputed:
         training: ClipSource,
         validation: ClipSource,
         accelerator: Accelerator,
-        encoding: Encoding | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Compute what is not there yet, the processes side by side."""
         jobs = [(training, k) for k in range(len(training))]
@@ -81,8 +81,8 @@ class Precomputed:
         mine = jobs[accelerator.process_index :: accelerator.num_processes]
         for done, (source, index) in enumerate(mine, 1):
             self._ensure(source, index, source is training)
-            if encoding and accelerator.is_main_process:
-                encoding(done, len(mine))
+            if progress and accelerator.is_main_process:
+                progress(done, len(mine))
         accelerator.wait_for_everyone()
         # Another machine's cache need not be this one's.
         n_local = local_world_size()

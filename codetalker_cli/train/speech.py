@@ -21,12 +21,13 @@ from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, with_pretrained_config
+from codetalker_cli.progress import Progress
 from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data, check_stage1
 from codetalker_cli.train.loop import ProgressReport, TrainingProgress, fit
 from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
-from codetalker_cli.train.precomputed import Encoding, Precomputed
+from codetalker_cli.train.precomputed import Precomputed
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.validation import ClipResult, Validation
@@ -44,7 +45,7 @@ def train_speech(
     device: str = "cpu",
     resume: bool = False,
     report: ProgressReport | None = None,
-    encoding: Encoding | None = None,
+    encoding_progress: Progress | None = None,
 ) -> TrainingProgress:
     """Train stage 2 on a prepared data set with a trained stage 1; the best goes to ``out``.
 
@@ -56,7 +57,8 @@ def train_speech(
         device: Torch device of a single process.
         resume: Go on with the run that was begun there.
         report: Called after each step.
-        encoding: Called with (clips done, clips) while what is computed once is computed.
+        encoding_progress: Called with (clips done, clips) while the fixed part of the speech
+            encoder is computed.
 
     Raises:
         DataError: The data does not fit the settings.
@@ -71,7 +73,7 @@ def train_speech(
         folder.begun("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
     model = _model(settings, stage1)
-    task = SpeechTask(data, model, stage1, accelerator, encoding)
+    task = SpeechTask(data, model, stage1, accelerator, encoding_progress)
     how = settings.train_speech
     with folder.held(accelerator):
         folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
@@ -243,7 +245,7 @@ class SpeechTask(Task):
         model: CodeTalker,
         stage1: Checkpoint,
         accelerator: Accelerator,
-        encoding: Encoding | None,
+        encoding_progress: Progress | None,
     ) -> None:
         assert model.speech is not None
         self.data, self.stage1 = data, stage1
@@ -259,7 +261,7 @@ class SpeechTask(Task):
         clips, frames = self._settings.validation_clips, self._settings.validation_frames
         self.validation = Validation(data, self.source, clips, frames)
         self.kept = Precomputed(data, self.model)
-        self.kept.prepare(self.source, self.validation.source, accelerator, encoding)
+        self.kept.prepare(self.source, self.validation.source, accelerator, encoding_progress)
         crop = self._settings.crop_frames
         self.lengths = [min(n, crop or n) for n in self.source.lengths]
 

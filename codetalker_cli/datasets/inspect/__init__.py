@@ -30,10 +30,10 @@ from codetalker_cli.datasets.inspect.sound import SoundStatistics, listen
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
 from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
+from codetalker_cli.progress import Progress
 
 __all__ = ["Finding", "Report", "check"]
 
-Progress = Callable[[int, int], None]
 """Called with the clips read and all clips."""
 
 

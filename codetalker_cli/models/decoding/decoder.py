@@ -4,7 +4,7 @@ Both halves of a step stand beside this module: :mod:`speech_steps` and :mod:`mo
 reads nothing back from the device and has shapes that depend on ``n`` alone; see :mod:`graphs`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -17,12 +17,12 @@ from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, Moti
 from codetalker_cli.models.decoding.speech_cache import SpeechDecoderCache, SpeechState
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
 from codetalker_cli.models.vq_autoencoder import MotionVQ
+from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
 Method = Literal["exact", "window"]
 _CPU_STRIDE = 8
 """oneDNN makes a kernel for every new number of rows, which takes longer than some rows more."""
-Progress = Callable[[int, int], None]
 
 
 @dataclass

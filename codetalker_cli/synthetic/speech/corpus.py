@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from codetalker_cli import audio
 from codetalker_cli.errors import DataError, InputError, MissingDependencyError
 from codetalker_cli.files import atomic_path
+from codetalker_cli.progress import Progress
 from codetalker_cli.synthetic.speech import alignment
 from codetalker_cli.synthetic.speech.clips import (
     Failure,
@@ -34,7 +35,6 @@ from codetalker_cli.synthetic.speech.utterance import Engine, Utterance
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[float, float], None]
 """Called with (done, total) after each clip."""
 
 _SPEEDS = (0.85, 1.3)

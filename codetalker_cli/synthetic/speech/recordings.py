@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
+from codetalker_cli.progress import Progress
 from codetalker_cli.resources import cache_dir
 from codetalker_cli.synthetic.speech import alignment
 from codetalker_cli.synthetic.speech.clips import (
@@ -57,7 +57,7 @@ class _List:
 
 def read_recordings(
     folder: str | Path,
-    progress: Callable[[float, float], None] | None = None,
+    progress: Progress | None = None,
     cache: str | Path | None = None,
     write_beside: bool = False,
 ) -> SpeechSet:
