@@ -195,7 +195,7 @@ class BatchDecoder:
             style,
             method=jobs[0].method,
             lengths=lengths,
-            progress=lambda step, _: report(sum(min(n, step) for n in lengths)),
+            progress=lambda step, _: report(sum(min(n, int(step)) for n in lengths)),
         )
         even = len(set(lengths)) == 1
         rows = self.vq.decode_hidden(

@@ -4,7 +4,6 @@
 ``clip_checks``, ``templates``, ``geometry`` and ``sync`` judge, ``sheet`` draws.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
