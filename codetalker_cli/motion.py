@@ -150,10 +150,10 @@ class Motion:
             InputError: Unknown suffix, or the file exists and ``overwrite`` is false.
         """
         path = Path(path)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             with atomic_path(path, overwrite) as temporary:
                 write_array(temporary, self.vertices.shape, vertex_blocks(self.vertices))
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             with atomic_path(path, overwrite) as temporary:
                 shape = self.vertices.shape
                 write_arrays(

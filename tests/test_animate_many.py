@@ -17,6 +17,7 @@ from command import refuse, run, succeed
 import codetalker_cli as ct
 from codetalker_cli.animate import Voice, batch, batch_decoding
 from codetalker_cli.animate.jobs import Request
+from codetalker_cli.devices import shard
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
@@ -216,7 +217,7 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv: names the recordings"),
+        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv names the recordings"),
         (["a.wav", "none.wav"], "none.wav: no such audio file"),
         (["a.wav", "b.wav", "--subject", "nobody"], "--subject nobody: unknown; this model has: A"),
         (["a.wav", "b.wav", "--style", "nobody"], "--style nobody: unknown; this model has: A, B"),
@@ -235,7 +236,7 @@ def test_what_is_wrong_for_all_is_told_before_anything_is_done(
 def test_one_recording_and_a_format() -> None:
     succeed(*animate("a.wav"))
     assert Path("a.npz").is_file()
-    assert "--format npz: the ending of --out b.npy says it" in refuse(
+    assert "--format npz: --out b.npy has an ending" in refuse(
         *animate("a.wav", "-o", "b.npy")
     )
     assert ".gif: the ending must be one of" in refuse(
@@ -255,7 +256,7 @@ def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -
     shares = []
     for rank in range(count):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(batch.share(jobs))
+        shares.append(shard(jobs, batch._by_size))
     assert sorted(str(j.out) for s in shares for j in s) == ["a.npz", "b.npz", "in/c.npz"]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

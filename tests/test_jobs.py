@@ -1,10 +1,13 @@
 """Which recordings a command is given, and what each becomes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
+import voices
 
-from codetalker_cli.animate.jobs import Request, from_arguments, from_manifest, is_one
+from codetalker_cli.animate.jobs import Plan, Request, from_arguments, from_manifest, plan
 from codetalker_cli.errors import InputError
 
 DEFAULT = Request(Path(), subject="A", seed=4)
@@ -58,10 +61,44 @@ def test_a_last_folder_without_recordings_is_where_results_go(last: str) -> None
     }
 
 
-def test_one_recording_and_a_file_are_one() -> None:
-    assert is_one(["a.wav"], None) and is_one(["a.wav"], "b.mp4") and is_one(["a.wav"], "new")
-    assert not is_one(["a.wav", "b.wav"], None) and not is_one(["in"], None)
-    assert not is_one(["a.wav"], "videos") and not is_one(["a.wav"], "new/")
+def planned(speech: list[str], out: str | None = None, **more: Any) -> Plan:
+    return plan(speech, DEFAULT, endings=(".mp4", ".npz"), out=out, **more)
+
+
+def test_one_recording_and_one_file_are_a_single_job() -> None:
+    soundfile.write("a.wav", voices.speech(0.5), 16000)
+    single = planned(["a.wav"], "b.mp4")
+    assert single.is_single and planned(["a.wav"]).is_single
+    (job,) = single.jobs
+    assert (job.speech, job.out) == (Path("a.wav"), Path("b.mp4"))
+    assert job.request.samples is not None and len(job.request.samples) == 8000
+    for speech, out in ((["a.wav", "b.wav"], None), (["in"], None), (["a.wav"], "videos")):
+        several = planned(speech, out)
+        assert not several.is_single
+        assert all(job.request.samples is None for job in several.jobs)
+    assert not planned(["a.wav"], "new/").is_single
+
+
+def test_an_existing_result_is_refused_for_one_and_skipped_for_several() -> None:
+    soundfile.write("a.wav", voices.speech(0.5), 16000)
+    with pytest.raises(InputError, match=r"videos/a\.mp4 exists already"):
+        planned(["a.wav"], "videos/a.mp4")
+    assert planned(["a.wav"], "videos/a.mp4", overwrite=True).is_single
+    assert [job.out.exists() for job in planned(["a.wav", "b.wav"], "videos").jobs] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("speech", "more", "message"),
+    [
+        ([], {}, "no recording: give one"),
+        (["a.wav"], {"manifest": Path("list.csv")}, "`manifest` list.csv names the recordings"),
+        (["b.wav"], {}, r"b\.wav: the file is empty"),
+        (["a.wav", "b.wav"], {"suffix": "gif"}, r"a\.gif: the ending must be one of \.mp4, \.npz"),
+    ],
+)
+def test_a_plan_refuses_what_cannot_work(speech: list[str], more: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        planned(speech, **more)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +107,8 @@ def test_one_recording_and_a_file_are_one() -> None:
         (["a.wav", "none.wav"], None, "none.wav: no such audio file"),
         (["a.wav", "new"], None, "new: no such audio file"),
         (["empty"], None, "empty: no recordings in it"),
-        (["a.wav", "a.wav"], None, "a.wav: stands there twice"),
-        (["in", "in/c.WAV"], "x", "in/c.WAV: stands there twice"),
+        (["a.wav", "a.wav"], None, "a.wav: is listed twice"),
+        (["in", "in/c.WAV"], "x", "in/c.WAV: is listed twice"),
     ],
 )
 def test_bad_arguments(speech: list[str], out: str | None, message: str) -> None:
@@ -122,7 +159,7 @@ def test_a_manifest_is_relative_to_itself_and_its_results_to_the_folder_given() 
         ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
-        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: stands there twice"),
+        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: is listed twice"),
         ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both become x.mp4"),
         ('audio\n"a.wav\n', "not a CSV file"),
     ],

@@ -1,20 +1,20 @@
-"""Many recordings in one command: whose share each is, and what became of it.
+"""Planned recordings in, files out; what became of each of them.
 
-What exists already is done; a recording that cannot be animated is listed and does not stop the
-others. Several processes (``accelerate launch``) share the work out by the recordings' sizes.
+Existing results are skipped, and a recording that cannot be animated does not stop the others.
+Several processes (``accelerate launch``) share the recordings by size.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetalker_cli.animate.jobs import Job
-from codetalker_cli.animate.voice import Voice
-from codetalker_cli.devices import gather, shard
+from codetalker_cli.animate.jobs import Job, Plan
+from codetalker_cli.animate.voice import Voice, load_voice
+from codetalker_cli.devices import gather, join_processes, shard
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.motion import Motion
-from codetalker_cli.progress import Progress
+from codetalker_cli.progress import Stages, silent_stages
 
 logger = logging.getLogger(__name__)
 
@@ -43,41 +43,63 @@ class BatchReport:
             parts.append(f"{len(self.failed)} failed: {names}")
         return ", ".join(parts)
 
+    def add_failure(self, job: Job, error: CodeTalkerError) -> None:
+        """Record and log why a job failed."""
+        name = str(job.speech)
+        reason = str(error).removeprefix(f"{name}: ")
+        logger.warning("failed: %s: %s", name, reason)
+        self.failed.append({"speech": name, "reason": reason})
+
+    @classmethod
+    def join(cls, reports: Sequence["BatchReport"]) -> "BatchReport":
+        """The reports of several processes as one."""
+        whole = cls()
+        for report in reports:
+            whole.done += report.done
+            whole.skipped += report.skipped
+            whole.failed += report.failed
+        return whole
+
     def to_dict(self) -> dict[str, Any]:
         """For machines."""
         return {"done": self.done, "skipped": self.skipped, "failed": self.failed}
 
 
-def share(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs of this process, by the sizes of their recordings."""
-
-    def size(job: Job) -> int:
-        return job.speech.stat().st_size if job.speech.is_file() else 0
-
-    return shard(jobs, lambda job: (-size(job), str(job.out)))
-
-
 def run(
-    voice: Voice,
-    jobs: Sequence[Job],
-    deliver: Callable[[Motion, Job], dict[str, Any]],
+    planned: Plan,
+    write: Callable[[Voice, Motion, Job], dict[str, Any]],
     *,
-    overwrite: bool,
-    progress: Progress | None = None,
-    finished: Progress | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    decode: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    stages: Stages = silent_stages,
 ) -> BatchReport:
-    """Animate jobs and write their results.
+    """Animate planned jobs and write their results; several processes share the jobs.
 
     Args:
-        voice: The model.
-        jobs: Of this process.
-        deliver: Writes a motion, whole or not at all; gives what is told of it.
-        overwrite: Make again what exists.
-        progress: Called with (frames decoded, frames known so far).
-        finished: Called with (jobs ended, jobs).
+        planned: The jobs.
+        write: Writes a motion, whole or not at all, and returns what is reported of it.
+        model: Name or folder of the model; None: see :func:`choose_model`.
+        device: ``auto`` or a device name.
+        decode: Changes to the decoding settings of the checkpoint.
+        overwrite: Replace existing results, which are skipped otherwise.
+        stages: Reports the frames decoded and the recordings done.
+
+    Returns:
+        What became of the jobs of all processes.
+
+    Raises:
+        CodeTalkerError: The model, the subject or the style cannot be used, or the one job of a
+            single plan failed.
     """
+    device = join_processes(device)
+    request = planned.jobs[0].request
+    voice = load_voice(model, subject=request.subject, device=device, decode=decode)
+    voice.check(request)
+    jobs = shard(planned.jobs, _by_size)
     report = BatchReport()
-    todo: list[Job] = []
+    todo = []
     for job in jobs:
         if job.out.exists() and not overwrite:
             report.skipped.append(str(job.out))
@@ -85,30 +107,23 @@ def run(
             todo.append(job)
     if report.skipped:
         logger.info("%d done already", len(report.skipped))
-
-    ended = len(report.skipped)
-    for number, made in voice.animate_many((job.request for job in todo), progress):
+    requests = (job.request for job in todo)
+    for number, result in voice.animate_many(requests, stages("animate")):
         job = todo[number]
         try:
-            if isinstance(made, CodeTalkerError):
-                raise made
-            report.done.append({"speech": str(job.speech), **deliver(made, job)})
+            if isinstance(result, CodeTalkerError):
+                raise result
+            report.done.append({"speech": str(job.speech), **write(voice, result, job)})
         except CodeTalkerError as error:
-            name = str(job.speech)
-            reason = str(error).removeprefix(f"{name}: ")
-            logger.warning("failed: %s: %s", name, reason)
-            report.failed.append({"speech": name, "reason": reason})
-        ended += 1
-        if finished is not None:
-            finished(ended, len(jobs))
-    return report
+            if planned.is_single:
+                raise
+            report.add_failure(job, error)
+        if not planned.is_single:
+            n_ended = len(report.done) + len(report.skipped) + len(report.failed)
+            stages("recordings")(n_ended, len(jobs))
+    return BatchReport.join(gather([report]))
 
 
-def gathered(report: BatchReport) -> BatchReport:
-    """What became of the jobs of all processes."""
-    whole = BatchReport()
-    for part in gather([report]):
-        whole.done += part.done
-        whole.skipped += part.skipped
-        whole.failed += part.failed
-    return whole
+def _by_size(job: Job) -> tuple[int, str]:
+    size = job.speech.stat().st_size if job.speech.is_file() else 0
+    return -size, str(job.out)

@@ -1,4 +1,4 @@
-"""Which recordings a command is given, how they are to be spoken, and what each becomes.
+"""Which recordings are animated, how, and into which files.
 
 They come as files, as folders (all recordings below them), or in a manifest: a CSV file with a
 header and the columns ``audio`` (needed), ``out``, ``subject``, ``style``, ``seed`` and ``fps``.
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from codetalker_cli import audio
 from codetalker_cli.errors import InputError
+from codetalker_cli.files import check_output
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 """Endings of what counts as a recording in a folder."""
@@ -24,7 +26,12 @@ COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 
 @dataclass(frozen=True)
 class Request:
-    """A recording and how it is to be spoken; see ``Voice.animate``."""
+    """A recording and how to animate it; see ``Voice.animate``.
+
+    Attributes:
+        speech: Path of the recording, or (n,) float32 samples at 16 kHz.
+        samples: The samples of a path, where they have been read already.
+    """
 
     speech: str | Path | np.ndarray
     subject: str | None = None
@@ -32,11 +39,12 @@ class Request:
     seed: int = 0
     idle: bool = True
     fps: float | None = None
+    samples: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """A recording, how it is spoken, and the file it becomes."""
+    """A request for a recording in a file, and the file that the result is written to."""
 
     request: Request
     out: Path
@@ -48,8 +56,72 @@ class Job:
         return self.request.speech
 
 
-def is_one(speech: Sequence[str], out: str | None) -> bool:
-    """Whether arguments mean a single recording and a file, not folders."""
+@dataclass(frozen=True)
+class Plan:
+    """Jobs that have passed every check that needs no model.
+
+    Attributes:
+        jobs: One for each recording.
+        is_single: The arguments name one recording and one file: an error ends the command, and
+            an existing result is refused. Of several recordings, an existing result is skipped
+            and an error costs that recording.
+    """
+
+    jobs: tuple[Job, ...]
+    is_single: bool
+
+
+def plan(
+    speech: Sequence[str],
+    request: Request,
+    *,
+    endings: Sequence[str],
+    out: str | None = None,
+    manifest: Path | None = None,
+    suffix: str | None = None,
+    overwrite: bool = False,
+) -> Plan:
+    """Decide which recordings are animated into which files, and check them.
+
+    Args:
+        speech: Recordings and folders of them; see :func:`from_arguments`.
+        request: What all recordings have in common.
+        endings: Endings of the files that can be written.
+        out: File of a single result, or folder of several.
+        manifest: CSV file that lists the recordings, instead of ``speech``.
+        suffix: Format of results whose names are not given; None: mp4.
+        overwrite: Replace existing results.
+
+    Raises:
+        InputError: Nothing to animate, contradictory arguments, an unusable single recording, a
+            result that cannot be written.
+    """
+    if not speech and manifest is None:
+        raise InputError("no recording: give one, several, a folder of them, or `manifest` FILE")
+    if speech and manifest is not None:
+        raise InputError(f"`manifest` {manifest} names the recordings; give no others with it")
+    ending = ".mp4" if suffix is None else f".{suffix.lower().removeprefix('.')}"
+    is_single = manifest is None and _is_single(speech, out)
+    if is_single:
+        if out is not None and suffix is not None:
+            raise InputError(f"`format` {suffix}: `out` {out} has an ending; give one of the two")
+        path = Path(speech[0])
+        # What cannot be used is reported before the seconds that a model takes to load.
+        loaded = replace(request, speech=path, samples=audio.load(path))
+        jobs = [Job(loaded, path.with_suffix(ending) if out is None else Path(out))]
+    elif manifest is None:
+        jobs = from_arguments(speech, out, ending, request)
+    else:
+        jobs = from_manifest(manifest, out, ending, request)
+    for job in jobs:
+        _check_target(job, endings)
+    for target in {job.out.parent: job.out for job in jobs}.values():
+        check_output(target, overwrite=overwrite or not is_single)
+    return Plan(tuple(jobs), is_single)
+
+
+def _is_single(speech: Sequence[str], out: str | None) -> bool:
+    """Whether arguments name one recording and one file, not folders."""
     if len(speech) != 1 or Path(speech[0]).is_dir():
         return False
     return out is None or not _names_folder(out)
@@ -58,6 +130,15 @@ def is_one(speech: Sequence[str], out: str | None) -> bool:
 def _names_folder(text: str) -> bool:
     path = Path(text)
     return text.endswith(("/", os.sep)) or (path.is_dir() and not path.suffix)
+
+
+def _check_target(job: Job, endings: Sequence[str]) -> None:
+    if job.out.suffix.lower() not in endings:
+        raise InputError(f"`out` {job.out}: the ending must be one of {', '.join(endings)}")
+    if job.out.exists() and job.speech.exists() and job.out.samefile(job.speech):
+        raise InputError(f"{job.out} is the recording itself; give another `out`")
+    if job.out.is_dir():
+        raise InputError(f"`out` {job.out} is a folder; give the name of a file")
 
 
 def from_arguments(
@@ -188,7 +269,7 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
                 "name the results in a manifest"
             )
         if target in first:
-            raise InputError(f"{job.speech}: stands there twice; {job.out} can be made once")
+            raise InputError(f"{job.speech}: is listed twice; both would write {job.out}")
         if target == job.speech.absolute():
-            raise InputError(f"{job.out} is the recording itself; give another --out")
+            raise InputError(f"{job.out} is the recording itself; give another `out`")
         first[target] = job.speech

@@ -159,6 +159,7 @@ class Voice:
         self.device = device
         self.decode = changed("decode", loaded.settings.decode, decode or {})
         self._model = loaded.model.to(device)
+        self._announced: set[str] = set()
         self._decoder = BatchDecoder(self._model, self.decode)
 
     @property
@@ -257,7 +258,8 @@ class Voice:
         if isinstance(speech, np.ndarray):
             samples = _samples(speech)
         else:
-            samples, path = audio.load(speech), Path(speech)
+            path = Path(speech)
+            samples = audio.load(path) if request.samples is None else request.samples
         made = Recording(number, samples, path, subject, weights)
         self._decoder.prepare(made)
         return made
@@ -311,7 +313,10 @@ class Voice:
             return style
         if subject in self.styles:
             return subject
-        logger.info("%s was not trained on; speaking in the style of %s", subject, self.styles[0])
+        if subject not in self._announced:
+            first = self.styles[0]
+            logger.info("%s was not trained on; speaking in the style of %s", subject, first)
+            self._announced.add(subject)
         return self.styles[0]
 
 

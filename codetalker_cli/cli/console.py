@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 _WIDE = 110
 """Columns of a terminal in which a long bar leaves room for what stands beside it."""
 
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+"""A parameter in a message of the library: one word in backticks."""
 Report = Callable[..., None]
 """report(done, total, note="") of one bar."""
 
@@ -48,14 +51,23 @@ def set_up(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
 
 
+def with_flags(message: str) -> str:
+    """The message with the parameters that it names in backticks as the flags of the command.
+
+    The library does not know the command line: "give another `out`" becomes "give another --out".
+    """
+    return _PARAMETER.sub(lambda match: "--" + match[1].replace("_", "-"), message)
+
+
 def say(message: str) -> None:
-    """A line for the person, on stderr."""
-    stderr.print(message, markup=False, highlight=False)
+    """Print a line for the person on stderr."""
+    stderr.print(with_flags(message), markup=False, highlight=False)
 
 
 def fail(message: str) -> None:
-    """The one line of an error."""
-    stderr.print(f"error: {message}", style="bold red", markup=False, highlight=False)
+    """Print the one line of an error on stderr."""
+    text = f"error: {with_flags(message)}"
+    stderr.print(text, style="bold red", markup=False, highlight=False)
 
 
 def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
