@@ -36,8 +36,11 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
     try:
         with np.load(path, allow_pickle=False) as archive:
             maps = {key: _map_member(path, archive.zip.getinfo(f"{key}.npy")) for key in mapped}
-            found = {key: array for key, array in maps.items() if array is not None}
-            return {key: found[key] if key in found else archive[key] for key in archive.files}
+            mapped_arrays = {key: array for key, array in maps.items() if array is not None}
+            return {
+                key: mapped_arrays[key] if key in mapped_arrays else archive[key]
+                for key in archive.files
+            }
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
 
@@ -66,15 +69,19 @@ def release_pages(array: object) -> None:
     A page that was touched counts as memory for as long as its map lives, so that going through a
     file once would in the end take the size of the file. Other arrays stay as they are.
     """
-    held = getattr(array, "_mmap", None)
-    if held is not None and getattr(array, "mode", "") == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        held.madvise(mmap.MADV_DONTNEED)
+    memory_map = getattr(array, "_mmap", None)
+    if (
+        memory_map is not None
+        and getattr(array, "mode", "") == "r"
+        and hasattr(mmap, "MADV_DONTNEED")
+    ):
+        memory_map.madvise(mmap.MADV_DONTNEED)
 
 
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
     """Write a float32 array as .npy from its blocks along the first axis, one at a time."""
     with path.open("wb") as file:
-        _put(file, shape, blocks)
+        _write_blocks(file, shape, blocks)
 
 
 def write_arrays(
@@ -93,10 +100,10 @@ def write_arrays(
                 np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
         for name, (shape, blocks) in streamed.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                _put(file, shape, blocks)
+                _write_blocks(file, shape, blocks)
 
 
-def _put(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
+def _write_blocks(file: IO[bytes], shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
     for block in blocks:

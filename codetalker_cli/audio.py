@@ -115,7 +115,7 @@ def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     if rate_in == rate_out or len(samples) == 0:
         return np.ascontiguousarray(samples, dtype=np.float32)
     if rate_in // math.gcd(rate_in, rate_out) > MAX_FILTER_PHASES:
-        return _resample_whole(samples, rate_in, rate_out)
+        return _resample_by_fft(samples, rate_in, rate_out)
     import torch
     from torchaudio.functional import resample as sinc_resample
 
@@ -123,16 +123,16 @@ def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     return sinc_resample(tensor, rate_in, rate_out).numpy()
 
 
-def _resample_whole(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
+def _resample_by_fft(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """The same through the spectrum of the whole: for odd rates, whose filters take gigabytes."""
     n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, and silence to wrap
     spectrum = np.fft.rfft(samples, n_seconds * rate_in)
     n_out = -(-len(samples) * rate_out // rate_in)
-    kept = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
-    n = min(len(kept), len(spectrum)) - 1  # the middle frequency itself is nobody's
-    kept[:n] = spectrum[:n]
-    whole = np.fft.irfft(kept, n_seconds * rate_out) * (rate_out / rate_in)
-    return np.ascontiguousarray(whole[:n_out], dtype=np.float32)
+    resampled = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
+    n = min(len(resampled), len(spectrum)) - 1  # the middle frequency itself is nobody's
+    resampled[:n] = spectrum[:n]
+    output = np.fft.irfft(resampled, n_seconds * rate_out) * (rate_out / rate_in)
+    return np.ascontiguousarray(output[:n_out], dtype=np.float32)
 
 
 def _check_finite(samples: np.ndarray, name: str) -> None:
@@ -168,14 +168,16 @@ def _decode_with_ffmpeg(path: Path) -> np.ndarray:
         "-vn",
     ]
     command += ["-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+    completed = subprocess.run(command, capture_output=True, check=False)
+    if completed.returncode != 0:
+        lines = completed.stderr.decode(errors="replace").strip().splitlines()
         reason = (
-            lines[-1].replace(f"file:{path}: ", "") if lines else f"ffmpeg exit {done.returncode}"
+            lines[-1].replace(f"file:{path}: ", "")
+            if lines
+            else f"ffmpeg exit {completed.returncode}"
         )
         raise InputError(
             f"{path}: not an audio file that can be read ({reason}); "
             "convert it to wav, flac, ogg or mp3"
         )
-    return np.frombuffer(done.stdout, dtype="<f4").reshape(-1, 1)
+    return np.frombuffer(completed.stdout, dtype="<f4").reshape(-1, 1)

@@ -44,7 +44,7 @@ def pick_device(name: str) -> "torch.device":
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise InputError(f"--device {name}: not usable here ({reason}); use auto or cpu") from error
+        raise InputError(f"`device` {name}: not usable here ({reason}); use auto or cpu") from error
     return device
 
 

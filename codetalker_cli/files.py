@@ -23,7 +23,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     try:
         if path.exists() and not overwrite:
             raise OutputError(
-                f"{path} exists already; give --overwrite to replace it, or another --out"
+                f"{path} exists already; give `overwrite` to replace it, or another `out`"
             )
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         probe = nearest / f".{uuid.uuid4().hex}.probe"
@@ -31,7 +31,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"{folder}: cannot write here ({reason}); give another --out") from error
+        raise OutputError(f"{folder}: cannot write here ({reason}); give another `out`") from error
 
 
 @contextmanager
@@ -77,12 +77,12 @@ def recover(path: Path) -> None:
     pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.old|\.{stem}\.[0-9a-f]{{8}}{suffix}")
     if not path.parent.is_dir():
         return
-    for left in sorted(path.parent.iterdir()):
-        if not pattern.fullmatch(left.name):
+    for leftover in sorted(path.parent.iterdir()):
+        if not pattern.fullmatch(leftover.name):
             continue
-        if left.suffix == ".old" and not path.exists():
-            os.replace(left, path)
-        elif left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+        if leftover.suffix == ".old" and not path.exists():
+            os.replace(leftover, path)
+        elif leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)

@@ -33,17 +33,17 @@ class VertexFrames:
     Args:
         n_frames: T.
         n_vertices: V.
-        make: From (n,) frame numbers, 0 to T − 1, their (n, V, 3) float32 vertices.
+        compute: From (n,) frame numbers, 0 to T − 1, their (n, V, 3) float32 vertices.
     """
 
     dtype = np.dtype(np.float32)
     ndim = 3
 
     def __init__(
-        self, n_frames: int, n_vertices: int, make: Callable[[np.ndarray], np.ndarray]
+        self, n_frames: int, n_vertices: int, compute: Callable[[np.ndarray], np.ndarray]
     ) -> None:
         self.shape = (n_frames, n_vertices, 3)
-        self._make = make
+        self._compute = compute
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -53,16 +53,18 @@ class VertexFrames:
         if isinstance(first, int | np.integer):
             return self[[first]][0][rest] if rest else self[[first]][0]
         frames = np.arange(len(self))[first]
-        made = self._make(frames) if len(frames) else np.empty((0, *self.shape[1:]), self.dtype)
-        return made[(slice(None), *rest)] if rest else made
+        vertices = (
+            self._compute(frames) if len(frames) else np.empty((0, *self.shape[1:]), self.dtype)
+        )
+        return vertices[(slice(None), *rest)] if rest else vertices
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        whole = np.empty(self.shape, dtype or self.dtype)
-        at = 0
+        array = np.empty(self.shape, dtype or self.dtype)
+        start = 0
         for block in vertex_blocks(self):
-            whole[at : at + len(block)] = block
-            at += len(block)
-        return whole
+            array[start : start + len(block)] = block
+            start += len(block)
+        return array
 
     @property
     def nbytes(self) -> int:
@@ -132,15 +134,15 @@ class Motion:
             return replace(self, fps=fps) if self.n_frames < 2 else self
         n_frames = max(2, round(self.seconds * fps))
         position = np.minimum(np.arange(n_frames) * (self.fps / fps), self.n_frames - 1)
-        before = np.minimum(position.astype(int), self.n_frames - 2)
-        share = (position - before).astype(np.float32)[:, None, None]
-        own = self.vertices
+        left = np.minimum(position.astype(int), self.n_frames - 2)
+        weight = (position - left).astype(np.float32)[:, None, None]
+        source = self.vertices
 
-        def make(frames: np.ndarray) -> np.ndarray:
-            first, part = before[frames], share[frames]
-            return own[first] * (1 - part) + own[first + 1] * part
+        def interpolate(frames: np.ndarray) -> np.ndarray:
+            start, fraction = left[frames], weight[frames]
+            return source[start] * (1 - fraction) + source[start + 1] * fraction
 
-        vertices = materialize(VertexFrames(n_frames, own.shape[1], make))
+        vertices = materialize(VertexFrames(n_frames, source.shape[1], interpolate))
         return replace(self, vertices=vertices, fps=fps, codes=None)
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
@@ -205,11 +207,11 @@ class Motion:
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Motion":
         prefix = "topology_"
-        mesh = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         return cls(
             vertices=arrays["vertices"],
             fps=float(arrays["fps"]),
-            topology=Topology.from_arrays(mesh),
+            topology=Topology.from_arrays(topology),
             subject=str(arrays["subject"]),
             template=arrays["template"],
             colours=arrays.get("colours"),

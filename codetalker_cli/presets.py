@@ -36,9 +36,11 @@ class _Layers:
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """A layer of nested values over all before."""
-        _merge(self.values, _upgraded(values, origin), origin, self.origins)
+        _merge(self.values, _upgrade(values, origin), origin, self.origins)
 
-    def assign(self, assignments: Sequence[str], names: Sequence[str] | None = None) -> None:
+    def add_assignments(
+        self, assignments: Sequence[str], names: Sequence[str] | None = None
+    ) -> None:
         """``a.b=value`` each, of the sections ``names`` or of all."""
         expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
         for assignment in assignments:
@@ -46,28 +48,28 @@ class _Layers:
             key = upgrade_key(key.strip())
             if not sign or (names is not None and key.partition(".")[0] not in names):
                 raise SettingsError(
-                    f"--set {assignment}: expected {expected}"
+                    f"`set` {assignment}: expected {expected}"
                     + ("" if names is None else " for this command")
                 )
-            self.add(self._within(key, _value(text)), "--set")
+            self.add(self._nest_in_table(key, _parse_value(text)), "--set")
 
-    def flags(self, flags: Mapping[str, Any] | None) -> None:
+    def add_flags(self, flags: Mapping[str, Any] | None) -> None:
         """Dotted key → value of the flags that were given; None values are skipped."""
         for key, value in (flags or {}).items():
             if value is not None:
                 self.add(_nest(key, value), "flag")
 
-    def _within(self, key: str, value: Any) -> dict[str, Any]:
+    def _nest_in_table(self, key: str, value: Any) -> dict[str, Any]:
         """A value to merge; one inside a table (splits.val.share) comes with the rest of it."""
         parts = key.split(".")
         table: Any = self.values
         for depth, part in enumerate(parts[:-1], 1):
             table = table.get(part) if isinstance(table, dict) else None
             if table is not None and not _is_section(".".join(parts[:depth])):
-                changed = copy.deepcopy(table)
-                if isinstance(changed, dict):
-                    _merge_plain(changed, _nest(".".join(parts[depth:]), value))
-                    return _nest(".".join(parts[:depth]), changed)
+                copied = copy.deepcopy(table)
+                if isinstance(copied, dict):
+                    _merge_plain(copied, _nest(".".join(parts[depth:]), value))
+                    return _nest(".".join(parts[:depth]), copied)
         return _nest(key, value)
 
 
@@ -80,7 +82,7 @@ class Resolved:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(key, value, origin) of every setting, in order of declaration."""
-        return _rows(self.settings.model_dump(mode="json"), self.origins)
+        return _setting_rows(self.settings.model_dump(mode="json"), self.origins)
 
 
 def resolve(
@@ -116,8 +118,8 @@ def resolve(
         layers.add({"data": facts}, "the data set")
     if config is not None:
         layers.add(_read_yaml(config), str(config))
-    layers.assign(assignments)
-    layers.flags(flags)
+    layers.add_assignments(assignments)
+    layers.add_flags(flags)
     return Resolved(_validate(layers.values, layers.origins), layers.origins)
 
 
@@ -131,7 +133,7 @@ class ResolvedSections:
     def rows(self) -> list[tuple[str, str, str]]:
         """(key, value, origin) of every setting, in order of declaration."""
         values = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
-        return _rows(values, self.origins)
+        return _setting_rows(values, self.origins)
 
 
 def resolve_sections(
@@ -150,12 +152,14 @@ def resolve_sections(
         content = _read_yaml(config)
         for key in content:
             if key not in Settings.model_fields:
-                raise SettingsError(f"{key}: unknown key (from {config}){_near([key])}")
+                raise SettingsError(f"{key}: unknown key (from {config}){_suggestion([key])}")
         layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
-    layers.assign(assignments, names)
-    layers.flags(flags)
-    made = {name: _one_section(name, layers.values.get(name, {}), layers.origins) for name in names}
-    return ResolvedSections(made, layers.origins)
+    layers.add_assignments(assignments, names)
+    layers.add_flags(flags)
+    sections = {
+        name: _validate_section(name, layers.values.get(name, {}), layers.origins) for name in names
+    }
+    return ResolvedSections(sections, layers.origins)
 
 
 def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
@@ -166,21 +170,23 @@ def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
     """
     if not values:
         return section
-    upgraded = _upgraded({name: dict(values)}, "the call").get(name, {})
-    return _one_section(name, {**section.model_dump(), **upgraded}, {})
+    upgraded = _upgrade({name: dict(values)}, "the call").get(name, {})
+    return _validate_section(name, {**section.model_dump(), **upgraded}, {})
 
 
-def _rows(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _setting_rows(
+    values: Mapping[str, Any], origins: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
     return [(key, json.dumps(value), origins.get(key, "default")) for key, value in flatten(values)]
 
 
-def _one_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
-    section = _section(name)
+def _validate_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
+    section = _section_class(name)
     assert section is not None
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_messages(error, dict(origins), (name,)))) from error
+        raise SettingsError("; ".join(_error_messages(error, dict(origins), (name,)))) from error
 
 
 def _merge_plain(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -195,7 +201,7 @@ def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
     """Check a plain dictionary of settings that came from ``origin``."""
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    _merge(merged, _upgraded(_sections(values, origin), origin), origin, origins)
+    _merge(merged, _upgrade(_check_sections(values, origin), origin), origin, origins)
     return _validate(merged, origins)
 
 
@@ -213,9 +219,9 @@ def read_preset(name: str) -> dict[str, Any]:
     base = content.pop("base", None)
     if base is None:
         return content
-    whole = read_preset(base)
-    _merge_plain(whole, content)
-    return whole
+    merged = read_preset(base)
+    _merge_plain(merged, content)
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -226,10 +232,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).replace("\n", " ")
         raise SettingsError(f"{path}: not a YAML file ({reason})") from error
-    return {} if content is None else _upgraded(_sections(content, str(path)), str(path))
+    return {} if content is None else _upgrade(_check_sections(content, str(path)), str(path))
 
 
-def _sections(content: Any, origin: str) -> dict[str, Any]:
+def _check_sections(content: Any, origin: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SettingsError(
             f"{origin}: expected sections of settings, got {type(content).__name__}"
@@ -237,7 +243,7 @@ def _sections(content: Any, origin: str) -> dict[str, Any]:
     return content
 
 
-def _upgraded(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+def _upgrade(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """The values under the names of today; former names are logged."""
     upgraded, renamed = upgrade_settings(values)
     for former, key in renamed.items():
@@ -245,7 +251,7 @@ def _upgraded(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return upgraded
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -280,15 +286,15 @@ def _merge(
             origins[dotted] = origin
 
 
-def _section(dotted: str) -> type[BaseModel] | None:
+def _section_class(dotted: str) -> type[BaseModel] | None:
     """The section class that a dotted key names, or None for a value or an unknown key."""
     current: type[BaseModel] = Settings
     for part in dotted.split("."):
         field = current.model_fields.get(part)
-        kinds: tuple[Any, ...] = (field.annotation,) if field else ()
+        types: tuple[Any, ...] = (field.annotation,) if field else ()
         if field is not None and isinstance(field.annotation, UnionType):
-            kinds = get_args(field.annotation)  # a section that may be absent
-        sections = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+            types = get_args(field.annotation)  # a section that may be absent
+        sections = [k for k in types if isinstance(k, type) and issubclass(k, BaseModel)]
         if not sections:
             return None
         current = sections[0]
@@ -296,17 +302,17 @@ def _section(dotted: str) -> type[BaseModel] | None:
 
 
 def _is_section(dotted: str) -> bool:
-    return _section(dotted) is not None
+    return _section_class(dotted) is not None
 
 
 def _validate(merged: dict[str, Any], origins: dict[str, str]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError("; ".join(_messages(error, origins))) from error
+        raise SettingsError("; ".join(_error_messages(error, origins))) from error
 
 
-def _messages(
+def _error_messages(
     error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
 ) -> list[str]:
     lines = []
@@ -319,20 +325,20 @@ def _messages(
         )
         where = f" (from {origin})" if origin else ""
         if item["type"] == "extra_forbidden":
-            lines.append(f"{dotted}: unknown key{where}{_near(path)}")
+            lines.append(f"{dotted}: unknown key{where}{_suggestion(path)}")
         elif item["type"] == "missing":
-            is_fact = path[0] == "data"
-            giver = "a preset gives it (--preset NAME)" if is_fact else "give it in your YAML file"
-            lines.append(f"{dotted}: missing; {giver}, or --set {dotted}=VALUE")
+            is_data = path[0] == "data"
+            remedy = "a preset gives it (`preset` NAME)" if is_data else "give it in your YAML file"
+            lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-            lines.append(f"{dotted}: {message}{got}{where}")
+            received = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            lines.append(f"{dotted}: {message}{received}{where}")
     return lines
 
 
-def _near(path: list[str]) -> str:
-    parent = _section(".".join(path[:-1])) if len(path) > 1 else Settings
+def _suggestion(path: list[str]) -> str:
+    parent = _section_class(".".join(path[:-1])) if len(path) > 1 else Settings
     if parent is None:
         return ""
     close = difflib.get_close_matches(path[-1], parent.model_fields, n=1)
@@ -343,11 +349,11 @@ def _near(path: list[str]) -> str:
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Nested settings → (dotted key, value) rows; tables inside a section stay whole."""
-    rows: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, Any]] = []
     for key, value in values.items():
         dotted = f"{prefix}{key}"
         if isinstance(value, Mapping) and _is_section(dotted):
-            rows += flatten(value, f"{dotted}.")
+            pairs += flatten(value, f"{dotted}.")
         else:
-            rows.append((dotted, value))
-    return rows
+            pairs.append((dotted, value))
+    return pairs

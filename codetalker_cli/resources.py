@@ -37,12 +37,12 @@ def package_version() -> str:
 
 def asset(name: str) -> Path:
     """Path of a bundled asset; raises CodeTalkerError when the installation lacks it."""
-    return _existing(root() / "assets" / name)
+    return _check_exists(root() / "assets" / name)
 
 
 def config(name: str) -> Path:
     """Path of a bundled preset file, ``name`` without ``.yaml``."""
-    return _existing(root() / "configs" / f"{name}.yaml")
+    return _check_exists(root() / "configs" / f"{name}.yaml")
 
 
 def config_names() -> list[str]:
@@ -50,16 +50,16 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in (root() / "configs").glob("*.yaml"))
 
 
-def _existing(path: Path) -> Path:
+def _check_exists(path: Path) -> Path:
     if not path.exists():
         raise CodeTalkerError(f"{path} is missing from the installation; reinstall codetalker-cli")
     return path
 
 
-def cache_dir(given: str | Path | None = None) -> Path:
+def cache_dir(folder: str | Path | None = None) -> Path:
     """Where files that can be made again are kept; it need not exist yet.
 
     The given folder, else $CODETALKER_CACHE, else ~/.cache/codetalker.
     """
-    chosen = given or os.environ.get(CACHE_VARIABLE)
-    return Path(chosen) if chosen else Path.home() / ".cache" / "codetalker"
+    path = folder or os.environ.get(CACHE_VARIABLE)
+    return Path(path) if path else Path.home() / ".cache" / "codetalker"

@@ -93,8 +93,8 @@ class Topology:
             DataError: The topology has no such regions.
         """
         upper, lower = self.central_lip_pairs()
-        apart = vertices[..., upper, :] - vertices[..., lower, :]
-        return np.linalg.norm(apart, axis=-1).mean(-1)
+        offsets = vertices[..., upper, :] - vertices[..., lower, :]
+        return np.linalg.norm(offsets, axis=-1).mean(-1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """As plain arrays for an .npz (inverse of :meth:`from_arrays`)."""
@@ -184,10 +184,10 @@ class Mesh:
         """
         arrays = read_arrays(path)
         prefix = "topology_"
-        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         try:
             return cls(
-                Topology.from_arrays(own),
+                Topology.from_arrays(topology),
                 _unpack(arrays, "template"),
                 _unpack(arrays, "colour"),
                 {k: v.astype(np.float32) for k, v in _unpack(arrays, "idle_unit").items()},

@@ -92,6 +92,6 @@ def newest_evaluation(root: Path = RUNS) -> Path:
     if not folders:
         raise InputError(
             f"{root}: no evaluation under it; make one with `codetalker eval`, or name predictions "
-            "with --pred DIR and --data PREPARED"
+            "with `pred` DIR and `data` PREPARED"
         )
     return folders[0]

@@ -116,10 +116,10 @@ def test_styles_differ_and_a_face_that_was_not_trained_on_takes_the_first(voice:
 @pytest.mark.parametrize(
     ("style", "message"),
     [
-        ("D", "--style D: unknown; this model has: A, B, C"),
-        ("A:0.5,D:0.5", "--style D: unknown; this model has: A, B, C"),
-        ("", "--style : unknown"),
-        ("A:x", "--style A:x: expected a name, or name:weight,name:weight"),
+        ("D", "`style` 'D' is unknown; this model has: A, B, C"),
+        ("A:0.5,D:0.5", "`style` 'D' is unknown; this model has: A, B, C"),
+        ("", "`style` '' is unknown"),
+        ("A:x", "`style` A:x: expected a name, or name:weight,name:weight"),
         ("A:", "expected a name, or"),
         ("A:1,A:1", "names A twice"),
         ("A,A", "names A twice"),
@@ -209,7 +209,7 @@ def test_samples_that_are_no_speech(voice: Voice, samples: np.ndarray, message: 
 
 
 def test_an_unknown_face_lists_the_known(voice: Voice) -> None:
-    with pytest.raises(InputError, match="--subject Q: unknown; this model has: A, Zoë"):
+    with pytest.raises(InputError, match="`subject` 'Q' is unknown; this model has: A, Zoë"):
         voice.animate(voices.speech(), "Q")
 
 
@@ -262,7 +262,7 @@ def test_stage_1_alone_and_folders_without_a_face_say_what_to_do(workplace: Path
     with pytest.raises(CheckpointError, match="stage 1 only; train stage 2 with"):
         ct.load("vq")
     checkpoint.save(Path("faceless"), tiny.codetalker())
-    with pytest.raises(CheckpointError, match="holds no face; import it again with --templates"):
+    with pytest.raises(CheckpointError, match="holds no face; import it again with `templates`"):
         ct.load("faceless").animate(voices.speech())
 
 
@@ -270,7 +270,7 @@ def test_without_a_bundled_voice_it_says_so(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "bundled", dict)
-    with pytest.raises(CheckpointError, match=r"no bundled voice.*give --model"):
+    with pytest.raises(CheckpointError, match=r"no bundled voice.*give `model`"):
         ct.load()
 
 
@@ -278,7 +278,7 @@ def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("tpu9", "cuda:99"):
-        with pytest.raises(InputError, match=f"--device {name}: not usable here .*use auto or cpu"):
+        with pytest.raises(InputError, match=f"`device` {name}: not usable here .*use auto or cpu"):
             pick_device(name)
 
 

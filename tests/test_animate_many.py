@@ -121,7 +121,7 @@ def test_what_cannot_be_animated_comes_back_as_its_reason(voice: Voice) -> None:
     made = dict(voice.animate_many(requests))
     assert isinstance(made[1], Motion)
     assert "none.wav: no such audio file" in str(made[0])
-    assert "--subject nobody: unknown" in str(made[2]) and isinstance(made[2], CodeTalkerError)
+    assert "`subject` 'nobody' is unknown" in str(made[2]) and isinstance(made[2], CodeTalkerError)
     with pytest.raises(InputError, match="no such audio file"):
         voice.animate("none.wav")
 
@@ -219,8 +219,14 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
     [
         (["a.wav", "--manifest", "list.csv"], "--manifest list.csv names the recordings"),
         (["a.wav", "none.wav"], "none.wav: no such audio file"),
-        (["a.wav", "b.wav", "--subject", "nobody"], "--subject nobody: unknown; this model has: A"),
-        (["a.wav", "b.wav", "--style", "nobody"], "--style nobody: unknown; this model has: A, B"),
+        (
+            ["a.wav", "b.wav", "--subject", "nobody"],
+            "--subject 'nobody' is unknown; this model has: A",
+        ),
+        (
+            ["a.wav", "b.wav", "--style", "nobody"],
+            "--style 'nobody' is unknown; this model has: A, B",
+        ),
         (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames a second"),
         (["a.wav", "b.wav", "--set", "decode.method=fast"], "decode.method: Input should be"),
         (["a.wav", "b.wav", "-o", "in/c.wav/"], "cannot write here (Not a directory)"),
@@ -236,9 +242,7 @@ def test_what_is_wrong_for_all_is_told_before_anything_is_done(
 def test_one_recording_and_a_format() -> None:
     succeed(*animate("a.wav"))
     assert Path("a.npz").is_file()
-    assert "--format npz: --out b.npy has an ending" in refuse(
-        *animate("a.wav", "-o", "b.npy")
-    )
+    assert "--format npz: --out b.npy has an ending" in refuse(*animate("a.wav", "-o", "b.npy"))
     assert ".gif: the ending must be one of" in refuse(
         "animate", "a.wav", "b.wav", "--model", "mine", "--format", "gif"
     )

@@ -198,6 +198,24 @@ def test_files_and_functions_stay_short(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", TREES)
+def test_library_messages_name_parameters_not_flags(module: str) -> None:
+    """The command line turns `out` into --out; the library does not know it."""
+    if place(module)[0] <= place("cli")[0] or module.startswith("settings"):
+        return
+    constants = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant))
+    texts = [node.value for node in constants if isinstance(node.value, str)]
+    pattern = re.compile(r"(?<![\w-])--(overwrite|out|resume|subject|style|fps|device|model|set)\b")
+    # The name of a layer in presets, and a CSS variable.
+    named = [text for text in texts if pattern.search(text) and text not in ("--set", "--model")]
+    docstrings = {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    }
+    assert [text for text in named if text not in docstrings] == []
+
+
+@pytest.mark.parametrize("module", TREES)
 def test_library_code_neither_prints_nor_exits(module: str) -> None:
     if place(module)[0] <= place("cli")[0]:
         return

@@ -303,7 +303,7 @@ def test_gzip_is_read_from_anywhere(packed: tuple[bytes, bytes], reads: list) ->
         for start, n in reads:
             for again in (False, True):
                 if not again:
-                    stream = streams.Gunzipped(Bytes(compressed), marks, "x")
+                    stream = streams.GzipStream(Bytes(compressed), marks, "x")
                 assert stream.read_at(start, n) == plain[start : start + n]
         assert [m.plain for m in marks] == sorted({m.plain for m in marks})
 
@@ -313,10 +313,12 @@ def test_marks_save_reading_all_again(packed: tuple[bytes, bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "_MARK_EVERY", 20_000)
         marks = streams.first_mark()
-        streams.Gunzipped(Bytes(compressed), marks, "x").read_at(0, len(plain))
+        streams.GzipStream(Bytes(compressed), marks, "x").read_at(0, len(plain))
         assert len(marks) > 4
         counted = Bytes(compressed)
-        assert streams.Gunzipped(counted, marks, "x").read_at(160_000, 10) == plain[160_000:160_010]
+        assert (
+            streams.GzipStream(counted, marks, "x").read_at(160_000, 10) == plain[160_000:160_010]
+        )
         assert counted.n_read < 50_000 < len(compressed)
 
 

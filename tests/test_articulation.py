@@ -122,8 +122,8 @@ rates = st.sampled_from([25.0, 30.0, 60.0])
 def test_every_phone_has_an_articulation_whose_segments_fill_it() -> None:
     assert set(PHONES) == set(LABELS)
     for label, articulation in PHONES.items():
-        assert sum(segment.share for segment in articulation.segments) == pytest.approx(1.0), label
-        assert all(pose in _POSES for s in articulation.segments for pose in s.poses), label
+        assert sum(segment.share for segment in articulation.phases) == pytest.approx(1.0), label
+        assert all(pose in _POSES for s in articulation.phases for pose in s.poses), label
         assert all(level > 0 for level in articulation.dominance.values()), label
 
 

@@ -233,4 +233,4 @@ def test_a_source_that_gives_nothing_is_told(where: str, tmp_path: Path) -> None
         with pytest.raises(MissingDependencyError) as caught:
             action()
         assert source in str(caught.value) and "\n" not in str(caught.value)
-        assert "--set speech.encoder.source=FOLDER" in str(caught.value)
+        assert "`set` speech.encoder.source=FOLDER" in str(caught.value)

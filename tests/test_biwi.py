@@ -120,7 +120,7 @@ def test_what_a_download_gives(real: Path) -> None:
         assert template.dtype == np.float32
         expected = normalise(biwi_raw.template(subject), biwi_raw.faces().T)
         np.testing.assert_array_equal(template, expected.astype(np.float32))
-    sound = raw.clips[0].sound()
+    sound = raw.clips[0].read_audio()
     assert sound.rate == 44_100
     np.testing.assert_allclose(sound.samples, biwi_raw.samples(4), atol=1e-4)
     absent = [p for p in raw.problems if p.clip.startswith("F2")]
@@ -223,10 +223,10 @@ def test_a_clip_that_counts_otherwise_shifts_no_sound(
             with clip.open() as opened:
                 first = int(opened.numbers[0])
                 assert first == (odd if clip.sentence == place else usual)
-                start = timeline.sound_start(opened.numbers, raw.first_number, raw.fps, 1 / 25)
+                start = timeline.speech_start(opened.numbers, raw.first_number, raw.fps, 1 / 25)
                 assert start == first
                 if (usual, odd) == (1, 0):
-                    late = timeline.sound_start(opened.numbers, raw.first_number, raw.fps, 0.2)
+                    late = timeline.speech_start(opened.numbers, raw.first_number, raw.fps, 0.2)
                     assert late == first
 
 
@@ -407,7 +407,7 @@ def test_names_in_other_cases(two: Path) -> None:
 
 def test_sound_is_found_where_it_may_be(one: Path) -> None:
     place, root = one / "audio", one
-    n_samples: Callable[[], int] = lambda: len(read(root).clips[0].sound().samples)  # noqa: E731
+    n_samples: Callable[[], int] = lambda: len(read(root).clips[0].read_audio().samples)  # noqa: E731
     best_first = [
         "wav/deep/F2_e01_cut.wav",
         "wav/F2_e01.wav",
@@ -432,13 +432,13 @@ def test_sound_of_a_video_and_of_an_archive(one: Path) -> None:
     shutil.rmtree(one / "audio")
     biwi_raw.write_flv(one / "videos" / "F2_e01.flv", 25)
     (clip,) = read(one).clips
-    assert abs(clip.sound().seconds - 1) < 0.1
+    assert abs(clip.read_audio().seconds - 1) < 0.1
     shutil.rmtree(one / "videos")
     write(one / "audio.tar", tar_bytes({"audio/F2_e01_cut.wav": biwi_raw.wav_bytes(3)}))
-    assert abs(read(one).clips[0].sound().seconds - 3 / 25) < 1e-6
+    assert abs(read(one).clips[0].read_audio().seconds - 3 / 25) < 1e-6
     write(one / "audio.tar", tar_bytes({"audio/F2_e01_cut.wav": b"RIFF"}))
     with pytest.raises(InputError, match=r"audio\.tar: audio/F2_e01_cut\.wav"):
-        read(one).clips[0].sound()
+        read(one).clips[0].read_audio()
     assert not everything(one.parent / "scratch")
 
 
@@ -499,7 +499,7 @@ def test_folders_above_may_have_any_name(
         write(tmp_path / "BIWI" / above / "faces" / "scans" / "F2" / "e02" / "f_1.vl", b"")
     raw = read(tmp_path / "BIWI")
     assert [clip.name for clip in raw.clips] == ["F2_e01"]
-    assert len(raw.clips[0].sound().samples) and list(raw.mesh.templates) == ["F2"]
+    assert len(raw.clips[0].read_audio().samples) and list(raw.mesh.templates) == ["F2"]
 
 
 @pytest.mark.parametrize("layout", ["real", "tgz"])

@@ -13,7 +13,7 @@ from talking import CLIPS, FIRST, SUBJECTS
 from codetalker_cli.datasets.inspect import check, clips, sheet, views
 from codetalker_cli.datasets.inspect.findings import Finding, Findings, summary
 from codetalker_cli.datasets.inspect.folder import read_mesh_contents, read_table
-from codetalker_cli.datasets.inspect.sound import listen
+from codetalker_cli.datasets.inspect.sound import read_audio_statistics
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.views import Curves, Picture
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
@@ -50,10 +50,10 @@ def gathered(folder: Path, name: str = FIRST) -> Statistics:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as hashing:
-        motion, _ = clips.survey(header, base, np.arange(0, 60, 2), hashing)
-    sound = listen(table, row, 60, findings)
+        motion, _ = clips.measure_motion(header, base, np.arange(0, 60, 2), hashing)
+    sound = read_audio_statistics(table, row, 60, findings)
     subject = statistics.subject(row.subject, base)
-    statistics.keep(row.subject, motion.sample)
+    statistics.add_sample(row.subject, motion.sample)
     subject.clips.append(
         ClipStatistics(
             row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True
@@ -75,7 +75,7 @@ def test_a_view_shows_the_widest_mouth_and_both_curves(right: Path) -> None:
     assert curves.energy.shape == (60,) and curves.energy.max() == pytest.approx(1, abs=0.1)
     assert curves.loudness is not None and curves.loudness.shape == (60,)
     assert curves.loudness.min() >= 0 and curves.loudness.max() == 1
-    assert curves.sound_seconds == pytest.approx(2.4)
+    assert curves.audio_seconds == pytest.approx(2.4)
     assert curves.lags is not None and all(abs(lag.frames) <= 1 for lag in curves.lags)
     for image in (shown.template, shown.widest):
         assert isinstance(image, Picture) and image.mouth is not None
@@ -200,7 +200,7 @@ def test_a_sheet_that_cannot_be_written_is_refused_at_once(right: Path, tmp_path
 
 def test_long_lists_are_cut() -> None:
     findings = [Finding("problem", f"k{k}", "x", "word " * 60) for k in range(100)]
-    lines = sheet._foot(findings)
+    lines = sheet._footer_lines(findings)
     assert len(lines) == sheet._MOST_LINES and "the report has all" in lines[-1][0]
     assert all(len(text) <= 200 for text, _ in lines)
     same = [Finding("note", "k", f"c{k}", "m") for k in range(9)]

@@ -251,8 +251,8 @@ def test_the_recording_is_never_its_own_output() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--subject", "Bob"], "--subject Bob: unknown; this model has: A, S01"),
-        (["--style", "Bob"], "--style Bob: unknown; this model has: A, B, C"),
+        (["--subject", "Bob"], "--subject 'Bob' is unknown; this model has: A, S01"),
+        (["--style", "Bob"], "--style 'Bob' is unknown; this model has: A, B, C"),
         (["--style", "A:x"], "--style A:x: expected a name, or name:weight"),
         (["--fps", "0"], "--fps 0: expected 1 to 240"),
         (["--fps", "nan"], "--fps nan: expected 1 to 240"),

@@ -14,7 +14,7 @@ from benchmarks.plain_decoding import PlainDecoding
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
-from codetalker_cli.models.decoding.cuda_graphs import rounded
+from codetalker_cli.models.decoding.cuda_graphs import round_up
 from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, Window
 from codetalker_cli.models.decoding.packed_linear import PackedLinear, packing_works
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
@@ -239,10 +239,10 @@ def test_all_older_frames_have_their_turn() -> None:
     state = steps.state(1, 60, latents)
     computed: dict[int, list[int]] = {}
     for i in range(60):
-        before = state.last.clone()
+        before = state.last_block_inputs.clone()
         with torch.no_grad():
             steps.step(state, latents[:, i : i + 1], torch.tensor([i]), i + 1, None)
-        for row in (before != state.last)[0].any(-1).nonzero().flatten().tolist():
+        for row in (before != state.last_block_inputs)[0].any(-1).nonzero().flatten().tolist():
             computed.setdefault(row, []).append(i)
     assert sorted(computed) == list(range(60))
     for row, times in computed.items():
@@ -288,7 +288,7 @@ def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.Monk
         raise AttributeError("no such operator")
 
     packing_works.cache_clear()
-    monkeypatch.setattr("codetalker_cli.models.decoding.packed_linear._packed", missing)
+    monkeypatch.setattr("codetalker_cli.models.decoding.packed_linear._linear_packed", missing)
     try:
         assert not packing_works(torch.float32)
         assert torch.equal(Decoder(speech, vq).decode(hidden, style), packed)
@@ -329,9 +329,9 @@ def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -
             style = torch.randn(2, sections.speech.hidden_size)
             decoder = Decoder(model.speech, model.vq, DecodeSettings(cuda_graphs=True))
             past = torch.zeros(2, 20, sections.vq.codes_per_frame, dtype=torch.int64)
-        steps = decoder.motion(method)
+        steps = decoder.motion_cache(method)
         with torch.inference_mode():
-            run = decoder._begin(hidden, style, 2 * decoder.stride, steps, past)
+            run = decoder._initial_state(hidden, style, 2 * decoder.stride, steps, past)
             for n in (decoder.stride, 2 * decoder.stride):
                 decoder._step(run, steps, n)
             run.clear()
@@ -366,12 +366,12 @@ def test_a_run_that_was_cleared_starts_anew() -> None:
         decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
         decoder.stride = 4
         expected = decoder.decode(hidden, style, method=method)
-        steps = decoder.motion(method)
+        steps = decoder.motion_cache(method)
         with torch.inference_mode():
-            run = decoder._begin(hidden, style, 12, steps)
+            run = decoder._initial_state(hidden, style, 12, steps)
             for n in (4, 12, 8):
                 decoder._step(run, steps, n)
             run.clear()
             for i in range(10):
-                decoder._step(run, steps, rounded(i + 1, 4))
+                decoder._step(run, steps, round_up(i + 1, 4))
         assert torch.equal(run.codes[:, :10], expected)

@@ -57,7 +57,7 @@ def clips(tmp_path: Path) -> list[SpokenClip]:
 def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[SpokenClip]:
     """The clips in the place of an engine."""
     found = SpeechSet(clips, [Failure("c99", "could not be aligned")])
-    monkeypatch.setattr(dataset, "_speech", lambda *_: found)
+    monkeypatch.setattr(dataset, "_load_speech", lambda *_: found)
     return clips
 
 
@@ -65,18 +65,18 @@ def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[Spo
 
 
 def test_clips_of_one_speaker_are_joined_with_pauses(clips: list[SpokenClip]) -> None:
-    passages = list(dataset._passages(clips, settings(seconds_per_clip=2.5).demo))
+    passages = list(dataset._join_passages(clips, settings(seconds_per_clip=2.5).demo))
     assert [p.text for p in passages] == [
         *("text 0 text 2", "text 1 text 3", "text 4 text 6", "text 5 text 7"),
         *("text 8", "text 9"),  # what is left is kept
     ]
     assert len({p.name for p in passages}) == len(passages)
-    again = list(dataset._passages(clips, settings(seconds_per_clip=2.5).demo))
+    again = list(dataset._join_passages(clips, settings(seconds_per_clip=2.5).demo))
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(passages, again, strict=True))
 
 
 def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
-    passage = next(dataset._passages(clips, settings(seconds_per_clip=4.0).demo))
+    passage = next(dataset._join_passages(clips, settings(seconds_per_clip=4.0).demo))
     first, second, third = (clips[k].samples() for k in (0, 2, 4))
     starts = [p.start_seconds for p in passage.phones if p.label == "M"]
     begins = [round((start - 0.2) * 16000) for start in starts]
@@ -91,7 +91,7 @@ def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
 def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenClip]) -> None:
     many = [replace(clip, name=f"c{k}", speaker="x") for k, clip in enumerate(clips * 4)]
     demo_settings = settings(seconds_per_clip=60.0, noise=0.1).demo
-    (passage,) = dataset._passages(many, demo_settings)
+    (passage,) = dataset._join_passages(many, demo_settings)
     begins = [round((p.start_seconds - 0.2) * 16000) for p in passage.phones if p.label == "M"]
     pauses = [passage.samples[a + 24_000 : b] for a, b in pairwise(begins)]
     seconds = np.array([len(pause) / 16000 for pause in pauses])
@@ -238,7 +238,7 @@ def test_two_clips_of_one_name_are_refused(
     clips: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twice = SpeechSet([replace(clip, name="same", speaker=clip.name) for clip in clips])
-    monkeypatch.setattr(dataset, "_speech", lambda *_: twice)
+    monkeypatch.setattr(dataset, "_load_speech", lambda *_: twice)
     with pytest.raises(DataError, match="S01_same is the name of two clips"):
         prepare(tmp_path / "data")
 
@@ -266,7 +266,7 @@ def test_speech_that_fails_leaves_an_older_data_set_whole(
 ) -> None:
     prepare(tmp_path / "data")
     before = command.listing(tmp_path / "data")
-    monkeypatch.setattr(dataset, "_speech", lambda *_: SpeechSet())
+    monkeypatch.setattr(dataset, "_load_speech", lambda *_: SpeechSet())
     with pytest.raises(DataError, match="espeak: no speech that could be used"):
         dataset.prepare_synthetic(tmp_path / "data", settings(), overwrite=True)
     assert command.listing(tmp_path / "data") == before

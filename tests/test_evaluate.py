@@ -15,7 +15,7 @@ from codetalker_cli import metrics
 from codetalker_cli.datasets.prepared import PreparedDataSet, mean_offset
 from codetalker_cli.devices import shard
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.evaluate.pairs import Pair, counted, styles_to_speak
+from codetalker_cli.evaluate.pairs import Pair, select_pairs, select_styles
 from codetalker_cli.evaluate.score import Scores
 from codetalker_cli.evaluate.truth import of_data_set
 from codetalker_cli.formats.predictions import file_name, read_vertices, split_name, subject_in
@@ -126,7 +126,9 @@ def test_a_clip_that_cannot_be_spoken_is_listed_and_the_others_count(data: Prepa
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 
-def test_plain_eval_takes_the_last_training_run(data: PreparedDataSet) -> None:
+def test_plain_eval_takes_the_last_training_run(
+    data: PreparedDataSet, caplog: pytest.LogCaptureFixture
+) -> None:
     assert "no training run under runs/" in refuse("eval")
     voices.save(Path("runs/tiny/speech"), "A", "B", "C", family="whisper")
     begun = dict.fromkeys(("data_id", "stage1", "stage1_weights", "settings"), "")
@@ -136,7 +138,7 @@ def test_plain_eval_takes_the_last_training_run(data: PreparedDataSet) -> None:
     (folder / "run.json").write_text(json.dumps(begun))
     ended = run("eval", "--split", "val")
     assert ended.code == 0, ended.err
-    assert "checkpoint: runs/tiny/speech" in ended.err and "data set: data/tiny" in ended.err
+    assert "checkpoint: runs/tiny/speech" in caplog.text and "data set: data/tiny" in caplog.text
     assert Path("runs/tiny/speech-eval/val/metrics.json").exists()
 
 
@@ -147,7 +149,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(data: PreparedDataSet) -> Non
     said = refuse("eval", "voice", "--data", "data/tiny")
     assert "no clip in the split 'test'; it has: val (2 clips), train (2 clips)" in said
     said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val", "--style", "Z")
-    assert "--style Z: unknown; this model has: A, B, C" in said
+    assert "--style 'Z' is unknown; this model has: A, B, C" in said
 
 
 def test_the_page_shows_faces_and_videos(
@@ -167,11 +169,13 @@ def test_the_page_shows_faces_and_videos(
 # metrics -----------------------------------------------------------------------------------------
 
 
-def test_metrics_alone_are_those_of_the_last_evaluation(data: PreparedDataSet) -> None:
+def test_metrics_alone_are_those_of_the_last_evaluation(
+    data: PreparedDataSet, caplog: pytest.LogCaptureFixture
+) -> None:
     assert "no evaluation under it" in refuse("metrics")
     values = evaluate()["values"]["model"]
     ended = run("metrics", "lve", "fdd", "--json")
-    assert f"evaluation: {OUT} (voice on val)" in ended.err
+    assert f"evaluation: {OUT} (voice on val)" in caplog.text
     found = json.loads(ended.out)["values"]
     assert found == {name: values[name] for name in ("lve", "fdd")}
 
@@ -257,22 +261,22 @@ def test_a_longer_prediction_is_cut_and_two_missing_frames_are_let_pass(
 
 def test_whose_style_is_spoken() -> None:
     styles = ["A", "B", "C"]
-    assert styles_to_speak("auto", "B", styles) == ["B"]  # trained on: its own
-    assert styles_to_speak("auto", "new", styles) == styles  # not trained on: every one
-    assert styles_to_speak("all", "B", styles) == styles
-    assert styles_to_speak("C, A", "B", styles) == ["C", "A"]
-    with pytest.raises(InputError, match="--style D: unknown; this model has: A, B, C"):
-        styles_to_speak("A,D", "B", styles)
+    assert select_styles("auto", "B", styles) == ["B"]  # trained on: its own
+    assert select_styles("auto", "new", styles) == styles  # not trained on: every one
+    assert select_styles("all", "B", styles) == styles
+    assert select_styles("C, A", "B", styles) == ["C", "A"]
+    with pytest.raises(InputError, match="`style` 'D' is unknown; this model has: A, B, C"):
+        select_styles("A,D", "B", styles)
 
 
 def test_whose_style_counts() -> None:
     pairs = [Pair("clip", style, Path()) for style in ("A", "B", "C")]
-    assert [p.style for p in counted(pairs, "auto", "B")] == ["B"]
-    assert counted(pairs, "auto", "new") == pairs
-    assert counted(pairs, "all", "B") == pairs
-    assert [p.style for p in counted(pairs, "C,A", "B")] == ["A", "C"]
+    assert [p.style for p in select_pairs(pairs, "auto", "B")] == ["B"]
+    assert select_pairs(pairs, "auto", "new") == pairs
+    assert select_pairs(pairs, "all", "B") == pairs
+    assert [p.style for p in select_pairs(pairs, "C,A", "B")] == ["A", "C"]
     alone = [Pair("clip", None, Path())]
-    assert counted(alone, "A", "B") == alone  # a reconstruction has no style
+    assert select_pairs(alone, "A", "B") == alone  # a reconstruction has no style
 
 
 def test_names_of_files() -> None:
@@ -310,6 +314,6 @@ def test_processes_share_all_clips_and_join_to_the_whole(
         return scores
 
     joined, whole = Scores().join(map(measured, parts)), Scores().join([measured(clips)])
-    assert joined.rows == whole.rows and joined.n_frames == whole.n_frames
+    assert joined.clip_scores == whole.clip_scores and joined.n_frames == whole.n_frames
     np.testing.assert_allclose(joined.vertex_errors, whole.vertex_errors)
     assert joined.value("lve", settings) == whole.value("lve", settings)

@@ -242,7 +242,7 @@ def test_the_summary_says_how_far_the_lips_are_off(tmp_path: Path) -> None:
     ],
 )
 def test_comparisons_in_words(value: float, other: float, words: str) -> None:
-    assert report.compared(value, other) == words
+    assert report.compare_values(value, other) == words
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_the_best_value_of_a_line_is_marked() -> None:
 
 def test_no_clip_is_shown_twice(tmp_path: Path) -> None:
     _, scores, _ = evaluated(tmp_path)
-    best, worst = charts.ranked(scores["model"], 5)
+    best, worst = charts.rank_results(scores["model"], 5)
     assert [row.clip for row in best] == ["one", "two"]
     assert [row.clip for row in worst] == ["three"]
 
@@ -372,6 +372,6 @@ def test_the_colour_bar_ends_at_a_round_number(value: float, rounded: float) -> 
 
 def test_a_curve_ends_where_few_results_run() -> None:
     curves = [np.ones(length) for length in (4, 5, 6, 40)]
-    table = charts._table([*curves, np.full(8, 3.0)])
+    table = charts._pad_curves([*curves, np.full(8, 3.0)])
     assert table.shape == (5, 8)
     np.testing.assert_allclose(np.nanmean(table, 0), [1.4] * 4 + [1.5, 5 / 3, 2, 2])

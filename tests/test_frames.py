@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.frames import (
-    Converted,
+    ConvertedFrames,
     FrameSource,
     MeshSequence,
     NpyFrames,
@@ -323,7 +323,7 @@ def test_unit_and_axes_are_undone(axes: str, unit: str) -> None:
     raw = recorded(TRUTH, unit, axes)
     np.testing.assert_allclose(change.apply(raw), TRUTH, rtol=1e-12, atol=1e-15)
     assert change.apply(raw.astype(np.float32)).dtype == np.float32
-    assert change.changes_nothing == (axes == "x y z" and unit == "m")
+    assert change.is_identity == (axes == "x y z" and unit == "m")
 
 
 def test_what_is_up_goes_up() -> None:
@@ -335,7 +335,7 @@ def test_what_is_up_goes_up() -> None:
 
 def test_converted_frames(tmp_path: Path) -> None:
     path = write_motion(tmp_path, "npy3", CLIP, "mm", "-y z x")
-    with Converted(NpyFrames(path, N_VERTICES), axis_map("-y z x", 0.001)) as frames:
+    with ConvertedFrames(NpyFrames(path, N_VERTICES), axis_map("-y z x", 0.001)) as frames:
         assert frames.numbers.tolist() == list(range(len(TRUTH)))
         read = frames.read(np.array([2, 7]))
     assert read.dtype == np.float32

@@ -136,13 +136,13 @@ def test_what_is_written_stands_for_itself(case: Case, tmp_path: Path) -> None:
 
 def test_without_faces_it_is_a_model_that_says_what_it_lacks(case: Case, tmp_path: Path) -> None:
     voice = ct.load(case.run(tmp_path / "out", templates=None, mesh_file=None))
-    with pytest.raises(CheckpointError, match="holds no face; import it again with --templates"):
+    with pytest.raises(CheckpointError, match="holds no face; import it again with `templates`"):
         voice.animate(case.arrays["audio"])
 
 
 def test_templates_and_faces_belong_together(case: Case, tmp_path: Path) -> None:
     for lacking in ("templates", "mesh_file"):
-        with pytest.raises(InputError, match="--templates and --faces belong together"):
+        with pytest.raises(InputError, match="`templates` and `faces` belong together"):
             case.run(tmp_path / "out", **{lacking: None})
 
 
@@ -246,7 +246,7 @@ def test_faces_of_another_head_are_refused(case: Case, tmp_path: Path) -> None:
 def test_an_older_folder_stays_unless_it_may_go(case: Case, tmp_path: Path) -> None:
     out = case.run(tmp_path / "out")
     before = command.listing(out)
-    with pytest.raises(InputError, match="out exists already; give --overwrite"):
+    with pytest.raises(InputError, match="out exists already; give `overwrite`"):
         case.run(out)
     (tmp_path / "stage1.pth.tar").write_text("no weights")
     with pytest.raises(CheckpointError):

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.animate.jobs import Plan, Request, from_arguments, from_manifest, plan
+from codetalker_cli.animate.jobs import AnimationPlan, Request, from_arguments, from_manifest, plan
 from codetalker_cli.errors import InputError
 
 DEFAULT = Request(Path(), subject="A", seed=4)
@@ -61,7 +61,7 @@ def test_a_last_folder_without_recordings_is_where_results_go(last: str) -> None
     }
 
 
-def planned(speech: list[str], out: str | None = None, **more: Any) -> Plan:
+def planned(speech: list[str], out: str | None = None, **more: Any) -> AnimationPlan:
     return plan(speech, DEFAULT, endings=(".mp4", ".npz"), out=out, **more)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import voices
 
-from codetalker_cli.datasets.lip_region import infer_lips, surfaces, without_head_motion
+from codetalker_cli.datasets.lip_region import infer_lips, remove_head_motion, surfaces
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.synthetic import dataset
@@ -79,7 +79,7 @@ def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
     found = infer_lips(face, (nodding - face).astype(np.float32), triangles)
     assert len(np.setxor1d(found, expected)) < 0.05 * len(expected)
     np.testing.assert_allclose(
-        without_head_motion(face, nodding - face), without_head_motion(face, moved), atol=1e-4
+        remove_head_motion(face, nodding - face), remove_head_motion(face, moved), atol=1e-4
     )
 
 

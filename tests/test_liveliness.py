@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from codetalker_cli.rigs.styles import SpeakingStyle
-from codetalker_cli.synthetic.expression import brow_curve, enliven
+from codetalker_cli.synthetic.expression import brow_curve, upper_face_motion
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 
 FPS = 30.0
@@ -39,7 +39,7 @@ def test_blinks_close_fully_at_the_styles_rate_and_lids_move_together() -> None:
     n_frames = int(phones[-1].end_seconds * FPS)
     for name in ("S07", "S10"):
         style = SpeakingStyle.for_subject(name)
-        weights = enliven(phones, n_frames, FPS, UNITS, style, np.random.default_rng(3))
+        weights = upper_face_motion(phones, n_frames, FPS, UNITS, style, np.random.default_rng(3))
         lid = weights[:, UNITS.index("eyeBlinkLeft")]
         np.testing.assert_array_equal(lid, weights[:, UNITS.index("eyeBlinkRight")])
         shut = lid > 0.98
@@ -61,7 +61,8 @@ def test_upper_face_repeats_with_the_seed_moves_the_eyes_together_and_spares_the
     phones = even_phones("SIL " + "T AA M IY " * 30 + "SIL", 0.1)
     style = SpeakingStyle()
     first, again, other = (
-        enliven(phones, 300, FPS, UNITS, style, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        upper_face_motion(phones, 300, FPS, UNITS, style, np.random.default_rng(seed))
+        for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()

@@ -13,7 +13,7 @@ from torch import Tensor
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.models.speech_encoders import long_audio, whisper
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
-from codetalker_cli.models.speech_encoders.long_audio import convolve, in_windows
+from codetalker_cli.models.speech_encoders.long_audio import apply_in_windows, convolve
 
 CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm")
 
@@ -78,7 +78,7 @@ def test_windows_are_joined_at_the_right_places(n: int, half: int, rest: int, fa
         seen.append(part.shape[1])
         return part[:, ::factor]
 
-    made = in_windows(run, x, window=window, overlap=overlap, factor=factor)
+    made = apply_in_windows(run, x, window=window, overlap=overlap, factor=factor)
     assert torch.equal(made, x[:, ::factor])
     assert max(seen) <= window and (len(seen) == 1) == (n <= window)
 
@@ -120,8 +120,11 @@ def test_each_side_of_a_seam_is_what_its_own_window_gives(family: str) -> None:
     audio = made.prepare(speech(33.0))
     with torch.no_grad():
         fixed = convolve(made.model.feature_extractor, audio).transpose(1, 2)
-        got = made._trained(fixed)
-        first, second = made._attend(fixed[:, :1500]), made._attend(fixed[:, 1300:])
+        got = made._encode_trainable_clip(fixed)
+        first, second = (
+            made._run_transformer(fixed[:, :1500]),
+            made._run_transformer(fixed[:, 1300:]),
+        )
     torch.testing.assert_close(got[:, :1400], first[:, :1400])
     torch.testing.assert_close(got[:, 1400:], second[:, 100:])
 

@@ -77,7 +77,7 @@ def check_whole(raw: RawDataSet, *, frames_too: bool = True) -> None:
         truth = motion(clip.name)
         assert clip.n_frames == len(truth)
         np.testing.assert_allclose(frames_of(clip), truth, rtol=1e-5, atol=1e-8)
-        sound = clip.sound()
+        sound = clip.read_audio()
         assert sound.rate == 16000 and sound.seconds == pytest.approx(len(truth) / FPS, abs=0.01)
 
 
@@ -225,7 +225,7 @@ def test_sound_of_any_kind_is_found_by_the_clips_name(root: Path, suffix: str) -
             write_sound(root / "wav" / f"{clip}.{suffix}")
     raw = read(root)
     assert len(raw.clips) == len(CLIPS) and raw.problems == ()
-    assert raw.clips[0].sound().seconds == pytest.approx(0.8, abs=0.15)
+    assert raw.clips[0].read_audio().seconds == pytest.approx(0.8, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_the_name_of_a_clip_is_as_deep_as_its_path(root: Path, audio: str) -> No
     options = {"motion": "vertices_npy/**/*.npy", "audio": audio}
     raw = read(root, **options, pattern="{subject}/{sentence}")
     assert {clip.name for clip in raw.clips} == set(CLIPS[1:])
-    assert raw.clips[0].sound().rate == 16000
+    assert raw.clips[0].read_audio().rate == 16000
     problems = told(raw)
     assert len(problems) == 2 and "does not fit custom.pattern" in problems.pop(CLIPS[0])
     assert "no motion for the sound" in next(iter(problems.values()))
@@ -277,7 +277,7 @@ def test_one_sound_for_all_subjects(root: Path) -> None:
         write_sound(root / "played" / f"{sentence}.flac", 1.0)
     write_sound(root / "played" / "unheard.flac", 1.0)
     raw = read(root, audio="played/{sentence}")
-    assert len(raw.clips) == 4 and raw.clips[0].sound().seconds == pytest.approx(1.0)
+    assert len(raw.clips) == 4 and raw.clips[0].read_audio().seconds == pytest.approx(1.0)
     assert list(told(raw)) == ["unheard"]
 
 
@@ -300,8 +300,8 @@ def test_damaged_sound_is_told_when_it_is_heard(root: Path) -> None:
     (root / "wav" / "F1_hello.wav").write_bytes(b"RIFF no sound at all")
     raw = read(root)
     with pytest.raises(InputError, match=r"F1_hello\.wav: not an audio file"):
-        raw.clips[1].sound()
-    assert raw.clips[0].sound().rate == 16000
+        raw.clips[1].read_audio()
+    assert raw.clips[0].read_audio().rate == 16000
 
 
 def test_sound_that_cannot_be_told(root: Path) -> None:
@@ -680,7 +680,7 @@ def test_everything_that_is_raised_is_ours(root: Path) -> None:
                 raw = read(root)
                 for clip in raw.clips:
                     frames_of(clip)
-                    clip.sound()
+                    clip.read_audio()
             except CodeTalkerError as error:
                 assert "\n" not in str(error)
         path.write_bytes(content)

@@ -294,9 +294,9 @@ ENCODERS: list[tuple[str, dict[str, Any]]] = [
 def test_speech_encoders(family: str, more: dict, per_frame: int, frozen: bool) -> None:
     made = encoder(family, per_frame, frozen=frozen, **more)
     audio = recordings(made, LENGTHS)
-    fixed = [made.fixed(x[None], n)[0] for x, n in zip(audio, LENGTHS, strict=True)]
+    fixed = [made.encode_frozen(x[None], n)[0] for x, n in zip(audio, LENGTHS, strict=True)]
     assert not any(x.requires_grad for x in fixed)
-    hidden, lengths = made.rest(fixed, LENGTHS)
+    hidden, lengths = made.encode_trainable(fixed, LENGTHS)
     expected = torch.tensor([9, 5 if per_frame == 1 else 3, 2, 1]) * per_frame
     assert torch.equal(lengths, expected) and lengths.dtype == torch.int64
     assert hidden.shape == (4, 9 * per_frame, made.size)
@@ -319,7 +319,7 @@ def test_speech_encoders(family: str, more: dict, per_frame: int, frozen: bool) 
 def test_clips_of_one_length_give_what_the_whole_encoder_gives(family: str) -> None:
     made = encoder(family)
     audio = made.prepare(noise(2, 4_000))
-    hidden, lengths = made.rest(list(made.fixed(audio, 6)), [6, 6])
+    hidden, lengths = made.encode_trainable(list(made.encode_frozen(audio, 6)), [6, 6])
     assert lengths.tolist() == [6, 6]
     close(hidden, made(audio, 6))
     assert hidden.requires_grad
@@ -327,9 +327,9 @@ def test_clips_of_one_length_give_what_the_whole_encoder_gives(family: str) -> N
 
 def test_kept_features_may_be_of_half_precision() -> None:
     made = encoder("hubert")
-    fixed = made.fixed(made.prepare(noise(1, 4_000)), 6)
-    rough, _ = made.rest([fixed[0].half(), fixed[0, :3].half()], [6, 3])
-    exact, _ = made.rest([fixed[0], fixed[0, :3]], [6, 3])
+    fixed = made.encode_frozen(made.prepare(noise(1, 4_000)), 6)
+    rough, _ = made.encode_trainable([fixed[0].half(), fixed[0, :3].half()], [6, 3])
+    exact, _ = made.encode_trainable([fixed[0], fixed[0, :3]], [6, 3])
     assert rough.dtype == torch.float64
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
 
@@ -341,7 +341,7 @@ def test_spec_augment_knows_of_the_padding(family: str) -> None:
     np.random.seed(0)
     torch.manual_seed(0)
     fixed = [noise(n, 8, seed=n) for n in (40, 15, 4)]
-    hidden, lengths = made.rest(fixed, [40, 15, 4])
+    hidden, lengths = made.encode_trainable(fixed, [40, 15, 4])
     assert bool(hidden.isfinite().all())
     assert not hidden[~valid_frames(lengths, 40)].any()
     grad = gradients(made, hidden.square().mean())["model.masked_spec_embed"]

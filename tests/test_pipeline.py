@@ -143,7 +143,7 @@ def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) ->
     assert made["steps"] == 6 and made["last"]["learning_rate"] == 0.002
     said = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
     assert said.startswith("--resume: the run was begun with train_vq.learning_rate = 0.002, now")
-    assert command.refuse(*asked, "--overwrite").startswith("--resume goes on with a run")
+    assert command.refuse(*asked, "--overwrite").startswith("--resume continues a run")
     assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint's folder")
 
 

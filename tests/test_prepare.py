@@ -309,7 +309,7 @@ def test_what_is_there_is_replaced_only_when_asked_for(
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = listing(out)
-    with pytest.raises(InputError, match=rf"{told}.*--overwrite"):
+    with pytest.raises(InputError, match=rf"{told}.*`overwrite`"):
         run(again, out, data)
     assert listing(out) == before
     done = run(again, out, data, overwrite=True)

@@ -94,7 +94,7 @@ def test_a_finished_one_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write(folder, "one", "two")
     before = command.listing(folder)
-    with pytest.raises(InputError, match="holds a prepared data set already; give --overwrite"):
+    with pytest.raises(InputError, match="holds a prepared data set already; give `overwrite`"):
         PreparedWriter(folder, overwrite=False)
     PreparedWriter(folder, overwrite=True)  # whoever fails before the first clip destroys nothing
     assert command.listing(folder) == before

@@ -82,7 +82,7 @@ def test_sections_alone(tmp_path: Path) -> None:
     origins = {key: origin for key, _, origin in made.rows()}
     assert (origins["custom.fps"], origins["custom.unit"]) == ("--set", "flag")
     for assignments, told in (
-        ([], r"custom\.fps: missing; give it in your YAML file, or --set custom\.fps=VALUE"),
+        ([], r"custom\.fps: missing; give it in your YAML file, or `set` custom\.fps=VALUE"),
         (["vq.n_layers=3"], r"expected custom\.KEY=value or prepare\.KEY=value"),
         (["custom.fps=30", "custom.unit=inch"], r"custom\.unit: Input should be 'm', 'cm' or 'mm'"),
     ):
@@ -214,7 +214,7 @@ def test_values_that_contradict_each_other(assignments: list[str], expected: str
 
 
 def test_an_assignment_without_a_sign() -> None:
-    assert message(assignments=["vq.n_layers"]) == "--set vq.n_layers: expected a.b=value"
+    assert message(assignments=["vq.n_layers"]) == "`set` vq.n_layers: expected a.b=value"
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

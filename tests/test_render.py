@@ -254,7 +254,7 @@ def test_unknown_suffix_is_refused(tmp_path, name):
 
 def test_an_existing_video_needs_overwrite(tmp_path):
     (tmp_path / "v.mp4").write_bytes(b"older")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         render_video(make_motion(), tmp_path / "v.mp4", SOFTWARE, overwrite=False)
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(RenderError, match="is a folder"):

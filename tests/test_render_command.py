@@ -139,9 +139,7 @@ def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
         np.testing.assert_array_equal(shown[-1], shown[0])
     shutil.rmtree("runs")
     write_ply("face.ply", template, tiny.topology().triangles)
-    assert "frame rate is told nowhere; give --fps" in refuse(
-        "render", "Q1.npy", "--mesh", "face.ply"
-    )
+    assert "no frame rate is stored; pass --fps" in refuse("render", "Q1.npy", "--mesh", "face.ply")
     given = ("Q1.npy", "--mesh", "face.ply", "--fps", 25, "-o", "t.png")
     succeed("render", *given, *QUICK)
     assert picture("t.png").shape == shown[0].shape
@@ -170,7 +168,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
     succeed("render", "FaceTalk_2_sentence01_condition_X.npy", *given, *QUICK)
     other = ("--subject", "FaceTalk_9", "--mesh", "face.ply", "--templates", "templates.pkl")
     line = refuse("render", "FaceTalk_2_sentence01_condition_X.npy", *other)
-    assert "--subject FaceTalk_9: not known" in line and "FaceTalk_1, FaceTalk_2" in line
+    assert "--subject 'FaceTalk_9' is unknown" in line and "FaceTalk_1, FaceTalk_2" in line
 
 
 # What is refused --------------------------------------------------------------------------------
@@ -191,7 +189,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
         (["small.npy", "--mesh", "nothing"], "checkpoint 'nothing' is not known"),
         (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both give the faces"),
-        (["small.npy", "--templates", "t.pkl"], "give the triangles beside it, --mesh"),
+        (["small.npy", "--templates", "t.pkl"], "also give the triangles, --mesh"),
         (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, ball.ply has 266"),
         (["a.npz", "--subject", "S01"], "are for .npy: .npz has its face"),
         (["a.npz", "--heat"], "--heat shows the distance from the first motion"),

@@ -103,7 +103,7 @@ def test_a_label_stands_above_its_panel_alone() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": 30.0}, r"first\.npz has 25 frames a second, second\.npz has 30; give --fps"),
+        ({"fps": 30.0}, r"first\.npz has 25 frames a second, second\.npz has 30; give `fps`"),
         ({"vertices": make_motion(9).vertices}, r"first\.npz has 6 frames, second\.npz has 9"),
         ({"vertices": np.zeros((6, 5, 3), np.float32)}, r"second\.npz: .* \(6, 5, 3\)"),
     ],
@@ -158,7 +158,7 @@ def test_a_known_distance_has_its_colour(distance: float) -> None:
     """Before light falls on it: the linear albedo is that of the colour map."""
     motion = make_motion()
     stage, _ = set_stage([Panel(motion, against=motion)], SOFTWARE)
-    found = scene.Painter(stage.scenes[0]).heated(np.full(266, distance))
+    found = scene.Painter(stage.scenes[0]).heat_albedo(np.full(266, distance))
     expected = light.to_linear(heat_colours(np.array(distance / 0.01)) / 255)
     np.testing.assert_allclose(found, np.broadcast_to(expected, (266, 3)), atol=1e-6)
 

@@ -80,7 +80,7 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     target = tmp_path / "out.npz"
     target.write_text("old")
     with (
-        pytest.raises(InputError, match=r"out\.npz exists already; give --overwrite"),
+        pytest.raises(InputError, match=r"out\.npz exists already; give `overwrite`"),
         atomic_path(target, overwrite=False),
     ):
         pytest.fail("the block must not run")
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     # A file in the place of a folder: unwritable for everyone, root too.
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(InputError, match=r"cannot write here .*give another --out"),
+        pytest.raises(InputError, match=r"cannot write here .*give another `out`"),
         atomic_path(tmp_path / "file" / "sub" / "out.mp4"),
     ):
         pytest.fail("the block must not run")

@@ -29,7 +29,7 @@ def taken(
 
 def test_the_drawn_example() -> None:
     numbers = np.array([4, 5, 6, 8, 9, 15, 16, 17])
-    first, second = timeline.pieces(numbers, 60, 0.05)
+    first, second = timeline.split_at_holes(numbers, 60, 0.05)
     assert (first, second) == (ClipPart(4, 9, (7,)), ClipPart(15, 17, ()))
     assert taken(numbers, first, 60, 30) == [4, 6, 8]
     assert taken(numbers, second, 60, 30) == [15, 17]
@@ -37,7 +37,7 @@ def test_the_drawn_example() -> None:
 
 def test_every_second_frame_is_untouched() -> None:
     numbers = np.arange(100)
-    (piece,) = timeline.pieces(numbers, 60, 0.1)
+    (piece,) = timeline.split_at_holes(numbers, 60, 0.1)
     assert taken(numbers, piece, 60, 30) == list(range(0, 100, 2))
     assert piece.n_frames(60, 30) == len(numbers[::2])
     shares = [p.share for p in timeline.sample_blocks(numbers, piece, 60, 30, 9)]
@@ -46,7 +46,7 @@ def test_every_second_frame_is_untouched() -> None:
 
 def test_other_rates_are_blended_in_time() -> None:
     numbers = np.arange(49)  # 2 s at 24
-    (piece,) = timeline.pieces(numbers, 24, 0.1)
+    (piece,) = timeline.split_at_holes(numbers, 24, 0.1)
     made = taken(numbers, piece, 24, 30)
     np.testing.assert_allclose(made, np.arange(61) * 24 / 30, atol=1e-9)
 
@@ -55,7 +55,7 @@ def test_other_rates_are_blended_in_time() -> None:
 def test_no_frame_is_lost_and_no_long_hole_is_bridged(
     numbers: np.ndarray, fill_seconds: float
 ) -> None:
-    made = timeline.pieces(numbers, 30, fill_seconds)
+    made = timeline.split_at_holes(numbers, 30, fill_seconds)
     inside = [set(range(p.first, p.last + 1)) - set(p.filled) for p in made]
     assert set().union(*inside) == set(numbers.tolist())
     assert sum(map(len, inside)) == len(numbers)
@@ -71,7 +71,7 @@ def test_no_frame_is_lost_and_no_long_hole_is_bridged(
 def test_blocks_of_any_size_are_the_same_frames(
     numbers: np.ndarray, size: int, rates: tuple[float, float]
 ) -> None:
-    for piece in timeline.pieces(numbers, rates[0], 10.0):
+    for piece in timeline.split_at_holes(numbers, rates[0], 10.0):
         whole = taken(numbers, piece, *rates, size=10_000)
         assert taken(numbers, piece, *rates, size=size) == whole
         assert len(whole) == piece.n_frames(*rates)
@@ -93,4 +93,4 @@ def test_the_length_of_the_sound_tells_where_it_starts(
     numbers: range, n_sound_frames: float, expected: int
 ) -> None:
     given = np.array(numbers)
-    assert timeline.sound_start(given, 0, 60, n_sound_frames / 60) == expected
+    assert timeline.speech_start(given, 0, 60, n_sound_frames / 60) == expected

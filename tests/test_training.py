@@ -477,15 +477,15 @@ def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> No
 def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
     accelerator = make_accelerator("float32")
     folder = RunFolder(tmp_path / "vq")
-    with folder.held(accelerator):
+    with folder.lock(accelerator):
         with (
             pytest.raises(OutputError, match="another process is training here"),
-            RunFolder(tmp_path / "vq").held(accelerator),
+            RunFolder(tmp_path / "vq").lock(accelerator),
         ):
             pytest.fail("two at once")
-        with RunFolder(tmp_path / "other").held(accelerator):
+        with RunFolder(tmp_path / "other").lock(accelerator):
             pass
-    with folder.held(accelerator):
+    with folder.lock(accelerator):
         pass
     assert list(tmp_path.iterdir()) == []
 

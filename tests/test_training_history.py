@@ -31,7 +31,10 @@ def shown(data: PreparedDataSet, **train: Any) -> tuple[Tensor, Tensor, Tensor]:
     task = speech_task(data, settings(crop_frames=25, **train))
     speech, vq = task.speech.train(), task.model.vq
     batch = task.load([0, 1], 3)
-    hidden, lengths = speech.encoder.rest(batch.speech, batch.n_frames)[0], batch.lengths
+    hidden, lengths = (
+        speech.encoder.encode_trainable(batch.speech, batch.n_frames)[0],
+        batch.lengths,
+    )
     assert lengths is not None and lengths.tolist() == [24, 25]
     features = vq.basis.to_features(batch.offsets)
     style = speech.style_embedding(batch.style_ids)
@@ -63,7 +66,10 @@ def test_a_further_pass_has_the_last_one_for_its_past(data: PreparedDataSet) -> 
         for parameter in speech.layers.parameters():  # else it hardly looks at its past
             parameter += torch.randn_like(parameter)
         batch = task.load([0, 1], 3)
-        hidden, lengths = speech.encoder.rest(batch.speech, batch.n_frames)[0], batch.lengths
+        hidden, lengths = (
+            speech.encoder.encode_trainable(batch.speech, batch.n_frames)[0],
+            batch.lengths,
+        )
         style = speech.style_embedding(batch.style_ids)
         features = vq.basis.to_features(batch.offsets)
         past = task.module.history(hidden, features, style, batch=batch)
@@ -134,7 +140,7 @@ def test_only_what_fits_can_be_trained_further(data: PreparedDataSet, tmp_path: 
     codebook = stage1()
     with torch.no_grad():
         codebook.model.vq.quantizer.codebook += 0.1
-    with pytest.raises(CheckpointError, match=r"codes of another stage 1 than .*give --vq"):
+    with pytest.raises(CheckpointError, match=r"codes of another stage 1 than .*give `vq`"):
         made = settings(start_from=str(tmp_path / "first"))
         train_speech(data, made, codebook, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not (tmp_path / "out-run").exists()

@@ -28,10 +28,10 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train import validation
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.precomputed import ArrayCache, Precomputed, stamp
+from codetalker_cli.train.precomputed import ArrayCache, Precomputed, short_hash
 from codetalker_cli.train.steps import MovingAverage, make_optimizer, make_schedule
 from codetalker_cli.train.validation import ClipResult, Validation, diagnose
-from codetalker_cli.train.vq import CodebookUse
+from codetalker_cli.train.vq import CodebookUsage
 from codetalker_cli.workspace import newest_data_set
 
 
@@ -79,7 +79,7 @@ def test_names_follow_from_kind_and_key(tmp_path: Path) -> None:
     keys: list[Any] = [["a", 1], ["a", 2], [["a"], 1], {"a": 1}]
     folders = {ArrayCache(kind, key, tmp_path).folder for kind in "xy" for key in keys}
     assert len(folders) == 8
-    assert stamp({"a": 1, "b": 2}) == stamp({"b": 2, "a": 1})
+    assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1})
 
 
 # What stage 2 keeps of each clip ----------------------------------------------------------------
@@ -118,12 +118,12 @@ def test_a_crop_of_what_is_kept_is_that_crop_of_the_whole(
     rngs = [np.random.default_rng(k) for k in range(3)]
     batch = source.batch([2, 0, 1], 10, rngs)
     assert max(batch.starts) > 0
-    clean, noisy = (task.kept.speech(source, batch, [v] * 3) for v in (0, 1))
-    codes = task.kept.codes(source, batch)
+    clean, noisy = (task.precomputed.speech(source, batch, [v] * 3) for v in (0, 1))
+    codes = task.precomputed.codes(source, batch)
     for k, (index, start) in enumerate(zip(batch.clips, batch.starts, strict=True)):
         clip = source.clip(index)
         audio = encoder.prepare(torch.from_numpy(clip.samples())[None])
-        whole = encoder.fixed(audio, clip.entry.n_frames)[0]
+        whole = encoder.encode_frozen(audio, clip.entry.n_frames)[0]
         assert torch.equal(clean[k], whole[start * rate : (start + 10) * rate])
         assert abs(len(clean[k]) - 10 * rate) <= per_frame
         assert noisy[k].shape == clean[k].shape and not torch.equal(noisy[k], clean[k])
@@ -135,7 +135,7 @@ def test_a_crop_of_what_is_kept_is_that_crop_of_the_whole(
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
     """How often speech and motion were encoded since the last call."""
-    calls = {"fixed": 0, "encode": 0}
+    calls = {"encode_frozen": 0, "encode": 0}
 
     def count(owner: type, name: str) -> None:
         real = getattr(owner, name)
@@ -146,12 +146,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
 
         monkeypatch.setattr(owner, name, counting)
 
-    count(AudioEncoder, "fixed")
+    count(AudioEncoder, "encode_frozen")
     count(MotionVQ, "encode")
 
     def since() -> tuple[int, int]:
-        seen = calls["fixed"], calls["encode"]
-        calls.update(fixed=0, encode=0)
+        seen = calls["encode_frozen"], calls["encode"]
+        calls.update(encode_frozen=0, encode=0)
         return seen
 
     return since
@@ -242,16 +242,16 @@ def test_a_file_cut_short_is_made_again(
     assert {path: path.read_bytes() for path in files} == whole
 
 
-# Alarms -----------------------------------------------------------------------------------------
+# Diagnostics ------------------------------------------------------------------------------------
 
 
-def test_alarms_tell_what_is_wrong() -> None:
+def test_diagnostics_report_what_is_wrong() -> None:
     good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
     assert diagnose(good) == {} and diagnose({"loss": 1.0}) == {}
     assert diagnose(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
     for values, kind, words in (
         ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
-        ({"val_lve_mean": 1.0}, "deaf", "no less than the mean motion"),
+        ({"val_lve_mean": 1.0}, "no-speech-effect", "no less than the mean motion"),
         ({"val_lve_forced": 0.2}, "gap", "5.0 times as much as with the true past"),
         ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
     ):
@@ -272,24 +272,24 @@ def seen(*codes: list[int]) -> list[tuple[Tensor, Tensor]]:
 
 
 def test_counts_of_the_codebook() -> None:
-    use = CodebookUse(Quantizer(4, 2, 0.25), TrainSettings())
+    use = CodebookUsage(Quantizer(4, 2, 0.25), TrainSettings())
     accelerator = make_accelerator("float32")
-    first = use.take(seen([0, 0], [1, 1]), accelerator, 1)
+    first = use.update(seen([0, 0], [1, 1]), accelerator, 1)
     assert first["perplexity"] == pytest.approx(2.0) and first["codes_used"] == 2
-    second = use.take(seen([2, 2, 2]), accelerator, 2)
+    second = use.update(seen([2, 2, 2]), accelerator, 2)
     assert second["perplexity"] == pytest.approx(1.0) and second["codes_used"] == 3
     assert use.end_epoch() == {"codes_used": 3.0, "dead_codes": 1.0}
-    assert use.take(seen([3, 1]), accelerator, 3)["codes_used"] == 2  # a new epoch
+    assert use.update(seen([3, 1]), accelerator, 3)["codes_used"] == 2  # a new epoch
 
 
 def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
     quantizer = Quantizer(4, 2, 0.25)
     quantizer.codebook.data.fill_(-1.0)
-    use = CodebookUse(quantizer, TrainSettings(revive_after_steps=2))
+    use = CodebookUsage(quantizer, TrainSettings(revive_after_steps=2))
     accelerator = make_accelerator("float32")
     moved = []
     for step, codes in enumerate([[0, 1], [0, 2], [0, 1], [0, 1, 3], [0, 1]], 1):
-        use.take(seen(codes), accelerator, step)
+        use.update(seen(codes), accelerator, step)
         moved.append((quantizer.codebook != -1).any(1).nonzero().flatten().tolist())
     assert moved[:3] == [[], [3], [3]] and moved[3] == [2, 3]
     entries = quantizer.codebook.detach()
@@ -458,10 +458,10 @@ def test_the_moving_average() -> None:
         decay = min(0.4, (2 + k) / (11 + k))  # it grows, so that the beginning is soon forgotten
         expected = decay * expected + (1 - decay) * weight.detach()
     trained = weight.detach().clone()
-    with average.shown():
+    with average.apply():
         torch.testing.assert_close(weight.detach(), expected)
     assert torch.equal(weight, trained)
-    with pytest.raises(ValueError), average.shown():
+    with pytest.raises(ValueError), average.apply():
         raise ValueError  # what is trained comes back then too
     assert torch.equal(weight, trained)
     resumed = MovingAverage([weight], 0.4)
@@ -469,7 +469,7 @@ def test_the_moving_average() -> None:
     assert torch.equal(resumed.values[0], average.values[0]) and resumed.n_updates == 9
     none = MovingAverage([weight], 0.0)
     none.update()
-    with none.shown():
+    with none.apply():
         assert none.values == [] and torch.equal(weight, trained)
 
 

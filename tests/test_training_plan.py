@@ -50,26 +50,26 @@ def test_another_epoch_or_seed_has_another_order() -> None:
 
 
 @given(LENGTHS, SPLITS, SEEDS)
-def test_the_shares_of_all_processes_are_the_step(
+def test_the_shards_of_all_processes_are_the_step(
     lengths: list[int], split: tuple[int, int, int], seed: int
 ) -> None:
     batch_size, accumulation, n_processes = split
     plan = Plan(lengths, *split, seed)
     for clips in plan.epoch(1):
-        shares = [plan.share(clips, process) for process in range(n_processes)]
+        shards = [plan.shard(clips, process) for process in range(n_processes)]
         # Processes exchange gradients part by part: all need as many, and none may be empty.
-        assert len({len(share.parts) for share in shares}) == 1
-        assert 1 <= len(shares[0].parts) <= accumulation
+        assert len({len(shard.parts) for shard in shards}) == 1
+        assert 1 <= len(shards[0].parts) <= accumulation
         seen: list[int] = []
         weight = 0.0
-        for share in shares:
-            for part, idle in zip(share.parts, share.idle, strict=True):
+        for shard in shards:
+            for part, repeated in zip(shard.parts, shard.repeated, strict=True):
                 assert 1 <= len(part) <= batch_size
-                if idle:
+                if repeated:
                     assert len(part) == 1 and set(part) <= set(clips)
                 else:
                     seen += part
-                    weight += len(part) / share.n_clips
+                    weight += len(part) / shard.n_clips
         assert seen == clips
         assert weight == pytest.approx(1.0)
 
@@ -78,8 +78,8 @@ def test_a_process_has_clips_of_its_own_where_there_are_enough() -> None:
     plan = Plan([9] * 64, 2, 2, 4)
     for clips in plan.epoch(1):
         for process in range(4):
-            share = plan.share(clips, process)
-            assert [len(part) for part in share.parts] == [2, 2] and not any(share.idle)
+            shard = plan.shard(clips, process)
+            assert [len(part) for part in shard.parts] == [2, 2] and not any(shard.repeated)
 
 
 def padding(lengths: np.ndarray, batches: list[list[int]]) -> float:
@@ -98,7 +98,7 @@ def test_clips_of_a_batch_have_like_lengths(n_clips: int) -> None:
         list(part)
         for clips in steps
         for process in range(2)
-        for part in plan.share(clips, process).parts
+        for part in plan.shard(clips, process).parts
     ]
     order = rng.permutation(n_clips)
     random = padding(lengths, [order[k : k + 4].tolist() for k in range(0, n_clips, 4)])

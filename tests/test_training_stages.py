@@ -91,7 +91,7 @@ def test_drawn_vertices_have_the_whole_loss_as_their_expectation(
 def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
     task = speech_task(data, settings())
     batch = task.load([0, 1], 0)
-    hidden, _ = task.speech.encoder.rest(batch.speech, batch.n_frames)
+    hidden, _ = task.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
     given = (task.model, hidden, batch.vertices, batch.template, batch.style_ids)
     one, five = (speech_losses(*given, motion_weight=weight) for weight in (1.0, 5.0))
     torch.testing.assert_close(five.total, 5 * one.motion + one.latents)
@@ -161,7 +161,7 @@ def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
         task.after_step(accelerator, step)
         assert torch.equal(codebook, before)
     task.module(batch)  # the third step without them
-    [(latents, codes)] = task.module.seen
+    [(latents, codes)] = task.module.quantized
     n_codes = sum(batch.n_frames) * made.vq.codes_per_frame  # without the padding
     assert latents.shape == (n_codes, made.vq.code_dim) and codes.shape == (n_codes,)
     task.after_step(accelerator, 3)
@@ -185,7 +185,7 @@ def test_without_the_setting_the_codebook_is_left_alone(data: PreparedDataSet) -
     for step in range(5):
         task.module(task.load([0, 1], step))
         task.after_step(accelerator, step + 1)
-    assert torch.equal(codebook, before) and not task.module.seen
+    assert torch.equal(codebook, before) and not task.module.quantized
 
 
 # Stage 2 ----------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def files(*names: str) -> list[FoundFile]:
 
 
 def test_frames_are_ordered_by_number() -> None:
-    numbers, ordered = vl.numbered(files("f_010.vl", "f_9.vl", "f_100.vl", "F1_e01_002.VL"))
+    numbers, ordered = vl.sort_by_number(files("f_010.vl", "f_9.vl", "f_100.vl", "F1_e01_002.VL"))
     np.testing.assert_array_equal(numbers, [2, 9, 10, 100])
     assert [f.name for f in ordered] == ["F1_e01_002.VL", "f_9.vl", "f_010.vl", "f_100.vl"]
     assert numbers.dtype == np.int64
@@ -81,9 +81,9 @@ def test_frames_are_ordered_by_number() -> None:
 
 def test_two_frames_of_one_number_are_told() -> None:
     with pytest.raises(DataError, match=r"f_1\.vl and .*f_001\.vl are both frame 1"):
-        vl.numbered(files("f_1.vl", "f_2.vl", "f_001.vl"))
+        vl.sort_by_number(files("f_1.vl", "f_2.vl", "f_001.vl"))
     with pytest.raises(DataError, match=r"mean\.vl: no frame number"):
-        vl.numbered(files("f_1.vl", "mean.vl"))
+        vl.sort_by_number(files("f_1.vl", "mean.vl"))
 
 
 def test_lists_in_files_and_in_parts_of_files(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_samples_of_any_type_are_brought_to_full_scale(
 ) -> None:
     sound = {f"{TRAIN}/sentence01": {"audio": samples, "sample_rate": np.int64(8000)}}
     root = vocaset_raw.build(tmp_path / "raw", {f"{TRAIN}/sentence01": range(3)}, speech=sound)
-    heard = read_vocaset(root, DATA).clips[0].sound()
+    heard = read_vocaset(root, DATA).clips[0].read_audio()
     assert heard.rate == 8000 and heard.samples.dtype == np.float32
     np.testing.assert_allclose(heard.samples, expected, atol=1e-6)
 
@@ -243,7 +243,7 @@ def test_speech_that_is_no_speech_is_named(tmp_path: Path, record: Any) -> None:
     speech = {f"{TRAIN}/sentence01": record}
     root = vocaset_raw.build(tmp_path / "raw", clips, speech=speech)
     with pytest.raises(DataError, match=rf"raw_audio_fixed\.pkl: {TRAIN}_sentence01: "):
-        read_vocaset(root, DATA).clips[0].sound()
+        read_vocaset(root, DATA).clips[0].read_audio()
 
 
 def test_frames_that_stand_there_twice_break_their_clip() -> None:

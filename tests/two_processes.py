@@ -85,14 +85,14 @@ class _Killed(Exception):
 @contextmanager
 def killed_after(step: int) -> Iterator[None]:
     """The run inside ends without a word after so many steps."""
-    real = loop._TrainingRun._step
+    real = loop._TrainingRun._train_step
 
     def limited(run: Any, *arguments: Any) -> None:
         if run.progress.step == step:
             raise _Killed
         real(run, *arguments)
 
-    with mock.patch.object(loop._TrainingRun, "_step", limited):
+    with mock.patch.object(loop._TrainingRun, "_train_step", limited):
         try:
             yield
         except _Killed:
@@ -146,7 +146,7 @@ class Process:
 
         def keep(run: Any, *arguments: Any) -> None:
             real(run, *arguments)
-            kept.append(run.stepper._inner)
+            kept.append(run.stepper._unwrapped)
 
         with mock.patch.object(loop._TrainingRun, "__init__", keep):
             killed_runs.train(stage, self.data, made, self.folder / "runs" / name, **more)

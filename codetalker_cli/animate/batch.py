@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from codetalker_cli.animate.jobs import Job, Plan
+from codetalker_cli.animate.jobs import AnimationPlan, Job
 from codetalker_cli.animate.voice import Voice, load_voice
 from codetalker_cli.devices import gather, join_processes, shard
 from codetalker_cli.errors import CodeTalkerError
@@ -66,7 +66,7 @@ class BatchReport:
 
 
 def run(
-    planned: Plan,
+    planned: AnimationPlan,
     write: Callable[[Voice, Motion, Job], dict[str, Any]],
     *,
     model: str | None = None,

@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnimationPlan:
     """Jobs that have passed every check that needs no model.
 
     Attributes:
@@ -80,7 +80,7 @@ def plan(
     manifest: Path | None = None,
     suffix: str | None = None,
     overwrite: bool = False,
-) -> Plan:
+) -> AnimationPlan:
     """Decide which recordings are animated into which files, and check them.
 
     Args:
@@ -117,7 +117,7 @@ def plan(
         _check_target(job, endings)
     for target in {job.out.parent: job.out for job in jobs}.values():
         check_output(target, overwrite=overwrite or not is_single)
-    return Plan(tuple(jobs), is_single)
+    return AnimationPlan(tuple(jobs), is_single)
 
 
 def _is_single(speech: Sequence[str], out: str | None) -> bool:

@@ -25,7 +25,7 @@ from codetalker_cli.workspace import RUNS
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CODETALKER_MODEL"
-"""Environment variable that names the model to use without ``--model``."""
+"""Environment variable that names the model to use when none is given."""
 
 
 # Styles -------------------------------------------------------------------------------------------
@@ -44,11 +44,11 @@ def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
     weights = np.zeros(len(names), dtype=np.float32)
     for name, weight in blend.items():
         if name not in names:
-            raise InputError(f"--style {name}: unknown; this model has: {', '.join(names)}")
+            raise InputError(f"`style` {name!r} is unknown; this model has: {', '.join(names)}")
         weights[list(names).index(name)] += weight
     total = float(weights.sum())
     if not np.isfinite(total) or (weights < 0).any() or total <= 0:
-        raise InputError(f"--style {style}: weights must be positive")
+        raise InputError(f"`style` {style}: weights must be positive")
     return weights / total
 
 
@@ -64,12 +64,12 @@ def parse_styles(text: str) -> dict[str, float]:
         if not colon:
             name, number = number, "1"
         if name in weights:
-            raise InputError(f"--style {text}: names {name} twice")
+            raise InputError(f"`style` {text}: names {name} twice")
         try:
             weights[name] = float(number)
         except ValueError as error:
             raise InputError(
-                f"--style {text}: expected a name, or name:weight,name:weight"
+                f"`style` {text}: expected a name, or name:weight,name:weight"
             ) from error
     return weights
 
@@ -105,7 +105,7 @@ def choose_model(model: str | None, subject: str | None) -> Choice:
                 return Choice(folder, f"the newest under {RUNS}/ that knows {subject}")
     if not bundled:
         raise CheckpointError(
-            "there is no bundled voice in this installation; give --model with a checkpoint folder"
+            "there is no bundled voice in this installation; give `model` with a checkpoint folder"
         )
     return Choice(bundled["demo"], "the bundled voice")
 
@@ -247,7 +247,7 @@ class Voice:
             CheckpointError: The checkpoint has no template for any face.
         """
         if request.fps is not None and not 1 <= request.fps <= 240:
-            raise InputError(f"--fps {request.fps:g}: expected 1 to 240 frames a second")
+            raise InputError(f"`fps` {request.fps:g}: expected 1 to 240 frames a second")
         subject = self._subject(request.subject)
         return subject, style_weights(self._style(request.style, subject), self.styles)
 
@@ -299,12 +299,12 @@ class Voice:
         if not known:
             raise CheckpointError(
                 f"{self.checkpoint.path}: holds no face; import it again with "
-                "--templates templates.pkl --faces MESH.ply"
+                "`templates` and `faces`"
             )
         if name is None:
             return known[0]
         if name not in known:
-            raise InputError(f"--subject {name}: unknown; this model has: {', '.join(known)}")
+            raise InputError(f"`subject` {name!r} is unknown; this model has: {', '.join(known)}")
         return name
 
     def _style(self, style: Styles | None, subject: str) -> Styles:

@@ -86,7 +86,12 @@ def animate(
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
     with console.bars(shown=is_main_process()) as stages:
         write = partial(_write, render=sections["render"], overwrite=overwrite, stages=stages)
-        options = {"model": model, "device": device, "decode": decode, "overwrite": overwrite}
+        options: dict[str, Any] = {
+            "model": model,
+            "device": device,
+            "decode": decode,
+            "overwrite": overwrite,
+        }
         report = batch.run(planned, write, stages=stages, **options)
     if is_main_process():
         _print(report, planned.is_single, as_json)

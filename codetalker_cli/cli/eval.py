@@ -1,14 +1,14 @@
 """``codetalker eval``: a checkpoint and a split in, numbers and a report out."""
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from codetalker_cli.cli import console
 from codetalker_cli.cli.metrics import interval, number
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
-from codetalker_cli.errors import InputError
+from codetalker_cli.devices import is_main_process
 
 
 def evaluate(
@@ -40,58 +40,24 @@ def evaluate(
 
     Given again, the command goes on where it was stopped.
     """
+    from codetalker_cli.evaluate.inputs import checkpoint_and_data
+    from codetalker_cli.evaluate.truth import of_data_set
     from codetalker_cli.presets import resolve_sections
 
-    flags = {"evaluate.style": style}
-    names = ["evaluate", "decode", "render"]
+    names, flags = ["evaluate", "decode", "render"], {"evaluate.style": style}
     sections = resolve_sections(names, config, assignments or (), flags).sections
-    name, opened = _inputs(checkpoint, data)
-    from codetalker_cli.devices import is_main_process, join_processes
-    from codetalker_cli.evaluate.truth import of_data_set
+    name, opened = checkpoint_and_data(checkpoint, data)
+    of_data_set(opened, split)  # a split without clips is reported before a model is loaded
+    from codetalker_cli.evaluate.run import evaluate_checkpoint
 
-    of_data_set(opened, split)  # a split without clips is told before a model is loaded
-    device = join_processes(device)
-    asked = _Asked(split, out, device, overwrite, sections)
-    is_main = is_main_process()
-    with console.bars(shown=is_main) as stage:
-        made = _evaluate(name, opened, asked, stage)
-    if is_main:
-        _show(made, sections["evaluate"].confidence, as_json)
-    if made.failed:
+    options: dict[str, Any] = {"split": split, "out": out, "device": device}
+    options["overwrite"] = overwrite
+    with console.bars(shown=is_main_process()) as stages:
+        evaluation = evaluate_checkpoint(name, opened, sections, stages=stages, **options)
+    if is_main_process():
+        _show(evaluation, sections["evaluate"].confidence, as_json)
+    if evaluation.failed:
         raise typer.Exit(1)
-
-
-class _Asked(NamedTuple):
-    """How a checkpoint is evaluated."""
-
-    split: str
-    out: Path | None
-    device: str
-    overwrite: bool
-    sections: dict[str, Any]
-
-
-def _evaluate(name: str, opened: Any, asked: _Asked, stage: Any) -> Any:
-    from codetalker_cli.devices import pick_device
-    from codetalker_cli.evaluate.folder import default_folder
-    from codetalker_cli.evaluate.run import evaluate as run
-    from codetalker_cli.models import checkpoint as checkpoints
-
-    loaded = checkpoints.load(name)
-    assert loaded.path is not None
-    decode, sections = asked.sections["decode"], asked.sections
-    return run(
-        loaded,
-        opened,
-        asked.split,
-        asked.out or default_folder(opened.manifest.name, loaded.path, asked.split),
-        sections["evaluate"],
-        sections["render"],
-        device=pick_device(asked.device),
-        decode=decode.model_dump(include=decode.model_fields_set),
-        overwrite=asked.overwrite,
-        stages=stage,
-    )
 
 
 def _show(made: Any, confidence: float, as_json: bool) -> None:
@@ -119,24 +85,3 @@ def _show(made: Any, confidence: float, as_json: bool) -> None:
         names = ", ".join(one["clip"] for one in made.failed)
         console.say(f"{len(made.failed)} failed: {names}")
     console.say(f"report: {report}")
-
-
-def _inputs(checkpoint: str | None, data: Path | None) -> tuple[str, Any]:
-    """The checkpoint's name and the opened data set; what was not given is said."""
-    from codetalker_cli.datasets.prepared import PreparedDataSet
-    from codetalker_cli.train.run_folder import RunFolder
-    from codetalker_cli.workspace import newest_data_set, newest_run
-
-    newest = newest_run() if checkpoint is None else Path(checkpoint)
-    if newest is None:
-        raise InputError(
-            "no checkpoint given, and no training run under runs/; name one, such as demo"
-        )
-    run = RunFolder(newest)
-    if checkpoint is None:
-        console.say(f"checkpoint: {run.out} (the last training run)")
-    if data is None:
-        begun = run.describe() if run.description.is_file() else None
-        data = Path(begun["data"]) if begun else newest_data_set()
-        console.say(f"data set: {data}")
-    return checkpoint or str(run.out), PreparedDataSet(data)

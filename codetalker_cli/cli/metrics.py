@@ -7,7 +7,6 @@ import typer
 
 from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config
-from codetalker_cli.errors import InputError
 
 Names = Annotated[
     list[str] | None,
@@ -42,80 +41,21 @@ def metrics(
     as_json: AsJson = False,
 ) -> None:
     """Compare predictions with the truth: a value and its 95 % interval a metric."""
+    from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
     from codetalker_cli.presets import resolve_sections
 
     flags = {"evaluate.style": style}
     settings = resolve_sections(["evaluate"], config, assignments or (), flags).sections["evaluate"]
     wanted = expand(names or [])
-    folder, truth = _inputs(pred, gt, data, split, regions, templates, unit)
-    from codetalker_cli.evaluate.folder import write_csv
-    from codetalker_cli.evaluate.pairs import find_pairs
-    from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
-
-    pairs = find_pairs(folder, truth)
-    with console.bars() as stage:
-        scores = score_pairs(pairs, truth, settings, wanted, stage("measure"))
-    topology = truth.mesh.topology
-    values = {n: describe(scores.value(n, settings), n, topology) for n in wanted}
-    if csv is not None:
-        write_csv(csv, *csv_rows({"model": scores}, wanted))
-    results = scores.results()
-    facts = {
-        "pred": str(folder),
-        "truth": truth.name,
-        "clips": len({row.clip for row in results}),
-        "results": len(results),
-        "frames": scores.n_frames,
-        "style_rule": settings.style,
-    }
-    title = (
-        f"{folder}: {facts['clips']} clips, {len(results)} results, {scores.n_frames} frames, "
-        f"truth {truth.name}"
+    folder, truth = predictions_and_truth(
+        pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit
     )
-    give(facts, values, title, settings.confidence, as_json)
+    from codetalker_cli.evaluate.measure import measure_folder
 
-
-def _inputs(
-    pred: Folder,
-    gt: Folder,
-    data: Folder,
-    split: str | None,
-    regions: Folder,
-    templates: Folder,
-    unit: str | None,
-) -> tuple[Path, Any]:
-    """The folder of predictions, and the truth."""
-    from codetalker_cli.datasets.prepared import PreparedDataSet
-    from codetalker_cli.evaluate import truth as truths
-    from codetalker_cli.evaluate.folder import EvaluationFolder
-    from codetalker_cli.workspace import newest_evaluation
-
-    if data is not None and (regions or templates or unit):
-        raise InputError("--data has templates, regions and unit of its own: give it, or the files")
-    if pred is None:
-        if any((gt, regions, templates, unit)):
-            raise InputError("--pred: name the folder of predictions")
-        found = EvaluationFolder(newest_evaluation())
-        begun = found.read()
-        console.say(f"evaluation: {found.path} ({begun['checkpoint']} on {begun['split']})")
-        pred, split = found.predictions, split or begun["split"]
-        data = data or Path(begun["data"])
-    if data is not None:
-        known = truths.of_data_set(PreparedDataSet(data), split)
-        return pred, known if gt is None else truths.with_files(known, gt)
-    lacking = [
-        flag
-        for flag, given in (("--gt", gt), ("--templates", templates), ("--regions", regions))
-        if given is None
-    ]
-    if lacking:
-        raise InputError(
-            f"{', '.join(lacking)}: needed where no prepared data set is given; give --data "
-            "PREPARED, or --gt DIR --regions DIR --templates templates.pkl"
-        )
-    assert gt is not None and templates is not None and regions is not None
-    return pred, truths.of_files(gt, templates=templates, regions=regions, unit=unit)
+    with console.bars() as stages:
+        measured = measure_folder(folder, truth, settings, wanted, stages("measure"), csv=csv)
+    give(measured.facts, measured.values, measured.title, settings.confidence, as_json)
 
 
 def give(

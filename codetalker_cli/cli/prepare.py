@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,11 @@ from codetalker_cli.cli.options import (
     resolved_settings,
     show_rows,
 )
+from codetalker_cli.workspace import DATA
 
 if TYPE_CHECKING:
     from codetalker_cli.datasets.raw_clips import RawDataSet
-    from codetalker_cli.settings import Settings
+    from codetalker_cli.settings import DataSettings, PrepareSettings, Settings
 
 Reader = Callable[[Path, "Settings", Path | None], "RawDataSet"]
 
@@ -28,11 +29,10 @@ app = typer.Typer(
     name="prepare-data", help="Make a prepared data set for training.", no_args_is_help=True
 )
 
-PROBLEMS = ("missing", "broken", "hole", "length", "audio", "unit")
-MAX_TOLD = 10
-"""Broken clips that are told one by one; report.txt has them all."""
+MAX_LISTED = 10
+"""Broken clips that are listed one by one; report.txt lists them all."""
 
-Faces = Annotated[
+FacesOption = Annotated[
     Path | None, typer.Option("--faces", help="Mesh file (.ply, .obj) with the triangles.")
 ]
 RegionFiles = Annotated[
@@ -58,8 +58,8 @@ def _add_public(name: str, folder: str, contents: str, about: str, read: Reader)
 
     def command(
         raw: Annotated[Path, typer.Argument(help=contents)] = Path(folder),
-        out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data") / name,
-        faces: Faces = None,
+        out: Annotated[Path, typer.Argument(help="The prepared folder.")] = DATA / name,
+        faces: FacesOption = None,
         regions: RegionFiles = None,
         preset: Preset = name,
         config: Config = None,
@@ -127,63 +127,44 @@ def prepare_custom(
     as_json: AsJson = False,
 ) -> None:
     """Data of your own: .npy, .pc2, .obj or .ply sequences of any topology, with their speech."""
-    given = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
-    given |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
-    flags = {f"custom.{key}": value for key, value in {**given, "triangles": faces}.items()}
+    flags = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
+    flags |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
+    flags = {f"custom.{key}": value for key, value in {**flags, "triangles": faces}.items()}
     from codetalker_cli.presets import resolve_sections
 
-    config = None if source.is_dir() else source
+    config, names = (None if source.is_dir() else source), ["custom", "prepare"]
     flags["prepare.regions"] = regions
-    resolved = resolve_sections(["custom", "prepare"], config, assignments or (), flags)
+    resolved = resolve_sections(names, config, assignments or (), flags)
     if show_settings:
         show_rows(resolved)
     from codetalker_cli.datasets.readers.custom import base_of, data_of, read_custom
 
     custom, root = resolved.sections["custom"], source if config is None else source.parent
-    opened = read_custom(custom, root)
-    data = data_of(opened, custom)
-    target = Path("data") / data.name if out is None else out
-    where = base_of(custom, root)
-    _prepare(opened, where, target, data, resolved.sections["prepare"], overwrite, as_json)
+    raw = read_custom(custom, root)
+    data, options = data_of(raw, custom), resolved.sections["prepare"]
+    _prepare(raw, base_of(custom, root), out or DATA / data.name, data, options, overwrite, as_json)
 
 
 def _prepare(
-    opened: Any, root: Path, out: Path, data: Any, options: Any, overwrite: bool, as_json: bool
+    raw: "RawDataSet",
+    root: Path,
+    out: Path,
+    data: "DataSettings",
+    options: "PrepareSettings",
+    overwrite: bool,
+    as_json: bool,
 ) -> None:
-    """Prepare an opened raw data set, and tell what became of it; broken clips are exit code 1."""
+    """Prepare an opened raw data set and report; broken clips give exit code 1."""
     from codetalker_cli.datasets.prepare import prepare
     from codetalker_cli.datasets.regions import find_regions
 
     regions = find_regions(options.regions, root, data.n_vertices)
-    with console.bars() as stage:
-        done = prepare(
-            opened,
-            out,
-            data,
-            options,
-            regions,
-            overwrite=overwrite,
-            stages=stage,
-        )
-    told = {kind: [p for p in done.manifest.problems if p["kind"] == kind] for kind in PROBLEMS}
-    for problem in [*told["broken"], *told["unit"]][:MAX_TOLD]:
+    with console.bars() as stages:
+        done = prepare(raw, out, data, options, regions, overwrite=overwrite, stages=stages)
+    for problem in [*done.problems("broken"), *done.problems("unit")][:MAX_LISTED]:
         console.say(f"{problem['kind']}: {problem['clip']}: {problem['reason']}")
-    splits = ", ".join(f"{row['clips']} {name}" for name, row in done.manifest.splits.items())
-    problems = "".join(f", {len(rows)} {kind}" for kind, rows in told.items() if rows)
-    state = "" if done.n_written else " (all was done already, nothing changed)"
-    line = (
-        f"{out}: {len(done.manifest.clips)} clips ({splits}){problems}; see {out}/report.txt{state}"
-    )
-    result = {
-        "out": str(out),
-        "clips": len(done.manifest.clips),
-        "splits": done.manifest.splits,
-        "problems": list(done.manifest.problems),
-        "written": done.n_written,
-        "data_id": done.manifest.data_id,
-    }
-    console.give(result, as_json=as_json, line=line)
-    if told["broken"]:
+    console.give(done.to_dict(), as_json=as_json, line=done.summary())
+    if done.problems("broken"):
         raise typer.Exit(1)
 
 
@@ -198,28 +179,20 @@ def check_command(
     """Say what is wrong with a prepared data set, and draw it on one sheet."""
     from codetalker_cli.datasets.inspect import check
 
-    with console.bars() as stage:
-        report = check(
-            folder,
-            folder / "check.png" if sheet is None else sheet,
-            progress=stage("check"),
-        )
+    sheet = folder / "check.png" if sheet is None else sheet
+    with console.bars() as stages:
+        report = check(folder, sheet, progress=stages("check"))
     if not as_json:
         for line in report.lines():
             console.stdout.print(line, markup=False, highlight=False)
-    n_problems, n_notes = len(report.problems), len(report.notes)
-    verdict = f"{n_problems} problems, {n_notes} notes" if report.findings else "nothing is wrong"
-    line = (
-        f"{folder}: {report.n_clips} clips, {report.seconds:.1f} s: {verdict}; see {report.sheet}"
-    )
-    console.give(report.to_dict(), as_json=as_json, line=line)
+    console.give(report.to_dict(), as_json=as_json, line=report.verdict())
     if report.problems:
         raise typer.Exit(1)
 
 
 @app.command("demo")
 def prepare_demo(
-    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = Path("data/demo"),
+    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = DATA / "demo",
     speech: Annotated[
         Path | None,
         typer.Option(help="Folder of recordings with transcripts, instead of an engine."),
@@ -245,17 +218,12 @@ def prepare_demo(
     from codetalker_cli.synthetic import dataset
 
     options = {} if voices_dir is None else {"voices_dir": voices_dir}
-    with console.bars() as stage:
+    with console.bars() as stages:
         manifest = dataset.prepare_synthetic(
-            out,
-            settings,
-            speech,
-            engine_options=options,
-            overwrite=overwrite,
-            stages=stage,
+            out, settings, speech, engine_options=options, overwrite=overwrite, stages=stages
         )
-    minutes_made = sum(clip.n_frames for clip in manifest.clips) / manifest.fps / 60
-    left_out = len(manifest.notes["left_out"])
-    line = f"{out}: {len(manifest.clips)} clips, {minutes_made:.1f} min, {left_out} left out"
-    result = {"out": str(out), "clips": len(manifest.clips), "minutes": minutes_made}
+    n_clips, left_out = len(manifest.clips), len(manifest.notes["left_out"])
+    minutes_total = sum(clip.n_frames for clip in manifest.clips) / manifest.fps / 60
+    line = f"{out}: {n_clips} clips, {minutes_total:.1f} min, {left_out} left out"
+    result = {"out": str(out), "clips": n_clips, "minutes": minutes_total}
     console.give({**result, "data_id": manifest.data_id}, as_json=as_json, line=line)

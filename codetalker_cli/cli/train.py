@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
@@ -15,176 +15,93 @@ from codetalker_cli.cli.options import (
     Overwrite,
     Preset,
     ShowSettings,
-    resolved_settings,
+    show_rows,
 )
 from codetalker_cli.devices import is_main_process
-from codetalker_cli.errors import InputError
-from codetalker_cli.workspace import is_checkpoint
+from codetalker_cli.workspace import run_folder_of
 
-Data = Annotated[
+DataArgument = Annotated[
     Path | None,
     typer.Argument(help="Prepared data set; default the last one prepared under data/."),
 ]
-Out = Annotated[
+OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/DATA_SET/STAGE.")
 ]
-Resume = Annotated[
+ResumeOption = Annotated[
     bool,
     typer.Option("--resume", help="Go on with the run at --out, with its data and settings."),
 ]
 
 
 def train_vq_command(
-    data: Data = None,
-    out: Out = None,
+    data: DataArgument = None,
+    out: OutOption = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,
     device: Device = "auto",
-    resume: Resume = False,
+    resume: ResumeOption = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Stage 1: learn the codebook of facial motion."""
-    layers = _Layers(preset, config, assignments)
-    run = _begin("vq", data, out, layers, show_settings, resume, overwrite)
+    from codetalker_cli.train.setup import Layers, set_up, settings_to_show
+
+    layers = Layers(preset, config, assignments or ())
+    if show_settings:
+        show_rows(settings_to_show(data, layers))
+    run = set_up("vq", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
     from codetalker_cli.train.vq import train_vq
 
-    with console.bars() as stage:
+    device = str(pick_device(device))
+    with console.bars() as stages:
+        report = _training(stages("train-vq"))
         done = train_vq(
-            run.data,
-            run.settings,
-            run.out,
-            device=str(pick_device(device)),
-            resume=resume,
-            report=_training(stage("train-vq")),
+            run.data, run.settings, run.out, device=device, resume=resume, report=report
         )
     _trained(run.out, done, as_json)
 
 
 def train_speech_command(
-    data: Data = None,
+    data: DataArgument = None,
     vq: Annotated[
         str | None, typer.Option(help="Stage-1 checkpoint; default: vq beside --out.")
     ] = None,
-    out: Out = None,
+    out: OutOption = None,
     preset: Preset = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,
     device: Device = "auto",
-    resume: Resume = False,
+    resume: ResumeOption = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Stage 2: learn to speak in those codes."""
-    layers = _Layers(preset, config, assignments)
-    run = _begin("speech", data, out, layers, show_settings, resume, overwrite)
+    from codetalker_cli.train.setup import Layers, set_up, settings_to_show
+
+    layers = Layers(preset, config, assignments or ())
+    if show_settings:
+        show_rows(settings_to_show(data, layers))
+    run = set_up("speech", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
-    from codetalker_cli.models import checkpoint
     from codetalker_cli.train.speech import train_speech
 
-    wanted = vq or run.stage1 or str(run.out.with_name("vq"))
-    if vq is None and not is_checkpoint(Path(wanted)):
-        raise InputError(
-            f"{wanted}: no stage 1 there; train it first with `codetalker train-vq "
-            f"{run.data.folder}`, or name one with --vq"
-        )
-    stage1 = checkpoint.load(wanted)
-    if vq is None and is_main_process():
-        console.say(f"stage 1: {stage1.path}")
-    with console.bars() as stage:
+    stage1, device = run.load_stage1(vq), str(pick_device(device))
+    with console.bars() as stages:
         done = train_speech(
             run.data,
             run.settings,
             stage1,
             run.out,
-            device=str(pick_device(device)),
+            device=device,
             resume=resume,
-            report=_training(stage("train-speech")),
-            encoding_progress=stage("speech features"),
+            report=_training(stages("train-speech")),
+            encoding_progress=stages("speech features"),
         )
     _trained(run.out, done, as_json)
-
-
-class _Layers(NamedTuple):
-    """Where settings come from."""
-
-    preset: str | None
-    config: Path | None
-    assignments: list[str] | None
-
-
-class _Run(NamedTuple):
-    """What is trained on what, and where to."""
-
-    data: Any
-    settings: Any
-    out: Path
-    stage1: str
-
-
-def _begin(
-    stage: str,
-    data: Path | None,
-    out: Path | None,
-    layers: _Layers,
-    show: bool,
-    resume: bool,
-    overwrite: bool,
-) -> _Run:
-    """Data set, settings and target of a run, checked; those of a run to resume are its own."""
-    from codetalker_cli.datasets.prepared import PreparedDataSet
-    from codetalker_cli.train.run_folder import RunFolder
-    from codetalker_cli.workspace import MANIFEST, newest_data_set
-
-    if show and layers.preset and (data is None or not (data / MANIFEST).exists()):
-        resolved_settings(show, **layers._asdict())  # which ends the command
-    if out is not None and not out.name:
-        raise InputError(f"--out {out}: the checkpoint's folder needs a name of its own")
-    if resume and overwrite:
-        raise InputError("--resume goes on with a run, --overwrite begins it anew: give one")
-    begun = RunFolder(out).describe() if resume and out is not None else None
-    if data is None:
-        data = Path(begun["data"]) if begun else newest_data_set()
-        if is_main_process():
-            console.say(f"data set: {data}")
-    opened = PreparedDataSet(data)
-    if show:
-        _settings(opened, layers, True, None, stage)  # which ends the command
-    target = out or Path("runs") / opened.manifest.name / stage
-    folder = RunFolder(target)
-    if resume:
-        begun = folder.describe()
-        if begun is None and is_main_process():
-            console.say(f"{target}: no run was begun here; this begins one")
-    elif is_main_process():
-        folder.check(overwrite=overwrite)
-    settings = _settings(opened, layers, False, begun, stage)
-    return _Run(opened, settings, target, begun["stage1"] if begun else "")
-
-
-def _settings(
-    opened: Any, layers: _Layers, show: bool, begun: dict[str, Any] | None, stage: str
-) -> Any:
-    """Settings of a run; of one to be resumed those it was begun with, which must not change.
-
-    The facts of a data set come from its folder; the rest from the preset of its name, or, where
-    there is none, from the preset for data of one's own.
-    """
-    from codetalker_cli.resources import config_names
-    from codetalker_cli.train.run_folder import resumed_settings
-
-    if begun is not None and layers.preset is None:
-        own = resolved_settings(False, begun=begun["settings"], **layers._asdict())
-        return resumed_settings(begun, own, stage)
-    name = opened.manifest.name
-    preset = layers.preset or (name if name in config_names() else "custom")
-    given = {**layers._asdict(), "preset": preset}
-    settings = resolved_settings(show, facts=opened.facts, **given)
-    return settings if begun is None else resumed_settings(begun, settings, stage)
 
 
 def _training(report: console.Report) -> Any:
@@ -211,7 +128,7 @@ def _trained(target: Path, done: Any, as_json: bool) -> None:
     if not is_main_process():
         return
     shown = {key: round(value, 8) for key, value in done.values.items()}
-    run = target.with_name(f"{target.name}-run")
+    run = run_folder_of(target)
     line = (
         f"{target}: {done.step} steps, best score {done.best:.4g} in epoch {done.best_epoch}; "
         f"curves{' and a sample video' * bool(done.sample)} in {run}"

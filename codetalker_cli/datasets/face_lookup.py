@@ -41,7 +41,7 @@ class FaceSource:
     origin: str
     folder: Path | None = None
 
-    def sound_of(self, clip: str) -> Path | None:
+    def audio_of(self, clip: str) -> Path | None:
         """The recording of one of the data set's clips, or None."""
         if self.folder is None:
             return None
@@ -73,13 +73,13 @@ class FaceCandidate:
 
 def data_set_candidates(root: Path = DATA) -> list[FaceCandidate]:
     """The prepared data sets under a folder, the latest first; damaged ones are left out."""
-    known = []
+    candidates = []
     for folder in data_sets(root):
         try:
-            known.append(data_set_candidate(folder))
+            candidates.append(data_set_candidate(folder))
         except CodeTalkerError:
             continue
-    return known
+    return candidates
 
 
 def data_set_candidate(folder: Path) -> FaceCandidate:
@@ -113,14 +113,14 @@ def of_mesh_file(path: Path) -> FaceSource:
         InputError: Missing.
         DataError: Not such a file, or without triangles.
     """
-    found = read_mesh_file(path)
-    if not len(found.triangles):
+    mesh_file = read_mesh_file(path)
+    if not len(mesh_file.triangles):
         raise DataError(f"{path}: holds no triangles; give a mesh with faces")
-    height = float(np.ptp(found.vertices[:, 1]))
+    height = float(np.ptp(mesh_file.vertices[:, 1]))
     unit = next((u for u, (low, high) in _HEADS.items() if low <= height <= high), _NO_SCALE)
-    topology = Topology(path.stem, found.triangles, len(found.vertices), unit)
-    colours = {} if found.colours is None else {path.stem: found.colours}
-    templates = {path.stem: found.vertices.astype(np.float32)}
+    topology = Topology(path.stem, mesh_file.triangles, len(mesh_file.vertices), unit)
+    colours = {} if mesh_file.colours is None else {path.stem: mesh_file.colours}
+    templates = {path.stem: mesh_file.vertices.astype(np.float32)}
     return FaceSource(Mesh(topology, templates, colours), None, str(path))
 
 
@@ -158,20 +158,22 @@ def choose(
     Raises:
         InputError: None has so many vertices, or none knows the subject.
     """
-    fitting = [one for one in known if one.n_vertices == n_vertices]
-    if not fitting:
-        there = ", ".join(str(one) for one in known[:_N_NAMED]) or "none"
+    matching = [candidate for candidate in known if candidate.n_vertices == n_vertices]
+    if not matching:
+        names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
-            f"{path}: has {n_vertices} vertices, which fits no known face: {there}; give --data "
-            "PREPARED, or --mesh with a neutral face (.ply, .obj) or a checkpoint"
+            f"{path}: has {n_vertices} vertices, which fits no known face: {names}; give `data` "
+            "PREPARED, or `mesh` with a neutral face (.ply, .obj) or a checkpoint"
         )
     clip = split_name(path.stem)[0]
 
-    def rank(one: FaceCandidate) -> tuple[bool, bool]:
-        named = subject in one.subjects if subject else subject_in(path.stem, one.subjects)
-        return (clip not in one.clips, not named)
+    def rank(candidate: FaceCandidate) -> tuple[bool, bool]:
+        has_subject = (
+            subject in candidate.subjects if subject else subject_in(path.stem, candidate.subjects)
+        )
+        return (clip not in candidate.clips, not has_subject)
 
-    return min(fitting, key=rank).load()
+    return min(matching, key=rank).load()
 
 
 def motion_of(
@@ -197,24 +199,24 @@ def motion_of(
             f"{mesh.topology.n_vertices}; give the faces of this motion"
         )
     known = list(mesh.templates)
-    listed = ", ".join(known[:_N_NAMED]) + ", …" * (len(known) > _N_NAMED)
+    choices = ", ".join(known[:_N_NAMED]) + ", …" * (len(known) > _N_NAMED)
     if subject is not None and subject not in mesh.templates and len(known) != 1:
-        raise InputError(f"--subject {subject}: not known to {faces.origin}; it has: {listed}")
-    whose = subject if subject in mesh.templates else subject_in(path.stem, known)
-    whose = known[0] if whose is None and len(known) == 1 else whose
-    if whose is None:
+        raise InputError(f"`subject` {subject!r} is unknown to {faces.origin}; it has: {choices}")
+    owner = subject if subject in mesh.templates else subject_in(path.stem, known)
+    owner = known[0] if owner is None and len(known) == 1 else owner
+    if owner is None:
         raise InputError(
-            f"{path}: its name begins with no subject of {faces.origin} ({listed}); give --subject"
+            f"{path}: its name begins with no subject of {faces.origin} ({choices}); give `subject`"
         )
     rate = faces.fps or fps
     if rate is None:
-        raise InputError(f"{path}: its frame rate is told nowhere; give --fps")
+        raise InputError(f"{path}: no frame rate is stored; pass `fps`")
     return Motion(
         vertices=vertices,
         fps=rate,
         topology=mesh.topology,
-        subject=whose,
-        template=mesh.templates[whose],
-        colours=mesh.colours.get(whose),
-        audio_path=faces.sound_of(split_name(path.stem)[0]),
+        subject=owner,
+        template=mesh.templates[owner],
+        colours=mesh.colours.get(owner),
+        audio_path=faces.audio_of(split_name(path.stem)[0]),
     )

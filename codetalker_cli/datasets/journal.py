@@ -49,55 +49,55 @@ class ResumeState:
     done: dict[str, ClipRecord] = field(default_factory=dict)
 
 
-def begin(folder: Path, recipe: str, replaces: set[str], done: Mapping[str, ClipRecord]) -> None:
+def begin(folder: Path, recipe: str, replaces: set[str], records: Mapping[str, ClipRecord]) -> None:
     """Start a journal with what is done already."""
     header = json.dumps({"recipe": recipe, "replaces": sorted(replaces)})
-    lines = [header, *(_line(source, what) for source, what in done.items())]
+    lines = [header, *(_to_line(source, record) for source, record in records.items())]
     with atomic_path(folder / UNFINISHED) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def note(folder: Path, source: str, done: ClipRecord) -> None:
+def note(folder: Path, source: str, record: ClipRecord) -> None:
     """Add a raw clip that is done."""
     with (folder / UNFINISHED).open("a", encoding="utf-8") as file:
-        file.write(_line(source, done) + "\n")
+        file.write(_to_line(source, record) + "\n")
 
 
 def read(folder: Path) -> ResumeState:
     """The journal of a run that was stopped, as far as it was written."""
-    stopped = ResumeState()
+    state = ResumeState()
     try:
         lines = (folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
         header = json.loads(lines[0]) if lines else {}
-        stopped.recipe, stopped.replaces = str(header["recipe"]), set(header["replaces"])
+        state.recipe, state.replaces = str(header["recipe"]), set(header["replaces"])
         for line in lines[1:]:
-            row = json.loads(line)
-            entries = tuple(ClipEntry(**entry) for entry in row["entries"])
-            problems = tuple(Problem(**problem) for problem in row["problems"])
-            stopped.done[row["source"]] = ClipRecord(row["stamp"], entries, problems)
-            stopped.replaces |= {entry.name for entry in entries}
+            content = json.loads(line)
+            entries = tuple(ClipEntry(**entry) for entry in content["entries"])
+            problems = tuple(Problem(**problem) for problem in content["problems"])
+            state.done[content["source"]] = ClipRecord(content["stamp"], entries, problems)
+            state.replaces |= {entry.name for entry in entries}
     except (ValueError, KeyError, TypeError) as error:  # the last line may be cut short
         logger.debug("%s: the journal ends early (%s)", folder, error)
-    return stopped
+    return state
 
 
-def _line(source: str, done: ClipRecord) -> str:
-    row = {"source": source, "stamp": done.stamp}
-    entries, problems = map(asdict, done.entries), map(asdict, done.problems)
-    return json.dumps({**row, "entries": list(entries), "problems": list(problems)})
+def _to_line(source: str, record: ClipRecord) -> str:
+    content = {"source": source, "stamp": record.stamp}
+    entries, problems = map(asdict, record.entries), map(asdict, record.problems)
+    return json.dumps({**content, "entries": list(entries), "problems": list(problems)})
 
 
-def done_of(manifest: Manifest) -> dict[str, ClipRecord]:
+def records_of(manifest: Manifest) -> dict[str, ClipRecord]:
     """What a finished data set says of its raw clips."""
-    done: dict[str, ClipRecord] = {}
+    records: dict[str, ClipRecord] = {}
     for source, stamp in manifest.sources.items():
         entries = tuple(entry for entry in manifest.clips if entry.source == source)
         problems = tuple(Problem(**p) for p in manifest.problems if p["clip"] == source)  # type: ignore[arg-type]
-        done[source] = ClipRecord(stamp, entries, problems)
-    return done
+        records[source] = ClipRecord(stamp, entries, problems)
+    return records
 
 
-def names_of(folder: Path) -> set[str]:
+def clip_names_of(folder: Path) -> set[str]:
     """Clips of the data set in a folder, by its table as far as it can be read.
 
     Raises:

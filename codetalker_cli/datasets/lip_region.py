@@ -58,7 +58,7 @@ def infer_lips(
             that parts, or all of it.
     """
     template = np.asarray(template, np.float64)
-    motion = _compressed(template, np.asarray(offsets))
+    motion = _principal_motion(template, np.asarray(offsets))
     energy = np.square(motion).sum(1)
     # what moves a little reaches far: the whole neck, or all of the head that was held still
     weights = energy * (energy > _QUIET**2 * energy.max())
@@ -68,24 +68,24 @@ def infer_lips(
         surface = surfaces(template, triangles)
     if not weights.any():
         raise DataError("lips cannot be told from the motion: no face of the mesh moves")
-    middle = weights @ template / weights.sum()
-    away = np.square(template - middle).sum(1)
-    spread = float(np.sqrt(weights @ away / weights.sum()))
+    centre = weights @ template / weights.sum()
+    squared_distances = np.square(template - centre).sum(1)
+    spread = float(np.sqrt(weights @ squared_distances / weights.sum()))
     limit = _PARTING * float(np.sqrt(np.quantile(energy[weights > 0], 0.99)))
     radii = [part * spread for part in _RADII]
-    tries = [_parting(template, motion, surface, radius) for radius in radii]
-    strengths = [float(np.sort(parting)[-min(20, len(parting))]) for parting in tries]
+    partings = [_parting_strength(template, motion, surface, radius) for radius in radii]
+    strengths = [float(np.sort(parting)[-min(20, len(parting))]) for parting in partings]
     if max(strengths) < limit or limit == 0:
         raise DataError(
             "lips cannot be told from the motion: no two neighbours part, so no mouth opens in it; "
             "give a list of the lip vertices"
         )
-    chosen = int(np.argmax(np.array(strengths) >= _ENOUGH * max(strengths)))
-    parting, strongest, radius = tries[chosen], strengths[chosen], radii[chosen]
-    near = np.exp(-0.5 * away / spread**2)
-    rim = _best_slit(template, parting, near, _RIM * strongest, radius)
+    best = int(np.argmax(np.array(strengths) >= _ENOUGH * max(strengths)))
+    parting, strongest, radius = partings[best], strengths[best], radii[best]
+    proximity = np.exp(-0.5 * squared_distances / spread**2)
+    rim = _best_slit(template, parting, proximity, _RIM * strongest, radius)
     length = 2 * float(np.sqrt(np.square(template[rim] - template[rim].mean(0)).sum(1).max()))
-    return _grown(template, rim, surface, _LIP_WIDTH * length)
+    return _grow(template, rim, surface, _LIP_WIDTH * length)
 
 
 def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -94,8 +94,10 @@ def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     Vertices at the very same place count as one: exporters split them along texture seams.
     """
     _, first, group = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
-    twins = np.stack([np.arange(len(vertices)), first[group.ravel()]], axis=1)
-    return _connected(len(vertices), np.concatenate([triangles[:, :2], triangles[:, 1:], twins]))
+    duplicates = np.stack([np.arange(len(vertices)), first[group.ravel()]], axis=1)
+    return _label_components(
+        len(vertices), np.concatenate([triangles[:, :2], triangles[:, 1:], duplicates])
+    )
 
 
 def vertex_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -105,35 +107,37 @@ def vertex_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return np.bincount(triangles.ravel(), np.repeat(third, 3), minlength=len(vertices))
 
 
-def without_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def remove_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """(N, V, 3) float32 offsets of frames that are turned and moved onto the template (V, 3).
 
     Least-squares rotations (Kabsch 1976): first by all vertices, then by the half of them that is
     left with the least motion, so that the jaw does not drag the head along.
     """
     rest = (template - template.mean(0)).astype(np.float32)
-    everything = np.arange(len(rest))
-    energy = np.square(_held(rest, offsets, everything)).sum((0, 2))
+    all_vertices = np.arange(len(rest))
+    energy = np.square(_align_frames(rest, offsets, all_vertices)).sum((0, 2))
     quiet = np.argsort(energy, kind="stable")[: max(4, len(rest) // 2)]
-    return _held(rest, offsets, np.sort(quiet))
+    return _align_frames(rest, offsets, np.sort(quiet))
 
 
-def _held(rest: np.ndarray, offsets: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Offsets of frames that are turned and moved so that the vertices ``by`` fit best."""
-    by = by[:: -(-len(by) // _ALIGNED_BY)]
-    mean = np.full(len(by), 1 / len(by), np.float32)  # a product is much faster than mean(0)
-    rest = rest - mean @ rest[by]
-    still = np.empty(offsets.shape, np.float32)
+def _align_frames(rest: np.ndarray, offsets: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """Offsets of frames that are turned and moved so that the vertices ``anchors`` fit best."""
+    anchors = anchors[:: -(-len(anchors) // _ALIGNED_BY)]
+    mean = np.full(
+        len(anchors), 1 / len(anchors), np.float32
+    )  # a product is much faster than mean(0)
+    rest = rest - mean @ rest[anchors]
+    aligned = np.empty(offsets.shape, np.float32)
     for frame, offset in enumerate(offsets):
         moved = (rest + offset).astype(np.float32)
-        moved -= mean @ moved[by]
-        u, _, v = np.linalg.svd((moved[by].T @ rest[by]).astype(np.float64))
+        moved -= mean @ moved[anchors]
+        u, _, v = np.linalg.svd((moved[anchors].T @ rest[anchors]).astype(np.float64))
         u[:, -1] *= np.sign(np.linalg.det(u @ v))
-        np.subtract(moved @ (u @ v).astype(np.float32), rest, out=still[frame])
-    return still
+        np.subtract(moved @ (u @ v).astype(np.float32), rest, out=aligned[frame])
+    return aligned
 
 
-def _compressed(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """(V, 3k) float32: distances between its rows are those of the motions, as root mean square.
 
     The few leading principal components stand for the frames.
@@ -151,14 +155,18 @@ def _compressed(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         offsets = offsets[np.linspace(0, n_frames - 1, _MAX_FRAMES).astype(int)]
     if not np.isfinite(offsets.sum(dtype=np.float64)):
         raise DataError("lips cannot be told from the motion: it holds NaN or infinite numbers")
-    rows = without_head_motion(template, offsets).reshape(len(offsets), -1)
-    rows -= rows.mean(0)
-    gram = (rows @ rows.T).astype(np.float64) / len(rows)
+    frames = remove_head_motion(template, offsets).reshape(len(offsets), -1)
+    frames -= frames.mean(0)
+    gram = (frames @ frames.T).astype(np.float64) / len(frames)
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
-    n_kept = min(24, 1 + int(np.searchsorted(np.cumsum(values), 0.999 * values.sum())))
-    parts = vectors[:, :n_kept].T.astype(np.float32) @ rows / np.float32(np.sqrt(len(rows)))
-    motion = parts.reshape(n_kept, n_vertices, 3).transpose(1, 0, 2).reshape(n_vertices, -1)
+    n_components = min(24, 1 + int(np.searchsorted(np.cumsum(values), 0.999 * values.sum())))
+    components = (
+        vectors[:, :n_components].T.astype(np.float32) @ frames / np.float32(np.sqrt(len(frames)))
+    )
+    motion = (
+        components.reshape(n_components, n_vertices, 3).transpose(1, 0, 2).reshape(n_vertices, -1)
+    )
     largest = float(np.sqrt(np.square(motion).sum(1).max()))
     size = float(np.linalg.norm(np.ptp(template, axis=0)))
     if largest < _TINY * size:
@@ -169,7 +177,7 @@ def _compressed(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(motion)
 
 
-def _parting(
+def _parting_strength(
     template: np.ndarray, motion: np.ndarray, surface: np.ndarray, radius: float
 ) -> np.ndarray:
     """(V,) the largest relative motion of each vertex and one within ``radius`` of its surface."""
@@ -177,13 +185,13 @@ def _parting(
     for a, b in _pairs(template, template, radius):
         same = surface[a] == surface[b]
         a, b = a[same], b[same]
-        apart = np.linalg.norm(motion[a] - motion[b], axis=1)
-        np.maximum.at(parting, a, apart)
+        distances = np.linalg.norm(motion[a] - motion[b], axis=1)
+        np.maximum.at(parting, a, distances)
     return parting
 
 
 def _best_slit(
-    template: np.ndarray, parting: np.ndarray, near: np.ndarray, limit: float, radius: float
+    template: np.ndarray, parting: np.ndarray, proximity: np.ndarray, limit: float, radius: float
 ) -> np.ndarray:
     """Vertices of the slit that parts most, in the midst of the motion."""
     rim = np.flatnonzero(parting > limit)
@@ -193,17 +201,17 @@ def _best_slit(
             "give a list of the lip vertices"
         )
     edges = [np.stack(pair, axis=1) for pair in _pairs(template[rim], template[rim], 2 * radius)]
-    label = _connected(len(rim), np.concatenate(edges))
-    score = np.bincount(label, parting[rim] * near[rim])
+    label = _label_components(len(rim), np.concatenate(edges))
+    score = np.bincount(label, parting[rim] * proximity[rim])
     return rim[label == score.argmax()]
 
 
-def _grown(template: np.ndarray, rim: np.ndarray, surface: np.ndarray, reach: float) -> np.ndarray:
+def _grow(template: np.ndarray, rim: np.ndarray, surface: np.ndarray, reach: float) -> np.ndarray:
     """Ascending vertices of the rim's surface within ``reach`` of it."""
-    chosen = np.zeros(len(template), bool)
+    selected = np.zeros(len(template), bool)
     for a, _ in _pairs(template, template[rim], reach):
-        chosen[a] = True
-    return np.flatnonzero(chosen & np.isin(surface, surface[rim])).astype(np.int32)
+        selected[a] = True
+    return np.flatnonzero(selected & np.isin(surface, surface[rim])).astype(np.int32)
 
 
 def _pairs(
@@ -214,33 +222,33 @@ def _pairs(
     Both are swept along the axis in which the points reach farthest.
     """
     axis = int(np.ptp(points, axis=0).argmax())
-    order, theirs = np.argsort(points[:, axis]), np.argsort(others[:, axis])
-    line = others[theirs, axis]
+    order, other_order = np.argsort(points[:, axis]), np.argsort(others[:, axis])
+    coordinates = others[other_order, axis]
     start = 0
     while start < len(order):
         first = points[order[start], axis]
-        low = int(np.searchsorted(line, first - radius))
+        low = int(np.searchsorted(coordinates, first - radius))
         # as many points as the band around them allows; at least one
-        band = max(1, int(np.searchsorted(line, first + 2 * radius)) - low)
-        some = order[start : start + max(1, min(256, _PAIRS_AT_ONCE // band))]
-        high = int(np.searchsorted(line, points[some[-1], axis] + radius, side="right"))
-        candidates = theirs[low:high]
-        square = np.zeros((len(some), len(candidates)))
+        band = max(1, int(np.searchsorted(coordinates, first + 2 * radius)) - low)
+        block = order[start : start + max(1, min(256, _PAIRS_AT_ONCE // band))]
+        high = int(np.searchsorted(coordinates, points[block[-1], axis] + radius, side="right"))
+        candidates = other_order[low:high]
+        square = np.zeros((len(block), len(candidates)))
         for k in range(3):
-            square += np.square(points[some, k][:, None] - others[candidates, k])
+            square += np.square(points[block, k][:, None] - others[candidates, k])
         i, j = np.nonzero(square <= radius**2)
-        yield some[i], candidates[j]
-        start += len(some)
+        yield block[i], candidates[j]
+        start += len(block)
 
 
-def _connected(n: int, edges: np.ndarray) -> np.ndarray:
+def _label_components(n: int, edges: np.ndarray) -> np.ndarray:
     """(n,) label of each node, the smallest number that it is connected with."""
     label = np.arange(n)
     while True:
-        least = label[edges].min(1)
-        new = label.copy()
-        np.minimum.at(new, edges, least[:, None])
-        new = new[new]
-        if (new == label).all():
+        smallest = label[edges].min(1)
+        merged = label.copy()
+        np.minimum.at(merged, edges, smallest[:, None])
+        merged = merged[merged]
+        if (merged == label).all():
             return label
-        label = new
+        label = merged

@@ -18,43 +18,43 @@ FACE_METRES = (0.05, 1.2)
 """Sizes that the recording of a head, with or without shoulders, may have."""
 
 
-def missing(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
+def missing_clips(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
     """Clips that the splits name and the raw data lacks, beside those the reader told of."""
-    there = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
-    lacking: dict[str, list[str]] = {}
-    wanted: dict[str, int] = {}
-    for subject, sentence in splits.expected(rules):
-        wanted[subject] = wanted.get(subject, 0) + 1
-        if f"{subject}_{sentence}" not in there:
-            lacking.setdefault(subject, []).append(sentence)
-    said = []
-    for subject, sentences in lacking.items():
-        if len(sentences) == wanted[subject]:
+    present = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
+    missing_sentences: dict[str, list[str]] = {}
+    n_expected: dict[str, int] = {}
+    for subject, sentence in splits.expected_clips(rules):
+        n_expected[subject] = n_expected.get(subject, 0) + 1
+        if f"{subject}_{sentence}" not in present:
+            missing_sentences.setdefault(subject, []).append(sentence)
+    problems = []
+    for subject, sentences in missing_sentences.items():
+        if len(sentences) == n_expected[subject]:
             reason = f"nothing of this subject; {len(sentences)} clips of it belong to splits"
-            said.append(Problem(subject, "missing", reason))
+            problems.append(Problem(subject, "missing", reason))
         else:
-            said += [
+            problems += [
                 Problem(f"{subject}_{s}", "missing", "neither motion nor speech") for s in sentences
             ]
-    return said
+    return problems
 
 
-def with_whole_templates(raw: RawDataSet) -> RawDataSet:
+def drop_broken_templates(raw: RawDataSet) -> RawDataSet:
     """Without templates that hold NaN: clips of such a subject cannot be used."""
-    whole = {k: v for k, v in raw.mesh.templates.items() if np.isfinite(v).all()}
-    return replace(raw, mesh=replace(raw.mesh, templates=whole))
+    valid = {k: v for k, v in raw.mesh.templates.items() if np.isfinite(v).all()}
+    return replace(raw, mesh=replace(raw.mesh, templates=valid))
 
 
 def unlikely_sizes(raw: RawDataSet) -> list[Problem]:
     """Templates that no head has the size of, where the unit tells."""
     metres = raw.mesh.topology.metres_per_unit
-    said = []
+    problems = []
     for subject, template in raw.mesh.templates.items() if metres else ():
         size = float(np.ptp(template, axis=0).max()) * (metres or 1.0)
         if np.isfinite(size) and not FACE_METRES[0] <= size <= FACE_METRES[1]:
             reason = f"its template measures {size:.3g} m, a head about 0.25 m; is the unit right?"
-            said.append(Problem(subject, "unit", reason))
-    return said
+            problems.append(Problem(subject, "unit", reason))
+    return problems
 
 
 def check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> None:

@@ -2,11 +2,10 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from codetalker_cli.datasets.prepared import Clip, Manifest
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions, sample_of
+from codetalker_cli.datasets.report import Prepared, report_text
+from codetalker_cli.datasets.timeline import ClipPart
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
 from codetalker_cli.formats.frames import Frames
 from codetalker_cli.progress import Progress, Stages, silent_stages
@@ -29,18 +30,7 @@ MIN_FRAMES = 2
 """Of a clip: a single frame is no motion."""
 SAMPLED_CLIPS = 24
 """Clips that the lip region is inferred from."""
-
-
-class Prepared(NamedTuple):
-    """What a run did.
-
-    Attributes:
-        manifest: Of the data set as it is now.
-        n_written: Raw clips that this run wrote; 0: the folder is as it was.
-    """
-
-    manifest: Manifest
-    n_written: int
+_AudioFuture = Future[tuple[RawAudio, list[Problem]]]
 
 
 @dataclass(frozen=True)
@@ -88,39 +78,39 @@ def prepare(
         DataError: Not one clip could be used.
     """
     raw.mesh.check(data.n_vertices, f"the raw data set {data.name}")
-    chosen = splits.assign(raw.clips, data.splits)
-    clips = [c for c in raw.clips if options.keep_unused or chosen[c.name] != splits.UNUSED]
+    split_of = splits.assign(raw.clips, data.splits)
+    clips = [c for c in raw.clips if options.keep_unused or split_of[c.name] != splits.UNUSED]
     if not clips:
-        raise _nothing(raw.problems, "no raw clip belongs to a split")
+        raise _no_clips_error(raw.problems, "no raw clip belongs to a split")
     writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
-    noticed = (*preflight.missing(raw, data.splits), *preflight.unlikely_sizes(raw))
-    raw = replace(preflight.with_whole_templates(raw), problems=(*raw.problems, *noticed))
-    todo = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
-    _refuse_changes(writer, clips, todo)
-    preflight.check_disk(out, raw, data.fps, todo)
+    new_problems = (*preflight.missing_clips(raw, data.splits), *preflight.unlikely_sizes(raw))
+    raw = replace(preflight.drop_broken_templates(raw), problems=(*raw.problems, *new_problems))
+    pending = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
+    _refuse_changes(writer, clips, pending)
+    preflight.check_disk(out, raw, data.fps, pending)
     job = PreparationJob(raw, data.fps, options, writer)
-    n_written = _write_all(job, todo, chosen, len(clips), stages("clips"))
+    n_written = _write_all(job, pending, split_of, len(clips), stages("clips"))
     if writer.finished is not None and writer.is_finished and not n_written:
-        return Prepared(writer.finished, 0)
+        return Prepared(out, writer.finished, 0)
     if not any(writer.done[clip.name].entries for clip in clips):
         writer.discard()
-        raise _nothing([p for c in clips for p in writer.done[c.name].problems], "")
+        raise _no_clips_error([p for c in clips for p in writer.done[c.name].problems], "")
     notes = {
         **raw.notes,
-        "frames": _frame_rule(raw.fps, data.fps),
+        "frames": _describe_frame_rate(raw.fps, data.fps),
         "holes": f"up to {options.fill_seconds:g} s filled in a straight line, longer ones split "
         "the clip",
         "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
         "left_out_unused": sorted({c.name for c in raw.clips} - {c.name for c in clips}),
     }
-    table = {clip.name: chosen[clip.name] for clip in clips}
-    return Prepared(_finish(job, data, regions, table, notes), n_written)
+    split_table = {clip.name: split_of[clip.name] for clip in clips}
+    return Prepared(out, _finish(job, data, regions, split_table, notes), n_written)
 
 
 def _write_all(
     job: PreparationJob,
     todo: list[RawClip],
-    chosen: dict[str, str],
+    split_of: dict[str, str],
     n: int,
     progress: Progress,
 ) -> int:
@@ -129,14 +119,16 @@ def _write_all(
     Speech is decoded one clip ahead, while the disk is busy with vertices.
     """
     n_changed = 0
-    with ThreadPoolExecutor(max_workers=1) as ahead:
-        heard = ahead.submit(_hear, todo[0]) if todo else None
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        next_audio = pool.submit(_read_audio, todo[0]) if todo else None
         for index, clip in enumerate(todo):
             progress(n - len(todo) + index, n)
-            current = heard
-            heard = ahead.submit(_hear, todo[index + 1]) if index + 1 < len(todo) else None
-            assert current is not None
-            n_changed += _prepare_clip(job, clip, chosen[clip.name], current)
+            current_audio = next_audio
+            next_audio = (
+                pool.submit(_read_audio, todo[index + 1]) if index + 1 < len(todo) else None
+            )
+            assert current_audio is not None
+            n_changed += _prepare_clip(job, clip, split_of[clip.name], current_audio)
     progress(n, n)
     return n_changed
 
@@ -152,33 +144,33 @@ def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regio
     return digest.hexdigest()[:16]
 
 
-def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], todo: list[RawClip]) -> None:
+def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], pending: list[RawClip]) -> None:
     """A finished data set may grow; clips that it has are replaced only when asked for."""
     if writer.finished is None:
         return
-    had = {entry.source for entry in writer.finished.clips}
-    changed = [clip.name for clip in todo if clip.name in had]
-    gone = sorted(had - {clip.name for clip in clips})
-    for names, what in ((changed, "have changed in the raw data or here"), (gone, "are gone")):
+    existing = {entry.source for entry in writer.finished.clips}
+    changed = [clip.name for clip in pending if clip.name in existing]
+    removed = sorted(existing - {clip.name for clip in clips})
+    for names, what in ((changed, "have changed in the raw data or here"), (removed, "are gone")):
         if names:
             raise InputError(
                 f"{writer.folder} is prepared, but {len(names)} of its clips {what} since "
-                f"({names[0]}{', …' if len(names) > 1 else ''}); give --overwrite to prepare all "
+                f"({names[0]}{', …' if len(names) > 1 else ''}); give `overwrite` to prepare all "
                 "again, or another folder"
             )
 
 
 def _prepare_clip(
-    job: PreparationJob, clip: RawClip, split: str, heard: Future[tuple[RawAudio, list[Problem]]]
+    job: PreparationJob, clip: RawClip, split: str, audio_future: _AudioFuture
 ) -> bool:
-    """Write one raw clip, in pieces where it has long holes; whether that changed anything."""
+    """Write one raw clip, in parts where it has long holes; whether that changed anything."""
     problems: list[Problem]
     try:
         if clip.subject not in job.raw.mesh.templates:
             raise DataError(f"{clip.subject} has no template, or one with NaN")
-        sound, problems = heard.result()
+        speech, problems = audio_future.result()
         with clip.open() as frames:
-            _write_pieces(job, clip, split, frames, sound, problems)
+            _write_parts(job, clip, split, frames, speech, problems)
     except OutputError:
         raise
     except CodeTalkerError as error:
@@ -190,11 +182,11 @@ def _prepare_clip(
     return True
 
 
-def _hear(clip: RawClip) -> tuple[RawAudio, list[Problem]]:
+def _read_audio(clip: RawClip) -> tuple[RawAudio, list[Problem]]:
     """A clip's speech at 16 kHz within ±1, and what had to be done to it."""
-    sound, problems = clip.sound(), []
-    peak = float(np.abs(sound.samples).max(initial=0.0))
-    samples = audio.resample(sound.samples, sound.rate, audio.SAMPLE_RATE)
+    speech, problems = clip.read_audio(), []
+    peak = float(np.abs(speech.samples).max(initial=0.0))
+    samples = audio.resample(speech.samples, speech.rate, audio.SAMPLE_RATE)
     if peak > 1.0:
         reason = f"its loudest sample is {peak:.3g} of full scale; made quieter as a whole"
         problems.append(Problem(clip.name, "audio", reason))
@@ -203,20 +195,20 @@ def _hear(clip: RawClip) -> tuple[RawAudio, list[Problem]]:
     return RawAudio(samples / loudest, audio.SAMPLE_RATE), problems
 
 
-def _write_pieces(
+def _write_parts(
     job: PreparationJob,
     clip: RawClip,
     split: str,
     frames: Frames,
-    sound: RawAudio,
+    speech: RawAudio,
     problems: list[Problem],
 ) -> None:
     fps_in = job.raw.fps
-    parts = timeline.pieces(frames.numbers, fps_in, job.options.fill_seconds)
+    parts = timeline.split_at_holes(frames.numbers, fps_in, job.options.fill_seconds)
     if not parts:
         raise DataError("it has no frame")
-    start = timeline.sound_start(frames.numbers, job.raw.first_number, fps_in, sound.seconds)
-    problems += _holes(clip.name, parts, start, fps_in)
+    start = timeline.speech_start(frames.numbers, job.raw.first_number, fps_in, speech.seconds)
+    problems += _describe_holes(clip.name, parts, start, fps_in)
     for index, part in enumerate(parts):
         seconds = (part.last - part.first + 1) / fps_in
         name = clip.name if len(parts) == 1 else f"{clip.name}_part{index + 1}"
@@ -225,11 +217,11 @@ def _write_pieces(
             problems.append(Problem(clip.name, "hole", reason))
             continue
         begin = round((part.first - start) / fps_in * audio.SAMPLE_RATE)
-        # The last piece, or the whole clip, keeps whatever follows its motion.
-        end = len(sound.samples)
+        # The last part, or the whole clip, keeps whatever follows its motion.
+        end = len(speech.samples)
         if index + 1 < len(parts):
             end = min(end, round((part.last + 1 - start) / fps_in * audio.SAMPLE_RATE))
-        samples = sound.samples[begin:end]
+        samples = speech.samples[begin:end]
         if not len(samples):
             reason = f"{name}: there is no sound for its {seconds:.2f} s of motion, left out"
             problems.append(Problem(clip.name, "length", reason))
@@ -238,12 +230,14 @@ def _write_pieces(
         if n_frames < MIN_FRAMES:
             problems.append(Problem(clip.name, "length", f"{name}: {n_frames} frame is no motion"))
             continue
-        problems += _length(clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps)
+        problems += _check_length(
+            clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps
+        )
         job.writer.add(
             name,
             clip.subject,
             split,
-            _blocks(frames, part, job),
+            _vertex_blocks(frames, part, job),
             samples,
             clip.text,
             n_frames=n_frames,
@@ -254,19 +248,19 @@ def _write_pieces(
         raise DataError(f"no piece of it can be used: {problems[-1].reason}")
 
 
-def _holes(clip: str, parts: list[timeline.ClipPart], start: int, fps: float) -> list[Problem]:
-    said = []
+def _describe_holes(clip: str, parts: list[ClipPart], start: int, fps: float) -> list[Problem]:
+    reasons = []
     if parts[0].first > start:
-        said.append(f"frames {start} to {parts[0].first - 1} are missing at its start")
+        reasons.append(f"frames {start} to {parts[0].first - 1} are missing at its start")
     for part in parts:
         if part.filled:
-            said.append(f"frames {_ranges(part.filled)} are missing, filled")
+            reasons.append(f"frames {_ranges(part.filled)} are missing, filled")
     for before, after in itertools.pairwise(parts):
         gap = (after.first - before.last - 1) / fps
-        said.append(
+        reasons.append(
             f"frames {before.last + 1} to {after.first - 1} are missing ({gap:.2f} s): split there"
         )
-    return [Problem(clip, "hole", reason) for reason in said]
+    return [Problem(clip, "hole", reason) for reason in reasons]
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
@@ -275,38 +269,41 @@ def _ranges(numbers: tuple[int, ...]) -> str:
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
 
-def _length(clip: str, name: str, heard: float, n_frames: int, fps: float) -> list[Problem]:
-    seen = n_frames / fps
-    if abs(heard - seen) <= 1 / fps + ROUNDING_SECONDS:
+def _check_length(clip: str, name: str, seconds: float, n_frames: int, fps: float) -> list[Problem]:
+    motion_seconds = n_frames / fps
+    difference = seconds - motion_seconds
+    if abs(difference) <= 1 / fps + ROUNDING_SECONDS:
         return []
-    reason = f"{name}: {heard:.3f} s of sound, {seen:.3f} s of motion ({heard - seen:+.3f} s)"
+    reason = (
+        f"{name}: {seconds:.3f} s of sound, {motion_seconds:.3f} s of motion ({difference:+.3f} s)"
+    )
     return [Problem(clip, "length", reason)]
 
 
-def _blocks(frames: Frames, part: timeline.ClipPart, job: PreparationJob) -> Iterator[np.ndarray]:
-    """The piece's vertices at the wanted rate, some at a time."""
+def _vertex_blocks(frames: Frames, part: ClipPart, job: PreparationJob) -> Iterator[np.ndarray]:
+    """The part's vertices at the wanted rate, some at a time."""
     n_vertices = job.raw.mesh.topology.n_vertices
     size = max(1, BLOCK_BYTES // (n_vertices * 12))
-    for picked in timeline.sample_blocks(frames.numbers, part, job.raw.fps, job.fps, size):
-        wanted = np.union1d(picked.before, picked.after)
-        vertices = frames.read(wanted)
+    for samples in timeline.sample_blocks(frames.numbers, part, job.raw.fps, job.fps, size):
+        positions = np.union1d(samples.before, samples.after)
+        vertices = frames.read(positions)
         if vertices.shape[1:] != (n_vertices, 3):
             raise DataError(f"a frame is {vertices.shape[1:]}, expected ({n_vertices}, 3)")
-        before = vertices[np.searchsorted(wanted, picked.before)]
-        if picked.share.any():
-            share = picked.share[:, None, None]
-            after = vertices[np.searchsorted(wanted, picked.after)]
-            before = before * (1 - share) + after * share
+        block = vertices[np.searchsorted(positions, samples.before)]
+        if samples.share.any():
+            share = samples.share[:, None, None]
+            after = vertices[np.searchsorted(positions, samples.after)]
+            block = block * (1 - share) + after * share
         with np.errstate(over="ignore"):
-            before = before.astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(before).all(axis=(1, 2)))
+            block = block.astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(bad):
-            number = int(frames.numbers[picked.before[bad[0]]])
+            number = int(frames.numbers[samples.before[bad[0]]])
             raise DataError(f"frame {number} has NaN or infinite vertices; mend or remove the clip")
-        yield before
+        yield block
 
 
-def _frame_rule(fps_in: float, fps_out: float) -> str:
+def _describe_frame_rate(fps_in: float, fps_out: float) -> str:
     ratio = fps_in / fps_out
     if ratio == 1:
         return f"{fps_out:g} a second, as captured"
@@ -322,11 +319,11 @@ def _finish(
     job: PreparationJob, data: DataSettings, regions: Regions, table: dict[str, str], notes: dict
 ) -> Manifest:
     writer, raw = job.writer, job.raw
-    written = [entry for source in table for entry in writer.done[source].entries]
-    spread = np.linspace(0, len(written) - 1, min(SAMPLED_CLIPS, len(written))).astype(int)
-    sampled = [written[i] for i in spread]
+    entries = [entry for source in table for entry in writer.done[source].entries]
+    indices = np.linspace(0, len(entries) - 1, min(SAMPLED_CLIPS, len(entries))).astype(int)
+    sampled_entries = [entries[i] for i in indices]
     sample = sample_of(
-        [(raw.mesh.templates[e.subject], Clip(e, writer.folder).vertices) for e in sampled]
+        [(raw.mesh.templates[e.subject], Clip(e, writer.folder).vertices) for e in sampled_entries]
     )
     mesh, notes["regions"] = regions.complete(raw.mesh, sample)
     problems = [*raw.problems, *(p for s in table for p in writer.done[s].problems)]
@@ -342,49 +339,6 @@ def _finish(
     )
 
 
-def _nothing(problems: list[Problem] | tuple[Problem, ...], reason: str) -> DataError:
+def _no_clips_error(problems: list[Problem] | tuple[Problem, ...], reason: str) -> DataError:
     first = f"{problems[0].clip}: {problems[0].reason}" if problems else "the folder holds none"
     return DataError(f"not one clip could be prepared ({reason or first})")
-
-
-# The report ---------------------------------------------------------------------------------------
-
-
-_PROBLEM_TITLES = {
-    "missing": "missing: not in the raw data (public data sets lack some clips)",
-    "broken": "broken: in the raw data, but unusable; mend them and run the command again",
-    "hole": "holes: frames missing within a clip",
-    "length": "length: sound and motion last differently by more than a frame",
-    "audio": "audio: mended while it was read",
-    "unit": "unit: faces of an unlikely size",
-}
-
-
-def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
-    """The report, in lines."""
-    topology = manifest.topology
-    lines = [
-        f"{manifest.name}: {len(manifest.clips)} clips, {manifest.fps:g} frames a second, unit "
-        f"{manifest.unit}, {topology['n_vertices']} vertices, {topology['n_faces']} triangles",
-        "",
-        *(f"{key}: {_shown(value)}" for key, value in manifest.notes.items() if value),
-        "",
-        "splits:",
-    ]
-    for name, row in manifest.splits.items():
-        subjects = row["subjects"]
-        lines.append(
-            f"  {name}: {row['clips']} clips, {row['frames']} frames, "
-            f"{len(subjects)} subjects ({', '.join(subjects)})"
-        )
-    for kind, heading in _PROBLEM_TITLES.items():
-        rows = [p for p in problems if p.kind == kind]
-        if rows:
-            lines += ["", f"{heading} ({len(rows)})", *(f"  {p.clip}: {p.reason}" for p in rows)]
-    if not problems:
-        lines += ["", "nothing was missing or broken"]
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

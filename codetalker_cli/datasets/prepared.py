@@ -50,7 +50,7 @@ class ClipEntry:
         sentence: Which sentence of the subject it is.
         n_samples: Of the speech.
         audio_sha256: Of the samples' bytes.
-        source: The raw clip it is made of; several pieces may come of one.
+        source: The raw clip it is made of; several parts may come of one.
     """
 
     name: str
@@ -101,22 +101,22 @@ class Manifest:
     @property
     def data_id(self) -> str:
         """Short hash of what training sees: changes when any clip or any face does."""
-        kept = ("name", "subject", "split", "n_frames", "sha256", "audio_sha256", "text")
-        rows = [[getattr(clip, key) for key in kept] for clip in self.clips]
+        keys = ("name", "subject", "split", "n_frames", "sha256", "audio_sha256", "text")
+        rows = [[getattr(clip, key) for key in keys] for clip in self.clips]
         table = json.dumps([self.fps, self.mesh_sha256, rows], sort_keys=True)
         return hashlib.sha256(table.encode()).hexdigest()[:12]
 
     @property
     def splits(self) -> dict[str, dict[str, Any]]:
         """Split → how many clips and frames it has, and whose."""
-        found: dict[str, dict[str, Any]] = {}
+        summaries: dict[str, dict[str, Any]] = {}
         for clip in self.clips:
-            row = found.setdefault(clip.split, {"clips": 0, "frames": 0, "subjects": []})
-            row["clips"] += 1
-            row["frames"] += clip.n_frames
-            if clip.subject not in row["subjects"]:
-                row["subjects"].append(clip.subject)
-        return found
+            summary = summaries.setdefault(clip.split, {"clips": 0, "frames": 0, "subjects": []})
+            summary["clips"] += 1
+            summary["frames"] += clip.n_frames
+            if clip.subject not in summary["subjects"]:
+                summary["subjects"].append(clip.subject)
+        return summaries
 
     def to_json(self) -> str:
         """As manifest.json has it; what follows from the rest is written for people."""
@@ -250,12 +250,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = find_manifest(folder)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = int(content["format_version"])
-        if found > FORMAT_VERSION:
+        version = int(content["format_version"])
+        if version > FORMAT_VERSION:
             raise DataError(
-                f"{path}: format {found}, this codetalker reads up to {FORMAT_VERSION}; upgrade it"
+                f"{path}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
+                "upgrade it"
             )
-        if found < FORMAT_VERSION:
+        if version < FORMAT_VERSION:
             content = _from_version_1(content, path)
         return _manifest(content)
     except (ValueError, KeyError, TypeError) as error:
@@ -294,7 +295,7 @@ def mean_offset(clips: Sequence[Clip], templates: Mapping[str, np.ndarray]) -> n
     for clip in clips:
         vertices = clip.vertices
         frames = np.linspace(0, len(vertices) - 1, min(per_clip, len(vertices)))
-        chosen = vertices[frames.round().astype(int)]
-        total += (chosen - templates[clip.entry.subject]).sum(0, dtype=np.float64)
-        count += len(chosen)
+        sampled = vertices[frames.round().astype(int)]
+        total += (sampled - templates[clip.entry.subject]).sum(0, dtype=np.float64)
+        count += len(sampled)
     return (total / count).astype(np.float32)

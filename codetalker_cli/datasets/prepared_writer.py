@@ -62,48 +62,48 @@ class PreparedWriter:
         self.recipe = recipe
         self.finished: Manifest | None = None
         self.done: dict[str, ClipRecord] = {}
-        self._was_there = folder.exists()
-        self._replaced = journal.names_of(folder) if overwrite else set[str]()
+        self._existed = folder.exists()
+        self._replaced = journal.clip_names_of(folder) if overwrite else set[str]()
         if (folder / MANIFEST).exists() and not overwrite:
-            self.finished = self._same(recipe)
-            self.done = journal.done_of(self.finished)
+            self.finished = self._matching_manifest(recipe)
+            self.done = journal.records_of(self.finished)
         replaces = (folder / MANIFEST).exists() and overwrite
         if (folder / UNFINISHED).exists() and not replaces:
-            stopped = journal.read(folder)
-            self._replaced |= stopped.replaces
-            if recipe and stopped.recipe == recipe:
-                self.done |= stopped.done
+            state = journal.read(folder)
+            self._replaced |= state.replaces
+            if recipe and state.recipe == recipe:
+                self.done |= state.done
         elif not (folder / MANIFEST).exists() and self._has_files():
             raise InputError(
                 f"{folder} holds clips/*.npy or audio/*.wav of something else; "
                 "give an empty or a new folder"
             )
         check_output(folder / MANIFEST, overwrite=True)
-        self._begun = False
+        self._has_begun = False
         self._pending: list[ClipEntry] = []
         self._added: set[str] = set()
-        self._holders = {
+        self._source_of_name = {
             entry.name.casefold(): source
-            for source, done in self.done.items()
-            for entry in done.entries
+            for source, record in self.done.items()
+            for entry in record.entries
         }
 
-    def _same(self, recipe: str) -> Manifest:
+    def _matching_manifest(self, recipe: str) -> Manifest:
         """The finished data set that may be gone on with."""
-        refusal = "give --overwrite to replace it, or another folder"
+        refusal = "give `overwrite` to replace it, or another folder"
         if not recipe:
             raise InputError(f"{self.folder} holds a prepared data set already; {refusal}")
-        found = read_manifest(self.folder)
-        if found.recipe != recipe:
+        manifest = read_manifest(self.folder)
+        if manifest.recipe != recipe:
             raise InputError(
                 f"{self.folder} holds a prepared data set already, made with other settings, "
                 f"templates or regions; {refusal}"
             )
-        return found
+        return manifest
 
     def _has_files(self) -> bool:
-        found = [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
-        return any(not path.name.startswith(".") for path in found)
+        paths = [*self.folder.glob("clips/*.npy"), *self.folder.glob("audio/*.wav")]
+        return any(not path.name.startswith(".") for path in paths)
 
     @property
     def is_finished(self) -> bool:
@@ -112,17 +112,17 @@ class PreparedWriter:
 
     def has(self, source: str, stamp: str) -> bool:
         """Whether a raw clip was prepared already from these very files, and is still there."""
-        found = self.done.get(source)
+        record = self.done.get(source)
         return (
-            found is not None
-            and found.stamp == stamp
-            and bool(found.entries)
-            and all(_is_whole(self.folder, entry) for entry in found.entries)
+            record is not None
+            and record.stamp == stamp
+            and bool(record.entries)
+            and all(_is_complete(self.folder, entry) for entry in record.entries)
         )
 
     def _begin(self) -> None:
         """From here on the folder is being written; one that grows keeps its manifest."""
-        self._begun = True
+        self._has_begun = True
         journal.begin(self.folder, self.recipe, self._replaced, self.done)
         if self.finished is None:
             (self.folder / MANIFEST).unlink(missing_ok=True)
@@ -162,20 +162,21 @@ class PreparedWriter:
         if not source and name in self._added:
             raise DataError(f"{name} is the name of two clips; rename one of them")
         self._added.add(name)
-        self._claim(name, source or name)
+        raw_clip = source or name
+        self._claim(name, raw_clip)
         if isinstance(vertices, np.ndarray):
             vertices, n_frames = [vertices], len(vertices)
         assert n_frames is not None
         with atomic_path(vertices_path(self.folder, name)) as temporary:
             digest = _write_blocks(temporary, vertices, n_frames)
-            if not self._begun:
+            if not self._has_begun:
                 self._begin()
         pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
         with atomic_path(audio_path(self.folder, name)) as temporary:
             soundfile.write(temporary, pcm, audio.SAMPLE_RATE, subtype="PCM_16")
-        heard = hashlib.sha256(pcm.tobytes()).hexdigest()
+        pcm_sha256 = hashlib.sha256(pcm.tobytes()).hexdigest()
         entry = ClipEntry(
-            name, subject, split, n_frames, digest, text, sentence, len(pcm), heard, source or name
+            name, subject, split, n_frames, digest, text, sentence, len(pcm), pcm_sha256, raw_clip
         )
         self._pending.append(entry)
         if not source:
@@ -186,25 +187,25 @@ class PreparedWriter:
         if not _SAFE_NAME.fullmatch(name):
             raise DataError(f"{name!r} cannot be the name of a file; rename subject or sentence")
         # Some disks know no capitals.
-        holder = self._holders.setdefault(name.casefold(), source)
-        if holder != source:
-            raise DataError(f"{name} is the name of a clip of {holder} already; rename one of them")
+        owner = self._source_of_name.setdefault(name.casefold(), source)
+        if owner != source:
+            raise DataError(f"{name} is the name of a clip of {owner} already; rename one of them")
 
     def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
-        """A raw clip is done: all its pieces are written, or it turned out to be broken."""
-        done = ClipRecord(stamp, tuple(self._pending), tuple(problems))
+        """A raw clip is done: all its parts are written, or it turned out to be broken."""
+        record = ClipRecord(stamp, tuple(self._pending), tuple(problems))
         self._pending = []
-        self.done[source] = done
-        if self._begun:
-            journal.note(self.folder, source, done)
+        self.done[source] = record
+        if self._has_begun:
+            journal.note(self.folder, source, record)
 
     @property
     def n_pending(self) -> int:
-        """Pieces of the current raw clip so far."""
+        """Parts of the current raw clip so far."""
         return len(self._pending)
 
     def abandon(self) -> None:
-        """Remove the pieces of a raw clip that turned out to be broken half-way."""
+        """Remove the parts of a raw clip that turned out to be broken half-way."""
         for entry in self._pending:
             vertices_path(self.folder, entry.name).unlink(missing_ok=True)
             audio_path(self.folder, entry.name).unlink(missing_ok=True)
@@ -214,12 +215,12 @@ class PreparedWriter:
         """Leave nothing behind where not one clip could be written."""
         if self.finished is not None or self._has_files():
             return
-        if self._begun:
+        if self._has_begun:
             (self.folder / UNFINISHED).unlink(missing_ok=True)
         if (self.folder / MANIFEST).exists():
             return
-        made = [self.folder / "clips", self.folder / "audio"]
-        for folder in [*made, *([] if self._was_there else [self.folder])]:
+        folders = [self.folder / "clips", self.folder / "audio"]
+        for folder in [*folders, *([] if self._existed else [self.folder])]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
@@ -248,13 +249,16 @@ class PreparedWriter:
             problems: Of the data set, beside those of its clips.
             report: Makes the text of report.txt, if there is to be one.
         """
-        chosen = {source: self.done[source] for source in splits or self.done}
+        records = {source: self.done[source] for source in splits or self.done}
         entries = tuple(
             entry if splits is None else replace(entry, split=splits[source])
-            for source, done in chosen.items()
-            for entry in done.entries
+            for source, record in records.items()
+            for entry in record.entries
         )
-        said = [*problems, *(problem for done in chosen.values() for problem in done.problems)]
+        all_problems = [
+            *problems,
+            *(problem for record in records.values() for problem in record.problems),
+        ]
         with atomic_path(self.folder / MESH) as temporary:
             mesh.save(temporary)
         manifest = Manifest(
@@ -266,12 +270,12 @@ class PreparedWriter:
             topology=mesh.topology.summary(),
             subjects=tuple(mesh.templates),
             mesh_sha256=hashlib.sha256((self.folder / MESH).read_bytes()).hexdigest(),
-            problems=tuple(asdict(problem) for problem in said),
-            sources={source: done.stamp for source, done in chosen.items() if done.stamp},
+            problems=tuple(asdict(problem) for problem in all_problems),
+            sources={source: record.stamp for source, record in records.items() if record.stamp},
             recipe=self.recipe,
             notes=dict(notes),
         )
-        self._tidy({entry.name for entry in entries})
+        self._remove_leftovers({entry.name for entry in entries})
         if report:
             with atomic_path(self.folder / REPORT) as temporary:
                 temporary.write_text(report(manifest), encoding="utf-8")
@@ -280,7 +284,7 @@ class PreparedWriter:
         (self.folder / UNFINISHED).unlink(missing_ok=True)
         return manifest
 
-    def _tidy(self, names: set[str]) -> None:
+    def _remove_leftovers(self, names: set[str]) -> None:
         """Remove clips of an older data set, and what a run that was killed left."""
         for name in self._replaced - names:
             vertices_path(self.folder, name).unlink(missing_ok=True)
@@ -291,7 +295,7 @@ class PreparedWriter:
                     leftover.unlink()
 
 
-def _is_whole(folder: Path, entry: ClipEntry) -> bool:
+def _is_complete(folder: Path, entry: ClipEntry) -> bool:
     """Whether both files of a clip are there and as long as the table says."""
     vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
     try:

@@ -43,7 +43,7 @@ class RawClip:
         n_frames: Frames at the raw rate, or a good guess where only reading tells.
         stamp: Changes when the files it is read from do (see :func:`stamp_of`).
         open: Opens the frames; a context manager, since archives are unpacked for the time.
-        sound: Reads the speech; raises a CodeTalkerError that names the file.
+        read_audio: Reads the speech; raises a CodeTalkerError that names the file.
         text: What is said, where known.
     """
 
@@ -53,7 +53,7 @@ class RawClip:
     n_frames: int
     stamp: str
     open: Callable[[], AbstractContextManager[Frames]]
-    sound: Callable[[], RawAudio]
+    read_audio: Callable[[], RawAudio]
     text: str = ""
 
 
@@ -96,10 +96,10 @@ class RawDataSet:
     first_number: int = 0
 
 
-def stamp_of(files: Iterable[Path], *more: Any) -> str:
+def stamp_of(files: Iterable[Path], *extra: Any) -> str:
     """Short hash of files' names, sizes and times of change, and of anything else that counts.
 
     Only looks at the folder entries: an archive of gigabytes is not read for it.
     """
     facts = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps([facts, more], default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([facts, extra], default=str).encode()).hexdigest()[:16]

@@ -53,21 +53,21 @@ class Regions:
         Raises:
             DataError: A region names vertices that the topology does not have.
         """
-        named, told = {**mesh.topology.regions, **self.named}, self.origin
+        named, origin = {**mesh.topology.regions, **self.named}, self.origin
         if LIPS not in named and self.infer:
             try:
                 named[LIPS] = infer_lips(*sample, mesh.topology.triangles)
-                told = f"{self.origin}; lips inferred from the motion"
+                origin = f"{self.origin}; lips inferred from the motion"
             except DataError as error:
-                told = f"{self.origin}; no lips: {error}"
-        return replace(mesh, topology=replace(mesh.topology, regions=named)), told
+                origin = f"{self.origin}; no lips: {error}"
+        return replace(mesh, topology=replace(mesh.topology, regions=named)), origin
 
 
-def find_regions(wish: str, root: Path, n_vertices: int) -> Regions:
+def find_regions(setting: str, root: Path, n_vertices: int) -> Regions:
     """Regions by the setting ``prepare.regions``.
 
     Args:
-        wish: ``auto``, ``infer``, ``none``, or a file or folder.
+        setting: ``auto``, ``infer``, ``none``, or a file or folder.
         root: The raw data set, where ``auto`` looks.
         n_vertices: V.
 
@@ -75,25 +75,25 @@ def find_regions(wish: str, root: Path, n_vertices: int) -> Regions:
         InputError: The file or folder does not exist, or holds no regions.
         DataError: A file is damaged, or an index is out of range.
     """
-    if wish == "none":
+    if setting == "none":
         return Regions()
-    if wish == "infer":
+    if setting == "infer":
         return Regions(infer=True)
-    found = [root / name for name in CANDIDATES if (root / name).exists()]
-    if wish != "auto":
+    paths = [root / name for name in CANDIDATES if (root / name).exists()]
+    if setting != "auto":
         # A path in a settings file is meant from where the data is, a flag's from here.
-        found = [path for path in (Path(wish), root / wish) if path.exists()][:1]
-        if not found:
+        paths = [path for path in (Path(setting), root / setting) if path.exists()][:1]
+        if not paths:
             raise InputError(
-                f"prepare.regions: {wish} does not exist; give a folder of NAME.txt, a .json or "
+                f"prepare.regions: {setting} does not exist; give a folder of NAME.txt, a .json or "
                 ".pkl of name to indices, or auto, infer, none"
             )
     named: dict[str, np.ndarray] = {}
-    for path in found:
+    for path in paths:
         for name, content in _read(path).items():
             named[STANDARD_NAMES.get(name, name)] = _indices(content, name, path, n_vertices)
-    origin = ", ".join(path.name for path in found) or "no region files"
-    return Regions(named, infer=wish == "auto", origin=origin)
+    origin = ", ".join(path.name for path in paths) or "no region files"
+    return Regions(named, infer=setting == "auto", origin=origin)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def sample_of(
     n_frames = min(n_frames, SAMPLE_BYTES // template.nbytes)
     each = max(2, n_frames // len(clips))
     parts = []
-    for own, vertices in clips:
-        chosen = np.unique(np.linspace(0, len(vertices) - 1, each).astype(int))
-        parts.append(np.asarray(vertices[chosen], dtype=np.float32) - own)
+    for rest, vertices in clips:
+        positions = np.unique(np.linspace(0, len(vertices) - 1, each).astype(int))
+        parts.append(np.asarray(vertices[positions], dtype=np.float32) - rest)
     return template, np.concatenate(parts)

@@ -21,18 +21,18 @@ def assign(clips: Sequence[RawClip], rules: Mapping[str, SplitRule]) -> dict[str
     clips that meet the rest of its rule, so that adding a rule above it moves no more clips than it
     takes.
     """
-    chosen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, rule in sorted(rules.items(), key=lambda item: item[1] == SplitRule()):
-        meeting = [clip for clip in clips if meets(clip, rule)]
+        matching = [clip for clip in clips if meets(clip, rule)]
         if rule.share is not None:
-            meeting = sorted(meeting, key=lambda clip: _lot(clip.name))
+            matching = sorted(matching, key=lambda clip: _draw_key(clip.name))
             # It takes one at least, unless there are so few that training would go short.
-            least = 1 if rule.share > 0 and len(meeting) >= FEW else 0
-            n = max(round(rule.share * len(meeting)), least)
-            meeting = [clip for clip in meeting if clip.name not in chosen][:n]
-        for clip in meeting:
-            chosen.setdefault(clip.name, split)
-    return {clip.name: chosen.get(clip.name, UNUSED) for clip in clips}
+            least = 1 if rule.share > 0 and len(matching) >= FEW else 0
+            n = max(round(rule.share * len(matching)), least)
+            matching = [clip for clip in matching if clip.name not in split_of][:n]
+        for clip in matching:
+            split_of.setdefault(clip.name, split)
+    return {clip.name: split_of.get(clip.name, UNUSED) for clip in clips}
 
 
 def meets(clip: RawClip, rule: SplitRule) -> bool:
@@ -51,39 +51,39 @@ def is_named(name: str, pattern: str) -> bool:
     """
     if name == pattern:
         return True
-    asked = _RANGE.fullmatch(pattern)
-    if asked is None:
+    match = _RANGE.fullmatch(pattern)
+    if match is None:
         return fnmatchcase(name, pattern)
-    number = name.removeprefix(asked["prefix"])
-    if number == name and asked["prefix"]:
+    number = name.removeprefix(match["prefix"])
+    if number == name and match["prefix"]:
         return False
-    return number.isdecimal() and int(asked["first"]) <= int(number) <= int(asked["last"])
+    return number.isdecimal() and int(match["first"]) <= int(number) <= int(match["last"])
 
 
-def expected(rules: Mapping[str, SplitRule]) -> list[tuple[str, str]]:
+def expected_clips(rules: Mapping[str, SplitRule]) -> list[tuple[str, str]]:
     """Subject and sentence of every clip that rules name outright, in order.
 
     Rules with patterns or shares name none: they take what there is.
     """
-    found: dict[tuple[str, str], None] = {}
+    pairs: dict[tuple[str, str], None] = {}
     for rule in rules.values():
         if rule.clips or rule.share is not None:
             continue
         for subject in rule.subjects:
-            found |= dict.fromkeys((subject, s) for p in rule.sentences for s in _listed(p))
-    return list(found)
+            pairs |= dict.fromkeys((subject, s) for p in rule.sentences for s in _expand_range(p))
+    return list(pairs)
 
 
-def _listed(pattern: str) -> list[str]:
+def _expand_range(pattern: str) -> list[str]:
     """The sentences of a range, or the one of a plain name."""
-    asked = _RANGE.fullmatch(pattern)
-    if asked is None:
+    match = _RANGE.fullmatch(pattern)
+    if match is None:
         return [] if any(sign in pattern for sign in "*?[") else [pattern]
-    width = len(asked["first"])
-    numbers = range(int(asked["first"]), int(asked["last"]) + 1)
-    return [f"{asked['prefix']}{number:0{width}d}" for number in numbers]
+    width = len(match["first"])
+    numbers = range(int(match["first"]), int(match["last"]) + 1)
+    return [f"{match['prefix']}{number:0{width}d}" for number in numbers]
 
 
-def _lot(name: str) -> str:
+def _draw_key(name: str) -> str:
     """A clip's place in the draw: the same wherever, whatever else is in the data set."""
     return hashlib.sha256(name.encode()).hexdigest()

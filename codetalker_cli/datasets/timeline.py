@@ -1,12 +1,12 @@
 """Numbered raw frames → evenly spaced frames beside their speech.
 
 The rule of holes: missing frames are filled in a straight line where the hole lasts no longer than
-``fill_seconds``; a longer hole ends one piece and starts the next. Every piece takes its own
-stretch of the speech along, so that frame k of a piece is at k / fps seconds of its sound.
+``fill_seconds``; a longer hole ends one part and starts the next. Every part takes its own
+stretch of the speech along, so that frame k of a part is at k / fps seconds of its sound.
 
     numbers   4 5 6 8 9 · · · · · 15 16 …      (60 a second; 7 and 10 to 14 are missing)
-    piece 1   4   6   8                        (30 a second: every second; 7 was filled)
-    piece 2                       15   17 …
+    part 1    4   6   8                        (30 a second: every second; 7 was filled)
+    part 2                        15   17 …
 """
 
 import math
@@ -53,47 +53,47 @@ class Samples:
     share: np.ndarray
 
 
-def pieces(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[ClipPart]:
+def split_at_holes(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[ClipPart]:
     """Cut (n,) ascending frame numbers at their long holes."""
     if len(numbers) == 0:
         return []
     gaps = np.diff(numbers)
     n_missing = gaps - 1
     cuts = np.flatnonzero(n_missing > fill_seconds * fps + _ROUNDING) + 1
-    made = []
-    for part in np.split(numbers, cuts):
-        first, last = int(part[0]), int(part[-1])
+    parts = []
+    for run in np.split(numbers, cuts):
+        first, last = int(run[0]), int(run[-1])
         filled: tuple[int, ...] = ()
-        if last - first + 1 != len(part):
-            missing = np.setdiff1d(np.arange(first, last + 1), part, assume_unique=True)
+        if last - first + 1 != len(run):
+            missing = np.setdiff1d(np.arange(first, last + 1), run, assume_unique=True)
             filled = tuple(int(number) for number in missing)
-        made.append(ClipPart(first, last, filled))
-    return made
+        parts.append(ClipPart(first, last, filled))
+    return parts
 
 
 def sample_blocks(
-    numbers: np.ndarray, piece: ClipPart, fps_in: float, fps_out: float, size: int
+    numbers: np.ndarray, part: ClipPart, fps_in: float, fps_out: float, size: int
 ) -> Iterator[Samples]:
-    """The frames of a piece at the wanted rate, ``size`` at a time.
+    """The frames of a part at the wanted rate, ``size`` at a time.
 
     A whole ratio of the rates takes every n-th frame untouched, as the reference does; any other
     blends the two neighbours in time.
     """
-    n = piece.n_frames(fps_in, fps_out)
+    n = part.n_frames(fps_in, fps_out)
     for start in range(0, n, size):
-        wanted = piece.first + np.arange(start, min(start + size, n)) * (fps_in / fps_out)
-        nearest = np.rint(wanted)
-        wanted = np.where(np.abs(wanted - nearest) < _ROUNDING, nearest, wanted)
-        wanted = np.minimum(wanted, piece.last)  # which rounding may pass by a hair
-        after = np.searchsorted(numbers, wanted)
-        exact = numbers[after] == wanted
+        times = part.first + np.arange(start, min(start + size, n)) * (fps_in / fps_out)
+        nearest = np.rint(times)
+        times = np.where(np.abs(times - nearest) < _ROUNDING, nearest, times)
+        times = np.minimum(times, part.last)  # which rounding may pass by a hair
+        after = np.searchsorted(numbers, times)
+        exact = numbers[after] == times
         before = np.where(exact, after, after - 1)
         span = np.where(exact, 1, numbers[after] - numbers[before])
-        share = np.where(exact, 0.0, (wanted - numbers[before]) / span)
+        share = np.where(exact, 0.0, (times - numbers[before]) / span)
         yield Samples(before, after, share)
 
 
-def sound_start(numbers: np.ndarray, base: int, fps: float, seconds: float) -> int:
+def speech_start(numbers: np.ndarray, base: int, fps: float, seconds: float) -> int:
     """Number of the frame that the speech of a clip starts with.
 
     The speech starts with frame ``base`` of the data set (0 or 1). A clip whose own first number

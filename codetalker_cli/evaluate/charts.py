@@ -34,7 +34,7 @@ COLOURS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--t
 """Whose line has which of the style sheet's colours."""
 
 _INK = "#010101"
-_PENS = {model: f"#0101{number:02x}" for number, model in enumerate(COLOURS, 2)}
+_PLACEHOLDERS = {model: f"#0101{number:02x}" for number, model in enumerate(COLOURS, 2)}
 """Stand for the style sheet's colours while matplotlib draws; it knows no others."""
 _PER_INCH = 72.0
 _RUNNING = 0.25
@@ -59,15 +59,15 @@ def length_unit(topology: Topology) -> tuple[float, str]:
     return (1.0, "unit") if metres is None else (1000.0 * metres, "mm")
 
 
-def roots(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
+def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
     """Clip and style → (T,) root of the lip error in the page's unit; none without lips."""
-    return {key: np.sqrt(one) * scale for key, one in scores.errors.items() if len(one)}
+    return {key: np.sqrt(errors) * scale for key, errors in scores.errors.items() if len(errors)}
 
 
 # curves
 
 
-def error_over_time(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[str, str]:
+def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[str, str]:
     """The lip error in the course of a clip, mean over the results that are still running.
 
     Args:
@@ -79,27 +79,30 @@ def error_over_time(scores: Mapping[str, Scores], truth: Truth, fps: float) -> d
         ``wide`` and ``narrow``: SVG each; empty without lips.
     """
     scale, unit = length_unit(truth.mesh.topology)
-    tables = {model: _table(list(roots(one, scale).values())) for model, one in scores.items()}
+    tables = {
+        model: _pad_curves(list(lip_error_curves(model_scores, scale).values()))
+        for model, model_scores in scores.items()
+    }
     tables = {model: table for model, table in tables.items() if table.size}
     if not tables:
         return {}
 
     def draw(width: int) -> str:
         figure, axes = _axes(width, 300 if width == _WIDE else 250)
-        highest = 0.0
+        maximum = 0.0
         for model, table in reversed(tables.items()):  # the model's line lies on top
             time = np.arange(table.shape[1]) / fps
             mean = np.nanmean(table, 0)
-            highest = max(highest, float(mean.max()))
+            maximum = max(maximum, float(mean.max()))
             if model == MODEL and len(table) > 1:
                 low, high = np.nanpercentile(table, _BAND, axis=0)
-                highest = max(highest, float(high.max()))
-                around = np.append(time, time[::-1]), np.append(low, high[::-1])
-                axes.fill(*around, color=_PENS[MODEL], alpha=0.16, lw=0)
-            axes.plot(time, mean, color=_PENS[model], lw=2.0 if model == MODEL else 1.3)
+                maximum = max(maximum, float(high.max()))
+                band = np.append(time, time[::-1]), np.append(low, high[::-1])
+                axes.fill(*band, color=_PLACEHOLDERS[MODEL], alpha=0.16, lw=0)
+            axes.plot(time, mean, color=_PLACEHOLDERS[model], lw=2.0 if model == MODEL else 1.3)
         longest = max(table.shape[1] for table in tables.values())
         axes.set_xlim(0, max(longest - 1, 1) / fps)
-        axes.set_ylim(0, 1.05 * highest or 1.0)
+        axes.set_ylim(0, 1.05 * maximum or 1.0)
         axes.set_xlabel("seconds from the start of the clip")
         axes.set_ylabel(f"lip error, {unit}")
         return _svg(figure, "Lip error over time")
@@ -107,7 +110,7 @@ def error_over_time(scores: Mapping[str, Scores], truth: Truth, fps: float) -> d
     return {"wide": draw(_WIDE), "narrow": draw(_NARROW)}
 
 
-def _table(curves: Sequence[np.ndarray]) -> np.ndarray:
+def _pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
     """(results, T) with NaN after the end of each, as far as enough of them are running."""
     if not curves:
         return np.empty((0, 0))
@@ -119,7 +122,7 @@ def _table(curves: Sequence[np.ndarray]) -> np.ndarray:
     return table
 
 
-def error_of_clip(
+def clip_error_chart(
     curve: np.ndarray, fps: float, unit: str, mean: float, shown_seconds: float
 ) -> str:
     """A small SVG of one result's lip error over time.
@@ -136,7 +139,7 @@ def error_of_clip(
     if shown_seconds < seconds:
         axes.axvspan(0, shown_seconds, color=_INK, alpha=0.06, lw=0)
     axes.axhline(mean, color=_INK, lw=0.9, ls=(0, (2, 2)), alpha=0.6)
-    axes.plot(np.arange(len(curve)) / fps, curve, color=_PENS[MODEL], lw=1.3)
+    axes.plot(np.arange(len(curve)) / fps, curve, color=_PLACEHOLDERS[MODEL], lw=1.3)
     axes.set_xlim(0, seconds)
     axes.set_ylim(0, 1.08 * max(float(curve.max()), mean) or 1.0)
     axes.set_xlabel("seconds")
@@ -170,16 +173,16 @@ def _svg(figure: "Figure", title: str) -> str:
     FigureCanvasSVG(figure)
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "codetalker"}):
-        none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", transparent=True, metadata=none)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     text = file.getvalue()
     text = text[text.index("<svg") :]
     # Nothing lies outside the axes: without clips and styles no two drawings share a name.
     text = re.sub(r"<metadata>.*?</metadata>|<defs>.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' (?:id|clip-path)="[^"]*"| font-family: [^;]*;|(?<=\.\d\d)\d+', "", text)
     text = re.sub(r"\s+", " ", text).replace(_INK, "currentColor")
-    for model, pen in _PENS.items():
-        text = text.replace(pen, f"var({COLOURS[model]})")
+    for model, placeholder in _PLACEHOLDERS.items():
+        text = text.replace(placeholder, f"var({COLOURS[model]})")
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
     head = f'<svg {box[0]} role="img" aria-label="{title}">'
@@ -208,9 +211,13 @@ class HeatMaps:
 
 def heat_models(scores: Mapping[str, Scores]) -> list[str]:
     """Whose faces are shown: the model's, beside the best face that does not listen."""
-    known = [name for name, one in scores.items() if one.vertex_errors is not None and one.n_frames]
-    beside = [name for name in (MEAN, TEMPLATE) if name in known]
-    return [MODEL, *beside[:1]]
+    measured = [
+        name
+        for name, model_scores in scores.items()
+        if model_scores.vertex_errors is not None and model_scores.n_frames
+    ]
+    baselines = [name for name in (MEAN, TEMPLATE) if name in measured]
+    return [MODEL, *baselines[:1]]
 
 
 def n_heat_pictures(scores: Mapping[str, Scores]) -> int:
@@ -219,7 +226,7 @@ def n_heat_pictures(scores: Mapping[str, Scores]) -> int:
 
 
 def heat_maps(
-    scores: Mapping[str, Scores], truth: Truth, render: RenderSettings, drawn: Callable[[], None]
+    scores: Mapping[str, Scores], truth: Truth, render: RenderSettings, on_drawn: Callable[[], None]
 ) -> HeatMaps:
     """Draw the mean distance of each vertex on the first clip's face.
 
@@ -227,7 +234,7 @@ def heat_maps(
         scores: Model → results.
         truth: Faces.
         render: How they are drawn.
-        drawn: Called after each picture.
+        on_drawn: Called after each picture.
 
     Raises:
         RenderError: The face cannot be drawn.
@@ -237,19 +244,22 @@ def heat_maps(
     scale, unit = length_unit(truth.mesh.topology)
     values: dict[str, np.ndarray] = {}
     for model in heat_models(scores):
-        one = scores[model]
-        assert one.vertex_errors is not None
-        values[model] = one.vertex_errors / one.n_frames
-    hot = float(np.percentile(np.concatenate([*values.values()]), _HEAT_PERCENTILE))
-    maximum = round_up(hot * scale)
+        model_scores = scores[model]
+        assert model_scores.vertex_errors is not None
+        values[model] = model_scores.vertex_errors / model_scores.n_frames
+    high = float(np.percentile(np.concatenate([*values.values()]), _HEAT_PERCENTILE))
+    maximum = round_up(high * scale)
     clip = next(iter(truth.clips))
-    face = truth.mesh.topology, truth.template(clip)
+    mesh = truth.mesh.topology, truth.template(clip)
     pictures: dict[str, list[str]] = {model: [] for model in values}
-    for model, own in values.items():
+    for model, errors in values.items():
         for view in _HEAT_VIEWS:
-            changed = _looks(render, size=_HEAT_SIZE, view=view, yaw=None, pitch=None, framing=None)
-            pictures[model].append(_jpeg(heat_picture(*face, own, changed, maximum / scale)))
-            drawn()
+            view_settings = _adapt_settings(
+                render, size=_HEAT_SIZE, view=view, yaw=None, pitch=None, framing=None
+            )
+            picture = heat_picture(*mesh, errors, view_settings, maximum / scale)
+            pictures[model].append(_jpeg(picture))
+            on_drawn()
     stops = np.linspace(0, 1, _HEAT_STOPS)
     colours = np.asarray(heat_colours(stops)).tolist()
     parts = [
@@ -263,8 +273,8 @@ def round_up(value: float) -> float:
     """The next round number; 1 for 0."""
     if value <= 0:
         return 1.0
-    ten = 10.0 ** math.floor(math.log10(value))
-    return next((ten * step for step in _ROUND if ten * step >= value * (1 - 1e-9)), 10 * ten)
+    base = 10.0 ** math.floor(math.log10(value))
+    return next((base * step for step in _ROUND if base * step >= value * (1 - 1e-9)), 10 * base)
 
 
 def _jpeg(picture: np.ndarray) -> str:
@@ -272,44 +282,46 @@ def _jpeg(picture: np.ndarray) -> str:
 
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=90, optimize=True)
-    return _address("image/jpeg", file.getvalue())
+    return _data_url("image/jpeg", file.getvalue())
 
 
-def _address(kind: str, content: bytes) -> str:
+def _data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 # videos
 
 
-def ranked(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
+def rank_results(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
     """The best results and the worst, each of another clip.
 
     Args:
         scores: Of the model.
         n_shown: How many of each, at most; no clip is shown twice.
     """
-    own = roots(scores, 1.0)
+    curves = lip_error_curves(scores, 1.0)
 
-    def error(row: ClipScores) -> float:
-        curve = own.get((row.clip, row.style))
-        return float(curve.mean()) if curve is not None else row.value("mve") or 0.0
+    def error(score: ClipScores) -> float:
+        curve = curves.get((score.clip, score.style))
+        return float(curve.mean()) if curve is not None else score.value("mve") or 0.0
 
-    rows = sorted(scores.results(), key=lambda row: (error(row), row.clip, row.style or ""))
+    results = sorted(
+        scores.results(), key=lambda score: (error(score), score.clip, score.style or "")
+    )
     best: dict[str, ClipScores] = {}
     worst: dict[str, ClipScores] = {}
-    n_clips = len({row.clip for row in rows})
-    for row in rows:
+    n_clips = len({score.clip for score in results})
+    for score in results:
         if len(best) < min(n_shown, math.ceil(n_clips / 2)):
-            best.setdefault(row.clip, row)
-    for row in reversed(rows):
-        if len(worst) < min(n_shown, n_clips - len(best)) and row.clip not in best:
-            worst.setdefault(row.clip, row)
+            best.setdefault(score.clip, score)
+    for score in reversed(results):
+        if len(worst) < min(n_shown, n_clips - len(best)) and score.clip not in best:
+            worst.setdefault(score.clip, score)
     return list(best.values()), list(worst.values())
 
 
 def video(
-    row: ClipScores,
+    score: ClipScores,
     prediction: Path,
     truth: Truth,
     settings: EvaluateSettings,
@@ -318,7 +330,7 @@ def video(
     """Truth, model and their difference side by side, as a data address.
 
     Args:
-        row: The result.
+        score: The result.
         prediction: Its file.
         truth: What it is compared with.
         settings: Length and size.
@@ -331,22 +343,26 @@ def video(
     from codetalker_cli.render import Panel, render_video
 
     predicted = read_vertices(prediction, truth.mesh.topology.n_vertices)
-    true = truth.vertices(row.clip)
-    n = min(len(true), len(predicted), max(1, round(settings.shown_seconds * fps_of(truth))))
-    clip = clip_of(truth, row.clip)
-    audio = None if clip is None else clip.samples()[: round(n / fps_of(truth) * SAMPLE_RATE)]
-    ours = _motion(truth, row.clip, predicted[:n], audio)
-    theirs = _motion(truth, row.clip, true[:n], audio)
+    true = truth.vertices(score.clip)
+    n_frames = min(len(true), len(predicted), max(1, round(settings.shown_seconds * fps_of(truth))))
+    clip = clip_of(truth, score.clip)
+    audio = (
+        None if clip is None else clip.samples()[: round(n_frames / fps_of(truth) * SAMPLE_RATE)]
+    )
+    predicted_motion = _motion(truth, score.clip, predicted[:n_frames], audio)
+    true_motion = _motion(truth, score.clip, true[:n_frames], audio)
     panels = [
-        Panel(theirs, "truth"),
-        Panel(ours, "model"),
-        Panel(ours, "difference", against=theirs),
+        Panel(true_motion, "truth"),
+        Panel(predicted_motion, "model"),
+        Panel(predicted_motion, "difference", against=true_motion),
     ]
-    changed = _looks(render, size=settings.shown_size, crf=max(render.crf, _VIDEO_CRF))
+    video_settings = _adapt_settings(
+        render, size=settings.shown_size, crf=max(render.crf, _VIDEO_CRF)
+    )
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "clip.mp4"
-        render_video(panels, path, changed, overwrite=True)
-        return _address("video/mp4", path.read_bytes())
+        render_video(panels, path, video_settings, overwrite=True)
+        return _data_url("video/mp4", path.read_bytes())
 
 
 def fps_of(truth: Truth) -> float:
@@ -363,7 +379,7 @@ def clip_of(truth: Truth, name: str) -> Clip | None:
     return next((Clip(e, truth.data.folder) for e in entries if e.name == name), None)
 
 
-def _looks(render: RenderSettings, **changes: Any) -> RenderSettings:
+def _adapt_settings(render: RenderSettings, **changes: Any) -> RenderSettings:
     if render.background == TRANSPARENT:  # neither a video nor a face on two grounds can be so
         changes["background"] = RenderSettings().background
     return render.model_copy(update=changes)

@@ -18,7 +18,7 @@ from codetalker_cli.workspace import PROTOCOL, RUNS
 
 SUFFIX = "-eval"
 """Ends the name of the folder beside a checkpoint that its evaluations are in, one a split."""
-DECIDES = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
+IDENTITY_KEYS = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
 """What must be equal for predictions that exist to be used again."""
 
 
@@ -70,7 +70,7 @@ class EvaluationFolder:
             ) from error
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"{self.protocol}: damaged ({error}); evaluate again with --overwrite"
+                f"{self.protocol}: damaged ({error}); evaluate again with `overwrite`"
             ) from error
 
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -83,10 +83,10 @@ class EvaluationFolder:
         if self.protocol.exists() and overwrite:
             shutil.rmtree(self.predictions, ignore_errors=True)
         elif self.protocol.exists():
-            _check_same(self.read(), protocol, self.path)
+            _check_same_protocol(self.read(), protocol, self.path)
         elif self.path.exists() and any(self.path.iterdir()):
             raise OutputError(
-                f"{self.path} holds no evaluation and is not empty; give another --out"
+                f"{self.path} holds no evaluation and is not empty; give another `out`"
             )
         self.predictions.mkdir(parents=True, exist_ok=True)
         for unfinished in self.predictions.glob(".*.????????.npy"):
@@ -117,16 +117,18 @@ class Evaluation:
     failed: list[dict[str, str]]
 
 
-def _check_same(begun: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    for key in DECIDES:
-        if begun.get(key) != now[key]:
+def _check_same_protocol(
+    previous: Mapping[str, Any], current: Mapping[str, Any], path: Path
+) -> None:
+    for key in IDENTITY_KEYS:
+        if previous.get(key) != current[key]:
             raise OutputError(
-                f"{path}: holds an evaluation with {key} {_short(begun.get(key))}, now it is "
-                f"{_short(now[key])}; give --overwrite to begin anew, or another --out"
+                f"{path}: holds an evaluation with {key} {_shorten(previous.get(key))}, now it is "
+                f"{_shorten(current[key])}; give `overwrite` to begin anew, or another `out`"
             )
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 

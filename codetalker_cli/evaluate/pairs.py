@@ -29,7 +29,7 @@ class Pair:
     path: Path
 
 
-def styles_to_speak(rule: str, subject: str, train_subjects: Sequence[str]) -> list[str]:
+def select_styles(rule: str, subject: str, train_subjects: Sequence[str]) -> list[str]:
     """The styles that a clip is spoken in.
 
     Args:
@@ -45,29 +45,29 @@ def styles_to_speak(rule: str, subject: str, train_subjects: Sequence[str]) -> l
         return list(train_subjects)
     if rule == AUTO:
         return [subject]
-    names = named_styles(rule)
+    names = parse_styles(rule)
     for name in names:
         if name not in train_subjects:
             raise InputError(
-                f"--style {name}: unknown; this model has: {', '.join(train_subjects)}"
+                f"`style` {name!r} is unknown; this model has: {', '.join(train_subjects)}"
             )
     return names
 
 
-def named_styles(rule: str) -> list[str]:
+def parse_styles(rule: str) -> list[str]:
     """Names of a rule that is neither ``auto`` nor ``all``."""
     return list(dict.fromkeys(name.strip() for name in rule.split(",")))
 
 
-def counted(pairs: Iterable[Pair], rule: str, subject: str) -> list[Pair]:
+def select_pairs(pairs: Iterable[Pair], rule: str, subject: str) -> list[Pair]:
     """Of one clip's predictions those that the rule counts."""
     pairs = list(pairs)
     if rule == AUTO:
-        own = [pair for pair in pairs if pair.style == subject]
-        return own or pairs
+        in_own_style = [pair for pair in pairs if pair.style == subject]
+        return in_own_style or pairs
     if rule == ALL:
         return pairs
-    names = named_styles(rule)
+    names = parse_styles(rule)
     return [pair for pair in pairs if pair.style is None or pair.style in names]
 
 
@@ -79,19 +79,19 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
     Raises:
         InputError: Nothing there, two files of one clip and style, or one of no known clip.
     """
-    found: dict[tuple[str, str | None], Pair] = {}
+    pairs: dict[tuple[str, str | None], Pair] = {}
     for path in motion_files(folder):
         clip, style = split_name(path.stem)
         if clip not in truth.clips:
-            some = ", ".join(list(truth.clips)[:4])
+            examples = ", ".join(list(truth.clips)[:4])
             raise InputError(
-                f"{path}: there is no true clip {clip!r} (there are {some} …); predictions are "
+                f"{path}: there is no true clip {clip!r} (there are {examples} …); predictions are "
                 "named CLIP or CLIP_condition_STYLE"
             )
-        if (clip, style) in found:
-            raise InputError(f"{path} and {found[clip, style].path} are of one clip and style")
-        found[clip, style] = Pair(clip, style, path)
-    missing = sorted(truth.clips.keys() - {clip for clip, _ in found})
+        if (clip, style) in pairs:
+            raise InputError(f"{path} and {pairs[clip, style].path} are of one clip and style")
+        pairs[clip, style] = Pair(clip, style, path)
+    missing = sorted(truth.clips.keys() - {clip for clip, _ in pairs})
     if missing:
         logger.info(
             "%s: predictions of %d of %d clips; none of %s%s",
@@ -101,4 +101,4 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
             ", ".join(missing[:3]),
             " …" * (len(missing) > 3),
         )
-    return [found[key] for key in sorted(found, key=lambda key: (key[0], key[1] or ""))]
+    return [pairs[key] for key in sorted(pairs, key=lambda key: (key[0], key[1] or ""))]

@@ -40,7 +40,7 @@ class Predictor:
     """A checkpoint with the faces of a data set.
 
     Args:
-        loaded: Stage 1, or both stages.
+        checkpoint: Stage 1, or both stages.
         data: Prepared data set.
         device: Where it runs.
         decode: Settings of the section ``decode`` in the place of the checkpoint's.
@@ -51,28 +51,28 @@ class Predictor:
 
     def __init__(
         self,
-        loaded: Checkpoint,
+        checkpoint: Checkpoint,
         data: PreparedDataSet,
         device: torch.device,
         decode: dict[str, Any] | None = None,
     ) -> None:
-        facts, mesh = loaded.settings.data, data.mesh
+        facts, mesh = checkpoint.settings.data, data.mesh
         if facts.n_vertices != mesh.topology.n_vertices:
             raise CheckpointError(
-                f"{loaded.path}: animates {facts.n_vertices} vertices, {data.folder} has "
+                f"{checkpoint.path}: animates {facts.n_vertices} vertices, {data.folder} has "
                 f"{mesh.topology.n_vertices}; give the data set it was trained for"
             )
         if facts.fps != data.manifest.fps:
             raise CheckpointError(
-                f"{loaded.path}: animates at {facts.fps:g} frames a second, {data.folder} has "
+                f"{checkpoint.path}: animates at {facts.fps:g} frames a second, {data.folder} has "
                 f"{data.manifest.fps:g}; prepare the data at the checkpoint's rate"
             )
         self.data, self.device = data, device
-        self.model = loaded.model.to(device)
-        self.styles = list(facts.train_subjects) if loaded.model.speech is not None else []
+        self.model = checkpoint.model.to(device)
+        self.styles = list(facts.train_subjects) if checkpoint.model.speech is not None else []
         self.voice: Voice | None = None
-        if loaded.model.speech is not None:
-            self.voice = Voice(replace(loaded, mesh=mesh), device, decode)
+        if checkpoint.model.speech is not None:
+            self.voice = Voice(replace(checkpoint, mesh=mesh), device, decode)
 
     @torch.no_grad()
     def reconstruct(self, clip: Clip) -> np.ndarray:
@@ -84,44 +84,44 @@ class Predictor:
         n_frames = len(vertices)
         if n_frames == 1:  # one frame has no statistics
             vertices = vertices.expand(2, -1, -1)
-        made = self.model.vq(vertices[None].to(self.device), template[None].to(self.device))
-        return made.vertices[0, :n_frames].cpu().numpy()
+        output = self.model.vq(vertices[None].to(self.device), template[None].to(self.device))
+        return output.vertices[0, :n_frames].cpu().numpy()
 
     def write(
-        self, wishes: Sequence[PredictionJob], folder: Path, progress: Progress | None = None
+        self, jobs: Sequence[PredictionJob], folder: Path, progress: Progress | None = None
     ) -> Iterator[tuple[PredictionJob, CodeTalkerError]]:
         """Make predictions; comes back with those that could not be made, and why.
 
         Args:
-            wishes: What is wanted.
+            jobs: What is wanted.
             folder: Where they go, ``NAME.npy`` (T, V, 3) float32 each.
             progress: Called with (predictions done, predictions).
         """
-        for done, (wish, made) in enumerate(self._made(wishes), 1):
-            if isinstance(made, CodeTalkerError):
-                yield wish, made
+        for done, (job, prediction) in enumerate(self._predict(jobs), 1):
+            if isinstance(prediction, CodeTalkerError):
+                yield job, prediction
             else:
-                with atomic_path(folder / f"{wish.name}.npy") as temporary:
-                    write_array(temporary, made.shape, vertex_blocks(made))
+                with atomic_path(folder / f"{job.name}.npy") as temporary:
+                    write_array(temporary, prediction.shape, vertex_blocks(prediction))
             if progress is not None:
-                progress(done, len(wishes))
+                progress(done, len(jobs))
 
-    def _made(self, wishes: Sequence[PredictionJob]) -> Iterator[tuple[PredictionJob, Any]]:
+    def _predict(self, jobs: Sequence[PredictionJob]) -> Iterator[tuple[PredictionJob, Any]]:
         if self.voice is None:
-            for wish in wishes:
-                yield wish, self._attempt(wish.clip)
+            for job in jobs:
+                yield job, self._try_reconstruct(job.clip)
             return
-        for number, motion in self.voice.animate_many(self._requests(wishes)):
-            yield wishes[number], motion.vertices if isinstance(motion, Motion) else motion
+        for number, motion in self.voice.animate_many(self._requests(jobs)):
+            yield jobs[number], motion.vertices if isinstance(motion, Motion) else motion
 
-    def _attempt(self, clip: Clip) -> np.ndarray | CodeTalkerError:
+    def _try_reconstruct(self, clip: Clip) -> np.ndarray | CodeTalkerError:
         try:
             return self.reconstruct(clip)
         except CodeTalkerError as error:
             return error
 
-    def _requests(self, wishes: Iterable[PredictionJob]) -> Iterator[Request]:
-        for wish in wishes:
-            entry = wish.clip.entry
+    def _requests(self, jobs: Iterable[PredictionJob]) -> Iterator[Request]:
+        for job in jobs:
+            entry = job.clip.entry
             speech = audio_path(self.data.folder, entry.name)
-            yield Request(speech, entry.subject, wish.style, idle=False)
+            yield Request(speech, entry.subject, job.style, idle=False)

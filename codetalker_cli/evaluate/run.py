@@ -15,10 +15,17 @@ import torch
 
 from codetalker_cli import resources
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet, mean_offset
-from codetalker_cli.devices import barrier, gather, is_main_process, shard
+from codetalker_cli.devices import (
+    barrier,
+    gather,
+    is_main_process,
+    join_processes,
+    pick_device,
+    shard,
+)
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, write_csv
-from codetalker_cli.evaluate.pairs import Pair, styles_to_speak
+from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, default_folder, write_csv
+from codetalker_cli.evaluate.pairs import Pair, select_styles
 from codetalker_cli.evaluate.predict import PredictionJob, Predictor
 from codetalker_cli.evaluate.report import write_report
 from codetalker_cli.evaluate.score import (
@@ -29,11 +36,12 @@ from codetalker_cli.evaluate.score import (
     Scores,
     csv_rows,
     describe,
-    guarded,
+    record_failure,
     score_pairs,
 )
 from codetalker_cli.evaluate.truth import Truth, of_data_set
 from codetalker_cli.metrics import METRICS
+from codetalker_cli.models import checkpoint as checkpoints
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import VertexFrames
 from codetalker_cli.progress import Progress, Stages, silent_stages
@@ -42,8 +50,50 @@ from codetalker_cli.settings import EvaluateSettings, RenderSettings
 logger = logging.getLogger(__name__)
 
 
+def evaluate_checkpoint(
+    name: str,
+    data: PreparedDataSet,
+    sections: Mapping[str, Any],
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    stages: Stages = silent_stages,
+) -> Evaluation:
+    """Load a checkpoint by name or path and evaluate it; see :func:`evaluate`.
+
+    Args:
+        name: Name or folder of the checkpoint.
+        data: Prepared data set.
+        sections: Settings: ``evaluate``, ``decode`` (where set, instead of the checkpoint's) and
+            ``render``.
+        split: Split to evaluate on.
+        out: Folder to write to; None: ``runs/DATA_SET/CHECKPOINT-eval/SPLIT``.
+        device: ``auto`` or a device name; several processes share the devices.
+        overwrite: Replace an earlier evaluation.
+        stages: Reports the progress of each stage.
+    """
+    chosen = pick_device(join_processes(device))
+    loaded = checkpoints.load(name)
+    assert loaded.path is not None
+    decode = sections["decode"]
+    return evaluate(
+        loaded,
+        data,
+        split,
+        out or default_folder(data.manifest.name, loaded.path, split),
+        sections["evaluate"],
+        sections["render"],
+        device=chosen,
+        decode=decode.model_dump(include=decode.model_fields_set),
+        overwrite=overwrite,
+        stages=stages,
+    )
+
+
 def evaluate(
-    loaded: Checkpoint,
+    checkpoint: Checkpoint,
     data: PreparedDataSet,
     split: str,
     out: Path,
@@ -60,7 +110,7 @@ def evaluate(
     Started in several processes (``accelerate launch``), each takes its share of the clips.
 
     Args:
-        loaded: Stage 1 or both.
+        checkpoint: Stage 1 or both.
         data: Prepared data set.
         split: One that has clips.
         out: Folder to write to, or to go on with.
@@ -78,46 +128,50 @@ def evaluate(
         OutputError: ``out`` holds something else.
     """
     truth = of_data_set(data, split)
-    work = _Work(Predictor(loaded, data, device, decode), truth, settings)
-    protocol = _protocol(loaded, data, split, settings, work)
+    own_shard = _EvaluationShard(Predictor(checkpoint, data, device, decode), truth, settings)
+    protocol = _protocol(checkpoint, data, split, settings, own_shard)
     folder = EvaluationFolder(out)
     failed: list[dict[str, str]] = []
     if is_main_process():
         folder.begin(protocol, overwrite=overwrite)
     barrier()
-    mine = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
-    work.predict(mine, folder.predictions, failed, stages("predict"))
-    scores = work.score(mine, folder.predictions, failed, stages("measure"))
-    whole, failed = _gather(scores, failed)
-    compared = {"frames_compared": whole[MODEL].n_frames, "frames_cut": whole[MODEL].n_cut}
+    clips = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
+    own_shard.predict(clips, folder.predictions, failed, stages("predict"))
+    scores = own_shard.score(clips, folder.predictions, failed, stages("measure"))
+    merged, failed = _gather_results(scores, failed)
+    compared = {"frames_compared": merged[MODEL].n_frames, "frames_cut": merged[MODEL].n_cut}
     protocol |= {"failed": failed, **compared}
     topology = data.mesh.topology
     values = {
-        model: {name: describe(one.value(name, settings), name, topology) for name in METRICS}
-        for model, one in whole.items()
+        model: {
+            name: describe(model_scores.value(name, settings), name, topology) for name in METRICS
+        }
+        for model, model_scores in merged.items()
     }
-    made = Evaluation(folder, protocol, values, failed)
+    evaluation = Evaluation(folder, protocol, values, failed)
     if is_main_process():
-        _write(made, whole, truth, settings, render, stages("report"))
-    return made
+        _write(evaluation, merged, truth, settings, render, stages("report"))
+    return evaluation
 
 
 def _write(
-    made: Evaluation,
+    evaluation: Evaluation,
     scores: Mapping[str, Scores],
     truth: Truth,
     settings: EvaluateSettings,
     render: RenderSettings,
     progress: Progress,
 ) -> None:
-    folder = made.folder
-    folder.write_json(folder.protocol, made.protocol)
-    folder.write_json(folder.metrics, {"protocol": made.protocol, "values": made.values})
+    folder = evaluation.folder
+    folder.write_json(folder.protocol, evaluation.protocol)
+    folder.write_json(
+        folder.metrics, {"protocol": evaluation.protocol, "values": evaluation.values}
+    )
     write_csv(folder.clips, *csv_rows(scores, list(METRICS)))
-    write_report(made, scores, truth, settings, render, progress)
+    write_report(evaluation, scores, truth, settings, render, progress)
 
 
-class _Work:
+class _EvaluationShard:
     """One process's share of an evaluation."""
 
     def __init__(self, predictor: Predictor, truth: Truth, settings: EvaluateSettings) -> None:
@@ -125,11 +179,11 @@ class _Work:
         assert truth.data is not None
         self.data = truth.data
         self.styles = predictor.styles
-        self.spread = self._spread()
+        self.diversity_clips = self._choose_diversity_clips()
         for subject in dict.fromkeys(truth.subjects.values()):  # a wrong name is told at once
             self.styles_of(subject)
 
-    def _spread(self) -> set[str]:
+    def _choose_diversity_clips(self) -> set[str]:
         """The clips that are spoken in every style, for diversity."""
         names = list(self.truth.clips)
         n = min(self.settings.diversity_clips, len(names))
@@ -139,15 +193,15 @@ class _Work:
 
     def styles_of(self, subject: str) -> list[str]:
         """The styles that clips of a subject are scored in."""
-        return styles_to_speak(self.settings.style, subject, self.styles)
+        return select_styles(self.settings.style, subject, self.styles)
 
-    def wishes(self, clip: Clip) -> list[PredictionJob]:
+    def jobs(self, clip: Clip) -> list[PredictionJob]:
         """The predictions of a clip."""
         if self.predictor.voice is None:
             return [PredictionJob(clip, None)]
-        own = self.styles_of(clip.entry.subject)
-        every = self.styles if clip.entry.name in self.spread else []
-        return [PredictionJob(clip, style) for style in dict.fromkeys([*own, *every])]
+        scored = self.styles_of(clip.entry.subject)
+        all_styles = self.styles if clip.entry.name in self.diversity_clips else []
+        return [PredictionJob(clip, style) for style in dict.fromkeys([*scored, *all_styles])]
 
     def predict(
         self,
@@ -157,14 +211,14 @@ class _Work:
         progress: Progress,
     ) -> None:
         """Make the predictions of clips that are not there yet."""
-        wishes = [wish for clip in clips for wish in self.wishes(clip)]
-        todo = [wish for wish in wishes if not (folder / f"{wish.name}.npy").exists()]
-        if len(todo) < len(wishes):
+        jobs = [job for clip in clips for job in self.jobs(clip)]
+        missing = [job for job in jobs if not (folder / f"{job.name}.npy").exists()]
+        if len(missing) < len(jobs):
             logger.info(
-                "%d of %d predictions are there already", len(wishes) - len(todo), len(wishes)
+                "%d of %d predictions are there already", len(jobs) - len(missing), len(jobs)
             )
-        for wish, error in self.predictor.write(todo, folder, progress):
-            guarded(wish.name, failed, error)
+        for job, error in self.predictor.write(missing, folder, progress):
+            record_failure(job.name, failed, error)
 
     def score(
         self,
@@ -186,13 +240,13 @@ class _Work:
             try:
                 self._score_baselines(scores, clip, mean)
                 pairs = [
-                    Pair(name, wish.style, path)
-                    for wish in self.wishes(clip)
-                    if (path := folder / f"{wish.name}.npy").exists()
+                    Pair(name, job.style, path)
+                    for job in self.jobs(clip)
+                    if (path := folder / f"{job.name}.npy").exists()
                 ]
                 score_pairs(pairs, self.truth, self.settings, into=scores[MODEL])
             except CodeTalkerError as error:
-                guarded(name, failed, error)
+                record_failure(name, failed, error)
             progress(done, len(clips))
         return scores
 
@@ -201,9 +255,9 @@ class _Work:
     ) -> None:
         name, n_frames = clip.entry.name, clip.entry.n_frames
         template = self.truth.template(name).astype(np.float32)
-        self._add(scores[TEMPLATE], _still(template, n_frames), name)
+        self._add(scores[TEMPLATE], _static_motion(template, n_frames), name)
         if mean is not None:
-            self._add(scores[MEAN], _still(template + mean, n_frames), name)
+            self._add(scores[MEAN], _static_motion(template + mean, n_frames), name)
         if ORACLE in scores:
             self._add(scores[ORACLE], self.predictor.reconstruct(clip), name)
 
@@ -211,45 +265,45 @@ class _Work:
         scores.add(vertices, name, None, self.truth, self.settings)
 
 
-def _still(face: np.ndarray, n_frames: int) -> VertexFrames:
+def _static_motion(face: np.ndarray, n_frames: int) -> VertexFrames:
     """(T, V, 3) of a face that does not move."""
     return VertexFrames(
         n_frames, len(face), lambda frames: np.broadcast_to(face, (len(frames), *face.shape))
     )
 
 
-def _gather(
+def _gather_results(
     scores: dict[str, Scores], failed: list[dict[str, str]]
 ) -> tuple[dict[str, Scores], list[dict[str, str]]]:
     """The results of all processes."""
-    parts, reasons = gather([scores]), gather([failed])
-    whole = {model: Scores().join([part[model] for part in parts]) for model in parts[0]}
-    if not whole[MODEL].results():
-        why = f": {reasons[0][0]['reason']}" if reasons[0] else ""
-        raise InputError(f"no clip could be evaluated{why}")
-    return whole, [one for part in reasons for one in part]
+    parts, failures = gather([scores]), gather([failed])
+    merged = {model: Scores().join([part[model] for part in parts]) for model in parts[0]}
+    if not merged[MODEL].results():
+        reason = f": {failures[0][0]['reason']}" if failures[0] else ""
+        raise InputError(f"no clip could be evaluated{reason}")
+    return merged, [failure for part in failures for failure in part]
 
 
 def _protocol(
-    loaded: Checkpoint,
+    checkpoint: Checkpoint,
     data: PreparedDataSet,
     split: str,
     settings: EvaluateSettings,
-    work: _Work,
+    own_shard: _EvaluationShard,
 ) -> dict[str, Any]:
     """Exactly what is compared with what."""
     entries = [clip.entry for clip in data.clips(split)]
-    voice, topology = work.predictor.voice, data.mesh.topology
+    voice, topology = own_shard.predictor.voice, data.mesh.topology
     subjects: dict[str, list[str]] = {}
     for entry in entries:
         subjects.setdefault(entry.subject, []).append(entry.name)
-    used = voice.decode.model_dump(mode="json") if voice is not None else None
+    decode_settings = voice.decode.model_dump(mode="json") if voice is not None else None
     return {
-        "checkpoint": str(loaded.path),
-        "weights": str(loaded.meta.get("weights", "")),
+        "checkpoint": str(checkpoint.path),
+        "weights": str(checkpoint.meta.get("weights", "")),
         "stage": "reconstruction (stage 1)" if voice is None else "speech to motion (stage 2)",
-        "step": loaded.meta.get("step"),
-        "trained_on": loaded.meta.get("data_id"),
+        "step": checkpoint.meta.get("step"),
+        "trained_on": checkpoint.meta.get("data_id"),
         "data": str(data.folder),
         "data_set": data.manifest.name,
         "data_id": data.manifest.data_id,
@@ -262,16 +316,16 @@ def _protocol(
         "subjects": {
             subject: {
                 "clips": len(clips),
-                "trained_on": subject in work.styles,
-                "styles": work.styles_of(subject) if voice is not None else [],
+                "trained_on": subject in own_shard.styles,
+                "styles": own_shard.styles_of(subject) if voice is not None else [],
             }
             for subject, clips in subjects.items()
         },
         "style_rule": settings.style if voice is not None else None,
-        "diversity_clips": sorted(work.spread),
+        "diversity_clips": sorted(own_shard.diversity_clips),
         "regions": {name: len(indices) for name, indices in topology.regions.items()},
         "regions_from": data.manifest.notes.get("regions", ""),
-        "decode": used,
+        "decode": decode_settings,
         "evaluate": settings.model_dump(mode="json"),
         "package_version": resources.package_version(),
     }

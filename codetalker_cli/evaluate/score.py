@@ -9,7 +9,7 @@ import numpy as np
 
 from codetalker_cli import metrics
 from codetalker_cli.errors import CodeTalkerError, DataError
-from codetalker_cli.evaluate.pairs import Pair, counted
+from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores, Value
@@ -31,14 +31,14 @@ class Scores:
     """All that is known of one model's results.
 
     Attributes:
-        rows: A result each.
+        clip_scores: A result each.
         errors: (clip, style) → (T,) squared lip errors.
         vertex_errors: (V,) sum over frames of each vertex's distance.
         n_frames: Frames in that sum.
         n_cut: Frames of the truth that predictions were too short for.
     """
 
-    rows: list[ClipScores] = field(default_factory=list)
+    clip_scores: list[ClipScores] = field(default_factory=list)
     errors: dict[tuple[str, str | None], np.ndarray] = field(default_factory=dict)
     vertex_errors: np.ndarray | None = None
     n_frames: int = 0
@@ -59,53 +59,53 @@ class Scores:
             DataError: Not finite, of another vertex count, or too short; it names the file.
         """
         true = truth.vertices(clip)
-        short = len(true) - len(predicted)
-        if short > MAX_SHORT_FRAMES:
+        n_missing = len(true) - len(predicted)
+        if n_missing > MAX_SHORT_FRAMES:
             raise DataError(
                 f"{where or clip}: has {len(predicted)} frames, the true clip {clip} has "
-                f"{len(true)}; predict the whole clip at {_rate(truth)}"
+                f"{len(true)}; predict the whole clip at {_describe_rate(truth)}"
             )
         template, topology = truth.template(clip), truth.mesh.topology
         try:
-            made = metrics.measure(predicted, true, template, topology, settings.closure_mm)
+            measured = metrics.measure(predicted, true, template, topology, settings.closure_mm)
         except DataError as error:
             raise DataError(f"{where or clip}: {error} (true clip {clip})") from error
-        self.rows.append(
-            ClipScores(clip, truth.subjects[clip], style, made.n_frames, made.fractions)
+        self.clip_scores.append(
+            ClipScores(clip, truth.subjects[clip], style, measured.n_frames, measured.fractions)
         )
-        self.errors[clip, style] = made.lip_errors
-        zero = np.zeros_like(made.vertex_errors)
+        self.errors[clip, style] = measured.lip_errors
+        zero = np.zeros_like(measured.vertex_errors)
         self.vertex_errors = (
             zero if self.vertex_errors is None else self.vertex_errors
-        ) + made.vertex_errors
-        self.n_frames += made.n_frames
-        self.n_cut += max(short, 0)
+        ) + measured.vertex_errors
+        self.n_frames += measured.n_frames
+        self.n_cut += max(n_missing, 0)
 
     def add_diversity(self, clip: str, subject: str, motions: Sequence[Vertices]) -> None:
         """Measure how results of one clip in several styles differ."""
         value = metrics.diversity(motions)
-        self.rows.append(ClipScores(clip, subject, None, 0, {"diversity": (value, 1.0)}))
+        self.clip_scores.append(ClipScores(clip, subject, None, 0, {"diversity": (value, 1.0)}))
 
     def join(self, others: Iterable["Scores"]) -> "Scores":
         """These and other processes' results, in the order of clips."""
-        whole = Scores()
+        joined = Scores()
         for part in (self, *others):
-            whole.rows += part.rows
-            whole.errors |= part.errors
-            whole.n_frames += part.n_frames
-            whole.n_cut += part.n_cut
+            joined.clip_scores += part.clip_scores
+            joined.errors |= part.errors
+            joined.n_frames += part.n_frames
+            joined.n_cut += part.n_cut
             if part.vertex_errors is not None:
                 zero = np.zeros_like(part.vertex_errors)
-                whole.vertex_errors = (
-                    zero if whole.vertex_errors is None else whole.vertex_errors
+                joined.vertex_errors = (
+                    zero if joined.vertex_errors is None else joined.vertex_errors
                 ) + part.vertex_errors
-        whole.rows.sort(key=lambda row: (row.clip, row.style or "", row.n_frames))
-        return whole
+        joined.clip_scores.sort(key=lambda score: (score.clip, score.style or "", score.n_frames))
+        return joined
 
     def value(self, name: str, settings: EvaluateSettings) -> Value:
         """A metric with its interval."""
         return metrics.summarize(
-            self.rows,
+            self.clip_scores,
             name,
             n_samples=settings.resamples,
             confidence=settings.confidence,
@@ -114,10 +114,10 @@ class Scores:
 
     def results(self) -> list[ClipScores]:
         """The rows that are of one clip in one style."""
-        return [row for row in self.rows if row.n_frames]
+        return [score for score in self.clip_scores if score.n_frames]
 
 
-def _rate(truth: Truth) -> str:
+def _describe_rate(truth: Truth) -> str:
     return f"{truth.data.manifest.fps:g} frames a second" if truth.data else "the truth's rate"
 
 
@@ -125,7 +125,7 @@ def score_pairs(
     pairs: Sequence[Pair],
     truth: Truth,
     settings: EvaluateSettings,
-    wanted: Sequence[str] = (),
+    metric_names: Sequence[str] = (),
     progress: Progress | None = None,
     into: Scores | None = None,
 ) -> Scores:
@@ -135,7 +135,8 @@ def score_pairs(
         pairs: Predictions; where a clip has several styles all of them give the diversity.
         truth: True clips.
         settings: How.
-        wanted: Metric names; none: all. Diversity alone takes the square of the styles in time.
+        metric_names: Metric names; none: all. Diversity alone takes the square of the
+            styles in time.
         progress: Called with (clips done, clips).
         into: What the results are added to; default a new one.
 
@@ -147,9 +148,9 @@ def score_pairs(
     for pair in pairs:
         by_clip.setdefault(pair.clip, []).append(pair)
     n_vertices = truth.mesh.topology.n_vertices
-    for done, (clip, own) in enumerate(by_clip.items(), 1):
+    for done, (clip, clip_pairs) in enumerate(by_clip.items(), 1):
         subject = truth.subjects[clip]
-        for pair in counted(own, settings.style, subject):
+        for pair in select_pairs(clip_pairs, settings.style, subject):
             scores.add(
                 read_vertices(pair.path, n_vertices),
                 clip,
@@ -158,8 +159,8 @@ def score_pairs(
                 settings,
                 str(pair.path),
             )
-        if len(own) > 1 and (not wanted or "diversity" in wanted):
-            motions = [read_vertices(pair.path, n_vertices) for pair in own]
+        if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
+            motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
             scores.add_diversity(clip, subject, motions)
         if progress is not None:
             progress(done, len(by_clip))
@@ -168,9 +169,9 @@ def score_pairs(
 
 def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
     """A value for machines; ``lacking`` says why there is none."""
-    why = metrics.lacking(name, topology)
-    if value.value is None and not why:
-        why = (
+    reason = metrics.lacking(name, topology)
+    if value.value is None and not reason:
+        reason = (
             "no clip in several styles"
             if name == "diversity"
             else "the lips are never closed"
@@ -183,7 +184,7 @@ def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
         "unit": metrics.unit_of(name, topology),
         "clips": value.n_clips,
         "results": value.n_results,
-        **({"lacking": why} if value.value is None else {}),
+        **({"lacking": reason} if value.value is None else {}),
     }
 
 
@@ -198,16 +199,18 @@ def csv_rows(
     """
     columns = [name for name in names if name != "diversity"]
     header = ["model", "clip", "subject", "style", "frames", *columns]
-    lines = []
-    for model, one in scores.items():
-        for row in one.results():
-            cells = [row.value(name) for name in columns]
-            texts = ["" if cell is None else f"{cell:.9g}" for cell in cells]
-            lines.append([model, row.clip, row.subject, row.style or "", str(row.n_frames), *texts])
-    return header, lines
+    rows = []
+    for model, model_scores in scores.items():
+        for score in model_scores.results():
+            values = [score.value(name) for name in columns]
+            texts = ["" if value is None else f"{value:.9g}" for value in values]
+            rows.append(
+                [model, score.clip, score.subject, score.style or "", str(score.n_frames), *texts]
+            )
+    return header, rows
 
 
-def guarded(what: str, failed: list[dict[str, str]], error: CodeTalkerError) -> None:
+def record_failure(what: str, failed: list[dict[str, str]], error: CodeTalkerError) -> None:
     """Note that a clip could not be evaluated, and go on."""
     reason = str(error).removeprefix(f"{what}: ")
     logger.warning("failed: %s: %s", what, reason)

@@ -58,10 +58,12 @@ def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
     """
     entries = [clip.entry for clip in (data.clips(split) if split else _all_clips(data))]
     if not entries:
-        there = ", ".join(f"{k} ({row['clips']} clips)" for k, row in data.manifest.splits.items())
+        available = ", ".join(
+            f"{k} ({row['clips']} clips)" for k, row in data.manifest.splits.items()
+        )
         raise DataError(
-            f"{data.folder}: no clip in the split {split!r}; it has: {there or 'none'}; name one "
-            "with --split"
+            f"{data.folder}: no clip in the split {split!r}; it has: {available or 'none'}; name "
+            "one with `split`"
         )
     return Truth(
         name=data.manifest.name,
@@ -91,21 +93,21 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
         InputError, DataError: A file is missing or damaged, or an index out of range.
     """
     if unit is not None and unit not in UNITS:
-        raise InputError(f"--unit {unit}: expected one of {', '.join(UNITS)}")
-    known = read_templates(templates)
-    sizes = {subject: len(template) for subject, template in known.items()}
+        raise InputError(f"`unit` {unit}: expected one of {', '.join(UNITS)}")
+    neutral_faces = read_templates(templates)
+    sizes = {subject: len(template) for subject, template in neutral_faces.items()}
     n_vertices = next(iter(sizes.values()))
-    odd = [subject for subject, size in sizes.items() if size != n_vertices]
-    if odd:
+    mismatched = [subject for subject, size in sizes.items() if size != n_vertices]
+    if mismatched:
         raise DataError(
-            f"{templates}: the template of {odd[0]} has {sizes[odd[0]]} vertices, others "
-            f"{n_vertices}; take the templates of one topology"
+            f"{templates}: the template of {mismatched[0]} has {sizes[mismatched[0]]} vertices, "
+            f"others {n_vertices}; take the templates of one topology"
         )
-    named = find_regions(str(regions), Path(), n_vertices).named
+    region_indices = find_regions(str(regions), Path(), n_vertices).named
     topology = Topology(
-        folder.name, np.empty((0, 3), np.int32), n_vertices, unit or _UNKNOWN_UNIT, named
+        folder.name, np.empty((0, 3), np.int32), n_vertices, unit or _UNKNOWN_UNIT, region_indices
     )
-    return with_files(Truth(folder.name, {}, {}, Mesh(topology, known)), folder)
+    return with_files(Truth(folder.name, {}, {}, Mesh(topology, neutral_faces)), folder)
 
 
 def with_files(truth: Truth, folder: Path) -> Truth:
@@ -117,13 +119,13 @@ def with_files(truth: Truth, folder: Path) -> Truth:
     clips = {path.stem: path for path in motion_files(folder)}
     subjects: dict[str, str] = {}
     for name, path in clips.items():
-        own = truth.subjects.get(name) or subject_in(name, truth.mesh.templates)
-        if own is None:
+        subject = truth.subjects.get(name) or subject_in(name, truth.mesh.templates)
+        if subject is None:
             known = ", ".join(list(truth.mesh.templates)[:8])
             raise InputError(
                 f"{path}: begins with no known subject (of {known}); name clips SUBJECT_SENTENCE"
             )
-        subjects[name] = own
+        subjects[name] = subject
     return replace(truth, clips=clips, subjects=subjects)
 
 
@@ -135,7 +137,7 @@ def motion_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name[0] != ".")
-    if not found:
+    paths = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name[0] != ".")
+    if not paths:
         raise InputError(f"{folder}: no motion in it (looked for {', '.join(SUFFIXES)})")
-    return found
+    return paths

@@ -18,11 +18,11 @@ from typing import IO, NamedTuple, cast
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats import tar_members
 from codetalker_cli.formats.streams import (
+    CHUNK_BYTES,
     GZIP,
-    PIECE,
     ByteStream,
     FileStream,
-    Gunzipped,
+    GzipStream,
     StreamWindow,
     first_mark,
 )
@@ -79,9 +79,9 @@ class FoundFile:
     def label(self) -> str:
         """What messages call it: ``faces/F1.tar: e01/frame_001.vl``; always one line."""
         if self.archive is None:
-            return _printable(str(self.disk))
+            return _escape_unprintable(str(self.disk))
         outer = self.archive.file
-        return f"{outer.label}: {_printable('/'.join(self.parts[len(outer.parts) :]))}"
+        return f"{outer.label}: {_escape_unprintable('/'.join(self.parts[len(outer.parts) :]))}"
 
     @property
     def place(self) -> tuple[Path, int] | None:
@@ -122,7 +122,7 @@ class Archive:
     def stream(self) -> ByteStream:
         """Its tar bytes; to be closed."""
         stream = self.file.stream()
-        return Gunzipped(stream, self._marks, self.file.label) if self.compressed else stream
+        return GzipStream(stream, self._marks, self.file.label) if self.compressed else stream
 
 
 class Span(NamedTuple):
@@ -181,13 +181,13 @@ def contents(
     except DataError as error:
         failed.append((file, error))
         return []
-    found = []
+    files = []
     for member in members:
         if member.is_archive and enter(member):
-            found += contents(member, enter, failed, depth + 1)
+            files += contents(member, enter, failed, depth + 1)
         else:
-            found.append(member)
-    return found
+            files.append(member)
+    return files
 
 
 def list_archive(file: FoundFile) -> list[FoundFile]:
@@ -201,10 +201,10 @@ def list_archive(file: FoundFile) -> list[FoundFile]:
             far more data than the size of the archive makes likely; names archive and member.
     """
     archive = Archive(file)
-    if archive.compressed and file.size > 64 * PIECE:
+    if archive.compressed and file.size > 64 * CHUNK_BYTES:
         logger.info("%s: compressed, reading all of it once", file.label)
     with closing(archive.stream()) as stream:
-        members = tar_members.listed(stream, file.label)
+        members = tar_members.list_members(stream, file.label)
     return [
         FoundFile(file.root, file.parts + member.parts, member.size, archive, member.offset)
         for member in members
@@ -230,12 +230,12 @@ def on_disk(
     for file in files:
         if (place := file.place) is not None:
             spans[id(file)] = Span(*place, file.size, file.label)
-    packed = [file for file in files if id(file) not in spans]
-    if not packed:
+    compressed = [file for file in files if id(file) not in spans]
+    if not compressed:
         yield [spans[id(file)] for file in files]
         return
-    with _unpacked(packed, scratch, max_bytes, "") as (path, offsets):
-        for file in packed:
+    with _unpack(compressed, scratch, max_bytes, "") as (path, offsets):
+        for file in compressed:
             spans[id(file)] = Span(path, offsets[id(file)], file.size, file.label)
         yield [spans[id(file)] for file in files]
 
@@ -250,12 +250,12 @@ def as_file(file: FoundFile, scratch: Path | None, max_bytes: int) -> Iterator[P
     if file.archive is None:
         yield file.disk
         return
-    with _unpacked([file], scratch, max_bytes, Path(file.name).suffix) as (path, _):
+    with _unpack([file], scratch, max_bytes, Path(file.name).suffix) as (path, _):
         yield path
 
 
 @contextmanager
-def _unpacked(
+def _unpack(
     files: Sequence[FoundFile], scratch: Path | None, max_bytes: int, suffix: str
 ) -> Iterator[tuple[Path, dict[int, int]]]:
     """One temporary file that holds all of ``files``, and where each (by its id) begins."""
@@ -271,9 +271,9 @@ def _unpacked(
             path = Path(folder) / f"unpacked{suffix}"
             with path.open("wb") as out:
                 for archive in {cast(Archive, file.archive) for file in files}:
-                    mine = [file for file in files if file.archive is archive]
+                    members = [file for file in files if file.archive is archive]
                     with closing(archive.stream()) as stream:
-                        for file in sorted(mine, key=lambda f: f.offset):
+                        for file in sorted(members, key=lambda f: f.offset):
                             offsets[id(file)] = out.tell()
                             _copy(file, stream, out)
         except OSError as error:
@@ -282,13 +282,13 @@ def _unpacked(
 
 
 def _copy(file: FoundFile, stream: ByteStream, out: IO[bytes]) -> None:
-    done = 0
-    while done < file.size:
-        piece = stream.read_at(file.offset + done, min(PIECE, file.size - done))
-        if not piece:
-            raise DataError(f"{file.label}: cut short after {done} of {file.size} bytes")
-        out.write(piece)
-        done += len(piece)
+    n_copied = 0
+    while n_copied < file.size:
+        chunk = stream.read_at(file.offset + n_copied, min(CHUNK_BYTES, file.size - n_copied))
+        if not chunk:
+            raise DataError(f"{file.label}: cut short after {n_copied} of {file.size} bytes")
+        out.write(chunk)
+        n_copied += len(chunk)
 
 
 def unpacked_size(file: FoundFile) -> int | None:
@@ -314,7 +314,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def _printable(name: str) -> str:
+def _escape_unprintable(name: str) -> str:
     return name if name.isprintable() else ascii(name)[1:-1]
 
 

@@ -78,21 +78,21 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
     if len(shape) == 2 and shape[1] % 3 == 0:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
-        told = shape if len(shape) < 8 else f"of {len(shape)} dimensions"
+        found_shape = shape if len(shape) < 8 else f"of {len(shape)} dimensions"
         raise DataError(
-            f"{path}: is {told}, expected (frames, vertices, 3) or (frames, 3 vertices)"
+            f"{path}: is {found_shape}, expected (frames, vertices, 3) or (frames, 3 vertices)"
         )
     if n_vertices is not None and shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
     if shape[0] == 0:
         raise DataError(f"{path}: holds no frame")
-    row = shape[1] * 3 * dtype.itemsize
+    frame_bytes = shape[1] * 3 * dtype.itemsize
     try:
-        there = path.stat().st_size - offset
-        if there < shape[0] * row:
+        n_bytes = path.stat().st_size - offset
+        if n_bytes < shape[0] * frame_bytes:
             raise DataError(
-                f"{path}: cut short: it holds {max(there, 0) // row} whole frames of {shape[0]}; "
-                "copy or export it again"
+                f"{path}: cut short: it holds {max(n_bytes, 0) // frame_bytes} whole frames of "
+                f"{shape[0]}; copy or export it again"
             )
         return np.memmap(path, dtype, "r", offset, shape)
     except (OSError, ValueError) as error:  # changed or gone since
@@ -162,12 +162,12 @@ def read_pc2_header(path: Path) -> Pc2Header:
             f"{path}: its header tells {step:g} frames between two samples, expected about 1 "
             "(it is no frame rate); export it with a sampling of 1"
         )
-    row = n_vertices * 12
-    there = path.stat().st_size - _PC2_HEADER.size
-    if there != n_frames * row:
+    frame_bytes = n_vertices * 12
+    n_bytes = path.stat().st_size - _PC2_HEADER.size
+    if n_bytes != n_frames * frame_bytes:
         raise DataError(
-            f"{path}: holds {there / row:.6g} frames of {n_vertices} points, its header tells "
-            f"{n_frames}; copy or export it again"
+            f"{path}: holds {n_bytes / frame_bytes:.6g} frames of {n_vertices} points, its header "
+            f"tells {n_frames}; copy or export it again"
         )
     return Pc2Header(n_frames, n_vertices, step)
 
@@ -208,7 +208,7 @@ class NpyFrames(FrameSource):
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """(k, V, 3) in the file's own type; float32 of float16."""
-        return _floats(open_array(self._path, self._n_vertices)[positions])
+        return _to_floats(open_array(self._path, self._n_vertices)[positions])
 
 
 class Pc2Frames(FrameSource):
@@ -238,10 +238,10 @@ class Pc2Frames(FrameSource):
             frames = np.memmap(self._path, "<f4", "r", _PC2_HEADER.size, self._shape)
         except (OSError, ValueError) as error:
             raise DataError(f"{self._path}: cannot be read ({error})") from error
-        return _floats(frames[positions])
+        return _to_floats(frames[positions])
 
 
-def _floats(array: np.ndarray) -> np.ndarray:
+def _to_floats(array: np.ndarray) -> np.ndarray:
     """A copy in memory, in this machine's byte order; float32 of float16."""
     wide = np.float64 if array.dtype.itemsize == 8 else np.float32
     return np.array(array, dtype=wide)
@@ -304,18 +304,18 @@ def frame_numbers(folder: Path, files: Sequence[Path]) -> dict[int, Path]:
     """
     if len({path.suffix.lower() for path in files}) > 1:
         raise DataError(f"{folder}: holds .obj and .ply files; keep those of one kind")
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for path in files:
         digits = re.findall(r"[0-9]+", path.stem)
         if not digits:
             raise DataError(f"{path}: its name holds no frame number; move it out of the sequence")
         number = int(digits[-1][-18:])
-        if number in found:
+        if number in by_number:
             raise DataError(
-                f"{folder}: {found[number].name} and {path.name} are both frame {number}"
+                f"{folder}: {by_number[number].name} and {path.name} are both frame {number}"
             )
-        found[number] = path
-    return dict(sorted(found.items()))
+        by_number[number] = path
+    return dict(sorted(by_number.items()))
 
 
 class AxisMap(NamedTuple):
@@ -334,7 +334,7 @@ class AxisMap(NamedTuple):
         return (vectors[..., self.order] * self.factors).astype(vectors.dtype, copy=False)
 
     @property
-    def changes_nothing(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether recorded vectors are ours already."""
         return self.order.tolist() == [0, 1, 2] and self.factors.tolist() == [1.0, 1.0, 1.0]
 
@@ -358,7 +358,7 @@ def axis_map(axes: str = AXES, scale: float = 1.0) -> AxisMap:
     return AxisMap(np.array(["xyz".index(name) for name in names]), np.array(signs) * scale)
 
 
-class Converted(FrameSource):
+class ConvertedFrames(FrameSource):
     """Frames of another source in our unit and axes.
 
     Args:
@@ -373,4 +373,4 @@ class Converted(FrameSource):
     def read(self, positions: np.ndarray) -> np.ndarray:
         """(k, V, 3) in the source's own floating-point type."""
         vertices = self._source.read(positions)
-        return vertices if self._change.changes_nothing else self._change.apply(vertices)
+        return vertices if self._change.is_identity else self._change.apply(vertices)

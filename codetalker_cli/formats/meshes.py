@@ -114,16 +114,16 @@ def _parse_obj(
 ) -> tuple[np.ndarray, ply.Polygons, np.ndarray | None]:
     if b"\\" in content:  # a line that goes on in the next one
         content = re.sub(rb"\\\r?\n", b" ", content)
-    rows = [row.split() for row in _OBJ_VERTEX.findall(content)]
-    if not rows:
+    lines = [line.split() for line in _OBJ_VERTEX.findall(content)]
+    if not lines:
         raise ValueError("it holds no vertices")
-    widths = set(map(len, rows))
+    widths = set(map(len, lines))
     if wrong := widths - _OBJ_WIDTHS:
-        k = next(i for i, row in enumerate(rows) if len(row) in wrong)
-        raise ValueError(f"vertex {k} has {len(rows[k])} numbers, expected 3, or 6 with a colour")
+        k = next(i for i, line in enumerate(lines) if len(line) in wrong)
+        raise ValueError(f"vertex {k} has {len(lines[k])} numbers, expected 3, or 6 with a colour")
     if len(widths) > 1:  # colours of some vertices are of no use
-        rows = [row[:3] for row in rows]
-    values = np.array(list(map(float, chain.from_iterable(rows)))).reshape(len(rows), -1)
+        lines = [line[:3] for line in lines]
+    values = np.array(list(map(float, chain.from_iterable(lines)))).reshape(len(lines), -1)
     vertices = values[:, :3]
     polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     if with_faces:
@@ -134,16 +134,16 @@ def _parse_obj(
 
 def _obj_polygons(content: bytes) -> ply.Polygons:
     texts = _OBJ_FACE.findall(content)
-    rows = [row.split() for row in _OBJ_OTHER_INDICES.sub(b"", b"\n".join(texts)).split(b"\n")]
-    n_corners = np.array([len(row) for row in rows] if texts else [], dtype=np.int64)
-    corners = np.array(list(map(int, chain.from_iterable(rows))), dtype=np.int64)
+    faces = [face.split() for face in _OBJ_OTHER_INDICES.sub(b"", b"\n".join(texts)).split(b"\n")]
+    n_corners = np.array([len(face) for face in faces] if texts else [], dtype=np.int64)
+    corners = np.array(list(map(int, chain.from_iterable(faces))), dtype=np.int64)
     if (corners == 0).any():
         k = int(np.searchsorted(np.cumsum(n_corners), np.argmin(corners != 0), side="right"))
         raise ValueError(f"face {k + 1} names vertex 0, but .obj counts from 1")
     if (corners < 0).any():  # counted back from the last vertex above the face
-        vertices_at = [found.start() for found in _OBJ_VERTEX.finditer(content)]
-        faces_at = [found.start() for found in _OBJ_FACE.finditer(content)]
-        n_above = np.repeat(np.searchsorted(vertices_at, faces_at), n_corners)
+        vertex_starts = [match.start() for match in _OBJ_VERTEX.finditer(content)]
+        face_starts = [match.start() for match in _OBJ_FACE.finditer(content)]
+        n_above = np.repeat(np.searchsorted(vertex_starts, face_starts), n_corners)
         corners = np.where(corners < 0, corners + n_above + 1, corners)
     return n_corners, corners - 1
 

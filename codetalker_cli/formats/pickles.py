@@ -31,7 +31,7 @@ _MAX_DIMENSIONS, _MAX_DEPTH = 32, 32
 _MAX_DIGITS = 64  # of a number that is written out
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Says what the file asks for and does not get."""
 
 
@@ -49,46 +49,46 @@ class _Arguments(tuple):
     __slots__ = ()
 
 
-_INNER = frozenset({FunctionType, _Unbuilt, _Arguments})
+_INTERNAL_TYPES = frozenset({FunctionType, _Unbuilt, _Arguments})
 """Types on the stack that are no data. A name is there as the function that stands for it."""
 
 
-def _shown(text: Any) -> str:
+def _quote(text: Any) -> str:
     """What the file calls something, fit for one line of a message."""
     return ascii(text[:80])[1:-1] if isinstance(text, str) else f"a {type(text).__name__}"
 
 
-def _ndarray(*_given: Any) -> np.ndarray:
-    raise _Refused("it calls numpy.ndarray itself")
+def _ndarray(*_arguments: Any) -> np.ndarray:
+    raise _RefusedError("it calls numpy.ndarray itself")
 
 
 def _dtype(code: Any, _align: Any, _copy: Any) -> _Unbuilt:
     if isinstance(code, str) and re.fullmatch("O[48]?", code):
-        raise _Refused("it holds an object array; only numbers and text are read")
+        raise _RefusedError("it holds an object array; only numbers and text are read")
     if not isinstance(code, str) or not (code in _NUMBERS or _TEXT.fullmatch(code)):
-        raise _Refused(f"it holds an array of {_shown(code)}; only numbers and text are read")
-    return _Unbuilt(partial(_built_dtype, code))
+        raise _RefusedError(f"it holds an array of {_quote(code)}; only numbers and text are read")
+    return _Unbuilt(partial(_build_dtype, code))
 
 
-def _built_dtype(code: str, state: Any) -> np.dtype:
+def _build_dtype(code: str, state: Any) -> np.dtype:
     orders = ("<", ">", "|")
     if type(state) is not tuple or len(state) != 8 or state[0] != 3 or state[1] not in orders:
-        raise _Refused(f"a dtype {code} of an unknown form or byte order")
+        raise _RefusedError(f"a dtype {code} of an unknown form or byte order")
     dtype = np.dtype(state[1] + code)
     if state[2:5] != (None, None, None) or state[5] not in (-1, dtype.itemsize):
-        raise _Refused(f"a dtype {code} with fields or of another size")
+        raise _RefusedError(f"a dtype {code} with fields or of another size")
     return dtype
 
 
 def _reconstruct(kind: Any, shape: Any, _code: Any) -> _Unbuilt:
     if kind is not _ndarray or shape != (0,):
-        raise _Refused("it makes an array of another kind, or of a shape before its content")
-    return _Unbuilt(_built_array)
+        raise _RefusedError("it makes an array of another kind, or of a shape before its content")
+    return _Unbuilt(_build_array)
 
 
-def _built_array(state: Any) -> np.ndarray:
+def _build_array(state: Any) -> np.ndarray:
     if type(state) is not tuple or len(state) != 5 or state[0] != 1:
-        raise _Refused("an array of an unknown form")
+        raise _RefusedError("an array of an unknown form")
     _version, shape, dtype, is_fortran, content = state
     return _array(content, dtype, shape, "F" if is_fortran else "C")
 
@@ -96,12 +96,12 @@ def _built_array(state: Any) -> np.ndarray:
 def _array(content: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
     """An array in memory of its own. Content that is a string is bytes as Python 2 wrote them."""
     if not isinstance(dtype, np.dtype) or not isinstance(content, (str, bytes, bytearray)):
-        raise _Refused("an array without bytes or without a dtype")
+        raise _RefusedError("an array without bytes or without a dtype")
     if type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
-        raise _Refused("an array without a shape")
+        raise _RefusedError("an array without a shape")
     n_items = math.prod(shape[:_MAX_DIMENSIONS])  # NumPy refuses longer ones
     if not dtype.itemsize or n_items * dtype.itemsize != len(content):
-        raise _Refused(f"{len(content)} bytes for shape {shape[:4]} of {dtype.str}")
+        raise _RefusedError(f"{len(content)} bytes for shape {shape[:4]} of {dtype.str}")
     flat = np.empty(n_items, dtype)
     raw = flat.view(np.uint8)
     content = content.encode(_LATIN1) if isinstance(content, str) else content
@@ -111,13 +111,13 @@ def _array(content: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray
     elif dtype.kind == "U":
         points = flat.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if ((points > 0x10FFFF) | (points >> 11 == 0x1B)).any():
-            raise _Refused("text of no valid characters")
+            raise _RefusedError("text of no valid characters")
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
 def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
     if order not in ("C", "F", "K") or (order == "K") != (type(axes) is tuple):
-        raise _Refused(f"an array in the order {_shown(order)}")
+        raise _RefusedError(f"an array in the order {_quote(order)}")
     array = _array(content, dtype, shape, order)
     return array.transpose(axes) if order == "K" else array
 
@@ -130,11 +130,11 @@ def _scalar(dtype: Any, content: Any) -> Any:
 
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding != _LATIN1:
-        raise _Refused(f"bytes in the encoding {_shown(encoding)}")
+        raise _RefusedError(f"bytes in the encoding {_quote(encoding)}")
     return text.encode(_LATIN1)
 
 
-def _ordered(pairs: Any = ()) -> OrderedDict:
+def _ordered_dict(pairs: Any = ()) -> OrderedDict:
     return _put([part for key, value in pairs for part in (key, value)], OrderedDict())
 
 
@@ -142,7 +142,7 @@ _NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _ndarray,
     ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): _ordered,
+    ("collections", "OrderedDict"): _ordered_dict,
     ("__builtin__", "bytes"): lambda: b"",
     ("builtins", "bytes"): lambda: b"",  # of a length it would take any memory
 }
@@ -152,67 +152,67 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
     _NAMES[f"{_core}.numeric", "_frombuffer"] = _frombuffer
 
 
-def _named(module: Any, name: Any) -> Callable[..., Any]:
+def _look_up_name(module: Any, name: Any) -> Callable[..., Any]:
     # Whatever else may stand on the stack is not hashed.
     if not (type(module) is type(name) is str and (module, name) in _NAMES):
-        raise _Refused(f"it asks for {_shown(module)}.{_shown(name)}")
+        raise _RefusedError(f"it asks for {_quote(module)}.{_quote(name)}")
     return _NAMES[module, name]
 
 
-def _called(name: Any, given: Any) -> Any:
-    if type(name) is not FunctionType or not isinstance(given, tuple):
-        raise _Refused("it calls what is no name")
-    return name(*given)
+def _call(name: Any, arguments: Any) -> Any:
+    if type(name) is not FunctionType or not isinstance(arguments, tuple):
+        raise _RefusedError("it calls what is no name")
+    return name(*arguments)
 
 
-def _known(value: Any) -> Any:
+def _resolve(value: Any) -> Any:
     """What was built, in place of what was asked for."""
     return value.built if type(value) is _Unbuilt and value.built is not None else value
 
 
-def _data(value: Any) -> Any:
+def _check_data(value: Any) -> Any:
     """A value that may be in a container, or the whole content."""
-    value = _known(value)
-    if type(value) in _INNER:
-        raise _Refused("a name, or an array without content, stands where data should")
+    value = _resolve(value)
+    if type(value) in _INTERNAL_TYPES:
+        raise _RefusedError("a name, or an array without content, stands where data should")
     return value
 
 
-def _key(value: Any) -> Any:
+def _check_key(value: Any) -> Any:
     kinds = (str, bytes, int, float, type(None), np.generic)
     # Not tuples within tuples: a deep nest of them overflows the C stack as it is hashed.
     if not all(isinstance(v, kinds) for v in (value if type(value) is tuple else (value,))):
-        raise _Refused(f"a key is of type {type(value).__name__}")
+        raise _RefusedError(f"a key is of type {type(value).__name__}")
     return value
 
 
 def _put(items: list[Any], target: Any) -> Any:
     """Items, added to a list, a set or, by turns key and value, a dictionary."""
-    items = list(map(_data, items))
+    items = list(map(_check_data, items))
     if type(target) is list:
         target.extend(items)
     elif type(target) is set:
-        target.update(map(_key, items))
+        target.update(map(_check_key, items))
     elif type(target) in (dict, OrderedDict):
-        target.update(zip(map(_key, items[::2]), items[1::2], strict=True))
+        target.update(zip(map(_check_key, items[::2]), items[1::2], strict=True))
     else:
-        raise _Refused(f"it adds to a {type(target).__name__}")
+        raise _RefusedError(f"it adds to a {type(target).__name__}")
     return target
 
 
 def _group(items: Iterable[Any]) -> tuple:
-    known = tuple(map(_known, items))
-    return known if _INNER.isdisjoint(map(type, known)) else _Arguments(known)
+    resolved = tuple(map(_resolve, items))
+    return resolved if _INTERNAL_TYPES.isdisjoint(map(type, resolved)) else _Arguments(resolved)
 
 
-def _whole(number: int) -> int:
+def _check_integer(number: int) -> int:
     if not -(2**63) <= number < 2**63:
-        raise _Refused("a number of more than 64 bits")
+        raise _RefusedError("a number of more than 64 bits")
     return number
 
 
 class _Machine:
-    """Reads opcodes; its stack, marks and memo hold data and what is in ``_INNER``."""
+    """Reads opcodes; its stack, marks and memo hold data and what is in ``_INTERNAL_TYPES``."""
 
     def __init__(self, file: BinaryIO, n_bytes: int) -> None:
         self._file, self._n_bytes = file, n_bytes
@@ -222,46 +222,46 @@ class _Machine:
 
     def run(self) -> Any:
         """The content, up to the opcode STOP."""
-        while (opcode := self.take(1)) != b".":
+        while (opcode := self.read(1)) != b".":
             if opcode in _VALUES:
                 value = _VALUES[opcode](self)  # may put another stack in place
                 self.stack.append(value)
             elif opcode in _STEPS:
                 _STEPS[opcode](self)
             else:
-                raise _Refused(f"the opcode {opcode!r} has no place in it")
-        return _data(self.stack.pop())
+                raise _RefusedError(f"the opcode {opcode!r} has no place in it")
+        return _check_data(self.stack.pop())
 
-    def take(self, n_bytes: int) -> bytes:
+    def read(self, n_bytes: int) -> bytes:
         """So many bytes of the file, which are there before memory is taken for them."""
         if n_bytes > _SMALL_BYTES and n_bytes > self._n_bytes - self._file.tell():
-            raise _Refused(f"it ends before the {n_bytes} bytes that it announces")
-        taken = self._file.read(n_bytes)
-        if len(taken) != n_bytes:
-            raise _Refused("it ends too early")
-        return taken
+            raise _RefusedError(f"it ends before the {n_bytes} bytes that it announces")
+        content = self._file.read(n_bytes)
+        if len(content) != n_bytes:
+            raise _RefusedError("it ends too early")
+        return content
 
     def count(self, n_bytes: int) -> int:
-        return int.from_bytes(self.take(n_bytes), "little")
+        return int.from_bytes(self.read(n_bytes), "little")
 
     def signed(self, n_bytes: int) -> int:
-        return _whole(int.from_bytes(self.take(n_bytes), "little", signed=True))
+        return _check_integer(int.from_bytes(self.read(n_bytes), "little", signed=True))
 
     def line(self, limit: int = -1) -> bytes:
         line = self._file.readline(limit)
         if not line.endswith(b"\n"):
-            raise _Refused("a line of it does not end")
+            raise _RefusedError("a line of it does not end")
         return line[:-1]
 
     def integer(self) -> int | bool:
         digits = self.line(_MAX_DIGITS).strip().removesuffix(b"L")
-        return digits == b"01" if digits in (b"00", b"01") else _whole(int(digits, 0))
+        return digits == b"01" if digits in (b"00", b"01") else _check_integer(int(digits, 0))
 
     def string(self) -> str:
         """Python 2's own string in a text pickle: quoted, with escapes."""
         line = self.line().strip()
         if len(line) < 2 or line[:1] not in b"\"'" or line[-1:] != line[:1]:
-            raise _Refused("a string without quotes")
+            raise _RefusedError("a string without quotes")
         return codecs.escape_decode(line[1:-1])[0].decode(_LATIN1)
 
     def text(self) -> str:
@@ -270,9 +270,9 @@ class _Machine:
         return text
 
     def name(self) -> Callable[..., Any]:
-        return _named(self.line().decode("utf-8"), self.line().decode("utf-8"))
+        return _look_up_name(self.line().decode("utf-8"), self.line().decode("utf-8"))
 
-    def marked(self) -> list[Any]:
+    def pop_marked(self) -> list[Any]:
         """All since the last mark; the stack is again what was below it."""
         above, self.stack = self.stack, self.marks.pop()
         return above
@@ -288,7 +288,7 @@ class _Machine:
         """Give an array or dtype its state. Nothing else has one, and none has a second."""
         state, target = self.stack.pop(), self.stack[-1]
         if type(target) is not _Unbuilt or target.built is not None:
-            raise _Refused(f"it changes the state of a {type(_known(target)).__name__}")
+            raise _RefusedError(f"it changes the state of a {type(_resolve(target)).__name__}")
         self.stack[-1] = target.built = target.build(state)
 
 
@@ -304,52 +304,52 @@ _VALUES: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x8a": lambda m: m.signed(m.count(1)),
     b"\x8b": lambda m: m.signed(m.count(4)),
     b"F": lambda m: float(m.line(_MAX_DIGITS)),
-    b"G": lambda m: struct.unpack(">d", m.take(8))[0],
+    b"G": lambda m: struct.unpack(">d", m.read(8))[0],
     b"S": _Machine.string,
-    b"U": lambda m: m.take(m.count(1)).decode(_LATIN1),
-    b"T": lambda m: m.take(m.count(4)).decode(_LATIN1),
+    b"U": lambda m: m.read(m.count(1)).decode(_LATIN1),
+    b"T": lambda m: m.read(m.count(4)).decode(_LATIN1),
     b"V": _Machine.text,
-    b"\x8c": lambda m: m.take(m.count(1)).decode("utf-8"),
-    b"X": lambda m: m.take(m.count(4)).decode("utf-8"),
-    b"\x8d": lambda m: m.take(m.count(8)).decode("utf-8"),
-    b"C": lambda m: m.take(m.count(1)),
-    b"B": lambda m: m.take(m.count(4)),
-    b"\x8e": lambda m: m.take(m.count(8)),
-    b"\x96": lambda m: bytearray(m.take(m.count(8))),
+    b"\x8c": lambda m: m.read(m.count(1)).decode("utf-8"),
+    b"X": lambda m: m.read(m.count(4)).decode("utf-8"),
+    b"\x8d": lambda m: m.read(m.count(8)).decode("utf-8"),
+    b"C": lambda m: m.read(m.count(1)),
+    b"B": lambda m: m.read(m.count(4)),
+    b"\x8e": lambda m: m.read(m.count(8)),
+    b"\x96": lambda m: bytearray(m.read(m.count(8))),
     b")": lambda m: (),
-    b"t": lambda m: _group(m.marked()),
+    b"t": lambda m: _group(m.pop_marked()),
     **{bytes([0x84 + n]): partial(_Machine.last, n_items=n) for n in (1, 2, 3)},
     b"]": lambda m: [],
-    b"l": lambda m: _put(m.marked(), []),
+    b"l": lambda m: _put(m.pop_marked(), []),
     b"}": lambda m: {},
-    b"d": lambda m: _put(m.marked(), {}),
+    b"d": lambda m: _put(m.pop_marked(), {}),
     b"\x8f": lambda m: set(),
-    b"\x91": lambda m: frozenset(_put(m.marked(), set())),
+    b"\x91": lambda m: frozenset(_put(m.pop_marked(), set())),
     b"2": lambda m: m.stack[-1],
-    b"g": lambda m: _known(m.memo[m.integer()]),
-    b"h": lambda m: _known(m.memo[m.count(1)]),
-    b"j": lambda m: _known(m.memo[m.count(4)]),
+    b"g": lambda m: _resolve(m.memo[m.integer()]),
+    b"h": lambda m: _resolve(m.memo[m.count(1)]),
+    b"j": lambda m: _resolve(m.memo[m.count(4)]),
     b"c": _Machine.name,
-    b"\x93": lambda m: _named(*m.last(2)),
-    b"i": lambda m: _called(m.name(), _group(m.marked())),
-    b"R": lambda m: _called(m.stack.pop(-2), m.stack.pop()),
+    b"\x93": lambda m: _look_up_name(*m.last(2)),
+    b"i": lambda m: _call(m.name(), _group(m.pop_marked())),
+    b"R": lambda m: _call(m.stack.pop(-2), m.stack.pop()),
 }
 """Opcode → the value that it lays on the stack."""
 
 _STEPS: dict[bytes, Callable[[_Machine], object]] = {
     b"(": _Machine.mark,
-    b"0": lambda m: m.stack.pop() if m.stack else m.marked(),
-    b"1": _Machine.marked,
+    b"0": lambda m: m.stack.pop() if m.stack else m.pop_marked(),
+    b"1": _Machine.pop_marked,
     b"p": lambda m: m.memo.update({m.integer(): m.stack[-1]}),
     b"q": lambda m: m.memo.update({m.count(1): m.stack[-1]}),
     b"r": lambda m: m.memo.update({m.count(4): m.stack[-1]}),
     b"\x94": lambda m: m.memo.update({len(m.memo): m.stack[-1]}),
     b"a": lambda m: _put([m.stack.pop()], m.stack[-1]),
-    **dict.fromkeys((b"e", b"u", b"\x90"), lambda m: _put(m.marked(), m.stack[-1])),
+    **dict.fromkeys((b"e", b"u", b"\x90"), lambda m: _put(m.pop_marked(), m.stack[-1])),
     b"s": lambda m: _put([m.stack.pop(-2), m.stack.pop()], m.stack[-1]),
     b"b": _Machine.build,
-    b"\x80": lambda m: m.take(1),  # opcodes of later protocols are refused
-    b"\x95": lambda m: m.take(8),
+    b"\x80": lambda m: m.read(1),  # opcodes of later protocols are refused
+    b"\x95": lambda m: m.read(8),
 }
 """Opcode → what it does to the stack."""
 
@@ -361,14 +361,14 @@ def _check_unfolded(content: Any, limit: int) -> None:
         for value in path[-1]:
             n_met += value.nbytes if isinstance(value, np.ndarray) else 1
             if n_met > limit:
-                raise _Refused("it repeats its content beyond measure")
+                raise _RefusedError("it repeats its content beyond measure")
             if isinstance(value, (list, tuple, dict, set, frozenset)):
                 path.append(iter(value.values() if isinstance(value, dict) else value))
                 break
         else:
             path.pop()
         if len(path) > _MAX_DEPTH:
-            raise _Refused(f"more than {_MAX_DEPTH} containers within each other")
+            raise _RefusedError(f"more than {_MAX_DEPTH} containers within each other")
 
 
 def read_pickle(path: Path | str) -> Any:
@@ -392,7 +392,7 @@ def read_pickle(path: Path | str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # a damaged pickle raises nearly anything
-        reason = error if isinstance(error, _Refused) else f"damaged: {type(error).__name__}"
+        reason = error if isinstance(error, _RefusedError) else f"damaged: {type(error).__name__}"
         raise DataError(
             f"{path}: not a pickle of arrays alone, nothing in it was run ({reason}); "
             "take the file from its original source"

@@ -110,10 +110,12 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
         names = [p.name for p in element.properties]
         if element.n < 0 or len(set(names)) != len(names):
             raise ValueError(f"its header describes the element {element.name} wrongly")
-    named = {e.name: {p.name for p in e.properties if p.count_dtype is None} for e in elements}
-    if "vertex" not in named:
+    scalar_names = {
+        e.name: {p.name for p in e.properties if p.count_dtype is None} for e in elements
+    }
+    if "vertex" not in scalar_names:
         raise ValueError("it has no vertices")
-    if missing := set(_AXES) - named["vertex"]:
+    if missing := set(_AXES) - scalar_names["vertex"]:
         raise ValueError(f"its vertices have no {', '.join(sorted(missing))}")
     return order, elements, end.end()
 
@@ -136,7 +138,7 @@ class _Binary:
     def table(self, element: _Element) -> dict[str, np.ndarray]:
         """The columns of an element without lists."""
         dtype = np.dtype([(p.name, self.order + p.dtype) for p in element.properties])
-        rows = self._take(dtype, element)
+        rows = self._read_rows(dtype, element)
         return {name: rows[name] for name in dtype.names or ()}
 
     def lists(self, element: _Element) -> dict[str, Polygons]:
@@ -148,38 +150,40 @@ class _Binary:
         for p in element.properties:
             if p.count_dtype is None:
                 fields.append((p.name, self.order + p.dtype))
-                self._one(p.dtype, element)
+                self._read_one(p.dtype, element)
                 continue
-            count = int(self._one(p.count_dtype, element))
+            count = int(self._read_one(p.count_dtype, element))
             self._skip(p.dtype, count, element)
             fields += [(f"n {p.name}", self.order + p.count_dtype)]
             fields += [(p.name, self.order + p.dtype, (count,))]
         self.position = start
         dtype = np.dtype(fields)
-        named = [p.name for p in element.properties if p.count_dtype]
+        list_names = [p.name for p in element.properties if p.count_dtype]
         if element.n * dtype.itemsize <= len(self.content) - start:
-            rows = self._take(dtype, element)
-            lengths = {name: rows[f"n {name}"].astype(np.int64) for name in named}
-            if all((lengths[name] == dtype[name].shape[0]).all() for name in named):
-                return {k: (lengths[k], rows[k].reshape(-1).astype(np.int64)) for k in named}
+            rows = self._read_rows(dtype, element)
+            lengths = {name: rows[f"n {name}"].astype(np.int64) for name in list_names}
+            if all((lengths[name] == dtype[name].shape[0]).all() for name in list_names):
+                return {k: (lengths[k], rows[k].reshape(-1).astype(np.int64)) for k in list_names}
         self.position = start
-        return self._walk(element)
+        return self._read_item_by_item(element)
 
-    def _walk(self, element: _Element) -> dict[str, Polygons]:
-        found: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
+    def _read_item_by_item(self, element: _Element) -> dict[str, Polygons]:
+        items_by_name: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
         for _ in range(element.n):
             for p in element.properties:
                 if p.count_dtype is None:
-                    self._one(p.dtype, element)
+                    self._read_one(p.dtype, element)
                     continue
-                count = int(self._one(p.count_dtype, element))
-                at = self.position
+                count = int(self._read_one(p.count_dtype, element))
+                start = self.position
                 self._skip(p.dtype, count, element)
-                items = np.frombuffer(self.content, self.order + p.dtype, count, at)
-                found[p.name].append(items)
-        return {p.name: _joined(found[p.name]) for p in element.properties if p.count_dtype}
+                items = np.frombuffer(self.content, self.order + p.dtype, count, start)
+                items_by_name[p.name].append(items)
+        return {
+            p.name: _concatenate(items_by_name[p.name]) for p in element.properties if p.count_dtype
+        }
 
-    def _one(self, dtype: str, element: _Element) -> np.ndarray:
+    def _read_one(self, dtype: str, element: _Element) -> np.ndarray:
         at = self.position
         self._skip(dtype, 1, element)
         return np.frombuffer(self.content, self.order + dtype, 1, at)[0]
@@ -187,12 +191,12 @@ class _Binary:
     def _skip(self, dtype: str, count: int, element: _Element) -> None:
         self.position += max(count, 0) * int(dtype[1])
         if self.position > len(self.content) or count < 0:
-            raise ValueError(_cut(element))
+            raise ValueError(_cut_message(element))
 
-    def _take(self, dtype: np.dtype, element: _Element) -> np.ndarray:
+    def _read_rows(self, dtype: np.dtype, element: _Element) -> np.ndarray:
         size = element.n * dtype.itemsize
         if size > len(self.content) - self.position:
-            raise ValueError(_cut(element))
+            raise ValueError(_cut_message(element))
         rows = np.frombuffer(self.content, dtype, element.n, self.position)
         self.position += size
         return rows
@@ -210,7 +214,7 @@ class _Ascii:
         n = element.n * width
         tokens = self.rest.split(None, min(n, len(self.rest)))
         if len(tokens) < n:
-            raise ValueError(_cut(element))
+            raise ValueError(_cut_message(element))
         self.rest = tokens.pop() if len(tokens) > n else b""
         values = np.array(list(map(float, tokens))).reshape(element.n, width)
         # Whole numbers must not look like fractions: colours are told by it.
@@ -221,26 +225,28 @@ class _Ascii:
 
     def lists(self, element: _Element) -> dict[str, Polygons]:
         """The list properties of an element."""
-        tokens, at = self.rest.split(), 0
-        found: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
+        tokens, position = self.rest.split(), 0
+        items_by_name: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
         values = np.array(list(map(float, tokens)))
         for _ in range(element.n):
             for p in element.properties:
-                if at >= len(values):
-                    raise ValueError(_cut(element))
-                stop = at + 1 + (int(values[at]) if p.count_dtype else 0)
-                if not at < stop <= len(values):
-                    raise ValueError(_cut(element))
-                found[p.name].append(values[at + 1 : stop])
-                at = stop
-        self.rest = b" ".join(tokens[at:])
-        return {p.name: _joined(found[p.name]) for p in element.properties if p.count_dtype}
+                if position >= len(values):
+                    raise ValueError(_cut_message(element))
+                stop = position + 1 + (int(values[position]) if p.count_dtype else 0)
+                if not position < stop <= len(values):
+                    raise ValueError(_cut_message(element))
+                items_by_name[p.name].append(values[position + 1 : stop])
+                position = stop
+        self.rest = b" ".join(tokens[position:])
+        return {
+            p.name: _concatenate(items_by_name[p.name]) for p in element.properties if p.count_dtype
+        }
 
 
-def _joined(lists: list[np.ndarray]) -> Polygons:
+def _concatenate(lists: list[np.ndarray]) -> Polygons:
     lengths = np.array([len(items) for items in lists], dtype=np.int64)
     return lengths, np.concatenate([*lists, np.zeros(0)]).astype(np.int64)
 
 
-def _cut(element: _Element) -> str:
+def _cut_message(element: _Element) -> str:
     return f"it ends within its {element.n} {element.name} entries"

@@ -29,8 +29,8 @@ def split_name(stem: str) -> tuple[str, str | None]:
 
 def subject_in(name: str, subjects: Iterable[str]) -> str | None:
     """The subject that a file's name begins with; of several the longest, or None."""
-    found = [s for s in subjects if re.match(rf"{re.escape(s)}(?![a-zA-Z0-9])", name)]
-    return max(found, key=len, default=None)
+    matching = [s for s in subjects if re.match(rf"{re.escape(s)}(?![a-zA-Z0-9])", name)]
+    return max(matching, key=len, default=None)
 
 
 def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:

@@ -9,10 +9,10 @@ from codetalker_cli.errors import DataError
 
 GZIP = b"\x1f\x8b"
 """The first bytes of what gzip compressed."""
-PIECE = 1 << 20
+CHUNK_BYTES = 1 << 20
 """Bytes that are handled at a time."""
 
-_INPUT_PIECE = 1 << 14
+_INPUT_BYTES = 1 << 14
 _MARK_EVERY = 1 << 26
 _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
 
@@ -81,11 +81,11 @@ class Mark(NamedTuple):
 
 
 def first_mark() -> list[Mark]:
-    """The start, to which :class:`Gunzipped` adds a mark every 64 MB as it reads."""
-    return [Mark(0, 0, _fresh())]
+    """The start, to which :class:`GzipStream` adds a mark every 64 MB as it reads."""
+    return [Mark(0, 0, _new_decompressor())]
 
 
-class Gunzipped:
+class GzipStream:
     """What gzip holds in another stream, which it closes; checked against its sums on the way.
 
     Args:
@@ -99,68 +99,68 @@ class Gunzipped:
 
     def __init__(self, base: ByteStream, marks: list[Mark], label: str) -> None:
         self._base, self._marks, self._label = base, marks, label
-        self._go_to(marks[0])
+        self._seek_to(marks[0])
 
     def read_at(self, position: int, n: int) -> bytes:
         """Up to ``n`` bytes; reading onward is fast, going back starts at the mark before."""
         mark = self._marks[bisect_right(self._marks, position, key=lambda m: m.plain) - 1]
         if position < self._plain or mark.plain > self._plain:
-            self._go_to(mark)
+            self._seek_to(mark)
         while self._plain < position:
-            if not self._next(min(PIECE, position - self._plain)):
+            if not self._read_next(min(CHUNK_BYTES, position - self._plain)):
                 return b""
-        pieces = []
-        while n > 0 and (piece := self._next(min(PIECE, n))):
-            pieces.append(piece)
-            n -= len(piece)
-        return b"".join(pieces)
+        chunks = []
+        while n > 0 and (chunk := self._read_next(min(CHUNK_BYTES, n))):
+            chunks.append(chunk)
+            n -= len(chunk)
+        return b"".join(chunks)
 
     def close(self) -> None:
         """Close the compressed stream."""
         self._base.close()
 
-    def _go_to(self, mark: Mark) -> None:
+    def _seek_to(self, mark: Mark) -> None:
         self._plain, self._packed = mark.plain, mark.packed
         self._state = mark.state.copy()
         self._input = b""
-        self._ended = False
+        self._has_ended = False
 
-    def _next(self, n: int) -> bytes:
+    def _read_next(self, n: int) -> bytes:
         """Up to ``n`` bytes from where it stands; none at the end."""
-        while not self._ended:
+        while not self._has_ended:
             if self._state.eof:
-                self._next_member()
+                self._start_next_member()
                 continue
             if not self._input:
-                self._input = self._base.read_at(self._packed, _INPUT_PIECE)
+                self._input = self._base.read_at(self._packed, _INPUT_BYTES)
                 self._packed += len(self._input)
                 if not self._input:
                     raise DataError(f"{self._label}: the archive is cut short; fetch it again")
             try:
-                piece = self._state.decompress(self._input, n)
+                chunk = self._state.decompress(self._input, n)
             except zlib.error as error:
                 raise DataError(
                     f"{self._label}: the archive is damaged ({error}); fetch it again"
                 ) from error
             self._input = self._state.unconsumed_tail
-            self._plain += len(piece)
+            self._plain += len(chunk)
             self._refuse_bomb()
-            self._mark()
-            if piece:
-                return piece
+            self._add_mark()
+            if chunk:
+                return chunk
         return b""
 
-    def _next_member(self) -> None:
+    def _start_next_member(self) -> None:
         """gzip files may follow each other; anything else after the last one is ignored."""
         # What decompression left over is read again from the base, and must not stand there twice.
         self._packed -= len(self._state.unused_data)
         self._input = b""
         if self._base.read_at(self._packed, len(GZIP)) == GZIP:
-            self._state = _fresh()
+            self._state = _new_decompressor()
         else:
-            self._ended = True
+            self._has_ended = True
 
-    def _mark(self) -> None:
+    def _add_mark(self) -> None:
         if self._plain - self._marks[-1].plain >= _MARK_EVERY and not self._state.eof:
             packed = self._packed - len(self._input)
             self._marks.append(Mark(self._plain, packed, self._state.copy()))
@@ -173,5 +173,5 @@ class Gunzipped:
             )
 
 
-def _fresh() -> Any:
+def _new_decompressor() -> Any:
     return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from codetalker_cli.errors import DataError
-from codetalker_cli.formats.streams import PIECE, ByteStream
+from codetalker_cli.formats.streams import CHUNK_BYTES, ByteStream
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -30,7 +30,7 @@ class Member(NamedTuple):
     size: int
 
 
-def listed(stream: ByteStream, label: str) -> list[Member]:
+def list_members(stream: ByteStream, label: str) -> list[Member]:
     """The regular files, in the order of their bytes.
 
     Links to files within the archive stand for those files; a name that is there twice is given
@@ -44,17 +44,17 @@ def listed(stream: ByteStream, label: str) -> list[Member]:
         DataError: Not a whole tar archive, or a member that would leave the folder, or is neither
             file, folder nor link; names archive and member.
     """
-    found: list[Member] = []
+    members: list[Member] = []
     links: dict[Parts, Parts] = {}
     for info in _headers(stream, label):
-        parts = _checked_parts(info, label)
+        parts = _check_parts(info, label)
         if not parts:  # the folder itself
             continue
         if info.isreg():
-            found.append(Member(parts, info.offset_data, info.size))
+            members.append(Member(parts, info.offset_data, info.size))
         elif info.issym() or info.islnk():
-            links[parts] = _checked_target(info, parts, label)
-    return sorted(found + _resolved(links, found), key=lambda member: member.offset)
+            links[parts] = _check_target(info, parts, label)
+    return sorted(members + _resolve_links(links, members), key=lambda member: member.offset)
 
 
 class _TarBytes:
@@ -85,7 +85,7 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
     try:
         fileobj: Any = _TarBytes(stream, label)
         with tarfile.open(fileobj=fileobj, mode="r:", errors="surrogateescape") as tar:
-            kept: Any = tar
+            untyped_tar: Any = tar
             for n_members in range(_MAX_MEMBERS + 1):
                 info = tar.next()
                 if info is None:
@@ -93,24 +93,24 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
                 if info.size < 0 or info.offset_data <= end or n_members == _MAX_MEMBERS:
                     raise DataError(f"{label}: not a tar archive that makes sense; {_ORIGINAL}")
                 end = info.offset_data
-                kept.members.clear()  # they would pile up
+                untyped_tar.members.clear()  # they would pile up
                 yield info
             end = tar.offset
     except DataError:
         raise
     except Exception as error:  # a damaged header raises nearly anything
         raise DataError(f"{label}: damaged or cut short ({error}); fetch it again") from error
-    mark = stream.read_at(end, _BLOCK)
-    if mark != bytes(_BLOCK):
-        what = "cut short" if len(mark) < _BLOCK else "damaged"
+    end_block = stream.read_at(end, _BLOCK)
+    if end_block != bytes(_BLOCK):
+        what = "cut short" if len(end_block) < _BLOCK else "damaged"
         raise DataError(f"{label}: the archive is {what} at byte {end}; fetch it again")
-    while tail := stream.read_at(end, PIECE):  # the sum of what is compressed comes last
+    while tail := stream.read_at(end, CHUNK_BYTES):  # the sum of what is compressed comes last
         end += len(tail)
 
 
-def _checked_parts(info: tarfile.TarInfo, label: str) -> Parts:
+def _check_parts(info: tarfile.TarInfo, label: str) -> Parts:
     """The names that lead to a member; what would leave the folder is refused."""
-    parts = _inside((), info.name)
+    parts = _resolve_path((), info.name)
     what = f"{label}: member {info.name!r}"
     if parts is None or ".." in info.name.replace("\\", "/").split("/"):
         raise DataError(f"{what} leads out of the folder it is in; {_ORIGINAL}")
@@ -124,9 +124,9 @@ def _checked_parts(info: tarfile.TarInfo, label: str) -> Parts:
     return parts
 
 
-def _checked_target(info: tarfile.TarInfo, parts: Parts, label: str) -> Parts:
+def _check_target(info: tarfile.TarInfo, parts: Parts, label: str) -> Parts:
     """The member that a link leads to; a link out of the archive is refused."""
-    target = _inside(parts[:-1] if info.issym() else (), info.linkname)
+    target = _resolve_path(parts[:-1] if info.issym() else (), info.linkname)
     if target is None:
         raise DataError(
             f"{label}: member {info.name!r} is a link to {info.linkname!r}, out of the folder "
@@ -135,7 +135,7 @@ def _checked_target(info: tarfile.TarInfo, parts: Parts, label: str) -> Parts:
     return target
 
 
-def _inside(folder: Parts, name: str) -> Parts | None:
+def _resolve_path(folder: Parts, name: str) -> Parts | None:
     """Where a path leads from a folder; None if that is outside. Windows's paths count too."""
     name = name.replace("\\", "/")
     if name.startswith("/") or re.match("[A-Za-z]:", name):
@@ -151,16 +151,16 @@ def _inside(folder: Parts, name: str) -> Parts | None:
     return tuple(parts)
 
 
-def _resolved(links: dict[Parts, Parts], found: list[Member]) -> list[Member]:
+def _resolve_links(links: dict[Parts, Parts], members: list[Member]) -> list[Member]:
     """Links to files, as those files by another name; a link to anything else leads nowhere."""
-    files = {member.parts: member for member in found} if links else {}
-    made = []
-    for parts, aim in links.items():
+    files = {member.parts: member for member in members} if links else {}
+    resolved = []
+    for parts, target in links.items():
         for _ in range(_MAX_LINKS):
-            aim = links.get(aim, aim)
-        if aim in files:
-            made.append(files[aim]._replace(parts=parts))
-    return made
+            target = links.get(target, target)
+        if target in files:
+            resolved.append(files[target]._replace(parts=parts))
+    return resolved
 
 
 def size_of(content: int) -> int:

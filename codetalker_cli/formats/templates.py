@@ -34,7 +34,7 @@ def read_mesh(templates: Path, mesh_file: Path, data: DataSettings) -> Mesh:
         InputError: A file is missing.
         DataError: One of them is damaged, or of another vertex count than the data set.
     """
-    found, mesh = read_templates(templates), read_mesh_file(mesh_file)
+    neutral_faces, mesh = read_templates(templates), read_mesh_file(mesh_file)
     if len(mesh.vertices) != data.n_vertices:
         raise DataError(
             f"{mesh_file}: has {len(mesh.vertices)} vertices, {data.name} has {data.n_vertices}; "
@@ -42,6 +42,6 @@ def read_mesh(templates: Path, mesh_file: Path, data: DataSettings) -> Mesh:
         )
     if not len(mesh.triangles):
         raise DataError(f"{mesh_file}: holds no triangles")
-    made = Mesh(Topology(data.name, mesh.triangles, data.n_vertices, data.unit), found)
-    made.check(data.n_vertices, str(templates))
-    return made
+    result = Mesh(Topology(data.name, mesh.triangles, data.n_vertices, data.unit), neutral_faces)
+    result.check(data.n_vertices, str(templates))
+    return result

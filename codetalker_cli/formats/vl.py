@@ -58,7 +58,7 @@ def read_vl(file: BinaryIO, size: int, n_vertices: int, name: str) -> np.ndarray
     return vertices
 
 
-def numbered(files: Sequence[FoundFile]) -> tuple[np.ndarray, list[FoundFile]]:
+def sort_by_number(files: Sequence[FoundFile]) -> tuple[np.ndarray, list[FoundFile]]:
     """Vertex lists in the order of their frame numbers: the last digits of their names.
 
     Returns:
@@ -111,7 +111,7 @@ class VertexLists:
         span = self._spans[position]
         name = self.name(position)
         try:
-            file = self._opened(span.path)
+            file = self._open(span.path)
             file.seek(span.offset)
             return read_vl(file, span.size, self._n_vertices, name)
         except OSError as error:
@@ -127,7 +127,7 @@ class VertexLists:
             self._file.close()
         self._path, self._file = None, None
 
-    def _opened(self, path: Path) -> BinaryIO:
+    def _open(self, path: Path) -> BinaryIO:
         if self._file is None or path != self._path:  # lists in one archive share its file
             self.close()
             self._file, self._path = path.open("rb"), path

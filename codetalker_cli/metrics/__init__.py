@@ -4,7 +4,7 @@
 measures one clip in one pass over its file, ``summary`` puts clips together.
 """
 
-from codetalker_cli.metrics.clip import ClipScores, Measured, Value, measure, summarize
+from codetalker_cli.metrics.clip import ClipScores, Measurement, Value, measure, summarize
 from codetalker_cli.metrics.definitions import (
     GROUPS,
     METRICS,
@@ -25,7 +25,7 @@ __all__ = [
     "GROUPS",
     "METRICS",
     "ClipScores",
-    "Measured",
+    "Measurement",
     "Metric",
     "Value",
     "closures",

@@ -27,7 +27,7 @@ Ratio = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A clip's part of every metric that its topology allows.
 
     Attributes:
@@ -43,19 +43,19 @@ class Measured:
     n_frames: int
 
 
-class _Spread:
+class _RunningDeviation:
     """Standard deviation over time of columns that come in blocks (Chan et al. 1983)."""
 
     def __init__(self, n: int) -> None:
         self._count = 0
         self._mean, self._squares = np.zeros(n), np.zeros(n)
 
-    def add(self, rows: np.ndarray) -> None:
-        n, mean = len(rows), rows.mean(0)
-        apart = mean - self._mean
+    def add(self, values: np.ndarray) -> None:
+        n, mean = len(values), values.mean(0)
+        delta = mean - self._mean
         total = self._count + n
-        self._squares += np.square(rows - mean).sum(0) + apart**2 * (self._count * n / total)
-        self._mean += apart * (n / total)
+        self._squares += np.square(values - mean).sum(0) + delta**2 * (self._count * n / total)
+        self._mean += delta * (n / total)
         self._count = total
 
     def mean_deviation(self) -> float:
@@ -68,7 +68,7 @@ def measure(
     template: np.ndarray,
     topology: Topology,
     closed_mm: float = 1.0,
-) -> Measured:
+) -> Measurement:
     """Compare a prediction with the truth over the frames that both have.
 
     Args:
@@ -81,31 +81,31 @@ def measure(
     Raises:
         DataError: Different vertex counts, or coordinates that are not finite.
     """
-    for what, shape in (("prediction", predicted.shape), ("truth", true.shape)):
+    for name, shape in (("prediction", predicted.shape), ("truth", true.shape)):
         if shape[1:] != (topology.n_vertices, 3):
             raise DataError(
-                f"the {what} has {shape[1]} vertices a frame, expected {topology.n_vertices}"
+                f"the {name} has {shape[1]} vertices a frame, expected {topology.n_vertices}"
             )
     n_frames = min(len(predicted), len(true))
     if not n_frames:
         raise DataError("there is no frame to compare")
-    sums = _Sums(template, topology, closed_mm)
+    sums = _MetricSums(template, topology, closed_mm)
     size = max(1, _BLOCK_BYTES // (topology.n_vertices * 24))
     for start in range(0, n_frames, size):
         stop = min(start + size, n_frames)
         parts = []
-        for what, vertices in (("prediction", predicted), ("truth", true)):
+        for name, vertices in (("prediction", predicted), ("truth", true)):
             part = np.asarray(vertices[start:stop])
             finite = np.isfinite(part).all((1, 2))
             if not finite.all():
                 frame = start + int(np.flatnonzero(~finite)[0])
-                raise DataError(f"frame {frame} of the {what} holds NaN or infinite coordinates")
+                raise DataError(f"frame {frame} of the {name} holds NaN or infinite coordinates")
             parts.append(part)
         sums.add(*parts)
-    return sums.done()
+    return sums.result()
 
 
-class _Sums:
+class _MetricSums:
     """Sums over the frames so far."""
 
     def __init__(self, template: np.ndarray, topology: Topology, closed_mm: float) -> None:
@@ -118,7 +118,7 @@ class _Sums:
         self._n_frames = 0
         self._closed = np.zeros(3)  # frames closed in both, in the prediction, in the truth
         n_upper = 0 if self._upper is None else len(self._upper)
-        self._spreads = _Spread(n_upper), _Spread(n_upper)
+        self._deviations = _RunningDeviation(n_upper), _RunningDeviation(n_upper)
 
     def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
         self._n_frames += len(true)
@@ -126,31 +126,39 @@ class _Sums:
         if self._lips is not None:
             self._lip_errors.append(lip_errors(predicted, true, self._lips))
         if self._upper is not None:
-            for spread, vertices in zip(self._spreads, (predicted, true), strict=True):
-                spread.add(squared_motion(vertices, self._template, self._upper))
+            for deviation, vertices in zip(self._deviations, (predicted, true), strict=True):
+                deviation.add(squared_motion(vertices, self._template, self._upper))
         if self._has_closure:
-            ours, theirs = (closures(self._topology, v, self._closed_mm) for v in (predicted, true))
-            self._closed += [(ours & theirs).sum(), ours.sum(), theirs.sum()]
+            predicted_closed, true_closed = (
+                closures(self._topology, v, self._closed_mm) for v in (predicted, true)
+            )
+            self._closed += [
+                (predicted_closed & true_closed).sum(),
+                predicted_closed.sum(),
+                true_closed.sum(),
+            ]
 
-    def done(self) -> Measured:
-        n = self._n_frames
+    def result(self) -> Measurement:
+        n_frames = self._n_frames
         n_vertices = self._topology.n_vertices
-        fractions: dict[str, Ratio] = {"mve": (float(self._distance.sum()), n * n_vertices)}
+        fractions: dict[str, Ratio] = {"mve": (float(self._distance.sum()), n_frames * n_vertices)}
         errors = np.concatenate(self._lip_errors) if self._lip_errors else np.zeros(0)
         if self._lips is not None:
-            fractions["lve"] = (float(errors.sum()), n)
+            fractions["lve"] = (float(errors.sum()), n_frames)
             metres = self._topology.metres_per_unit
             if metres is not None:
-                fractions["lve_mm"] = (float(np.sqrt(errors).sum()) * metres * 1000.0, n)
+                fractions["lve_mm"] = (float(np.sqrt(errors).sum()) * metres * 1000.0, n_frames)
         if self._upper is not None:
-            ours, theirs = (spread.mean_deviation() for spread in self._spreads)
-            fractions["fdd"] = (theirs - ours, 1)
-            fractions["fdd_abs"] = (abs(theirs - ours), 1)
+            predicted_value, true_value = (
+                deviation.mean_deviation() for deviation in self._deviations
+            )
+            fractions["fdd"] = (true_value - predicted_value, 1)
+            fractions["fdd_abs"] = (abs(true_value - predicted_value), 1)
         if self._has_closure:
-            both, ours, theirs = self._closed.tolist()
-            fractions["lip_closure_precision"] = (both, ours)
-            fractions["lip_closure_recall"] = (both, theirs)
-        return Measured(fractions, errors, self._distance, n)
+            both, predicted_closed, true_closed = self._closed.tolist()
+            fractions["lip_closure_precision"] = (both, predicted_closed)
+            fractions["lip_closure_recall"] = (both, true_closed)
+        return Measurement(fractions, errors, self._distance, n_frames)
 
 
 # Summaries over clips -----------------------------------------------------------------------------
@@ -199,7 +207,7 @@ class Value:
 
 
 def summarize(
-    rows: Sequence[ClipScores],
+    scores: Sequence[ClipScores],
     name: str,
     *,
     n_samples: int = 2000,
@@ -212,17 +220,17 @@ def summarize(
     other, and frames of one clip still more.
 
     Args:
-        rows: Those without the metric count nothing.
+        scores: Those without the metric count nothing.
         name: The metric.
         n_samples: Draws.
         confidence: Of the interval.
         seed: Of the draws; the same clips are drawn for every metric and every model.
     """
-    used = [row for row in rows if name in row.fractions]
+    counted = [score for score in scores if name in score.fractions]
     clips: dict[str, np.ndarray] = {}
-    for row in used:
-        clips.setdefault(row.clip, np.zeros(2))
-        clips[row.clip] += row.fractions[name]
+    for score in counted:
+        clips.setdefault(score.clip, np.zeros(2))
+        clips[score.clip] += score.fractions[name]
     sums = np.array([clips[clip] for clip in sorted(clips)]).reshape(-1, 2)
     total, count = sums.sum(0).tolist()
     value = total / count if count else None
@@ -232,7 +240,7 @@ def summarize(
         weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_samples)
         # matmul's order of sums may differ between machines in the last digits only
         totals, counts = weights @ sums[:, 0], weights @ sums[:, 1]
-        drawn = totals[counts > 0] / counts[counts > 0]
+        ratios = totals[counts > 0] / counts[counts > 0]
         ends = np.array([0.5 - confidence / 2, 0.5 + confidence / 2])
-        low, high = np.quantile(drawn, ends).tolist()
-    return Value(value, low, high, len(sums), len(used))
+        low, high = np.quantile(ratios, ends).tolist()
+    return Value(value, low, high, len(sums), len(counted))

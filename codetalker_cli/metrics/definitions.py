@@ -208,14 +208,14 @@ def expand(names: Sequence[str]) -> list[str]:
     Raises:
         InputError: An unknown name; lists the known ones.
     """
-    chosen: list[str] = []
+    selected: list[str] = []
     for name in names or METRICS:
-        for one in GROUPS.get(name, (name,)):
-            if one not in METRICS:
+        for member in GROUPS.get(name, (name,)):
+            if member not in METRICS:
                 known = ", ".join([*METRICS, *GROUPS])
                 raise InputError(f"metric {name!r} is unknown; there are: {known}")
-            chosen.append(one)
-    return list(dict.fromkeys(chosen))
+            selected.append(member)
+    return list(dict.fromkeys(selected))
 
 
 def lacking(name: str, topology: Topology) -> str:

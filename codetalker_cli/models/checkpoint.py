@@ -33,7 +33,7 @@ from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkp
 FORMAT_VERSION = 2
 LAST = "-last"
 """Ends the name of a training run's latest checkpoint, beside its best."""
-N_NAMED = 8
+MAX_LISTED = 8
 """So many known checkpoints an error names, the newest ones."""
 SETTINGS, MESH = "settings.yaml", "mesh.npz"
 
@@ -108,8 +108,8 @@ def save(
     with atomic_path(folder, overwrite) as temporary:
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(weights)
-        dumped = model.settings.model_dump(mode="json")
-        (temporary / SETTINGS).write_text(yaml.safe_dump(dumped, sort_keys=False), "utf-8")
+        settings_dict = model.settings.model_dump(mode="json")
+        (temporary / SETTINGS).write_text(yaml.safe_dump(settings_dict, sort_keys=False), "utf-8")
         (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
         if mesh is not None:
             mesh.save(temporary / MESH)
@@ -128,13 +128,15 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     check_output(folder, overwrite=overwrite)
     if folder.is_file():
         raise InputError(f"{folder} is a file, a checkpoint is a folder; give another name")
-    own = {WEIGHTS, SETTINGS, META, MESH}
-    others = (
-        sorted(p.name for p in folder.iterdir() if p.name not in own) if folder.is_dir() else []
+    checkpoint_files = {WEIGHTS, SETTINGS, META, MESH}
+    extra = (
+        sorted(p.name for p in folder.iterdir() if p.name not in checkpoint_files)
+        if folder.is_dir()
+        else []
     )
-    if others:
+    if extra:
         raise InputError(
-            f"{folder} holds {others[0]}, which is no part of a checkpoint and is not replaced; "
+            f"{folder} holds {extra[0]}, which is no part of a checkpoint and is not replaced; "
             "give another folder"
         )
 
@@ -213,6 +215,42 @@ def knows(folder: Path, subject: str) -> bool:
     return meta.get("stage") == "speech" and subject in meta.get("subjects", [])
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint contains besides its weights, which are not read.
+
+    Attributes:
+        n_vertices: V of the topology.
+        fps: Frames per second of the motion.
+        subjects: The subjects whose templates it has.
+        mesh: The file of its faces.
+    """
+
+    n_vertices: int
+    fps: float
+    subjects: tuple[str, ...]
+    mesh: Path
+
+
+def describe(name: str | Path) -> Description:
+    """Describe a checkpoint with faces, by path or by name.
+
+    Raises:
+        CheckpointError: Not found, damaged, or without faces.
+    """
+    folder = find(name)
+    path = folder / MESH
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: holds no faces; give `data` PREPARED, or a mesh file")
+    try:
+        facts = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))["data"]
+        subjects = json.loads((folder / META).read_text("utf-8"))["subjects"]
+        n_vertices, fps = int(facts["n_vertices"]), float(facts["fps"])
+        return Description(n_vertices, fps, tuple(subjects), path)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{folder}: damaged checkpoint ({error!r})") from error
+
+
 def find(name: str | Path) -> Path:
     """The folder that a path or a name means."""
     folder = Path(name).expanduser()
@@ -221,10 +259,10 @@ def find(name: str | Path) -> Path:
     choices = available()
     if str(name) in choices:
         return choices[str(name)]
-    known = ", ".join(list(choices)[:N_NAMED]) or "none"
-    known += f" and {len(choices) - N_NAMED} more" * (len(choices) > N_NAMED)
-    what = "is a folder without a checkpoint" if folder.is_dir() else "is not known"
-    raise CheckpointError(f"checkpoint {str(name)!r} {what}; known by name: {known}")
+    listed = ", ".join(list(choices)[:MAX_LISTED]) or "none"
+    listed += f" and {len(choices) - MAX_LISTED} more" * (len(choices) > MAX_LISTED)
+    problem = "is a folder without a checkpoint" if folder.is_dir() else "is not known"
+    raise CheckpointError(f"checkpoint {str(name)!r} {problem}; known by name: {listed}")
 
 
 def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -242,8 +280,8 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> No
         if key in expected and value.shape != expected[key].shape
     ]
     if problems:
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
-        raise CheckpointError(f"{origin}: does not fit the model of these settings: {shown}")
+        listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+        raise CheckpointError(f"{origin}: does not fit the model of these settings: {listed}")
     model.load_state_dict(dict(state))
 
 

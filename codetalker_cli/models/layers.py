@@ -32,7 +32,7 @@ def valid_frames(lengths: Tensor, n_frames: int) -> Tensor:
     return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
 
 
-def hold_last(x: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
+def repeat_last_frame(x: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
     """(B, T, H) with each clip's last frame repeated to the end."""
     last = x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[-1]))
     return torch.where(valid[..., None], x, last)
@@ -43,13 +43,13 @@ def masked_instance_norm(x: Tensor, valid: Tensor, eps: float) -> Tensor:
 
     One valid frame has no variance and gives zeros, as two equal frames do.
     """
-    work = x.to(torch.promote_types(x.dtype, torch.float32))  # half types sum too coarsely
-    inside = valid[..., None]
-    count = inside.sum(1, keepdim=True)
-    mean = torch.where(inside, work, 0.0).sum(1, keepdim=True) / count
-    centred = torch.where(inside, work - mean, 0.0)
-    variance = centred.square().sum(1, keepdim=True) / count
-    return (centred * torch.rsqrt(variance + eps)).to(x.dtype)
+    x_float = x.to(torch.promote_types(x.dtype, torch.float32))  # half types sum too coarsely
+    mask = valid[..., None]
+    count = mask.sum(1, keepdim=True)
+    mean = torch.where(mask, x_float, 0.0).sum(1, keepdim=True) / count
+    centered = torch.where(mask, x_float - mean, 0.0)
+    variance = centered.square().sum(1, keepdim=True) / count
+    return (centered * torch.rsqrt(variance + eps)).to(x.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -66,12 +66,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
-        """(B, T, H) → (B, T, H); of (B, 1, 1, T) bool ``keys`` only the true are looked at."""
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); of (B, 1, 1, T) bool ``key_mask`` only the true are looked at."""
         batch, frames, width = x.shape
         q, k, v = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=keys, scale=self.scale)
-        return self.output(mixed.transpose(1, 2).reshape(batch, frames, width))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, scale=self.scale)
+        return self.output(attended.transpose(1, 2).reshape(batch, frames, width))
 
 
 class Block(nn.Module):
@@ -85,9 +85,9 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(hidden_size, mlp_size)
         self.mlp_out = nn.Linear(mlp_size, hidden_size)
 
-    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
-        """(B, T, H) → (B, T, H); ``keys`` as for :class:`SelfAttention`."""
-        x = x + self.attention(self.attention_norm(x), keys)
+    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); ``key_mask`` as for :class:`SelfAttention`."""
+        x = x + self.attention(self.attention_norm(x), key_mask)
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(hidden)
 
@@ -129,15 +129,15 @@ class TemporalTransformer(nn.Module):
         if lengths is None:
             x = F.leaky_relu(self.conv(x.transpose(1, 2)), LEAKY_SLOPE)
             x = self.norm(x).transpose(1, 2)
-            keys = None
+            key_mask = None
         else:
             valid = valid_frames(lengths, x.shape[1])
             # The convolution replicates the edge frame, and a clip's edge is its own last frame.
-            x = hold_last(x, lengths, valid).transpose(1, 2)
+            x = repeat_last_frame(x, lengths, valid).transpose(1, 2)
             x = F.leaky_relu(self.conv(x), LEAKY_SLOPE).transpose(1, 2)
             x = masked_instance_norm(x, valid, self.norm.eps)
-            keys = valid[:, None, None]
+            key_mask = valid[:, None, None]
         x = self.linear(x) + self.position
         for block in self.blocks:
-            x = block(x, keys)
+            x = block(x, key_mask)
         return x

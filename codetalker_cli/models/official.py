@@ -81,26 +81,28 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
     """Official stage-1 tensors under the names of :class:`MotionVQ`."""
-    known: dict[str, str] = {"quantize.embedding.weight": "quantizer.codebook"}
+    key_map: dict[str, str] = {"quantize.embedding.weight": "quantizer.codebook"}
     for half, names in _HALF.items():
-        for theirs, ours in names.items():
+        for official_name, our_name in names.items():
             for kind in ("weight", "bias"):
-                known[f"{half}.{theirs}.{kind}"] = f"{half}.{ours}.{kind}"
+                key_map[f"{half}.{official_name}.{kind}"] = f"{half}.{our_name}.{kind}"
         for layer in range(settings.vq.n_layers):
-            for (odd, theirs), ours in _BLOCK.items():
-                prefix = f"{half}.{half}_transformer.net.{2 * layer + odd}.fn.{theirs}"
+            for (sublayer, official_name), our_name in _BLOCK.items():
+                prefix = f"{half}.{half}_transformer.net.{2 * layer + sublayer}.fn.{official_name}"
                 for kind in ("weight", "bias"):
-                    known[f"{prefix}.{kind}"] = f"{half}.temporal.blocks.{layer}.{ours}.{kind}"
+                    key_map[f"{prefix}.{kind}"] = (
+                        f"{half}.temporal.blocks.{layer}.{our_name}.{kind}"
+                    )
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
-    for key, value in _strip(official).items():
+    for key, value in _strip_module_prefix(official).items():
         if key.endswith(".pe"):  # position tables: computed, not learnt
             continue
-        if key in known:
-            state[known[key]] = value
+        if key in key_map:
+            state[key_map[key]] = value
         else:
             unknown.append(key)
-    _refuse("stage 1", unknown)
+    _raise_if_unknown("stage 1", unknown)
     return state
 
 
@@ -108,7 +110,7 @@ def speech_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str
     """Official stage-2 tensors under the names of :class:`SpeechToCodes`."""
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
-    for key, value in _strip(official).items():
+    for key, value in _strip_module_prefix(official).items():
         if key.endswith(".pe") or "autoencoder" in key:  # stage 1 comes from its own file
             continue
         renamed = _speech_key(key, value, settings.speech.n_layers)
@@ -116,7 +118,7 @@ def speech_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str
             state |= renamed
         else:
             unknown.append(key)
-    _refuse("stage 2", unknown)
+    _raise_if_unknown("stage 2", unknown)
     return state
 
 
@@ -147,23 +149,23 @@ def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
 
 def _encoder_key(key: str) -> str:
     """Weight norm of the positional convolution: old names → today's parametrisation."""
-    head, _, last = key.rpartition(".")
-    if last in _WEIGHT_NORM:
-        return f"encoder.model.{head}.parametrizations.weight.{_WEIGHT_NORM[last]}"
+    head, _, suffix = key.rpartition(".")
+    if suffix in _WEIGHT_NORM:
+        return f"encoder.model.{head}.parametrizations.weight.{_WEIGHT_NORM[suffix]}"
     return f"encoder.model.{key}"
 
 
-def _strip(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_module_prefix(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stripped = {key.removeprefix("module."): value for key, value in official.items()}
     if len(stripped) < len(official):
         raise CheckpointError("the file holds keys twice, with and without the prefix module.")
     return stripped
 
 
-def _refuse(stage: str, unknown: list[str]) -> None:
+def _raise_if_unknown(stage: str, unknown: list[str]) -> None:
     if unknown:
-        shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise CheckpointError(
-            f"{stage}: {len(unknown)} keys that the preset's model does not have: {shown}; "
+            f"{stage}: {len(unknown)} keys that the preset's model does not have: {listed}; "
             "is it the right preset, and are the two files in the right order?"
         )

@@ -39,7 +39,7 @@ class Quantizer(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """(…, Z) → (…) int64 indices."""
         with torch.autocast(z.device.type, enabled=False):
-            flat, codebook = _full(z.reshape(-1, z.shape[-1])), _full(self.codebook)
+            flat, codebook = _to_float32(z.reshape(-1, z.shape[-1])), _to_float32(self.codebook)
             distance = (
                 flat.square().sum(1, keepdim=True)
                 + codebook.square().sum(1)
@@ -65,8 +65,8 @@ class Quantizer(nn.Module):
         """
         codes = self.nearest(z)
         entries = self.dequantize(codes)
-        commitment_loss = _mean_square(entries.detach(), z, valid)
-        codebook_loss = _mean_square(entries, z.detach(), valid)
+        commitment_loss = _mean_squared_error(entries.detach(), z, valid)
+        codebook_loss = _mean_squared_error(entries, z.detach(), valid)
         return Quantized(
             latents=z + (entries - z).detach(),
             codes=codes,
@@ -77,20 +77,20 @@ class Quantizer(nn.Module):
 
 def perplexity(counts: Tensor) -> float:
     """exp(entropy) of how often each entry was chosen, (n,) counts; 1 … n."""
-    share = counts.double()
-    share = share[share > 0] / share.sum()
-    return float(torch.exp(-(share * torch.log(share)).sum()))
+    probability = counts.double()
+    probability = probability[probability > 0] / probability.sum()
+    return float(torch.exp(-(probability * torch.log(probability)).sum()))
 
 
-def _full(x: Tensor) -> Tensor:
+def _to_float32(x: Tensor) -> Tensor:
     """Half types raised to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _mean_square(a: Tensor, b: Tensor, valid: Tensor | None) -> Tensor:
+def _mean_squared_error(entries: Tensor, latents: Tensor, valid: Tensor | None) -> Tensor:
     """(B,) mean squared difference of (B, N, Z) over each clip's (B, N) valid places."""
-    with torch.autocast(a.device.type, enabled=False):
-        error = (_full(a) - _full(b)).square()
+    with torch.autocast(entries.device.type, enabled=False):
+        error = (_to_float32(entries) - _to_float32(latents)).square()
         if valid is None:
             return error.mean((1, 2))
         return torch.where(valid[..., None], error, 0.0).mean(-1).sum(1) / valid.sum(1)

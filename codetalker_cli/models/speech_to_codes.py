@@ -81,8 +81,8 @@ class CausalAttention(nn.Module):
         """(B, T, D) frames and the (n_heads, T, T) bias of their attention → (B, T, D)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
+        return self.output(attended.transpose(1, 2).flatten(2))
 
 
 class FrameAttention(nn.Module):
@@ -109,12 +109,12 @@ class FrameAttention(nn.Module):
         """(B, Q, D) frames and the memory of the same frames (2, B, Q, F, heads, D/heads)."""
         k, v = memory
         if v.shape[2] == 1:  # a softmax over one key is 1: the query does not matter
-            kept = self.dropout(v.new_ones(v.shape[0], v.shape[1], self.n_heads, 1))
-            return self.output((v[:, :, 0] * kept).flatten(-2))
+            dropout_mask = self.dropout(v.new_ones(v.shape[0], v.shape[1], self.n_heads, 1))
+            return self.output((v[:, :, 0] * dropout_mask).flatten(-2))
         q = self.query(x).unflatten(-1, (self.n_heads, -1))
         score = torch.einsum("bthd,btfhd->bthf", q, k) / math.sqrt(q.shape[-1])
-        mixed = torch.einsum("bthf,btfhd->bthd", self.dropout(score.softmax(-1)), v)
-        return self.output(mixed.flatten(-2))
+        attended = torch.einsum("bthf,btfhd->bthd", self.dropout(score.softmax(-1)), v)
+        return self.output(attended.flatten(-2))
 
 
 class SpeechDecoderLayer(nn.Module):

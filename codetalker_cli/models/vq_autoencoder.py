@@ -48,14 +48,14 @@ class MotionBasis(nn.Module):
         flat = offsets.flatten(-2)
         return flat @ (self.vectors / self.scale) if self.rank else flat
 
-    def to_offsets(self, features: Tensor, chosen: Tensor | None = None) -> Tensor:
+    def to_offsets(self, features: Tensor, vertex_indices: Tensor | None = None) -> Tensor:
         """(B, T, feature_size) → (B, T, V, 3), or the (B, T, n, 3) of (n,) chosen vertices."""
         if not self.rank:
             offsets = features.unflatten(-1, (self.n_vertices, 3))
-            return offsets if chosen is None else offsets[..., chosen, :]
+            return offsets if vertex_indices is None else offsets[..., vertex_indices, :]
         vectors = self.vectors.unflatten(0, (self.n_vertices, 3))
-        if chosen is not None:
-            vectors = vectors[chosen]
+        if vertex_indices is not None:
+            vectors = vectors[vertex_indices]
         flat = features @ (vectors.flatten(0, 1) * self.scale).T
         return flat.unflatten(-1, (-1, 3))
 
@@ -182,14 +182,14 @@ class MotionVQ(nn.Module):
             latents: Of the whole clip: every frame depends on all of them.
             lengths: (B,) frames of each clip; None: T.
         """
-        return _two_at_least(self.decoder, latents, lengths)
+        return _decode_at_least_two_frames(self.decoder, latents, lengths)
 
     def decode_hidden(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, codes_per_frame) codes → (B, T, H), the decode without its last projection.
 
         That one is linear and wide: what is blended before it is blended behind it, in less memory.
         """
-        return _two_at_least(self.decoder.hidden, self.dequantize(codes), lengths)
+        return _decode_at_least_two_frames(self.decoder.hidden, self.dequantize(codes), lengths)
 
     def decode(self, codes: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
@@ -206,14 +206,14 @@ class MotionVQ(nn.Module):
     ) -> Reconstruction:
         """Reconstruct (B, T, V, 3) motion of subjects with (B, V, 3) templates; T ≥ 2."""
         features = self.basis.to_features(vertices - template[:, None])
-        made, quantized = self.reconstruct(features, lengths)
-        return Reconstruction(self.basis.to_offsets(made) + template[:, None], quantized)
+        reconstruction, quantized = self.reconstruct(features, lengths)
+        return Reconstruction(self.basis.to_offsets(reconstruction) + template[:, None], quantized)
 
     def _split(self, latents: Tensor) -> Tensor:
         return latents.reshape(latents.shape[0], -1, self.settings.code_dim)
 
 
-def _two_at_least(
+def _decode_at_least_two_frames(
     decode: Callable[[Tensor, Tensor | None], Tensor], latents: Tensor, lengths: Tensor | None
 ) -> Tensor:
     """Decode; a single frame as two equal ones."""

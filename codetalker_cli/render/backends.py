@@ -15,7 +15,7 @@ from codetalker_cli.render.scene import Scene
 from codetalker_cli.render.software import SoftwareRenderer
 from codetalker_cli.settings import RenderSettings
 
-_FRAMES_WORTH_A_PROCESS = 8
+_MIN_FRAMES_PER_PROCESS = 8
 """A process takes about as long to start as it takes to draw so many frames."""
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class StageRenderer:
             panel = renderer.render(motions[stage.shown[index]], against)
             picture[:, index * width : (index + 1) * width] = panel
         for strip in stage.strips:
-            strip.lay_over(picture)
+            strip.blend_into(picture)
         return picture
 
     def close(self) -> None:
@@ -95,19 +95,19 @@ def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
         RenderError: pyrender was asked for and OpenGL does not work here.
     """
     n_workers = settings.workers or n_cores()
-    n_workers = max(1, min(n_workers, -(-n_frames // _FRAMES_WORTH_A_PROCESS)))
+    n_workers = max(1, min(n_workers, -(-n_frames // _MIN_FRAMES_PER_PROCESS)))
     if settings.renderer != "software":
         from codetalker_cli.render.gl import probe
 
-        found = probe()
-        if found.platform is not None:
-            return Backend("pyrender", n_workers, found.platform)
+        gl_probe = probe()
+        if gl_probe.platform is not None:
+            return Backend("pyrender", n_workers, gl_probe.platform)
         if settings.renderer == "pyrender":
             raise RenderError(
-                f"renderer pyrender: OpenGL does not work here ({found.reason}); install libegl1 "
-                "and libopengl0 (or libosmesa6), or take renderer software"
+                f"renderer pyrender: OpenGL does not work here ({gl_probe.reason}); install "
+                "libegl1 and libopengl0 (or libosmesa6), or take renderer software"
             )
-        logger.info("drawing in software: no OpenGL here (%s)", found.reason)
+        logger.info("drawing in software: no OpenGL here (%s)", gl_probe.reason)
     return Backend("software", n_workers if n_workers > 1 else 0)
 
 

@@ -19,7 +19,7 @@ _WIDTH_SHARE = 0.94
 _BAR_TOP, _BAR_BOTTOM, _BAR_WIDTH = 0.30, 0.72, 0.028
 """The colour bar in parts of the panel."""
 _LIGHT, _DARK = "#ffffff", "#30343a"
-_BRIGHT = 0.7
+_BRIGHT_BACKGROUND = 0.7
 """On backgrounds brighter than this, letters are dark."""
 
 
@@ -36,20 +36,22 @@ class Strip:
     left: int
     pixels: np.ndarray
 
-    def lay_over(self, picture: np.ndarray) -> None:
+    def blend_into(self, picture: np.ndarray) -> None:
         """Blend into a (H, W, 3 or 4) uint8 picture, in place."""
         height, width = self.pixels.shape[:2]
-        place = picture[self.top : self.top + height, self.left : self.left + width]
-        over = self.pixels[: place.shape[0], : place.shape[1]].astype(np.float32)
-        part = over[..., 3:] / 255
+        target = picture[self.top : self.top + height, self.left : self.left + width]
+        overlay = self.pixels[: target.shape[0], : target.shape[1]].astype(np.float32)
+        alpha = overlay[..., 3:] / 255
         if picture.shape[2] == 3:
-            place[:] = place + part * (over[..., :3] - place) + 0.5
+            target[:] = target + alpha * (overlay[..., :3] - target) + 0.5
             return
-        below = place[..., 3:] / np.float32(255) * (1 - part)
-        whole = part + below
-        mixed = (over[..., :3] * part + place[..., :3] * below) / np.maximum(whole, 1e-6)
-        place[..., :3] = np.where(whole > 0, mixed + 0.5, place[..., :3])
-        place[..., 3:] = 255 * whole + 0.5
+        background_alpha = target[..., 3:] / np.float32(255) * (1 - alpha)
+        total_alpha = alpha + background_alpha
+        blended = (overlay[..., :3] * alpha + target[..., :3] * background_alpha) / np.maximum(
+            total_alpha, 1e-6
+        )
+        target[..., :3] = np.where(total_alpha > 0, blended + 0.5, target[..., :3])
+        target[..., 3:] = 255 * total_alpha + 0.5
 
 
 def label_height(size: int) -> int:
@@ -66,14 +68,14 @@ def label_strip(text: str, size: int, left: int, background: str) -> Strip:
         left: Where the panel begins.
         background: The setting, which tells dark letters from light ones.
     """
-    letters = _font_size(size)
-    image, pen, font = _canvas(size, label_height(size), letters)
-    pen.text(
-        (size / 2, 0.4 * letters),
-        _fitting(text, font, _WIDTH_SHARE * size),
+    font_size = _font_size(size)
+    image, draw, font = _canvas(size, label_height(size), font_size)
+    draw.text(
+        (size / 2, 0.4 * font_size),
+        _truncate(text, font, _WIDTH_SHARE * size),
         font=font,
         anchor="ma",
-        **_ink(background, letters),
+        **_letter_style(background, font_size),
     )
     return Strip(0, left, np.asarray(image))
 
@@ -87,38 +89,40 @@ def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
         left: Where the panel begins.
         background: See :func:`label_strip`.
     """
-    letters = max(_MIN_BAR_FONT, round(size * _BAR_FONT_SHARE))
+    font_size = max(_MIN_BAR_FONT, round(size * _BAR_FONT_SHARE))
     top, bottom = round(_BAR_TOP * size), round(_BAR_BOTTOM * size)
-    gap = round(1.5 * letters)
+    gap = round(1.5 * font_size)
     height = bottom - top
-    image, pen, font = _canvas(size, height + 2 * gap, letters)
+    image, draw, font = _canvas(size, height + 2 * gap, font_size)
     width, margin = max(4, round(_BAR_WIDTH * size)), max(3, round(0.02 * size))
-    ink = _ink(background, letters)
+    style = _letter_style(background, font_size)
     right = size - margin
-    pen.text((right, gap - letters // 3), hottest, font=font, anchor="rs", **ink)
-    pen.text((right, gap + height + letters // 3), "0", font=font, anchor="rt", **ink)
+    draw.text((right, gap - font_size // 3), hottest, font=font, anchor="rs", **style)
+    draw.text((right, gap + height + font_size // 3), "0", font=font, anchor="rt", **style)
     pixels = np.array(image)
     ramp = heat_colours((height - np.arange(height) - 0.5) / height)
-    edge = np.array([int(ink["fill"][i : i + 2], 16) for i in (1, 3, 5)] + [255])
-    pixels[gap - 1 : gap + height + 1, right - width - 1 : right + 1] = edge
+    border = np.array([int(style["fill"][i : i + 2], 16) for i in (1, 3, 5)] + [255])
+    pixels[gap - 1 : gap + height + 1, right - width - 1 : right + 1] = border
     pixels[gap : gap + height, right - width : right, :3] = ramp[:, None]
-    used = np.flatnonzero(pixels[..., 3].any(0))[0]
-    return Strip(top - gap, left + int(used), np.ascontiguousarray(pixels[:, used:]))
+    first_column = np.flatnonzero(pixels[..., 3].any(0))[0]
+    return Strip(
+        top - gap, left + int(first_column), np.ascontiguousarray(pixels[:, first_column:])
+    )
 
 
 def _font_size(size: int) -> int:
     return max(_MIN_FONT, round(size * _FONT_SHARE))
 
 
-def _canvas(width: int, height: int, letters: int) -> tuple[Any, Any, Any]:
+def _canvas(width: int, height: int, font_size: int) -> tuple[Any, Any, Any]:
     """An empty picture, a pen for it and a font."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGBA", (width, height))
-    return image, ImageDraw.Draw(image), ImageFont.load_default(letters)
+    return image, ImageDraw.Draw(image), ImageFont.load_default(font_size)
 
 
-def _fitting(text: str, font: Any, width: float) -> str:
+def _truncate(text: str, font: Any, width: float) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
@@ -127,11 +131,11 @@ def _fitting(text: str, font: Any, width: float) -> str:
     return f"{text.rstrip()}…"
 
 
-def _ink(background: str, letters: int) -> dict[str, Any]:
+def _letter_style(background: str, font_size: int) -> dict[str, Any]:
     colour = BACKDROPS.get(background, background)
-    bright = 0.0
+    luminance = 0.0
     if colour != TRANSPARENT:
         red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        bright = 0.3 * red + 0.59 * green + 0.11 * blue
-    fill, stroke = (_DARK, _LIGHT) if bright > _BRIGHT else (_LIGHT, _DARK)
-    return {"fill": fill, "stroke_fill": stroke, "stroke_width": max(1, letters // 14)}
+        luminance = 0.3 * red + 0.59 * green + 0.11 * blue
+    fill, stroke = (_DARK, _LIGHT) if luminance > _BRIGHT_BACKGROUND else (_LIGHT, _DARK)
+    return {"fill": fill, "stroke_fill": stroke, "stroke_width": max(1, font_size // 14)}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.errors import RenderError
-from codetalker_cli.render.processes import last_line
+from codetalker_cli.render.subprocesses import last_line
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
 
@@ -27,7 +27,7 @@ _TRANSPARENT_CODECS = {".mov": "prores_ks", ".webm": "libvpx-vp9"}
 _SOUND_RATE = 48_000
 """Hertz of the video's sound: the rate that every player takes."""
 _CRF_CODECS = ("libx264", "libx265")
-_VP9_MORE_CRF = 13
+_VP9_CRF_OFFSET = 13
 """VP9's rate factor of about the same quality lies so much above that of x264."""
 
 logger = logging.getLogger(__name__)
@@ -134,48 +134,51 @@ class Encoder:
     def _failure(self) -> RenderError:
         code = self._process.wait()
         self._log.seek(0)
-        said = last_line(self._log.read()) or f"exit code {code}"
-        return RenderError(f"the {self._name} failed: {said}; check codec and free disk space")
+        message = last_line(self._log.read()) or f"exit code {code}"
+        return RenderError(f"the {self._name} failed: {message}; check codec and free disk space")
 
 
 def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -> list[str]:
     import imageio_ffmpeg
 
     height, width, channels = stream.shape
-    pixels = "rgba" if channels == 4 else "rgb24"
+    input_format = "rgba" if channels == 4 else "rgb24"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-nostdin", "-v", "error"]
-    command += ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}"]
+    command += ["-f", "rawvideo", "-pix_fmt", input_format, "-s", f"{width}x{height}"]
     command += ["-r", str(stream.rate), "-i", "pipe:0"]
     if stream.sound is not None:
         n_samples = round(stream.n_frames / stream.rate * _SOUND_RATE)
-        fit = f"apad=whole_len={n_samples},atrim=end_sample={n_samples}"
+        length_filter = f"apad=whole_len={n_samples},atrim=end_sample={n_samples}"
         command += ["-i", f"file:{stream.sound}", "-map", "0:v:0", "-map", "1:a:0"]
         command += ["-c:a", "libopus" if path.suffix.lower() == ".webm" else "aac", "-b:a", "128k"]
-        command += ["-af", f"aresample={_SOUND_RATE},{fit},aformat=channel_layouts=mono|stereo"]
+        command += [
+            "-af",
+            f"aresample={_SOUND_RATE},{length_filter},aformat=channel_layouts=mono|stereo",
+        ]
     codec = codec_of(path, settings)
     # said and done in BT.709, so that no player guesses another matrix and shifts the colours
-    layout = _layout(codec, transparent=channels == 4)
-    command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={layout}"]
+    pixel_format = _pixel_format(codec, transparent=channels == 4)
+    command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={pixel_format}"]
     command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-    command += ["-c:v", codec, *_quality(codec, settings, transparent=channels == 4)]
+    command += ["-c:v", codec, *_quality_options(codec, settings, transparent=channels == 4)]
     if path.suffix.lower() not in (".mkv", ".webm"):
         command += ["-movflags", "+faststart"]
     return [*command, f"file:{path}"]
 
 
-def _layout(codec: str, *, transparent: bool) -> str:
+def _pixel_format(codec: str, *, transparent: bool) -> str:
     if codec == "prores_ks":
         return "yuva444p10le" if transparent else "yuv444p10le"
     return "yuva420p" if transparent else "yuv420p"
 
 
-def _quality(codec: str, settings: RenderSettings, *, transparent: bool) -> list[str]:
+def _quality_options(codec: str, settings: RenderSettings, *, transparent: bool) -> list[str]:
     if codec in _CRF_CODECS:
         return ["-crf", str(settings.crf), "-preset", settings.preset]
     if codec == "libvpx-vp9":
-        fast = ["-deadline", "good", "-cpu-used", "5", "-row-mt", "1"]
-        rate = ["-crf", str(min(63, settings.crf + _VP9_MORE_CRF)), "-b:v", "0"]
-        return [*rate, *fast, *(["-auto-alt-ref", "0"] if transparent else [])]
+        speed_options = ["-deadline", "good", "-cpu-used", "5", "-row-mt", "1"]
+        rate_options = ["-crf", str(min(63, settings.crf + _VP9_CRF_OFFSET)), "-b:v", "0"]
+        return [*rate_options, *speed_options, *(["-auto-alt-ref", "0"] if transparent else [])]
     if codec == "prores_ks":
         return ["-profile:v", "4444", "-vendor", "apl0"]
     return []

@@ -22,24 +22,24 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.render.processes import environment, last_line, python_command
 from codetalker_cli.render.scene import Painter, Scene
+from codetalker_cli.render.subprocesses import environment, last_line, python_command
 
 PLATFORMS = ("egl", "osmesa")
 """Ways to an OpenGL context without a screen, in the order they are tried."""
 _PROBE_SECONDS = 60.0
 _PROBE_CODE = "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle()"
-_ALIVE = "opengl-works"
-_HELD: list[Any] = []
+_SUCCESS_MARKER = "opengl-works"
+_OPEN_PLATFORMS: list[Any] = []
 """The context of this process: freed, it would be gone."""
 _SAMPLES = 4
 _VERTEX_SHADER = """#version 330 core
-layout(location = 0) in vec3 place;
+layout(location = 0) in vec3 position;
 layout(location = 1) in vec3 colour;
-uniform mat4 lens;
+uniform mat4 projection;
 out vec3 shade;
 void main() {
-    gl_Position = lens * vec4(place, 1.0);
+    gl_Position = projection * vec4(position, 1.0);
     shade = colour / 255.0;
 }
 """
@@ -81,7 +81,7 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
     for platform in PLATFORMS:
         env = environment() | {"PYOPENGL_PLATFORM": platform}
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, env=env, capture_output=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired:
@@ -90,11 +90,11 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
         except OSError as error:
             reasons.append(f"{platform}: {error.strerror or error}")
             continue
-        output = done.stdout.decode(errors="replace")
-        if done.returncode == 0 and _ALIVE in output:
-            return Probe(platform, device=output.partition(_ALIVE)[2].strip())
-        said = last_line(done.stderr) or f"exit code {done.returncode}"
-        reasons.append(f"{platform}: {said}")
+        output = completed.stdout.decode(errors="replace")
+        if completed.returncode == 0 and _SUCCESS_MARKER in output:
+            return Probe(platform, device=output.partition(_SUCCESS_MARKER)[2].strip())
+        message = last_line(completed.stderr) or f"exit code {completed.returncode}"
+        reasons.append(f"{platform}: {message}")
     return Probe(None, "; ".join(reasons))
 
 
@@ -115,13 +115,13 @@ def draw_one_triangle() -> None:
         samples=4,
         transparent=False,
         heat=0.0,
-        least_heat=np.ones(3, np.float32),
+        min_heat=np.ones(3, np.float32),
     )
     renderer = GLRenderer(scene)
     picture = renderer.render(vertices)
     if picture[16, 16].min() < 100 or picture[0].max() > 0:
         raise RuntimeError("OpenGL draws a wrong picture")
-    sys.stdout.write(f"{_ALIVE} {renderer.device}")
+    sys.stdout.write(f"{_SUCCESS_MARKER} {renderer.device}")
 
 
 class GLRenderer:
@@ -137,24 +137,24 @@ class GLRenderer:
         self._gl = gl = _context()
         self._scene, self._camera, self._painter = scene, scene.camera, Painter(scene)
         height, width = scene.background.shape[:2]
-        many = int(gl.glGetIntegerv(gl.GL_MAX_SAMPLES)) >= _SAMPLES
+        multisampled = int(gl.glGetIntegerv(gl.GL_MAX_SAMPLES)) >= _SAMPLES
         # where a pixel has one sample only it is drawn larger, and averaged
-        self._enlargement = 1 if many else 2
-        self._size = width * self._enlargement, height * self._enlargement
-        self._canvas = _framebuffer(gl, self._size, _SAMPLES if many else 0, depth=True)
-        self._resolved = _framebuffer(gl, self._size, 0, depth=False)
+        self._supersampling = 1 if multisampled else 2
+        self._size = width * self._supersampling, height * self._supersampling
+        self._canvas = _framebuffer(gl, self._size, _SAMPLES if multisampled else 0, depth=True)
+        self._resolved_canvas = _framebuffer(gl, self._size, 0, depth=False)
         self._program = _program(gl)
-        self._lens = gl.glGetUniformLocation(self._program, "lens")
+        self._projection_location = gl.glGetUniformLocation(self._program, "projection")
         n_vertices = len(scene.albedo)
-        self._places = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
-        self._colours = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
+        self._position_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
+        self._colour_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
         back = _buffer(gl, scene.back_colours().astype(np.float32))
         # outer sides, then the inner ones of open surfaces in colours of their own
         inner = scene.triangles[scene.open_triangles]
         self._passes = [
-            (_faces(gl, triangles, self._places, colours), triangles.size, winding)
+            (_vertex_array(gl, triangles, self._position_buffer, colours), triangles.size, winding)
             for triangles, colours, winding in (
-                (scene.triangles, self._colours, gl.GL_CW),
+                (scene.triangles, self._colour_buffer, gl.GL_CW),
                 (inner, back, gl.GL_CCW),
             )
             if triangles.size
@@ -174,25 +174,27 @@ class GLRenderer:
         """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""
         gl = self._gl
         view, colours = self._painter.paint(vertices, against)
-        _fill(gl, self._places, view.astype(np.float32))
-        _fill(gl, self._colours, colours)
+        _upload(gl, self._position_buffer, view.astype(np.float32))
+        _upload(gl, self._colour_buffer, colours)
         gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, self._canvas)
         gl.glViewport(0, 0, *self._size)
         gl.glClear(gl.GL_COLOR_BUFFER_BIT | gl.GL_DEPTH_BUFFER_BIT)
         gl.glUseProgram(self._program)
-        gl.glUniformMatrix4fv(self._lens, 1, gl.GL_TRUE, self._lens_of(view[:, 2]))
+        gl.glUniformMatrix4fv(
+            self._projection_location, 1, gl.GL_TRUE, self._projection_matrix(view[:, 2])
+        )
         for vertex_array, n_corners, winding in self._passes:
             gl.glFrontFace(winding)
             gl.glBindVertexArray(vertex_array)
             gl.glDrawElements(gl.GL_TRIANGLES, n_corners, gl.GL_UNSIGNED_INT, ctypes.c_void_p(0))
-        gl.glBindFramebuffer(gl.GL_DRAW_FRAMEBUFFER, self._resolved)
-        whole = (0, 0, *self._size)
-        gl.glBlitFramebuffer(*whole, *whole, gl.GL_COLOR_BUFFER_BIT, gl.GL_NEAREST)
-        gl.glBindFramebuffer(gl.GL_READ_FRAMEBUFFER, self._resolved)
-        gl.glReadPixels(*whole, gl.GL_RGBA, gl.GL_UNSIGNED_BYTE, self._pixels)
-        return self._on_backdrop(self._averaged())
+        gl.glBindFramebuffer(gl.GL_DRAW_FRAMEBUFFER, self._resolved_canvas)
+        area = (0, 0, *self._size)
+        gl.glBlitFramebuffer(*area, *area, gl.GL_COLOR_BUFFER_BIT, gl.GL_NEAREST)
+        gl.glBindFramebuffer(gl.GL_READ_FRAMEBUFFER, self._resolved_canvas)
+        gl.glReadPixels(*area, gl.GL_RGBA, gl.GL_UNSIGNED_BYTE, self._pixels)
+        return self._composite(self._downsample())
 
-    def _lens_of(self, z: np.ndarray) -> np.ndarray:
+    def _projection_matrix(self, z: np.ndarray) -> np.ndarray:
         """(4, 4) float32 from the camera's axes to OpenGL's; the first row read is the upper one.
 
         The planes in front and behind lie close about what is seen, for an exact depth.
@@ -200,46 +202,46 @@ class GLRenderer:
         camera = self._camera
         far = max(1.01 * float(-z.min()), 1e-6)
         near = max(0.99 * float(-z.max()), 1e-3 * far)
-        lens = np.zeros((4, 4), np.float32)
-        lens[0, 0] = 2 * camera.focal / camera.width
-        lens[1, 1] = -2 * camera.focal / camera.height
-        lens[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
-        lens[3, 2] = -1
-        return lens
+        projection = np.zeros((4, 4), np.float32)
+        projection[0, 0] = 2 * camera.focal / camera.width
+        projection[1, 1] = -2 * camera.focal / camera.height
+        projection[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
+        projection[3, 2] = -1
+        return projection
 
-    def _averaged(self) -> np.ndarray:
+    def _downsample(self) -> np.ndarray:
         """(height, width, 4) uint8, the colours multiplied by the covered part of the pixel."""
-        n = self._enlargement
+        n = self._supersampling
         if n == 1:
             return self._pixels
         width, height = self._size
-        squares = self._pixels.reshape(height // n, n, width // n, n, 4)
+        blocks = self._pixels.reshape(height // n, n, width // n, n, 4)
         return np.ascontiguousarray(
-            (squares.sum((1, 3), dtype=np.uint16) + n * n // 2) // n**2, np.uint8
+            (blocks.sum((1, 3), dtype=np.uint16) + n * n // 2) // n**2, np.uint8
         )
 
-    def _on_backdrop(self, pixels: np.ndarray) -> np.ndarray:
+    def _composite(self, pixels: np.ndarray) -> np.ndarray:
         """The picture: whole pixels as they are, those at edges mixed."""
-        whole = self._backdrop.copy()
-        covered = pixels[..., 3]
-        np.copyto(whole.view(np.uint32), pixels.view(np.uint32), where=covered[..., None] == 255)
-        flat, own = whole.reshape(-1, 4), pixels.reshape(-1, 4)
-        edge = np.flatnonzero((covered != 0) & (covered != 255))
-        part = own[edge, 3:].astype(np.float32) / 255
-        colour = own[edge, :3]
+        picture = self._backdrop.copy()
+        coverage = pixels[..., 3]
+        np.copyto(picture.view(np.uint32), pixels.view(np.uint32), where=coverage[..., None] == 255)
+        target, source = picture.reshape(-1, 4), pixels.reshape(-1, 4)
+        edge = np.flatnonzero((coverage != 0) & (coverage != 255))
+        alpha = source[edge, 3:].astype(np.float32) / 255
+        colour = source[edge, :3]
         if self._scene.transparent:
-            flat[edge, :3] = np.minimum(colour / part + 0.5, 255)
-            flat[edge, 3] = own[edge, 3]
-            return whole
-        below = self._scene.background.reshape(-1, 3)[edge]
-        flat[edge, :3] = np.minimum(colour + (1 - part) * below + 0.5, 255)
-        return whole[..., :3]
+            target[edge, :3] = np.minimum(colour / alpha + 0.5, 255)
+            target[edge, 3] = source[edge, 3]
+            return picture
+        background = self._scene.background.reshape(-1, 3)[edge]
+        target[edge, :3] = np.minimum(colour + (1 - alpha) * background + 0.5, 255)
+        return picture[..., :3]
 
     def close(self) -> None:
         """Nothing to free: the context ends with its process."""
 
 
-def _fill(gl: Any, buffer: int, values: np.ndarray) -> None:
+def _upload(gl: Any, buffer: int, values: np.ndarray) -> None:
     gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
     gl.glBufferSubData(gl.GL_ARRAY_BUFFER, 0, values.nbytes, np.ascontiguousarray(values))
 
@@ -251,30 +253,32 @@ def _buffer(gl: Any, values: np.ndarray) -> int:
     return int(buffer)
 
 
-def _faces(gl: Any, triangles: np.ndarray, places: int, colours: int) -> int:
+def _vertex_array(gl: Any, triangles: np.ndarray, positions: int, colours: int) -> int:
     """A vertex array of triangles (n, 3) over buffers of places and colours."""
     vertex_array = gl.glGenVertexArrays(1)
     gl.glBindVertexArray(vertex_array)
-    for location, buffer in enumerate((places, colours)):
+    for location, buffer in enumerate((positions, colours)):
         gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
         gl.glEnableVertexAttribArray(location)
         gl.glVertexAttribPointer(location, 3, gl.GL_FLOAT, gl.GL_FALSE, 0, ctypes.c_void_p(0))
-    corners = np.ascontiguousarray(triangles, np.uint32)
+    indices = np.ascontiguousarray(triangles, np.uint32)
     gl.glBindBuffer(gl.GL_ELEMENT_ARRAY_BUFFER, gl.glGenBuffers(1))
-    gl.glBufferData(gl.GL_ELEMENT_ARRAY_BUFFER, corners.nbytes, corners, gl.GL_STATIC_DRAW)
+    gl.glBufferData(gl.GL_ELEMENT_ARRAY_BUFFER, indices.nbytes, indices, gl.GL_STATIC_DRAW)
     return int(vertex_array)
 
 
 def _framebuffer(gl: Any, size: tuple[int, int], samples: int, *, depth: bool) -> int:
     framebuffer = gl.glGenFramebuffers(1)
     gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, framebuffer)
-    kinds = [(gl.GL_RGBA8, gl.GL_COLOR_ATTACHMENT0)]
-    kinds += [(gl.GL_DEPTH_COMPONENT24, gl.GL_DEPTH_ATTACHMENT)] * depth
-    for kind, place in kinds:
-        store = gl.glGenRenderbuffers(1)
-        gl.glBindRenderbuffer(gl.GL_RENDERBUFFER, store)
-        gl.glRenderbufferStorageMultisample(gl.GL_RENDERBUFFER, samples, kind, *size)
-        gl.glFramebufferRenderbuffer(gl.GL_FRAMEBUFFER, place, gl.GL_RENDERBUFFER, store)
+    attachments = [(gl.GL_RGBA8, gl.GL_COLOR_ATTACHMENT0)]
+    attachments += [(gl.GL_DEPTH_COMPONENT24, gl.GL_DEPTH_ATTACHMENT)] * depth
+    for format_, attachment in attachments:
+        renderbuffer = gl.glGenRenderbuffers(1)
+        gl.glBindRenderbuffer(gl.GL_RENDERBUFFER, renderbuffer)
+        gl.glRenderbufferStorageMultisample(gl.GL_RENDERBUFFER, samples, format_, *size)
+        gl.glFramebufferRenderbuffer(
+            gl.GL_FRAMEBUFFER, attachment, gl.GL_RENDERBUFFER, renderbuffer
+        )
     if gl.glCheckFramebufferStatus(gl.GL_FRAMEBUFFER) != gl.GL_FRAMEBUFFER_COMPLETE:
         raise RuntimeError(f"OpenGL gives no framebuffer of {size[0]}x{size[1]} pixels")
     return int(framebuffer)
@@ -315,7 +319,7 @@ def _context() -> Any:
     # black with alpha 0: what is resolved at an edge then only lacks its part of the backdrop
     gl.glClearColor(0.0, 0.0, 0.0, 0.0)
     gl.glPixelStorei(gl.GL_PACK_ALIGNMENT, 1)
-    _HELD.append(platform)
+    _OPEN_PLATFORMS.append(platform)
     return gl
 
 
@@ -329,11 +333,11 @@ def _make_platform() -> Any:
     if name not in PLATFORMS:
         raise RuntimeError(f"PYOPENGL_PLATFORM is {name}, expected {' or '.join(PLATFORMS)}")
     if "pyrender" not in sys.modules:
-        found = importlib.util.find_spec("pyrender")
-        if found is None or found.submodule_search_locations is None:
+        spec = importlib.util.find_spec("pyrender")
+        if spec is None or spec.submodule_search_locations is None:
             raise RuntimeError("pyrender is not installed")
         package = types.ModuleType("pyrender")
-        package.__path__ = list(found.submodule_search_locations)
+        package.__path__ = list(spec.submodule_search_locations)
         sys.modules["pyrender"] = package
     if name == "egl":
         egl = importlib.import_module("pyrender.platforms.egl")

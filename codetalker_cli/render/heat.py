@@ -21,13 +21,13 @@ _STOPS = np.array(
 _STEPS = 256
 
 
-def _table() -> np.ndarray:
-    at = np.linspace(0, len(_STOPS) - 1, _STEPS)
-    stops = np.arange(len(_STOPS))
-    return np.stack([np.interp(at, stops, channel) for channel in _STOPS.T], axis=1)
+def _interpolate_stops() -> np.ndarray:
+    positions = np.linspace(0, len(_STOPS) - 1, _STEPS)
+    stop_positions = np.arange(len(_STOPS))
+    return np.stack([np.interp(positions, stop_positions, channel) for channel in _STOPS.T], axis=1)
 
 
-_TABLE = np.rint(_table()).astype(np.uint8)
+_TABLE = np.rint(_interpolate_stops()).astype(np.uint8)
 
 
 def heat_colours(values: np.ndarray) -> np.ndarray:

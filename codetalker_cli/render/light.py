@@ -25,7 +25,7 @@ class _Lamp:
     wrap: float  # how far the light creeps round the edge of shadow, as through soft skin
 
     @property
-    def towards(self) -> np.ndarray:
+    def unit_direction(self) -> np.ndarray:
         """(3,) float32 unit vector to the lamp."""
         vector = np.array(self.direction, np.float32)
         return vector / np.sqrt((vector**2).sum())
@@ -51,7 +51,7 @@ class _Finish:
 
     highlight: float
     exponent: float
-    least_light: float
+    min_ambient: float
     clay: tuple[float, float, float] = (0.38, 0.315, 0.275)
 
 
@@ -72,13 +72,13 @@ class Materials:
     Attributes:
         albedo: (V, 3) float32 linear.
         gloss: (V, 2) float32 strength and exponent of the highlight.
-        least_light: (V,) float32 part of the ambient light that always arrives.
+        min_ambient: (V,) float32 part of the ambient light that always arrives.
         is_skin: (V,) bool: no eye, tooth, tongue or brow.
     """
 
     albedo: np.ndarray
     gloss: np.ndarray
-    least_light: np.ndarray
+    min_ambient: np.ndarray
     is_skin: np.ndarray
 
     @classmethod
@@ -88,9 +88,9 @@ class Materials:
         for vertex in topology.regions.get("lips", ()):
             finish[vertex] = _LIPS
         for part, (start, stop) in topology.parts.items():
-            for word, of_part in _FINISHES.items():
-                if part.startswith(word):
-                    finish[start:stop] = [of_part] * (stop - start)
+            for prefix, part_finish in _FINISHES.items():
+                if part.startswith(prefix):
+                    finish[start:stop] = [part_finish] * (stop - start)
         if colours is None:
             albedo = np.array([f.clay for f in finish], np.float32)
         else:
@@ -98,13 +98,13 @@ class Materials:
         return cls(
             albedo=albedo,
             gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
-            least_light=np.array([f.least_light for f in finish], np.float32),
+            min_ambient=np.array([f.min_ambient for f in finish], np.float32),
             is_skin=np.array([f in (_SKIN, _LIPS) for f in finish]),
         )
 
     def lift(self, occlusion: np.ndarray) -> np.ndarray:
         """Occlusion (V,) raised to at least the light that always arrives."""
-        return (self.least_light + (1 - self.least_light) * occlusion).astype(np.float32)
+        return (self.min_ambient + (1 - self.min_ambient) * occlusion).astype(np.float32)
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -134,8 +134,8 @@ class VertexNormals:
 
     def of(self, vertices: np.ndarray) -> np.ndarray:
         """(V, 3) float32 unit normals, the mean of the faces around weighted by their area."""
-        places = np.ascontiguousarray(vertices.T, dtype=np.float64)
-        a, b, c = (places.take(corner, axis=1) for corner in self._corners)
+        positions = np.ascontiguousarray(vertices.T, dtype=np.float64)
+        a, b, c = (positions.take(corner, axis=1) for corner in self._corners)
         u, v = b - a, c - a
         normals = np.zeros((3, self._n_vertices))
         for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
@@ -159,14 +159,14 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """
     vertices = template.astype(np.float64)
     normals = vertex_normals(template, triangles).astype(np.float64)
-    low, high = vertices[triangles].min((0, 1)), vertices[triangles].max((0, 1))
-    surface = (vertices - (low + high) / 2) / (np.linalg.norm(high - low) / 2)
+    minimum, maximum = vertices[triangles].min((0, 1)), vertices[triangles].max((0, 1))
+    surface = (vertices - (minimum + maximum) / 2) / (np.linalg.norm(maximum - minimum) / 2)
     # a little off the surface, so that a vertex is not hidden by its own faces
     probes = surface + 0.012 * normals
     half = _OCCLUSION_SIZE / 2
     raster = Rasteriser(np.zeros((_OCCLUSION_SIZE, _OCCLUSION_SIZE, 3)), 1)
     black = np.zeros((len(vertices), 3))
-    seen, total = np.zeros(len(vertices)), np.zeros(len(vertices))
+    unoccluded, total = np.zeros(len(vertices)), np.zeros(len(vertices))
     for direction in _sphere(_OCCLUSION_DIRECTIONS):
         right = np.cross([0.0, 1.0, 0.0], direction)
         right /= np.linalg.norm(right)
@@ -178,9 +178,9 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         x, y, height = (np.einsum("ij,vj->vi", axes, probes) * to_map[0] + to_map[1]).T
         column, row = (np.clip(v, 0, _OCCLUSION_SIZE - 1).astype(int) for v in (x, y))
         weight = np.maximum(np.einsum("vi,i->v", normals, direction), 0)
-        seen += weight * (height >= raster.inverse_depth()[row, 0, column] - 0.004)
+        unoccluded += weight * (height >= raster.inverse_depth()[row, 0, column] - 0.004)
         total += weight
-    return (seen / np.maximum(total, 1e-9)).astype(np.float32)
+    return (unoccluded / np.maximum(total, 1e-9)).astype(np.float32)
 
 
 def shade(
@@ -201,28 +201,28 @@ def shade(
     """
     to_eye = (-view / np.sqrt((view**2).sum(1, keepdims=True))).astype(np.float32)
     # hidden places lose the ambient light, and less of the lamps, which come from in front
-    open_sky, open_lamp = occlusion[:, None], np.sqrt(occlusion)[:, None]
+    ambient, direct = occlusion[:, None], np.sqrt(occlusion)[:, None]
     up = (0.5 + 0.5 * normals[:, 1])[:, None]
-    light = (_GROUND + (_SKY - _GROUND) * up) * open_sky + _BOUNCE * (1 - open_sky)
-    shine = np.zeros(len(normals), np.float32)
+    light = (_GROUND + (_SKY - _GROUND) * up) * ambient + _BOUNCE * (1 - ambient)
+    highlight = np.zeros(len(normals), np.float32)
     for lamp in (_KEY, _FILL):
-        towards = lamp.towards
-        cosine = (normals * towards).sum(1)
+        direction = lamp.unit_direction
+        cosine = (normals * direction).sum(1)
         hard = np.maximum(cosine, 0)
         soft = np.maximum((cosine + lamp.wrap) / (1 + lamp.wrap), 0) ** 1.5
         colour = np.array(lamp.colour, np.float32)
-        crept = np.maximum(soft - hard, 0)[:, None]
-        light += colour * (np.minimum(soft, hard)[:, None] + crept * _SCATTER) * open_lamp
-        half = to_eye + towards
+        scattered = np.maximum(soft - hard, 0)[:, None]
+        light += colour * (np.minimum(soft, hard)[:, None] + scattered * _SCATTER) * direct
+        half = to_eye + direction
         half /= np.sqrt((half**2).sum(1, keepdims=True))
-        facing = np.maximum((normals * half).sum(1), 0)
-        shine += facing ** gloss[:, 1] * gloss[:, 0] * (hard > 0) * colour[1]
-    edge = (1 - np.maximum((normals * to_eye).sum(1), 0)) ** 3
-    rim = np.maximum((normals * _RIM.towards).sum(1), 0) * edge * occlusion
+        alignment = np.maximum((normals * half).sum(1), 0)
+        highlight += alignment ** gloss[:, 1] * gloss[:, 0] * (hard > 0) * colour[1]
+    fresnel = (1 - np.maximum((normals * to_eye).sum(1), 0)) ** 3
+    rim = np.maximum((normals * _RIM.unit_direction).sum(1), 0) * fresnel * occlusion
     linear = albedo * (light + rim[:, None] * np.array(_RIM.colour, np.float32))
-    linear += (shine * occlusion)[:, None]
-    mapped = linear * (1 + linear / _WHITE**2) / (1 + linear)
-    return (255 * to_srgb(mapped)).astype(np.float32)
+    linear += (highlight * occlusion)[:, None]
+    tone_mapped = linear * (1 + linear / _WHITE**2) / (1 + linear)
+    return (255 * to_srgb(tone_mapped)).astype(np.float32)
 
 
 def _sphere(n: int) -> np.ndarray:

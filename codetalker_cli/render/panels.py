@@ -15,7 +15,7 @@ from codetalker_cli.render.light import Materials
 from codetalker_cli.render.scene import Scene, build_scene
 from codetalker_cli.settings import RenderSettings
 
-MOST_SPARE_FRAMES = 2
+MAX_EXTRA_FRAMES = 2
 """Lengths of motions side by side may differ so much, by rounding; the shortest one ends them."""
 
 
@@ -62,22 +62,22 @@ def as_panels(shown: Shown) -> tuple[Panel, ...]:
         _check_motion(panel.motion, panel.name)
         _check_pair(first.motion, first.name, panel.motion, panel.name)
         if panel.against is not None:
-            other = _name(panel, panels)
-            _check_motion(panel.against, other)
-            _check_pair(panel.against, other, panel.motion, panel.name)
-            ours, theirs = (m.topology.n_vertices for m in (panel.motion, panel.against))
-            if ours != theirs:
+            reference_name = _reference_name(panel, panels)
+            _check_motion(panel.against, reference_name)
+            _check_pair(panel.against, reference_name, panel.motion, panel.name)
+            n_vertices, n_reference = (m.topology.n_vertices for m in (panel.motion, panel.against))
+            if n_vertices != n_reference:
                 raise RenderError(
-                    f"{panel.name} has {ours} vertices, {other} has {theirs}; heat needs two "
-                    "motions of one mesh"
+                    f"{panel.name} has {n_vertices} vertices, {reference_name} has {n_reference}; "
+                    "heat needs two motions of one mesh"
                 )
     return panels
 
 
-def _name(panel: Panel, panels: Sequence[Panel]) -> str:
+def _reference_name(panel: Panel, panels: Sequence[Panel]) -> str:
     """What errors call the motion that a panel is held against."""
-    named = (other.name for other in panels if other.motion is panel.against)
-    return next(named, f"what {panel.name} is held against")
+    names = (other.name for other in panels if other.motion is panel.against)
+    return next(names, f"what {panel.name} is held against")
 
 
 def _check_motion(motion: Motion, name: str) -> None:
@@ -93,16 +93,16 @@ def _check_motion(motion: Motion, name: str) -> None:
         raise RenderError(f"{name}: {motion.fps} frames a second is no rate")
 
 
-def _check_pair(one: Motion, its_name: str, other: Motion, other_name: str) -> None:
+def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) -> None:
     """Whether both can be shown in one video."""
-    if one.fps != other.fps:
+    if first.fps != other.fps:
         raise RenderError(
-            f"{its_name} has {one.fps:g} frames a second, {other_name} has {other.fps:g}; "
-            "give --fps to show all at one rate"
+            f"{first_name} has {first.fps:g} frames a second, {other_name} has {other.fps:g}; "
+            "give `fps` to show all at one rate"
         )
-    if abs(one.n_frames - other.n_frames) > MOST_SPARE_FRAMES:
+    if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
-            f"{its_name} has {one.n_frames} frames, {other_name} has {other.n_frames}; show "
+            f"{first_name} has {first.n_frames} frames, {other_name} has {other.n_frames}; show "
             "motions of one recording"
         )
 
@@ -149,9 +149,9 @@ class Stage:
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, block: bytes) -> "Stage":
+    def from_bytes(cls, content: bytes) -> "Stage":
         """Read back what :meth:`to_bytes` gave."""
-        with np.load(io.BytesIO(block), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         shown, against, n_vertices = (
             tuple(int(i) for i in arrays[name]) for name in ("shown", "against", "n_vertices")
@@ -159,8 +159,10 @@ class Stage:
         scenes = []
         for number in range(len(shown)):
             prefix = f"scene{number}_"
-            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            scenes.append(Scene.from_arrays(own))
+            scene_arrays = {
+                k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)
+            }
+            scenes.append(Scene.from_arrays(scene_arrays))
         strips = tuple(
             Strip(int(top), int(left), arrays[f"strip{number}"])
             for number, (top, left) in enumerate(arrays["strip_places"])
@@ -186,15 +188,15 @@ class Source:
         Raises:
             RenderError: They hold NaN or infinity.
         """
-        chosen = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
+        vertices = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
         release_pages(self.vertices)
-        finite = np.isfinite(chosen).all((1, 2))
+        finite = np.isfinite(vertices).all((1, 2))
         if not finite.all():
             bad = frames[int(np.flatnonzero(~finite)[0])]
             raise RenderError(
                 f"{self.name}: frame {bad} of the motion holds NaN or infinite coordinates"
             )
-        return chosen
+        return vertices
 
 
 def set_stage(
@@ -207,36 +209,38 @@ def set_stage(
         DataError: As :func:`~codetalker_cli.render.scene.build_scene`.
     """
     sources: list[Source] = []
-    numbers: dict[int, int] = {}
+    source_numbers: dict[int, int] = {}
 
-    def number(motion: Motion, name: str) -> int:
-        if id(motion.vertices) not in numbers:
-            numbers[id(motion.vertices)] = len(sources)
+    def source_number(motion: Motion, name: str) -> int:
+        if id(motion.vertices) not in source_numbers:
+            source_numbers[id(motion.vertices)] = len(sources)
             sources.append(Source(motion.vertices, name))
-        return numbers[id(motion.vertices)]
+        return source_numbers[id(motion.vertices)]
 
     scenes: list[Scene] = []
     strips: list[Strip] = []
-    shown = [number(panel.motion, panel.name) for panel in panels]
+    shown = [source_number(panel.motion, panel.name) for panel in panels]
     against = []
     for index, panel in enumerate(panels):
         heat, left = 0.0, index * settings.size
-        other = panel.against
-        against.append(-1 if other is None else number(other, _name(panel, panels)))
-        if other is not None:
+        reference = panel.against
+        against.append(
+            -1 if reference is None else source_number(reference, _reference_name(panel, panels))
+        )
+        if reference is not None:
             topology = panel.motion.topology
             heat = heat_range(topology, np.asarray(panel.motion.template), settings)
             hottest = heat_label(heat, topology)
             strips.append(bar_strip(hottest, settings.size, left, settings.background))
         if panel.label:
             strips.append(label_strip(panel.label, settings.size, left, settings.background))
-        scenes.append(_scene(panel, panels[:index], scenes, settings, heat))
+        scenes.append(_build_or_reuse_scene(panel, panels[:index], scenes, settings, heat))
     n_vertices = tuple(int(source.vertices.shape[1]) for source in sources)
     stage = Stage(tuple(scenes), tuple(shown), tuple(against), n_vertices, tuple(strips))
     return stage, tuple(sources)
 
 
-def _scene(
+def _build_or_reuse_scene(
     panel: Panel,
     earlier: Sequence[Panel],
     scenes: Sequence[Scene],

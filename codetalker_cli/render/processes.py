@@ -7,21 +7,19 @@ many panels show it, and pictures of all panels the other way, as plain bytes.
 """
 
 import math
-import os
 import struct
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 
 from codetalker_cli.errors import RenderError
 from codetalker_cli.render.panels import Source, Stage
+from codetalker_cli.render.subprocesses import environment, last_line, python_command
 
 BATCH_FRAMES = 4
 """Frames that a process draws in one go, at most."""
@@ -29,31 +27,9 @@ _BATCH_BYTES = 32 << 20
 """Of the pictures of a batch, about."""
 LENGTH = struct.Struct("<Q")
 """How lengths stand before what they measure."""
-_SECONDS_TO_END = 10.0
+_EXIT_TIMEOUT = 10.0
 """How long a process that stopped talking may take to end by itself."""
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_ONE_THREAD["LP_NUM_THREADS"] = "0"  # Mesa's OpenGL without a card: no threads beside the caller's
 _WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
-
-
-def python_command(code: str, *arguments: str) -> list[str]:
-    """The command of a fresh Python that runs ``code``, and imports nothing from its folder."""
-    if not sys.executable:
-        raise RenderError("this Python does not know its path; take renderer software, workers 1")
-    return [sys.executable, "-P", "-c", code, *arguments]
-
-
-def environment() -> dict[str, str]:
-    """Environment of a fresh Python that finds this package and keeps to one thread."""
-    package_folder = str(Path(__file__).resolve().parents[2])
-    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def last_line(text: bytes) -> str:
-    """The last line with anything in it, for an error message."""
-    lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
 
 
 class _Worker:
@@ -61,7 +37,7 @@ class _Worker:
 
     def __init__(self, command: Sequence[str], env: dict[str, str], stage: Stage) -> None:
         self._stage = stage
-        self._told = False
+        self._stage_sent = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed in stop)
         self._process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
@@ -72,40 +48,40 @@ class _Worker:
         assert self._process.stdin is not None and self._process.stdout is not None
         pictures = np.empty((len(vertices[0]), *self._stage.shape), np.uint8)
         try:
-            if not self._told:
-                block = self._stage.to_bytes()
-                self._process.stdin.write(LENGTH.pack(len(block)))
-                self._process.stdin.write(block)
-                self._told = True
+            if not self._stage_sent:
+                stage_bytes = self._stage.to_bytes()
+                self._process.stdin.write(LENGTH.pack(len(stage_bytes)))
+                self._process.stdin.write(stage_bytes)
+                self._stage_sent = True
             self._process.stdin.write(LENGTH.pack(len(vertices[0])))
-            for of_motion in vertices:
-                self._process.stdin.write(np.ascontiguousarray(of_motion, "<f4").data)
+            for motion_vertices in vertices:
+                self._process.stdin.write(np.ascontiguousarray(motion_vertices, "<f4").data)
             self._process.stdin.flush()
         except OSError as error:
-            raise self._died() from error
-        rest = pictures.data.cast("B")
-        while rest.nbytes:
-            n = self._process.stdout.readinto(rest)  # type: ignore[attr-defined]
-            if not n:
-                raise self._died()
-            rest = rest[n:]
+            raise self._failure() from error
+        remaining = pictures.data.cast("B")
+        while remaining.nbytes:
+            n_bytes = self._process.stdout.readinto(remaining)  # type: ignore[attr-defined]
+            if not n_bytes:
+                raise self._failure()
+            remaining = remaining[n_bytes:]
         return pictures
 
-    def _died(self) -> RenderError:
+    def _failure(self) -> RenderError:
         try:
-            code = self._process.wait(timeout=_SECONDS_TO_END)
+            code = self._process.wait(timeout=_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
         self._log.seek(0)
-        said = last_line(self._log.read())
+        message = last_line(self._log.read())
         if code < 0:
             return RenderError(
                 f"a drawing process was killed (signal {-code}), often for lack of memory; "
                 "try fewer workers or a smaller size"
             )
         return RenderError(
-            f"a drawing process ended early (exit code {code}): {said}; try renderer software"
+            f"a drawing process ended early (exit code {code}): {message}; try renderer software"
         )
 
     def stop(self) -> None:
@@ -142,28 +118,28 @@ def draw_in_processes(
     Raises:
         RenderError: A process ended early, or a frame holds NaN.
     """
-    size = min(max(_BATCH_BYTES // math.prod(stage.shape), 1), BATCH_FRAMES)
-    batches = [frames[i : i + size] for i in range(0, len(frames), size)]
+    batch_size = min(max(_BATCH_BYTES // math.prod(stage.shape), 1), BATCH_FRAMES)
+    batches = [frames[i : i + batch_size] for i in range(0, len(frames), batch_size)]
     n_workers = min(n_workers, len(batches))
     env = environment()
     if platform is not None:
         env["PYOPENGL_PLATFORM"] = platform
     command = python_command(_WORKER_CODE, renderer)
     workers: list[_Worker] = []
-    idle: SimpleQueue[_Worker] = SimpleQueue()
+    idle_workers: SimpleQueue[_Worker] = SimpleQueue()
 
     def draw(batch: Sequence[int]) -> np.ndarray:
-        worker = idle.get()
+        worker = idle_workers.get()
         try:
             return worker.draw([source.read(batch) for source in sources])
         finally:
-            idle.put(worker)
+            idle_workers.put(worker)
 
     threads = ThreadPoolExecutor(max_workers=max(n_workers, 1))
     try:
         for _ in range(n_workers):
             workers.append(_Worker(command, env, stage))
-            idle.put(workers[-1])
+            idle_workers.put(workers[-1])
         pending: deque[Future[np.ndarray]] = deque()
         for batch in batches:
             pending.append(threads.submit(draw, batch))

@@ -41,7 +41,7 @@ def sample_columns(samples: int) -> np.ndarray:
 class _Spans:
     """Runs of samples on one sub-row inside of one triangle; (n,) each, empty runs among them."""
 
-    part: np.ndarray  # how many spans each half of a triangle has: upper halves, then lower ones
+    n_spans: np.ndarray  # how many spans each half of a triangle has: upper halves, then lower ones
     first: np.ndarray  # number of the first sample in the buffer
     count: np.ndarray
     x: np.ndarray  # pixel coordinates of the first sample
@@ -109,24 +109,24 @@ class Rasteriser:
         # Every triangle is an upper part, between the edges ab and ac, and a lower one, bc and ac.
         # An edge is computed from its upper to its lower end, the same from both of its sides.
         top = np.concatenate([row_a, row_b])
-        part = np.concatenate([row_b, row_c]) - top
-        row = _ranges(top, part)
+        n_spans = np.concatenate([row_b, row_c]) - top
+        row = _ranges(top, n_spans)
         row_y = (row + 0.5) / self.samples
         offset = self._columns.take(row & (self.samples - 1), mode="clip")
-        long = _line(xa, ya, xc, yc)
-        upper, lower = _line(xa, ya, xb, yb), _line(xb, yb, xc, yc)
-        knee_left = xb < long[0] + long[1] * yb
+        long_edge = _line(xa, ya, xc, yc)
+        upper_edge, lower_edge = _line(xa, ya, xb, yb), _line(xb, yb, xc, yc)
+        knee_left = xb < long_edge[0] + long_edge[1] * yb
         ends = []
         for side in (knee_left, ~knee_left):
             at_zero, slope = (
                 np.concatenate([np.where(side, u, m), np.where(side, w, m)])
-                for u, w, m in zip(upper, lower, long, strict=True)
+                for u, w, m in zip(upper_edge, lower_edge, long_edge, strict=True)
             )
-            end = np.repeat(at_zero, part) + np.repeat(slope, part) * row_y - offset
-            ends.append(_integers(np.clip(np.ceil(end), 0, self.width)))
+            end = np.repeat(at_zero, n_spans) + np.repeat(slope, n_spans) * row_y - offset
+            ends.append(_round_to_int(np.clip(np.ceil(end), 0, self.width)))
         left, right = ends
         return _Spans(
-            part=part,
+            n_spans=n_spans,
             first=row * self.width + left,
             count=np.maximum(right - left, 0),
             x=left + offset,
@@ -147,7 +147,7 @@ class Rasteriser:
         """
 
         def spread(plane: np.ndarray) -> np.ndarray:
-            return np.repeat(np.concatenate([plane, plane]), spans.part)
+            return np.repeat(np.concatenate([plane, plane]), spans.n_spans)
 
         at_zero, by_x, by_y = _planes(corners, colours)
         last = np.maximum(spans.count - 1, 0).astype(np.float64)
@@ -164,8 +164,8 @@ class Rasteriser:
                 (first + step * last) * last_scale
                 for first, step in zip(firsts[1:], steps[1:], strict=True)
             ]
-            each = 1 / np.maximum(last, 1)
-            slopes = [(stop - start) * each for start, stop in zip(starts, stops, strict=True)]
+            per_step = 1 / np.maximum(last, 1)
+            slopes = [(stop - start) * per_step for start, stop in zip(starts, stops, strict=True)]
         value, step = self._pack([start + 0.5 for start in starts]), self._pack(slopes)
         value -= step * spans.first
         return depth.astype(np.float32), depth_step.astype(np.float32), value, step
@@ -174,7 +174,7 @@ class Rasteriser:
         """Three channels as one fixed-point integer each; sums and multiples of them hold."""
         packed = np.zeros(channels[0].shape, np.int64)
         for index, channel in enumerate(channels):
-            packed += _integers(channel * (1 << self._fraction_bits)) << (_CHANNEL_BITS * index)
+            packed += _round_to_int(channel * (1 << self._fraction_bits)) << (_CHANNEL_BITS * index)
         return packed
 
     def _fill(self, spans: _Spans, depth: np.ndarray, depth_step: np.ndarray) -> None:
@@ -183,20 +183,20 @@ class Rasteriser:
         for batch in _batches(np.cumsum(spans.count), _SAMPLES_AT_ONCE):
             count = spans.count[batch]
             step = _ranges(np.zeros_like(count), count)
-            near = np.repeat(depth_step[batch], count) * step.astype(np.float32)
-            near += np.repeat(depth[batch], count)
+            inverse_depth = np.repeat(depth_step[batch], count) * step.astype(np.float32)
+            inverse_depth += np.repeat(depth[batch], count)
             keys = np.empty(len(step), np.uint64)
             halves = keys.view(np.uint32).reshape(-1, 2)
-            halves[:, _HIGH] = near.view(np.uint32)
+            halves[:, _HIGH] = inverse_depth.view(np.uint32)
             halves[:, _LOW] = np.repeat(numbers[batch], count)
             np.maximum.at(self._keys, np.repeat(spans.first[batch], count) + step, keys)
 
-    def _farthest(self) -> np.ndarray:
+    def _farthest_by_tile(self) -> np.ndarray:
         """Least 1/depth in each tile of the picture; 0 in cut tiles at the far borders."""
-        tall, rows, columns = _TILE * self.samples, self.height // _TILE, self.width // _TILE
-        keys = self._keys.reshape(-1, self.width)[: rows * tall]
-        least = keys.reshape(rows, tall, self.width).min(1)[:, : columns * _TILE]
-        depth = (least.reshape(rows, columns, _TILE).min(2) >> np.uint64(32)).astype(np.uint32)
+        tile_rows, rows, columns = _TILE * self.samples, self.height // _TILE, self.width // _TILE
+        keys = self._keys.reshape(-1, self.width)[: rows * tile_rows]
+        minimum = keys.reshape(rows, tile_rows, self.width).min(1)[:, : columns * _TILE]
+        depth = (minimum.reshape(rows, columns, _TILE).min(2) >> np.uint64(32)).astype(np.uint32)
         farthest = np.zeros((-(-self.height // _TILE), -(-self.width // _TILE)), np.float32)
         farthest[:rows, :columns] = depth.view(np.float32)
         return farthest
@@ -212,7 +212,7 @@ class Rasteriser:
         """
         if not len(triangles):
             return np.zeros(0, bool)
-        farthest = self._farthest()
+        farthest = self._farthest_by_tile()
         corners = points[triangles]
         limit = np.array([self.width, self.height]) - 1
         low = np.clip(corners[:, :, :2].min(1) - 1, 0, limit).astype(int) // _TILE
@@ -220,17 +220,17 @@ class Rasteriser:
         level = np.ceil(np.log2((high - low).max(1) + 1)).astype(int)
         nearest = corners[:, :, 2].max(1)
         hidden = np.zeros(len(triangles), bool)
-        for power in range(level.max() + 1):
-            chosen = np.flatnonzero(level == power)
-            hidden[chosen] = nearest[chosen] < farthest[low[chosen, 1], low[chosen, 0]]
+        for exponent in range(level.max() + 1):
+            selected = np.flatnonzero(level == exponent)
+            hidden[selected] = nearest[selected] < farthest[low[selected, 1], low[selected, 0]]
             for axis in (0, 1):  # from windows of 2**power tiles to those of twice the side
-                beside = np.full_like(farthest, np.inf)
-                step = 1 << power
+                shifted = np.full_like(farthest, np.inf)
+                step = 1 << exponent
                 if axis == 0:
-                    beside[:-step] = farthest[step:]
+                    shifted[:-step] = farthest[step:]
                 else:
-                    beside[:, :-step] = farthest[:, step:]
-                farthest = np.minimum(farthest, beside)
+                    shifted[:, :-step] = farthest[:, step:]
+                farthest = np.minimum(farthest, shifted)
         return hidden
 
     def resolve(self, *, transparent: bool = False) -> np.ndarray:
@@ -286,7 +286,7 @@ def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
 
 
-def _integers(numbers: np.ndarray) -> np.ndarray:
+def _round_to_int(numbers: np.ndarray) -> np.ndarray:
     """Nearest int64 of float64 below 2**51 in size: several times as fast as rint and astype.
 
     Adding 1.5 * 2**52 leaves the rounded number in the low bits of the fraction.

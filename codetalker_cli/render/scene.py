@@ -30,10 +30,10 @@ _LIPS_MARGIN = 0.28
 _VIEWS = {"front": (0.0, 0.0), "three-quarter": (35.0, 4.0), "profile": (90.0, 0.0)}
 """Yaw and pitch of the views; all others are from the front."""
 _VIGNETTE = 0.45
-_BEHIND_NOTHING = 0.6
+_TRANSPARENT_BRIGHTNESS = 0.6
 """Brightness, in parts of the face's, of what lies under transparent places: a codec mixes it into
 the pixels at the edge, where a colour like the face's is not seen."""
-_COOL = 0.25
+_FULL_HEAT_SHARE = 0.25
 """From this part of the hottest distance on, teeth and eyes have the colour of heat alone."""
 _BACK_SIDE = np.array([0.16, 0.10, 0.09], np.float32)
 """Linear colour of the inner sides of open surfaces: hollow, dark and warm."""
@@ -101,15 +101,15 @@ def frame(
     if not len(points) or not np.isfinite(points).all() or np.ptp(points, axis=0).max() == 0:
         raise RenderError("the template has no extent or holds NaN: there is nothing to frame")
     a, b = np.radians([yaw, pitch])
-    towards = np.array([np.cos(b) * np.sin(a), np.sin(b), np.cos(b) * np.cos(a)])
+    backward = np.array([np.cos(b) * np.sin(a), np.sin(b), np.cos(b) * np.cos(a)])
     right = np.array([np.cos(a), 0.0, -np.sin(a)])
-    rotation = np.stack([right, np.cross(towards, right), towards])
+    rotation = np.stack([right, np.cross(backward, right), backward])
     view = np.einsum("ij,nj->ni", rotation, points.astype(np.float64))
     centre = (view.min(0) + view.max(0)) / 2
     x, y, z = (view - centre).T
-    half = np.tan(np.radians(FIELD_OF_VIEW) / 2) * (1 - 2 * margin)
-    # every point inside of the picture: |y| / (distance - z) <= half, and x likewise
-    distance = max((np.abs(x) * height / width / half + z).max(), (np.abs(y) / half + z).max())
+    extent = np.tan(np.radians(FIELD_OF_VIEW) / 2) * (1 - 2 * margin)
+    # every point inside of the picture: |y| / (distance - z) <= extent, and x likewise
+    distance = max((np.abs(x) * height / width / extent + z).max(), (np.abs(y) / extent + z).max())
     focal = height / 2 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
     eye = np.einsum("ji,j->i", rotation, centre + np.array([0, 0, distance]))
     return Camera(rotation, eye, float(focal * zoom), width, height)
@@ -130,7 +130,7 @@ class Scene:
         samples: Sample points a pixel.
         transparent: Pictures have a fourth channel: how much of a pixel is covered.
         heat: Distance that has the hottest colour, in the unit of the vertices; 0: none is shown.
-        least_heat: (V,) float32, 1 where even no distance is shown as a colour of heat.
+        min_heat: (V,) float32, 1 where even no distance is shown as a colour of heat.
     """
 
     triangles: np.ndarray
@@ -145,7 +145,7 @@ class Scene:
     samples: int
     transparent: bool
     heat: float
-    least_heat: np.ndarray
+    min_heat: np.ndarray
 
     @property
     def camera(self) -> Camera:
@@ -185,7 +185,7 @@ class Painter:
         self._scene = scene
         self._camera = scene.camera
         self._normals = VertexNormals(scene.triangles, len(scene.albedo))
-        self._turn = scene.rotation.astype(np.float32)
+        self._rotation = scene.rotation.astype(np.float32)
         self._heat_colours = to_linear(heat_table().astype(np.float32) / 255)
 
     def paint(
@@ -202,18 +202,18 @@ class Painter:
         """
         scene = self._scene
         view = self._camera.view(vertices)
-        normals = np.einsum("ij,vj->vi", self._turn, self._normals.of(vertices))
+        normals = np.einsum("ij,vj->vi", self._rotation, self._normals.of(vertices))
         heat = np.zeros(len(vertices)) if against is None else _distance(vertices, against)
-        albedo = self.heated(heat) if scene.heat > 0 else scene.albedo
+        albedo = self.heat_albedo(heat) if scene.heat > 0 else scene.albedo
         return view, shade(normals, view, albedo, scene.occlusion, scene.gloss)
 
-    def heated(self, distance: np.ndarray) -> np.ndarray:
+    def heat_albedo(self, distance: np.ndarray) -> np.ndarray:
         """(V, 3) float32 linear colours of distances (V,) in the unit of the vertices."""
         scene = self._scene
-        hot = distance / scene.heat
-        share = np.maximum(scene.least_heat, np.clip(hot / _COOL, 0, 1))[:, None]
-        colour = self._heat_colours[heat_steps(hot)]
-        return (scene.albedo + share * (colour - scene.albedo)).astype(np.float32)
+        relative = distance / scene.heat
+        weight = np.maximum(scene.min_heat, np.clip(relative / _FULL_HEAT_SHARE, 0, 1))[:, None]
+        colour = self._heat_colours[heat_steps(relative)]
+        return (scene.albedo + weight * (colour - scene.albedo)).astype(np.float32)
 
 
 def _distance(vertices: np.ndarray, against: np.ndarray) -> np.ndarray:
@@ -256,7 +256,7 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
         samples=settings.samples,
         transparent=transparent,
         heat=heat,
-        least_heat=materials.is_skin.astype(np.float32),
+        min_heat=materials.is_skin.astype(np.float32),
     )
 
 
@@ -273,12 +273,12 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
             )
         margin = _LIPS_MARGIN if framing == "lips" else margin
     if framing in (None, "head"):
-        shown, margin = np.unique(topology.triangles), _MARGIN
+        vertices, margin = np.unique(topology.triangles), _MARGIN
     else:
-        shown = topology.region(framing)
+        vertices = topology.region(framing)
     yaw, pitch = _VIEWS.get(settings.view, (0.0, 0.0))
     return frame(
-        template[shown],
+        template[vertices],
         (settings.size, settings.size),
         yaw=yaw if settings.yaw is None else settings.yaw,
         pitch=pitch if settings.pitch is None else settings.pitch,
@@ -290,8 +290,8 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
 def _background(settings: RenderSettings, albedo: np.ndarray) -> np.ndarray:
     size, colour, vignette = settings.size, settings.background, settings.vignette
     if colour == TRANSPARENT:
-        under = 255 * np.sqrt(_BEHIND_NOTHING * albedo.mean(0))
-        return np.broadcast_to(under.astype(np.float32), (size, size, 3)).copy()
+        fill = 255 * np.sqrt(_TRANSPARENT_BRIGHTNESS * albedo.mean(0))
+        return np.broadcast_to(fill.astype(np.float32), (size, size, 3)).copy()
     if vignette is None:
         vignette = 0.0 if colour in BACKDROPS else _VIGNETTE
     return backdrop(size, size, BACKDROPS.get(colour, colour), vignette)
@@ -299,25 +299,25 @@ def _background(settings: RenderSettings, albedo: np.ndarray) -> np.ndarray:
 
 def backdrop(width: int, height: int, colour: str, vignette: float) -> np.ndarray:
     """(height, width, 3) float32, 0 to 255: ``colour`` (#rrggbb), fading darker to the corners."""
-    middle = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+    base = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     x = (np.arange(width, dtype=np.float32) + 0.5) / width - 0.5
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.42
     radius = np.minimum((x[None] ** 2 + y[:, None] ** 2) / 0.5, 1)
     fade = 1 - np.float32(vignette) * radius * (2 - radius)
-    return middle * fade[:, :, None]
+    return base * fade[:, :, None]
 
 
 def _open_triangles(triangles: np.ndarray, n_vertices: int) -> np.ndarray:
     """(F,) bool: whether the face belongs to a connected surface that has a border."""
     label = np.arange(n_vertices)
     while True:  # every vertex takes the smallest label of its surface
-        least = label[triangles].min(1)
-        new = label.copy()
-        np.minimum.at(new, triangles, least[:, None])
-        new = new[new]
-        if (new == label).all():
+        smallest = label[triangles].min(1)
+        new_label = label.copy()
+        np.minimum.at(new_label, triangles, smallest[:, None])
+        new_label = new_label[new_label]
+        if (new_label == label).all():
             break
-        label = new
+        label = new_label
     edges = np.concatenate([triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
     edges = np.sort(edges, axis=1)
     unique, counts = np.unique(edges, axis=0, return_counts=True)

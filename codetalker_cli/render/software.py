@@ -25,7 +25,7 @@ class SoftwareRenderer:
         scene, raster = self._scene, self._raster
         view, colours = self._painter.paint(vertices, against)
         points = self._camera.on_screen(view)
-        front = _towards(points, scene.triangles)
+        front = _front_facing_mask(points, scene.triangles)
         raster.clear()
         raster.draw(points, scene.triangles[front], colours)
         inner = scene.triangles[scene.open_triangles & ~front]
@@ -36,7 +36,7 @@ class SoftwareRenderer:
         """Nothing to free."""
 
 
-def _towards(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+def _front_facing_mask(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(F,) bool: seen from outside (counter-clockwise, with y down: a negative area)."""
     (x0, x1, x2), (y0, y1, y2) = points[:, :2][triangles].transpose(2, 1, 0)
     return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) < 0

@@ -62,7 +62,7 @@ def contact_sheet(
         if transparent
         else Image.new("RGB", (n_columns * size, n_rows * row), _PAPER)
     )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
     for index, picture in enumerate(render_frames(panels, settings, frames)):
         x, y = index % n_columns * size, index // n_columns * row
         for number in range(len(panels)):
@@ -70,7 +70,7 @@ def contact_sheet(
             sheet.paste(Image.fromarray(tile), (x, y + number * size))
         middle = (x + size / 2, y + row - strip / 2)
         # on nothing a grey in the middle is read before white and before black
-        pen.text(
+        draw.text(
             middle, texts[index], fill="#808080" if transparent else _INK, font=font, anchor="mm"
         )
     return np.asarray(sheet)
@@ -106,7 +106,7 @@ def heat_picture(
         RenderError: Values that do not fit the vertices or are not finite, a maximum that is not
             above 0, or a face that cannot be framed.
     """
-    face = np.asarray(template, np.float32)
+    neutral = np.asarray(template, np.float32)
     distances = np.asarray(values, np.float64)
     if distances.shape != (topology.n_vertices,) or not np.isfinite(distances).all():
         raise RenderError(
@@ -115,15 +115,15 @@ def heat_picture(
         )
     if not (np.isfinite(maximum) and maximum > 0):
         raise RenderError(f"heat picture: maximum {maximum} must be above 0")
-    scene = build_scene(Motion(face[None], 1.0, topology, "mean", face), settings, maximum)
+    scene = build_scene(Motion(neutral[None], 1.0, topology, "mean", neutral), settings, maximum)
     # held against a face that is away from it by just these values
-    against = face.astype(np.float64)
-    against[:, 0] += distances
-    picture = np.ascontiguousarray(SoftwareRenderer(scene).render(face, against))
+    displaced = neutral.astype(np.float64)
+    displaced[:, 0] += distances
+    picture = np.ascontiguousarray(SoftwareRenderer(scene).render(neutral, displaced))
     size, background = settings.size, settings.background
     text = heat_label(maximum, topology) if hottest is None else hottest
     if text:
-        bar_strip(text, size, 0, background).lay_over(picture)
+        bar_strip(text, size, 0, background).blend_into(picture)
     if label:
-        label_strip(label, size, 0, background).lay_over(picture)
+        label_strip(label, size, 0, background).blend_into(picture)
     return picture

@@ -84,7 +84,7 @@ def render_video(
     start = time.perf_counter()
     count, rate = n_frames(panels), frame_rate(panels[0].motion.fps)
     backend = choose_backend(settings, count)
-    with atomic_path(path, overwrite) as temporary, _sound_file(_heard(panels)) as sound:
+    with atomic_path(path, overwrite) as temporary, _sound_file(_audio_source(panels)) as sound:
         stage, sources = set_stage(panels, settings)
         stream = VideoStream(stage.shape, rate, count, sound)
         pictures = draw(stage, sources, backend, range(count))
@@ -93,7 +93,7 @@ def render_video(
                 encoder.write(picture)
                 if progress is not None:
                     progress(done, count)
-    took = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     return RenderReport(
         path=path,
         n_frames=count,
@@ -102,15 +102,15 @@ def render_video(
         size=(stage.shape[1], stage.shape[0]),
         renderer=str(backend),
         has_sound=sound is not None,
-        drawing_fps=count / took,
+        drawing_fps=count / elapsed,
     )
 
 
-def _heard(panels: Sequence[Panel]) -> Motion:
+def _audio_source(panels: Sequence[Panel]) -> Motion:
     """The first motion with sound, else the first one."""
     motions = [panel.motion for panel in panels]
-    heard = (m for m in motions if m.audio_path is not None or m.audio is not None)
-    return next(heard, motions[0])
+    with_audio = (m for m in motions if m.audio_path is not None or m.audio is not None)
+    return next(with_audio, motions[0])
 
 
 @contextmanager

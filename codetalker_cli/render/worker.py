@@ -24,11 +24,11 @@ def main() -> None:
 
 def serve(renderer_name: str, source: BinaryIO, sink: BinaryIO) -> None:
     """Read a stage and batches of vertices from ``source``, write pictures to ``sink``."""
-    stage = Stage.from_bytes(source.read(_length(source)))
+    stage = Stage.from_bytes(source.read(_read_length(source)))
     renderer = StageRenderer(stage, renderer_name)
     try:
-        while n_frames := _length(source):
-            motions = [_vertices(source, n_frames, v) for v in stage.n_vertices]
+        while n_frames := _read_length(source):
+            motions = [_read_vertices(source, n_frames, v) for v in stage.n_vertices]
             for vertices in zip(*motions, strict=True):
                 sink.write(renderer.render(vertices).data)
             sink.flush()
@@ -36,13 +36,13 @@ def serve(renderer_name: str, source: BinaryIO, sink: BinaryIO) -> None:
         renderer.close()
 
 
-def _vertices(source: BinaryIO, n_frames: int, n_vertices: int) -> np.ndarray:
+def _read_vertices(source: BinaryIO, n_frames: int, n_vertices: int) -> np.ndarray:
     """(n, V, 3) float32 of one motion."""
     block = source.read(n_frames * n_vertices * 12)
     return np.frombuffer(block, "<f4").reshape(n_frames, n_vertices, 3)
 
 
-def _length(source: BinaryIO) -> int:
+def _read_length(source: BinaryIO) -> int:
     """The next length, 0 at the end."""
-    head = source.read(LENGTH.size)
-    return LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
+    header = source.read(LENGTH.size)
+    return LENGTH.unpack(header)[0] if len(header) == LENGTH.size else 0

@@ -4,8 +4,6 @@ This module owns the reading of assets/head.npz and assets/visemes.json. How the
 in scripts/head/ and assets/SOURCES.md.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterable, Mapping
@@ -58,7 +56,7 @@ class Rig:
     visemes: dict[str, np.ndarray]
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Rig:
+    def load(cls, path: Path | None = None) -> "Rig":
         """Reads a head asset and the visemes.json beside it.
 
         Args:
@@ -68,7 +66,7 @@ class Rig:
             DataError: a file is missing or damaged, or lacks an array.
         """
         path = resources.asset("head.npz") if path is None else Path(path)
-        arrays = _read(path)
+        arrays = _read_arrays(path)
         names = tuple(str(n) for n in arrays["unit_names"])
         return cls(
             neutral=arrays["neutral"].astype(np.float32),
@@ -78,7 +76,7 @@ class Rig:
             subject_deltas=arrays["subject_deltas"].astype(np.float32),
             subject_blink=arrays["subject_blink"].astype(np.float32),
             subject_colours=arrays["subject_colours"],
-            topology=_topology(arrays),
+            topology=_build_topology(arrays),
             visemes=_read_visemes(path.with_name("visemes.json"), names),
         )
 
@@ -91,7 +89,7 @@ class Rig:
         if subject not in self.subject_names:
             raise InputError(
                 f"unknown subject {subject!r} of the bundled head"
-                f"{_near(subject, self.subject_names)}; the choices are "
+                f"{_suggest_similar(subject, self.subject_names)}; the choices are "
                 f"{', '.join(self.subject_names)}"
             )
         return self.subject_names.index(subject)
@@ -143,8 +141,8 @@ class Rig:
             )
         scale = np.ones(self.n_units, np.float32)
         scale[self._blink] = self.subject_blink[index]
-        moved = (weights * scale) @ self.unit_deltas.reshape(self.n_units, -1)
-        return self.template(subject) + moved.reshape(len(weights), *self.neutral.shape)
+        offsets = (weights * scale) @ self.unit_deltas.reshape(self.n_units, -1)
+        return self.template(subject) + offsets.reshape(len(weights), *self.neutral.shape)
 
     @cached_property
     def _blink(self) -> np.ndarray:
@@ -152,7 +150,7 @@ class Rig:
         return np.array([self.unit_names.index(n) for n in names], np.intp)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays = read_arrays(path)
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
@@ -160,7 +158,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _topology(arrays: dict[str, np.ndarray]) -> Topology:
+def _build_topology(arrays: dict[str, np.ndarray]) -> Topology:
     names = [str(n) for n in arrays["part_names"]]
     return Topology(
         name="head",
@@ -194,36 +192,36 @@ def _read_visemes(path: Path, unit_names: tuple[str, ...]) -> dict[str, np.ndarr
 
 
 def _unit_weights(mapping: Mapping[str, float], unit_names: tuple[str, ...]) -> np.ndarray:
-    out = np.zeros(len(unit_names), np.float32)
+    weights = np.zeros(len(unit_names), np.float32)
     for name, weight in mapping.items():
-        sided = [name + side for side in SIDES]
+        both_sides = [name + side for side in SIDES]
         if name in unit_names:
-            chosen = [name]
-        elif all(s in unit_names for s in sided):
-            chosen = sided
+            units = [name]
+        elif all(s in unit_names for s in both_sides):
+            units = both_sides
         else:
             raise InputError(
-                f"unknown expression unit {name!r}{_near(name, unit_names)}; "
-                f"the choices are {', '.join(_short(unit_names))}"
+                f"unknown expression unit {name!r}{_suggest_similar(name, unit_names)}; "
+                f"the choices are {', '.join(_abbreviate_paired(unit_names))}"
             )
-        for unit in chosen:
-            out[unit_names.index(unit)] += weight
-    return out
+        for unit in units:
+            weights[unit_names.index(unit)] += weight
+    return weights
 
 
-def _short(unit_names: Iterable[str]) -> list[str]:
+def _abbreviate_paired(unit_names: Iterable[str]) -> list[str]:
     """Unit names with paired ones said once, "mouthSmile[Left|Right]"."""
     names = tuple(unit_names)
-    out = []
+    abbreviated = []
     for name in names:
         stem = name.removesuffix("Left")
         if stem != name and stem + "Right" in names:
-            out.append(f"{stem}[Left|Right]")
+            abbreviated.append(f"{stem}[Left|Right]")
         elif not (name.endswith("Right") and name.removesuffix("Right") + "Left" in names):
-            out.append(name)
-    return out
+            abbreviated.append(name)
+    return abbreviated
 
 
-def _near(name: str, choices: Iterable[str]) -> str:
+def _suggest_similar(name: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

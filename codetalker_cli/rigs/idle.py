@@ -106,14 +106,14 @@ def _gaze(
 ) -> np.ndarray:
     """(T, 2) small horizontal (to the subject's left) and vertical look: fixations and jumps."""
     gaze = np.zeros((len(times), 2))
-    here = np.zeros(2)
+    current = np.zeros(2)
     for shift in shifts:
-        home = rng.random() < 0.5
-        there = np.zeros(2) if home else rng.normal(0.0, (0.055, 0.03), 2) * activity
-        there = np.clip(there, -0.14, 0.14)
+        returns_to_center = rng.random() < 0.5
+        target = np.zeros(2) if returns_to_center else rng.normal(0.0, (0.055, 0.03), 2) * activity
+        target = np.clip(target, -0.14, 0.14)
         share = np.clip((times - shift) / 0.045, 0.0, 1.0)[:, None]
-        gaze += share * (there - here)
-        here = there
+        gaze += share * (target - current)
+        current = target
     return gaze
 
 

@@ -15,8 +15,6 @@ How a frame comes about:
 Times: frame k shows the face at k / fps seconds. Weights are in [0, 1].
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +24,7 @@ import numpy as np
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.synthetic.contacts import LipContacts
-from codetalker_cli.synthetic.expression import enliven
+from codetalker_cli.synthetic.expression import upper_face_motion
 from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone, fill_with_silence
 from codetalker_cli.synthetic.visemes import (
     ATTACK_SECONDS,
@@ -50,7 +48,7 @@ ONSET_SECONDS = 0.12
 OFFSET_SECONDS = 0.20
 """How long after the last sound the mouth comes to rest."""
 SMOOTHING_SECONDS = {"jaw": 0.022, "open": 0.013, "round": 0.020, "spread": 0.018, "tongue": 0.010}
-KEPT_SHAPE = {
+RETAINED_SHAPE = {
     "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
     "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
 }
@@ -69,10 +67,10 @@ class FaceRig(Protocol):
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A segment placed in time."""
+class _TimedPhase:
+    """A phase placed in time."""
 
-    segment: VisemePhase
+    phase: VisemePhase
     phone: Phone
     articulation: Articulation
     start: float
@@ -81,7 +79,7 @@ class _Piece:
     before_silence: bool
 
     @property
-    def silent(self) -> bool:
+    def is_silent(self) -> bool:
         return self.phone.label == SILENCE
 
 
@@ -113,7 +111,7 @@ def articulate(
     """
     phones = padded_phones(phones, n_frames / fps)
     mouth = mouth_curves(phones, n_frames, fps, rig, style, loudness_db)
-    upper = enliven(phones, n_frames, fps, rig.unit_names, style, rng, loudness_db)
+    upper = upper_face_motion(phones, n_frames, fps, rig.unit_names, style, rng, loudness_db)
     return np.clip(mouth + upper, 0.0, 1.0).astype(np.float32)
 
 
@@ -134,16 +132,16 @@ def padded_phones(phones: Sequence[Phone], seconds: float) -> list[Phone]:
                 f"of at least {now:.3f} s and an end after it"
             )
         now = end
-    inside = fill_with_silence(phones, seconds)
-    if inside and inside[0].label == SILENCE:
-        inside = inside[1:]
-    if inside and inside[-1].label == SILENCE:
-        inside = inside[:-1]
-    if not inside:
+    spoken = fill_with_silence(phones, seconds)
+    if spoken and spoken[0].label == SILENCE:
+        spoken = spoken[1:]
+    if spoken and spoken[-1].label == SILENCE:
+        spoken = spoken[:-1]
+    if not spoken:
         return [Phone(SILENCE, -PAD_SECONDS, seconds + PAD_SECONDS)]
-    first, last = inside[0].start_seconds, inside[-1].end_seconds
+    first, last = spoken[0].start_seconds, spoken[-1].end_seconds
     before = Phone(SILENCE, -PAD_SECONDS, first)
-    return [before, *inside, Phone(SILENCE, last, seconds + PAD_SECONDS)]
+    return [before, *spoken, Phone(SILENCE, last, seconds + PAD_SECONDS)]
 
 
 def mouth_curves(
@@ -155,15 +153,15 @@ def mouth_curves(
     loudness_db: np.ndarray | None = None,
 ) -> np.ndarray:
     """The mouth's part of `articulate`: (T, U) float64. `phones` must be without gaps."""
-    pieces = _pieces(phones)
+    timed_phases = _place_phases(phones)
     channel = np.array([channel_of(name) for name in rig.unit_names])
-    targets = _targets(pieces, rig, style, channel, loudness_db, fps)
+    targets = _targets(timed_phases, rig, style, channel, loudness_db, fps)
     frames = np.arange(n_frames) / fps
     contacts = LipContacts(phones, n_frames, fps)
     jaw = list(rig.unit_names).index("jawOpen")
 
     times = np.arange(-PAD_SECONDS, n_frames / fps + PAD_SECONDS, 1.0 / RATE_HZ)
-    curves = _blend(pieces, targets, channel, times, style)
+    curves = _blend(timed_phases, targets, channel, times, style)
     for contact, slack in JAW_SLACK.items():
         ceiling = rig.visemes[contact][jaw] + slack
         for start, end in contacts.intervals(contact):
@@ -172,8 +170,8 @@ def mouth_curves(
     curves[:, jaw] = limit_speed(curves[:, jaw], JAW_SPEED / RATE_HZ)
     weights = np.stack([np.interp(frames, times, curve) for curve in curves.T], axis=1)
     for contact in ("FF", "PP"):
-        weights = _pin(weights, contacts.amount(contact), contact, rig, channel)
-    return weights + _bias(rig, style)
+        weights = _pin_contact(weights, contacts.amount(contact), contact, rig, channel)
+    return weights + _mouth_corner_bias(rig, style)
 
 
 def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
@@ -186,30 +184,30 @@ def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
     return (np.minimum.accumulate((forward - ramp[::-1])[::-1]) + ramp)[::-1]
 
 
-def _pieces(phones: Sequence[Phone]) -> list[_Piece]:
-    pieces = []
+def _place_phases(phones: Sequence[Phone]) -> list[_TimedPhase]:
+    timed_phases = []
     for i, phone in enumerate(phones):
         articulation = PHONES[phone.label]
-        start, n_segments = phone.start_seconds, len(articulation.segments)
-        for j, segment in enumerate(articulation.segments):
-            end = start + segment.share * (phone.end_seconds - phone.start_seconds)
+        start, n_phases = phone.start_seconds, len(articulation.phases)
+        for j, phase in enumerate(articulation.phases):
+            end = start + phase.share * (phone.end_seconds - phone.start_seconds)
             after = j == 0 and i > 0 and phones[i - 1].label == SILENCE
-            last = j == n_segments - 1 and i + 1 < len(phones)
+            last = j == n_phases - 1 and i + 1 < len(phones)
             before = last and phones[i + 1].label == SILENCE
-            pieces.append(_Piece(segment, phone, articulation, start, end, after, before))
+            timed_phases.append(_TimedPhase(phase, phone, articulation, start, end, after, before))
             start = end
-    return pieces
+    return timed_phases
 
 
 def _targets(
-    pieces: Sequence[_Piece],
+    timed_phases: Sequence[_TimedPhase],
     rig: FaceRig,
     style: SpeakingStyle,
     channel: np.ndarray,
     loudness_db: np.ndarray | None,
     fps: float,
 ) -> np.ndarray:
-    """(n_pieces, U): each piece's pose in this style. Contacts give only the jaw and the tongue."""
+    """(n_phases, U): each phase's pose in this style. Contacts give only the jaw and the tongue."""
     factor = {
         "jaw": style.amplitude * (1.0 + 0.22 * style.jaw_lip_balance),
         "open": style.amplitude * (1.0 - 0.30 * style.jaw_lip_balance),
@@ -222,24 +220,24 @@ def _targets(
     lean = 1.0 + style.asymmetry * side * np.isin(channel, ("open", "spread"))
     opening = np.isin(channel, ("jaw", "open"))
     names = list(rig.unit_names)
-    out = np.zeros((len(pieces), len(channel)))
-    for row, piece in zip(out, pieces, strict=True):
-        for viseme, weight in piece.segment.poses.items():
-            row += weight * rig.visemes[viseme]
-        for unit, weight in piece.segment.units.items():
-            row[names.index(unit)] += weight
-        np.maximum(row, 0.0, out=row)
-        if piece.silent:
+    targets = np.zeros((len(timed_phases), len(channel)))
+    for target, timed_phase in zip(targets, timed_phases, strict=True):
+        for viseme, weight in timed_phase.phase.poses.items():
+            target += weight * rig.visemes[viseme]
+        for unit, weight in timed_phase.phase.units.items():
+            target[names.index(unit)] += weight
+        np.maximum(target, 0.0, out=target)
+        if timed_phase.is_silent:
             continue
         # speakers differ in their wide openings; the small ones, a schwa's, are much alike
-        jaw = float(row[channel == "jaw"].max(initial=0.0))
+        jaw = float(target[channel == "jaw"].max(initial=0.0))
         power = float(np.clip(jaw / 0.45, 0.4, 1.0))
-        row *= lean * np.where(opening, factors**power, factors)
-        if piece.articulation.contact:
-            row[~np.isin(channel, ("jaw", "tongue"))] = 0.0
-        if piece.phone.label in VOWELS:
-            row[opening] *= _vowel_effort(piece.phone, loudness_db, fps)
-    return out
+        target *= lean * np.where(opening, factors**power, factors)
+        if timed_phase.articulation.contact:
+            target[~np.isin(channel, ("jaw", "tongue"))] = 0.0
+        if timed_phase.phone.label in VOWELS:
+            target[opening] *= _vowel_effort(timed_phase.phone, loudness_db, fps)
+    return targets
 
 
 def _vowel_effort(phone: Phone, loudness_db: np.ndarray | None, fps: float) -> float:
@@ -256,7 +254,7 @@ def _vowel_effort(phone: Phone, loudness_db: np.ndarray | None, fps: float) -> f
 
 
 def _blend(
-    pieces: Sequence[_Piece],
+    timed_phases: Sequence[_TimedPhase],
     targets: np.ndarray,
     channel: np.ndarray,
     times: np.ndarray,
@@ -269,8 +267,8 @@ def _blend(
     for name in CHANNELS:
         units = np.flatnonzero(channel == name)
         total = np.full(len(times), 1e-6)
-        for piece, target in zip(pieces, targets, strict=True):
-            first, window = _window(piece, name, times, style.tempo)
+        for timed_phase, target in zip(timed_phases, targets, strict=True):
+            first, window = _dominance_window(timed_phase, name, times, style.tempo)
             total[first : first + len(window)] += window
             curves[first : first + len(window), units] += window[:, None] * target[units]
         curves[:, units] /= total[:, None]
@@ -279,35 +277,35 @@ def _blend(
     return curves
 
 
-def _window(
-    piece: _Piece, channel: Channel, times: np.ndarray, tempo: float
+def _dominance_window(
+    timed_phase: _TimedPhase, channel: Channel, times: np.ndarray, tempo: float
 ) -> tuple[int, np.ndarray]:
-    """The dominance of a piece over time: first sample and values."""
-    duration = piece.end - piece.start
-    if piece.silent:
+    """The dominance of a phase over time: first sample and values."""
+    duration = timed_phase.end - timed_phase.start
+    if timed_phase.is_silent:
         # short pauses do not let the mouth come to rest; long ones do, outside the reach of speech
         attack = release = -0.01
         inner_left, inner_right = min(0.16 * tempo, duration / 2), min(0.07 * tempo, duration / 2)
         strength = float(np.clip((duration - 0.04) / 0.16, 0.05, 1.0))
     else:
         attack, release = ATTACK_SECONDS[channel] * tempo, RELEASE_SECONDS[channel] * tempo
-        if piece.after_silence:
+        if timed_phase.after_silence:
             attack = max(attack, ONSET_SECONDS)
-        if piece.before_silence:
+        if timed_phase.before_silence:
             release = max(release, OFFSET_SECONDS * tempo)
         inner_left = inner_right = 0.3 * duration
         strength = 1.0
-    strength *= piece.articulation.dominance[channel]
-    left, right = piece.start - attack, piece.end + release
+    strength *= timed_phase.articulation.dominance[channel]
+    left, right = timed_phase.start - attack, timed_phase.end + release
     first, stop = np.searchsorted(times, (left, right))
-    inside = times[first:stop]
-    rise = np.clip((inside - left) / (inner_left + attack + 1e-9), 0.0, 1.0)
-    fall = np.clip((right - inside) / (inner_right + release + 1e-9), 0.0, 1.0)
+    window_times = times[first:stop]
+    rise = np.clip((window_times - left) / (inner_left + attack + 1e-9), 0.0, 1.0)
+    fall = np.clip((right - window_times) / (inner_right + release + 1e-9), 0.0, 1.0)
     ramp = np.minimum(rise, fall)
     return int(first), strength * 0.5 * (1.0 - np.cos(np.pi * ramp))
 
 
-def _pin(
+def _pin_contact(
     weights: np.ndarray, amount: np.ndarray, contact: str, rig: FaceRig, channel: np.ndarray
 ) -> np.ndarray:
     """The lips drawn into the contact pose by `amount` (T,). The tongue and the jaw stay free.
@@ -318,10 +316,13 @@ def _pin(
     jaw, close = names.index("jawOpen"), names.index("mouthClose")
     lips = ~np.isin(channel, ("jaw", "tongue"))
     pose = np.repeat(rig.visemes[contact][None].astype(float), len(weights), axis=0)
-    kept = np.array(
-        [KEPT_SHAPE[contact].get(n.removesuffix("Left").removesuffix("Right"), 0.0) for n in names]
+    retained = np.array(
+        [
+            RETAINED_SHAPE[contact].get(n.removesuffix("Left").removesuffix("Right"), 0.0)
+            for n in names
+        ]
     )
-    pose = np.maximum(pose, kept * weights)
+    pose = np.maximum(pose, retained * weights)
     pose[:, close] += np.maximum(weights[:, jaw] - rig.visemes[contact][jaw], 0.0)
     share = amount[:, None]
     pinned = weights.copy()
@@ -329,7 +330,7 @@ def _pin(
     return pinned
 
 
-def _bias(rig: FaceRig, style: SpeakingStyle) -> np.ndarray:
+def _mouth_corner_bias(rig: FaceRig, style: SpeakingStyle) -> np.ndarray:
     """(U,) the constant smile or droop of the corners."""
     unit = "mouthSmile" if style.smile >= 0 else "mouthFrown"
     bias = np.zeros(len(rig.unit_names))

@@ -5,8 +5,6 @@ Owns the choice of the frames and the way into and out of a contact; what the li
 whatever is blended, filtered or sampled afterwards would leave the lips ajar.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +37,7 @@ class LipContacts:
         for name in CONTACTS:
             for i, phone in enumerate(phones):
                 if PHONES[phone.label].contact == name:
-                    first, stop = self._frames_of(phone, taken)
+                    first, stop = self._contact_frames(phone, taken)
                     taken.update(range(first, stop))
                     self._runs[name].append((i, first, stop))
 
@@ -58,8 +56,8 @@ class LipContacts:
         for (i, _, _), (start, end) in zip(
             self._runs[contact], self.intervals(contact), strict=True
         ):
-            before = (start - times) / self._way(i - 1, CLOSING_SECONDS)
-            after = (times - end) / self._way(i + 1, OPENING_SECONDS)
+            before = (start - times) / self._transition_seconds(i - 1, CLOSING_SECONDS)
+            after = (times - end) / self._transition_seconds(i + 1, OPENING_SECONDS)
             x = np.clip(1.0 - np.maximum(before, after), 0.0, 1.0)
             amount = np.maximum(amount, x * x * (3.0 - 2.0 * x))
         centres = [k for k in self._open_centres if 0 <= k < self._n_frames]
@@ -68,7 +66,7 @@ class LipContacts:
             amount[max(first, 0) : max(stop, 0)] = 1.0
         return amount
 
-    def _frames_of(self, phone: Phone, taken: set[int]) -> tuple[int, int]:
+    def _contact_frames(self, phone: Phone, taken: set[int]) -> tuple[int, int]:
         """The frames inside the acoustic closure, or else the best shortest run around it."""
         start, duration = phone.start_seconds, phone.end_seconds - phone.start_seconds
         share = max(PHONES[phone.label].contact_share, min(1.0, MIN_CONTACT_SECONDS / duration))
@@ -87,7 +85,7 @@ class LipContacts:
         first = min(range(round(middle) - 1, round(middle) + 2), key=cost)
         return first, first + MIN_CONTACT_FRAMES
 
-    def _way(self, neighbour: int, seconds: float) -> float:
+    def _transition_seconds(self, neighbour: int, seconds: float) -> float:
         """Seconds to close or open next to the phone `neighbour`: less beside a short one."""
         if not 0 <= neighbour < len(self._phones) or self._phones[neighbour].label == SILENCE:
             return seconds

@@ -30,8 +30,6 @@ from codetalker_cli.topology import Mesh
 
 logger = logging.getLogger(__name__)
 
-"""Called with (stage, done, total)."""
-
 PAUSE_SECONDS = (0.15, 0.7)
 LONG_PAUSE_SECONDS = (0.5, 2.0)
 LONG_PAUSE_SHARE = 0.3
@@ -88,14 +86,14 @@ def prepare_synthetic(
     rig = Rig.load()
     _check_subjects(rig, settings)
     writer = PreparedWriter(out, overwrite=overwrite)
-    found = _speech(out, settings, speech, engine_options or {}, stages("speech"))
-    passages = list(_limited(_passages(found.clips, demo), settings))
+    speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
+    passages = list(_limit_clips(_join_passages(speech_set.clips, demo), settings))
     if not passages:
         raise DataError(f"{speech or demo.engine}: no speech that could be used")
     subjects = settings.data.train_subjects
     splits = _splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
-    quiet = _without_speech(round(len(passages) * demo.noise), demo)
-    passages, splits = passages + quiet, splits + ["train"] * len(quiet)
+    noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
+    passages, splits = passages + noise_passages, splits + ["train"] * len(noise_passages)
     for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
         subject = subjects[index % len(subjects)]
         rng = np.random.default_rng([demo.seed, index])
@@ -107,7 +105,7 @@ def prepare_synthetic(
     notes = {
         "made_with": demo.model_dump(mode="json"),
         "speech": str(speech.name) if speech else demo.engine,
-        "left_out": [{"clip": f.name, "reason": f.reason} for f in found.failures],
+        "left_out": [{"clip": f.name, "reason": f.reason} for f in speech_set.failures],
     }
     return writer.finish(
         settings.data.name, fps, subjects, mesh_of(rig, subjects, idle=not demo.blinks), notes
@@ -165,13 +163,13 @@ def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = Tru
         if idle and str(name).startswith(IDLE_UNITS)
     }
     names = [str(name) for name in rig.subject_names]
-    chosen = names if subjects is None else list(subjects)
+    selected = names if subjects is None else list(subjects)
     return Mesh(
         rig.topology,
-        {name: rig.template(name) for name in chosen},
-        {name: rig.colours(name) for name in chosen},
+        {name: rig.template(name) for name in selected},
+        {name: rig.colours(name) for name in selected},
         units,
-        {name: float(rig.subject_blink[names.index(name)]) for name in chosen} if idle else {},
+        {name: float(rig.subject_blink[names.index(name)]) for name in selected} if idle else {},
     )
 
 
@@ -187,11 +185,11 @@ def _check_subjects(rig: Rig, settings: Settings) -> None:
     if rig.topology.n_vertices != expected:
         raise InputError(
             f"data.n_vertices: {expected}, but the bundled head has {rig.topology.n_vertices}; "
-            "use --preset demo or tiny"
+            "use `preset` demo or tiny"
         )
 
 
-def _speech(
+def _load_speech(
     out: Path,
     settings: Settings,
     folder: Path | None,
@@ -207,11 +205,11 @@ def _speech(
 
     demo = settings.demo
     engine = load_engine(demo.engine, **engine_options)
-    kept = out / "speech" / f"{demo.engine}-{demo.seed}"
-    return synthesize(kept, engine, demo.minutes, demo.seed, progress=progress)
+    cache = out / "speech" / f"{demo.engine}-{demo.seed}"
+    return synthesize(cache, engine, demo.minutes, demo.seed, progress=progress)
 
 
-def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
+def _join_passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
     """Join consecutive clips of a speaker with pauses until a passage is long enough."""
     rng = np.random.default_rng([demo.seed, 1])
     waiting: dict[str, list[SpokenClip]] = {}
@@ -220,30 +218,30 @@ def _passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passa
         waiting.setdefault(clip.speaker, []).append(clip)
         length[clip.speaker] = length.get(clip.speaker, 0.0) + clip.phones[-1].end_seconds
         if length[clip.speaker] >= demo.seconds_per_clip:
-            yield _join(waiting.pop(clip.speaker), rng, demo.noise > 0)
+            yield _join_clips(waiting.pop(clip.speaker), rng, demo.noise > 0)
             length[clip.speaker] = 0.0
     for rest in waiting.values():
-        yield _join(rest, rng, demo.noise > 0)
+        yield _join_clips(rest, rng, demo.noise > 0)
 
 
-def _join(clips: Sequence[SpokenClip], rng: np.random.Generator, noise: bool) -> Passage:
-    pieces: list[np.ndarray] = []
+def _join_clips(clips: Sequence[SpokenClip], rng: np.random.Generator, noise: bool) -> Passage:
+    chunks: list[np.ndarray] = []
     phones: list[Phone] = []
-    now = 0
+    n_samples = 0
     for k, clip in enumerate(clips):
         if k:
-            pieces.append(_pause(rng, noise))
-            now += len(pieces[-1])
+            chunks.append(_pause(rng, noise))
+            n_samples += len(chunks[-1])
         samples = clip.samples()
-        shift = now / SAMPLE_RATE
+        shift = n_samples / SAMPLE_RATE
         phones += [
             replace(p, start_seconds=p.start_seconds + shift, end_seconds=p.end_seconds + shift)
             for p in clip.phones
         ]
-        pieces.append(samples)
-        now += len(samples)
+        chunks.append(samples)
+        n_samples += len(samples)
     name = f"{clips[0].name}" + (f"+{len(clips) - 1}" if len(clips) > 1 else "")
-    return Passage(name, " ".join(c.text for c in clips), np.concatenate(pieces), phones)
+    return Passage(name, " ".join(c.text for c in clips), np.concatenate(chunks), phones)
 
 
 def _pause(rng: np.random.Generator, noise: bool) -> np.ndarray:
@@ -258,21 +256,21 @@ def _pause(rng: np.random.Generator, noise: bool) -> np.ndarray:
     return pause.astype(np.float32)
 
 
-def _without_speech(n_clips: int, demo: DemoSettings) -> list[Passage]:
+def _make_noise_passages(n_clips: int, demo: DemoSettings) -> list[Passage]:
     """Clips of sounds, a third of them of two, with silence for their only phone."""
     rng = np.random.default_rng([demo.seed, 3])
     n = int(max(demo.seconds_per_clip, 1.0) * SAMPLE_RATE)
-    made = []
+    passages = []
     for k in range(n_clips):
         samples = sound(n, rng)
         if rng.random() < 1 / 3:
             samples = np.clip(samples + sound(n, rng), -1.0, 1.0)
         rest = [Phone(SILENCE, 0.0, n / SAMPLE_RATE)]
-        made.append(Passage(f"no-speech-{k:03d}", NO_SPEECH, samples, rest))
-    return made
+        passages.append(Passage(f"no-speech-{k:03d}", NO_SPEECH, samples, rest))
+    return passages
 
 
-def _limited(passages: Iterator[Passage], settings: Settings) -> Iterator[Passage]:
+def _limit_clips(passages: Iterator[Passage], settings: Settings) -> Iterator[Passage]:
     for count, passage in enumerate(passages):
         if settings.demo.max_clips is not None and count >= settings.demo.max_clips:
             return

@@ -4,8 +4,6 @@ Brows follow the speech (onsets of phrases, long and loud vowels), so that a mod
 from sound. Blinks and gaze are idle motion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +13,7 @@ from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone
 
 
-def enliven(
+def upper_face_motion(
     phones: Sequence[Phone],
     n_frames: int,
     fps: float,

@@ -24,10 +24,12 @@ def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarr
         rng: Draws what it is and how loud.
         kind: One of :data:`KINDS`; None: any.
     """
-    made = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
+    waveform = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
     floor = coloured_noise(n, rng)
-    made = _unit(made) + _unit(floor) * 10 ** (rng.uniform(-60.0, -25.0) / 20)
-    return (_unit(made) * 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)).astype(np.float32)
+    waveform = _normalize(waveform) + _normalize(floor) * 10 ** (rng.uniform(-60.0, -25.0) / 20)
+    return (_normalize(waveform) * 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)).astype(
+        np.float32
+    )
 
 
 def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -47,7 +49,7 @@ def breath(n: int, rng: np.random.Generator) -> np.ndarray:
     return noise * shape
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
+def _normalize(x: np.ndarray) -> np.ndarray:
     return x / (np.abs(x).max(initial=0.0) + 1e-12)
 
 
@@ -58,7 +60,7 @@ def _band(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(x) * gain, len(x))
 
 
-def _slow(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
+def _slow_envelope(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
     """(n,) straight lines between random levels from 0 to 1, ``per_second`` of them a second."""
     knots = rng.random(int(n / SAMPLE_RATE * per_second) + 2)
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
@@ -69,7 +71,7 @@ def _hiss(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _wind(n: int, rng: np.random.Generator) -> np.ndarray:
-    return coloured_noise(n, rng) * _slow(n, rng, rng.uniform(0.3, 3.0)) ** 2
+    return coloured_noise(n, rng) * _slow_envelope(n, rng, rng.uniform(0.3, 3.0)) ** 2
 
 
 def _hum(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -78,16 +80,16 @@ def _hum(n: int, rng: np.random.Generator) -> np.ndarray:
         rng.random() / k * np.sin(2 * np.pi * k * pitch * time + rng.uniform(0, 6.28))
         for k in range(1, 12)
     ]
-    return np.sum(waves, 0) * (0.5 + 0.5 * _slow(n, rng, 1.0))
+    return np.sum(waves, 0) * (0.5 + 0.5 * _slow_envelope(n, rng, 1.0))
 
 
-def _events(n: int, rng: np.random.Generator, starts: np.ndarray, one: Maker) -> np.ndarray:
+def _events(n: int, rng: np.random.Generator, starts: np.ndarray, make_event: Maker) -> np.ndarray:
     """Sounds of at most 2 s at the given seconds."""
     total = np.zeros(n + 2 * SAMPLE_RATE)
     for start in starts:
         first = int(start * SAMPLE_RATE)
         length = int(rng.uniform(0.05, 2.0) * SAMPLE_RATE)
-        total[first : first + length] += rng.uniform(0.3, 1.0) * one(length, rng)
+        total[first : first + length] += rng.uniform(0.3, 1.0) * make_event(length, rng)
     return total[:n]
 
 
@@ -107,8 +109,8 @@ def _knock(n: int, rng: np.random.Generator) -> np.ndarray:
     ringing = np.sin(2 * np.pi * rng.uniform(60.0, 4000.0) * time)
     noise = coloured_noise(n, rng)
     mix = rng.random()
-    made = mix * ringing + (1 - mix) * noise / (noise.std() + 1e-9)
-    return made * np.exp(-time * rng.uniform(10.0, 120.0))
+    waveform = mix * ringing + (1 - mix) * noise / (noise.std() + 1e-9)
+    return waveform * np.exp(-time * rng.uniform(10.0, 120.0))
 
 
 def _tone(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -156,8 +158,8 @@ def _music(n: int, rng: np.random.Generator) -> np.ndarray:
             release = np.minimum(1.0, time[::-1] / 0.05)
             return np.sum(notes, 0) * attack * release * np.exp(-decay * time)
 
-        total += rng.uniform(0.3, 1.0) * _unit(_events(n, rng, _beat_times(n, rng), play))
-    return total + (_unit(_drums(n, rng)) if rng.random() < 0.4 else 0.0)
+        total += rng.uniform(0.3, 1.0) * _normalize(_events(n, rng, _beat_times(n, rng), play))
+    return total + (_normalize(_drums(n, rng)) if rng.random() < 0.4 else 0.0)
 
 
 def _drums(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -187,7 +189,9 @@ def _laugh(n: int, rng: np.random.Generator) -> np.ndarray:
     voice = _band(pulses, centre * 0.7, centre * 1.5)
     air = _band(rng.standard_normal(n), 700.0, 4000.0)
     beat = np.sin(np.pi * rng.uniform(4.0, 6.0) * time)
-    return fall * (_unit(voice) * np.maximum(beat, 0.0) + 0.3 * _unit(air) * (1.0 - beat**2))
+    return fall * (
+        _normalize(voice) * np.maximum(beat, 0.0) + 0.3 * _normalize(air) * (1.0 - beat**2)
+    )
 
 
 def _laughs(n: int, rng: np.random.Generator) -> np.ndarray:

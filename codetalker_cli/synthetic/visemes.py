@@ -10,8 +10,6 @@ care about a channel has a low dominance there and takes its neighbours' positio
 gestural dominance; Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993).
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,7 +40,7 @@ class Articulation:
     """What one phone does.
 
     Attributes:
-        segments: one, or two for a diphthong.
+        phases: one, or two for a diphthong.
         dominance: strength per channel; the blend at any time is the dominance-weighted mean.
         contact: the viseme that must be reached in full for some frames ("PP" lips shut, "FF" lower
             lip on the upper teeth), or None.
@@ -51,7 +49,7 @@ class Articulation:
         open_vowel: whether the middle must be clearly open.
     """
 
-    segments: tuple[VisemePhase, ...]
+    phases: tuple[VisemePhase, ...]
     dominance: dict[Channel, float]
     contact: str | None = None
     contact_share: float = 1.0
@@ -86,8 +84,8 @@ def _levels(*levels: float) -> dict[Channel, float]:
     return dict(zip(CHANNELS, levels, strict=True))
 
 
-def _vowel(*segments: VisemePhase, rounding: float = 0.5, is_open: bool = False) -> Articulation:
-    return Articulation(segments, _levels(0.8, 0.8, rounding, 0.7, 0.3), open_vowel=is_open)
+def _vowel(*phases: VisemePhase, rounding: float = 0.5, is_open: bool = False) -> Articulation:
+    return Articulation(phases, _levels(0.8, 0.8, rounding, 0.7, 0.3), open_vowel=is_open)
 
 
 def _consonant(pose: str, *levels: float, weight: float = 1.0) -> Articulation:
@@ -104,7 +102,7 @@ def _labiodental(share: float) -> Articulation:
     return Articulation((VisemePhase({"FF": 1.0}),), levels, contact="FF", contact_share=share)
 
 
-def _part(share: float = 1.0, **poses: float) -> VisemePhase:
+def _phase(share: float = 1.0, **poses: float) -> VisemePhase:
     return VisemePhase(poses, share)
 
 
@@ -120,20 +118,20 @@ _TIGHT_ROUND = VisemePhase(
 
 PHONES: dict[str, Articulation] = {
     # vowels
-    "AA": _vowel(_part(aa=1.0), is_open=True),
-    "AE": _vowel(_part(aa=0.6, E=0.4), is_open=True),
-    "AH": _vowel(_part(aa=0.44, E=0.28), rounding=0.25, is_open=True),
-    "AO": _vowel(_part(O=0.8, aa=0.2), rounding=0.8),
-    "AW": _vowel(_part(0.6, aa=1.0), _part(0.4, O=0.4, U=0.6), rounding=0.6, is_open=True),
-    "AY": _vowel(_part(0.6, aa=1.0), _part(0.4, I=0.8, E=0.2), is_open=True),
-    "EH": _vowel(_part(E=1.0)),
-    "ER": _vowel(_part(RR=0.8, E=0.2), rounding=0.6),
-    "EY": _vowel(_part(0.5, E=1.0), _part(0.5, I=0.9)),
-    "IH": _vowel(_part(I=0.65, E=0.2)),
-    "IY": _vowel(_part(I=1.0)),
-    "OW": _vowel(_part(0.55, O=1.0), _part(0.45, U=0.9), rounding=0.9),
-    "OY": _vowel(_part(0.5, O=1.0), _part(0.5, I=0.8), rounding=0.8),
-    "UH": _vowel(_part(U=0.55, O=0.25), rounding=0.7),
+    "AA": _vowel(_phase(aa=1.0), is_open=True),
+    "AE": _vowel(_phase(aa=0.6, E=0.4), is_open=True),
+    "AH": _vowel(_phase(aa=0.44, E=0.28), rounding=0.25, is_open=True),
+    "AO": _vowel(_phase(O=0.8, aa=0.2), rounding=0.8),
+    "AW": _vowel(_phase(0.6, aa=1.0), _phase(0.4, O=0.4, U=0.6), rounding=0.6, is_open=True),
+    "AY": _vowel(_phase(0.6, aa=1.0), _phase(0.4, I=0.8, E=0.2), is_open=True),
+    "EH": _vowel(_phase(E=1.0)),
+    "ER": _vowel(_phase(RR=0.8, E=0.2), rounding=0.6),
+    "EY": _vowel(_phase(0.5, E=1.0), _phase(0.5, I=0.9)),
+    "IH": _vowel(_phase(I=0.65, E=0.2)),
+    "IY": _vowel(_phase(I=1.0)),
+    "OW": _vowel(_phase(0.55, O=1.0), _phase(0.45, U=0.9), rounding=0.9),
+    "OY": _vowel(_phase(0.5, O=1.0), _phase(0.5, I=0.8), rounding=0.8),
+    "UH": _vowel(_phase(U=0.55, O=0.25), rounding=0.7),
     "UW": _vowel(VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
     # consonants with a contact of the lips
     "P": _bilabial(0.75), "B": _bilabial(0.85), "M": _bilabial(1.0),

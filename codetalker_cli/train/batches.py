@@ -45,7 +45,7 @@ class Batch:
         keep_history: Stage 2: (B,) 1 or 0, whether the past motion is shown.
         own_history: Stage 2: (B,) bool, whether the past is the model's own.
         noise: Stage 2: (B, T, feature_size) standard normal, for the past.
-        idle: Whether the clips are another process's and count nothing here.
+        repeated: Whether the clips are another process's and count nothing here.
     """
 
     vertices: Tensor
@@ -60,7 +60,7 @@ class Batch:
     keep_history: Tensor | None = None
     own_history: Tensor | None = None
     noise: Tensor | None = None
-    idle: bool = False
+    repeated: bool = False
 
     @property
     def lengths(self) -> Tensor | None:
@@ -77,19 +77,19 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        return self._each(lambda x: x.to(device, non_blocking=device.type == "cuda"))
+        return self._map_tensors(lambda x: x.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU copies from by itself; torch's loader calls it."""
-        return self._each(lambda x: x.pin_memory())
+        return self._map_tensors(lambda x: x.pin_memory())
 
-    def _each(self, change: Any) -> "Batch":
-        changed: dict[str, Any] = {"speech": tuple(change(x) for x in self.speech)}
-        for item in fields(self):
-            value = getattr(self, item.name)
+    def _map_tensors(self, function: Any) -> "Batch":
+        changes: dict[str, Any] = {"speech": tuple(function(x) for x in self.speech)}
+        for attribute in fields(self):
+            value = getattr(self, attribute.name)
             if isinstance(value, Tensor):
-                changed[item.name] = change(value)
-        return replace(self, **changed)
+                changes[attribute.name] = function(value)
+        return replace(self, **changes)
 
 
 class ClipSource:
@@ -142,21 +142,21 @@ class ClipSource:
             rngs: Draw where the crop of each starts; None: all start at frame 0.
             step: The step it is for.
         """
-        pieces: list[Tensor] = []
+        crops: list[Tensor] = []
         starts: list[int] = []
         for k, index in enumerate(indices):
-            whole = self.clips[index].vertices
+            vertices = self.clips[index].vertices
             available = self.lengths[index]
-            n_frames = min(available, crop_frames or available)
-            start = int(rngs[k].integers(available - n_frames + 1)) if rngs is not None else 0
+            length = min(available, crop_frames or available)
+            start = int(rngs[k].integers(available - length + 1)) if rngs is not None else 0
             starts.append(start)
-            pieces.append(torch.from_numpy(np.array(whole[start : start + n_frames])))
+            crops.append(torch.from_numpy(np.array(vertices[start : start + length])))
         subjects = [self.clips[i].entry.subject for i in indices]
         return Batch(
-            vertices=pad_sequence(pieces, batch_first=True),
+            vertices=pad_sequence(crops, batch_first=True),
             template=torch.stack([self._templates[subject] for subject in subjects]),
             style_ids=torch.tensor([self._styles[i] for i in indices]),
-            n_frames=tuple(len(piece) for piece in pieces),
+            n_frames=tuple(len(crop) for crop in crops),
             clips=tuple(indices),
             starts=tuple(starts),
             step=step,
@@ -171,18 +171,18 @@ POOL_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """What one process does in one step.
 
     Attributes:
         parts: Clips of each of its batches; the gradients of the parts are added up.
-        idle: Of each part whether its clip is another's: where there are too few clips for all, a
-            process takes part with a weight of zero.
+        repeated: Of each part whether its clip is another's: where there are too few clips for all,
+            a process takes part with a weight of zero.
         n_clips: Clips of the step over all processes.
     """
 
     parts: tuple[tuple[int, ...], ...]
-    idle: tuple[bool, ...]
+    repeated: tuple[bool, ...]
     n_clips: int
 
 
@@ -194,20 +194,20 @@ class Plan:
         lengths: Frames that a step sees of each clip.
         batch_size: Clips in a batch of one process.
         accumulation: Batches whose gradients one step adds up.
-        n_processes: That share a step.
+        world_size: That share a step.
         seed: Of the order.
     """
 
     lengths: Sequence[int]
     batch_size: int
     accumulation: int = 1
-    n_processes: int = 1
+    world_size: int = 1
     seed: int = 0
 
     @property
     def clips_per_step(self) -> int:
         """Over all processes."""
-        return self.batch_size * self.accumulation * self.n_processes
+        return self.batch_size * self.accumulation * self.world_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -221,22 +221,22 @@ class Plan:
         size = self.clips_per_step
         if size == 1:
             return [[int(clip)] for clip in order]
-        length = np.asarray(self.lengths)
+        lengths = np.asarray(self.lengths)
         steps: list[list[int]] = []
-        for at in range(0, len(order), POOL_STEPS * size):
-            pool = order[at : at + POOL_STEPS * size]
-            pool = pool[np.argsort(length[pool], kind="stable")]
+        for start in range(0, len(order), POOL_STEPS * size):
+            pool = order[start : start + POOL_STEPS * size]
+            pool = pool[np.argsort(lengths[pool], kind="stable")]
             steps += [pool[k : k + size].tolist() for k in range(0, len(pool), size)]
         # The step with fewer clips must not always hold the longest ones, nor come first or last.
         return [steps[k] for k in rng.permutation(len(steps))]
 
-    def share(self, clips: Sequence[int], process: int) -> Share:
-        """What ``process`` does in the step of ``clips``: neighbours in length together."""
-        pieces = np.array_split(np.asarray(clips), self.n_processes)
-        n_parts = -(-len(pieces[0]) // self.batch_size)  # as many in each: they are exchanged
-        parts = [part.tolist() for part in np.array_split(pieces[process], n_parts)]
-        return Share(
+    def shard(self, clips: Sequence[int], rank: int) -> Shard:
+        """What ``rank`` does in the step of ``clips``: neighbours in length together."""
+        shards = np.array_split(np.asarray(clips), self.world_size)
+        n_parts = -(-len(shards[0]) // self.batch_size)  # as many in each: they are exchanged
+        parts = [part.tolist() for part in np.array_split(shards[rank], n_parts)]
+        return Shard(
             parts=tuple(tuple(part) or (clips[0],) for part in parts),
-            idle=tuple(not part for part in parts),
+            repeated=tuple(not part for part in parts),
             n_clips=len(clips),
         )

@@ -40,20 +40,20 @@ def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) 
     Raises:
         CheckpointError: Names both.
     """
-    theirs, ours = stage1.settings.data, settings.data
+    source, target = stage1.settings.data, settings.data
     differences = [
-        f"{fact} {getattr(theirs, fact)} against {getattr(ours, fact)}"
-        for fact in ("n_vertices", "fps", "unit")
-        if getattr(theirs, fact) != getattr(ours, fact)
+        f"{field} {getattr(source, field)} against {getattr(target, field)}"
+        for field in ("n_vertices", "fps", "unit")
+        if getattr(source, field) != getattr(target, field)
     ]
-    name, mesh = theirs.name, data.mesh.topology
+    name, mesh = source.name, data.mesh.topology
     if stage1.mesh is not None:
         name = stage1.mesh.topology.name
         if not differences and not np.array_equal(stage1.mesh.topology.triangles, mesh.triangles):
             differences.append("as many vertices, but other triangles")
     if differences:
         raise CheckpointError(
-            f"{stage1.path}: stage 1 was trained on the topology {name} of {theirs.name}, the data "
+            f"{stage1.path}: stage 1 was trained on the topology {name} of {source.name}, the data "
             f"set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on this "
-            "data set first, or name another with --vq"
+            "data set first, or name another with `vq`"
         )

@@ -16,11 +16,11 @@ Line = tuple[list[int], list[float]]
 """Epochs, and a value for each."""
 
 _DPI, _WIDTH, _COLUMNS = 100, 16.0, 3
-_HEAD, _PANEL_HEIGHT = 0.7, 3.5
+_HEADER_HEIGHT, _PANEL_HEIGHT = 0.7, 3.5
 """Inches: the title above, and a row of panels."""
 _WIDE_RANGE = 20
 """Lip errors whose largest is more than this times the smallest are drawn on a logarithmic axis."""
-_FEW = 40
+_MAX_MARKERS = 40
 """Up to so many points of a line are marked, so that a lone one is seen too."""
 _RED, _GREY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
 _BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
@@ -47,10 +47,10 @@ class Chart:
     best: tuple[int, float, str] | None = None
 
 
-_PARTS = ("motion_loss", "latent_loss")
+_LOSS_PARTS = ("motion_loss", "latent_loss")
 """Of the loss: dashed, so that the loss is seen where one of them is nearly all of it."""
-_LEVELS = {"val_lve_template": "the template", "val_lve_mean": "the mean motion"}
-_LOOKS = {
+_LEVEL_LABELS = {"val_lve_template": "the template", "val_lve_mean": "the mean motion"}
+_LINE_STYLES = {
     "loss": ("training", _BLUE),
     "motion_loss": ("training: motion", _GREEN),
     "latent_loss": ("training: latents", _PURPLE),
@@ -78,24 +78,29 @@ def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = panels(rows)
-    if not shown:
+    charts = panels(rows)
+    if not charts:
         return
-    n_columns = min(_COLUMNS, len(shown))
-    n_rows = math.ceil(len(shown) / n_columns)
-    height = _HEAD + _PANEL_HEIGHT * n_rows
+    n_columns = min(_COLUMNS, len(charts))
+    n_rows = math.ceil(len(charts) / n_columns)
+    height = _HEADER_HEIGHT + _PANEL_HEIGHT * n_rows
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    put: dict[str, Any] = {"va": "top", "parse_math": False}
-    figure.text(0.02, 1 - 0.14 / height, title, fontsize=15, weight="bold", **put)
-    figure.text(0.02, 1 - 0.46 / height, _facts(rows), fontsize=10, color=_GREY, **put)
+    text_style: dict[str, Any] = {"va": "top", "parse_math": False}
+    figure.text(0.02, 1 - 0.14 / height, title, fontsize=15, weight="bold", **text_style)
+    figure.text(0.02, 1 - 0.46 / height, _summary(rows), fontsize=10, color=_GREY, **text_style)
     last_epoch = rows[-1]["epoch"]
-    for k, panel in enumerate(shown):
+    for k, chart in enumerate(charts):
         row, column = divmod(k, n_columns)
-        wide = 0.98 / n_columns
-        bottom = 1 - (_HEAD + _PANEL_HEIGHT * (row + 0.86)) / height
-        place = (0.02 + column * wide + 0.044, bottom, wide - 0.066, 0.74 * _PANEL_HEIGHT / height)
-        _draw_panel(figure.add_axes(place), panel, last_epoch)
+        column_width = 0.98 / n_columns
+        bottom = 1 - (_HEADER_HEIGHT + _PANEL_HEIGHT * (row + 0.86)) / height
+        position = (
+            0.02 + column * column_width + 0.044,
+            bottom,
+            column_width - 0.066,
+            0.74 * _PANEL_HEIGHT / height,
+        )
+        _draw_panel(figure.add_axes(position), chart, last_epoch)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -105,25 +110,25 @@ def panels(rows: Sequence[MetricsRow]) -> list[Chart]:
     losses = _lines(rows, "loss", "motion_loss", "latent_loss", "val_loss", log=True)
     errors = _lines(rows, "val_lve_forced", "val_lve")
     baselines = _lines(rows, "val_lve_template", "val_lve_mean")
-    levels = {_LEVELS[key]: values[-1] for key, (_, values) in baselines.items()}
+    levels = {_LEVEL_LABELS[key]: values[-1] for key, (_, values) in baselines.items()}
     heights = [*levels.values(), *(value for _, values in errors.values() for value in values)]
-    wide = bool(heights) and 0 < _WIDE_RANGE * min(heights) < max(heights)
+    is_wide = bool(heights) and 0 < _WIDE_RANGE * min(heights) < max(heights)
     unit = "validation, squared length unit"
     codes = _lines(rows, "perplexity", "val_perplexity", "codes_used")
     energy = _lines(rows, "val_motion_energy")
     gradient = _lines(rows, "gradient_norm", log=True)
-    made = [
+    charts = [
         Chart("losses", "loss", losses, {}, True),
-        Chart("lip vertex error", unit, errors, levels, wide, _best(rows)),
+        Chart("lip vertex error", unit, errors, levels, is_wide, _best_epoch(rows)),
         Chart("codebook", "codes", codes, {}, False),
         Chart("motion energy", "validation, predicted / true", energy, {"true": 1.0}, False),
         Chart("gradient", "norm", gradient, {}, True),
         Chart("learning rate", "learning rate", _lines(rows, "learning_rate"), {}, False),
     ]
-    return [panel for panel in made if panel.lines]
+    return [chart for chart in charts if chart.lines]
 
 
-def _value(row: MetricsRow, key: str) -> float | None:
+def _finite_value(row: MetricsRow, key: str) -> float | None:
     value = row.get(key)
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -131,31 +136,36 @@ def _value(row: MetricsRow, key: str) -> float | None:
 def _lines(rows: Sequence[MetricsRow], *keys: str, log: bool = False) -> dict[str, Line]:
     lines: dict[str, Line] = {}
     for key in keys:
-        found = [(row["epoch"], _value(row, key)) for row in rows]
-        points = [(e, v) for e, v in found if v is not None and (v > 0 or not log)]
+        values = [(row["epoch"], _finite_value(row, key)) for row in rows]
+        points = [(e, v) for e, v in values if v is not None and (v > 0 or not log)]
         if points:
             lines[key] = ([epoch for epoch, _ in points], [value for _, value in points])
     return lines
 
 
-def _best(rows: Sequence[MetricsRow]) -> tuple[int, float, str] | None:
+def _best_epoch(rows: Sequence[MetricsRow]) -> tuple[int, float, str] | None:
     """The epoch of the lowest score: the one whose checkpoint was kept."""
-    known = [
-        (score if (score := _value(row, "score")) is not None else error, row["epoch"], error, row)
+    candidates = [
+        (
+            score if (score := _finite_value(row, "score")) is not None else error,
+            row["epoch"],
+            error,
+            row,
+        )
         for row in rows
-        if (error := _value(row, "val_lve")) is not None
+        if (error := _finite_value(row, "val_lve")) is not None
     ]
-    if not known:
+    if not candidates:
         return None
-    _, epoch, error, row = min(known, key=lambda found: found[:2])
-    millimetres = _value(row, "val_lve_mm")
-    more = "" if millimetres is None else f" ({millimetres:.3g} mm)"
-    return epoch, error, f"★ best: epoch {epoch}, {error:.3g}{more}"
+    _, epoch, error, row = min(candidates, key=lambda candidate: candidate[:2])
+    error_mm = _finite_value(row, "val_lve_mm")
+    suffix = "" if error_mm is None else f" ({error_mm:.3g} mm)"
+    return epoch, error, f"★ best: epoch {epoch}, {error:.3g}{suffix}"
 
 
-def _facts(rows: Sequence[MetricsRow]) -> str:
+def _summary(rows: Sequence[MetricsRow]) -> str:
     facts = [f"epoch {rows[-1]['epoch']}"]
-    step, seconds = _value(rows[-1], "step"), _value(rows[-1], "seconds")
+    step, seconds = _finite_value(rows[-1], "step"), _finite_value(rows[-1], "seconds")
     if step is not None:
         facts.append(f"step {step:.0f}")
     if seconds is not None:
@@ -163,43 +173,51 @@ def _facts(rows: Sequence[MetricsRow]) -> str:
     return "   ".join(facts)
 
 
-def _draw_panel(axes: "Axes", panel: Chart, last_epoch: int) -> None:
+def _draw_panel(axes: "Axes", chart: Chart, last_epoch: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for key, (epochs, values) in panel.lines.items():
-        words, colour = _LOOKS.get(key, (None, _BLUE))
-        marker, style = "o" if len(epochs) <= _FEW else "", "--" if key in _PARTS else "-"
-        axes.plot(epochs, values, style, color=colour, lw=1.3, marker=marker, ms=3, label=words)
-    for (words, level), x in zip(panel.levels.items(), (1.0, 0.75), strict=False):
+    for key, (epochs, values) in chart.lines.items():
+        label, color = _LINE_STYLES.get(key, (None, _BLUE))
+        marker, style = (
+            "o" if len(epochs) <= _MAX_MARKERS else "",
+            "--" if key in _LOSS_PARTS else "-",
+        )
+        axes.plot(epochs, values, style, color=color, lw=1.3, marker=marker, ms=3, label=label)
+    for (label, level), x in zip(chart.levels.items(), (1.0, 0.75), strict=False):
         axes.axhline(level, color=_GREY, lw=1.1, ls=":")
-        put: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 8.5, "color": _GREY}
-        axes.text(x, level, words, transform=axes.get_yaxis_transform(), **put)
-    if panel.best is not None:
-        epoch, value, words = panel.best
+        text_style: dict[str, Any] = {
+            "ha": "right",
+            "va": "bottom",
+            "fontsize": 8.5,
+            "color": _GREY,
+        }
+        axes.text(x, level, label, transform=axes.get_yaxis_transform(), **text_style)
+    if chart.best is not None:
+        epoch, value, label = chart.best
         axes.plot([epoch], [value], "*", color=_RED, ms=11, zorder=3)
-        axes.set_title(words, fontsize=9, loc="right", color=_RED, pad=5)
+        axes.set_title(label, fontsize=9, loc="right", color=_RED, pad=5)
     axes.set_xlim(0, max(last_epoch * 1.02, 1.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    _scale(axes, panel)
-    axes.set_title(panel.title, fontsize=11, loc="left", pad=5)
+    _set_y_scale(axes, chart)
+    axes.set_title(chart.title, fontsize=11, loc="left", pad=5)
     axes.set_xlabel("epoch", fontsize=9, labelpad=2)
-    axes.set_ylabel(panel.unit, fontsize=9, labelpad=3)
+    axes.set_ylabel(chart.unit, fontsize=9, labelpad=3)
     axes.tick_params(labelsize=8.5)
     axes.grid(color=_GREY, alpha=0.2, lw=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     # stage 1 has one kind of lip error only, to which the words of stage 2 do not apply
-    if axes.get_legend_handles_labels()[1] and list(panel.lines) != ["val_lve"]:
+    if axes.get_legend_handles_labels()[1] and list(chart.lines) != ["val_lve"]:
         axes.legend(fontsize=8.5, framealpha=0.8, edgecolor="none", loc="best")
 
 
-def _scale(axes: "Axes", panel: Chart) -> None:
+def _set_y_scale(axes: "Axes", chart: Chart) -> None:
     """Vertical axis: from 0, or logarithmic with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    heights = [*panel.levels.values(), *(v for _, values in panel.lines.values() for v in values)]
+    heights = [*chart.levels.values(), *(v for _, values in chart.lines.values() for v in values)]
     low, high = min(heights), max(heights)
-    if panel.log:
+    if chart.log:
         axes.set_yscale("log")
         margin = max(1.3, (high / low) ** 0.1)
         axes.set_ylim(low / margin, high * margin)

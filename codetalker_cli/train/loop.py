@@ -23,7 +23,7 @@ from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
-from codetalker_cli.train.batches import Batch, Plan, Share
+from codetalker_cli.train.batches import Batch, Plan, Shard
 from codetalker_cli.train.curves import draw_curves
 from codetalker_cli.train.run_folder import RunFolder, TensorBoard
 from codetalker_cli.train.state import Interrupt
@@ -33,9 +33,16 @@ from codetalker_cli.train.validation import diagnose
 
 logger = logging.getLogger(__name__)
 
-ALARMS_AFTER = 0.2
+DIAGNOSE_AFTER = 0.2
 """Share of the epochs in which a face that does not move yet is no wonder."""
-SHOWN = ("loss", "codes_used", "val_lve", "val_lve_mm", "val_lve_forced", "val_motion_energy")
+LOGGED_VALUES = (
+    "loss",
+    "codes_used",
+    "val_lve",
+    "val_lve_mm",
+    "val_lve_forced",
+    "val_motion_energy",
+)
 """Values of an epoch that are said; the log has all."""
 SAVING_SHARE = 20
 """Saving the state may take one part in so many of the time."""
@@ -135,7 +142,7 @@ class _TrainingRun:
         self.warned: set[str] = set()
         self.epoch_is_open = False
         self.seconds = 0.0
-        self.saved_at, self.saving_took = time.monotonic(), 0.0
+        self.last_save, self.save_seconds = time.monotonic(), 0.0
 
     # The way through ---------------------------------------------------------------------------
 
@@ -143,11 +150,11 @@ class _TrainingRun:
         set_seed(self.settings.seed, device_specific=True)
         if resume:
             self._resume()
-            found = set(gather_object([self.progress.step]))
-            if len(found) > 1:
+            steps = set(gather_object([self.progress.step]))
+            if len(steps) > 1:
                 raise CheckpointError(
                     f"{self.folder.states}: the processes found states of different steps, "
-                    f"{sorted(found)}; all machines must see the same --out"
+                    f"{sorted(steps)}; all machines must see the same `out`"
                 )
         if self._is_done():
             logger.info("%s: is done already", self.folder.out)
@@ -157,34 +164,36 @@ class _TrainingRun:
         if self.epoch_is_open and not skip:  # all its steps are done, its end is not
             first, skip = first - 1, per_epoch
         self.board = TensorBoard(self.folder.folder, self.progress.step, self.accelerator)
-        with Interrupt(several=self.accelerator.num_processes > 1) as self.interrupt:
+        with Interrupt(distributed=self.accelerator.num_processes > 1) as self.interrupt:
             for epoch in range(first + 1, self.settings.epochs + 1):
-                self._epoch(epoch, skip)
+                self._train_epoch(epoch, skip)
                 skip = 0
         self.board.close()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:  # for which the others need not wait
-            self._finish()
+            self._write_curves_and_sample()
         return self.progress
 
     def _is_done(self) -> bool:
         sample = self.folder.sample
-        shown = sample.is_file() or not self.settings.sample_frames
+        has_sample = sample.is_file() or not self.settings.sample_frames
         self.progress.sample = str(sample) if sample.is_file() else ""
         done = self.progress.step == self.progress.n_steps and not self.epoch_is_open
-        return done and shown and self.folder.curves.is_file()
+        return done and has_sample and self.folder.curves.is_file()
 
-    def _epoch(self, epoch: int, skip: int) -> None:
+    def _train_epoch(self, epoch: int, skip: int) -> None:
         started = time.monotonic()
         self.progress.epoch, self.epoch_is_open = epoch, True
         self.stepper.module.train()
         first = (epoch - 1) * self.plan.steps_per_epoch
         rank = self.accelerator.process_index
-        shares = [self.plan.share(clips, rank) for clips in self.plan.epoch(epoch)[skip:]]
-        numbered = enumerate(shares, first + skip)
-        batches = self._batches([(step, part) for step, s in numbered for part in s.parts])
-        for share in shares:
-            self._step(share, batches)
+        shards = [self.plan.shard(clips, rank) for clips in self.plan.epoch(epoch)[skip:]]
+        numbered = enumerate(shards, first + skip)
+        batches = self._batch_iterator(
+            [(step, part) for step, shard in numbered for part in shard.parts]
+        )
+        for shard in shards:
+            self._train_step(shard, batches)
             now = time.monotonic()
             self.seconds, started = self.seconds + now - started, now
             self._maybe_save()
@@ -192,24 +201,24 @@ class _TrainingRun:
         self.epoch_is_open = False
         self._maybe_save(force=epoch == self.settings.epochs)
 
-    def _batches(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
-        gpu = self.accelerator.device.type == "cuda"
+    def _batch_iterator(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
+        on_gpu = self.accelerator.device.type == "cuda"
         # Forked, as nothing of the task is to be copied; they read files and never touch the GPU.
-        fork = gpu and "fork" in multiprocessing.get_all_start_methods()
+        fork = on_gpu and "fork" in multiprocessing.get_all_start_methods()
         loader = DataLoader(
             _Requests(self.task, requests),
             batch_size=None,
             num_workers=self.settings.workers if fork else 0,
             multiprocessing_context="fork" if fork and self.settings.workers else None,
-            pin_memory=gpu,
+            pin_memory=on_gpu,
             generator=torch.Generator(),  # the loader's own draw must not move training's
         )
         return iter(loader)
 
-    def _step(self, share: Share, batches: Iterator[Batch]) -> None:
+    def _train_step(self, shard: Shard, batches: Iterator[Batch]) -> None:
         progress = self.progress
         where = f"epoch {progress.epoch}, step {progress.step + 1}"
-        values = self.stepper.step(share, batches, where)
+        values = self.stepper.step(shard, batches, where)
         progress.step += 1
         values |= self.task.after_step(self.accelerator, progress.step)
         for key, value in values.items():
@@ -225,49 +234,49 @@ class _TrainingRun:
         means |= self.task.after_epoch(self.accelerator)
         self.sums = {}
         if epoch % self.settings.validate_every == 0 or epoch == self.settings.epochs:
-            with self._as_used():
+            with self._evaluation_mode():
                 means |= self.task.validate(self.accelerator)
                 if "score" not in means:
                     means["score"] = means["loss"]
-                    if "unjudged" not in self.warned:
+                    if "no-score" not in self.warned:
                         logger.warning("no validation clips: the training loss chooses the best")
-                    self.warned.add("unjudged")
-                self._keep(means)
-            self._warn(means)
+                    self.warned.add("no-score")
+                self._save_checkpoints(means)
+            self._log_diagnostics(means)
         self.progress.values |= means
         if self.accelerator.is_main_process:
             row = {"epoch": epoch, "step": self.progress.step, "seconds": round(self.seconds, 3)}
-            with state.saving(f"{self.folder.metrics}: the values of epoch {epoch}"):
+            with state.report_save_errors(f"{self.folder.metrics}: the values of epoch {epoch}"):
                 self.folder.add_metrics({**row, **means})
         self.board.add(self.progress.step, means, always=True)
-        shown = ", ".join(f"{key} {means[key]:.4g}" for key in SHOWN if key in means)
+        summary = ", ".join(f"{key} {means[key]:.4g}" for key in LOGGED_VALUES if key in means)
         validated = "score" in means
         best = "; the best so far" if validated and self.progress.best_epoch == epoch else ""
-        logger.log(logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {shown}{best}")
+        logger.log(logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {summary}{best}")
         if self.report:
             self.report(self.progress)
 
     @contextmanager
-    def _as_used(self) -> Iterator[None]:
+    def _evaluation_mode(self) -> Iterator[None]:
         """The model as it will be used: averaged, in evaluation mode, not compiled.
 
         Free running meets another length at each frame, which would be compiled each.
         """
         compiled = torch.compiler.set_stance("force_eager")
-        with self.stepper.average.shown(), torch.no_grad(), compiled:
+        with self.stepper.average.apply(), torch.no_grad(), compiled:
             self.stepper.module.eval()
             yield
 
-    def _warn(self, means: Values) -> None:
+    def _log_diagnostics(self, means: Values) -> None:
         """Say what is wrong with a run when it shows, and again at the end."""
         last = self.progress.epoch == self.settings.epochs
-        if last or self.progress.epoch >= ALARMS_AFTER * self.settings.epochs:
+        if last or self.progress.epoch >= DIAGNOSE_AFTER * self.settings.epochs:
             for kind, message in diagnose(means).items():
                 if last or kind not in self.warned:
                     logger.warning("%s", message)
                 self.warned.add(kind)
 
-    def _keep(self, means: Values) -> None:
+    def _save_checkpoints(self, means: Values) -> None:
         """The latest checkpoint, and the best."""
         progress = self.progress
         if not math.isfinite(means["score"]):
@@ -281,28 +290,30 @@ class _TrainingRun:
         if self.accelerator.is_main_process:
             meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
             for folder in (self.folder.last, self.folder.out)[: 1 + is_best]:
-                with state.saving(f"{folder}: the checkpoint of epoch {progress.epoch}"):
+                with state.report_save_errors(
+                    f"{folder}: the checkpoint of epoch {progress.epoch}"
+                ):
                     self.task.save(folder, meta)
 
-    def _finish(self) -> None:
+    def _write_curves_and_sample(self) -> None:
         draw_curves(self.folder.rows(), self.folder.curves, str(self.folder.out))
         if not self.settings.sample_frames:
             return
         try:
-            with self._as_used():
-                made = self.task.sample(self.folder.sample, self.settings.sample_frames)
-            self.progress.sample = "" if made is None else str(made)
+            with self._evaluation_mode():
+                video = self.task.sample(self.folder.sample, self.settings.sample_frames)
+            self.progress.sample = "" if video is None else str(video)
         except RenderError as error:
             logger.warning("no sample video: %s", error)
 
     # Going on ----------------------------------------------------------------------------------
 
     def _maybe_save(self, force: bool = False) -> None:
-        stopping = self.interrupt.asked
+        stopping = self.interrupt.requested
         if not force and not stopping:
-            every = self.settings.save_every_seconds
-            wait = max(every, SAVING_SHARE * self.saving_took) if every else 0.0
-            due = torch.tensor(float(time.monotonic() - self.saved_at >= wait))
+            min_interval = self.settings.save_every_seconds
+            interval = max(min_interval, SAVING_SHARE * self.save_seconds) if min_interval else 0.0
+            due = torch.tensor(float(time.monotonic() - self.last_save >= interval))
             if self.accelerator.num_processes > 1:  # the main process's clock rules
                 due = self.accelerator.gather(due.to(self.accelerator.device)[None])[0]
             if not due:
@@ -311,13 +322,13 @@ class _TrainingRun:
         device = self.accelerator.device
         random_states = gather_object([state.random_state(device)])
         if self.accelerator.is_main_process:
-            state.save(self.folder.states, self.progress.step, self._state(random_states))
-        self.saved_at = time.monotonic()
-        self.saving_took = self.saved_at - started
+            state.save(self.folder.states, self.progress.step, self._collect_state(random_states))
+        self.last_save = time.monotonic()
+        self.save_seconds = self.last_save - started
         if stopping:
             raise self.interrupt.error(self.progress.step)
 
-    def _state(self, random_states: list[Any]) -> dict[str, Any]:
+    def _collect_state(self, random_states: list[Any]) -> dict[str, Any]:
         p = self.progress
         return {
             "clips_per_step": self.plan.clips_per_step,
@@ -338,20 +349,20 @@ class _TrainingRun:
                 raise CheckpointError(
                     f"{self.folder.states}: holds no state any more, so this run cannot go on; it "
                     f"is done, and {self.folder.out} has its best checkpoint; begin anew with "
-                    "--overwrite"
+                    "`overwrite`"
                 )
             if self.accelerator.is_main_process:
-                self.folder.keep_metrics(0)
+                self.folder.truncate_metrics(0)
             logger.info("%s: no state was saved yet; beginning at step 0", self.folder.states)
             return
-        for what, ours in (
+        for key, expected in (
             ("n_processes", self.accelerator.num_processes),
             ("clips_per_step", self.plan.clips_per_step),
         ):
-            if content[what] != ours:
+            if content[key] != expected:
                 raise CheckpointError(
-                    f"{self.folder.states}: was saved with {what} {content[what]}, this run has "
-                    f"{ours}; resume with as many processes and clips, or begin anew"
+                    f"{self.folder.states}: was saved with {key} {content[key]}, this run has "
+                    f"{expected}; resume with as many processes and clips, or begin anew"
                 )
         if content["step"] > self.progress.n_steps:
             raise CheckpointError(
@@ -361,7 +372,7 @@ class _TrainingRun:
         if content["progress"]["best_epoch"] and not self.folder.out.is_dir():
             raise CheckpointError(
                 f"{self.folder.out}: the best checkpoint so far is gone; put it back, or begin "
-                "anew with --overwrite"
+                "anew with `overwrite`"
             )
         self.stepper.load_state_dict(content)
         self.task.load_state_dict(content["task"])
@@ -371,7 +382,7 @@ class _TrainingRun:
             setattr(self.progress, key, value)
         if self.accelerator.is_main_process:
             # Of an epoch whose end was not reached the values are measured again.
-            self.folder.keep_metrics(self.progress.step - self.epoch_is_open)
-        mine = content["random"][self.accelerator.process_index]
-        state.set_random_state(mine, self.accelerator.device)
+            self.folder.truncate_metrics(self.progress.step - self.epoch_is_open)
+        random_state = content["random"][self.accelerator.process_index]
+        state.set_random_state(random_state, self.accelerator.device)
         logger.info("%s: going on after step %d", self.folder.out, self.progress.step)

@@ -60,7 +60,7 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
     if not topology.regions:
         logger.warning(
             "region_weights: %s has no regions, so all its vertices weigh the same; to weigh the "
-            "lips, prepare the data with --regions",
+            "lips, prepare the data with `regions`",
             topology.name,
         )
         return None
@@ -69,8 +69,8 @@ def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tens
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
                 f"region_weights: topology {topology.name} has no region {name!r}; it has: "
-                f"{known}. Prepare the data with --regions, or take the weight away with "
-                "--set train_vq.region_weights={} --set train_speech.region_weights={}"
+                f"{known}. Prepare the data with `regions`, or take the weight away with "
+                "`set` train_vq.region_weights={} `set` train_speech.region_weights={}"
             )
         weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight
     return weights / weights.mean()
@@ -90,12 +90,12 @@ class ContactWeights:
     """
 
     def __init__(self, topology: Topology, fps: float, weight: float) -> None:
-        size, names = topology.metres_per_unit, ("inner_lip_upper", "inner_lip_lower")
+        metres, regions = topology.metres_per_unit, ("inner_lip_upper", "inner_lip_lower")
         self._weight = weight
         self._pairs: list[Tensor] | None = None
         if weight == 1.0:
             return
-        if size is None or not set(names) <= topology.regions.keys():
+        if metres is None or not set(regions) <= topology.regions.keys():
             logger.warning(
                 "contact_weight: %s has no pairs of inner-lip vertices of known size, so all "
                 "frames weigh the same",
@@ -104,22 +104,22 @@ class ContactWeights:
             return
         pairs = topology.central_lip_pairs()
         self._pairs = [torch.from_numpy(side.astype("int64")) for side in pairs]
-        self._closed = CLOSED_MM / 1000.0 / size
-        self._longest = max(1, int(CONTACT_SECONDS * fps))
+        self._closed_distance = CLOSED_MM / 1000.0 / metres
+        self._max_contact_frames = max(1, int(CONTACT_SECONDS * fps))
 
     def __call__(self, vertices: Tensor) -> Tensor | None:
         """(B, T) weights of the frames of (B, T, V, 3) true motion; None: all weigh the same."""
         if self._pairs is None:
             return None
         upper, lower = (vertices[:, :, pair.to(vertices.device)] for pair in self._pairs)
-        closed = ((upper - lower).norm(dim=-1).mean(-1) < self._closed).float()
-        window = self._longest + 1
+        closed = ((upper - lower).norm(dim=-1).mean(-1) < self._closed_distance).float()
+        window = self._max_contact_frames + 1
         # An opening (erosion, then dilation) leaves the runs that are at least a window long. How
         # long those at the ends of a crop last is not known; they count as rest.
-        inside = F.pad(closed, (window - 1, window - 1), value=1.0)
-        eroded = -F.max_pool1d(-inside[:, None], window, 1)
-        long = F.max_pool1d(eroded, window, 1)[:, 0]
-        return 1.0 + (self._weight - 1.0) * (closed - long)
+        padded = F.pad(closed, (window - 1, window - 1), value=1.0)
+        eroded = -F.max_pool1d(-padded[:, None], window, 1)
+        rest = F.max_pool1d(eroded, window, 1)[:, 0]
+        return 1.0 + (self._weight - 1.0) * (closed - rest)
 
 
 def clip_means(values: Tensor, lengths: Tensor | None, weights: Tensor | None = None) -> Tensor:
@@ -135,8 +135,8 @@ def clip_means(values: Tensor, lengths: Tensor | None, weights: Tensor | None = 
     values = values.flatten(2).mean(2) if values.dim() > 2 else values
     weights = torch.ones_like(values) if weights is None else weights
     if lengths is not None:
-        beyond = ~valid_frames(lengths, values.shape[1])
-        values, weights = values.masked_fill(beyond, 0.0), weights.masked_fill(beyond, 0.0)
+        padding = ~valid_frames(lengths, values.shape[1])
+        values, weights = values.masked_fill(padding, 0.0), weights.masked_fill(padding, 0.0)
     return (values * weights).sum(1) / weights.sum(1)
 
 
@@ -174,10 +174,10 @@ class MotionLoss:
     ) -> None:
         self.kind = kind
         self._weights = vertex_weights(topology, settings.region_weights)
-        self._n = settings.loss_vertices
-        share = torch.ones(topology.n_vertices) if self._weights is None else self._weights
-        self._share = (share / share.sum()).double().numpy()
-        self._share /= self._share.sum()
+        self._n_vertices = settings.loss_vertices
+        probabilities = torch.ones(topology.n_vertices) if self._weights is None else self._weights
+        self._probabilities = (probabilities / probabilities.sum()).double().numpy()
+        self._probabilities /= self._probabilities.sum()
 
     def __call__(
         self,
@@ -189,17 +189,20 @@ class MotionLoss:
         frame_weights: Tensor | None = None,
     ) -> Tensor:
         """(B,) losses of (B, T, feature_size) features against (B, T, V, 3) offsets."""
-        if self._n is None:
+        if self._n_vertices is None:
             if self._weights is not None:
                 self._weights = self._weights.to(offsets.device)  # once
-            made = basis.to_offsets(features)
+            prediction = basis.to_offsets(features)
             return reconstruction_loss(
-                made, offsets, self._weights, self.kind, lengths, frame_weights
+                prediction, offsets, self._weights, self.kind, lengths, frame_weights
             )
-        drawn = rng.choice(len(self._share), self._n, p=self._share)
-        chosen = torch.from_numpy(np.sort(drawn)).to(offsets.device)
-        made, true = basis.to_offsets(features, chosen), offsets[:, :, chosen]
-        return reconstruction_loss(made, true, None, self.kind, lengths, frame_weights)
+        sample = rng.choice(len(self._probabilities), self._n_vertices, p=self._probabilities)
+        vertex_indices = torch.from_numpy(np.sort(sample)).to(offsets.device)
+        prediction, target = (
+            basis.to_offsets(features, vertex_indices),
+            offsets[:, :, vertex_indices],
+        )
+        return reconstruction_loss(prediction, target, None, self.kind, lengths, frame_weights)
 
 
 def plain_motion_loss(
@@ -210,8 +213,8 @@ def plain_motion_loss(
     frame_weights: Tensor | None = None,
 ) -> Tensor:
     """(B,) mean squared difference over all vertices, as the paper has it."""
-    made = basis.to_offsets(features)
-    return reconstruction_loss(made, offsets, None, "l2", lengths, frame_weights)
+    prediction = basis.to_offsets(features)
+    return reconstruction_loss(prediction, offsets, None, "l2", lengths, frame_weights)
 
 
 def speech_losses(
@@ -258,9 +261,9 @@ def speech_losses(
             true_latents = model.vq.dequantize(codes[:, :n_frames])
     style = speech.style_embedding(style_ids)
     past = features if history is None else history(hidden, features, style)
-    made = speech(model.vq, hidden, past, style, keep_history, lengths)
+    prediction = speech(model.vq, hidden, past, style, keep_history, lengths)
     if frame_weights is not None:
         frame_weights = frame_weights[:, :n_frames]
-    motion = motion_loss(model.vq.basis, made.features, offsets, lengths, frame_weights)
-    latents = clip_means((made.latents - true_latents).square(), lengths, frame_weights)
-    return SpeechLosses(motion_weight * motion + latents, motion, latents, made.features)
+    motion = motion_loss(model.vq.basis, prediction.features, offsets, lengths, frame_weights)
+    latents = clip_means((prediction.latents - true_latents).square(), lengths, frame_weights)
+    return SpeechLosses(motion_weight * motion + latents, motion, latents, prediction.features)

@@ -30,7 +30,7 @@ from codetalker_cli.train.augment import VERSION as AUGMENTATION
 from codetalker_cli.train.augment import augment
 from codetalker_cli.train.batches import Batch, ClipSource
 
-"""(clips done, clips), for whoever shows it."""
+logger = logging.getLogger(__name__)
 
 MEL_RATE = 100
 """Columns a second of Whisper's spectrogram, which is what is kept of a trained one."""
@@ -58,7 +58,7 @@ class Precomputed:
         self._seed = s.train_speech.seed
         self._n_versions = 1 + s.train_speech.n_augmentations
         architecture = encoder.settings.model_dump(exclude={"source"})
-        self.encoder = _weights(encoder.fixed_part)
+        self.encoder = _weights_hash(encoder.frozen_part)
         library = metadata.version("transformers")  # whose layers give the features
         kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder, library]
         self._clean = ArrayCache("speech", kind)
@@ -66,7 +66,7 @@ class Precomputed:
         self._augmented = ArrayCache(
             "augmented", [kind, data.manifest.data_id, self._seed, AUGMENTATION]
         )
-        self._codes = ArrayCache("codes", [s.vq.model_dump(), _weights(model.vq)])
+        self._codes = ArrayCache("codes", [s.vq.model_dump(), _weights_hash(model.vq)])
 
     def prepare(
         self,
@@ -78,11 +78,11 @@ class Precomputed:
         """Compute what is not there yet, the processes side by side."""
         jobs = [(training, k) for k in range(len(training))]
         jobs += [(validation, k) for k in range(len(validation))]
-        mine = jobs[accelerator.process_index :: accelerator.num_processes]
-        for done, (source, index) in enumerate(mine, 1):
+        own_jobs = jobs[accelerator.process_index :: accelerator.num_processes]
+        for done, (source, index) in enumerate(own_jobs, 1):
             self._ensure(source, index, source is training)
             if progress and accelerator.is_main_process:
-                progress(done, len(mine))
+                progress(done, len(own_jobs))
         accelerator.wait_for_everyone()
         # Another machine's cache need not be this one's.
         n_local = local_world_size()
@@ -90,59 +90,59 @@ class Precomputed:
             self._ensure(source, index, source is training)
         accelerator.wait_for_everyone()
         for source, index in jobs:
-            self._limit(source, index)
+            self._limit_length(source, index)
 
-    def _limit(self, source: ClipSource, index: int) -> None:
+    def _limit_length(self, source: ClipSource, index: int) -> None:
         """With several features a frame, speech may end before its motion: the rest is not used."""
         clip, per_frame = source.clip(index), self._encoder.features_per_frame
         if per_frame > 1:
-            count = len(self._clean.load(self._name(clip, 0)))
+            count = len(self._clean.load(self._speech_key(clip, 0)))
             source.lengths[index] = min(clip.entry.n_frames, count // per_frame)
 
     def speech(
         self, source: ClipSource, batch: Batch, versions: Sequence[int]
     ) -> tuple[Tensor, ...]:
         """The encoder's fixed part of each crop: version 0 is clean, the others are augmented."""
-        pieces = []
-        for clip, start, n, version in zip(
+        crops = []
+        for clip, start, n_frames, version in zip(
             batch.clips, batch.starts, batch.n_frames, versions, strict=True
         ):
             entry = source.clip(clip)
             cache = self._augmented if version else self._clean
-            whole = cache.load(self._name(entry, version))
-            rate = self._rate()
-            first, last = round(start * rate), round((start + n) * rate)
-            pieces.append(torch.from_numpy(np.array(whole[first:last])))
-        return tuple(pieces)
+            columns = cache.load(self._speech_key(entry, version))
+            rate = self._columns_per_frame()
+            first, last = round(start * rate), round((start + n_frames) * rate)
+            crops.append(torch.from_numpy(np.array(columns[first:last])))
+        return tuple(crops)
 
     def codes(self, source: ClipSource, batch: Batch) -> Tensor:
         """(B, T, q) int64 codes of each crop, padded with 0."""
-        pieces = []
-        for clip, start, n in zip(batch.clips, batch.starts, batch.n_frames, strict=True):
-            name = self._motion_name(source.clip(clip), source.lengths[clip])
-            whole = self._codes.load(name)
-            pieces.append(torch.from_numpy(whole[start : start + n].astype(np.int64)))
-        return nn.utils.rnn.pad_sequence(pieces, batch_first=True)
+        crops = []
+        for clip, start, n_frames in zip(batch.clips, batch.starts, batch.n_frames, strict=True):
+            name = self._codes_key(source.clip(clip), source.lengths[clip])
+            codes = self._codes.load(name)
+            crops.append(torch.from_numpy(codes[start : start + n_frames].astype(np.int64)))
+        return nn.utils.rnn.pad_sequence(crops, batch_first=True)
 
-    def _rate(self) -> float:
+    def _columns_per_frame(self) -> float:
         """Kept columns a motion frame."""
         encoder = self._encoder
         if encoder.settings.family == "whisper" and not encoder.settings.frozen:
             return MEL_RATE / encoder.fps
         return encoder.features_per_frame
 
-    def _ensure(self, source: ClipSource, index: int, trained_on: bool) -> None:
+    def _ensure(self, source: ClipSource, index: int, is_training: bool) -> None:
         clip = source.clip(index)
-        self._clean.ensure(self._name(clip, 0), lambda: self._encode(clip, clip.samples()))
-        self._limit(source, index)
-        if not trained_on:
+        self._clean.ensure(self._speech_key(clip, 0), lambda: self._encode(clip, clip.samples()))
+        self._limit_length(source, index)
+        if not is_training:
             return
         n_frames = source.lengths[index]
-        name = self._motion_name(clip, n_frames)
-        self._codes.ensure(name, lambda: self._quantise(clip, n_frames))
+        name = self._codes_key(clip, n_frames)
+        self._codes.ensure(name, lambda: self._quantize(clip, n_frames))
         for version in range(1, self._n_versions):
-            made = partial(self._augment, source, index, version)
-            self._augmented.ensure(self._name(clip, version), made)
+            compute = partial(self._augment, source, index, version)
+            self._augmented.ensure(self._speech_key(clip, version), compute)
 
     @torch.no_grad()
     def _encode(self, clip: Clip, samples: np.ndarray) -> np.ndarray:
@@ -153,36 +153,38 @@ class Precomputed:
             n_samples = max(MIN_SAMPLES, round(clip.entry.n_frames / encoder.fps * SAMPLE_RATE))
         samples = np.pad(samples, (0, max(0, n_samples - len(samples))))[:n_samples]
         audio = torch.from_numpy(samples)[None].to(next(encoder.parameters()).device)
-        return encoder.fixed(encoder.prepare(audio), clip.entry.n_frames)[0].cpu().numpy()
+        return encoder.encode_frozen(encoder.prepare(audio), clip.entry.n_frames)[0].cpu().numpy()
 
     def _augment(self, source: ClipSource, index: int, version: int) -> np.ndarray:
         rng = np.random.default_rng([self._seed, 4, index, version])
-        heard = rng.choice(len(source), min(N_OTHERS, len(source)), replace=False)
-        others = [source.clip(int(k)).samples() for k in heard]
+        indices = rng.choice(len(source), min(N_OTHERS, len(source)), replace=False)
+        others = [source.clip(int(k)).samples() for k in indices]
         clip = source.clip(index)
         return self._encode(clip, augment(clip.samples(), rng, others))
 
     @torch.no_grad()
-    def _quantise(self, clip: Clip, n_frames: int) -> np.ndarray:
+    def _quantize(self, clip: Clip, n_frames: int) -> np.ndarray:
         vq = self._model.vq
         device = vq.quantizer.codebook.device
         template = self._data.mesh.templates[clip.entry.subject]
         vertices = torch.from_numpy(np.array(clip.vertices[:n_frames]))[None].to(device)
-        still = torch.from_numpy(np.asarray(template, np.float32))[None].to(device)
+        template_tensor = torch.from_numpy(np.asarray(template, np.float32))[None].to(device)
         lengths = torch.tensor([1], device=device) if n_frames == 1 else None
-        return vq.encode(vertices, still, lengths)[0].cpu().numpy().astype(np.int32)
+        return vq.encode(vertices, template_tensor, lengths)[0].cpu().numpy().astype(np.int32)
 
-    def _name(self, clip: Clip, version: int) -> str:
+    def _speech_key(self, clip: Clip, version: int) -> str:
         entry = clip.entry
         content = entry.audio_sha256 or hashlib.sha256(clip.samples().tobytes()).hexdigest()
-        return stamp(content, entry.n_frames, version, entry.name if version else "")
+        return short_hash(content, entry.n_frames, version, entry.name if version else "")
 
-    def _motion_name(self, clip: Clip, n_frames: int) -> str:
+    def _codes_key(self, clip: Clip, n_frames: int) -> str:
         template = np.ascontiguousarray(self._data.mesh.templates[clip.entry.subject])
-        return stamp(clip.entry.sha256, n_frames, hashlib.sha256(template.tobytes()).hexdigest())
+        return short_hash(
+            clip.entry.sha256, n_frames, hashlib.sha256(template.tobytes()).hexdigest()
+        )
 
 
-def _weights(module: nn.Module | None) -> str:
+def _weights_hash(module: nn.Module | None) -> str:
     """Hash of a module's weights."""
     digest = hashlib.sha256()
     for key, value in ({} if module is None else module.state_dict()).items():
@@ -194,13 +196,11 @@ def _weights(module: nn.Module | None) -> str:
 # The cache ----------------------------------------------------------------------------------------
 
 
-logger = logging.getLogger(__name__)
-
 FORMAT = 1
 """To be raised when this package gives other arrays of the same key."""
 
 
-def stamp(*content: Any) -> str:
+def short_hash(*content: Any) -> str:
     """Short hash of JSON-able content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -217,22 +217,22 @@ class ArrayCache:
 
     def __init__(self, kind: str, key: Any, folder: Path | None = None) -> None:
         self.folder = (
-            resources.cache_dir(folder) / "training" / f"{kind}-{stamp(FORMAT, kind, key)}"
+            resources.cache_dir(folder) / "training" / f"{kind}-{short_hash(FORMAT, kind, key)}"
         )
 
     def path(self, clip: str) -> Path:
-        """Where the array of a clip is, by :func:`stamp` of its bytes."""
+        """Where the array of a clip is, by :func:`short_hash` of its bytes."""
         return self.folder / f"{clip}.npy"
 
-    def ensure(self, clip: str, make: Callable[[], np.ndarray]) -> None:
+    def ensure(self, clip: str, compute: Callable[[], np.ndarray]) -> None:
         """Make the array unless a whole one is there.
 
         Raises:
             CheckpointError: The cache cannot be written, or is full.
         """
-        if self._whole(self.path(clip)):
+        if self._is_complete(self.path(clip)):
             return
-        array = make()
+        array = compute()
         try:
             with atomic_path(self.path(clip)) as temporary:
                 np.save(temporary, array)
@@ -248,7 +248,7 @@ class ArrayCache:
         return np.load(self.path(clip), mmap_mode="r")
 
     @staticmethod
-    def _whole(path: Path) -> bool:
+    def _is_complete(path: Path) -> bool:
         try:
             np.load(path, mmap_mode="r")
         except FileNotFoundError:

@@ -28,43 +28,46 @@ from codetalker_cli.workspace import RUN, run_folder_of
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-
-from accelerate import Accelerator
-
 logger = logging.getLogger(__name__)
 
-_DESCRIBED = {"stage", "data", "data_id", "stage1", "stage1_weights", "settings"}
+_DESCRIPTION_KEYS = {"stage", "data", "data_id", "stage1", "stage1_weights", "settings"}
 CHANGEABLE = {"save_every_seconds", "workers", "sample_frames"}
 """Training settings that a resumed run may have otherwise: they change no number."""
 
 
-def resumed_settings(begun: Mapping[str, Any], given: Settings, stage: str) -> Settings:
+def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str) -> Settings:
     """The settings to resume a run with: the given ones, which must agree with its own.
 
     More epochs may be asked for where the learning rate does not depend on their number.
 
     Args:
-        begun: What :meth:`RunFolder.describe` gives.
+        description: What :meth:`RunFolder.describe` gives.
         given: Settings asked for.
         stage: ``vq`` or ``speech``.
 
     Raises:
         SettingsError: They differ; names what, and both values.
     """
-    own = settings_from_dict(begun["settings"], "run.json")
+    original = settings_from_dict(description["settings"], "run.json")
     section = f"train_{stage}"
-    free = CHANGEABLE | ({"epochs"} if getattr(own, section).schedule != "cosine" else set())
-    ours, theirs = (dict(flatten(x.model_dump(mode="json"))) for x in (own, given))
-    used = ("data.", f"{stage}.", f"{section}.")
-    for key in sorted(ours.keys() | theirs.keys()):
-        relevant = key.startswith(used) and key not in {f"{section}.{name}" for name in free}
+    changeable = CHANGEABLE | (
+        {"epochs"} if getattr(original, section).schedule != "cosine" else set()
+    )
+    original_values, given_values = (
+        dict(flatten(x.model_dump(mode="json"))) for x in (original, given)
+    )
+    prefixes = ("data.", f"{stage}.", f"{section}.")
+    for key in sorted(original_values.keys() | given_values.keys()):
+        relevant = key.startswith(prefixes) and key not in {
+            f"{section}.{name}" for name in changeable
+        }
         filled_in = key in ("vq.basis_rank",) or key.startswith("speech.encoder.config")
-        if relevant and not filled_in and ours.get(key) != theirs.get(key):
-            why = " (schedule cosine: the learning rates follow from it)"
+        if relevant and not filled_in and original_values.get(key) != given_values.get(key):
+            reason = " (schedule cosine: the learning rates follow from it)"
             raise SettingsError(
-                f"--resume: the run was begun with {key} = {ours.get(key)}, now it is "
-                f"{theirs.get(key)}{why if key == f'{section}.epochs' else ''}; leave that away to "
-                "go on as it was, or begin anew with --overwrite"
+                f"`resume`: the run was begun with {key} = {original_values.get(key)}, now it is "
+                f"{given_values.get(key)}{reason if key == f'{section}.epochs' else ''}; leave "
+                "that away to go on as it was, or begin anew with `overwrite`"
             )
     return given
 
@@ -118,17 +121,17 @@ class RunFolder:
         """
         if self.description.is_file() and not overwrite:
             raise OutputError(
-                f"{self.out}: a run was begun here already; give --resume to go on with it, "
-                "--overwrite to begin anew, or another --out"
+                f"{self.out}: a run was begun here already; give `resume` to go on with it, "
+                "`overwrite` to begin anew, or another `out`"
             )
         for folder in (self.out, self.last):
             check_folder(folder, overwrite=overwrite)
         is_run = self.description.is_file() or not self.folder.is_dir()
-        others = [] if is_run else sorted(p.name for p in self.folder.iterdir())
-        if others:
+        other_files = [] if is_run else sorted(p.name for p in self.folder.iterdir())
+        if other_files:
             raise OutputError(
-                f"{self.folder} holds {others[0]}, which is no training run and is not replaced; "
-                "give another --out"
+                f"{self.folder} holds {other_files[0]}, which is no training run and is not "
+                "replaced; give another `out`"
             )
 
     def enter(
@@ -145,28 +148,28 @@ class RunFolder:
 
         Raises:
             OutputError: There is no run to be resumed, and something else is in its place.
-            CheckpointError: See :meth:`begun`.
+            CheckpointError: See :meth:`find_resumable`.
         """
-        begun = self.begun(stage, data, stage1) if resume else None
+        resumed = self.find_resumable(stage, data, stage1) if resume else None
         description = {
             "stage": stage,
             "data": str(data.folder),
             "data_id": data.manifest.data_id,
             "stage1": "" if stage1 is None else str(stage1.path),
-            "stage1_weights": _weights(stage1),
+            "stage1_weights": _stage1_weights(stage1),
             "settings": settings.model_dump(mode="json"),
         }
         if accelerator.is_main_process:
-            if begun is None:
+            if resumed is None:
                 if resume:  # the command took it for a run that had begun
                     self.check(overwrite=False)
                 self.begin(description)
             else:
-                self.mend()
-                _note(self.description, description)  # it may have more epochs now
+                self.repair()
+                _write_description(self.description, description)  # it may have more epochs now
         accelerator.wait_for_everyone()
 
-    def begun(
+    def find_resumable(
         self, stage: str, data: PreparedDataSet, stage1: Checkpoint | None = None
     ) -> dict[str, Any] | None:
         """The run to be resumed, as it was noted; None where none was begun.
@@ -174,27 +177,27 @@ class RunFolder:
         Raises:
             CheckpointError: It is of the other stage, or had another data set or stage 1.
         """
-        begun = self.describe()
-        data_id, weights = data.manifest.data_id, _weights(stage1)
-        if begun is not None and begun["stage"] != stage:
+        stored = self.describe()
+        data_id, weights = data.manifest.data_id, _stage1_weights(stage1)
+        if stored is not None and stored["stage"] != stage:
             raise CheckpointError(
-                f"{self.out}: the run begun here is one of train-{begun['stage']}; resume it with "
-                "that command, or give another --out"
+                f"{self.out}: the run begun here is one of train-{stored['stage']}; resume it with "
+                "that command, or give another `out`"
             )
-        if begun is not None and stage1 is not None and begun["stage1_weights"] != weights:
+        if stored is not None and stage1 is not None and stored["stage1_weights"] != weights:
             raise CheckpointError(
-                f"{self.out}: the run was begun with the stage 1 of {begun['stage1']} as it was "
-                f"then, {stage1.path} has other weights; begin anew with --overwrite"
+                f"{self.out}: the run was begun with the stage 1 of {stored['stage1']} as it was "
+                f"then, {stage1.path} has other weights; begin anew with `overwrite`"
             )
-        if begun is not None and begun["data_id"] != data_id:
+        if stored is not None and stored["data_id"] != data_id:
             raise CheckpointError(
-                f"{self.out}: the run was begun with data {begun['data_id']} of {begun['data']}, "
-                f"{data.folder} now is {data_id}; begin anew with --overwrite"
+                f"{self.out}: the run was begun with data {stored['data_id']} of {stored['data']}, "
+                f"{data.folder} now is {data_id}; begin anew with `overwrite`"
             )
-        return begun
+        return stored
 
     @contextmanager
-    def held(self, accelerator: "Accelerator") -> Iterator[None]:
+    def lock(self, accelerator: "Accelerator") -> Iterator[None]:
         """While entered, no other run can write here.
 
         Raises:
@@ -206,17 +209,17 @@ class RunFolder:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         path = self.out.with_name(f".{self.out.name}.lock")
         with path.open("a") as file:
-            if not _lock(file):
+            if not _try_lock(file):
                 raise OutputError(
                     f"{self.out}: another process is training here; wait for it, stop it, or give "
-                    "another --out"
+                    "another `out`"
                 )
             try:
                 yield
             finally:  # the lock itself goes with the process, however it ends
                 path.unlink(missing_ok=True)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Put right what a process that was killed left half done; it must not run any more."""
         for path in (self.out, self.last, self.folder):
             recover(path)
@@ -226,10 +229,10 @@ class RunFolder:
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Note what this run is. Checkpoints of an older one stay until they are replaced."""
-        self.mend()
+        self.repair()
         with atomic_path(self.folder) as temporary:  # an older run goes as a whole
             temporary.mkdir()
-            _note(temporary / self.description.name, description)
+            _write_description(temporary / self.description.name, description)
 
     def describe(self) -> dict[str, Any] | None:
         """What :meth:`begin` noted; None when no run was begun here.
@@ -243,13 +246,15 @@ class RunFolder:
             return None
         except ValueError as error:
             raise CheckpointError(
-                f"{self.description}: damaged ({error}); begin anew with --overwrite"
+                f"{self.description}: damaged ({error}); begin anew with `overwrite`"
             ) from error
-        lacking = sorted(_DESCRIBED - content.keys()) if isinstance(content, dict) else ["all"]
-        if lacking:
+        missing = (
+            sorted(_DESCRIPTION_KEYS - content.keys()) if isinstance(content, dict) else ["all"]
+        )
+        if missing:
             raise CheckpointError(
-                f"{self.description}: damaged (lacks {', '.join(lacking)}); begin anew with "
-                "--overwrite"
+                f"{self.description}: damaged (lacks {', '.join(missing)}); begin anew with "
+                "`overwrite`"
             )
         return content
 
@@ -270,14 +275,14 @@ class RunFolder:
                 logger.warning("%s, line %d: not a row of metrics; left out", self.metrics, number)
         return [rows[epoch] for epoch in sorted(rows)]
 
-    def keep_metrics(self, step: int) -> None:
+    def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after ``step``: a resumed run measures it again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
+        rows = [row for row in self.rows() if row["step"] <= step]
         with atomic_path(self.metrics) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
-def _lock(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     """Whether the file is ours now; True where the system has no such locks."""
     try:
         import fcntl
@@ -292,19 +297,17 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _note(path: Path, description: Mapping[str, Any]) -> None:
+def _write_description(path: Path, description: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(dict(description), indent=1) + "\n", "utf-8")
 
 
-def _weights(stage1: Checkpoint | None) -> str:
+def _stage1_weights(stage1: Checkpoint | None) -> str:
     return "" if stage1 is None else str(stage1.meta.get("weights", ""))
 
 
 # TensorBoard --------------------------------------------------------------------------------------
 
-
-logger = logging.getLogger(__name__)
 
 EVERY_STEPS = 10
 """Steps between two points of a step's values."""
@@ -319,7 +322,7 @@ class TensorBoard:
         accelerator: Tells which process this is.
     """
 
-    def __init__(self, folder: Path, step: int, accelerator: Accelerator) -> None:
+    def __init__(self, folder: Path, step: int, accelerator: "Accelerator") -> None:
         self._writer: Any = None
         if accelerator.is_main_process:
             from torch.utils.tensorboard import SummaryWriter

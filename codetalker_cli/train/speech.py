@@ -70,21 +70,23 @@ def train_speech(
     check_stage1(stage1, settings, data)
     folder = RunFolder(out)
     if resume:
-        folder.begun("speech", data, stage1)
+        folder.find_resumable("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
-    model = _model(settings, stage1)
+    model = _build_model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, encoding_progress)
-    how = settings.train_speech
-    with folder.held(accelerator):
+    train_settings = settings.train_speech
+    with folder.lock(accelerator):
         folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
-        return fit(task, how, folder, accelerator=accelerator, resume=resume, report=report)
+        return fit(
+            task, train_settings, folder, accelerator=accelerator, resume=resume, report=report
+        )
 
 
-def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
+def _build_model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     encoder = settings.speech.encoder
-    donor = _donor(encoder)
-    if donor is not None:
-        encoder = encoder.model_copy(update={"config": donor.settings.config})
+    checkpoint_encoder = _encoder_from_checkpoint(encoder)
+    if checkpoint_encoder is not None:
+        encoder = encoder.model_copy(update={"config": checkpoint_encoder.settings.config})
     elif not encoder.config:
         encoder = with_pretrained_config(encoder)
     speech = settings.speech.model_copy(update={"encoder": encoder})
@@ -94,9 +96,9 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     model = CodeTalker(settings)
     assert model.speech is not None
     if settings.train_speech.start_from:
-        _start_from(settings.train_speech.start_from, model, stage1)
-    elif donor is not None:
-        model.speech.encoder.load_state_dict(donor.state_dict())
+        _initialize_from(settings.train_speech.start_from, model, stage1)
+    elif checkpoint_encoder is not None:
+        model.speech.encoder.load_state_dict(checkpoint_encoder.state_dict())
     elif encoder.source:
         load_pretrained(model.speech.encoder)
     else:
@@ -105,33 +107,37 @@ def _model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     return model
 
 
-def _start_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
+def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
     """Give the model the stage 2 of a checkpoint that learnt with the same stage 1."""
-    found = checkpoint.load(source)
-    ours, theirs = model.speech, found.model.speech
-    assert ours is not None
-    if theirs is None:
+    start = checkpoint.load(source)
+    speech, start_speech = model.speech, start.model.speech
+    assert speech is not None
+    if start_speech is None:
         raise CheckpointError(f"train_speech.start_from: {source} holds stage 1 only")
-    wanted = {key: value.shape for key, value in ours.state_dict().items()}
-    given = {key: value.shape for key, value in theirs.state_dict().items()}
-    odd = sorted(key for key in wanted | given if wanted.get(key) != given.get(key))
-    if odd or found.settings.data.train_subjects != model.settings.data.train_subjects:
+    expected_shapes = {key: value.shape for key, value in speech.state_dict().items()}
+    start_shapes = {key: value.shape for key, value in start_speech.state_dict().items()}
+    mismatched = sorted(
+        key
+        for key in expected_shapes | start_shapes
+        if expected_shapes.get(key) != start_shapes.get(key)
+    )
+    if mismatched or start.settings.data.train_subjects != model.settings.data.train_subjects:
         raise CheckpointError(
             f"train_speech.start_from: {source} has another architecture or other styles than the "
-            f"settings ask for ({', '.join(odd[:3]) or 'the training subjects differ'})"
+            f"settings ask for ({', '.join(mismatched[:3]) or 'the training subjects differ'})"
         )
-    theirs_vq, ours_vq = found.model.vq.state_dict(), stage1.model.vq.state_dict()
-    if theirs_vq.keys() != ours_vq.keys() or not all(
-        torch.equal(theirs_vq[key], ours_vq[key]) for key in ours_vq
+    start_vq, stage1_vq = start.model.vq.state_dict(), stage1.model.vq.state_dict()
+    if start_vq.keys() != stage1_vq.keys() or not all(
+        torch.equal(start_vq[key], stage1_vq[key]) for key in stage1_vq
     ):
         raise CheckpointError(
             f"train_speech.start_from: {source} learnt the codes of another stage 1 than "
-            f"{stage1.path}; give --vq {source}"
+            f"{stage1.path}; give `vq` {source}"
         )
-    ours.load_state_dict(theirs.state_dict())
+    speech.load_state_dict(start_speech.state_dict())
 
 
-def _donor(settings: AudioEncoderSettings) -> AudioEncoder | None:
+def _encoder_from_checkpoint(settings: AudioEncoderSettings) -> AudioEncoder | None:
     """The encoder of one of our checkpoints, when the source names one by folder or name."""
     source = settings.source
     if not source or not (is_checkpoint(Path(source)) or source in checkpoint.available()):
@@ -174,7 +180,7 @@ class SpeechTraining(nn.Module):
         """Motion loss plus latent loss, teacher-forced (equation 6), each (B,)."""
         s = self._settings
         lengths = batch.lengths
-        hidden, _ = self.speech.encoder.rest(batch.speech, batch.n_frames)
+        hidden, _ = self.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
         rng = step_rng(s.seed, batch.step)
         losses = speech_losses(
             self._model[0],
@@ -186,8 +192,8 @@ class SpeechTraining(nn.Module):
             codes=batch.codes,
             history=partial(self.history, batch=batch),
             keep_history=batch.keep_history,
-            motion_loss=lambda basis, made, true, n, w: self._motion_loss(
-                basis, made, true, rng, n, w
+            motion_loss=lambda basis, predicted, target, clip_lengths, weights: self._motion_loss(
+                basis, predicted, target, rng, clip_lengths, weights
             ),
             motion_weight=s.motion_weight,
             frame_weights=self._contact_weights(batch.vertices),
@@ -209,29 +215,31 @@ class SpeechTraining(nn.Module):
         scheduled sampling, Duckworth et al. 2019), and from further ones that are shown what the
         one before made: each brings in errors from further back, as running freely does.
         """
-        shown, own, lengths = features, batch.own_history, batch.lengths
-        if own is not None:
-            mode = self.speech.training
+        past, use_own, lengths = features, batch.own_history, batch.lengths
+        if use_own is not None:
+            was_training = self.speech.training
             self.speech.eval()
-            made, keep = features, torch.zeros(len(features), device=features.device)
+            prediction, keep_history = features, torch.zeros(len(features), device=features.device)
             for _ in range(self._settings.own_history_passes):
-                made = self.speech(self.vq, hidden, made, style, keep, lengths).features
-                keep = torch.ones_like(keep)
-            self.speech.train(mode)
-            shown = torch.where(own[:, None, None], made.to(features.dtype), features)
+                prediction = self.speech(
+                    self.vq, hidden, prediction, style, keep_history, lengths
+                ).features
+                keep_history = torch.ones_like(keep_history)
+            self.speech.train(was_training)
+            past = torch.where(use_own[:, None, None], prediction.to(features.dtype), features)
         if batch.noise is not None:
-            size = clip_means(features.square(), lengths).sqrt()[:, None, None]
-            shown = shown + self._settings.history_noise * size * batch.noise
-        return shown
+            scale = clip_means(features.square(), lengths).sqrt()[:, None, None]
+            past = past + self._settings.history_noise * scale * batch.noise
+        return past
 
 
-def _noise(rngs: Sequence[np.random.Generator], shapes: list[tuple[int, int]]) -> Tensor:
+def _draw_noise(rngs: Sequence[np.random.Generator], shapes: list[tuple[int, int]]) -> Tensor:
     """(B, T, feature_size) standard normal numbers, padded."""
-    drawn = [
+    noise = [
         torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         for rng, shape in zip(rngs, shapes, strict=True)
     ]
-    return nn.utils.rnn.pad_sequence(drawn, batch_first=True)
+    return nn.utils.rnn.pad_sequence(noise, batch_first=True)
 
 
 class SpeechTask(Task):
@@ -260,8 +268,10 @@ class SpeechTask(Task):
         self.module: SpeechTraining = SpeechTraining(model, loss, contact_weights)
         clips, frames = self._settings.validation_clips, self._settings.validation_frames
         self.validation = Validation(data, self.source, clips, frames)
-        self.kept = Precomputed(data, self.model)
-        self.kept.prepare(self.source, self.validation.source, accelerator, encoding_progress)
+        self.precomputed = Precomputed(data, self.model)
+        self.precomputed.prepare(
+            self.source, self.validation.source, accelerator, encoding_progress
+        )
         crop = self._settings.crop_frames
         self.lengths = [min(n, crop or n) for n in self.source.lengths]
 
@@ -271,16 +281,16 @@ class SpeechTask(Task):
         rngs = [clip_rng(s.seed, step, clip) for clip in clips]
         batch = self.source.batch(clips, s.crop_frames, rngs, step)
         versions = [int(rng.integers(1 + s.n_augmentations)) for rng in rngs]
-        kept = torch.tensor([float(rng.random() >= s.history_dropout) for rng in rngs])
-        own = torch.tensor([bool(rng.random() < s.own_history) for rng in rngs])
+        keep_history = torch.tensor([float(rng.random() >= s.history_dropout) for rng in rngs])
+        own_history = torch.tensor([bool(rng.random() < s.own_history) for rng in rngs])
         shapes = [(n, self.model.vq.feature_size) for n in batch.n_frames]
         return replace(
             batch,
-            speech=self.kept.speech(self.source, batch, versions),
-            codes=self.kept.codes(self.source, batch),
-            noise=_noise(rngs, shapes) if s.history_noise > 0 else None,
-            keep_history=kept if s.history_dropout > 0 else None,
-            own_history=own if s.own_history > 0 else None,
+            speech=self.precomputed.speech(self.source, batch, versions),
+            codes=self.precomputed.codes(self.source, batch),
+            noise=_draw_noise(rngs, shapes) if s.history_noise > 0 else None,
+            keep_history=keep_history if s.history_dropout > 0 else None,
+            own_history=own_history if s.own_history > 0 else None,
         )
 
     def clip_name(self, clip: int) -> str:
@@ -298,25 +308,25 @@ class SpeechTask(Task):
 
     def validate(self, accelerator: Accelerator) -> Values:
         """Free-running and teacher-forced errors; the score is free-running."""
-        values = self.validation.measure(self._run, accelerator, self._load_validation)
+        values = self.validation.measure(self._evaluate, accelerator, self._load_validation)
         return {**values, "score": values["val_lve"]} if values else {}
 
     def sample(self, path: Path, n_frames: int) -> Path | None:
         """A clip beside what the model makes of its speech."""
         device, render = self.speech.head.weight.device, self.model.settings.render
         return self.validation.sample(
-            path, self._run, n_frames, render, device, self._load_validation
+            path, self._evaluate, n_frames, render, device, self._load_validation
         )
 
     def _load_validation(self, clips: list[int], n_frames: int | None) -> Batch:
         source = self.validation.source
         batch = source.batch(clips, n_frames)
-        return replace(batch, speech=self.kept.speech(source, batch, [0] * len(clips)))
+        return replace(batch, speech=self.precomputed.speech(source, batch, [0] * len(clips)))
 
     @torch.no_grad()
-    def _run(self, batch: Batch) -> list[ClipResult]:
+    def _evaluate(self, batch: Batch) -> list[ClipResult]:
         vq, speech = self.model.vq, self.speech
-        hidden, _ = speech.encoder.rest(batch.speech, batch.n_frames)
+        hidden, _ = speech.encoder.encode_trainable(batch.speech, batch.n_frames)
         lengths = batch.lengths
         forced = speech_losses(
             self.model, hidden, batch.vertices, batch.template, batch.style_ids, lengths=lengths
@@ -324,30 +334,30 @@ class SpeechTask(Task):
         style = speech.style_embedding(batch.style_ids)
         # The weights are still changing, and other threads work on the device: no graphs.
         decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})
-        made = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
+        codes = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
         template = batch.template
-        free = vq.decode(made, template, lengths).cpu().numpy()
-        taught = (vq.basis.to_offsets(forced.features) + template[:, None]).cpu().numpy()
-        codes, losses = made.cpu().numpy(), forced.total.tolist()
+        free_running = vq.decode(codes, template, lengths).cpu().numpy()
+        teacher_forced = (vq.basis.to_offsets(forced.features) + template[:, None]).cpu().numpy()
+        code_arrays, losses = codes.cpu().numpy(), forced.total.tolist()
         return [
-            ClipResult(free[k, :n], codes[k, :n], taught[k, :n], losses[k])
+            ClipResult(free_running[k, :n], code_arrays[k, :n], teacher_forced[k, :n], losses[k])
             for k, n in enumerate(batch.n_frames)
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the kept features came from."""
-        return {"encoder": self.kept.encoder}
+        """What the precomputed features came from."""
+        return {"encoder": self.precomputed.encoder}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Refuse another pretrained encoder than the run was begun with."""
-        if state["encoder"] != self.kept.encoder:
+        if state["encoder"] != self.precomputed.encoder:
             raise CheckpointError(
                 f"speech.encoder.source: {self.model.settings.speech.encoder.source!r} has other "
-                "weights now than when the run was begun; begin anew with --overwrite"
+                "weights now than when the run was begun; begin anew with `overwrite`"
             )
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write both stages as one checkpoint."""
-        kept = {key: self.stage1.meta.get(key) for key in ("step", "data_id", "weights")}
-        meta = {**meta, "data_id": self.data.manifest.data_id, "stage1": kept}
+        stage1_meta = {key: self.stage1.meta.get(key) for key in ("step", "data_id", "weights")}
+        meta = {**meta, "data_id": self.data.manifest.data_id, "stage1": stage1_meta}
         checkpoint.save(folder, self.model, meta=meta, mesh=self.data.mesh)

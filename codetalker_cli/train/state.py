@@ -34,20 +34,20 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
     path = folder / f"step-{step:09d}.pt"
     # Into an open file: of a path, torch does not tell why it could not be written.
     with (
-        saving(f"{path}: the state of step {step}"),
+        report_save_errors(f"{path}: the state of step {step}"),
         atomic_path(path) as temporary,
         temporary.open("wb") as file,
     ):
         torch.save({"format_version": FORMAT_VERSION, "step": step, **content}, file)
         file.flush()
         os.fsync(file.fileno())
-    for other in _found(folder):
-        if other != path:
-            other.unlink(missing_ok=True)
+    for state_file in _state_files(folder):
+        if state_file != path:
+            state_file.unlink(missing_ok=True)
 
 
 @contextmanager
-def saving(what: str) -> Iterator[None]:
+def report_save_errors(what: str) -> Iterator[None]:
     """Say in one line why something of a run could not be saved, and how to go on.
 
     Raises:
@@ -63,7 +63,7 @@ def saving(what: str) -> Iterator[None]:
             raise
         raise CheckpointError(
             f"{what} could not be saved ({reason.strerror or reason}); what was saved before is "
-            "kept: make room and go on with --resume"
+            "kept: make room and go on with `resume`"
         ) from error
 
 
@@ -73,14 +73,14 @@ def load(folder: Path) -> dict[str, Any] | None:
     Raises:
         CheckpointError: It is damaged, or of a newer format.
     """
-    found = _found(folder)
-    if not found:
+    paths = _state_files(folder)
+    if not paths:
         return None
     try:
-        with zipfile.ZipFile(found[-1]) as archive:  # torch looks at no checksum
-            if bad := archive.testzip():
-                raise zipfile.BadZipFile(f"wrong checksum of {bad}")
-        content = torch.load(found[-1], map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(paths[-1]) as archive:  # torch looks at no checksum
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        content = torch.load(paths[-1], map_location="cpu", weights_only=True)
         version = int(content["format_version"])
     except (
         OSError,
@@ -93,11 +93,11 @@ def load(folder: Path) -> dict[str, Any] | None:
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{found[-1]}: damaged state ({reason}); begin anew with --overwrite"
+            f"{paths[-1]}: damaged state ({reason}); begin anew with `overwrite`"
         ) from error
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{found[-1]}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
+            f"{paths[-1]}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
             "upgrade codetalker-cli"
         )
     return content
@@ -128,7 +128,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
-def _found(folder: Path) -> list[Path]:
+def _state_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"))
 
 
@@ -148,20 +148,23 @@ class Interrupt:
     """While entered, the first signal is only noted; the second one ends the program as usual.
 
     Args:
-        several: With several processes nothing is changed: they cannot agree on a step to stop at.
+        distributed: With several processes nothing is changed: they cannot agree on a step to stop
+            at.
 
     Attributes:
-        asked: Whether a signal came.
+        requested: Whether a signal came.
     """
 
-    def __init__(self, *, several: bool) -> None:
-        self.asked = False
-        self._active = not several and threading.current_thread() is threading.main_thread()
-        self._before: dict[int, Any] = {}
+    def __init__(self, *, distributed: bool) -> None:
+        self.requested = False
+        self._active = not distributed and threading.current_thread() is threading.main_thread()
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
         if self._active:
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            self._previous_handlers = {
+                number: signal.signal(number, self._handle_signal) for number in _SIGNALS
+            }
         return self
 
     def __exit__(
@@ -175,14 +178,14 @@ class Interrupt:
     def error(self, step: int) -> Interrupted:
         """What is said when the state is saved."""
         return Interrupted(
-            f"stopped after step {step}; the same command with --resume goes on there"
+            f"stopped after step {step}; the same command with `resume` goes on there"
         )
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._previous_handlers = {}

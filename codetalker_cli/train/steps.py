@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.settings import TrainSettings
-from codetalker_cli.train.batches import Batch, Share
+from codetalker_cli.train.batches import Batch, Shard
 from codetalker_cli.train.task import Task, Values
 
 MAX_SKIPPED = 30
@@ -39,23 +39,23 @@ class Stepper:
         self, task: Task, settings: TrainSettings, accelerator: Accelerator, steps_per_epoch: int
     ) -> None:
         self._task, self._accelerator = task, accelerator
-        self._limit = settings.gradient_clip
-        self._inner = task.module.to(accelerator.device)
+        self._max_gradient_norm = settings.gradient_clip
+        self._unwrapped = task.module.to(accelerator.device)
         if settings.compile:
             task.compile()
-        self._parameters = [p for p in self._inner.parameters() if p.requires_grad]
+        self._parameters = [p for p in self._unwrapped.parameters() if p.requires_grad]
         self.average = MovingAverage(self._parameters, settings.ema_decay)
         encoder = () if task.encoder is None else task.encoder.parameters()
-        plain = make_optimizer(self._parameters, settings, encoder)
-        self._schedule = make_schedule(plain, settings, steps_per_epoch)
-        self.module, self._optimizer = accelerator.prepare(self._inner, plain)
+        optimizer = make_optimizer(self._parameters, settings, encoder)
+        self._schedule = make_schedule(optimizer, settings, steps_per_epoch)
+        self.module, self._optimizer = accelerator.prepare(self._unwrapped, optimizer)
         self._n_skipped = 0
 
-    def step(self, share: Share, batches: Iterator[Batch], where: str) -> Values:
+    def step(self, shard: Shard, batches: Iterator[Batch], where: str) -> Values:
         """Move the weights once.
 
         Args:
-            share: What this process does of the step.
+            shard: What this process does of the step.
             batches: Gives its batches, on the CPU.
             where: Which step it is, for errors.
 
@@ -68,58 +68,62 @@ class Stepper:
         accelerator = self._accelerator
         self._optimizer.zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
-        seen: list[tuple[int, Tensor]] = []
-        for k, part in enumerate(share.parts):
-            batch = replace(next(batches).to(accelerator.device), idle=share.idle[k])
+        clip_losses: list[tuple[int, Tensor]] = []
+        for k, part in enumerate(shard.parts):
+            batch = replace(next(batches).to(accelerator.device), repeated=shard.repeated[k])
             # Where a step leaves weights out, each part must be exchanged, or what an earlier
             # part gave to weights that the last one does not use would stay in one process.
-            later = k + 1 < len(share.parts) and not self._task.unused_parameters
-            with accelerator.no_sync(self.module) if later else nullcontext():
+            skip_sync = k + 1 < len(shard.parts) and not self._task.unused_parameters
+            with accelerator.no_sync(self.module) if skip_sync else nullcontext():
                 losses = self.module(batch)
-                weight = 0.0 if share.idle[k] else 1.0 / share.n_clips
+                weight = 0.0 if shard.repeated[k] else 1.0 / shard.n_clips
                 # Gradients of several processes are averaged, so each counts that many times.
                 accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
-            seen += zip(part, losses["loss"].detach(), strict=True)
+            clip_losses += zip(part, losses["loss"].detach(), strict=True)
         means = accelerator.reduce(torch.stack(list(totals.values())), "sum").tolist()
         values = dict(zip(totals, means, strict=True))
         if not math.isfinite(values["loss"]):
-            bad = [clip for clip, loss in seen if not torch.isfinite(loss)]
-            raise self._diverged(f"{where}: the loss", bad)
-        norm = self._limit_gradient()
-        self._n_skipped = 0 if math.isfinite(norm) else self._n_skipped + 1
+            clips = [clip for clip, loss in clip_losses if not torch.isfinite(loss)]
+            raise self._divergence_error(f"{where}: the loss", clips)
+        gradient_norm = self._clip_gradient()
+        self._n_skipped = 0 if math.isfinite(gradient_norm) else self._n_skipped + 1
         if self._n_skipped > (0 if accelerator.scaler is None else MAX_SKIPPED):
-            raise self._diverged(f"{where}: the gradient", [clip for clip, _ in seen])
+            raise self._divergence_error(
+                f"{where}: the gradient", [clip for clip, _ in clip_losses]
+            )
         if not self._n_skipped:
-            values["gradient_norm"] = norm
+            values["gradient_norm"] = gradient_norm
         values["learning_rate"] = self._schedule.get_last_lr()[0]
         self._optimizer.step()
         self._schedule.step()
         self.average.update()
         return values
 
-    def _limit_gradient(self) -> float:
+    def _clip_gradient(self) -> float:
         """Clip the gradient; gives its norm before."""
-        if self._limit:
-            return float(self._accelerator.clip_grad_norm_(self._parameters, self._limit))
+        if self._max_gradient_norm:
+            return float(
+                self._accelerator.clip_grad_norm_(self._parameters, self._max_gradient_norm)
+            )
         self._accelerator.unscale_gradients()
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients))
 
-    def _diverged(self, what: str, clips: list[int]) -> CodeTalkerError:
+    def _divergence_error(self, what: str, clips: list[int]) -> CodeTalkerError:
         names = [self._task.clip_name(clip) for clip in clips]
-        named = ", ".join(sorted(set(gather_object(names))))
+        clip_names = ", ".join(sorted(set(gather_object(names))))
         return CodeTalkerError(
-            f"{what} of {named} is not finite; look at the data (`codetalker prepare-data check`), "
-            "lower the learning rate or set gradient_clip; what was saved before is kept"
+            f"{what} of {clip_names} is not finite; look at the data (`codetalker prepare-data "
+            "check`), lower the learning rate or set gradient_clip; what was saved before is kept"
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step follows from, but the random numbers."""
         scaler = self._accelerator.scaler
         return {
-            "model": self._inner.state_dict(),
+            "model": self._unwrapped.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -128,7 +132,7 @@ class Stepper:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what :meth:`state_dict` gave."""
-        self._inner.load_state_dict(state["model"])
+        self._unwrapped.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         if self._accelerator.scaler is not None:
@@ -150,11 +154,11 @@ def make_optimizer(
         encoder: Those of them that have ``encoder_rate`` times the learning rate.
     """
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-    slow = {id(p) for p in encoder} if s.encoder_rate != 1.0 else set()
-    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in slow]}]
-    if slow:
-        chosen = [p for p in parameters if id(p) in slow]
-        groups.append({"params": chosen, "lr": s.learning_rate * s.encoder_rate})
+    encoder_ids = {id(p) for p in encoder} if s.encoder_rate != 1.0 else set()
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in encoder_ids]}]
+    if encoder_ids:
+        encoder_parameters = [p for p in parameters if id(p) in encoder_ids]
+        groups.append({"params": encoder_parameters, "lr": s.learning_rate * s.encoder_rate})
     groups = [group for group in groups if group["params"]]
     if s.optimizer == "adam":
         return torch.optim.Adam(groups, lr=s.learning_rate, fused=fused)
@@ -173,8 +177,8 @@ def make_schedule(
         if s.schedule == "cosine":
             if step < s.warmup_steps:
                 return (step + 1) / s.warmup_steps
-            done = (step - s.warmup_steps) / max(1, n_steps - s.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+            progress = (step - s.warmup_steps) / max(1, n_steps - s.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         return 1.0
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -204,17 +208,17 @@ class MovingAverage:
         update(self.values, [p.detach() for p in self._parameters], 0)
 
     @contextmanager
-    def shown(self) -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
         """Inside, the model has the averaged weights."""
         if not self._decay:
             yield
             return
-        kept = [p.detach().clone() for p in self._parameters]
-        self._set(self.values)
+        originals = [p.detach().clone() for p in self._parameters]
+        self._copy_in(self.values)
         try:
             yield
         finally:
-            self._set(kept)
+            self._copy_in(originals)
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` takes."""
@@ -223,10 +227,10 @@ class MovingAverage:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up saved values."""
         self.n_updates = state["n_updates"]
-        for own, given in zip(self.values, state["values"], strict=True):
-            own.copy_(given)
+        for value, saved in zip(self.values, state["values"], strict=True):
+            value.copy_(saved)
 
     @torch.no_grad()
-    def _set(self, values: Sequence[Tensor]) -> None:
+    def _copy_in(self, values: Sequence[Tensor]) -> None:
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.copy_(value)

@@ -83,26 +83,26 @@ class Validation:
         self._data = data
         self._n_frames = n_frames
         count = len(self.source)
-        self.chosen = np.linspace(0, max(count - 1, 0), min(count, n_clips or count))
+        self.clip_numbers = np.linspace(0, max(count - 1, 0), min(count, n_clips or count))
         topology = data.mesh.topology
         self._metres = topology.metres_per_unit
         self._lips = topology.regions.get("lips", np.arange(topology.n_vertices))
 
     @cached_property
-    def _mean(self) -> np.ndarray:
+    def _mean_offset(self) -> np.ndarray:
         """(V, 3) mean offset of the training frames."""
         return mean_offset(self._training.clips, self._data.mesh.templates)
 
     def measure(
         self,
-        run: Callable[[Batch], list[ClipResult]],
+        predict: Callable[[Batch], list[ClipResult]],
         accelerator: Accelerator,
         load: Callable[[list[int], int | None], Batch] | None = None,
     ) -> Values:
         """Run a model on all clips, shared out over the processes.
 
         Args:
-            run: From a batch on the device, a result a clip.
+            predict: From a batch on the device, a result a clip.
             accelerator: Of the run.
             load: Gives a batch of clip numbers and longest frames; default vertices alone.
 
@@ -113,20 +113,20 @@ class Validation:
             return {}
         load = load or self.source.batch
         clips = sorted(
-            {int(i) for i in self.chosen.round()}, key=lambda i: (self.source.lengths[i], i)
+            {int(i) for i in self.clip_numbers.round()}, key=lambda i: (self.source.lengths[i], i)
         )
-        mine = clips[accelerator.process_index :: accelerator.num_processes]
-        rows: list[_ClipErrors] = []
-        for at in range(0, len(mine), BATCH_CLIPS):
-            batch = load(mine[at : at + BATCH_CLIPS], self._n_frames)
-            for k, result in enumerate(run(batch.to(accelerator.device))):
-                rows.append(self._row(batch, k, result))
-        return self._values(sorted(gather_object(rows), key=lambda row: row.clip))
+        shard = clips[accelerator.process_index :: accelerator.num_processes]
+        errors: list[_ClipErrors] = []
+        for start in range(0, len(shard), BATCH_CLIPS):
+            batch = load(shard[start : start + BATCH_CLIPS], self._n_frames)
+            for k, result in enumerate(predict(batch.to(accelerator.device))):
+                errors.append(self._clip_errors(batch, k, result))
+        return self._summarize(sorted(gather_object(errors), key=lambda clip: clip.clip))
 
     def sample(
         self,
         path: Path,
-        run: Callable[[Batch], list[ClipResult]],
+        predict: Callable[[Batch], list[ClipResult]],
         n_frames: int,
         settings: RenderSettings,
         device: torch.device,
@@ -136,7 +136,7 @@ class Validation:
         if not len(self.source):
             return None
         batch = (load or self.source.batch)([0], n_frames)
-        made = run(batch.to(device))[0].vertices
+        predicted = predict(batch.to(device))[0].vertices
         clip, mesh = self.source.clip(0), self._data.mesh
         subject, fps = clip.entry.subject, self._data.manifest.fps
         true = Motion(
@@ -148,11 +148,11 @@ class Validation:
             colours=mesh.colours.get(subject),
             audio=clip.samples()[: round(batch.n_frames[0] / fps * SAMPLE_RATE)],
         )
-        write_sample(path, true, replace(true, vertices=made), settings)
+        write_sample(path, true, replace(true, vertices=predicted), settings)
         return path
 
-    def _row(self, batch: Batch, k: int, made: ClipResult) -> _ClipErrors:
-        lips, n = self._lips, min(len(made.vertices), batch.n_frames[k])
+    def _clip_errors(self, batch: Batch, k: int, result: ClipResult) -> _ClipErrors:
+        lips, n = self._lips, min(len(result.vertices), batch.n_frames[k])
         true = batch.vertices[k, :n].numpy()
         if not np.isfinite(true).all():
             raise DataError(
@@ -160,7 +160,7 @@ class Validation:
                 "not finite; look at it with `codetalker prepare-data check`"
             )
         template = batch.template[k].numpy()
-        still = np.broadcast_to(template, true.shape)
+        static = np.broadcast_to(template, true.shape)
 
         def errors(vertices: np.ndarray) -> np.ndarray:
             return metrics.lip_errors(vertices, true, lips)
@@ -170,35 +170,35 @@ class Validation:
 
         return _ClipErrors(
             clip=batch.clips[k],
-            codes=made.codes.reshape(-1),
-            error=errors(made.vertices),
-            template=errors(still),
-            mean=errors(still + self._mean),
-            forced=None if made.forced is None else errors(made.forced),
-            loss=made.loss,
-            mve=metrics.mve(made.vertices, true),
-            energy=(energy(made.vertices), energy(true)),
+            codes=result.codes.reshape(-1),
+            error=errors(result.vertices),
+            template=errors(static),
+            mean=errors(static + self._mean_offset),
+            forced=None if result.forced is None else errors(result.forced),
+            loss=result.loss,
+            mve=metrics.mve(result.vertices, true),
+            energy=(energy(result.vertices), energy(true)),
         )
 
-    def _values(self, rows: list[_ClipErrors]) -> Values:
-        errors = [row.error for row in rows]
-        made, true = (sum(row.energy[k] for row in rows) for k in (0, 1))
+    def _summarize(self, clips: list[_ClipErrors]) -> Values:
+        errors = [clip.error for clip in clips]
+        predicted_energy, true_energy = (sum(clip.energy[k] for clip in clips) for k in (0, 1))
         values = {
             "val_lve": metrics.lve(errors),
-            "val_lve_template": metrics.lve([row.template for row in rows]),
-            "val_lve_mean": metrics.lve([row.mean for row in rows]),
-            "val_mve": float(np.mean([row.mve for row in rows])),
-            "val_motion_energy": made / max(true, 1e-12),
+            "val_lve_template": metrics.lve([clip.template for clip in clips]),
+            "val_lve_mean": metrics.lve([clip.mean for clip in clips]),
+            "val_mve": float(np.mean([clip.mve for clip in clips])),
+            "val_motion_energy": predicted_energy / max(true_energy, 1e-12),
             "val_perplexity": perplexity(
-                torch.bincount(torch.from_numpy(np.concatenate([row.codes for row in rows])))
+                torch.bincount(torch.from_numpy(np.concatenate([clip.codes for clip in clips])))
             ),
         }
         if self._metres is not None:
             values["val_lve_mm"] = metrics.lve_mm(errors, self._metres)
-        forced = [row.forced for row in rows if row.forced is not None]
+        forced = [clip.forced for clip in clips if clip.forced is not None]
         if forced:
             values["val_lve_forced"] = metrics.lve(forced)
-        losses = [row.loss for row in rows if row.loss is not None]
+        losses = [clip.loss for clip in clips if clip.loss is not None]
         if losses:
             values["val_loss"] = float(np.mean(losses))
         return values
@@ -211,24 +211,24 @@ LABELS = ("truth", "model")
 """What stands above the halves."""
 
 
-def write_sample(out: Path, true: Motion, made: Motion, settings: RenderSettings) -> None:
+def write_sample(out: Path, true: Motion, predicted: Motion, settings: RenderSettings) -> None:
     """Show two motions of one face side by side, with the sound of the true one if it has any.
 
     Args:
         out: One of the renderer's suffixes, such as .mp4; an older one is replaced. It is
             2 · ``settings.size`` wide.
         true: Motion of the clip.
-        made: The model's, of as many frames a second; the longer one is cut.
+        predicted: The model's, of as many frames a second; the longer one is cut.
         settings: How.
 
     Raises:
         RenderError: A motion that cannot be drawn, an unknown suffix, a failing encoder.
         InputError: The folder cannot be written.
     """
-    n_frames = min(true.n_frames, made.n_frames)
+    n_frames = min(true.n_frames, predicted.n_frames)
     left = replace(true, vertices=true.vertices[:n_frames])
     # the camera follows from the template: one template, one camera
-    right = replace(left, vertices=made.vertices[:n_frames], fps=made.fps)
+    right = replace(left, vertices=predicted.vertices[:n_frames], fps=predicted.fps)
     panels = [Panel(motion, label) for motion, label in zip((left, right), LABELS, strict=True)]
     render_video(panels, out, settings)
 
@@ -236,42 +236,42 @@ def write_sample(out: Path, true: Motion, made: Motion, settings: RenderSettings
 # Diagnostics --------------------------------------------------------------------------------------
 
 
-STILL = 0.3
+MIN_MOTION_ENERGY = 0.3
 """Motion energy of the lips, in parts of the true one, below which a face hardly moves."""
-GAP = 3.0
+MAX_FREE_RUNNING_RATIO = 3.0
 """Times the free-running error may exceed the teacher-forced one."""
-DEAD = 0.5
+MAX_DEAD_FRACTION = 0.5
 """Share of the codebook that may go unused."""
 
 
 def diagnose(values: Values) -> dict[str, str]:
     """Kind → one line, of what is wrong."""
-    found: dict[str, str] = {}
+    messages: dict[str, str] = {}
     stage2 = "val_lve_forced" in values
     section = "train_speech" if stage2 else "train_vq"
     energy = values.get("val_motion_energy", 1.0)
-    if energy < STILL:
-        found["still"] = (
+    if energy < MIN_MOTION_ENERGY:
+        messages["still"] = (
             f"the face hardly moves: its lips have {energy:.0%} of the true motion's energy; "
-            f"train longer, weigh lips and motion more (--set {section}.region_weights="
+            f"train longer, weigh lips and motion more (`set` {section}.region_weights="
             f"'{{\"lips\": 10}}', {section}.motion_weight), or look at the data with `codetalker "
             "prepare-data check`"
         )
     if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
-        found["deaf"] = (
+        messages["no-speech-effect"] = (
             f"the lips err by {values['val_lve']:.3g}, no less than the mean motion of the "
             f"training clips ({values['val_lve_mean']:.3g}): nothing was learnt yet"
         )
-    if stage2 and values["val_lve"] > GAP * values["val_lve_forced"]:
-        found["gap"] = (
+    if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
+        messages["gap"] = (
             f"running freely the lips err {values['val_lve'] / values['val_lve_forced']:.1f} times "
-            "as much as with the true past: let it train on its own (--set "
+            "as much as with the true past: let it train on its own (`set` "
             "train_speech.own_history=0.5, train_speech.history_noise=0.3)"
         )
     n_codes = values.get("codes_used", 0.0) + values.get("dead_codes", 0.0)
-    if n_codes and values["dead_codes"] > DEAD * n_codes:
-        found["dead"] = (
+    if n_codes and values["dead_codes"] > MAX_DEAD_FRACTION * n_codes:
+        messages["dead"] = (
             f"{values['dead_codes']:.0f} of {n_codes:.0f} codebook entries were never chosen in "
-            "this epoch; --set train_vq.revive_after_steps=30 gives them new work"
+            "this epoch; `set` train_vq.revive_after_steps=30 gives them new work"
         )
-    return found
+    return messages

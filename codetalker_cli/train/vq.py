@@ -61,36 +61,38 @@ def train_vq(
     accelerator = make_accelerator(settings.train_vq.precision, device)
     torch.manual_seed(settings.train_vq.seed)
     source = ClipSource(data, "train")
-    settings = _with_possible_rank(settings, source)
+    settings = _limit_basis_rank(settings, source)
     model = CodeTalker(settings, with_speech=False)
     if settings.vq.basis_rank:
         vectors, scale = motion_basis(source, settings.vq.basis_rank, settings.train_vq.seed)
         model.vq.basis.set(vectors, scale)
     task = VQTask(data, model, source)
-    folder, how = RunFolder(out), settings.train_vq
-    with folder.held(accelerator):
+    folder, train_settings = RunFolder(out), settings.train_vq
+    with folder.lock(accelerator):
         folder.enter("vq", settings, data, accelerator, resume=resume)
-        return fit(task, how, folder, accelerator=accelerator, resume=resume, report=report)
+        return fit(
+            task, train_settings, folder, accelerator=accelerator, resume=resume, report=report
+        )
 
 
-def _with_possible_rank(settings: Settings, source: ClipSource) -> Settings:
+def _limit_basis_rank(settings: Settings, source: ClipSource) -> Settings:
     """A motion basis cannot have more vectors than there are frames to find it from."""
-    n_frames, wanted = sum(_frames_of(source)), settings.vq.basis_rank
-    possible = min(wanted, n_frames, 3 * settings.data.n_vertices)
-    if wanted == possible:
+    n_frames, requested = sum(_basis_frame_counts(source)), settings.vq.basis_rank
+    rank = min(requested, n_frames, 3 * settings.data.n_vertices)
+    if requested == rank:
         return settings
     logger.warning(
         "vq.basis_rank: %d, but there are %d training frames of %d vertices; %d are taken",
-        wanted,
+        requested,
         n_frames,
         settings.data.n_vertices,
-        possible,
+        rank,
     )
-    vq = settings.vq.model_copy(update={"basis_rank": possible})
+    vq = settings.vq.model_copy(update={"basis_rank": rank})
     return settings.model_copy(update={"vq": vq})
 
 
-def _frames_of(source: ClipSource) -> list[int]:
+def _basis_frame_counts(source: ClipSource) -> list[int]:
     """How many frames of each training clip the motion basis is computed from."""
     per_clip = max(1, BASIS_FRAMES // len(source))
     lengths = [min(per_clip, source.clip(i).entry.n_frames) for i in range(len(source))]
@@ -105,15 +107,15 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
     """
     rng = np.random.default_rng([seed, 3])
     frames: list[Tensor] = []
-    for index, n in enumerate(_frames_of(source)):
-        chosen = np.sort(rng.choice(source.clip(index).entry.n_frames, n, replace=False))
-        whole = source.batch([index], None)
-        if not torch.isfinite(whole.vertices).all():
+    for index, n in enumerate(_basis_frame_counts(source)):
+        frame_indices = np.sort(rng.choice(source.clip(index).entry.n_frames, n, replace=False))
+        clip = source.batch([index], None)
+        if not torch.isfinite(clip.vertices).all():
             raise DataError(
                 f"{source.clip(index).entry.name}: its motion holds values that are not finite; "
                 "look at it with `codetalker prepare-data check`"
             )
-        frames.append((whole.vertices[0, chosen] - whole.template).flatten(1).cpu())
+        frames.append((clip.vertices[0, frame_indices] - clip.template).flatten(1).cpu())
     offsets = torch.cat(frames)
     if rank > min(offsets.shape):
         raise DataError(
@@ -129,7 +131,7 @@ class VQTraining(nn.Module):
     """Stage 1 with its losses, as one module that processes share.
 
     Attributes:
-        seen: (N, Z) latents and (N,) codes of each batch of the step, padding left out.
+        quantized: (N, Z) latents and (N,) codes of each batch of the step, padding left out.
     """
 
     def __init__(self, model: CodeTalker, motion_loss: MotionLoss) -> None:
@@ -137,16 +139,16 @@ class VQTraining(nn.Module):
         self.vq = model.vq
         self._settings = model.settings.train_vq
         self._motion_loss = motion_loss
-        self.seen: list[tuple[Tensor, Tensor]] = []
+        self.quantized: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """L1 of the reconstruction plus the quantiser's loss (equation 4), each (B,)."""
         vq, lengths, offsets = self.vq, batch.lengths, batch.offsets
-        made, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
+        reconstruction, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
         rng = step_rng(self._settings.seed, batch.step)
-        motion = self._motion_loss(vq.basis, made, offsets, rng, lengths)
+        motion = self._motion_loss(vq.basis, reconstruction, offsets, rng, lengths)
         latents, codes = vq.flat_codes(quantized, lengths)
-        self.seen.append((latents, codes[:0] if batch.idle else codes))
+        self.quantized.append((latents, codes[:0] if batch.repeated else codes))
         return {
             "loss": self._settings.motion_weight * motion + quantized.loss,
             "motion_loss": motion,
@@ -166,7 +168,7 @@ class VQTask(Task):
         crop = self._settings.crop_frames
         self.lengths = [min(n, crop or n) for n in source.lengths]
         self.validation = Validation(data, source)
-        self._use = CodebookUse(model.vq.quantizer, self._settings)
+        self._usage = CodebookUsage(model.vq.quantizer, self._settings)
 
     def load(self, clips: Sequence[int], step: int) -> Batch:
         """Crops of those clips."""
@@ -179,12 +181,12 @@ class VQTask(Task):
 
     def after_step(self, accelerator: Accelerator, step: int) -> Values:
         """Counts codes, and moves those that nothing chooses."""
-        seen, self.module.seen = self.module.seen, []
-        return self._use.take(seen, accelerator, step)
+        quantized, self.module.quantized = self.module.quantized, []
+        return self._usage.update(quantized, accelerator, step)
 
     def after_epoch(self, accelerator: Accelerator) -> Values:
         """Use of the codebook over the epoch."""
-        return self._use.end_epoch()
+        return self._usage.end_epoch()
 
     def compile(self) -> None:
         """Both transformers."""
@@ -198,9 +200,11 @@ class VQTask(Task):
 
     @torch.no_grad()
     def _reconstruct(self, batch: Batch) -> list[ClipResult]:
-        made = self.model.vq(batch.vertices, batch.template, batch.lengths)
+        reconstruction = self.model.vq(batch.vertices, batch.template, batch.lengths)
         q = self.model.settings.vq.codes_per_frame
-        vertices, codes = (x.cpu().numpy() for x in (made.vertices, made.quantized.codes))
+        vertices, codes = (
+            x.cpu().numpy() for x in (reconstruction.vertices, reconstruction.quantized.codes)
+        )
         return [
             ClipResult(vertices[k, :n], codes[k, : n * q]) for k, n in enumerate(batch.n_frames)
         ]
@@ -212,11 +216,11 @@ class VQTask(Task):
 
     def state_dict(self) -> dict[str, Any]:
         """Use of the codebook."""
-        return {"counts": self._use.counts, "unused_steps": self._use.unused_steps}
+        return {"counts": self._usage.counts, "unused_steps": self._usage.unused_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the use of the codebook."""
-        self._use.counts, self._use.unused_steps = state["counts"], state["unused_steps"]
+        self._usage.counts, self._usage.unused_steps = state["counts"], state["unused_steps"]
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write the checkpoint."""
@@ -227,7 +231,7 @@ class VQTask(Task):
 # Use of the codebook ------------------------------------------------------------------------------
 
 
-class CodebookUse:
+class CodebookUsage:
     """Counts the codes of every step, over all processes.
 
     With ``revive_after_steps`` an entry that no latent chose for so long moves to a latent of the
@@ -241,17 +245,17 @@ class CodebookUse:
         self.unused_steps = torch.zeros(len(quantizer.codebook), dtype=torch.long)
 
     @torch.no_grad()
-    def take(
-        self, seen: Sequence[tuple[Tensor, Tensor]], accelerator: Accelerator, step: int
+    def update(
+        self, quantized: Sequence[tuple[Tensor, Tensor]], accelerator: Accelerator, step: int
     ) -> Values:
         """Take a step in.
 
         Args:
-            seen: (N, Z) latents before quantisation and (N,) codes of each of its batches.
+            quantized: (N, Z) latents before quantisation and (N,) codes of each of its batches.
             accelerator: Of the run.
             step: Its number.
         """
-        latents, codes = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        latents, codes = (torch.cat(parts) for parts in zip(*quantized, strict=True))
         counts = torch.bincount(codes, minlength=len(self.counts))
         counts = accelerator.reduce(counts, "sum").cpu()
         self.counts += counts
@@ -273,11 +277,13 @@ class CodebookUse:
         dead = torch.nonzero(self.unused_steps >= self._revive_after).flatten()
         if not len(dead):
             return
-        drawn = step_rng(self._seed, step).integers(len(latents), size=len(dead))
-        offered = accelerator.gather(latents[torch.from_numpy(drawn).to(latents.device)])
+        indices = step_rng(self._seed, step).integers(len(latents), size=len(dead))
+        candidates = accelerator.gather(latents[torch.from_numpy(indices).to(latents.device)])
         # Each process offers one latent an entry; entries take from one process after the other.
         entry = torch.arange(len(dead))
-        chosen = (entry % accelerator.num_processes) * len(dead) + entry
+        candidate_indices = (entry % accelerator.num_processes) * len(dead) + entry
         codebook = self._quantizer.codebook
-        codebook[dead.to(codebook.device)] = offered[chosen.to(offered.device)].to(codebook.dtype)
+        codebook[dead.to(codebook.device)] = candidates[candidate_indices.to(candidates.device)].to(
+            codebook.dtype
+        )
         self.unused_steps[dead] = 0

@@ -254,9 +254,9 @@ def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
     order = itertools.chain.from_iterable(plan.epoch(k) for k in itertools.count(1))
     losses, skipped = [], 0
     for step, clips in enumerate(itertools.islice(order, n_steps)):
-        share = plan.share(clips, 0)
-        batches = iter([task.load(part, step) for part in share.parts])
-        values = stepper.step(share, batches, f"step {step + 1}")
+        shard = plan.shard(clips, 0)
+        batches = iter([task.load(part, step) for part in shard.parts])
+        values = stepper.step(shard, batches, f"step {step + 1}")
         losses.append(values["loss"])
         skipped += "gradient_norm" not in values
     scaler = accelerator.scaler

@@ -16,7 +16,7 @@ from codetalker_cli.datasets.inspect.clip_checks import (
     check_rate,
     check_twins,
 )
-from codetalker_cli.datasets.inspect.clips import ClipMotion, read_header, survey
+from codetalker_cli.datasets.inspect.clips import ClipMotion, measure_motion, read_header
 from codetalker_cli.datasets.inspect.findings import Finding, Findings, InspectionReport
 from codetalker_cli.datasets.inspect.folder import (
     TableRow,
@@ -25,15 +25,13 @@ from codetalker_cli.datasets.inspect.folder import (
     read_table,
 )
 from codetalker_cli.datasets.inspect.geometry import check_axes, check_lips, check_units
-from codetalker_cli.datasets.inspect.sound import SoundStatistics, listen
+from codetalker_cli.datasets.inspect.sound import AudioStatistics, read_audio_statistics
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
 from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
 from codetalker_cli.progress import Progress
 
-__all__ = ["Finding", "Report", "check"]
-
-"""Called with the clips read and all clips."""
+__all__ = ["Finding", "InspectionReport", "check"]
 
 
 def check(
@@ -60,23 +58,23 @@ def check(
     mesh = read_mesh_contents(table, findings)
     check_table(table, mesh, findings)
     statistics = Statistics(table, mesh)
-    seen: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
+    names_by_digest: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
         for number, row in enumerate(table.rows):
             if row.name not in names:  # a row that stands there twice is told already
                 names.add(row.name)
-                motion, sound = _read_clip(statistics, number, row, hashing, findings)
-                for kind, part in (("motion", motion), ("speech", sound)):
+                motion, audio = _read_clip(statistics, number, row, hashing, findings)
+                for kind, content in (("motion", motion), ("speech", audio)):
                     rests = kind == "motion" and row.is_silent
-                    if part is not None and not rests:
-                        seen[kind].setdefault(part.digest, []).append(row.name)
+                    if content is not None and not rests:
+                        names_by_digest[kind].setdefault(content.digest, []).append(row.name)
                 n_bytes += 0 if motion is None else motion.n_bytes
             if progress:
                 progress(number + 1, len(table.rows))
-    for kind, digests in seen.items():
+    for kind, digests in names_by_digest.items():
         check_twins(digests, kind, findings)
-    _check_all(statistics, findings)
+    _check_statistics(statistics, findings)
     findings.sort(key=lambda finding: finding.level != "problem")
     if sheet is not None:
         draw_sheet(statistics, findings, sheet)
@@ -93,38 +91,40 @@ def _read_clip(
     row: TableRow,
     hashing: ThreadPoolExecutor,
     findings: Findings,
-) -> tuple[ClipMotion | None, SoundStatistics | None]:
+) -> tuple[ClipMotion | None, AudioStatistics | None]:
     """Read one clip, judge it alone, add it to the statistics."""
     table, template = statistics.table, statistics.mesh.templates.get(row.subject)
     header = read_header(table, row, statistics.n_vertices, findings)
-    sound = listen(table, row, None if header is None else header.shape[0], findings)
+    audio = read_audio_statistics(table, row, None if header is None else header.shape[0], findings)
     if header is None:
-        return None, sound
+        return None, audio
     statistics.n_vertices = header.shape[1]
-    known = statistics.subjects.get(row.subject)
-    base = template if known is None else known.base
+    subject_statistics = statistics.subjects.get(row.subject)
+    base = template if subject_statistics is None else subject_statistics.base
     try:
-        wanted = statistics.wanted(number, header.shape[0])
-        motion, base = survey(header, base, wanted, hashing)
+        positions = statistics.sample_positions(number, header.shape[0])
+        motion, base = measure_motion(header, base, positions, hashing)
     except OSError as error:
         findings.problem("file", row.name, f"cannot be read ({error}); check the disk")
-        return None, sound
+        return None, audio
     subject = statistics.subject(row.subject, base)
     mean = subject.base + motion.total / max(motion.n_sampled, 1)
     check_motion(row, motion, float(np.linalg.norm(np.ptp(mean, axis=0))), findings)
-    check_length(row, motion.n_frames, table.fps, sound, findings)
-    fits = motion.n_sampled > 0 and _belongs(statistics, row, mean, findings)
+    check_length(row, motion.n_frames, table.fps, audio, findings)
+    fits = motion.n_sampled > 0 and _fits_template(statistics, row, mean, findings)
     if fits:
-        statistics.keep(row.subject, motion.sample)
+        statistics.add_sample(row.subject, motion.sample)
     subject.clips.append(
         ClipStatistics(
-            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, fits
+            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, audio, fits
         )
     )
-    return motion, sound
+    return motion, audio
 
 
-def _belongs(statistics: Statistics, row: TableRow, frame: np.ndarray, findings: Findings) -> bool:
+def _fits_template(
+    statistics: Statistics, row: TableRow, frame: np.ndarray, findings: Findings
+) -> bool:
     """Whether a clip, by its mean frame (V, 3), fits the template of its subject.
 
     What does not would spoil the statistics.
@@ -134,13 +134,13 @@ def _belongs(statistics: Statistics, row: TableRow, frame: np.ndarray, findings:
         return True
     other = better_template(frame, row.subject, templates)
     if other is not None:
-        name, distance, own = other
+        name, distance, own_distance = other
         findings.problem(
             "template",
             row.name,
             f"another subject's face: the template of {name} fits far better (mean distance "
-            f"{distance:.2g}) than that of {row.subject} ({own:.2g}); mend the subject or the "
-            "templates",
+            f"{distance:.2g}) than that of {row.subject} ({own_distance:.2g}); mend the subject or "
+            "the templates",
         )
         return False
     reason = misfit(frame, subject.base)
@@ -149,7 +149,7 @@ def _belongs(statistics: Statistics, row: TableRow, frame: np.ndarray, findings:
     return reason is None
 
 
-def _check_all(statistics: Statistics, findings: Findings) -> None:
+def _check_statistics(statistics: Statistics, findings: Findings) -> None:
     """What only many clips tell."""
     clips, fps = statistics.clips, statistics.table.fps
     check_rate(clips, fps, findings)

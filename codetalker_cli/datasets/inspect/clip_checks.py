@@ -5,9 +5,9 @@ and with several of them: the same motion twice.
 import numpy as np
 
 from codetalker_cli.datasets.inspect.clips import ClipMotion
-from codetalker_cli.datasets.inspect.findings import Findings, listed
+from codetalker_cli.datasets.inspect.findings import Findings, join_names
 from codetalker_cli.datasets.inspect.folder import TableRow
-from codetalker_cli.datasets.inspect.sound import SoundStatistics
+from codetalker_cli.datasets.inspect.sound import AudioStatistics
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics
 from codetalker_cli.workspace import MANIFEST
 
@@ -70,36 +70,39 @@ def check_motion(row: TableRow, motion: ClipMotion, size: float, findings: Findi
 
 
 def check_length(
-    row: TableRow, n_frames: int, fps: float, sound: SoundStatistics | None, findings: Findings
+    row: TableRow, n_frames: int, fps: float, audio: AudioStatistics | None, findings: Findings
 ) -> None:
     """Sound and motion of different length."""
-    if sound is None or fps <= 0:
+    if audio is None or fps <= 0:
         return
-    more = sound.seconds - n_frames / fps
-    if abs(more) * fps <= 1 + 1e-6:
+    excess = audio.seconds - n_frames / fps
+    if abs(excess) * fps <= 1 + 1e-6:
         return
-    add = findings.problem if abs(more) > _LENGTH_SECONDS else findings.note
+    add = findings.problem if abs(excess) > _LENGTH_SECONDS else findings.note
     add(
         "length",
         row.name,
-        f"the sound lasts {sound.seconds:.2f} s, the motion {n_frames / fps:.2f} s: {more:+.2f} s "
-        f"({more * fps:+.1f} frames); check the frame rate ({fps:g}), and that nothing is cut off",
+        f"the sound lasts {audio.seconds:.2f} s, the motion {n_frames / fps:.2f} s: {excess:+.2f} "
+        f"s ({excess * fps:+.1f} frames); check the frame rate ({fps:g}), and that nothing is cut "
+        "off",
     )
 
 
 def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
     """Sound that is longer or shorter than the motion by the same factor in all clips."""
     pairs = [
-        (clip.sound.seconds * fps, len(clip.energy)) for clip in clips if clip.sound is not None
+        (clip.audio.seconds * fps, len(clip.energy)) for clip in clips if clip.audio is not None
     ]
     if fps <= 0 or len(pairs) < _RATE_CLIPS:
         return
-    factors = np.array([sound / motion for sound, motion in pairs])
+    factors = np.array([audio_frames / motion_frames for audio_frames, motion_frames in pairs])
     factor = float(np.median(factors))
     # Within a frame or two it may be how the sound was cut or coded.
-    apart = float(np.median([abs(sound - motion) for sound, motion in pairs]))
+    difference = float(
+        np.median([abs(audio_frames - motion_frames) for audio_frames, motion_frames in pairs])
+    )
     is_same = np.median(np.abs(factors - factor)) < _RATE / 3
-    if abs(factor - 1) > _RATE and is_same and apart > _RATE_FRAMES:
+    if abs(factor - 1) > _RATE and is_same and difference > _RATE_FRAMES:
         findings.problem(
             "rate",
             MANIFEST,
@@ -110,35 +113,35 @@ def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> N
 
 def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
     """Frames that differ from the one before by far more than is usual in the data set."""
-    usual_step = _usual([clip.steps for clip in clips])
-    usual_leap = _usual([clip.leaps for clip in clips])
+    usual_step = _usual_size([clip.steps for clip in clips])
+    usual_leap = _usual_size([clip.leaps for clip in clips])
     if not usual_step:
         return
     for clip in clips:
-        step = clip.steps / max(_usual([clip.steps]), usual_step)
-        leap = clip.leaps / max(_usual([clip.leaps]), usual_leap) / _LEAP
-        times = np.nan_to_num(np.maximum(step, leap), nan=0, posinf=0)  # NaN is told elsewhere
-        large = np.flatnonzero(times > _JUMP)
+        step = clip.steps / max(_usual_size([clip.steps]), usual_step)
+        leap = clip.leaps / max(_usual_size([clip.leaps]), usual_leap) / _LEAP
+        ratios = np.nan_to_num(np.maximum(step, leap), nan=0, posinf=0)  # NaN is told elsewhere
+        large = np.flatnonzero(ratios > _JUMP)
         if not len(large):
             continue
-        worst = int(times.argmax())
+        worst = int(ratios.argmax())
         frame, what = worst + 1, "jumps away from the one before (a cut, or missing frames?)"
         for first in (worst, worst - 1):
             if {first, first + 1} <= set(large):
                 frame, what = first + 1, "stands out from both of its neighbours"
                 break
         when = f" ({frame / fps:.2f} s)" if fps > 0 else ""
-        more = f"; {len(large)} such steps in all" if len(large) > 1 else ""
-        add = findings.problem if times[worst] > _HARD_JUMP else findings.note
+        suffix = f"; {len(large)} such steps in all" if len(large) > 1 else ""
+        add = findings.problem if ratios[worst] > _HARD_JUMP else findings.note
         add(
             "jump",
             clip.row.name,
-            f"frame {frame}{when} {what}: a step {times[worst]:.1f} times as large as large steps "
-            f"are{more}; look at the raw frames",
+            f"frame {frame}{when} {what}: a step {ratios[worst]:.1f} times as large as large steps "
+            f"are{suffix}; look at the raw frames",
         )
 
 
-def _usual(steps: list[np.ndarray]) -> float:
+def _usual_size(steps: list[np.ndarray]) -> float:
     """What is large among usual steps; 0 where there are none."""
     each = [x[np.isfinite(x) & (x > 0)] for x in steps]
     large = [float(np.quantile(x, 0.95)) for x in each if len(x)]
@@ -156,7 +159,7 @@ def check_twins(digests: dict[str, list[str]], what: str, findings: Findings) ->
     for names in digests.values():
         if len(names) < 2:
             continue
-        others = listed(names[1:])
+        others = join_names(names[1:])
         if what == "motion":
             findings.problem(
                 "twins", names[0], f"has the same motion as {others}; keep one of them"

@@ -81,11 +81,11 @@ def read_header(
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
-            read = {
+            read_array_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = read_array_header(file)
             offset = file.tell()
             n_bytes = path.stat().st_size - offset
     except (OSError, ValueError, KeyError, EOFError) as error:
@@ -105,15 +105,15 @@ def read_header(
         if dtype.kind != "f":
             return None
     header = ClipHeader(path, shape, dtype, offset)
-    whole = n_bytes // max(header.frame_bytes, 1)
-    if whole < shape[0]:
+    n_whole = n_bytes // max(header.frame_bytes, 1)
+    if n_whole < shape[0]:
         findings.problem(
             "file",
             row.name,
-            f"the vertices are cut short: {whole} whole frames of the {shape[0]} that the head of "
-            f"the file tells; {_AGAIN}",
+            f"the vertices are cut short: {n_whole} whole frames of the {shape[0]} that the head "
+            f"of the file tells; {_AGAIN}",
         )
-        header = ClipHeader(path, (whole, *shape[1:]), dtype, offset)
+        header = ClipHeader(path, (n_whole, *shape[1:]), dtype, offset)
     elif row.n_frames is not None and shape[0] != row.n_frames:
         findings.problem(
             "length",
@@ -135,21 +135,21 @@ def frame_blocks(header: ClipHeader) -> Iterator[tuple[int, np.ndarray, memoryvi
     n_frames, size = header.shape[0], header.frame_bytes
     length = max(1, min(n_frames, _BLOCK_BYTES // max(size, 1)))
     buffer = bytearray((length + 1) * size)
-    whole = np.frombuffer(buffer, header.dtype).reshape(length + 1, *header.shape[1:])
+    frames = np.frombuffer(buffer, header.dtype).reshape(length + 1, *header.shape[1:])
     with header.path.open("rb", buffering=0) as file:
         file.seek(header.offset)
         for start in range(0, n_frames, length):
             n = min(length, n_frames - start)
-            part = memoryview(buffer)[size : (n + 1) * size]
-            if file.readinto(part) != len(part):
+            data = memoryview(buffer)[size : (n + 1) * size]
+            if file.readinto(data) != len(data):
                 raise OSError(f"{header.path}: became shorter while it was read")
             first = 1 if start == 0 else 0
             with np.errstate(over="ignore"):
-                yield start + first - 1, whole[first : n + 1].astype(np.float32, copy=False), part
-            whole[0] = whole[n]
+                yield start + first - 1, frames[first : n + 1].astype(np.float32, copy=False), data
+            frames[0] = frames[n]
 
 
-def survey(
+def measure_motion(
     header: ClipHeader,
     base: np.ndarray | None,
     sampled: np.ndarray,
@@ -160,12 +160,12 @@ def survey(
     Args:
         header: Of the clip.
         base: (V, 3) template of its subject; None: the first frame of the clip.
-        sampled: Frames whose offsets are wanted, for ``Motion.sample``.
+        sampled: Frames whose offsets are wanted, for ``ClipMotion.sample``.
         hashing: Computes the hash meanwhile; one thread.
     """
     n_frames, n_vertices = header.shape[:2]
-    spread = _marks(n_frames, np.linspace(0, n_frames - 1, min(n_frames, _SAMPLED_FRAMES)))
-    wanted = _marks(n_frames, sampled)
+    in_mean = _mask(n_frames, np.linspace(0, n_frames - 1, min(n_frames, _SAMPLED_FRAMES)))
+    in_sample = _mask(n_frames, sampled)
     motion = ClipMotion(
         energy=np.empty(n_frames, np.float32),
         steps=np.empty(n_frames - 1, np.float32),
@@ -173,44 +173,46 @@ def survey(
         total=np.zeros((n_vertices, 3)),
         sample=np.empty((0, n_vertices, 3), np.float32),
     )
-    digest, pieces = hashlib.sha256(), []
-    for number, block, part in frame_blocks(header):
-        hashed = hashing.submit(digest.update, part)
-        motion.n_bytes += len(part)
+    digest, samples = hashlib.sha256(), []
+    for number, block, data in frame_blocks(header):
+        hash_future = hashing.submit(digest.update, data)
+        motion.n_bytes += len(data)
         if base is None:
             base = np.nan_to_num(block[0])
         with np.errstate(invalid="ignore", over="ignore"):
             _measure_steps(motion, number, block)
-            new = block if number == 0 else block[1:]
-            offsets = new - base
+            frames = block if number == 0 else block[1:]
+            offsets = frames - base
             start = number if number == 0 else number + 1
             energy = np.sqrt(np.einsum("tvx,tvx->t", offsets, offsets) / n_vertices)
-        motion.energy[start : start + len(new)] = energy
+        motion.energy[start : start + len(frames)] = energy
         finite = np.isfinite(energy)
         if not finite.all():
-            _note_bad(motion, start, new, finite)
-        here = slice(start, start + len(new))
-        pieces.append(_add(motion, offsets, finite, spread[here], wanted[here]))
-        hashed.result()
+            _note_bad(motion, start, frames, finite)
+        span = slice(start, start + len(frames))
+        samples.append(_accumulate(motion, offsets, finite, in_mean[span], in_sample[span]))
+        hash_future.result()
     motion.digest = digest.hexdigest()
-    motion.sample = np.concatenate(pieces) if pieces else motion.sample
+    motion.sample = np.concatenate(samples) if samples else motion.sample
     return motion, np.zeros((n_vertices, 3), np.float32) if base is None else base
 
 
-def _marks(n_frames: int, positions: np.ndarray) -> np.ndarray:
-    marks = np.zeros(n_frames, bool)
+def _mask(n_frames: int, positions: np.ndarray) -> np.ndarray:
+    mask = np.zeros(n_frames, bool)
     positions = np.asarray(positions).astype(int)
-    marks[positions[positions < n_frames]] = True
-    return marks
+    mask[positions[positions < n_frames]] = True
+    return mask
 
 
 def _measure_steps(motion: ClipMotion, number: int, block: np.ndarray) -> None:
     if len(block) < 2:
         return
-    here = slice(number, number + len(block) - 1)
-    moved = block[1:] - block[:-1]
-    motion.steps[here] = np.sqrt(np.einsum("tvx,tvx->t", moved, moved) / moved.shape[1])
-    motion.leaps[here] = np.maximum(moved.max((1, 2)), -moved.min((1, 2)))
+    span = slice(number, number + len(block) - 1)
+    step_offsets = block[1:] - block[:-1]
+    motion.steps[span] = np.sqrt(
+        np.einsum("tvx,tvx->t", step_offsets, step_offsets) / step_offsets.shape[1]
+    )
+    motion.leaps[span] = np.maximum(step_offsets.max((1, 2)), -step_offsets.min((1, 2)))
 
 
 def _note_bad(motion: ClipMotion, start: int, block: np.ndarray, finite: np.ndarray) -> None:
@@ -221,15 +223,15 @@ def _note_bad(motion: ClipMotion, start: int, block: np.ndarray, finite: np.ndar
         motion.bad = (start + int(bad[0]), int(vertices.argmax()))
 
 
-def _add(
+def _accumulate(
     motion: ClipMotion,
     offsets: np.ndarray,
     finite: np.ndarray,
-    spread: np.ndarray,
-    wanted: np.ndarray,
+    in_mean: np.ndarray,
+    in_sample: np.ndarray,
 ) -> np.ndarray:
     """Add frames to the sum; gives those wanted for the sample."""
-    some = offsets[spread & finite]
-    motion.n_sampled += len(some)
-    motion.total += some.sum(0)
-    return offsets[wanted & finite]
+    selected = offsets[in_mean & finite]
+    motion.n_sampled += len(selected)
+    motion.total += selected.sum(0)
+    return offsets[in_sample & finite]

@@ -80,6 +80,14 @@ class InspectionReport:
         """The findings as text; of each kind no more than ``most``, then how many more."""
         return summary(self.findings, most)
 
+    def verdict(self) -> str:
+        """One line for people."""
+        counts = f"{len(self.problems)} problems, {len(self.notes)} notes"
+        found = counts if self.findings else "nothing is wrong"
+        return (
+            f"{self.folder}: {self.n_clips} clips, {self.seconds:.1f} s: {found}; see {self.sheet}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data for JSON."""
         return {
@@ -108,7 +116,7 @@ def summary(findings: Sequence[Finding], most: int = 3) -> list[str]:
     return lines
 
 
-def listed(names: list[str], most: int = 4) -> str:
+def join_names(names: list[str], most: int = 4) -> str:
     """``a, b, c, d and 3 more``."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    n_more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {n_more} more" if n_more > 0 else "")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.arrays import read_arrays
-from codetalker_cli.datasets.inspect.findings import Findings, listed
+from codetalker_cli.datasets.inspect.findings import Findings, join_names
 from codetalker_cli.datasets.prepared import (
     FORMAT_VERSION,
     MESH,
@@ -67,13 +67,13 @@ class MeshContents:
         topology: Without triangles and regions that are out of range; None: nothing could be read.
         templates: Those of the right shape and without NaN.
         colours: Of the same subjects.
-        named: All subjects the file names.
+        subjects: All subjects the file names.
     """
 
     topology: Topology | None = None
     templates: dict[str, np.ndarray] = field(default_factory=dict)
     colours: dict[str, np.ndarray] = field(default_factory=dict)
-    named: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
 
 def read_table(folder: Path, findings: Findings) -> ClipTable:
@@ -102,26 +102,29 @@ def read_table(folder: Path, findings: Findings) -> ClipTable:
     if not isinstance(fps, int | float) or not np.isfinite(fps) or fps <= 0:
         findings.problem("manifest", MANIFEST, f"fps {fps!r}, expected a rate in hertz; {_AGAIN}")
         fps = 0.0
-    rows = [_row(k, value, findings) for k, value in enumerate(_list(content, "clips", findings))]
+    rows = [
+        _parse_row(k, value, findings)
+        for k, value in enumerate(_get_list(content, "clips", findings))
+    ]
     return ClipTable(
         folder=folder,
         name=str(content.get("name", folder.name)),
         fps=float(fps),
-        train_subjects=tuple(str(s) for s in _list(content, "train_subjects", findings)),
+        train_subjects=tuple(str(s) for s in _get_list(content, "train_subjects", findings)),
         rows=tuple(row for row in rows if row is not None),
         content=content,
     )
 
 
-def _list(content: dict[str, Any], key: str, findings: Findings) -> list[Any]:
-    found = content.get(key, [])
-    if not isinstance(found, list) or (content and key not in content):
+def _get_list(content: dict[str, Any], key: str, findings: Findings) -> list[Any]:
+    values = content.get(key, [])
+    if not isinstance(values, list) or (content and key not in content):
         findings.problem("manifest", MANIFEST, f"{key} is no list; {_AGAIN}")
         return []
-    return found
+    return values
 
 
-def _row(number: int, value: Any, findings: Findings) -> TableRow | None:
+def _parse_row(number: int, value: Any, findings: Findings) -> TableRow | None:
     where = f"{MANIFEST}, clip {number}"
     if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not value["name"]:
         findings.problem("manifest", where, f"the row has no name; {_AGAIN}")
@@ -133,7 +136,7 @@ def _row(number: int, value: Any, findings: Findings) -> TableRow | None:
     for key in ("subject", "split"):
         if not isinstance(value.get(key), str) or not value[key]:
             findings.problem("manifest", name, f"{key} {value.get(key)!r} is no name; {_AGAIN}")
-    if _count(value.get("n_frames")) is None:
+    if _as_count(value.get("n_frames")) is None:
         findings.problem(
             "manifest", name, f"n_frames {value.get('n_frames')!r} is no count; {_AGAIN}"
         )
@@ -141,15 +144,15 @@ def _row(number: int, value: Any, findings: Findings) -> TableRow | None:
         name=name,
         subject=str(value.get("subject", "")),
         split=str(value.get("split", "")),
-        n_frames=_count(value.get("n_frames")),
+        n_frames=_as_count(value.get("n_frames")),
         sha256=str(value.get("sha256", "")),
-        n_samples=_count(value.get("n_samples")) or None,  # 0: format 1 did not tell
+        n_samples=_as_count(value.get("n_samples")) or None,  # 0: format 1 did not tell
         audio_sha256=str(value.get("audio_sha256", "")),
         is_silent=value.get("text") == NO_SPEECH,
     )
 
 
-def _count(value: Any) -> int | None:
+def _as_count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -169,9 +172,9 @@ def read_mesh_contents(table: ClipTable, findings: Findings) -> MeshContents:
             MESH,
             "is not the file that the manifest has a hash of: it was changed; " + _AGAIN,
         )
-    _keep_range(arrays, findings)
+    _drop_out_of_range(arrays, findings)
     try:
-        mesh = _load(arrays, path)
+        mesh = _load_mesh(arrays, path)
     except (DataError, ValueError, KeyError, TypeError) as error:
         findings.problem("mesh", MESH, f"not a mesh file ({error}); {_AGAIN}")
         return MeshContents()
@@ -196,7 +199,7 @@ def read_mesh_contents(table: ClipTable, findings: Findings) -> MeshContents:
     return MeshContents(mesh.topology, usable, colours, tuple(mesh.templates))
 
 
-def _keep_range(arrays: dict[str, np.ndarray], findings: Findings) -> None:
+def _drop_out_of_range(arrays: dict[str, np.ndarray], findings: Findings) -> None:
     """Drop triangles and regions' vertices that do not exist, and tell them."""
     n_vertices = int(arrays.get("topology_n_vertices", np.array(0)))
     triangles = arrays.get("topology_faces")
@@ -223,20 +226,20 @@ def _keep_range(arrays: dict[str, np.ndarray], findings: Findings) -> None:
             arrays[key] = arrays[key][~bad]
 
 
-def _load(arrays: dict[str, np.ndarray], path: Path) -> Mesh:
-    own = {
+def _load_mesh(arrays: dict[str, np.ndarray], path: Path) -> Mesh:
+    topology_arrays = {
         key.removeprefix("topology_"): value
         for key, value in arrays.items()
         if key.startswith("topology_")
     }
-    found = {}
+    by_subject = {}
     for kind in ("template", "colour"):
         names = [str(name) for name in arrays.get(f"{kind}_names", ())]
-        found[kind] = dict(zip(names, arrays[f"{kind}s"], strict=True)) if names else {}
-    topology = Topology.from_arrays(own)
+        by_subject[kind] = dict(zip(names, arrays[f"{kind}s"], strict=True)) if names else {}
+    topology = Topology.from_arrays(topology_arrays)
     if not len(topology.triangles):
         raise DataError(f"{path}: no faces")
-    return Mesh(replace(topology), found["template"], found["colour"])
+    return Mesh(replace(topology), by_subject["template"], by_subject["colour"])
 
 
 def check_table(table: ClipTable, mesh: MeshContents, findings: Findings) -> None:
@@ -256,7 +259,7 @@ def check_table(table: ClipTable, mesh: MeshContents, findings: Findings) -> Non
             )
     _check_splits(table, findings)
     _check_subjects(table, mesh, findings)
-    _check_strangers(table, findings)
+    _check_files(table, findings)
 
 
 def _check_splits(table: ClipTable, findings: Findings) -> None:
@@ -294,36 +297,35 @@ def _check_subjects(table: ClipTable, mesh: MeshContents, findings: Findings) ->
     if mesh.topology is None:
         return
     for subject, n in clips.items():
-        if subject not in mesh.named:
+        if subject not in mesh.subjects:
             findings.problem(
                 "template",
                 subject,
-                f"has {n} clips but no template (there are: {listed(list(mesh.named)) or 'none'});"
-                " add its neutral face to the raw data and prepare it again",
+                f"has {n} clips but no template (there are: "
+                f"{join_names(list(mesh.subjects)) or 'none'}); add its neutral face to "
+                "the raw data and prepare it again",
             )
 
 
-def _check_strangers(table: ClipTable, findings: Findings) -> None:
+def _check_files(table: ClipTable, findings: Findings) -> None:
     """Files beside the table's; and its own that are missing."""
     for folder, suffix, path_of in (
         ("clips", ".npy", vertices_path),
         ("audio", ".wav", audio_path),
     ):
         expected = {path_of(table.folder, row.name).name: row.name for row in table.rows}
-        found = {path.name for path in (table.folder / folder).glob("*")}
-        missing = [name for name in expected if name not in found]
+        present = {path.name for path in (table.folder / folder).glob("*")}
+        missing = [name for name in expected if name not in present]
         for name in missing:
             findings.problem(
                 "missing", expected[name], f"{folder}/{name} is not there; {_AGAIN}, or restore it"
             )
-        strangers = sorted(found - set(expected))
-        if strangers:
+        unlisted = sorted(present - set(expected))
+        if unlisted:
             findings.note(
                 "stranger",
                 f"{folder}/",
-                f"{len(strangers)} files are not in the clip table and not used: "
-                f"{listed(strangers)}; remove them"
-                + (
-                    "" if all(s.endswith(suffix) for s in strangers) else f" (only {suffix} belong)"
-                ),
+                f"{len(unlisted)} files are not in the clip table and not used: "
+                f"{join_names(unlisted)}; remove them"
+                + ("" if all(s.endswith(suffix) for s in unlisted) else f" (only {suffix} belong)"),
             )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.findings import Findings, listed
+from codetalker_cli.datasets.inspect.findings import Findings, join_names
 from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
 from codetalker_cli.datasets.lip_region import surfaces, vertex_areas
 from codetalker_cli.datasets.prepared import MESH
@@ -29,25 +29,29 @@ def check_units(statistics: Statistics, findings: Findings) -> None:
     if topology is None:
         return
     used = np.unique(topology.triangles)
-    told: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
+    messages: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
     for name, template in statistics.mesh.templates.items():
         reach = float(np.ptp(template[used], axis=0).max())
         area = float(vertex_areas(template, topology.triangles).sum())
-        if found := _unit_message(topology.unit, reach, area):
-            advice, fact = found
-            told.setdefault(advice, (fact, []))[1].append(name)
-    for advice, (fact, names) in told.items():
-        everyone = len(names) == len(statistics.mesh.templates)
-        findings.problem("unit", MESH if everyone else listed(names), f"{fact}{advice}")
+        if message := _unit_message(topology.unit, reach, area):
+            advice, fact = message
+            messages.setdefault(advice, (fact, []))[1].append(name)
+    for advice, (fact, names) in messages.items():
+        is_global = len(names) == len(statistics.mesh.templates)
+        findings.problem("unit", MESH if is_global else join_names(names), f"{fact}{advice}")
 
 
 def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | None:
     """What to do, and before it what was found."""
-    one = abs(area - 1) < _AREA
+    has_unit_area = abs(area - 1) < _AREA
     if unit == "area1":
         advice = "; declare the true unit (data.unit), or scale each face to area 1"
-        return None if one else (advice, f"unit area1, but the face has surface area {area:.4g}")
-    if one:
+        return (
+            None
+            if has_unit_area
+            else (advice, f"unit area1, but the face has surface area {area:.4g}")
+        )
+    if has_unit_area:
         advice = "; declare area1 (data.unit), or scale the faces back"
         return advice, f"unit {unit}, but the face has surface area 1, as area1 faces have"
     low, high = _SIZES
@@ -112,12 +116,13 @@ def _axes_message(up: int, forward: int) -> str:
         for row, k in zip(basis, np.abs(basis).argmax(1), strict=True)
     ]
     return (
-        f"{cause}: the mouth says that {_named(up)} is up and the face looks to {_named(forward)}, "
-        f"expected +y up and +z forward; write (x, y, z) as ({', '.join(new)})"
+        f"{cause}: the mouth says that {_axis_name(up)} is up and the face looks to "
+        f"{_axis_name(forward)}, expected +y up and +z forward; write (x, y, z) as "
+        f"({', '.join(new)})"
     )
 
 
-def _named(axis: int) -> str:
+def _axis_name(axis: int) -> str:
     return ("+" if axis > 0 else "-") + _AXES[abs(axis) - 1]
 
 
@@ -133,34 +138,37 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     low, high = face[skin].min(0), face[skin].max(0)
     centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
     a, b, c = (face[triangles[:, k]] for k in range(3))
-    normals, middles = np.cross(b - a, c - a), (a + b + c) / 3
-    out = normals * (middles - centre)
-    outness = float(out.sum() / max(np.abs(out.sum(1)).sum(), 1e-30))
-    if abs(outness) < _OUTWARDS:
+    normals, triangle_centres = np.cross(b - a, c - a), (a + b + c) / 3
+    outward_parts = normals * (triangle_centres - centre)
+    outwardness = float(outward_parts.sum() / max(np.abs(outward_parts.sum(1)).sum(), 1e-30))
+    if abs(outwardness) < _OUTWARDS:
         return None
-    normals *= np.sign(outness)
+    normals *= np.sign(outwardness)
     mouth = face[lips].mean(0)
-    away = face[lips] - mouth
-    along = np.linalg.svd(away, full_matrices=False)[2][0]
+    lip_offsets = face[lips] - mouth
+    along = np.linalg.svd(lip_offsets, full_matrices=False)[2][0]
     sideways = int(np.abs(along).argmax())
     if abs(along[sideways]) < _ALONG:
-        return Pose(0, 0, outness < 0)
-    near = np.linalg.norm(middles - mouth, axis=1) < 2 * np.linalg.norm(away, axis=1).max()
-    looks = _front(normals, middles - centre, near)
-    looks[sideways] = 0
-    forward, other = (int(k) for k in np.argsort(-np.abs(looks))[:2])
-    if abs(looks[forward]) < 1.5 * abs(looks[other]) or other == sideways:
-        return Pose(0, 0, outness < 0)
+        return Pose(0, 0, outwardness < 0)
+    near = (
+        np.linalg.norm(triangle_centres - mouth, axis=1)
+        < 2 * np.linalg.norm(lip_offsets, axis=1).max()
+    )
+    facing = _front(normals, triangle_centres - centre, near)
+    facing[sideways] = 0
+    forward, other = (int(k) for k in np.argsort(-np.abs(facing))[:2])
+    if abs(facing[forward]) < 1.5 * abs(facing[other]) or other == sideways:
+        return Pose(0, 0, outwardness < 0)
     # the jaw lies below the lips, and these in the lower half of the face (but not of a bust)
     moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
     moving *= vertex_areas(face, np.asarray(topology.triangles))
     jaw = float(((moving @ face / moving.sum() - mouth) / half)[other])
     place = float(((mouth - centre) / half)[other])
-    agree = np.sign(jaw) == np.sign(place) and abs(jaw) > 0.03 and abs(place) > 0.1
+    is_consistent = np.sign(jaw) == np.sign(place) and abs(jaw) > 0.03 and abs(place) > 0.1
     up = 0
-    if agree or (abs(jaw) < 0.03 and abs(place) > 0.3):
+    if is_consistent or (abs(jaw) < 0.03 and abs(place) > 0.3):
         up = (other + 1) * int(-np.sign(place))
-    return Pose(up, (forward + 1) * int(np.sign(looks[forward])), outness < 0)
+    return Pose(up, (forward + 1) * int(np.sign(facing[forward])), outwardness < 0)
 
 
 def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.ndarray:
@@ -170,9 +178,11 @@ def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.nd
     """
     area = np.linalg.norm(normals, axis=1)
     patch = normals.sum(0) / area.sum()
-    way = outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12) + 2 * patch
-    way /= np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-12)
-    front = near & ((normals * way).sum(1) > 0.3 * area)
+    directions = (
+        outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12) + 2 * patch
+    )
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    front = near & ((normals * directions).sum(1) > 0.3 * area)
     return normals[front].sum(0) / max(area[front].sum(), 1e-30)
 
 
@@ -193,10 +203,10 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
     if sample is None or lips is None or "lips" in missing:
         return
     face = sample.mean_face
-    told = face[topology.regions["lips"]]
+    declared = face[topology.regions["lips"]]
     middle = face[lips].mean(0)
     reach = float(np.linalg.norm(face[lips] - middle, axis=1).max())
-    share = float(np.mean(np.linalg.norm(told - middle, axis=1) < 1.5 * reach))
+    share = float(np.mean(np.linalg.norm(declared - middle, axis=1) < 1.5 * reach))
     if share < 0.5:
         findings.problem(
             "region",

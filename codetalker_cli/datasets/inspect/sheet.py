@@ -38,7 +38,7 @@ def check_sheet_path(path: Path) -> None:
     try:
         check_output(path, overwrite=True)
     except InputError as error:
-        raise InputError(str(error).replace("--out", "--sheet")) from error
+        raise InputError(str(error).replace("`out`", "`sheet`")) from error
 
 
 def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) -> None:
@@ -59,8 +59,8 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
     from matplotlib.figure import Figure
 
     check_sheet_path(path)
-    names, n_all = _chosen(statistics, findings)
-    lines = _foot(findings)
+    names, n_all = _subjects_to_show(statistics, findings)
+    lines = _footer_lines(findings)
     head, foot = 0.75, 0.35 + _LINE * len(lines)
     height = head + _ROW * max(len(names), 1) + foot
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
@@ -78,27 +78,29 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
         figure.savefig(temporary, format="png")
 
 
-def _chosen(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
+def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
     """Subjects to show, and how many there are."""
     subjects = list(dict.fromkeys(row.subject for row in statistics.table.rows))
     owner = {row.name: row.subject for row in statistics.table.rows}
-    named = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}
+    with_problems = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}
     if len(subjects) > MOST_SUBJECTS:
-        first = [s for s in subjects if s in named] + [s for s in subjects if s not in named]
-        chosen = set(first[:MOST_SUBJECTS])
-        return [s for s in subjects if s in chosen], len(subjects)
+        first = [s for s in subjects if s in with_problems] + [
+            s for s in subjects if s not in with_problems
+        ]
+        selected = set(first[:MOST_SUBJECTS])
+        return [s for s in subjects if s in selected], len(subjects)
     return subjects, len(subjects)
 
 
-def _foot(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+def _footer_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
     """Lines of text with their colours."""
     if not findings:
         return [("Nothing was found.", _GREEN)]
     lines = []
-    for said in summary(findings, 2):
-        colour = _RED if said.startswith("problem") else _GREY
+    for message in summary(findings, 2):
+        colour = _RED if message.startswith("problem") else _GREY
         lines += [
-            (part, colour) for part in textwrap.wrap(said, _CHARACTERS, subsequent_indent="    ")
+            (line, colour) for line in textwrap.wrap(message, _CHARACTERS, subsequent_indent="    ")
         ]
     if len(lines) > _MOST_LINES:
         lines = [*lines[: _MOST_LINES - 1], ("…: the report has all of them", _GREY)]
@@ -106,7 +108,7 @@ def _foot(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 
 
 def _draw_head(
-    figure: "Figure", statistics: Statistics, shown: tuple[list[str], int], height: float
+    figure: "Figure", statistics: Statistics, subjects: tuple[list[str], int], height: float
 ) -> None:
     table, topology = statistics.table, statistics.mesh.topology
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
@@ -116,46 +118,46 @@ def _draw_head(
     if topology is not None:
         facts += [f"{topology.n_vertices} vertices", f"{len(topology.triangles)} triangles"]
         facts.append(topology.unit)
-    names, n_all = shown
+    names, n_all = subjects
     facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
     lag = common_lag(statistics.clips, table.fps)
     if lag is not None:
         facts.append(f"motion against sound: {_lag_text(lag, table.fps)} (all clips together)")
-    put: dict[str, Any] = {"va": "top", "parse_math": False}
-    figure.text(0.02, 1 - 0.14 / height, table.name, fontsize=15, weight="bold", **put)
+    text_style: dict[str, Any] = {"va": "top", "parse_math": False}
+    figure.text(0.02, 1 - 0.14 / height, table.name, fontsize=15, weight="bold", **text_style)
     for x, name, colour in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
-        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=colour, **put)
-    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GREY, **put)
+        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=colour, **text_style)
+    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GREY, **text_style)
 
 
 def _lag_text(lag: Lag, fps: float) -> str:
     return f"{lag.frames / fps:+.2f} s" if lag.is_clear else "not clear"
 
 
-def _draw_row(figure: "Figure", shown: SheetView, top: float, height: float) -> None:
+def _draw_row(figure: "Figure", sheet_view: SheetView, top: float, height: float) -> None:
     """One subject, in a band of the figure; ``top`` and ``height`` in parts of it."""
     side = 0.86 * height * figure.get_figheight() / figure.get_figwidth()  # square pictures
     bottom, tall = top - 0.97 * height, 0.86 * height
     left = 0.02
     for picture, label in (
-        (shown.template, f"{shown.subject}: template"),
-        (shown.widest, _widest_label(shown.curves)),
+        (sheet_view.template, f"{sheet_view.subject}: template"),
+        (sheet_view.widest, _widest_label(sheet_view.curves)),
     ):
         axes = figure.add_axes((left, bottom, side, tall))
         _draw_picture(axes, picture)
         axes.set_title(label, fontsize=8.5, loc="left", pad=3, parse_math=False)
         left += side + 0.006
-    for place, picture in ((0.5, shown.template), (0.0, shown.widest)):
+    for place, picture in ((0.5, sheet_view.template), (0.0, sheet_view.widest)):
         axes = figure.add_axes((left, bottom + place * tall, side / 2, 0.49 * tall))
         axes.set_axis_off()
         if isinstance(picture, Picture) and picture.mouth is not None:
             axes.imshow(picture.mouth, interpolation="bilinear", aspect="auto")
     left += side / 2 + 0.025
     axes = figure.add_axes((left, bottom + 0.16 * height, 0.98 - left, 0.70 * height))
-    if isinstance(shown.curves, str):
-        _draw_text(axes, shown.curves)
+    if isinstance(sheet_view.curves, str):
+        _draw_text(axes, sheet_view.curves)
     else:
-        _draw_curves(axes, shown.curves)
+        _draw_curves(axes, sheet_view.curves)
 
 
 def _widest_label(curves: Curves | str) -> str:
@@ -199,7 +201,7 @@ def _draw_curves(axes: "Axes", curves: Curves) -> None:
     if curves.loudness is not None:
         axes.plot(time, curves.loudness, color=_ORANGE, lw=1.2)
     motion_ends = len(curves.energy) / rate
-    axes.set_xlim(0, 1.015 * max(motion_ends, curves.sound_seconds))
+    axes.set_xlim(0, 1.015 * max(motion_ends, curves.audio_seconds))
     axes.set_ylim(0, 1.22)
     axes.set_yticks([])
     axes.tick_params(labelsize=8, pad=2)
@@ -207,13 +209,13 @@ def _draw_curves(axes: "Axes", curves: Curves) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     title = f"{curves.name}    motion against sound: {_lags_text(curves)}"
-    more = curves.sound_seconds - motion_ends
+    excess = curves.audio_seconds - motion_ends
     if curves.loudness is None:
         title = f"{curves.name}    no speech that could be read"
-    elif abs(more) * rate > 1 + 1e-6:
-        axes.axvspan(*sorted((motion_ends, curves.sound_seconds)), color=_RED, alpha=0.18, lw=0)
+    elif abs(excess) * rate > 1 + 1e-6:
+        axes.axvspan(*sorted((motion_ends, curves.audio_seconds)), color=_RED, alpha=0.18, lw=0)
         title += (
-            f"    sound {abs(more):.2f} s {'longer' if more > 0 else 'shorter'} than the motion"
+            f"    sound {abs(excess):.2f} s {'longer' if excess > 0 else 'shorter'} than the motion"
         )
     axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
 

@@ -16,7 +16,7 @@ _CLIPPED_SHARE = 5e-4
 
 
 @dataclass(frozen=True)
-class SoundStatistics:
+class AudioStatistics:
     """Speech that could be read.
 
     Attributes:
@@ -30,9 +30,9 @@ class SoundStatistics:
     digest: str
 
 
-def listen(
+def read_audio_statistics(
     table: ClipTable, row: TableRow, n_frames: int | None, findings: Findings
-) -> SoundStatistics | None:
+) -> AudioStatistics | None:
     """Read and check the speech of a clip; None: it cannot be read.
 
     Args:
@@ -59,10 +59,10 @@ def listen(
     _check_samples(row, samples, findings)
     seconds = len(samples) / rate
     if table.fps <= 0 or not np.isfinite(samples).all():
-        return SoundStatistics(seconds, np.zeros(0), digest)
+        return AudioStatistics(seconds, np.zeros(0), digest)
     length = round(seconds * table.fps) if n_frames is None else n_frames
     level = loudness(samples, rate, table.fps, length)
-    return SoundStatistics(seconds, level, digest)
+    return AudioStatistics(seconds, level, digest)
 
 
 def _check_file(row: TableRow, info: object, digest: str, findings: Findings) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 
 from codetalker_cli.datasets.inspect.clips import ClipHeader
 from codetalker_cli.datasets.inspect.folder import ClipTable, MeshContents, TableRow
-from codetalker_cli.datasets.inspect.sound import SoundStatistics
-from codetalker_cli.datasets.lip_region import infer_lips, without_head_motion
+from codetalker_cli.datasets.inspect.sound import AudioStatistics
+from codetalker_cli.datasets.lip_region import infer_lips, remove_head_motion
 from codetalker_cli.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class ClipStatistics:
         header: Where its frames are.
         energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.ClipMotion`.
         n_bad: Frames with NaN.
-        sound: None: could not be read.
+        audio: None: could not be read.
         fits: Whether its frames belong to the template.
     """
 
@@ -38,7 +38,7 @@ class ClipStatistics:
     steps: np.ndarray
     leaps: np.ndarray
     n_bad: int
-    sound: SoundStatistics | None
+    audio: AudioStatistics | None
     fits: bool
 
 
@@ -90,7 +90,7 @@ class Statistics:
         self.table, self.mesh = table, mesh
         self.subjects: dict[str, SubjectStatistics] = {}
         self.n_vertices = None if mesh.topology is None else mesh.topology.n_vertices
-        self._kept: list[tuple[str, np.ndarray]] = []
+        self._sampled: list[tuple[str, np.ndarray]] = []
         self._sample: Sample | None = None
         self._lips: np.ndarray | None = None
 
@@ -99,13 +99,13 @@ class Statistics:
         """All that could be read."""
         return [clip for subject in self.subjects.values() for clip in subject.clips]
 
-    def wanted(self, number: int, n_frames: int) -> np.ndarray:
+    def sample_positions(self, number: int, n_frames: int) -> np.ndarray:
         """Which frames of the clip in row ``number`` belong to the sample."""
         n_clips = len(self.table.rows)
-        most = max(24, min(_SAMPLE_FRAMES, _SAMPLE_BYTES // (12 * (self.n_vertices or 1))))
+        max_frames = max(24, min(_SAMPLE_FRAMES, _SAMPLE_BYTES // (12 * (self.n_vertices or 1))))
         # the frames go round the clips; of a data set of many clips, some give none
-        mine = (number + 1) * most // n_clips - number * most // n_clips
-        return np.unique(np.linspace(0, n_frames, mine + 2)[1:-1].astype(int))
+        n_sampled = (number + 1) * max_frames // n_clips - number * max_frames // n_clips
+        return np.unique(np.linspace(0, n_frames, n_sampled + 2)[1:-1].astype(int))
 
     def subject(self, name: str, frame: np.ndarray) -> SubjectStatistics:
         """A subject; ``frame`` (V, 3) is its base where there is no template."""
@@ -116,19 +116,21 @@ class Statistics:
             )
         return self.subjects[name]
 
-    def keep(self, subject: str, offsets: np.ndarray) -> None:
+    def add_sample(self, subject: str, offsets: np.ndarray) -> None:
         """Add frames (k, V, 3), as offsets from the base, to the sample."""
         if len(offsets):
-            self._kept.append((subject, without_head_motion(self.subjects[subject].base, offsets)))
+            self._sampled.append(
+                (subject, remove_head_motion(self.subjects[subject].base, offsets))
+            )
             self._sample = self._lips = None
 
     @property
     def sample(self) -> Sample | None:
         """Frames from all over the data set; None: there are none."""
-        if self._sample is None and self._kept:
-            names = np.concatenate([[name] * len(offsets) for name, offsets in self._kept])
-            offsets = np.concatenate([offsets for _, offsets in self._kept])
-            self._kept = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]  # views
+        if self._sample is None and self._sampled:
+            names = np.concatenate([[name] * len(offsets) for name, offsets in self._sampled])
+            offsets = np.concatenate([offsets for _, offsets in self._sampled])
+            self._sampled = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]  # views
             centred = offsets.copy()
             for name in np.unique(names):
                 centred[names == name] -= offsets[names == name].mean(0)
@@ -155,7 +157,7 @@ class Statistics:
 
     def mouth(self) -> np.ndarray | None:
         """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
-        found, topology = self.moving_lips(), self.mesh.topology
-        if found is None and topology is not None and len(topology.regions.get("lips", ())):
+        lips, topology = self.moving_lips(), self.mesh.topology
+        if lips is None and topology is not None and len(topology.regions.get("lips", ())):
             return topology.regions["lips"]
-        return found
+        return lips

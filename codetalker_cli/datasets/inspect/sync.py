@@ -84,50 +84,50 @@ def best_lag(curve: np.ndarray, n_frames: int) -> Lag:
 
 def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) -> None:
     """A lag of all clips together, a lag that grows within them, and clips that stand out."""
-    usable, common, told = _usable(clips), common_lag(clips, fps), 0
+    usable, common, known_lag = _usable_clips(clips), common_lag(clips, fps), 0
     if common is None:
         return
     if _is_evident(common, _PEAK, _GAIN, fps):
-        told = common.frames
+        known_lag = common.frames
         findings.problem(
             "sync",
             MANIFEST,
-            f"the motion comes {_seconds(common.frames, fps)} the sound in the whole data set "
+            f"the motion comes {_lag_phrase(common.frames, fps)} the sound in the whole data set "
             f"(correlation {common.peak:.2f} there, {common.without:.2f} as it is); check fps "
             f"({fps:g}) and where sound and motion start",
         )
     else:
         _check_drift(usable, fps, findings)
     for clip in usable:
-        lag = best_lag(_of(clip, slice(None), _n_lags(fps)), len(clip.energy))
+        lag = best_lag(_clip_correlation(clip, slice(None), _n_lags(fps)), len(clip.energy))
         if (
             len(clip.energy) >= _CLIP_SECONDS * fps
-            and abs(lag.frames - told) > _LAG_SECONDS * fps
+            and abs(lag.frames - known_lag) > _LAG_SECONDS * fps
             and _is_evident(lag, _CLIP_PEAK, _CLIP_GAIN, fps)
         ):
             findings.note(
                 "sync",
                 clip.row.name,
-                f"the motion seems to come {_seconds(lag.frames, fps)} the sound (correlation "
+                f"the motion seems to come {_lag_phrase(lag.frames, fps)} the sound (correlation "
                 f"{lag.peak:.2f} there, {lag.without:.2f} as it is); look at the sheet",
             )
 
 
 def common_lag(clips: Sequence[ClipStatistics], fps: float) -> Lag | None:
     """The lag of all clips together; None: too little speech and motion to tell."""
-    usable = _usable(clips)
+    usable = _usable_clips(clips)
     lengths = [len(clip.energy) for clip in usable]
     if fps <= 0 or sum(lengths) < _MIN_SECONDS * fps:
         return None
-    curves = [_of(clip, slice(None), _n_lags(fps)) for clip in usable]
+    curves = [_clip_correlation(clip, slice(None), _n_lags(fps)) for clip in usable]
     return best_lag(np.average(curves, axis=0, weights=lengths), sum(lengths))
 
 
-def _usable(clips: Sequence[ClipStatistics]) -> list[ClipStatistics]:
+def _usable_clips(clips: Sequence[ClipStatistics]) -> list[ClipStatistics]:
     return [
         clip
         for clip in clips
-        if clip.sound is not None and len(clip.sound.level) == len(clip.energy) and not clip.n_bad
+        if clip.audio is not None and len(clip.audio.level) == len(clip.energy) and not clip.n_bad
     ]
 
 
@@ -144,7 +144,9 @@ def _check_drift(clips: Sequence[ClipStatistics], fps: float, findings: Findings
         for clip in clips:
             n = len(clip.energy)
             if n >= 3 * fps:
-                curves.append(_of(clip, slice(n * third // 3, n * (third + 1) // 3), n_lags))
+                curves.append(
+                    _clip_correlation(clip, slice(n * third // 3, n * (third + 1) // 3), n_lags)
+                )
                 weights.append(n)
         if sum(weights) < 3 * _MIN_SECONDS * fps:
             return
@@ -155,15 +157,15 @@ def _check_drift(clips: Sequence[ClipStatistics], fps: float, findings: Findings
     findings.problem(
         "sync",
         MANIFEST,
-        f"sound and motion drift apart: the motion comes {_seconds(first.frames, fps)} the sound "
-        f"in the first third of the clips, {_seconds(last.frames, fps)} it in the last; check fps "
-        f"({fps:g})",
+        f"sound and motion drift apart: the motion comes {_lag_phrase(first.frames, fps)} the "
+        f"sound in the first third of the clips, {_lag_phrase(last.frames, fps)} it in the last; "
+        f"check fps ({fps:g})",
     )
 
 
-def _of(clip: ClipStatistics, frames: slice, n_lags: int) -> np.ndarray:
-    assert clip.sound is not None
-    return correlation(clip.energy[frames], loudness_curve(clip.sound.level)[frames], n_lags)
+def _clip_correlation(clip: ClipStatistics, frames: slice, n_lags: int) -> np.ndarray:
+    assert clip.audio is not None
+    return correlation(clip.energy[frames], loudness_curve(clip.audio.level)[frames], n_lags)
 
 
 def _is_evident(lag: Lag, peak: float, gain: float, fps: float) -> bool:
@@ -171,5 +173,5 @@ def _is_evident(lag: Lag, peak: float, gain: float, fps: float) -> bool:
     return far and lag.peak >= peak and lag.peak - lag.without >= gain
 
 
-def _seconds(frames: int, fps: float) -> str:
+def _lag_phrase(frames: int, fps: float) -> str:
     return f"{abs(frames) / fps:.2f} s {'after' if frames > 0 else 'before'}"

@@ -47,10 +47,10 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
     None: it can, as far as place, size, turn and order of the vertices go.
     """
     frame, template = frame.astype(np.float64), template.astype(np.float64)
-    mine, theirs = _Shape.of(frame), _Shape.of(template)
-    if theirs.spread == 0:
+    frame_shape, template_shape = _Shape.of(frame), _Shape.of(template)
+    if template_shape.spread == 0:
         return None
-    scale = mine.spread / theirs.spread
+    scale = frame_shape.spread / template_shape.spread
     if not 1 / _SCALE < scale < _SCALE:
         power = round(np.log10(max(scale, 1e-12)))
         cause = ""
@@ -61,12 +61,12 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
             f"the frames are {scale:.4g} times as large as the template{cause}; give both the same "
             "unit and prepare the data again"
         )
-    if _distance(frame, template) < _FITS * theirs.spread:
+    if _distance(frame, template) < _FITS * template_shape.spread:
         return None
-    a, b = frame - mine.centre, template - theirs.centre
-    if _distance(a, b) < _FITS * theirs.spread:
-        moved = mine.centre - theirs.centre
-        moved[np.abs(moved) < 1e-2 * theirs.spread] = 0
+    a, b = frame - frame_shape.centre, template - template_shape.centre
+    if _distance(a, b) < _FITS * template_shape.spread:
+        moved = frame_shape.centre - template_shape.centre
+        moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
         shift = ", ".join(f"{x:.3g}" for x in moved)
         return (
             f"the frames lie elsewhere than the template, moved by ({shift}); take the motion of "
@@ -75,7 +75,9 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
     u, _, v = np.linalg.svd(a.T @ b)
     mirrored = np.linalg.det(u @ v) < 0
     degrees = np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1)))
-    if (mirrored or degrees > _TURNED) and _distance(a @ (u @ v), b) < _FITS * theirs.spread:
+    if (mirrored or degrees > _TURNED) and _distance(
+        a @ (u @ v), b
+    ) < _FITS * template_shape.spread:
         how = "mirrored against" if mirrored else f"turned by {degrees:.0f}° against"
         return (
             f"the frames are {how} the template; give both the same axes and prepare the data again"
@@ -87,14 +89,14 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
 
 
 def better_template(
-    frame: np.ndarray, own: str, templates: dict[str, np.ndarray]
+    frame: np.ndarray, subject: str, templates: dict[str, np.ndarray]
 ) -> tuple[str, float, float] | None:
     """Whose template is far nearer to a mean frame than the own one, and both distances."""
-    far = {name: _distance(frame, template) for name, template in templates.items()}
-    nearest = min(far, key=lambda name: far[name])
-    if nearest == own or far[nearest] > _NEARER * far[own]:
+    distances = {name: _distance(frame, template) for name, template in templates.items()}
+    nearest = min(distances, key=lambda name: distances[name])
+    if nearest == subject or distances[nearest] > _NEARER * distances[subject]:
         return None
-    return nearest, far[nearest], far[own]
+    return nearest, distances[nearest], distances[subject]
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -127,23 +129,23 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
         if opening is None:
             continue
         shut, wide = np.quantile(offsets @ opening, [0.05, 0.95])
-        place = float(-shut / (wide - shut)) if wide > shut else 0.0
-        if place > _OPEN:
+        openness = float(-shut / (wide - shut)) if wide > shut else 0.0
+        if openness > _OPEN:
             findings.problem(
                 "template",
                 name,
                 "the template is not neutral: its mouth is open "
-                f"({100 * place:.0f} % of the way from shut to wide open in the frames); give a "
+                f"({100 * openness:.0f} % of the way from shut to wide open in the frames); give a "
                 "face at rest with shut lips",
             )
 
 
 def _modes(sample: Sample) -> np.ndarray:
     """(k, 3V) principal components of the motion, unit length."""
-    rows = sample.centred.reshape(len(sample.centred), -1)
-    _, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
-    n_modes = min(_MODES, len(rows) // 4)
-    modes = vectors[:, ::-1][:, :n_modes].T.astype(np.float32) @ rows
+    frames = sample.centred.reshape(len(sample.centred), -1)
+    _, vectors = np.linalg.eigh((frames @ frames.T).astype(np.float64))
+    n_modes = min(_MODES, len(frames) // 4)
+    modes = vectors[:, ::-1][:, :n_modes].T.astype(np.float32) @ frames
     return modes / np.maximum(np.linalg.norm(modes, axis=1, keepdims=True), 1e-12)
 
 

@@ -46,7 +46,7 @@ class Curves:
         fps: Frames a second.
         energy: (T,) how far the lips (or what moves most) are from the template, 1: its usual most.
         loudness: (T,) within 0 to 1; None: no speech that could be read.
-        sound_seconds: How long the speech lasts.
+        audio_seconds: How long the speech lasts.
         widest: Frame of the widest mouth.
         lags: Of the whole clip, its first and its second half.
     """
@@ -55,7 +55,7 @@ class Curves:
     fps: float
     energy: np.ndarray
     loudness: np.ndarray | None
-    sound_seconds: float
+    audio_seconds: float
     widest: int
     lags: tuple[Lag, Lag, Lag] | None
 
@@ -98,36 +98,38 @@ def _curves(
     clip: ClipStatistics, base: np.ndarray, lips: np.ndarray | None, statistics: Statistics
 ) -> tuple[Curves, np.ndarray]:
     """Curves of a clip, and its frame of the widest mouth."""
-    shown = _most_moving(statistics) if lips is None else lips
+    selected = _most_moving_vertices(statistics) if lips is None else lips
     topology, fps = statistics.mesh.topology, statistics.table.fps
     energy, frame = np.zeros(len(clip.energy)), base
     opening: list[np.ndarray] = []
     widest = -np.inf
     for number, block, _ in frame_blocks(clip.header):
-        new, start = (block[1:], number + 1) if opening else (block, 0)
+        frames, start = (block[1:], number + 1) if opening else (block, 0)
         with np.errstate(invalid="ignore", over="ignore"):
-            offsets = new[:, shown] - base[shown]
-            here = np.sqrt(np.square(offsets).sum(-1).mean(-1))
-            width = _gap(topology, new) if topology is not None and lips is not None else None
-        energy[start : start + len(new)] = here
-        width = np.nan_to_num(here if width is None else width, nan=-1, posinf=-1)
+            offsets = frames[:, selected] - base[selected]
+            distances = np.sqrt(np.square(offsets).sum(-1).mean(-1))
+            width = (
+                _lip_gap(topology, frames) if topology is not None and lips is not None else None
+            )
+        energy[start : start + len(frames)] = distances
+        width = np.nan_to_num(distances if width is None else width, nan=-1, posinf=-1)
         opening.append(width)
         if width.max() > widest:
-            widest, frame = float(width.max()), new[width.argmax()].copy()
+            widest, frame = float(width.max()), frames[width.argmax()].copy()
     energy = np.nan_to_num(energy, nan=0, posinf=0)
     widest_at = int(np.concatenate(opening).argmax())
-    sound = clip.sound
+    audio = clip.audio
     loudness = None
-    if sound is not None and len(sound.level) == len(energy):
-        loudness = loudness_curve(sound.level)
-    lags = None if loudness is None or fps <= 0 else _lags(energy, loudness, fps)
-    most = float(np.quantile(energy, 0.98)) or 1.0
-    seconds = 0.0 if sound is None else sound.seconds
-    curves = Curves(clip.row.name, fps, energy / most, loudness, seconds, widest_at, lags)
+    if audio is not None and len(audio.level) == len(energy):
+        loudness = loudness_curve(audio.level)
+    lags = None if loudness is None or fps <= 0 else _lags_of_halves(energy, loudness, fps)
+    usual_peak = float(np.quantile(energy, 0.98)) or 1.0
+    seconds = 0.0 if audio is None else audio.seconds
+    curves = Curves(clip.row.name, fps, energy / usual_peak, loudness, seconds, widest_at, lags)
     return curves, frame
 
 
-def _gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
+def _lip_gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
     """(T,) distance of the lips; None: the topology does not tell which vertices touch."""
     pair = [topology.regions.get(f"inner_lip_{side}", np.zeros(0)) for side in ("upper", "lower")]
     if not len(pair[0]) or len(pair[0]) != len(pair[1]):
@@ -135,7 +137,7 @@ def _gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
     return topology.inner_lip_gap(vertices)
 
 
-def _most_moving(statistics: Statistics) -> np.ndarray:
+def _most_moving_vertices(statistics: Statistics) -> np.ndarray:
     """The twentieth part of the vertices that moves most."""
     sample, n_vertices = statistics.sample, statistics.n_vertices or 1
     if sample is None:
@@ -143,7 +145,7 @@ def _most_moving(statistics: Statistics) -> np.ndarray:
     return np.argsort(-sample.variance)[: max(1, n_vertices // 20)]
 
 
-def _lags(energy: np.ndarray, loudness: np.ndarray, fps: float) -> tuple[Lag, Lag, Lag]:
+def _lags_of_halves(energy: np.ndarray, loudness: np.ndarray, fps: float) -> tuple[Lag, Lag, Lag]:
     """Of the whole clip, its first and its second half."""
     n, n_lags = len(energy), max(1, round(MOST_SECONDS * fps))
     whole, first, second = (
@@ -165,19 +167,19 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
         shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
     colours = statistics.mesh.colours.get(name)
     motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colours)
-    made: list[Picture | str] = []
+    pictures: list[Picture | str] = []
     try:
         scene = build_scene(motion, PICTURE)
         renderer = make_renderer("software", scene)
         lips = statistics.mouth()
         for shape in shapes:
             face = renderer.render(shape)
-            made.append(
+            pictures.append(
                 Picture(face, None if lips is None else _close_up(face, scene, shape[lips]))
             )
     except (CodeTalkerError, ValueError, IndexError, FloatingPointError) as error:
-        made += [f"cannot be drawn: {error}"] * (len(shapes) - len(made))
-    return made
+        pictures += [f"cannot be drawn: {error}"] * (len(shapes) - len(pictures))
+    return pictures
 
 
 def _close_up(face: np.ndarray, scene: "Scene", lips: np.ndarray) -> np.ndarray | None:

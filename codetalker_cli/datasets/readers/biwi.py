@@ -12,7 +12,13 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
-from codetalker_cli.datasets.readers.biwi_files import SENTENCES, BiwiClip, BiwiFiles, Key, find
+from codetalker_cli.datasets.readers.biwi_files import (
+    SENTENCES,
+    BiwiClip,
+    BiwiFiles,
+    Key,
+    find_files,
+)
 from codetalker_cli.datasets.readers.layout import is_layout, read_layout, refuse_missing
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats import vl
@@ -27,11 +33,11 @@ SOURCE = (
     "ask whoever holds a copy"
 )
 MESH = "BIWI.ply"
-CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or --faces FILE"
-_WANTED = {
-    "takes": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
+CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or `faces` FILE"
+_REQUIRED = {
+    "clips": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
     "templates": "templates (rigid_scans/F1.obj, …)",
-    "sounds": "recordings (videos/F1_e01.flv or audio/F1_e01_cut.wav, …)",
+    "recordings": "recordings (videos/F1_e01.flv or audio/F1_e01_cut.wav, …)",
 }
 _MAX_FRAME_RATIO = 64
 _MAX_FILE_BYTES = 1 << 30  # of a template or a recording within an archive
@@ -67,7 +73,7 @@ def read_biwi(
     if mesh_file is not None:
         raise InputError(
             f"{mesh_file}: a mesh file is not needed, the templates in {root} hold the triangles; "
-            "leave --faces out"
+            "leave `faces` out"
         )
     return _read_download(root, data, neutral, scratch)
 
@@ -76,32 +82,36 @@ def _read_download(
     root: Path, data: DataSettings, neutral: bool, scratch: Path | None
 ) -> RawDataSet:
     expected = {s for rule in data.splits.values() for s in rule.subjects} | {*data.train_subjects}
-    found = find(root, expected) if root.is_dir() else BiwiFiles()
-    refuse_missing(root, {what: (bool(getattr(found, k)), SOURCE) for k, what in _WANTED.items()})
-    takes = {k: t for k, t in sorted(found.takes.items()) if neutral or k.sentence in SENTENCES}
-    subjects = sorted({key.subject for key in takes} or found.templates)
-    triangles, templates, unusable = _templates(root, found, subjects, data.n_vertices, scratch)
-    corners = _corners(triangles)
-    problems = _missing(root, found, takes, expected)
+    files = find_files(root, expected) if root.is_dir() else BiwiFiles()
+    refuse_missing(root, {what: (bool(getattr(files, k)), SOURCE) for k, what in _REQUIRED.items()})
+    biwi_clips = {
+        k: c for k, c in sorted(files.clips.items()) if neutral or k.sentence in SENTENCES
+    }
+    subjects = sorted({key.subject for key in biwi_clips} or files.templates)
+    triangles, templates, unusable = _read_templates(
+        root, files, subjects, data.n_vertices, scratch
+    )
+    corners = _corner_indices(triangles)
+    problems = _missing_sentences(root, files, biwi_clips, expected)
     clips = []
-    for key, ways in takes.items():
+    for key, candidates in biwi_clips.items():
         if key.subject in unusable:
             problems.append(Problem(key.clip, "broken", unusable[key.subject]))
-        elif key not in found.sounds:
+        elif key not in files.recordings:
             reason = f"no audio: no {key.clip}.wav, {key.clip}.flv or the like in {root}"
             problems.append(Problem(key.clip, "missing", reason))
         else:
-            clips.append(_clip(key, ways, found, corners, data.n_vertices, scratch))
+            clips.append(_make_clip(key, candidates, files, corners, data.n_vertices, scratch))
     notes = {
         "layout": "BIWI as downloaded",
         "arithmetic": "each frame: y and z negated, its own mean subtracted, divided by the "
         "square root of its own surface area",
-        "neutral_sentences_not_taken": len(found.takes) - len(takes),
-        "frame_files_of_no_sentence": found.n_unplaced,
+        "neutral_sentences_not_taken": len(files.clips) - len(biwi_clips),
+        "frame_files_of_no_sentence": files.n_unplaced,
     }
     mesh = Mesh(Topology("biwi", triangles, data.n_vertices, unit="area1"), templates)
     problems.sort(key=lambda problem: problem.clip)
-    first = _first_number(list(takes.values()))
+    first = _first_number(list(biwi_clips.values()))
     return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, first)
 
 
@@ -136,65 +146,65 @@ def normalise(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return axes.T
 
 
-def _corners(triangles: np.ndarray) -> np.ndarray:
+def _corner_indices(triangles: np.ndarray) -> np.ndarray:
     """(3, F) of (F, 3) triangles, ready to index with."""
     return np.ascontiguousarray(triangles.T, dtype=np.intp)
 
 
-def _templates(
-    root: Path, found: BiwiFiles, subjects: Sequence[str], n_vertices: int, scratch: Path | None
+def _read_templates(
+    root: Path, files: BiwiFiles, subjects: Sequence[str], n_vertices: int, scratch: Path | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, str]]:
     """The triangles, the templates, and why subjects have none that can be used."""
     templates: dict[str, np.ndarray] = {}
     unusable: dict[str, str] = {}
     first: tuple[str, np.ndarray] | None = None
     for subject in subjects:
-        if subject not in found.templates:
+        if subject not in files.templates:
             unusable[subject] = f"no template {root / 'rigid_scans' / subject}.obj"
             continue
-        file = found.templates[subject]
+        file = files.templates[subject]
         try:
-            read = _template(file, n_vertices, scratch)
-            first = first or (file.label, read.triangles)
-            if np.array_equal(read.triangles, first[1]):
-                made = normalise(read.vertices, _corners(read.triangles))
-                templates[subject] = made.astype(np.float32)
+            mesh = _read_template(file, n_vertices, scratch)
+            first = first or (file.label, mesh.triangles)
+            if np.array_equal(mesh.triangles, first[1]):
+                normalised = normalise(mesh.vertices, _corner_indices(mesh.triangles))
+                templates[subject] = normalised.astype(np.float32)
                 continue
         except CodeTalkerError as error:
-            told = str(error)
-            unusable[subject] = told if file.label in told else f"{file.label}: {told}"
+            message = str(error)
+            unusable[subject] = message if file.label in message else f"{file.label}: {message}"
             continue
         raise DataError(
             f"{first[0]} and {file.label} are of different triangles ({len(first[1])} and "
-            f"{len(read.triangles)}); all templates must share them: take both from one source"
+            f"{len(mesh.triangles)}); all templates must share them: take both from one source"
         )
     if first is None or not templates:
         raise DataError(f"no template can be used: {next(iter(unusable.values()))}")
     return first[1], templates, unusable
 
 
-def _template(file: FoundFile, n_vertices: int, scratch: Path | None) -> MeshFile:
+def _read_template(file: FoundFile, n_vertices: int, scratch: Path | None) -> MeshFile:
     with as_file(file, scratch, _MAX_FILE_BYTES) as path:
         try:
-            read = read_mesh_file(path)
+            mesh = read_mesh_file(path)
         except CodeTalkerError as error:  # names the path, which is not the user's for an archive
             raise DataError(str(error).replace(str(path), file.label)) from error
-    if len(read.vertices) != n_vertices:
-        raise DataError(f"{file.label}: {len(read.vertices)} vertices, expected {n_vertices}")
-    return read
+    if len(mesh.vertices) != n_vertices:
+        raise DataError(f"{file.label}: {len(mesh.vertices)} vertices, expected {n_vertices}")
+    return mesh
 
 
-def _missing(
-    root: Path, found: BiwiFiles, takes: Mapping[Key, list[BiwiClip]], expected: set[str]
+def _missing_sentences(
+    root: Path, files: BiwiFiles, biwi_clips: Mapping[Key, list[BiwiClip]], expected: set[str]
 ) -> list[Problem]:
     """Sentences without frames, of subjects that have some or whose archive cannot be used.
 
     A subject of which nothing is there is left to whoever knows which splits name it.
     """
     problems = []
-    for subject in sorted(expected | {key.subject for key in takes}):
-        names = [sentence for sentence in SENTENCES if Key(subject, sentence) not in takes]
-        error = found.failed.get(subject)
+    for subject in sorted(expected | {key.subject for key in biwi_clips}):
+        names = [sentence for sentence in SENTENCES if Key(subject, sentence) not in biwi_clips]
+        error = files.failed.get(subject)
         if error is not None:
             reason = str(error)
             problems += [Problem(f"{subject}_{name}", "broken", reason) for name in names]
@@ -205,24 +215,24 @@ def _missing(
     return problems
 
 
-def _clip(
+def _make_clip(
     key: Key,
-    ways: list[BiwiClip],
-    found: BiwiFiles,
+    candidates: list[BiwiClip],
+    biwi_files: BiwiFiles,
     corners: np.ndarray,
     n_vertices: int,
     scratch: Path | None,
 ) -> RawClip:
-    files = [found.sounds[key], found.templates[key.subject]]
-    files += [file for way in ways for file in way.files]
+    sources = [biwi_files.recordings[key], biwi_files.templates[key.subject]]
+    sources += [file for candidate in candidates for file in candidate.files]
     return RawClip(
         key.clip,
         key.subject,
         key.sentence,
-        ways[0].n_frames(n_vertices),
-        stamp_of(sorted({file.disk for file in files})),
-        partial(_open, ways, corners, n_vertices, scratch),
-        partial(_sound, found.sounds[key], scratch),
+        candidates[0].n_frames(n_vertices),
+        stamp_of(sorted({file.disk for file in sources})),
+        partial(_open_frames, candidates, corners, n_vertices, scratch),
+        partial(_read_audio, biwi_files.recordings[key], scratch),
     )
 
 
@@ -235,21 +245,21 @@ class _Frames:
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """(k, V, 3) float64."""
-        made = np.empty((len(positions), self._n_vertices, 3))
-        for row, position in enumerate(positions):
-            vertices = self._lists.read_one(int(position))
+        vertices = np.empty((len(positions), self._n_vertices, 3))
+        for index, position in enumerate(positions):
+            raw = self._lists.read_one(int(position))
             try:
-                made[row] = normalise(vertices, self._corners)
+                vertices[index] = normalise(raw, self._corners)
             except DataError as error:
                 raise DataError(f"{self._lists.name(int(position))}: {error}") from error
-        return made
+        return vertices
 
 
 @contextmanager
-def _open(
-    ways: list[BiwiClip], corners: np.ndarray, n_vertices: int, scratch: Path | None
+def _open_frames(
+    candidates: list[BiwiClip], corners: np.ndarray, n_vertices: int, scratch: Path | None
 ) -> Iterator[_Frames]:
-    numbers, files = _numbered(ways)
+    numbers, files = _number_frames(candidates)
     limit = _MAX_FRAME_RATIO * vl.n_bytes(n_vertices)
     with (
         on_disk(files, scratch, limit) as spans,
@@ -258,12 +268,12 @@ def _open(
         yield _Frames(lists, corners, n_vertices)
 
 
-def _numbered(ways: list[BiwiClip]) -> tuple[np.ndarray, list[FoundFile]]:
+def _number_frames(candidates: list[BiwiClip]) -> tuple[np.ndarray, list[FoundFile]]:
     """The frames of the first of some takes that has any, by their numbers."""
-    for way in ways:
-        if files := way.frames():
-            return vl.numbered(files)
-    raise DataError(f"{ways[0].files[0].label}: holds no frame, no {vl.SUFFIX} file")
+    for candidate in candidates:
+        if files := candidate.frames():
+            return vl.sort_by_number(files)
+    raise DataError(f"{candidates[0].files[0].label}: holds no frame, no {vl.SUFFIX} file")
 
 
 def _first_number(clips: list[list[BiwiClip]]) -> int:
@@ -272,17 +282,17 @@ def _first_number(clips: list[list[BiwiClip]]) -> int:
     Those tell whose frames are known; where these are few, some of the closed archives too.
     """
     firsts: list[int] = []
-    for ways in sorted(clips, key=lambda ways: ways[0].is_closed):
-        if ways[0].is_closed and len(firsts) >= _N_PEEKED:
+    for candidates in sorted(clips, key=lambda candidates: candidates[0].is_closed):
+        if candidates[0].is_closed and len(firsts) >= _N_PEEKED:
             break
         try:
-            firsts.append(int(_numbered(ways)[0][0]))
+            firsts.append(int(_number_frames(candidates)[0][0]))
         except DataError:  # told when the clip itself is opened
             continue
     return 0 if firsts.count(0) > firsts.count(1) else 1
 
 
-def _sound(file: FoundFile, scratch: Path | None) -> RawAudio:
+def _read_audio(file: FoundFile, scratch: Path | None) -> RawAudio:
     with as_file(file, scratch, _MAX_FILE_BYTES) as path:
         try:
             return RawAudio(*audio.read(path))

@@ -27,11 +27,11 @@ SENTENCES = tuple(f"e{k:02d}" for k in range(1, 41))
 _SUBJECT = re.compile(r"[FM]\d+", re.IGNORECASE)
 _SENTENCE = re.compile(r"e?\d\d", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[_\-\s]+")
-_FACES, _TEMPLATES, _SOUNDS = ("faces",), ("rigid",), ("audio", "wav", "video")
+_FACES, _TEMPLATES, _RECORDINGS = ("faces",), ("rigid",), ("audio", "wav", "video")
 _USELESS = "scan"  # the raw scans: large, and nothing here needs them
-_KINDS = (*_FACES, *_TEMPLATES, *_SOUNDS, _USELESS)
-_RECORDINGS = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
-_VIDEOS = (".flv", ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
+_KINDS = (*_FACES, *_TEMPLATES, *_RECORDINGS, _USELESS)
+_AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
+_VIDEO_SUFFIXES = (".flv", ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 _PACKED_SHARE = 0.85  # of its size that a frame takes in a compressed archive
 
 
@@ -50,11 +50,11 @@ class Key(NamedTuple):
     def of(cls, file: FoundFile) -> "Key":
         """What the names tell that lead to a file; the last one decides."""
         subject = sentence = ""
-        *above, own = file.parts
-        words = [word for part in above for word in _words(part)]
-        own_words = _words(own if file.is_archive else Path(own).stem)
+        *above, file_name = file.parts
+        words = [word for name in above for word in _words(name)]
+        name_words = _words(file_name if file.is_archive else Path(file_name).stem)
         # The last word of a frame's name is its number.
-        words += own_words[:-1] if _suffix(file) == vl.SUFFIX else own_words
+        words += name_words[:-1] if _suffix(file) == vl.SUFFIX else name_words
         for word in words:
             if _SUBJECT.fullmatch(word):
                 subject = word.upper()
@@ -119,16 +119,16 @@ class BiwiFiles:
     """What a download holds.
 
     Attributes:
-        takes: Subject and sentence → all places that have its frames, the best first.
+        clips: Subject and sentence → all places that have its frames, the best first.
         templates: Subject → the best template.
-        sounds: Subject and sentence → the best recording.
+        recordings: Subject and sentence → the best recording.
         failed: Subject → why an archive of this subject alone could not be listed.
         n_unplaced: Frames whose names tell no subject or no sentence.
     """
 
-    takes: dict[Key, list[BiwiClip]] = field(default_factory=dict)
+    clips: dict[Key, list[BiwiClip]] = field(default_factory=dict)
     templates: dict[str, FoundFile] = field(default_factory=dict)
-    sounds: dict[Key, FoundFile] = field(default_factory=dict)
+    recordings: dict[Key, FoundFile] = field(default_factory=dict)
     failed: dict[str, DataError] = field(default_factory=dict)
     n_unplaced: int = 0
 
@@ -137,24 +137,26 @@ class BiwiFiles:
         frames: dict[tuple[Key, archives.Archive | None], list[FoundFile]] = {}
         for file in files:
             key, suffix = Key.of(file), _suffix(file)
-            whole = bool(key.subject and key.sentence)
-            if suffix in _RECORDINGS or suffix in _VIDEOS:
-                if whole:
-                    self.sounds[key] = min(self.sounds.get(key, file), file, key=_sound_rank)
+            is_identified = bool(key.subject and key.sentence)
+            if suffix in _AUDIO_SUFFIXES or suffix in _VIDEO_SUFFIXES:
+                if is_identified:
+                    self.recordings[key] = min(
+                        self.recordings.get(key, file), file, key=_recording_rank
+                    )
             elif suffix == ".obj":
                 self._add_template(file)
-            elif _lies_in(file, *_TEMPLATES, *_SOUNDS, _USELESS):
+            elif _is_in(file, *_TEMPLATES, *_RECORDINGS, _USELESS):
                 continue
             elif file.is_archive:
-                if whole:
-                    self.takes.setdefault(key, []).append(BiwiClip([file], True))
+                if is_identified:
+                    self.clips.setdefault(key, []).append(BiwiClip([file], True))
             elif suffix == vl.SUFFIX:
-                if whole:
+                if is_identified:
                     frames.setdefault((key, file.archive), []).append(file)
                 else:
                     self.n_unplaced += 1
-        for (key, _), some in frames.items():
-            self.takes.setdefault(key, []).append(BiwiClip(some, False))
+        for (key, _), clip_files in frames.items():
+            self.clips.setdefault(key, []).append(BiwiClip(clip_files, False))
 
     def _add_template(self, file: FoundFile) -> None:
         stem = Path(file.name).stem
@@ -163,23 +165,23 @@ class BiwiFiles:
             known = self.templates.get(subject, file)
             self.templates[subject] = min(known, file, key=_template_rank)
 
-    def may_gain(self, file: FoundFile, expected: Iterable[str]) -> bool:
+    def may_contribute(self, file: FoundFile, expected: Iterable[str]) -> bool:
         """Whether an archive may hold something that is lacking so far."""
         key = Key.of(file)
         subjects = [key.subject] if key.subject else list(expected)
         keys = [
             Key(s, e) for s in subjects for e in ([key.sentence] if key.sentence else SENTENCES)
         ]
-        lacking = {
-            _FACES: any(k not in self.takes for k in keys),
+        missing = {
+            _FACES: any(k not in self.clips for k in keys),
             _TEMPLATES: any(s not in self.templates for s in subjects),
-            _SOUNDS: any(k not in self.sounds for k in keys),
+            _RECORDINGS: any(k not in self.recordings for k in keys),
         }
-        named = [kind for kind in lacking if _lies_in(file, *kind)]
-        return any(lacking[kind] for kind in named or lacking)
+        kinds = [kind for kind in missing if _is_in(file, *kind)]
+        return any(missing[kind] for kind in kinds or missing)
 
 
-def find(root: Path, expected: Iterable[str]) -> BiwiFiles:
+def find_files(root: Path, expected: Iterable[str]) -> BiwiFiles:
     """Look through folders, then through the archives that may hold what they lack.
 
     Args:
@@ -190,36 +192,36 @@ def find(root: Path, expected: Iterable[str]) -> BiwiFiles:
         InputError: A folder cannot be read.
         DataError: An archive is damaged or hostile, and is not one subject's alone.
     """
-    found = BiwiFiles()
+    result = BiwiFiles()
     files = list(archives.walk(root))
-    found.add(file for file in files if not _is_of_more(file))
-    closed = [file for file in files if _is_of_more(file)]
-    for file in sorted(closed, key=lambda f: (not f.name.lower().endswith(".tar"), f.parts)):
-        if not found.may_gain(file, expected):
+    result.add(file for file in files if not _holds_several_clips(file))
+    archives_left = [file for file in files if _holds_several_clips(file)]
+    for file in sorted(archives_left, key=lambda f: (not f.name.lower().endswith(".tar"), f.parts)):
+        if not result.may_contribute(file, expected):
             continue
         failed: list[tuple[FoundFile, DataError]] = []
-        found.add(archives.contents(file, _is_of_more, failed))
+        result.add(archives.contents(file, _holds_several_clips, failed))
         for archive, error in failed:
             subject = Key.of(archive).subject
-            if not subject or _lies_in(archive, *_TEMPLATES, *_SOUNDS):
+            if not subject or _is_in(archive, *_TEMPLATES, *_RECORDINGS):
                 raise error
-            found.failed.setdefault(subject, error)
-    for takes in found.takes.values():
-        takes.sort(key=lambda take: take.rank)
-    if not found.takes and found.failed:
-        raise next(iter(found.failed.values()))
-    return found
+            result.failed.setdefault(subject, error)
+    for clips in result.clips.values():
+        clips.sort(key=lambda clip: clip.rank)
+    if not result.clips and result.failed:
+        raise next(iter(result.failed.values()))
+    return result
 
 
-def _is_of_more(file: FoundFile) -> bool:
+def _holds_several_clips(file: FoundFile) -> bool:
     """Whether it is an archive that is not of the frames of one clip alone."""
-    if not file.is_archive or _lies_in(file, _USELESS):
+    if not file.is_archive or _is_in(file, _USELESS):
         return False
     key = Key.of(file)
-    return not (key.subject and key.sentence) or _lies_in(file, *_SOUNDS, *_TEMPLATES)
+    return not (key.subject and key.sentence) or _is_in(file, *_RECORDINGS, *_TEMPLATES)
 
 
-def _lies_in(file: FoundFile, *starts: str) -> bool:
+def _is_in(file: FoundFile, *starts: str) -> bool:
     """Whether the nearest folder or archive that says what it holds starts so: ``rigid_scans``.
 
     What lies further above may be named after anything: ``audiovisual_corpus/faces``.
@@ -233,12 +235,12 @@ def _suffix(file: FoundFile) -> str:
     return Path(file.name).suffix.lower()
 
 
-def _sound_rank(file: FoundFile) -> tuple:
+def _recording_rank(file: FoundFile) -> tuple:
     """A recording is better than a video, the part that belongs to the motion than the whole."""
     suffix, stem = _suffix(file), Path(file.name).stem.lower()
     return (
         suffix != ".wav",
-        suffix in _VIDEOS,
+        suffix in _VIDEO_SUFFIXES,
         not stem.endswith("_cut"),
         len(file.parts),
         file.parts,
@@ -246,4 +248,4 @@ def _sound_rank(file: FoundFile) -> tuple:
 
 
 def _template_rank(file: FoundFile) -> tuple:
-    return not _lies_in(file, *_TEMPLATES), len(file.parts), file.parts
+    return not _is_in(file, *_TEMPLATES), len(file.parts), file.parts

@@ -5,7 +5,7 @@
     templates.pkl | templates/F1.obj
     head.ply                         the triangles
 
-All of these places can be told by :class:`~codetalker_cli.settings.OwnSettings`.
+All of these places can be told by :class:`~codetalker_cli.settings.CustomSettings`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from codetalker_cli import audio
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
-from codetalker_cli.datasets.readers.custom_audio import find_sounds
-from codetalker_cli.datasets.readers.custom_motion import MotionFile, find_takes, safe_name
+from codetalker_cli.datasets.readers.custom_audio import find_recordings
+from codetalker_cli.datasets.readers.custom_motion import MotionFile, find_motion_files, safe_name
 from codetalker_cli.datasets.readers.custom_templates import CustomTemplates, read_custom_templates
 from codetalker_cli.datasets.splits import assign, meets
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.formats.frames import AxisMap, Converted, FrameSource, axis_map
+from codetalker_cli.formats.frames import AxisMap, ConvertedFrames, FrameSource, axis_map
 from codetalker_cli.settings import CustomSettings, DataSettings
 
 METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
@@ -50,31 +50,31 @@ def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
             f"custom.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
         )
     change = axis_map(settings.axes, METRES[settings.unit])
-    takes, problems = find_takes(base, settings)
-    sounds, lonely = find_sounds(base, settings, takes)
-    faces = read_custom_templates(base, settings, takes, name, change)
-    usable = _usable(takes, sounds, faces, change, settings)
+    motion_files, problems = find_motion_files(base, settings)
+    recordings, unmatched = find_recordings(base, settings, motion_files)
+    templates = read_custom_templates(base, settings, motion_files, name, change)
+    usable = _collect_usable(motion_files, recordings, templates, change, settings)
     problems += usable.problems
     if not usable.clips:
         first = problems[0]
-        also = f"; {lonely[0].reason}" if first.kind == "missing" and lonely else ""
+        hint = f"; {unmatched[0].reason}" if first.kind == "missing" and unmatched else ""
         raise InputError(
-            f"{base}: none of the {len(takes)} clips can be used; {first.clip}: {first.reason}"
-            f"{also} (the faces are those of {faces.file.name})"
+            f"{base}: none of the {len(motion_files)} clips can be used; {first.clip}: "
+            f"{first.reason}{hint} (the faces are those of {templates.file.name})"
         )
-    notes = {"layout": "own", "unit": settings.unit, "axes": settings.axes, **faces.notes}
+    notes = {"layout": "own", "unit": settings.unit, "axes": settings.axes, **templates.notes}
     return RawDataSet(
-        settings.fps / _one_step(usable.steps),
-        faces.mesh,
+        settings.fps / _common_step(usable.steps),
+        templates.mesh,
         tuple(usable.clips),
-        tuple(sorted([*problems, *lonely], key=lambda problem: problem.clip)),
+        tuple(sorted([*problems, *unmatched], key=lambda problem: problem.clip)),
         notes,
         max(usable.first_number, 0),
     )
 
 
 @dataclass
-class _Usable:
+class _UsableClips:
     """What can be used, and why the rest cannot."""
 
     clips: list[RawClip] = field(default_factory=list)
@@ -85,55 +85,57 @@ class _Usable:
     first_number: int = 1
 
 
-def _usable(
-    takes: Sequence[MotionFile],
-    sounds: Mapping[str, Path],
-    faces: CustomTemplates,
+def _collect_usable(
+    motion_files: Sequence[MotionFile],
+    recordings: Mapping[str, Path],
+    templates: CustomTemplates,
     change: AxisMap,
     settings: CustomSettings,
-) -> _Usable:
-    found = _Usable()
-    n_vertices = faces.mesh.topology.n_vertices
-    for take in takes:
-        if take.name not in sounds:
-            reason = f"no sound for {take.path}"
-            found.problems.append(Problem(take.name, "missing", reason))
+) -> _UsableClips:
+    usable = _UsableClips()
+    n_vertices = templates.mesh.topology.n_vertices
+    for motion_file in motion_files:
+        if motion_file.name not in recordings:
+            reason = f"no sound for {motion_file.path}"
+            usable.problems.append(Problem(motion_file.name, "missing", reason))
             continue
-        if take.subject in faces.unusable:
-            found.problems.append(Problem(take.name, "broken", faces.unusable[take.subject]))
+        if motion_file.subject in templates.unusable:
+            usable.problems.append(
+                Problem(motion_file.name, "broken", templates.unusable[motion_file.subject])
+            )
             continue
-        sound = sounds[take.name]
+        recording = recordings[motion_file.name]
         try:
-            numbers = take.open(n_vertices).numbers
-            stamp = stamp_of([*take.files, sound], settings.unit, settings.axes)
-            found.steps.setdefault(take.step, take)
+            numbers = motion_file.open(n_vertices).numbers
+            stamp = stamp_of([*motion_file.files, recording], settings.unit, settings.axes)
+            usable.steps.setdefault(motion_file.step, motion_file)
         except (CodeTalkerError, OSError) as error:
-            found.problems.append(Problem(take.name, "broken", str(error)))
+            usable.problems.append(Problem(motion_file.name, "broken", str(error)))
             continue
-        found.first_number = min(found.first_number, int(numbers[0]))
-        found.clips.append(
+        usable.first_number = min(usable.first_number, int(numbers[0]))
+        usable.clips.append(
             RawClip(
-                take.name,
-                take.subject,
-                take.sentence,
+                motion_file.name,
+                motion_file.subject,
+                motion_file.sentence,
                 len(numbers),
                 stamp,
-                partial(_open, take, n_vertices, change),
-                partial(_hear, sound),
+                partial(_open, motion_file, n_vertices, change),
+                partial(_read_audio, recording),
             )
         )
-    return found
+    return usable
 
 
-def _open(take: MotionFile, n_vertices: int, change: AxisMap) -> FrameSource:
-    return Converted(take.open(n_vertices), change)
+def _open(motion_file: MotionFile, n_vertices: int, change: AxisMap) -> FrameSource:
+    return ConvertedFrames(motion_file.open(n_vertices), change)
 
 
-def _hear(path: Path) -> RawAudio:
+def _read_audio(path: Path) -> RawAudio:
     return RawAudio(*audio.read(path))
 
 
-def _one_step(steps: Mapping[float, MotionFile]) -> float:
+def _common_step(steps: Mapping[float, MotionFile]) -> float:
     """Frames between two samples, which all clips share."""
     if len(steps) > 1:
         (one, first), (other, second) = list(steps.items())[:2]
@@ -157,25 +159,25 @@ def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
             ``train``, or a training subject has no template.
     """
     _check_rules(raw, settings)
-    chosen = assign(raw.clips, settings.splits)
+    split_of = assign(raw.clips, settings.splits)
     subjects = settings.train_subjects or tuple(
-        sorted({clip.subject for clip in raw.clips if chosen[clip.name] == "train"})
+        sorted({clip.subject for clip in raw.clips if split_of[clip.name] == "train"})
     )
     if not subjects:
         raise InputError(
             f"custom.splits: none of the {len(raw.clips)} clips belongs to the split train; "
             f"the splits are {', '.join(settings.splits) or 'none'}"
         )
-    others = sorted({c.subject for c in raw.clips if chosen[c.name] == "train"} - set(subjects))
+    others = sorted({c.subject for c in raw.clips if split_of[c.name] == "train"} - set(subjects))
     if others:
         raise InputError(
             f"custom.train_subjects: clips of {', '.join(others)} belong to the split train; add "
             "these subjects, or let the rule of the split name its subjects"
         )
-    strangers = [name for name in subjects if name not in raw.mesh.templates]
-    if strangers:
+    unknown = [name for name in subjects if name not in raw.mesh.templates]
+    if unknown:
         raise InputError(
-            f"custom.train_subjects: {', '.join(strangers)} has no template; "
+            f"custom.train_subjects: {', '.join(unknown)} has no template; "
             f"there are: {', '.join(raw.mesh.templates)}"
         )
     topology = raw.mesh.topology

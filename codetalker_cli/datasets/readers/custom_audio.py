@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codetalker_cli.datasets.raw_clips import Problem
-from codetalker_cli.datasets.readers.custom_motion import MotionFile, matches, safe_name, what_is_in
+from codetalker_cli.datasets.readers.custom_motion import (
+    MotionFile,
+    describe_contents,
+    matches,
+    safe_name,
+)
 from codetalker_cli.errors import InputError
 from codetalker_cli.settings import CustomSettings
 
@@ -20,8 +25,8 @@ SUFFIXES = (
 _FIELD = re.compile(r"\{(subject|sentence|name)\}")
 
 
-def find_sounds(
-    base: Path, settings: CustomSettings, takes: Sequence[MotionFile]
+def find_recordings(
+    base: Path, settings: CustomSettings, motion_files: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     """Name of the clip → its audio or video file; and the files that no motion belongs to.
 
@@ -29,69 +34,76 @@ def find_sounds(
         InputError: There is no sound at all, or two files are the sound of one clip.
     """
     if _FIELD.search(settings.audio):
-        return _told_by_fields(base, settings.audio, takes)
+        return _match_by_fields(base, settings.audio, motion_files)
     place = base / Path(settings.audio).expanduser()
     if place.is_file():
-        if len(takes) > 1:
-            raise InputError(f"{place}: custom.audio is one file, but there are {len(takes)} clips")
-        return {takes[0].name: place}, []
+        if len(motion_files) > 1:
+            raise InputError(
+                f"{place}: custom.audio is one file, but there are {len(motion_files)} clips"
+            )
+        return {motion_files[0].name: place}, []
     pattern = f"{settings.audio}/**/*" if place.is_dir() else settings.audio
-    files = list(_sound_files(base, pattern))
+    files = list(_list_recordings(base, pattern))
     if not files:
-        raise _no_sound(base, settings.audio)
-    whole: dict[str, list[Path]] = {}
-    short: dict[str, list[Path]] = {}
+        raise _no_audio_error(base, settings.audio)
+    by_path: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path, relative in files:
-        whole.setdefault(_key(relative), []).append(path)
-        short.setdefault(_key(path.stem), []).append(path)
-    sounds: dict[str, Path] = {}
+        by_path.setdefault(_key(relative), []).append(path)
+        by_name.setdefault(_key(path.stem), []).append(path)
+    recordings: dict[str, Path] = {}
     used: set[Path] = set()
-    for take in takes:
-        keys = dict.fromkeys((_key(take.name), _key(take.key)))
+    for motion_file in motion_files:
+        keys = dict.fromkeys((_key(motion_file.name), _key(motion_file.key)))
         # A path that is like the clip's says more than a name in any folder.
-        found = [p for key in keys for p in whole.get(key, [])]
-        found = found or [p for key in keys for p in short.get(key, [])]
-        used.update(found)
-        if found:
-            sounds[take.name] = _best(take, found)
-    return sounds, _without_motion([file for file in files if file[0] not in used])
+        candidates = [p for key in keys for p in by_path.get(key, [])]
+        candidates = candidates or [p for key in keys for p in by_name.get(key, [])]
+        used.update(candidates)
+        if candidates:
+            recordings[motion_file.name] = _best_recording(motion_file, candidates)
+    return recordings, _report_unmatched([file for file in files if file[0] not in used])
 
 
 def _key(name: str) -> str:
     return safe_name(name).casefold()
 
 
-def _told_by_fields(
-    base: Path, pattern: str, takes: Sequence[MotionFile]
+def _match_by_fields(
+    base: Path, pattern: str, motion_files: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     has_suffix = Path(pattern).suffix.lower() in SUFFIXES
     # {name} is a path: it goes as many folders deep as the clips' own.
-    everything = dict.fromkeys(
-        pattern.replace("{name}", "/".join("*" * (take.key.count("/") + 1))) for take in takes
+    patterns = dict.fromkeys(
+        pattern.replace("{name}", "/".join("*" * (motion_file.key.count("/") + 1)))
+        for motion_file in motion_files
     )
-    end = "" if has_suffix else ".*"
-    found = [_sound_files(base, _FIELD.sub("*", each) + end) for each in everything]
-    files = list(dict.fromkeys(file for some in found for file in some))
+    suffix = "" if has_suffix else ".*"
+    listings = [_list_recordings(base, _FIELD.sub("*", filled) + suffix) for filled in patterns]
+    files = list(dict.fromkeys(file for listing in listings for file in listing))
     if not files:
-        raise _no_sound(base, pattern)
+        raise _no_audio_error(base, pattern)
     index: dict[Path, list[Path]] = {}
     for path, _ in files:
         index.setdefault(path.with_suffix(""), []).append(path)
-    sounds: dict[str, Path] = {}
+    recordings: dict[str, Path] = {}
     used: set[Path] = set()
-    for take in takes:
-        fields = {"subject": take.subject, "sentence": take.sentence, "name": take.key}
-        told = _FIELD.sub(lambda found, f=fields: f[found[1]], pattern)  # type: ignore[misc]
-        stem = base / Path(told).expanduser()
+    for motion_file in motion_files:
+        fields = {
+            "subject": motion_file.subject,
+            "sentence": motion_file.sentence,
+            "name": motion_file.key,
+        }
+        name = _FIELD.sub(lambda match, f=fields: f[match[1]], pattern)  # type: ignore[misc]
+        stem = base / Path(name).expanduser()
         stem = stem.with_suffix("") if has_suffix else stem
         used.add(stem)
         if stem in index:
-            sounds[take.name] = _best(take, index[stem])
-    left = [(path, relative) for path, relative in files if path.with_suffix("") not in used]
-    return sounds, _without_motion(left)
+            recordings[motion_file.name] = _best_recording(motion_file, index[stem])
+    unmatched = [(path, relative) for path, relative in files if path.with_suffix("") not in used]
+    return recordings, _report_unmatched(unmatched)
 
 
-def _sound_files(base: Path, pattern: str) -> list[tuple[Path, str]]:
+def _list_recordings(base: Path, pattern: str) -> list[tuple[Path, str]]:
     """Files with sound, and their paths from the first folder that varies, without suffix."""
     return [
         (path, relative[: -len(path.suffix)])
@@ -100,15 +112,17 @@ def _sound_files(base: Path, pattern: str) -> list[tuple[Path, str]]:
     ]
 
 
-def _best(take: MotionFile, files: list[Path]) -> Path:
+def _best_recording(motion_file: MotionFile, files: list[Path]) -> Path:
     stems = sorted({path.with_suffix("") for path in files})
     if len(stems) > 1:
         first, second = (min(f for f in files if f.with_suffix("") == s) for s in stems[:2])
-        raise InputError(f"{first} and {second} are both the sound of {take.name}; remove one")
+        raise InputError(
+            f"{first} and {second} are both the sound of {motion_file.name}; remove one"
+        )
     return min(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name))
 
 
-def _without_motion(files: Sequence[tuple[Path, str]]) -> list[Problem]:
+def _report_unmatched(files: Sequence[tuple[Path, str]]) -> list[Problem]:
     """A clip each, however many files of its sound there are."""
     by_clip = {safe_name(relative): path for path, relative in files}
     return [
@@ -117,7 +131,8 @@ def _without_motion(files: Sequence[tuple[Path, str]]) -> list[Problem]:
     ]
 
 
-def _no_sound(base: Path, pattern: str) -> InputError:
+def _no_audio_error(base: Path, pattern: str) -> InputError:
     return InputError(
-        f"{base}: custom.audio {pattern!r} leads to no audio file; {what_is_in(base, pattern)}"
+        f"{base}: custom.audio {pattern!r} leads to no audio file; "
+        f"{describe_contents(base, pattern)}"
     )

@@ -21,7 +21,7 @@ from codetalker_cli.settings import CustomSettings
 
 MOTION_SUFFIXES = (".npy", ".pc2")
 _WILD = re.compile(r"[*?\[]")
-_SHOWN = 8
+_MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -67,62 +67,74 @@ class MotionFile:
         return kind(self.path, n_vertices)
 
 
-def find_takes(base: Path, settings: CustomSettings) -> tuple[list[MotionFile], list[Problem]]:
+def find_motion_files(
+    base: Path, settings: CustomSettings
+) -> tuple[list[MotionFile], list[Problem]]:
     """Every clip's motion, by name, and what is wrong with the names of others.
 
     Raises:
         InputError: There is none, none fits the pattern of names, or two are the same clip.
     """
-    found, problems = _motions(base, settings)
-    if not found:
+    motions, problems = _match_motions(base, settings)
+    if not motions:
         if problems:
             raise InputError(f"{base}: {problems[0].reason}; no clip is left")
         raise InputError(
             f"{base}: custom.motion {settings.motion!r} matches no .npy, no .pc2 and no folder of "
-            f"meshes; {what_is_in(base, settings.motion)}"
+            f"meshes; {describe_contents(base, settings.motion)}"
         )
-    takes: dict[str, MotionFile] = {}
-    unfit: list[Problem] = []
-    for path, key, whole_key in found:
-        told = _subject_and_sentence(key, settings) or _subject_and_sentence(whole_key, settings)
-        if told is None:
+    motion_files: dict[str, MotionFile] = {}
+    unmatched: list[Problem] = []
+    for path, key, whole_key in motions:
+        subject_and_sentence = _subject_and_sentence(key, settings) or _subject_and_sentence(
+            whole_key, settings
+        )
+        if subject_and_sentence is None:
             reason = f"{path}: {key!r} does not fit custom.pattern {settings.pattern!r}"
-            unfit.append(Problem(safe_name(key), "broken", reason))
+            unmatched.append(Problem(safe_name(key), "broken", reason))
             continue
-        take = MotionFile(safe_name("_".join(told)), *told, path, key)
+        motion_file = MotionFile(
+            safe_name("_".join(subject_and_sentence)), *subject_and_sentence, path, key
+        )
         # Two names that differ in case alone are one file on many disks.
-        other = takes.setdefault(take.name.casefold(), take)
-        if other is not take:
-            raise InputError(f"{other.path} and {path} are both the clip {take.name}; rename one")
-    if not takes:
-        raise InputError(f"{unfit[0].reason}; say how names tell subject and sentence, or subject")
-    return sorted(takes.values(), key=lambda take: take.name), problems + unfit
+        other = motion_files.setdefault(motion_file.name.casefold(), motion_file)
+        if other is not motion_file:
+            raise InputError(
+                f"{other.path} and {path} are both the clip {motion_file.name}; rename one"
+            )
+    if not motion_files:
+        raise InputError(
+            f"{unmatched[0].reason}; say how names tell subject and sentence, or subject"
+        )
+    return sorted(
+        motion_files.values(), key=lambda motion_file: motion_file.name
+    ), problems + unmatched
 
 
-def _motions(
+def _match_motions(
     base: Path, settings: CustomSettings
 ) -> tuple[list[tuple[Path, str, str]], list[Problem]]:
     """(path, key, key with suffix) of all that the pattern matches and that is motion."""
-    found, problems, single = [], [], []
+    motions, problems, single_meshes = [], [], []
     for path, relative in matches(base, settings.motion):
         suffix = path.suffix.lower()
         if path.is_dir():
-            inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-            if any(entry.suffix.lower() in meshes.SUFFIXES for entry in inside):
-                found.append((path, relative, relative))
-            elif not any(entry.is_dir() or is_motion(entry) for entry in inside):
+            entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+            if any(entry.suffix.lower() in meshes.SUFFIXES for entry in entries):
+                motions.append((path, relative, relative))
+            elif not any(entry.is_dir() or is_motion(entry) for entry in entries):
                 reason = f"{path}: holds no .obj or .ply files"
                 problems.append(Problem(safe_name(relative), "missing", reason))
         elif suffix in MOTION_SUFFIXES:
-            found.append((path, relative[: -len(suffix)], relative))
+            motions.append((path, relative[: -len(suffix)], relative))
         elif suffix in meshes.SUFFIXES:
-            single.append(path)
-    if single and not found:
+            single_meshes.append(path)
+    if single_meshes and not motions:
         raise InputError(
-            f"{single[0]}: custom.motion {settings.motion!r} matches single meshes; it shall match "
-            "the folders that hold the meshes of a clip each"
+            f"{single_meshes[0]}: custom.motion {settings.motion!r} matches single meshes; it "
+            "shall match the folders that hold the meshes of a clip each"
         )
-    return found, problems
+    return motions, problems
 
 
 def is_motion(path: Path) -> bool:
@@ -137,10 +149,10 @@ def _subject_and_sentence(key: str, settings: CustomSettings) -> tuple[str, str]
     fields = {"{subject}": r"(?P<subject>[^/]+)", "{sentence}": r"(?P<sentence>[^/]+?)"}
     parts = re.split(r"(\{subject\}|\{sentence\})", settings.pattern)
     expression = "".join(fields.get(part, re.escape(part)) for part in parts)
-    told = re.fullmatch(expression, key)
-    if told is None:
+    match = re.fullmatch(expression, key)
+    if match is None:
         return None
-    return settings.subject or told["subject"], told["sentence"]
+    return settings.subject or match["subject"], match["sentence"]
 
 
 def safe_name(text: str) -> str:
@@ -159,15 +171,15 @@ def matches(base: Path, pattern: str) -> Iterator[tuple[Path, str]]:
     Yields:
         The path, and the part of it from the first folder that varies, with ``/``.
     """
-    fixed, rest = _fixed(base, pattern)
-    found = sorted(fixed.glob(rest)) if _WILD.search(rest) else [fixed / rest]
-    for path in found:
+    fixed, rest = _split_pattern(base, pattern)
+    paths = sorted(fixed.glob(rest)) if _WILD.search(rest) else [fixed / rest]
+    for path in paths:
         relative = path.relative_to(fixed)
         if path.exists() and not any(part.startswith(".") for part in relative.parts):
             yield path, relative.as_posix()
 
 
-def _fixed(base: Path, pattern: str) -> tuple[Path, str]:
+def _split_pattern(base: Path, pattern: str) -> tuple[Path, str]:
     """The folder that a pattern always goes through, and what varies below it."""
     parts = Path(pattern).expanduser().parts
     varies = [bool(_WILD.search(part)) for part in parts]
@@ -175,14 +187,14 @@ def _fixed(base: Path, pattern: str) -> tuple[Path, str]:
     return base.joinpath(*parts[:n_fixed]), "/".join(parts[n_fixed:]) or "."
 
 
-def what_is_in(base: Path, pattern: str) -> str:
+def describe_contents(base: Path, pattern: str) -> str:
     """What the folder of a pattern holds, or the nearest one above it that there is."""
-    folder = _fixed(base, pattern)[0]
+    folder = _split_pattern(base, pattern)[0]
     folder = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
     names: Sequence[str] = sorted(
         entry.name + "/" * entry.is_dir()
         for entry in folder.iterdir()
         if not entry.name.startswith(".")
     )
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{folder} holds " + (", ".join(names[:_SHOWN]) + more if names else "nothing")
+    more = f", and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f"{folder} holds " + (", ".join(names[:_MAX_LISTED]) + more if names else "nothing")

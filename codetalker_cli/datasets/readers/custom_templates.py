@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codetalker_cli.datasets.readers.custom_motion import MotionFile, what_is_in
+from codetalker_cli.datasets.readers.custom_motion import MotionFile, describe_contents
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.frames import AxisMap, meshes_in
 from codetalker_cli.formats.meshes import SUFFIXES as MESH_SUFFIXES
@@ -52,14 +52,18 @@ class CustomTemplates:
 
 
 def read_custom_templates(
-    base: Path, settings: CustomSettings, takes: Sequence[MotionFile], name: str, change: AxisMap
+    base: Path,
+    settings: CustomSettings,
+    motion_files: Sequence[MotionFile],
+    name: str,
+    change: AxisMap,
 ) -> CustomTemplates:
     """Triangles and templates, from wherever the settings say.
 
     Args:
         base: What relative paths start from.
         settings: Where things are.
-        takes: The motion of all clips.
+        motion_files: The motion of all clips.
         name: Of the topology.
         change: From recorded vectors to ours.
 
@@ -67,33 +71,33 @@ def read_custom_templates(
         InputError: There are no triangles or no templates.
         DataError: A file is damaged or hostile.
     """
-    subjects = list(dict.fromkeys(take.subject for take in takes))
-    source = _source(base, settings.templates)
-    own_files = _files(source, subjects) if isinstance(source, Path) else {}
-    file = _face_file(base, settings, own_files, takes)
-    triangles, n_vertices = _triangles(file)
-    read = _reader(source, own_files, takes, n_vertices)
+    subjects = list(dict.fromkeys(motion_file.subject for motion_file in motion_files))
+    source = _find_source(base, settings.templates)
+    template_files = _find_template_files(source, subjects) if isinstance(source, Path) else {}
+    file = _find_mesh_file(base, settings, template_files, motion_files)
+    triangles, n_vertices = _read_triangles(file)
+    read_neutral = _choose_reader(source, template_files, motion_files, n_vertices)
     templates: dict[str, np.ndarray] = {}
     colours: dict[str, np.ndarray] = {}
     unusable: dict[str, str] = {}
     for subject in subjects:
         try:
-            found = read(subject)
-            _check(found.vertices, subject, n_vertices, file)
+            neutral = read_neutral(subject)
+            _check_vertices(neutral.vertices, subject, n_vertices, file)
         except CodeTalkerError as error:
             unusable[subject] = str(error)
             continue
-        templates[subject] = change.apply(found.vertices).astype(np.float32)
-        if found.colours is not None:
-            colours[subject] = found.colours
+        templates[subject] = change.apply(neutral.vertices).astype(np.float32)
+        if neutral.colours is not None:
+            colours[subject] = neutral.colours
     if not templates:
         raise InputError(f"no subject has a template: {next(iter(unusable.values()))}")
-    outside, turned = outward(triangles, next(iter(templates.values())))
+    oriented, is_flipped = outward(triangles, next(iter(templates.values())))
     notes = {
-        "faces": file.name + (", triangles turned to face outward" if turned else ""),
+        "faces": file.name + (", triangles turned to face outward" if is_flipped else ""),
         "templates": source.name if isinstance(source, Path) else source,
     }
-    topology = Topology(name, outside, n_vertices, "m")
+    topology = Topology(name, oriented, n_vertices, "m")
     return CustomTemplates(Mesh(topology, templates, colours), unusable, file, notes)
 
 
@@ -112,9 +116,9 @@ def outward(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, bo
     return np.ascontiguousarray(triangles[:, ::-1]), True
 
 
-def _source(base: Path, told: str | None) -> Path | str:
+def _find_source(base: Path, setting: str | None) -> Path | str:
     """A file, a folder, a path with {subject}; or the words that mean a frame."""
-    if told is None:
+    if setting is None:
         for path in (base / PICKLE, base / FOLDER / PICKLE, base / FOLDER):
             if path.exists():
                 return path
@@ -123,17 +127,19 @@ def _source(base: Path, told: str | None) -> Path | str:
             f"custom.templates: a .pkl, a folder, a path with {FIELD}, one .obj, .ply or .npy "
             f"file, {FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
         )
-    if told == FIRST_FRAME or told.startswith(NEUTRAL):
-        return told
-    path = base / Path(told).expanduser()
-    if FIELD not in told and not path.exists():
-        raise InputError(f"{path}: custom.templates leads to nothing; {what_is_in(base, told)}")
+    if setting == FIRST_FRAME or setting.startswith(NEUTRAL):
+        return setting
+    path = base / Path(setting).expanduser()
+    if FIELD not in setting and not path.exists():
+        raise InputError(
+            f"{path}: custom.templates leads to nothing; {describe_contents(base, setting)}"
+        )
     if path.is_dir() and (path / PICKLE).is_file():
         return path / PICKLE
     return path
 
 
-def _files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
+def _find_template_files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
     """Subject → its own file, of those that are there."""
     if source.suffix.lower() == ".pkl":
         return {}
@@ -144,46 +150,53 @@ def _files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
                 f"({', '.join(subjects[:4])}, …); give a folder or a path with {FIELD}"
             )
         return {subjects[0]: source}
-    wanted = str(source if FIELD in str(source) else source / FIELD)
-    found: dict[str, Path] = {}
+    pattern = str(source if FIELD in str(source) else source / FIELD)
+    files: dict[str, Path] = {}
     for subject in subjects:
-        path = Path(wanted.replace(FIELD, subject))
-        given = path.suffix.lower() in _SUFFIXES
-        paths = [path] if given else [path.with_name(path.name + suffix) for suffix in _SUFFIXES]
-        there = [candidate for candidate in paths if candidate.is_file()]
-        if len(there) > 1:
-            raise InputError(f"{there[0]} and {there[1]} are both the template of {subject}")
-        if there:
-            found[subject] = there[0]
-    return found
+        path = Path(pattern.replace(FIELD, subject))
+        has_suffix = path.suffix.lower() in _SUFFIXES
+        paths = (
+            [path] if has_suffix else [path.with_name(path.name + suffix) for suffix in _SUFFIXES]
+        )
+        existing = [candidate for candidate in paths if candidate.is_file()]
+        if len(existing) > 1:
+            raise InputError(f"{existing[0]} and {existing[1]} are both the template of {subject}")
+        if existing:
+            files[subject] = existing[0]
+    return files
 
 
-def _face_file(
-    base: Path, settings: CustomSettings, own_files: Mapping[str, Path], takes: Sequence[MotionFile]
+def _find_mesh_file(
+    base: Path,
+    settings: CustomSettings,
+    template_files: Mapping[str, Path],
+    motion_files: Sequence[MotionFile],
 ) -> Path:
     """The mesh that the triangles are read from."""
     if settings.triangles is not None:
         return base / Path(settings.triangles).expanduser()
-    here = meshes_in(base)
-    if len(here) == 1:
-        return here[0]
-    templates = [path for path in own_files.values() if path.suffix.lower() in MESH_SUFFIXES]
+    meshes = meshes_in(base)
+    if len(meshes) == 1:
+        return meshes[0]
+    templates = [path for path in template_files.values() if path.suffix.lower() in MESH_SUFFIXES]
     if templates:
         return templates[0]
-    beside = meshes_in(base / FOLDER) if (base / FOLDER).is_dir() else []
-    if len(beside) == 1:
-        return beside[0]
-    frames = next((take.files for take in takes if take.path.is_dir()), [])
-    if frames and not here:
+    template_meshes = meshes_in(base / FOLDER) if (base / FOLDER).is_dir() else []
+    if len(template_meshes) == 1:
+        return template_meshes[0]
+    frames = next(
+        (motion_file.files for motion_file in motion_files if motion_file.path.is_dir()), []
+    )
+    if frames and not meshes:
         return frames[0]
-    several = f"{len(here)} of them are there: {', '.join(p.name for p in here[:4])}"
+    several = f"{len(meshes)} of them are there: {', '.join(p.name for p in meshes[:4])}"
     raise InputError(
         f"{base}: which mesh file (.obj, .ply) the triangles are in is not told "
-        f"({several if here else 'none is there'}); give custom.triangles"
+        f"({several if meshes else 'none is there'}); give custom.triangles"
     )
 
 
-def _triangles(file: Path) -> tuple[np.ndarray, int]:
+def _read_triangles(file: Path) -> tuple[np.ndarray, int]:
     mesh = read_mesh_file(file)
     if not len(mesh.triangles):
         raise DataError(
@@ -192,31 +205,34 @@ def _triangles(file: Path) -> tuple[np.ndarray, int]:
     return mesh.triangles, len(mesh.vertices)
 
 
-def _reader(
-    source: Path | str, own_files: Mapping[str, Path], takes: Sequence[MotionFile], n_vertices: int
+def _choose_reader(
+    source: Path | str,
+    template_files: Mapping[str, Path],
+    motion_files: Sequence[MotionFile],
+    n_vertices: int,
 ) -> _Reader:
     if source == FIRST_FRAME:
-        return partial(_first_frame, takes, n_vertices)
+        return partial(_read_first_frame, motion_files, n_vertices)
     if isinstance(source, str):
-        return partial(_neutral_frame, source, takes, n_vertices)
+        return partial(_read_neutral_frame, source, motion_files, n_vertices)
     if source.suffix.lower() == ".pkl":
-        return partial(_of_pickle, source, read_templates(source))
-    return partial(_of_file, source, own_files)
+        return partial(_from_pickle, source, read_templates(source))
+    return partial(_from_file, source, template_files)
 
 
-def _of_pickle(source: Path, templates: Mapping[str, np.ndarray], subject: str) -> _Neutral:
+def _from_pickle(source: Path, templates: Mapping[str, np.ndarray], subject: str) -> _Neutral:
     if subject not in templates:
         known = ", ".join(list(templates)[:8])
         raise DataError(f"{source}: no template of {subject}; it has: {known}")
     return _Neutral(templates[subject])
 
 
-def _of_file(source: Path, own_files: Mapping[str, Path], subject: str) -> _Neutral:
-    if subject not in own_files:
+def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -> _Neutral:
+    if subject not in template_files:
         where = str(source).replace(FIELD, subject)
         name = "" if FIELD in str(source) else f" named {subject}"
         raise InputError(f"{where}: no template ({', '.join(_SUFFIXES)}){name}")
-    path = own_files[subject]
+    path = template_files[subject]
     if path.suffix.lower() != ".npy":
         mesh = read_mesh_file(path)
         return _Neutral(mesh.vertices, mesh.colours)
@@ -228,40 +244,53 @@ def _of_file(source: Path, own_files: Mapping[str, Path], subject: str) -> _Neut
         raise DataError(f"{path}: not an array of (V, 3) vertices ({reason})") from error
 
 
-def _first_frame(takes: Sequence[MotionFile], n_vertices: int, subject: str) -> _Neutral:
+def _read_first_frame(
+    motion_files: Sequence[MotionFile], n_vertices: int, subject: str
+) -> _Neutral:
     """Of the subject's first clip that can be read."""
     reasons = []
-    for take in takes:
-        if take.subject == subject:
+    for motion_file in motion_files:
+        if motion_file.subject == subject:
             try:
-                with take.open(n_vertices) as frames:
+                with motion_file.open(n_vertices) as frames:
                     return _Neutral(frames.read(np.array([0]))[0])
             except CodeTalkerError as error:
                 reasons.append(str(error))
     raise DataError(f"no clip of {subject} has a first frame: {reasons[0]}")
 
 
-def _neutral_frame(
-    told: str, takes: Sequence[MotionFile], n_vertices: int, subject: str
+def _read_neutral_frame(
+    setting: str, motion_files: Sequence[MotionFile], n_vertices: int, subject: str
 ) -> _Neutral:
-    clip, _, number = told.removeprefix(NEUTRAL).rpartition(":")
+    clip, _, number = setting.removeprefix(NEUTRAL).rpartition(":")
     if not clip or not number.isdecimal():
-        raise InputError(f"custom.templates {told!r}: expected {NEUTRAL}CLIP:FRAME")
+        raise InputError(f"custom.templates {setting!r}: expected {NEUTRAL}CLIP:FRAME")
     clip = clip.replace(FIELD, subject)
-    take = next((take for take in takes if clip in (take.name, take.key)), None)
-    if take is None:
-        raise InputError(f"custom.templates {told!r}: there is no clip {clip}")
-    if take.subject != subject:
-        raise InputError(f"custom.templates {told!r}: a frame of {take.subject}, none of {subject}")
-    with take.open(n_vertices) as frames:
+    motion_file = next(
+        (
+            motion_file
+            for motion_file in motion_files
+            if clip in (motion_file.name, motion_file.key)
+        ),
+        None,
+    )
+    if motion_file is None:
+        raise InputError(f"custom.templates {setting!r}: there is no clip {clip}")
+    if motion_file.subject != subject:
+        raise InputError(
+            f"custom.templates {setting!r}: a frame of {motion_file.subject}, none of {subject}"
+        )
+    with motion_file.open(n_vertices) as frames:
         position = int(np.searchsorted(frames.numbers, int(number)))
         if position == len(frames.numbers) or frames.numbers[position] != int(number):
             first, last = frames.numbers[0], frames.numbers[-1]
-            raise InputError(f"{take.path}: no frame {number}; it has frames {first} to {last}")
+            raise InputError(
+                f"{motion_file.path}: no frame {number}; it has frames {first} to {last}"
+            )
         return _Neutral(frames.read(np.array([position]))[0])
 
 
-def _check(vertices: np.ndarray, subject: str, n_vertices: int, file: Path) -> None:
+def _check_vertices(vertices: np.ndarray, subject: str, n_vertices: int, file: Path) -> None:
     if vertices.shape != (n_vertices, 3):
         raise DataError(
             f"the template of {subject} has {len(vertices)} vertices, expected {n_vertices} as in "

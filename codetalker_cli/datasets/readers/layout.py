@@ -47,19 +47,19 @@ def read_layout(
         DataError: A file is damaged, hostile, or of another topology.
     """
     mesh_file = find_file(root, mesh_names, given)
-    here = "the reference's preparation"
+    origin = "the reference's preparation"
     refuse_missing(
         root,
         {
-            SPEECH: ((root / SPEECH).is_dir(), here),
-            TEMPLATES: ((root / TEMPLATES).is_file(), here),
+            SPEECH: ((root / SPEECH).is_dir(), origin),
+            TEMPLATES: ((root / TEMPLATES).is_file(), origin),
             str(given or mesh_names[0]): (mesh_file is not None, source),
         },
     )
     assert mesh_file is not None
     mesh = read_mesh(root / TEMPLATES, mesh_file, data)
     # Numbers are kept as they are: unit and axes need no change.
-    own = CustomSettings(
+    settings = CustomSettings(
         name=data.name,
         fps=fps,
         unit="m",
@@ -68,7 +68,7 @@ def read_layout(
         templates=TEMPLATES,
         triangles=str(mesh_file.absolute()),
     )
-    raw = read_custom(own, root.absolute())
+    raw = read_custom(settings, root.absolute())
     notes = {
         "layout": f"{data.name}, prepared by the reference's scripts",
         "captured": f"{fps:g} frames a second",
@@ -108,6 +108,8 @@ def refuse_missing(root: Path, wanted: Mapping[str, tuple[bool, str]]) -> None:
         if not is_there:
             missing.setdefault(source, []).append(what)
     if missing:
-        told = "; ".join(f"{', '.join(what)} (from {source})" for source, what in missing.items())
+        listing = "; ".join(
+            f"{', '.join(what)} (from {source})" for source, what in missing.items()
+        )
         where = "lacks" if root.is_dir() else "does not exist; it should hold"
-        raise InputError(f"{root} {where}: {told}")
+        raise InputError(f"{root} {where}: {listing}")

@@ -28,7 +28,7 @@ FPS = 60.0
 VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
 TEMPLATES, MESH = "templates.pkl", "FLAME_sample.ply"
 DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
-CODE = "https://github.com/TimoBolkart/voca, folder template; or --faces FILE"
+CODE = "https://github.com/TimoBolkart/voca, folder template; or `faces` FILE"
 
 Nested = Mapping[str, Mapping[str, Any]]
 
@@ -50,28 +50,28 @@ def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) 
     is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
     if is_layout(root) and not is_whole:
         return read_layout(root, data, FPS, [MESH], mesh_file, CODE)
-    found = find_file(root, [MESH], mesh_file)
+    mesh_path = find_file(root, [MESH], mesh_file)
     wanted = {
         name: ((root / name).is_file(), DOWNLOAD) for name in (VERTICES, ROWS, SPEECH, TEMPLATES)
     }
-    wanted[str(mesh_file or MESH)] = (found is not None, CODE)
+    wanted[str(mesh_file or MESH)] = (mesh_path is not None, CODE)
     refuse_missing(root, wanted)
-    assert found is not None
-    mesh = read_mesh(root / TEMPLATES, found, data)
+    assert mesh_path is not None
+    mesh = read_mesh(root / TEMPLATES, mesh_path, data)
     array = root / VERTICES
     shape = open_array(array, data.n_vertices).shape
-    rows = _nested(root / ROWS)
-    speech = _nested(root / SPEECH)
+    rows = _read_nested(root / ROWS)
+    speech = _read_nested(root / SPEECH)
     stamp = stamp_of([array, root / ROWS, root / SPEECH])
     clips, problems, first = [], [], 1
     for subject, sentence in _pairs(rows, speech):
         name = f"{subject}_{sentence}"
-        missing = _missing(subject, sentence, rows, speech, mesh)
-        if missing is not None:
-            problems.append(missing)
+        problem = _missing_part(subject, sentence, rows, speech, mesh)
+        if problem is not None:
+            problems.append(problem)
             continue
         try:
-            numbers, places = _numbered(rows[subject][sentence], f"{root / ROWS}: {name}")
+            numbers, row_indices = _sort_frames(rows[subject][sentence], f"{root / ROWS}: {name}")
         except DataError as error:
             problems.append(Problem(name, "broken", str(error)))
             continue
@@ -83,15 +83,15 @@ def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) 
                 sentence,
                 len(numbers),
                 stamp,
-                partial(_open, array, shape, numbers, places, data.n_vertices),
-                partial(_sound, speech[subject][sentence], f"{root / SPEECH}: {name}"),
+                partial(_open, array, shape, numbers, row_indices, data.n_vertices),
+                partial(_read_audio, speech[subject][sentence], f"{root / SPEECH}: {name}"),
             )
         )
     notes = {"layout": "VOCASET as downloaded", "captured": f"{FPS:g} frames a second"}
     return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, max(first, 0))
 
 
-def _nested(path: Path) -> Nested:
+def _read_nested(path: Path) -> Nested:
     """A pickle of [subject][sentence]."""
     content = read_pickle(path)
     if not isinstance(content, Mapping) or not all(
@@ -106,7 +106,7 @@ def _pairs(rows: Nested, speech: Nested) -> list[tuple[str, str]]:
     return sorted({(str(s), str(q)) for part in (rows, speech) for s in part for q in part[s]})
 
 
-def _missing(
+def _missing_part(
     subject: str, sentence: str, rows: Nested, speech: Nested, mesh: Mesh
 ) -> Problem | None:
     name = f"{subject}_{sentence}"
@@ -121,30 +121,30 @@ def _missing(
     return None
 
 
-def _numbered(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _sort_frames(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Frame numbers in ascending order, whatever the order in the file, and their rows."""
     try:
         table = np.array([(int(number), int(row)) for number, row in frames.items()], np.int64)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: expected frame number → row ({error})") from error
     table = table[np.argsort(table[:, 0], kind="stable")]
-    twice = np.flatnonzero(np.diff(table[:, 0]) == 0)
-    if len(twice):
-        raise DataError(f"{where}: frame {table[twice[0], 0]} stands there twice")
+    duplicates = np.flatnonzero(np.diff(table[:, 0]) == 0)
+    if len(duplicates):
+        raise DataError(f"{where}: frame {table[duplicates[0], 0]} stands there twice")
     return table[:, 0], table[:, 1]
 
 
-class _Rows:
+class _ArrayFrames:
     """Frames that are rows of one large array."""
 
-    def __init__(self, array: np.ndarray, numbers: np.ndarray, places: np.ndarray) -> None:
+    def __init__(self, array: np.ndarray, numbers: np.ndarray, row_indices: np.ndarray) -> None:
         self.numbers = numbers
         self._array = array
-        self._places = places
+        self._row_indices = row_indices
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """(k, V, 3) rows of the array, in its own floating-point type."""
-        return np.asarray(self._array[self._places[positions]])
+        return np.asarray(self._array[self._row_indices[positions]])
 
 
 @contextmanager
@@ -152,21 +152,21 @@ def _open(
     path: Path,
     shape: tuple[int, ...],
     numbers: np.ndarray,
-    places: np.ndarray,
+    row_indices: np.ndarray,
     n_vertices: int,
-) -> Iterator[_Rows]:
+) -> Iterator[_ArrayFrames]:
     """The map lasts as long as the clip is read: touched pages would count as memory for ever."""
-    outside = places[(places < 0) | (places >= shape[0])]
+    outside = row_indices[(row_indices < 0) | (row_indices >= shape[0])]
     if len(outside):
-        number = numbers[np.flatnonzero(places == outside[0])[0]]
+        number = numbers[np.flatnonzero(row_indices == outside[0])[0]]
         raise DataError(
             f"{path}: has {shape[0]} frames, but frame {number} of the clip should be row "
             f"{outside[0]}; the file is cut short, or belongs to another {ROWS}"
         )
-    yield _Rows(open_array(path, n_vertices), numbers, places)
+    yield _ArrayFrames(open_array(path, n_vertices), numbers, row_indices)
 
 
-def _sound(content: Any, where: str) -> RawAudio:
+def _read_audio(content: Any, where: str) -> RawAudio:
     try:
         samples, rate = np.asarray(content["audio"]), int(content["sample_rate"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -175,10 +175,10 @@ def _sound(content: Any, where: str) -> RawAudio:
         raise DataError(
             f"{where}: not a line of samples ({samples.dtype} {samples.shape}, {rate} Hz)"
         )
-    return RawAudio(_full_scale(samples, where), rate)
+    return RawAudio(_scale_to_unit(samples, where), rate)
 
 
-def _full_scale(samples: np.ndarray, where: str) -> np.ndarray:
+def _scale_to_unit(samples: np.ndarray, where: str) -> np.ndarray:
     """Samples within ±1. Wide numbers that are of 16 bit in truth are known by their size."""
     if samples.dtype.kind == "u":
         half = (int(np.iinfo(samples.dtype).max) + 1) / 2

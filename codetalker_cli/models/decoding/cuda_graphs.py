@@ -14,12 +14,12 @@ STRIDE = 64
 _WARM_UP_STEPS = 2
 
 
-def rounded(n_frames: int, stride: int) -> int:
+def round_up(n_frames: int, stride: int) -> int:
     """``n_frames`` up to the next multiple of ``stride``."""
     return -(-n_frames // stride) * stride
 
 
-class Graphs:
+class StepGraphs:
     """Graphs of one batch's step, by the number of frames looked at.
 
     Args:
@@ -45,7 +45,7 @@ class Graphs:
     def _capture(
         self, step: Callable[[int], None], clear: Callable[[], None], n_frames: int
     ) -> None:
-        sizes = range(STRIDE, rounded(n_frames, STRIDE) + 1, STRIDE)
+        sizes = range(STRIDE, round_up(n_frames, STRIDE) + 1, STRIDE)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # libraries choose kernels and allocate while not captured

@@ -1,7 +1,8 @@
 """Speech features → codes, free-running: each frame is told the model's own past.
 
-Both halves of a step stand beside this module: :mod:`speech_steps` and :mod:`motion_steps`. A step
-reads nothing back from the device and has shapes that depend on ``n`` alone; see :mod:`graphs`.
+Both halves of a step stand beside this module: :mod:`speech_cache` and :mod:`motion_cache`. A step
+reads nothing back from the device and has shapes that depend on ``n`` alone; see
+:mod:`cuda_graphs`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from codetalker_cli.models.decoding.cuda_graphs import STRIDE, Graphs, rounded
+from codetalker_cli.models.decoding.cuda_graphs import STRIDE, StepGraphs, round_up
 from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, MotionState, Window
 from codetalker_cli.models.decoding.speech_cache import SpeechDecoderCache, SpeechState
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
@@ -30,30 +31,30 @@ class _DecodingState:
     """A batch that is being decoded.
 
     Attributes:
-        speech, motion: The caches of stage 2 and of stage 1.
+        speech_cache, motion_cache: The caches of stage 2 and of stage 1.
         codes: (B, C, q) int64, the codes predicted so far.
         frame: (1,) int64, the number of the next frame.
         past: (B, C, q) int64 codes that replace the predicted ones as the motion history; None
             when decoding runs freely.
     """
 
-    speech: SpeechState
-    motion: MotionState
+    speech_cache: SpeechState
+    motion_cache: MotionState
     codes: Tensor
     frame: Tensor
     past: Tensor | None
 
-    def of(self, n: int) -> "_DecodingState":
+    def first(self, n: int) -> "_DecodingState":
         """Views of the first ``n`` clips."""
         past = None if self.past is None else self.past[:n]
         return _DecodingState(
-            self.speech.of(n), self.motion.of(n), self.codes[:n], self.frame, past
+            self.speech_cache.first(n), self.motion_cache.first(n), self.codes[:n], self.frame, past
         )
 
     def clear(self) -> None:
         """Back before the first frame; the speech stays. (Keys and values are overwritten.)"""
-        self.speech.previous.zero_()
-        self.motion.clear()
+        self.speech_cache.previous.zero_()
+        self.motion_cache.clear()
         self.frame.zero_()
 
 
@@ -81,18 +82,18 @@ class Decoder:
         self.uses_graphs = on_cuda and self.settings.cuda_graphs
         self.stride = STRIDE if self.uses_graphs else _CPU_STRIDE
         self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else None
-        self._steps: dict[Method, MotionDecoderCache] = {}
+        self._motion_caches: dict[Method, MotionDecoderCache] = {}
         with torch.no_grad():
-            self.speech = SpeechDecoderCache(speech, vq, self._dtype)
+            self.speech_cache = SpeechDecoderCache(speech, vq, self._dtype)
 
-    def motion(self, method: Method) -> MotionDecoderCache:
+    def motion_cache(self, method: Method) -> MotionDecoderCache:
         """Stage 1's half of a step."""
-        if method not in self._steps:
+        if method not in self._motion_caches:
             window = Window(self.settings.window_frames, self.settings.refresh_frames)
-            self._steps[method] = MotionDecoderCache(
+            self._motion_caches[method] = MotionDecoderCache(
                 self.vq.decoder, window if method == "window" else None, self._dtype
             )
-        return self._steps[method]
+        return self._motion_caches[method]
 
     def decode(
         self,
@@ -117,57 +118,67 @@ class Decoder:
                 before it (teacher forcing) instead of from the predicted ones.
             progress: Called with (frames done, frames of the longest clip).
         """
-        n_frames = hidden.shape[1] // self.speech.settings.features_per_frame
-        given = [n_frames] * len(hidden) if lengths is None else list(lengths)
+        n_frames = hidden.shape[1] // self.speech_cache.settings.features_per_frame
+        clip_lengths = [n_frames] * len(hidden) if lengths is None else list(lengths)
         # Clips that have ended fall off the end of the batch.
-        order = sorted(range(len(given)), key=lambda k: -given[k])
-        sizes = sorted(given, reverse=True)
-        at = torch.tensor(order, device=hidden.device)
+        sorted_clips = sorted(range(len(clip_lengths)), key=lambda k: -clip_lengths[k])
+        sorted_lengths = sorted(clip_lengths, reverse=True)
+        permutation = torch.tensor(sorted_clips, device=hidden.device)
         with torch.inference_mode():
-            past = None if past_codes is None else past_codes[at]
-            codes = self._decode(hidden[at], style[at], past, sizes, n_frames, method, progress)
-        made = torch.empty_like(codes)  # outside: a tensor that training may use
-        made[at] = codes
-        return made
+            past = None if past_codes is None else past_codes[permutation]
+            codes = self._decode(
+                hidden[permutation],
+                style[permutation],
+                past,
+                sorted_lengths,
+                n_frames,
+                method,
+                progress,
+            )
+        output = torch.empty_like(codes)  # outside: a tensor that training may use
+        output[permutation] = codes
+        return output
 
     def _decode(
         self,
         hidden: Tensor,
         style: Tensor,
         past: Tensor | None,
-        sizes: list[int],
+        lengths: list[int],
         n_frames: int,
         method: Method,
         progress: Progress | None,
     ) -> Tensor:
-        steps = self.motion(method)
-        run = self._begin(hidden, style, rounded(n_frames, self.stride), steps, past)
+        motion_cache = self.motion_cache(method)
+        state = self._initial_state(
+            hidden, style, round_up(n_frames, self.stride), motion_cache, past
+        )
         graphs = None
         if self.uses_graphs:
-            step = partial(self._step, run, steps)
-            graphs = Graphs(step, run.clear, sizes[0], hidden.device)
-        active, view = len(sizes), run
-        for i in range(sizes[0]):
-            n = rounded(i + 1, self.stride)
+            step = partial(self._step, state, motion_cache)
+            graphs = StepGraphs(step, state.clear, lengths[0], hidden.device)
+        n_active, view = len(lengths), state
+        for i in range(lengths[0]):
+            n = round_up(i + 1, self.stride)
             if graphs is not None:
                 graphs.replay(n)
             else:
-                while sizes[active - 1] <= i:
-                    active -= 1
-                    view = run.of(active)
-                self._step(view, steps, n)
+                while lengths[n_active - 1] <= i:
+                    n_active -= 1
+                    view = state.first(n_active)
+                self._step(view, motion_cache, n)
             if progress is not None:
-                progress(i + 1, sizes[0])
-        ends = torch.tensor(sizes, device=hidden.device)[:, None, None]
-        beyond = torch.arange(n_frames, device=hidden.device)[None, :, None] >= ends
-        return run.codes[:, :n_frames].masked_fill(beyond, 0)
+                progress(i + 1, lengths[0])
+        ends = torch.tensor(lengths, device=hidden.device)[:, None, None]
+        padding = torch.arange(n_frames, device=hidden.device)[None, :, None] >= ends
+        return state.codes[:, :n_frames].masked_fill(padding, 0)
 
-    def _begin(
+    def _initial_state(
         self,
         hidden: Tensor,
         style: Tensor,
         capacity: int,
-        steps: MotionDecoderCache,
+        motion_cache: MotionDecoderCache,
         past: Tensor | None = None,
     ) -> _DecodingState:
         q = self.vq.settings.codes_per_frame
@@ -176,27 +187,29 @@ class Decoder:
             # A graph looks at the whole capacity, so the history has to be as long.
             past = torch.cat([past, codes[:, past.shape[1] :]], dim=1)
         return _DecodingState(
-            speech=self.speech.state(hidden, style, capacity),
-            motion=steps.state(len(hidden), capacity, style),
+            speech_cache=self.speech_cache.state(hidden, style, capacity),
+            motion_cache=motion_cache.state(len(hidden), capacity, style),
             codes=codes,
             frame=torch.zeros(1, dtype=torch.int64, device=hidden.device),
             past=past,
         )
 
-    def _step(self, run: _DecodingState, steps: MotionDecoderCache, n: int) -> None:
+    def _step(self, state: _DecodingState, motion_cache: MotionDecoderCache, n: int) -> None:
         """One frame on; ``n`` is the number of frames to look at, the new one included or more."""
-        latents = self.speech.step(run.speech, run.frame, n)
+        latents = self.speech_cache.step(state.speech_cache, state.frame, n)
         codes = self.vq.nearest(latents)
-        run.codes.index_copy_(1, run.frame, codes)
-        mask = _mask(run.frame, n, latents) if self.stride > 1 else None
-        if run.past is not None:
-            codes = run.past.index_select(1, run.frame)
-        row = steps.step(run.motion, self.vq.dequantize(codes), run.frame, n, mask)
-        self.speech.set_previous(run.speech, row)
-        run.frame.add_(1)
+        state.codes.index_copy_(1, state.frame, codes)
+        mask = _future_mask(state.frame, n, latents) if self.stride > 1 else None
+        if state.past is not None:
+            codes = state.past.index_select(1, state.frame)
+        hidden = motion_cache.step(
+            state.motion_cache, self.vq.dequantize(codes), state.frame, n, mask
+        )
+        self.speech_cache.set_previous(state.speech_cache, hidden)
+        state.frame.add_(1)
 
 
-def _mask(frame: Tensor, n: int, like: Tensor) -> Tensor:
+def _future_mask(frame: Tensor, n: int, like: Tensor) -> Tensor:
     """(1, n) zero for frames up to ``frame``, −∞ beyond."""
-    later = torch.arange(n, device=frame.device)[None] > frame
-    return like.new_zeros(1, n).masked_fill(later, float("-inf"))
+    future = torch.arange(n, device=frame.device)[None] > frame
+    return like.new_zeros(1, n).masked_fill(future, float("-inf"))

@@ -11,7 +11,7 @@ computed of that decode, and what is not:
 - Of the last block one row is wanted. Its scores are q·(W x) = (Wᵀq)·x, and its values
   Σ a (W x) = W (Σ a x), so no other row is projected.
 - The newest row goes through two projections without anything between them: stage 1's to motion
-  features, stage 2's back to its own width. :mod:`speech_steps` has their product.
+  features, stage 2's back to its own width. :mod:`speech_cache` has their product.
 """
 
 from dataclasses import dataclass, fields
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetalker_cli.models.decoding.packed_linear import PackedLinear, normaliser
+from codetalker_cli.models.decoding.packed_linear import PackedLinear, layer_norm_function
 from codetalker_cli.models.layers import LEAKY_SLOPE, Block
 from codetalker_cli.models.vq_autoencoder import MotionDecoder
 
@@ -39,26 +39,28 @@ class MotionState:
 
     Attributes:
         inputs: (B, C, H) what the convolution sees.
-        rows: (B, C, H) what it gives.
+        hidden: (B, C, H) what it gives.
         total, squares: (B, H) sums of the rows that no frame to come changes.
         kv_cache: (L − 1, 2, B, heads, C, H/heads) keys and values of the blocks but the last
             (window).
-        last: (B, C, H) what the last block's attention sees (window).
-        turn: (1,) int64, the older frame whose turn it is to be computed anew (window).
+        last_block_inputs: (B, C, H) what the last block's attention sees (window).
+        next_refresh: (1,) int64, the older frame whose turn it is to be computed anew (window).
     """
 
     inputs: Tensor
-    rows: Tensor
+    hidden: Tensor
     total: Tensor
     squares: Tensor
     kv_cache: Tensor
-    last: Tensor
-    turn: Tensor
+    last_block_inputs: Tensor
+    next_refresh: Tensor
 
-    def of(self, n: int) -> "MotionState":
+    def first(self, n: int) -> "MotionState":
         """Views of the first ``n`` clips."""
         views = {f.name: getattr(self, f.name)[:n] for f in fields(self)}
-        return MotionState(**views | {"kv_cache": self.kv_cache[:, :, :n], "turn": self.turn})
+        return MotionState(
+            **views | {"kv_cache": self.kv_cache[:, :, :n], "next_refresh": self.next_refresh}
+        )
 
     def clear(self) -> None:
         """As it was before the first frame."""
@@ -69,15 +71,15 @@ class MotionState:
 class _Block:
     """A transformer block with packed weights; for the last one, those of a single query."""
 
-    def __init__(self, block: Block, dtype: torch.dtype | None, *, single: bool) -> None:
+    def __init__(self, block: Block, dtype: torch.dtype | None, *, single_query: bool) -> None:
         attention = block.attention
         self.n_heads, self.scale = attention.n_heads, attention.scale
-        self.attention_norm = normaliser(block.attention_norm)
-        self.mlp_norm = normaliser(block.mlp_norm)
+        self.attention_norm = layer_norm_function(block.attention_norm)
+        self.mlp_norm = layer_norm_function(block.mlp_norm)
         self.output = PackedLinear(attention.output.weight, attention.output.bias, dtype=dtype)
         self.mlp_in = PackedLinear(block.mlp_in.weight, block.mlp_in.bias, "gelu", dtype)
         self.mlp_out = PackedLinear(block.mlp_out.weight, block.mlp_out.bias, dtype=dtype)
-        if single:
+        if single_query:
             query, key, value = attention.qkv.weight.detach().chunk(3)
             self.query = PackedLinear(query * self.scale, dtype=dtype)
             self.key = key.unflatten(0, (self.n_heads, -1))  # (heads, H/heads, H)
@@ -85,30 +87,32 @@ class _Block:
         else:
             self.qkv = PackedLinear(attention.qkv.weight, dtype=dtype)
 
-    def rows(
-        self, x: Tensor, n: int, mask: Tensor | None, kv_cache: Tensor | None, at: Tensor
+    def forward_frames(
+        self, x: Tensor, n: int, mask: Tensor | None, kv_cache: Tensor | None, frames: Tensor
     ) -> Tensor:
         """(B, R, H) → (B, R, H); keys and values are of the rows, or of the first n frames kept."""
-        n_clips, n_rows, size = x.shape
-        qkv = self.qkv(self.attention_norm(x)).view(n_clips, n_rows, 3, self.n_heads, -1)
+        n_clips, n_frames, size = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(n_clips, n_frames, 3, self.n_heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
-        k, v = qkv[1:] if kv_cache is None else _update(kv_cache, at, qkv[1:])[:, :, :, :n]
-        mixed = F.scaled_dot_product_attention(qkv[0], k, v, mask, scale=self.scale)
-        return self._rest(x, mixed.transpose(1, 2).reshape(n_clips, n_rows, size))
+        k, v = qkv[1:] if kv_cache is None else _write(kv_cache, frames, qkv[1:])[:, :, :, :n]
+        attended = F.scaled_dot_product_attention(qkv[0], k, v, mask, scale=self.scale)
+        return self._output_and_mlp(x, attended.transpose(1, 2).reshape(n_clips, n_frames, size))
 
-    def newest(self, x: Tensor, seen: Tensor, normed: Tensor, mask: Tensor | None) -> Tensor:
+    def forward_newest(
+        self, x: Tensor, memory: Tensor, query_input: Tensor, mask: Tensor | None
+    ) -> Tensor:
         """(B, 1, H) newest row, (B, n, H) what is seen, (B, 1, H) of it the newest → (B, 1, H)."""
-        query = self.query(normed).view(len(x), self.n_heads, -1).transpose(0, 1)
-        probe = torch.bmm(query, self.key).transpose(0, 1)  # (B, heads, H)
-        score = torch.bmm(probe, seen.transpose(1, 2))
+        query = self.query(query_input).view(len(x), self.n_heads, -1).transpose(0, 1)
+        key_query = torch.bmm(query, self.key).transpose(0, 1)  # (B, heads, H)
+        scores = torch.bmm(key_query, memory.transpose(1, 2))
         if mask is not None:
-            score = score + mask
-        context = torch.bmm(score.softmax(-1), seen)
-        mixed = torch.bmm(context.transpose(0, 1), self.value)  # (heads, B, H/heads)
-        return self._rest(x, mixed.transpose(0, 1).reshape(x.shape))
+            scores = scores + mask
+        weighted_memory = torch.bmm(scores.softmax(-1), memory)
+        attended = torch.bmm(weighted_memory.transpose(0, 1), self.value)  # (heads, B, H/heads)
+        return self._output_and_mlp(x, attended.transpose(0, 1).reshape(x.shape))
 
-    def _rest(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.output(mixed)
+    def _output_and_mlp(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + self.output(attended)
         return x + self.mlp_out(self.mlp_in(self.mlp_norm(x)))
 
 
@@ -127,45 +131,47 @@ class MotionDecoderCache:
         temporal = decoder.temporal
         self.window = window
         self.hidden_size = temporal.linear.in_features
-        entry = decoder.latent_projection
-        self.entry = (
-            PackedLinear(entry.weight, entry.bias, dtype=dtype)
-            if isinstance(entry, torch.nn.Linear)
+        latent_projection = decoder.latent_projection
+        self.latent_projection = (
+            PackedLinear(latent_projection.weight, latent_projection.bias, dtype=dtype)
+            if isinstance(latent_projection, torch.nn.Linear)
             else None
         )
         kernel = temporal.conv.weight.detach().permute(0, 2, 1)  # (out, taps, in)
         self.conv = PackedLinear(kernel.flatten(1), temporal.conv.bias, dtype=dtype)
         device = kernel.device
-        reach = kernel.shape[1] // 2
-        self._changed = torch.arange(-reach, 1, device=device)
-        self._taps = torch.arange(-reach, reach + 1, device=device)
+        padding = kernel.shape[1] // 2
+        self._changed_offsets = torch.arange(-padding, 1, device=device)
+        self._tap_offsets = torch.arange(-padding, padding + 1, device=device)
         self.eps = temporal.norm.eps
         bias = temporal.linear.bias + temporal.position[0]
         self.linear = PackedLinear(temporal.linear.weight, bias, dtype=dtype)
-        last = len(temporal.blocks) - 1
+        last_index = len(temporal.blocks) - 1
         self.blocks = [
-            _Block(block, dtype, single=k == last)
+            _Block(block, dtype, single_query=k == last_index)
             for k, block in enumerate(temporal.blocks)
             if isinstance(block, Block)
         ]
         if window is not None:
-            self._newest = torch.arange(window.newest, device=device)
-            self._turn = torch.arange(window.refreshed, device=device)
+            self._newest_offsets = torch.arange(window.newest, device=device)
+            self._refresh_offsets = torch.arange(window.refreshed, device=device)
 
     def state(self, n_clips: int, capacity: int, like: Tensor) -> MotionState:
         """Room for ``capacity`` frames of each clip."""
-        size, heads = self.hidden_size, self.blocks[-1].n_heads
-        cached = capacity if self.window is not None else 0
+        hidden_size, n_heads = self.hidden_size, self.blocks[-1].n_heads
+        window_capacity = capacity if self.window is not None else 0
         # MPS has no float64.
-        wide = torch.float32 if like.device.type == "mps" else torch.float64
+        sum_dtype = torch.float32 if like.device.type == "mps" else torch.float64
         return MotionState(
-            inputs=like.new_zeros(n_clips, capacity, size),
-            rows=like.new_zeros(n_clips, capacity, size),
-            total=like.new_zeros(n_clips, size, dtype=wide),
-            squares=like.new_zeros(n_clips, size, dtype=wide),
-            kv_cache=like.new_zeros(len(self.blocks) - 1, 2, n_clips, heads, cached, size // heads),
-            last=like.new_zeros(n_clips, cached, size),
-            turn=like.new_zeros(1, dtype=torch.int64),
+            inputs=like.new_zeros(n_clips, capacity, hidden_size),
+            hidden=like.new_zeros(n_clips, capacity, hidden_size),
+            total=like.new_zeros(n_clips, hidden_size, dtype=sum_dtype),
+            squares=like.new_zeros(n_clips, hidden_size, dtype=sum_dtype),
+            kv_cache=like.new_zeros(
+                len(self.blocks) - 1, 2, n_clips, n_heads, window_capacity, hidden_size // n_heads
+            ),
+            last_block_inputs=like.new_zeros(n_clips, window_capacity, hidden_size),
+            next_refresh=like.new_zeros(1, dtype=torch.int64),
         )
 
     def step(
@@ -181,67 +187,75 @@ class MotionDecoderCache:
             mask: (1, n) 0 for frames up to i, −∞ beyond; None where n is i + 1.
         """
         self._convolve(state, latents, frame)
-        normalise = self._statistics(state, frame)
+        normalize = self._statistics(state, frame)
         if self.window is None:
-            at, newest = frame, frame
-            x = normalise(state.rows[:, :n])
+            frames, newest = frame, frame
+            x = normalize(state.hidden[:, :n])
         else:
-            at = self._rows_in_turn(state, frame)
+            frames = self._frames_to_compute(state, frame)
             newest = torch.zeros_like(frame)
-            x = normalise(state.rows.index_select(1, at))
+            x = normalize(state.hidden.index_select(1, frames))
         x = self.linear(x)
         for k, block in enumerate(self.blocks[:-1]):
-            x = block.rows(x, n, mask, None if self.window is None else state.kv_cache[k], at)
-        last = self.blocks[-1]
-        normed = last.attention_norm(x)
-        seen = normed if self.window is None else _update(state.last, at, normed)[:, :n]
-        return last.newest(x.index_select(1, newest), seen, normed.index_select(1, newest), mask)
+            x = block.forward_frames(
+                x, n, mask, None if self.window is None else state.kv_cache[k], frames
+            )
+        last_block = self.blocks[-1]
+        normalized = last_block.attention_norm(x)
+        memory = (
+            normalized
+            if self.window is None
+            else _write(state.last_block_inputs, frames, normalized)[:, :n]
+        )
+        return last_block.forward_newest(
+            x.index_select(1, newest), memory, normalized.index_select(1, newest), mask
+        )
 
     def _convolve(self, state: MotionState, latents: Tensor, frame: Tensor) -> None:
         """The rows that the new frame changes; the edges of the prefix are repeated beyond it."""
-        entered = latents if self.entry is None else self.entry(latents)
-        state.inputs.index_copy_(1, frame, entered)
-        changed = (frame + self._changed).clamp(min=0)
-        taps = torch.minimum((changed[:, None] + self._taps).clamp(min=0), frame)
-        seen = state.inputs.index_select(1, taps.flatten()).unflatten(1, taps.shape)
-        rows = F.leaky_relu(self.conv(seen.flatten(2)), LEAKY_SLOPE)
-        state.rows.index_copy_(1, changed, rows)
+        inputs = latents if self.latent_projection is None else self.latent_projection(latents)
+        state.inputs.index_copy_(1, frame, inputs)
+        changed = (frame + self._changed_offsets).clamp(min=0)
+        taps = torch.minimum((changed[:, None] + self._tap_offsets).clamp(min=0), frame)
+        windows = state.inputs.index_select(1, taps.flatten()).unflatten(1, taps.shape)
+        hidden = F.leaky_relu(self.conv(windows.flatten(2)), LEAKY_SLOPE)
+        state.hidden.index_copy_(1, changed, hidden)
 
-    def _statistics(self, state: MotionState, frame: Tensor) -> "_Normalise":
+    def _statistics(self, state: MotionState, frame: Tensor) -> "_InstanceNorm":
         """Instance norm over the prefix, of settled rows and those still to change."""
-        changed = frame + self._changed
-        exists = (changed >= 0)[:, None]
-        rows = state.rows.index_select(1, changed.clamp(min=0)).to(state.total.dtype) * exists
-        squared = rows.square()
-        state.total.add_(rows[:, 0])
+        changed = frame + self._changed_offsets
+        valid = (changed >= 0)[:, None]
+        hidden = state.hidden.index_select(1, changed.clamp(min=0)).to(state.total.dtype) * valid
+        squared = hidden.square()
+        state.total.add_(hidden[:, 0])
         state.squares.add_(squared[:, 0])
         count = frame + 1
-        mean = (state.total + rows[:, 1:].sum(1)) / count
+        mean = (state.total + hidden[:, 1:].sum(1)) / count
         variance = (state.squares + squared[:, 1:].sum(1)) / count - mean.square()
-        spread = torch.rsqrt(variance.clamp(min=0) + self.eps)
-        return _Normalise(mean[:, None], spread[:, None])
+        inverse_std = torch.rsqrt(variance.clamp(min=0) + self.eps)
+        return _InstanceNorm(mean[:, None], inverse_std[:, None])
 
-    def _rows_in_turn(self, state: MotionState, frame: Tensor) -> Tensor:
+    def _frames_to_compute(self, state: MotionState, frame: Tensor) -> Tensor:
         """(R,) frames to compute, the newest first; before there are enough, some stand twice."""
         assert self.window is not None
-        newest = (frame - self._newest).clamp(min=0)
+        newest = (frame - self._newest_offsets).clamp(min=0)
         if not self.window.refreshed:
             return newest
         n_older = (frame + 1 - self.window.newest).clamp(min=1)
-        older = (state.turn + self._turn) % n_older
-        state.turn.copy_((state.turn + self.window.refreshed) % n_older)
+        older = (state.next_refresh + self._refresh_offsets) % n_older
+        state.next_refresh.copy_((state.next_refresh + self.window.refreshed) % n_older)
         return torch.cat([newest, older])
 
 
 @dataclass(frozen=True)
-class _Normalise:
+class _InstanceNorm:
     mean: Tensor
-    spread: Tensor
+    inverse_std: Tensor
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        return (rows - self.mean.to(rows.dtype)).mul_(self.spread.to(rows.dtype))
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return (hidden - self.mean.to(hidden.dtype)).mul_(self.inverse_std.to(hidden.dtype))
 
 
-def _update(store: Tensor, at: Tensor, new: Tensor) -> Tensor:
-    """Put ``new`` at the frames ``at`` of the store (frames second to last) and give the store."""
-    return store.index_copy_(store.dim() - 2, at, new)
+def _write(cache: Tensor, frames: Tensor, values: Tensor) -> Tensor:
+    """Put ``values`` at ``frames`` of the cache (frames second to last) and give the cache."""
+    return cache.index_copy_(cache.dim() - 2, frames, values)

@@ -43,21 +43,23 @@ class PackedLinear:
         self.activation = activation
         self.weight = weight.detach().to(dtype or weight.dtype).contiguous()
         self.bias = None if bias is None else bias.detach().to(self.weight.dtype)
-        self._packed: Tensor | None = None
+        self._packed_weight: Tensor | None = None
         if self.weight.device.type == "cpu" and packing_works(self.weight.dtype):
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
+            self._packed_weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
             self.weight = self.weight.new_empty(0)  # one copy is enough
 
     def __call__(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        if self._packed is None:
-            made = _plain(x.to(self.weight.dtype), self.weight, self.bias, self.activation)
+        if self._packed_weight is None:
+            output = _linear_plain(x.to(self.weight.dtype), self.weight, self.bias, self.activation)
         else:
-            made = _packed(x.to(self.weight.dtype), self._packed, self.bias, self.activation)
-        return made.to(x.dtype)
+            output = _linear_packed(
+                x.to(self.weight.dtype), self._packed_weight, self.bias, self.activation
+            )
+        return output.to(x.dtype)
 
 
-def normaliser(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+def layer_norm_function(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
     """The layer norm as a plain function: a module's call costs as much as a small norm."""
     return partial(
         F.layer_norm,
@@ -68,16 +70,18 @@ def normaliser(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
     )
 
 
-def _packed(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+def _linear_packed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation
+) -> Tensor:
     algorithm = "tanh" if activation == "gelu" else ""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], algorithm)
 
 
-def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
-    made = F.linear(x, weight, bias)
+def _linear_plain(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    output = F.linear(x, weight, bias)
     if activation == "relu":
-        return made.relu_()
-    return F.gelu(made, approximate="tanh") if activation == "gelu" else made
+        return output.relu_()
+    return F.gelu(output, approximate="tanh") if activation == "gelu" else output
 
 
 @lru_cache
@@ -90,9 +94,11 @@ def packing_works(dtype: torch.dtype) -> bool:
     bias = weight.sum(1)
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
     try:
-        made = _packed(x, torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), bias, "gelu")
+        output = _linear_packed(
+            x, torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), bias, "gelu"
+        )
     except (AttributeError, RuntimeError) as error:
         logger.debug("weights stay as they are: %s", str(error).splitlines()[0])
         return False
-    expected = _plain(x, weight, bias, "gelu")
-    return torch.allclose(made, expected, atol=tolerance, rtol=tolerance)
+    expected = _linear_plain(x, weight, bias, "gelu")
+    return torch.allclose(output, expected, atol=tolerance, rtol=tolerance)

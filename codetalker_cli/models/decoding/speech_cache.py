@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codetalker_cli.models.decoding.packed_linear import PackedLinear, normaliser
+from codetalker_cli.models.decoding.packed_linear import PackedLinear, layer_norm_function
 from codetalker_cli.models.speech_to_codes import (
     SpeechDecoderLayer,
     SpeechToCodes,
@@ -41,13 +41,13 @@ class SpeechState:
     kv_cache: Tensor
     bias: Tensor
 
-    def of(self, n: int) -> "SpeechState":
+    def first(self, n: int) -> "SpeechState":
         """Views of the first ``n`` clips."""
-        clip = 1 if self.cross_cache.dim() == 4 else 2
+        clip_axis = 1 if self.cross_cache.dim() == 4 else 2
         return SpeechState(
             self.previous[:n],
             self.style[:n],
-            self.cross_cache.narrow(clip, 0, n),
+            self.cross_cache.narrow(clip_axis, 0, n),
             self.kv_cache[:, :, :n],
             self.bias,
         )
@@ -57,23 +57,36 @@ class _Layer:
     """A decoder layer with packed weights."""
 
     def __init__(self, layer: SpeechDecoderLayer, dtype: torch.dtype | None) -> None:
-        own, cross = layer.self_attention, layer.cross_attention
-        self.n_heads = own.n_heads
+        self_attention, cross_attention = layer.self_attention, layer.cross_attention
+        self.n_heads = self_attention.n_heads
         self.norms = tuple(
-            normaliser(norm) for norm in (layer.self_norm, layer.cross_norm, layer.mlp_norm)
+            layer_norm_function(norm)
+            for norm in (layer.self_norm, layer.cross_norm, layer.mlp_norm)
         )
-        self.qkv = PackedLinear(own.qkv.weight, own.qkv.bias, dtype=dtype)
-        self.output = PackedLinear(own.output.weight, own.output.bias, dtype=dtype)
-        self.query = PackedLinear(cross.query.weight, cross.query.bias, dtype=dtype)
-        self.key_value = PackedLinear(cross.key_value.weight, cross.key_value.bias, dtype=dtype)
-        self.cross_output = PackedLinear(cross.output.weight, cross.output.bias, dtype=dtype)
+        self.qkv = PackedLinear(self_attention.qkv.weight, self_attention.qkv.bias, dtype=dtype)
+        self.output = PackedLinear(
+            self_attention.output.weight, self_attention.output.bias, dtype=dtype
+        )
+        self.query = PackedLinear(
+            cross_attention.query.weight, cross_attention.query.bias, dtype=dtype
+        )
+        self.key_value = PackedLinear(
+            cross_attention.key_value.weight, cross_attention.key_value.bias, dtype=dtype
+        )
+        self.cross_output = PackedLinear(
+            cross_attention.output.weight, cross_attention.output.bias, dtype=dtype
+        )
         self.mlp_in = PackedLinear(layer.mlp_in.weight, layer.mlp_in.bias, "relu", dtype)
         self.mlp_out = PackedLinear(layer.mlp_out.weight, layer.mlp_out.bias, dtype=dtype)
 
     def cross_features(self, memory: Tensor) -> Tensor:
         """(B, T, F, D) speech features → what a step needs of them, see :class:`SpeechState`."""
-        made = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
-        return self.cross_output(made[1, :, :, 0].flatten(-2)) if memory.shape[2] == 1 else made
+        keys_values = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
+        return (
+            self.cross_output(keys_values[1, :, :, 0].flatten(-2))
+            if memory.shape[2] == 1
+            else keys_values
+        )
 
     def step(
         self, x: Tensor, cross_cache: Tensor, kv_cache: Tensor, bias: Tensor, frame: Tensor
@@ -81,21 +94,21 @@ class _Layer:
         """(B, 1, D) → (B, 1, D); ``bias`` (1, heads, 1, n) says to how many frames it looks."""
         n_clips, _, size = x.shape
         qkv = self.qkv(x).view(n_clips, 3, self.n_heads, 1, -1)
-        q, new = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
-        k, v = kv_cache.index_copy_(3, frame, new)[:, :, :, : bias.shape[-1]]
-        mixed = F.scaled_dot_product_attention(q, k, v, bias)
-        x = self.norms[0](x + self.output(mixed.view(n_clips, 1, size)))
-        x = self.norms[1](x + self._cross(x, cross_cache, frame))
+        q, new_keys_values = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
+        k, v = kv_cache.index_copy_(3, frame, new_keys_values)[:, :, :, : bias.shape[-1]]
+        attended = F.scaled_dot_product_attention(q, k, v, bias)
+        x = self.norms[0](x + self.output(attended.view(n_clips, 1, size)))
+        x = self.norms[1](x + self._cross_attention(x, cross_cache, frame))
         return self.norms[2](x + self.mlp_out(self.mlp_in(x)))
 
-    def _cross(self, x: Tensor, cross_cache: Tensor, frame: Tensor) -> Tensor:
+    def _cross_attention(self, x: Tensor, cross_cache: Tensor, frame: Tensor) -> Tensor:
         if cross_cache.dim() == 3:
             return cross_cache.index_select(1, frame)
         k, v = cross_cache.index_select(2, frame)[:, :, 0]  # (B, F, heads, D/heads) each
         q = self.query(x).unflatten(-1, (self.n_heads, -1))
-        score = (q * k).sum(-1, keepdim=True) / math.sqrt(q.shape[-1])
-        mixed = (score.softmax(1) * v).sum(1)
-        return self.cross_output(mixed.flatten(1)[:, None])
+        scores = (q * k).sum(-1, keepdim=True) / math.sqrt(q.shape[-1])
+        attended = (scores.softmax(1) * v).sum(1)
+        return self.cross_output(attended.flatten(1)[:, None])
 
 
 class SpeechDecoderCache:
@@ -116,20 +129,29 @@ class SpeechDecoderCache:
         )
         self.layers = [_Layer(cast(SpeechDecoderLayer, layer), dtype) for layer in speech.layers]
         self.head = PackedLinear(speech.head.weight, dtype=dtype)
-        out, into = vq.decoder.output_projection, speech.motion_projection
-        bias = into.bias if out.bias is None else into.bias + into.weight @ out.bias
-        self.past = PackedLinear(into.weight @ out.weight, bias, dtype=dtype)
+        output_projection, motion_projection = (
+            vq.decoder.output_projection,
+            speech.motion_projection,
+        )
+        bias = (
+            motion_projection.bias
+            if output_projection.bias is None
+            else motion_projection.bias + motion_projection.weight @ output_projection.bias
+        )
+        self.feedback_projection = PackedLinear(
+            motion_projection.weight @ output_projection.weight, bias, dtype=dtype
+        )
 
     def state(self, hidden: Tensor, style: Tensor, capacity: int) -> SpeechState:
         """Before the first frame: (B, T·F, size) encoder features and (B, D) styles taken in."""
         s, n_clips = self.settings, len(hidden)
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
-        head = s.hidden_size // s.n_heads
+        head_size = s.hidden_size // s.n_heads
         return SpeechState(
             previous=torch.zeros_like(style)[:, None],
             style=style[:, None],
             cross_cache=torch.stack([layer.cross_features(memory) for layer in self.layers]),
-            kv_cache=hidden.new_zeros(len(self.layers), 2, n_clips, s.n_heads, capacity, head),
+            kv_cache=hidden.new_zeros(len(self.layers), 2, n_clips, s.n_heads, capacity, head_size),
             bias=self._bias(capacity, hidden),
         )
 
@@ -159,6 +181,6 @@ class SpeechDecoderCache:
             x = layer.step(x, cross_cache, kv_cache, bias, frame)
         return self.head(x)
 
-    def set_previous(self, state: SpeechState, row: Tensor) -> None:
+    def set_previous(self, state: SpeechState, hidden: Tensor) -> None:
         """Let the next step know the (B, 1, H) newest row of stage 1's decode."""
-        state.previous.copy_(self.past(row))
+        state.previous.copy_(self.feedback_projection(hidden))

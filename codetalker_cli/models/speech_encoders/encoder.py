@@ -19,8 +19,8 @@ from codetalker_cli.models.layers import valid_frames
 from codetalker_cli.models.speech_encoders.long_audio import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
+    apply_in_windows,
     convolve,
-    in_windows,
 )
 from codetalker_cli.models.speech_encoders.whisper import WhisperConfig, WhisperEncoder, log_mel
 from codetalker_cli.settings import AudioEncoderSettings
@@ -40,10 +40,10 @@ def transformers_classes(family: str) -> tuple[Any, Any]:
     return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
 
 
-def _build(settings: AudioEncoderSettings) -> Any:
+def _build_model(settings: AudioEncoderSettings) -> Any:
     """The model of the family, with random weights."""
     if settings.family == "whisper":
-        return WhisperEncoder(WhisperConfig.of(settings.config))
+        return WhisperEncoder(WhisperConfig.from_config(settings.config))
     config_class, model_class = transformers_classes(settings.family)
     return model_class(config_class(**settings.config))
 
@@ -75,7 +75,7 @@ class AudioEncoder(nn.Module):
         self.settings = settings
         self.fps = fps
         self.features_per_frame = features_per_frame
-        self.model = _build(settings)
+        self.model = _build_model(settings)
         if settings.frozen:
             self.requires_grad_(False)
         elif settings.family != "whisper":
@@ -89,8 +89,8 @@ class AudioEncoder(nn.Module):
         return config.d_model if self.settings.family == "whisper" else config.hidden_size
 
     @property
-    def fixed_part(self) -> nn.Module | None:
-        """The weights that :meth:`fixed` uses; None where it uses none."""
+    def frozen_part(self) -> nn.Module | None:
+        """The weights that :meth:`encode_frozen` uses; None where it uses none."""
         if self.settings.frozen:
             return self.model
         return None if self.settings.family == "whisper" else self.model.feature_extractor
@@ -130,11 +130,15 @@ class AudioEncoder(nn.Module):
         Returns:
             (B, T · features_per_frame, size).
         """
-        fixed = self.fixed(audio, n_frames)
-        return fixed if self.settings.frozen else self._trained(fixed, n_frames)
+        frozen_features = self.encode_frozen(audio, n_frames)
+        return (
+            frozen_features
+            if self.settings.frozen
+            else self._encode_trainable_clip(frozen_features, n_frames)
+        )
 
     @torch.no_grad()
-    def fixed(self, audio: Tensor, n_frames: int | None = None) -> Tensor:
+    def encode_frozen(self, audio: Tensor, n_frames: int | None = None) -> Tensor:
         """The part of :meth:`forward` that no training changes, to be computed once and kept.
 
         Returns:
@@ -142,57 +146,70 @@ class AudioEncoder(nn.Module):
             the others the convolutional features, which are as many as the result's.
         """
         if self.settings.family == "whisper":
-            fixed = log_mel(audio, self.model.config.num_mel_bins)
+            frozen_features = log_mel(audio, self.model.config.num_mel_bins)
         else:
             # The reference resamples in front of the transformer, not behind it.
             features = convolve(self.model.feature_extractor, audio).transpose(1, 2)
-            fixed = self._align(features, n_frames)
-        return self._trained(fixed, n_frames) if self.settings.frozen else fixed
+            frozen_features = self._align_to_frames(features, n_frames)
+        return (
+            self._encode_trainable_clip(frozen_features, n_frames)
+            if self.settings.frozen
+            else frozen_features
+        )
 
-    def rest(self, fixed: Sequence[Tensor], n_frames: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def encode_trainable(
+        self, frozen_features: Sequence[Tensor], n_frames: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
         """The other part of :meth:`forward`, for clips of different length.
 
         Args:
-            fixed: What :meth:`fixed` gives of each clip, (S, C); half precision will do.
+            frozen_features: What :meth:`encode_frozen` gives of each clip, (S, C); half precision
+                will do.
             n_frames: Motion frames of each clip.
 
         Returns:
             (B, longest, size) features, zero beyond each clip's end; (B,) int64 how many each has.
         """
         dtype = next(self.parameters()).dtype
-        clips = [clip.to(dtype) for clip in fixed]
+        clips = [clip.to(dtype) for clip in frozen_features]
         frozen, whisper = self.settings.frozen, self.settings.family == "whisper"
         if whisper and not frozen:
             # Its convolutions and position table know of no padding.
             pairs = zip(clips, n_frames, strict=True)
-            clips = [self._trained(clip[None], n)[0] for clip, n in pairs]
+            clips = [self._encode_trainable_clip(clip[None], n)[0] for clip, n in pairs]
         lengths = torch.tensor([len(clip) for clip in clips], device=clips[0].device)
         padded = nn.utils.rnn.pad_sequence(clips, batch_first=True)
         if whisper or frozen:
             return padded, lengths
         if len({len(clip) for clip in clips}) == 1:
-            return self._attend(padded), lengths
+            return self._run_transformer(padded), lengths
         valid = valid_frames(lengths, padded.shape[1])
-        hidden = self._attend(padded, valid)
+        hidden = self._run_transformer(padded, valid)
         return hidden.masked_fill(~valid[..., None], 0.0), lengths
 
-    def _trained(self, fixed: Tensor, n_frames: int | None = None) -> Tensor:
-        """From what :meth:`fixed` gives of an encoder that is trained, to the result.
+    def _encode_trainable_clip(
+        self, frozen_features: Tensor, n_frames: int | None = None
+    ) -> Tensor:
+        """From what :meth:`encode_frozen` gives of an encoder that is trained, to the result.
 
         What is longer than 30 s is heard in overlapping windows.
         """
         if self.settings.family == "whisper":
             window = 2 * self.model.config.max_source_positions
             overlap = OVERLAP_SECONDS * 2 * FEATURE_RATE
-            heard = in_windows(self.model, fixed, window=window, overlap=overlap, factor=2)
-            return self._align(heard, n_frames)
+            features = apply_in_windows(
+                self.model, frozen_features, window=window, overlap=overlap, factor=2
+            )
+            return self._align_to_frames(features, n_frames)
         rate = FEATURE_RATE if self.features_per_frame > 1 else self.fps
         window, overlap = (2 * round(s * rate / 2) for s in (WINDOW_SECONDS, OVERLAP_SECONDS))
-        return in_windows(self._attend, fixed, window=window, overlap=overlap)
+        return apply_in_windows(
+            self._run_transformer, frozen_features, window=window, overlap=overlap
+        )
 
-    def _attend(self, fixed: Tensor, valid: Tensor | None = None) -> Tensor:
+    def _run_transformer(self, frozen_features: Tensor, valid: Tensor | None = None) -> Tensor:
         """The transformer of a convolutional family over everything; ``valid`` (B, S) if padded."""
-        projected = self.model.feature_projection(fixed)
+        projected = self.model.feature_projection(frozen_features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
         if hidden.shape[1] > self.model.config.mask_time_length:  # shorter ones hold no mask
             hidden = self.model._mask_hidden_states(hidden, attention_mask=valid)
@@ -201,10 +218,10 @@ class AudioEncoder(nn.Module):
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             return self.model.encoder(hidden, attention_mask=valid).last_hidden_state
 
-    def _align(self, features: Tensor, n_frames: int | None) -> Tensor:
+    def _align_to_frames(self, features: Tensor, n_frames: int | None) -> Tensor:
         count = features.shape[1]
         n_frames = self.n_frames(count) if n_frames is None else n_frames
         if self.features_per_frame == 1:
             return resample_features(features, n_frames)
-        whole = min(count // self.features_per_frame, n_frames) * self.features_per_frame
-        return features[:, :whole]
+        n_features = min(count // self.features_per_frame, n_frames) * self.features_per_frame
+        return features[:, :n_features]

@@ -18,27 +18,29 @@ _BLOCK = 1500
 """Features of a block of convolutions: 30 s."""
 
 
-def in_windows(
-    run: Callable[[Tensor], Tensor], x: Tensor, *, window: int, overlap: int, factor: int = 1
+def apply_in_windows(
+    function: Callable[[Tensor], Tensor], x: Tensor, *, window: int, overlap: int, factor: int = 1
 ) -> Tensor:
     """Run over (B, N, C) in windows of ``window`` that overlap by ``overlap``, joined again.
 
     Args:
-        run: Gives a feature for every ``factor`` of its input's.
+        function: Gives a feature for every ``factor`` of its input's.
         x: What it is run over; not longer than a window: in one pass.
         window, overlap: Multiples of ``2 · factor``.
         factor: How much shorter its results are.
     """
     if x.shape[1] <= window:
-        return run(x)
-    pieces: list[Tensor] = []
-    start, half = 0, overlap // factor // 2
+        return function(x)
+    segments: list[Tensor] = []
+    start, half_overlap = 0, overlap // factor // 2
     while True:
-        made = run(x[:, start : start + window])
+        output = function(x[:, start : start + window])
         is_last = start + window >= x.shape[1]
-        pieces.append(made[:, half if start else 0 : made.shape[1] if is_last else -half])
+        segments.append(
+            output[:, half_overlap if start else 0 : output.shape[1] if is_last else -half_overlap]
+        )
         if is_last:
-            return torch.cat(pieces, dim=1)
+            return torch.cat(segments, dim=1)
         start += window - overlap
 
 
@@ -49,18 +51,18 @@ def convolve(extractor: Any, audio: Tensor) -> Tensor:
     see. A first layer that is normalised over time (wav2vec 2.0 base) is so over the whole.
     """
     layers = list(extractor.conv_layers)
-    stride, reach = _extent(layers)
-    n_features = (audio.shape[1] - reach) // stride + 1
+    stride, receptive_field = _receptive_field(layers)
+    n_features = (audio.shape[1] - receptive_field) // stride + 1
     if n_features <= _BLOCK:
         return extractor(audio)
     norm = getattr(layers[0], "layer_norm", None)
     scale = shift = None
     if isinstance(norm, torch.nn.GroupNorm):
-        scale, shift = _normalisation(layers[0].conv, norm, audio)
+        scale, shift = _group_norm_affine(layers[0].conv, norm, audio)
     blocks: list[Tensor] = []
     for start in range(0, n_features, _BLOCK):
         stop = min(start + _BLOCK, n_features)
-        x = audio[:, None, start * stride : (stop - 1) * stride + reach]
+        x = audio[:, None, start * stride : (stop - 1) * stride + receptive_field]
         for k, layer in enumerate(layers):
             if k == 0 and scale is not None and shift is not None:
                 x = layer.activation(layer.conv(x) * scale + shift)
@@ -70,26 +72,26 @@ def convolve(extractor: Any, audio: Tensor) -> Tensor:
     return torch.cat(blocks, dim=2)
 
 
-def _extent(layers: list[Any]) -> tuple[int, int]:
+def _receptive_field(layers: list[Any]) -> tuple[int, int]:
     """Samples between two features, and samples that one feature sees."""
-    stride, reach = 1, 1
+    stride, receptive_field = 1, 1
     for layer in layers:
-        reach += (layer.conv.kernel_size[0] - 1) * stride
+        receptive_field += (layer.conv.kernel_size[0] - 1) * stride
         stride *= layer.conv.stride[0]
-    return stride, reach
+    return stride, receptive_field
 
 
-def _normalisation(
+def _group_norm_affine(
     conv: torch.nn.Conv1d, norm: torch.nn.GroupNorm, audio: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(B, C, 1) factor and summand that a norm of every channel over time comes to."""
     total: Any = 0.0
     squares: Any = 0.0
     count = 0
-    for rows in _first_rows(conv, audio):
-        wide = rows.double()
-        total, squares = total + wide.sum(2), squares + wide.square().sum(2)
-        count += rows.shape[2]
+    for block in _first_conv_blocks(conv, audio):
+        block_double = block.double()
+        total, squares = total + block_double.sum(2), squares + block_double.square().sum(2)
+        count += block.shape[2]
     mean = total / count
     variance = squares / count - mean.square()
     scale = norm.weight.double() * torch.rsqrt(variance.clamp(min=0) + norm.eps)
@@ -97,11 +99,11 @@ def _normalisation(
     return scale[..., None].to(audio.dtype), shift[..., None].to(audio.dtype)
 
 
-def _first_rows(conv: torch.nn.Conv1d, audio: Tensor) -> Iterator[Tensor]:
+def _first_conv_blocks(conv: torch.nn.Conv1d, audio: Tensor) -> Iterator[Tensor]:
     """What the first convolution gives, in blocks that come to the whole."""
     kernel, stride = conv.kernel_size[0], conv.stride[0]
-    n_rows = (audio.shape[1] - kernel) // stride + 1
+    n_outputs = (audio.shape[1] - kernel) // stride + 1
     step = 64 * _BLOCK
-    for start in range(0, n_rows, step):
-        stop = min(start + step, n_rows)
+    for start in range(0, n_outputs, step):
+        stop = min(start + step, n_outputs)
         yield conv(audio[:, None, start * stride : (stop - 1) * stride + kernel])

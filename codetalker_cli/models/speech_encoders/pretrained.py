@@ -18,10 +18,10 @@ def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettin
         SettingsError: The source holds a model of another family.
     """
     config_class, _ = transformers_classes(settings.family)
-    different = config_class.from_dict(_source_config(settings)).to_diff_dict()
+    config = config_class.from_dict(_source_config(settings)).to_diff_dict()
     for key in ("transformers_version", "model_type", "architectures", "torch_dtype", "dtype"):
-        different.pop(key, None)
-    return settings.model_copy(update={"config": different})
+        config.pop(key, None)
+    return settings.model_copy(update={"config": config})
 
 
 def load_pretrained(encoder: AudioEncoder) -> None:
@@ -38,7 +38,7 @@ def load_pretrained(encoder: AudioEncoder) -> None:
     try:
         encoder.model.load_state_dict(_pretrained_state(settings))
     except OSError as error:
-        raise _missing(settings) from error
+        raise _source_error(settings) from error
     except SafetensorError as error:
         raise SettingsError(
             f"speech.encoder.source: the weights in {settings.source!r} are damaged ({error})"
@@ -55,18 +55,18 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
     transformers.utils.logging.set_verbosity_error()  # a Whisper without decoder is no loss here
     transformers.utils.logging.disable_progress_bar()
     try:
-        loaded: Any = model_class.from_pretrained(settings.source, output_loading_info=True)
+        result: Any = model_class.from_pretrained(settings.source, output_loading_info=True)
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
-    full, report = loaded
-    needed = [k for k in report["missing_keys"] if k.startswith("encoder.") or not whisper]
-    lost = sorted(key for key in needed if key != "masked_spec_embed")
-    if lost:
+    model, info = result
+    required = [k for k in info["missing_keys"] if k.startswith("encoder.") or not whisper]
+    missing = sorted(key for key in required if key != "masked_spec_embed")
+    if missing:
         raise SettingsError(
-            f"speech.encoder.source: {settings.source!r} lacks {len(lost)} weights of a "
-            f"{settings.family} encoder, {lost[0]} for one"
+            f"speech.encoder.source: {settings.source!r} lacks {len(missing)} weights of a "
+            f"{settings.family} encoder, {missing[0]} for one"
         )
-    state: dict[str, Tensor] = (full.encoder if whisper else full).state_dict()
+    state: dict[str, Tensor] = (model.encoder if whisper else model).state_dict()
     return state
 
 
@@ -78,22 +78,22 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     try:
         values, _ = config_class.get_config_dict(settings.source)
     except OSError as error:
-        raise _missing(settings) from error
+        raise _source_error(settings) from error
     if not values:
-        raise _missing(settings)
-    found = values.get("model_type")
-    if found != settings.family:
+        raise _source_error(settings)
+    family = values.get("model_type")
+    if family != settings.family:
         raise SettingsError(
             f"speech.encoder.family is {settings.family}, but {settings.source!r} holds a "
-            f"{found} model; give --set speech.encoder.family={found}, or another source"
+            f"{family} model; give `set` speech.encoder.family={family}, or another source"
         )
     return values
 
 
-def _missing(settings: AudioEncoderSettings) -> MissingDependencyError:
+def _source_error(settings: AudioEncoderSettings) -> MissingDependencyError:
     where = "folder" if Path(settings.source).exists() else "hub name or folder"
     return MissingDependencyError(
         f"speech.encoder.source: the {where} {settings.source!r} gives no {settings.family} model; "
         "on a machine without internet, copy its config.json and model.safetensors into a folder "
-        "and give --set speech.encoder.source=FOLDER"
+        "and give `set` speech.encoder.source=FOLDER"
     )

@@ -41,7 +41,7 @@ class WhisperConfig:
     activation_dropout: float = 0.0
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "WhisperConfig":
+    def from_config(cls, config: Mapping[str, Any]) -> "WhisperConfig":
         """Of a transformers config.
 
         Raises:
@@ -67,7 +67,7 @@ def log_mel(audio: Tensor, n_mels: int) -> Tensor:
     window = torch.hann_window(_WINDOW, device=audio.device, dtype=audio.dtype)
     padded = F.pad(audio[:, None], (_WINDOW // 2, _WINDOW // 2), mode="reflect")[:, 0]
     n_spectra = audio.shape[1] // _HOP
-    made = audio.new_empty(len(audio), n_spectra, n_mels)
+    log_spectrum = audio.new_empty(len(audio), n_spectra, n_mels)
     for start in range(0, n_spectra, _BLOCK):
         n = min(_BLOCK, n_spectra - start)
         samples = padded[:, start * _HOP : (start + n - 1) * _HOP + _WINDOW]
@@ -75,9 +75,9 @@ def log_mel(audio: Tensor, n_mels: int) -> Tensor:
             samples, _WINDOW, _HOP, window=window, center=False, return_complex=True
         )
         power = spectrum.abs().square().transpose(1, 2)
-        made[:, start : start + n] = torch.log10((power @ bank).clamp_(min=1e-10))
-    loudest = made.amax(dim=(1, 2), keepdim=True)
-    return made.clamp_(min=loudest - 8.0).add_(4.0).div_(4.0)
+        log_spectrum[:, start : start + n] = torch.log10((power @ bank).clamp_(min=1e-10))
+    loudest = log_spectrum.amax(dim=(1, 2), keepdim=True)
+    return log_spectrum.clamp_(min=loudest - 8.0).add_(4.0).div_(4.0)
 
 
 @lru_cache(maxsize=2)
@@ -85,8 +85,8 @@ def _mel_bank(n_mels: int) -> Tensor:
     """(201, n_mels) triangular filters."""
     from torchaudio.functional import melscale_fbanks
 
-    n_bins, top = _WINDOW // 2 + 1, SAMPLE_RATE / 2
-    return melscale_fbanks(n_bins, 0.0, top, n_mels, SAMPLE_RATE, "slaney", "slaney")
+    n_bins, max_frequency = _WINDOW // 2 + 1, SAMPLE_RATE / 2
+    return melscale_fbanks(n_bins, 0.0, max_frequency, n_mels, SAMPLE_RATE, "slaney", "slaney")
 
 
 class WhisperAttention(nn.Module):
@@ -107,8 +107,8 @@ class WhisperAttention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class WhisperLayer(nn.Module):
@@ -126,11 +126,11 @@ class WhisperLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d_model) → (B, T, d_model)."""
         c = self.config
-        mixed = self.self_attn(self.self_attn_layer_norm(x))
-        x = x + F.dropout(mixed, c.dropout, self.training)
-        inner = F.gelu(self.fc1(self.final_layer_norm(x)))
-        inner = F.dropout(inner, c.activation_dropout, self.training)
-        return x + F.dropout(self.fc2(inner), c.dropout, self.training)
+        attended = self.self_attn(self.self_attn_layer_norm(x))
+        x = x + F.dropout(attended, c.dropout, self.training)
+        hidden = F.gelu(self.fc1(self.final_layer_norm(x)))
+        hidden = F.dropout(hidden, c.activation_dropout, self.training)
+        return x + F.dropout(self.fc2(hidden), c.dropout, self.training)
 
 
 class WhisperEncoder(nn.Module):
@@ -149,10 +149,10 @@ class WhisperEncoder(nn.Module):
         self.embed_positions = nn.Embedding(config.max_source_positions, size)
         self.layers = nn.ModuleList(WhisperLayer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(size)
-        self._start()
+        self._init_weights()
 
     @torch.no_grad()
-    def _start(self) -> None:
+    def _init_weights(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.normal_(module.weight, std=0.02)

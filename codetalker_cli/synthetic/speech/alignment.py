@@ -10,8 +10,6 @@ vowels show a closure in the waveform (a dip of 9 dB between 0.6 and 4.5 kHz) ne
 label starts 0 ms from it in the median, with a median deviation of 8 ms.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import unicodedata
@@ -100,8 +98,8 @@ def words_of(text: str) -> list[str]:
     if digits:
         raise AlignmentError(f"write {digits.group()!r} in words in the transcript: {text[:80]!r}")
     known = dictionary() if is_available() else frozenset()
-    found = (match.group() for match in _WORD.finditer(plain))
-    return [w if w in known else w.rstrip("'") for w in found]
+    words = (match.group() for match in _WORD.finditer(plain))
+    return [w if w in known else w.rstrip("'") for w in words]
 
 
 @lru_cache(maxsize=1)

@@ -4,8 +4,6 @@ NAME.json: {"text", "speaker", "engine", "speed", "aligner", "phones": [{"phone"
 "word"}, ...]}; times in seconds, phones in ARPABET, contiguous. Only "phones" is needed to read it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field

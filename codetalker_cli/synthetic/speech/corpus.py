@@ -6,8 +6,6 @@ seed and k alone: a run that was stopped goes on where it was, and a longer one 
 clips of a shorter one. The .json is written last: a clip without it is made again.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -34,8 +32,6 @@ from codetalker_cli.synthetic.speech.sentences import sentences
 from codetalker_cli.synthetic.speech.utterance import Engine, Utterance
 
 logger = logging.getLogger(__name__)
-
-"""Called with (done, total) after each clip."""
 
 _SPEEDS = (0.85, 1.3)
 _MAX_FAILURES_IN_A_ROW = 20
@@ -83,18 +79,18 @@ def synthesize(
         MissingDependencyError: No engine, or nothing that gives phone times.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
-    chosen = _check_voices(engine, voices)
+    selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
         raise InputError(f"minutes and speeds must be above 0, got {minutes} and {speeds}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
-    done, wanted, failed_in_a_row = 0.0, 60.0 * minutes, 0
-    for plan in _plans(chosen, speeds, seed):
-        if done >= wanted:
+    seconds_done, seconds_wanted, failed_in_a_row = 0.0, 60.0 * minutes, 0
+    for plan in _plan_clips(selected_voices, speeds, seed):
+        if seconds_done >= seconds_wanted:
             break
         try:
-            clip = _existing(out, plan, engine) or _make(out, plan, engine)
+            clip = _read_existing(out, plan, engine) or _make_clip(out, plan, engine)
         except alignment.AlignmentError as error:
             logger.warning("%s was left out: %s", plan.name, error)
             result.failures.append(Failure(plan.name, str(error)))
@@ -106,23 +102,23 @@ def synthesize(
             continue
         failed_in_a_row = 0
         result.clips.append(clip)
-        done += clip.phones[-1].end_seconds
+        seconds_done += clip.phones[-1].end_seconds
         if progress:
-            progress(min(done, wanted), wanted)
+            progress(min(seconds_done, seconds_wanted), seconds_wanted)
     return result
 
 
 def _check_voices(engine: Engine, voices: Sequence[str] | None) -> list[str]:
-    chosen = list(voices) if voices else engine.voices
-    unknown = [voice for voice in chosen if voice not in engine.voices]
+    selected = list(voices) if voices else engine.voices
+    unknown = [voice for voice in selected if voice not in engine.voices]
     if unknown:
         raise InputError(
             f"{engine.name} has no voice {unknown[0]!r}; it has {', '.join(engine.voices)}"
         )
-    return chosen
+    return selected
 
 
-def _plans(voices: list[str], speeds: tuple[float, float], seed: int) -> Iterator[_Plan]:
+def _plan_clips(voices: list[str], speeds: tuple[float, float], seed: int) -> Iterator[_Plan]:
     """What each clip is to be, without end; voices in rounds, each round in another order."""
     for number, text in enumerate(sentences(seed)):
         turn, place = divmod(number, len(voices))
@@ -133,36 +129,36 @@ def _plans(voices: list[str], speeds: tuple[float, float], seed: int) -> Iterato
         yield _Plan(f"{number:05d}_{voice}", text, voice, speed, int(rng.integers(2**31)))
 
 
-def _existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
+def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
     """The clip of an earlier run, or None if it was not finished."""
     recording, path = out / f"{plan.name}.flac", out / f"{plan.name}.json"
-    others = [p for p in out.glob(f"{plan.name[:5]}_*.json") if p != path]
-    if not path.exists() and not others:
+    conflicting = [p for p in out.glob(f"{plan.name[:5]}_*.json") if p != path]
+    if not path.exists() and not conflicting:
         return None
-    found = read_description(others[0] if others else path)
-    is_same = (found.get("text"), found.get("engine"), found.get("speed")) == (
+    description = read_description(conflicting[0] if conflicting else path)
+    is_same = (description.get("text"), description.get("engine"), description.get("speed")) == (
         plan.text,
         engine.name,
         plan.speed,
     )
-    if others or not is_same:
+    if conflicting or not is_same:
         raise DataError(
             f"{out} holds speech made with another seed, engine, voices or speeds "
-            f"(see {path.name if not others else others[0].name}); give an empty folder"
+            f"(see {path.name if not conflicting else conflicting[0].name}); give an empty folder"
         )
-    if not recording.exists() or not found["phones"]:
+    if not recording.exists() or not description["phones"]:
         return None
-    return SpokenClip(plan.name, recording, plan.voice, plan.text, found["phones"])
+    return SpokenClip(plan.name, recording, plan.voice, plan.text, description["phones"])
 
 
-def _make(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
+def _make_clip(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
     """Speak, align and write one clip."""
     import soundfile
 
-    spoken = engine.say(plan.text, plan.voice, plan.speed, plan.seed)
-    samples = audio.resample(spoken.samples, spoken.sample_rate, audio.SAMPLE_RATE)
+    utterance = engine.say(plan.text, plan.voice, plan.speed, plan.seed)
+    samples = audio.resample(utterance.samples, utterance.sample_rate, audio.SAMPLE_RATE)
     samples = np.clip(samples, -1.0, 1.0)
-    phones, aligner = _phone_times(samples, spoken)
+    phones, aligner = _phone_times(samples, utterance)
     recording = out / f"{plan.name}.flac"
     with atomic_path(recording) as partial:
         soundfile.write(partial, samples, audio.SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -179,15 +175,15 @@ def _make(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
     return SpokenClip(plan.name, recording, plan.voice, plan.text, phones)
 
 
-def _phone_times(samples: np.ndarray, spoken: Utterance) -> tuple[list[Phone], str]:
+def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone], str]:
     """Phones and who placed them."""
     if alignment.is_available():
         # A formant voice fits badly though it says the right words.
-        worst_fit = -math.inf if spoken.phones else alignment.WORST_FIT
-        return alignment.align(samples, spoken.text, worst_fit), "pocketsphinx"
-    if spoken.phones:
+        worst_fit = -math.inf if utterance.phones else alignment.WORST_FIT
+        return alignment.align(samples, utterance.text, worst_fit), "pocketsphinx"
+    if utterance.phones:
         duration = len(samples) / audio.SAMPLE_RATE
-        return fill_with_silence(spoken.phones, duration), "engine"
+        return fill_with_silence(utterance.phones, duration), "engine"
     raise MissingDependencyError(
         "phone times of this engine need pocketsphinx, which is not installed: "
         "pip install 'codetalker-cli[align]'"

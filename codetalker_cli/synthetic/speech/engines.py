@@ -1,7 +1,5 @@
 """The text-to-speech engines by name; an engine is a table entry and a module."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +10,7 @@ from codetalker_cli.synthetic.speech.utterance import Engine
 def _espeak(**options: Any) -> Engine:
     if options:
         raise InputError(
-            f"espeak takes no {', '.join(options)} (--voices-dir is kokoro's); give --engine kokoro"
+            f"espeak takes no {', '.join(options)} (`voices_dir` is kokoro's); give `engine` kokoro"
         )
     from codetalker_cli.synthetic.speech.espeak import EspeakEngine
 

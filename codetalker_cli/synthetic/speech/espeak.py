@@ -6,8 +6,6 @@ The package brings the library and its data, so that pip alone installs it. Each
 out; `kokoro` is the engine to train on.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import subprocess
@@ -130,7 +128,7 @@ def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     loader = _loader()
     request["library"], request["data"] = loader.get_library_path(), loader.get_data_path()
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-I", str(_WORKER)],
             input=json.dumps(request).encode(),
             capture_output=True,
@@ -138,12 +136,16 @@ def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         )
     except subprocess.TimeoutExpired as error:
         raise DataError(f"espeak-ng did not answer within {_TIMEOUT_SECONDS} s") from error
-    head, _, rest = done.stdout.partition(b"\n")
+    head, _, rest = process.stdout.partition(b"\n")
     try:
         answer = json.loads(head)
     except ValueError as error:
-        problem = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise DataError(f"espeak-ng ended with status {done.returncode}: {problem[0]}") from error
+        problem = process.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            "no message"
+        ]
+        raise DataError(
+            f"espeak-ng ended with status {process.returncode}: {problem[0]}"
+        ) from error
     if "error" in answer:
         raise DataError(f"espeak-ng: {answer['error']}")
     return answer, rest

@@ -14,8 +14,6 @@ Answer, speak = true:  one line of JSON {"sample_rate", "n_samples", "events": [
 On failure: one line of JSON {"error": what}, and exit status 3.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 import sys

@@ -9,8 +9,6 @@ from espeak-ng. The packages' code is not run; only their files are read.
 A voice file holds 510 style vectors of 256 float32, one for each number of tokens.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json
@@ -76,15 +74,15 @@ class KokoroEngine:
         n_threads: int = 1,
         session: Any = None,
     ) -> None:
-        given = voices_dir or os.environ.get(VOICES_VARIABLE)
-        if not given:
+        source = voices_dir or os.environ.get(VOICES_VARIABLE)
+        if not source:
             raise MissingDependencyError(
                 "kokoro needs the English voices of the npm package kokoro-js 1.2.1 "
                 "(npm pack kokoro-js@1.2.1): "
                 f"give its .tgz or folder as voices_dir or in {VOICES_VARIABLE}"
             )
-        self._styles = read_voices(Path(given))
-        self._session = session or _session(_joined_model(cache_dir(cache)), n_threads)
+        self._styles = read_voices(Path(source))
+        self._session = session or _session(_join_model(cache_dir(cache)), n_threads)
 
     @property
     def voices(self) -> list[str]:
@@ -105,17 +103,17 @@ class KokoroEngine:
         """
         if voice not in self._styles:
             raise DataError(f"kokoro has no voice {voice!r}; it has {', '.join(self.voices)}")
-        spoken = [
+        tokens = [
             self._vocabulary[sign] for sign in phonemes(text, voice) if sign in self._vocabulary
         ]
-        if not 0 < len(spoken) <= _MAX_TOKENS:
+        if not 0 < len(tokens) <= _MAX_TOKENS:
             raise DataError(
-                f"kokoro takes 1 to {_MAX_TOKENS} phonemes at a time, got {len(spoken)}: {text!r}"
+                f"kokoro takes 1 to {_MAX_TOKENS} phonemes at a time, got {len(tokens)}: {text!r}"
             )
         styles = self._styles[voice]
         feeds = {
-            "tokens": np.array([[0, *spoken, 0]], dtype=np.int64),
-            "style": styles[min(len(spoken), len(styles)) - 1][None],
+            "tokens": np.array([[0, *tokens, 0]], dtype=np.int64),
+            "style": styles[min(len(tokens), len(styles)) - 1][None],
             "speed": np.array([speed], dtype=np.float32),
         }
         samples = np.asarray(self._session.run(None, feeds)[0], dtype=np.float32).ravel()
@@ -131,15 +129,15 @@ class KokoroEngine:
 def phonemes(text: str, voice: str = "af_heart") -> str:
     """The string that the model reads; punctuation stays: it makes the pauses and the melody."""
     british = voice.startswith("b")
-    pieces = [piece for piece in _PUNCTUATION.split(text) if piece.strip()]
-    words = [piece for piece in pieces if not _PUNCTUATION.fullmatch(piece)]
-    spoken = iter(espeak.ipa(words, "gb" if british else "us"))
+    parts = [part for part in _PUNCTUATION.split(text) if part.strip()]
+    words = [part for part in parts if not _PUNCTUATION.fullmatch(part)]
+    transcriptions = iter(espeak.ipa(words, "gb" if british else "us"))
     joined = ""
-    for piece in pieces:
-        if _PUNCTUATION.fullmatch(piece):
-            joined += piece
+    for part in parts:
+        if _PUNCTUATION.fullmatch(part):
+            joined += part
         else:
-            joined += (" " if joined else "") + " ".join(next(spoken).split())
+            joined += (" " if joined else "") + " ".join(next(transcriptions).split())
     for entry in (_SIGNS + (_SIGNS_GB if british else _SIGNS_US)).split():
         theirs, ours = entry.split("=")
         joined = joined.replace(theirs, "" if ours == "-" else ours)
@@ -191,7 +189,7 @@ def read_voices(path: Path) -> dict[str, np.ndarray]:
     return voices
 
 
-def _joined_model(cache: Path) -> Path:
+def _join_model(cache: Path) -> Path:
     """The model file, joined from the part packages and verified, or as an earlier call left it."""
     out = cache / f"kokoro-{_MODEL_SHA256[:16]}.onnx"
     if out.exists():  # was verified before it got this name

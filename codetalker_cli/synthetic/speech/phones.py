@@ -5,8 +5,6 @@ ARPABET without stress marks, as in CMUdict, plus SIL for silence and breath. Al
 seconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +56,7 @@ class Phone:
         }
 
     @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> Phone:
+    def from_json(cls, entry: dict[str, Any]) -> "Phone":
         """The inverse of `to_json`; also takes labels in lower case or with stress ("ah0").
 
         Raises:
@@ -75,9 +73,9 @@ def arpabet_of_ipa(ipa: str) -> list[str]:
     labels: list[str] = []
     while rest:
         for size in range(min(_LONGEST, len(rest)), 0, -1):
-            found = _ARPABET_OF_IPA.get(rest[:size])
-            if found:
-                labels.extend(found)
+            match = _ARPABET_OF_IPA.get(rest[:size])
+            if match:
+                labels.extend(match)
                 break
         else:
             size = 1

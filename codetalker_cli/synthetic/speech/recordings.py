@@ -8,8 +8,6 @@ as it is, with "text" alone it is aligned), NAME.txt, NAME.lab (plain words), a 
 user's folder is written to only when told.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -38,7 +36,7 @@ _ALIGNMENT_VERSION = 1  # raise when `alignment.align` gives other times
 
 
 @dataclass(frozen=True)
-class _List:
+class _TranscriptList:
     """A file that holds the transcripts of many recordings."""
 
     path: Path
@@ -89,15 +87,17 @@ def read_recordings(
     if not recordings:
         raise InputError(f"{folder}: no recordings ({', '.join(SUFFIXES)}) in it or below it")
     lists = _transcript_lists(folder)
-    result = SpeechSet(failures=_without_recording(lists, recordings))
-    named: dict[str, Path] = {}
+    result = SpeechSet(failures=_find_unmatched(lists, recordings))
+    recording_of_name: dict[str, Path] = {}
     alignments = cache_dir(cache) / "alignments"
     for count, recording in enumerate(recordings, 1):
         name = "-".join(recording.relative_to(folder).with_suffix("").parts)
         try:
-            if named.setdefault(name, recording) != recording:
-                raise DataError(f"its name {name} is that of {named[name]} too; rename one")
-            result.clips.append(_read_one(name, recording, lists, alignments, write_beside))
+            if recording_of_name.setdefault(name, recording) != recording:
+                raise DataError(
+                    f"its name {name} is that of {recording_of_name[name]} too; rename one"
+                )
+            result.clips.append(_read_clip(name, recording, lists, alignments, write_beside))
         except MissingDependencyError:
             raise  # the same for each recording
         except CodeTalkerError as error:
@@ -108,28 +108,28 @@ def read_recordings(
     return result
 
 
-def _read_one(
-    name: str, recording: Path, lists: list[_List], alignments: Path, write_beside: bool
+def _read_clip(
+    name: str, recording: Path, lists: list[_TranscriptList], alignments: Path, write_beside: bool
 ) -> SpokenClip:
     """The clip of one recording; raises a CodeTalkerError that says why there is none."""
-    beside = recording.with_suffix(".json")
-    description = read_description(beside) if beside.exists() else {}
-    listed = next((entry for entry in lists if entry.covers(recording)), None)
-    speaker = str(description.get("speaker") or _speaker(recording, listed))
+    json_path = recording.with_suffix(".json")
+    description = read_description(json_path) if json_path.exists() else {}
+    transcript_list = next((entry for entry in lists if entry.covers(recording)), None)
+    speaker = str(description.get("speaker") or _guess_speaker(recording, transcript_list))
     text = str(description.get("text") or description.get("transcript") or "")
     if description.get("phones"):
-        phones = _checked(description["phones"], recording, beside)
+        phones = _check_phones(description["phones"], recording, json_path)
         return SpokenClip(name, recording, speaker, text, phones)
-    text = text or _transcript(recording, listed)
-    phones = _aligned(recording, text, alignments)
+    text = text or _transcript(recording, transcript_list)
+    phones = _align_or_load(recording, text, alignments)
     if write_beside:
         write_description(
-            beside, {"text": text, "speaker": speaker, "aligner": "pocketsphinx"}, phones
+            json_path, {"text": text, "speaker": speaker, "aligner": "pocketsphinx"}, phones
         )
     return SpokenClip(name, recording, speaker, text, phones)
 
 
-def _transcript(recording: Path, listed: _List | None) -> str:
+def _transcript(recording: Path, transcript_list: _TranscriptList | None) -> str:
     for suffix in _TEXT_SUFFIXES:
         path = recording.with_suffix(suffix)
         if path.exists():
@@ -137,32 +137,32 @@ def _transcript(recording: Path, listed: _List | None) -> str:
                 return " ".join(path.read_text(encoding="utf-8-sig").split())
             except UnicodeDecodeError as error:
                 raise DataError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
-    if listed:
-        return listed.texts[recording.stem]
+    if transcript_list:
+        return transcript_list.texts[recording.stem]
     raise DataError(
         f"no transcript: expected {recording.stem}.txt, .lab or .json beside it, "
         "or a line in *.trans.txt or metadata.csv"
     )
 
 
-def _aligned(recording: Path, text: str, alignments: Path) -> list[Phone]:
+def _align_or_load(recording: Path, text: str, alignments: Path) -> list[Phone]:
     """Phones out of the cache, or aligned now and kept there."""
     digest = hashlib.sha256(recording.read_bytes())
     digest.update(f"\0{text}\0{_ALIGNMENT_VERSION}".encode())
-    kept = alignments / f"{digest.hexdigest()[:32]}.json"
-    if kept.exists():
-        phones: list[Phone] = read_description(kept)["phones"]
+    cached = alignments / f"{digest.hexdigest()[:32]}.json"
+    if cached.exists():
+        phones: list[Phone] = read_description(cached)["phones"]
         return phones
     from codetalker_cli import audio
 
     phones = alignment.align(audio.load(recording), text)
     alignments.mkdir(parents=True, exist_ok=True)
-    write_description(kept, {"text": text, "recording": recording.name}, phones)
-    phones = read_description(kept)["phones"]
+    write_description(cached, {"text": text, "recording": recording.name}, phones)
+    phones = read_description(cached)["phones"]
     return phones
 
 
-def _checked(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
+def _check_phones(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
     """Phones that a .json gave: known labels, times of this recording; gaps filled."""
     from codetalker_cli import audio
 
@@ -181,8 +181,8 @@ def _checked(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
     return fill_with_silence(phones, duration)
 
 
-def _speaker(recording: Path, listed: _List | None) -> str:
-    if listed and listed.is_librispeech:
+def _guess_speaker(recording: Path, transcript_list: _TranscriptList | None) -> str:
+    if transcript_list and transcript_list.is_librispeech:
         return recording.stem.split("-")[0]
     folder = recording.parent
     if folder.name.lower() in _FOLDERS_WITHOUT_NAME:
@@ -190,12 +190,12 @@ def _speaker(recording: Path, listed: _List | None) -> str:
     return folder.resolve().name
 
 
-def _transcript_lists(folder: Path) -> list[_List]:
+def _transcript_lists(folder: Path) -> list[_TranscriptList]:
     lists = []
     for path in sorted(folder.rglob("*.trans.txt")):
-        lists.append(_List(path, _split_lines(path, None), is_librispeech=True))
+        lists.append(_TranscriptList(path, _split_lines(path, None), is_librispeech=True))
     for path in sorted(folder.rglob("metadata.csv")):
-        lists.append(_List(path, _split_lines(path, "|"), is_librispeech=False))
+        lists.append(_TranscriptList(path, _split_lines(path, "|"), is_librispeech=False))
     return lists
 
 
@@ -219,7 +219,7 @@ def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
     return texts
 
 
-def _without_recording(lists: list[_List], recordings: list[Path]) -> list[Failure]:
+def _find_unmatched(lists: list[_TranscriptList], recordings: list[Path]) -> list[Failure]:
     """Listed transcripts whose recording is not there."""
     failures = []
     for entry in lists:

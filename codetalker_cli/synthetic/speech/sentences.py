@@ -7,8 +7,6 @@ is furthest behind its share. Every word is in CMUdict, so that an aligner knows
 pronounced; there are no digits, no abbreviations and no foreign names.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What speaking one sentence gives, and the small interface that every engine has."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 

@@ -1,0 +1,102 @@
+"""What is evaluated or measured when not everything is specified: the newest run, its data set."""
+
+import json
+import logging
+from pathlib import Path
+
+from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.errors import InputError
+from codetalker_cli.evaluate.folder import EvaluationFolder
+from codetalker_cli.evaluate.truth import Truth, of_data_set, of_files, with_files
+from codetalker_cli.workspace import (
+    RUN,
+    newest_data_set,
+    newest_evaluation,
+    newest_run,
+    run_folder_of,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_and_data(checkpoint: str | None, data: Path | None) -> tuple[str, PreparedDataSet]:
+    """The checkpoint to evaluate, and the data set to evaluate it on.
+
+    Args:
+        checkpoint: Name or folder; None: the best checkpoint of the newest training run.
+        data: Prepared data set; None: the one that the checkpoint was trained on, or the newest.
+
+    Raises:
+        InputError: Nothing is specified, and there is no run or no data set.
+        DataError: The data set is damaged.
+    """
+    folder = newest_run() if checkpoint is None else Path(checkpoint)
+    if folder is None:
+        raise InputError(
+            "no checkpoint given, and no training run under runs/; name one, such as demo"
+        )
+    if checkpoint is None:
+        logger.info("checkpoint: %s (the last training run)", folder)
+    if data is None:
+        data = _trained_on(folder) or newest_data_set()
+        logger.info("data set: %s", data)
+    return checkpoint or str(folder), PreparedDataSet(data)
+
+
+def _trained_on(checkpoint: Path) -> Path | None:
+    """The data set of the training run of a checkpoint, where there is one."""
+    description = run_folder_of(checkpoint) / RUN
+    if not description.is_file():
+        return None
+    try:
+        return Path(json.loads(description.read_text("utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{description}: damaged ({error}); give `data`") from error
+
+
+def predictions_and_truth(
+    pred: Path | None,
+    *,
+    gt: Path | None = None,
+    data: Path | None = None,
+    split: str | None = None,
+    regions: Path | None = None,
+    templates: Path | None = None,
+    unit: str | None = None,
+) -> tuple[Path, Truth]:
+    """The folder of predictions to measure, and the truth to measure it against.
+
+    Args:
+        pred: Folder of predictions; None: those of the newest evaluation.
+        gt: Folder of true clips; None: those of the data set.
+        data: Prepared data set.
+        split: Split of the data set; None: all clips.
+        regions, templates, unit: What a data set would provide, where there is none.
+
+    Raises:
+        InputError: Something is missing or contradictory.
+        DataError: A file is damaged.
+    """
+    if data is not None and (regions or templates or unit):
+        raise InputError("`data` has templates, regions and unit of its own: give it, or the files")
+    if pred is None:
+        if any((gt, regions, templates, unit)):
+            raise InputError("`pred`: name the folder of predictions")
+        evaluation = EvaluationFolder(newest_evaluation())
+        protocol = evaluation.read()
+        begun = f"{protocol['checkpoint']} on {protocol['split']}"
+        logger.info("evaluation: %s (%s)", evaluation.path, begun)
+        pred, split = evaluation.predictions, split or protocol["split"]
+        data = data or Path(protocol["data"])
+    if data is not None:
+        truth = of_data_set(PreparedDataSet(data), split)
+        return pred, truth if gt is None else with_files(truth, gt)
+    needed = {"gt": gt, "templates": templates, "regions": regions}
+    lacking = [f"`{name}`" for name, value in needed.items() if value is None]
+    if lacking:
+        raise InputError(
+            f"{', '.join(lacking)}: needed where no prepared data set is given; give `data` "
+            "PREPARED, or `gt` DIR `regions` DIR `templates` templates.pkl"
+        )
+    assert gt is not None and templates is not None and regions is not None
+    return pred, of_files(gt, templates=templates, regions=regions, unit=unit)
