@@ -1,4 +1,4 @@
-"""The mesh that a motion lives on: faces, named vertex regions, unit."""
+"""The mesh of a motion: triangles, vertex regions, unit; and the neutral faces of its subjects."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,5 +1,8 @@
-"""Speech → Motion: ``voice`` is the whole, ``speak`` decodes recordings side by side, ``pieces``
-cuts and joins long ones, ``styles`` reads blends, ``many`` is for many of them in one command.
+"""Speech → Motion.
+
+``voice`` loads a model and animates recordings, ``jobs`` plans which recordings become which files,
+``batch`` runs the plan, ``batch_decoding`` decodes recordings and segments side by side, and
+``segments`` cuts long recordings and cross-fades what comes of them.
 """
 
 from codetalker_cli.animate.voice import (

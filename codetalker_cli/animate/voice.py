@@ -1,4 +1,4 @@
-"""Speech → Motion with a trained voice: choosing the model, the style, and the idle life."""
+"""Speech → Motion with a loaded model: the choice of the model, the style, and idle motion."""
 
 import logging
 import os

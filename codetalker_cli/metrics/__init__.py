@@ -1,7 +1,7 @@
 """Metrics of facial motion: each has one name, one definition and one unit.
 
-``definitions`` are the formulas, ``catalogue`` says what each is called and needs, ``clip``
-measures one clip in one pass over its file, ``summary`` puts clips together.
+``definitions`` has the formulas and the catalogue of metrics; ``clip`` measures one clip in one
+pass over its file and summarizes clips.
 """
 
 from codetalker_cli.metrics.clip import ClipScores, Measurement, Value, measure, summarize

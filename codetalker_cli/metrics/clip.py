@@ -1,4 +1,6 @@
-"""One clip against the truth, in one pass over both: memory does not grow with length.
+"""One clip against the truth, in one pass over both, and summaries over clips.
+
+Memory does not grow with the length of a clip.
 
 Every metric of a clip is a fraction: what is summed, and over how many. Clips are then put
 together by summing both, which is the mean over all frames where the parts are frames.

@@ -1,4 +1,6 @@
-"""The formulas, in float64. Motion = vertices − template; longer predictions are cut.
+"""The metrics: formulas in float64, and the name, unit and needs of each.
+
+Motion is vertices − template; longer predictions are cut.
 
 Definitions follow the official evaluation where it has one.
 """

@@ -1,0 +1,1 @@
+"""Both stages of CodeTalker, their checkpoints, and the official weights."""

@@ -1,9 +1,9 @@
 """Motion → pictures and videos, on any machine.
 
-``panels`` say what stands beside what, ``scene``, ``light`` and ``heat`` what is seen, ``captions``
-what is written over it; ``software`` (on ``rasteriser``) and ``gl`` draw, ``processes`` and
-``worker`` spread the frames over the cores, ``backends`` chooses, ``encoder`` writes; ``video`` and
-``stills`` are what comes out.
+``comparison`` arranges motions side by side and writes the file; ``panels``, ``scene``, ``light``,
+``heat`` and ``captions`` describe what is drawn; ``software`` (with ``rasteriser``) and ``gl`` draw
+it; ``processes``, ``worker`` and ``subprocesses`` spread the frames over the cores; ``backends``
+chooses the renderer; ``encoder``, ``video`` and ``stills`` write the results.
 """
 
 from codetalker_cli.render.backends import render_frames

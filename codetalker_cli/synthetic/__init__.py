@@ -1,0 +1,1 @@
+"""Synthetic talking heads: speech with phone times → motion of the bundled head."""

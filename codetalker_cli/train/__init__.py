@@ -1,0 +1,1 @@
+"""Training: one loop for both stages, with exact resume and several processes."""

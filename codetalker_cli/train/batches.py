@@ -1,4 +1,4 @@
-"""Clips of a prepared data set as padded batches.
+"""Clips of a prepared data set as padded batches, and the order in which steps see them.
 
 What a step draws at random for a clip follows from (seed, step, clip) alone: not from what was
 drawn before, nor from the process that draws it. So a resumed run draws the same, and so do

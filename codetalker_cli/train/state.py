@@ -1,4 +1,6 @@
-"""The whole state of a run: written whole or not at all, read without running anything.
+"""The saved state of a run, and the signals that end one.
+
+A state is written whole or not at all, and read without running anything from it.
 
 accelerate's own ``save_state`` is not used: it reads parts of a state by unpickling, and goes on
 with other random numbers when theirs cannot be read.

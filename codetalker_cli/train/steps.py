@@ -1,4 +1,4 @@
-"""One step of training: batches in, moved weights out."""
+"""One step of training: batches in, moved weights out; optimizers, schedules, averaged weights."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a model gives on the validation clips, in numbers that mean something.
+"""Validation: what a model does on the validation clips, a sample video, and diagnostics.
 
 Errors of the lips beside those of two faces that do not listen: the template, and the mean of the
 training motion. Without a region ``lips`` they are of all vertices.

@@ -1,7 +1,8 @@
-"""Check a prepared data set: everything that is wrong with it at once, and a sheet to look at.
+"""Inspect a prepared data set: all problems at once, and a contact sheet.
 
-``folder`` reads the table and the faces leniently, ``clips`` and ``sound`` read each clip once,
-``clip_checks``, ``templates``, ``geometry`` and ``sync`` judge, ``sheet`` draws.
+``folder`` reads the manifest and the mesh leniently, ``clips`` and ``sound`` read each clip once,
+``statistics`` gathers what they measure, ``clip_checks``, ``templates``, ``geometry`` and ``sync``
+judge it, ``views`` and ``sheet`` draw.
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,1 +1,1 @@
-"""Readers: one module a raw layout, each giving a :class:`~..raw_clips.RawDataSet`."""
+"""Readers: one module for each raw layout. Each returns a ``RawDataSet``."""

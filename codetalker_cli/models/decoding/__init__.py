@@ -1,8 +1,8 @@
-"""Free-running decoding: from speech features to codes, frame by frame, without recomputing.
+"""Autoregressive decoding: encoder features → codes, frame by frame, without recomputing the past.
 
-``decoder`` holds both halves of a step, ``speech_cache`` (stage 2) and ``motion_cache`` (what stage
-1 tells of the past: exact, or through a window); ``packed_linear`` and ``cuda_graphs`` make them
-fast.
+``decoder`` combines the two halves of a step: ``speech_cache`` (stage 2) and ``motion_cache`` (the
+decoder of stage 1, which produces the motion history, exactly or through a window).
+``packed_linear`` and ``cuda_graphs`` make them fast.
 """
 
 from codetalker_cli.models.decoding.decoder import Decoder, Method

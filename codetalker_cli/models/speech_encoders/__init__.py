@@ -1,0 +1,1 @@
+"""Pretrained speech encoders: samples → encoder features for each motion frame."""
