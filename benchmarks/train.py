@@ -47,8 +47,8 @@ from codetalker_cli.presets import read_preset, settings_from_dict
 from codetalker_cli.settings import Settings
 from codetalker_cli.topology import Mesh, Topology
 from codetalker_cli.train.batches import ClipSource, Plan
-from codetalker_cli.train.loop import TrainingProgress
 from codetalker_cli.train.losses import clip_means, speech_losses
+from codetalker_cli.train.progress import TrainingProgress
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.vq import train_vq
 

@@ -29,7 +29,7 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.resources import CACHE_VARIABLE
 from codetalker_cli.settings import Settings
 from codetalker_cli.train import loop
-from codetalker_cli.train.loop import TrainingProgress
+from codetalker_cli.train.progress import TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.vq import train_vq

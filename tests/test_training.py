@@ -47,7 +47,8 @@ from codetalker_cli.models.vq_autoencoder import MotionBasis
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource
-from codetalker_cli.train.loop import TrainingProgress, fit
+from codetalker_cli.train.loop import fit
+from codetalker_cli.train.progress import TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
 from codetalker_cli.train.task import Task

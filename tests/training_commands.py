@@ -13,7 +13,7 @@ import tiny_data
 import yaml
 
 from codetalker_cli.models import checkpoint
-from codetalker_cli.train.loop import TrainingProgress
+from codetalker_cli.train.progress import TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 
 

@@ -1,7 +1,7 @@
 """``codetalker eval``: a checkpoint and a split in, numbers and a report out."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from codetalker_cli.cli import console
 from codetalker_cli.cli.metrics import interval, number
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
 from codetalker_cli.devices import is_main_process
+
+if TYPE_CHECKING:
+    from codetalker_cli.evaluate.folder import Evaluation
 
 
 def evaluate(
@@ -60,28 +63,25 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _show(made: Any, confidence: float, as_json: bool) -> None:
-    protocol, report = made.protocol, made.folder.report
+def _show(evaluation: "Evaluation", confidence: float, as_json: bool) -> None:
     if as_json:
-        facts = {"report": str(report), "out": str(made.folder.path), "failed": made.failed}
-        result = {**facts, "protocol": protocol, "values": made.values}
-        console.give(result, as_json=True, line="")
+        console.give(evaluation.to_dict(), as_json=True, line="")
         return
-    title = (
-        f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-        f"{protocol['n_clips']} clips, {protocol['n_frames']} frames"
-    )
-    ours, *others = made.values
-    columns = ["metric", "unit", ours, f"{100 * confidence:g} % interval", *others]
+    values = evaluation.values
+    model, *others = values
+    columns = ["metric", "unit", model, f"{100 * confidence:g} % interval", *others]
     rows = [
         (
-            *(name, one["unit"], number(one), interval(one)),
-            *(number(made.values[model][name]) for model in others),
+            name,
+            value["unit"],
+            number(value),
+            interval(value),
+            *(number(values[m][name]) for m in others),
         )
-        for name, one in made.values[ours].items()
+        for name, value in values[model].items()
     ]
-    console.table(title, columns, rows)
-    if made.failed:
-        names = ", ".join(one["clip"] for one in made.failed)
-        console.say(f"{len(made.failed)} failed: {names}")
-    console.say(f"report: {report}")
+    console.table(evaluation.title, columns, rows)
+    if evaluation.failed:
+        names = ", ".join(failure["clip"] for failure in evaluation.failed)
+        console.say(f"{len(evaluation.failed)} failed: {names}")
+    console.say(f"report: {evaluation.folder.report}")

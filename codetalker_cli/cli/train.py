@@ -1,8 +1,7 @@
 """``codetalker train-vq`` and ``train-speech``: a prepared data set in, a checkpoint out."""
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +17,9 @@ from codetalker_cli.cli.options import (
     show_rows,
 )
 from codetalker_cli.devices import is_main_process
-from codetalker_cli.workspace import run_folder_of
+
+if TYPE_CHECKING:
+    from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 
 DataArgument = Annotated[
     Path | None,
@@ -104,41 +105,14 @@ def train_speech_command(
     _trained(run.out, done, as_json)
 
 
-def _training(report: console.Report) -> Any:
-    """Steps in the bar, with epoch, loss, codes in use, steps a second."""
-    began: list[tuple[int, float]] = []
+def _training(report: console.Report) -> "ProgressReport":
+    """Steps in a bar, with a note on the latest one."""
+    from codetalker_cli.train.progress import ProgressNote
 
-    def show(progress: Any) -> None:
-        now = (progress.step, time.monotonic())
-        began.append(now)
-        del began[:-50]  # the speed of the last steps
-        (first, then), (step, at) = began[0], now
-        values = progress.values
-        parts = [f"epoch {progress.epoch} loss {values.get('loss', float('nan')):.3g}"]
-        if "codes_used" in values:
-            parts.append(f"codes {values['codes_used']:.0f}")
-        if step > first:
-            parts.append(f"{(step - first) / (at - then):.2g}/s")
-        report(progress.step, progress.n_steps, " ".join(parts))
-
-    return show
+    note = ProgressNote()
+    return lambda progress: report(progress.step, progress.n_steps, note(progress))
 
 
-def _trained(target: Path, done: Any, as_json: bool) -> None:
-    if not is_main_process():
-        return
-    shown = {key: round(value, 8) for key, value in done.values.items()}
-    run = run_folder_of(target)
-    line = (
-        f"{target}: {done.step} steps, best score {done.best:.4g} in epoch {done.best_epoch}; "
-        f"curves{' and a sample video' * bool(done.sample)} in {run}"
-    )
-    result = {
-        "out": str(target),
-        "run": str(run),
-        "steps": done.step,
-        "best": done.best,
-        "best_epoch": done.best_epoch,
-        "last": shown,
-    }
-    console.give(result, as_json=as_json, line=line)
+def _trained(target: Path, done: "TrainingProgress", as_json: bool) -> None:
+    if is_main_process():
+        console.give(done.to_dict(target), as_json=as_json, line=done.summary(target))

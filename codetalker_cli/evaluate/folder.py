@@ -116,6 +116,25 @@ class Evaluation:
     values: dict[str, dict[str, Any]]
     failed: list[dict[str, str]]
 
+    @property
+    def title(self) -> str:
+        """One line that says what was evaluated on what."""
+        protocol = self.protocol
+        return (
+            f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
+            f"{protocol['n_clips']} clips, {protocol['n_frames']} frames"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain data for JSON."""
+        return {
+            "report": str(self.folder.report),
+            "out": str(self.folder.path),
+            "failed": self.failed,
+            "protocol": self.protocol,
+            "values": self.values,
+        }
+
 
 def _check_same_protocol(
     previous: Mapping[str, Any], current: Mapping[str, Any], path: Path

@@ -9,9 +9,8 @@ import logging
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
 from codetalker_cli.train.batches import Batch, Plan, Shard
 from codetalker_cli.train.curves import draw_curves
+from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder, TensorBoard
 from codetalker_cli.train.state import Interrupt
 from codetalker_cli.train.steps import Stepper
@@ -46,32 +46,6 @@ LOGGED_VALUES = (
 """Values of an epoch that are said; the log has all."""
 SAVING_SHARE = 20
 """Saving the state may take one part in so many of the time."""
-
-
-@dataclass
-class TrainingProgress:
-    """State of a run, for whoever shows it.
-
-    Attributes:
-        epoch: Current epoch, from 1.
-        step: Steps done.
-        n_steps: Steps in all.
-        values: Latest values by name.
-        best: Best validation score so far.
-        best_epoch: Its epoch.
-        sample: Video of a validation clip, once it is made.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    n_steps: int = 0
-    values: Values = field(default_factory=dict)
-    best: float = math.inf
-    best_epoch: int = 0
-    sample: str = ""
-
-
-ProgressReport = Callable[[TrainingProgress], None]
 
 
 def fit(

@@ -25,9 +25,10 @@ from codetalker_cli.progress import Progress
 from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data, check_stage1
-from codetalker_cli.train.loop import ProgressReport, TrainingProgress, fit
+from codetalker_cli.train.loop import fit
 from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
 from codetalker_cli.train.precomputed import Precomputed
+from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.validation import ClipResult, Validation

@@ -20,8 +20,9 @@ from codetalker_cli.models.quantizer import Quantizer, perplexity
 from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data
-from codetalker_cli.train.loop import ProgressReport, TrainingProgress, fit
+from codetalker_cli.train.loop import fit
 from codetalker_cli.train.losses import MotionLoss
+from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.validation import ClipResult, Validation
