@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from own_raw import (
+from custom_raw import (
     CLIPS,
     HEAD,
     N_VERTICES,
@@ -21,6 +19,8 @@ from own_raw import (
     write_obj,
     write_pc2,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from custom_raw import FACES, HEAD, write_obj, write_ply
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from own_raw import FACES, HEAD, write_obj, write_ply
 
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.meshes import MeshFile, read_mesh_file, read_vertices

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import biwi_raw
+import custom_raw
 import numpy as np
-import own_raw
 import pytest
 import tiny
 import vocaset_raw
@@ -79,9 +79,9 @@ def test_biwi_in_the_reference_layout() -> None:
     frames = face + 1e-3 * rng.standard_normal((3, *face.shape))
     for sentence in ("e01", "e37"):
         np.save(f"BIWI/vertices_npy/F2_{sentence}.npy", frames.reshape(3, -1))
-        own_raw.write_sound(Path(f"BIWI/wav/F2_{sentence}.wav"), 0.12)
+        custom_raw.write_sound(Path(f"BIWI/wav/F2_{sentence}.wav"), 0.12)
     Path("BIWI/templates.pkl").write_bytes(vocaset_raw.python2_pickle({"F2": face}))
-    own_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces())
+    custom_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces())
     succeed("prepare-data", "biwi")
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
@@ -91,7 +91,7 @@ def test_biwi_in_the_reference_layout() -> None:
 
 
 def test_own_by_flags_and_by_file() -> None:
-    own_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
+    custom_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
     flags = ["--fps", 30, "--unit", "mm", "--axes", "x z -y", "--name", "balls"]
     out = succeed("prepare-data", "custom", "mine", *flags)
     assert out.startswith("data/balls: 4 clips (4 train); ")
@@ -103,14 +103,14 @@ def test_own_by_flags_and_by_file() -> None:
     first, second = PreparedDataSet("data/balls"), PreparedDataSet("data/again")
     assert first.manifest.data_id == second.manifest.data_id
     for clip in first.clips("train"):
-        expected = own_raw.motion(clip.entry.name)
+        expected = custom_raw.motion(clip.entry.name)
         np.testing.assert_allclose(clip.vertices, expected, atol=1e-6)
     made = train("data/balls")
     assert made.settings.data.name == "balls"
 
 
 def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
-    own_raw.write_all(Path("mine"))
+    custom_raw.write_all(Path("mine"))
     own = {"root": "mine", "fps": 30, "unit": "m", "prepared_fps": 15}
     own["splits"] = {
         "test": {"sentences": ["good-bye"], "subjects": ["F1"]},
@@ -127,12 +127,12 @@ def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
         "M_2_hello": "val",
     }
     assert data.manifest.fps == 15 and data.manifest.train_subjects == ("F1",)
-    whole = own_raw.motion("F1_hello")
+    whole = custom_raw.motion("F1_hello")
     np.testing.assert_allclose(data.clips("train")[0].vertices, whole[::2], atol=1e-6)
 
 
 def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
-    own_raw.write_all(Path("mine"))
+    custom_raw.write_all(Path("mine"))
     Path("mine/wav/F1_hello.wav").write_bytes(b"not a recording")
     ended = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
     assert ended.code == 1 and "1 broken; see data/mine/report.txt" in ended.out
@@ -161,19 +161,19 @@ def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
     ],
 )
 def test_what_cannot_be_prepared_is_one_line(arguments: list, told: str) -> None:
-    own_raw.write_all(Path("mine"))
+    custom_raw.write_all(Path("mine"))
     assert told in refuse("prepare-data", *arguments)
 
 
 def test_settings_are_shown_with_their_origins() -> None:
-    own_raw.write_all(Path("mine"))
+    custom_raw.write_all(Path("mine"))
     before = listing()
     out = succeed("prepare-data", "custom", "mine", "--fps", 24, "--unit", "m", "--show-settings")
     assert "custom.fps" in out and "flag" in out and listing() == before
 
 
 def test_check_says_what_is_wrong() -> None:
-    own_raw.write_all(Path("mine"))
+    custom_raw.write_all(Path("mine"))
     succeed("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
     ended = run("prepare-data", "check", "data/mine")
     assert ended.code == 0 and "0 problems" in ended.out and Path("data/mine/check.png").is_file()

@@ -1,7 +1,7 @@
-"""Recordings → motions with a trained model: encode, cut, decode side by side, join.
+"""Recordings → codes with a trained model: encode, cut, decode in batches, join.
 
-Recordings and pieces of long ones wait in one line and are decoded in batches of like length, each
-with the method that is meant for it. A recording leaves as soon as all of its pieces are done.
+Recordings and segments of long ones share one queue. They are decoded in batches of similar
+lengths, each with its own method. A recording is returned as soon as all its segments are done.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,9 +33,9 @@ class Recording:
         path: Where they came from, or None.
         subject: Whose face.
         style: (n_styles,) float32 weights.
-        segments: What is decoded at once.
-        features: Of each piece its (n·F, size) encoder features.
-        outputs: Of each piece (n, H) decoded rows and (n, q) codes, where they are done.
+        segments: The parts that are decoded one by one.
+        features: (n·F, size) encoder features of each segment.
+        outputs: (n, H) hidden states and (n, q) codes of each segment that is done.
     """
 
     key: int
@@ -54,28 +54,26 @@ class Recording:
 
     @property
     def is_done(self) -> bool:
-        """Whether all pieces are decoded."""
+        """Whether all segments are decoded."""
         return len(self.outputs) == len(self.segments)
 
     def join(self) -> tuple[Tensor, np.ndarray]:
-        """(T, H) rows of stage 1's decode, before its last projection, and (T, q) int32 codes.
+        """(T, H) hidden states of stage 1's decoder before its last projection, (T, q) int32 codes.
 
-        That projection is linear, so that what goes over from one piece into the next here does so
-        in the vertices.
+        That projection is linear, so a cross-fade of hidden states is one of vertices.
         """
-        rows, codes = self.outputs[0]
+        hidden, codes = self.outputs[0]
         if len(self.segments) > 1:
-            whole = rows.new_zeros(self.n_frames, rows.shape[1])
+            whole = hidden.new_zeros(self.n_frames, hidden.shape[1])
             chosen = codes.new_zeros(self.n_frames, codes.shape[1])
             for k, segment in enumerate(self.segments):
-                rows, codes = self.outputs.pop(k)
-                whole[segment.start : segment.stop] += (
-                    torch.from_numpy(segment.weights())[:, None] * rows
-                )
-                own = codes[segment.first - segment.start : segment.end - segment.start]
-                chosen[segment.first : segment.end] = own
-            rows, codes = whole, chosen
-        return rows, codes.int().numpy()
+                hidden, codes = self.outputs.pop(k)
+                weights = torch.from_numpy(segment.weights())[:, None]
+                whole[segment.start : segment.stop] += weights * hidden
+                segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
+                chosen[segment.first : segment.end] = segment_codes
+            hidden, codes = whole, chosen
+        return hidden, codes.int().numpy()
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class _SegmentJob:
 
 
 class BatchDecoder:
-    """A model that speaks many recordings.
+    """Decodes many recordings with one model.
 
     Args:
         model: Both stages, on their device.
@@ -105,7 +103,7 @@ class BatchDecoder:
 
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
-        """Encode the speech of a recording and cut it into pieces."""
+        """Encode the speech of a recording and cut it into segments."""
         encoder, settings = self.speech.encoder, self.settings
         per_frame = encoder.features_per_frame
         device = self.speech.head.weight.device
@@ -126,11 +124,11 @@ class BatchDecoder:
         ]
 
     def _encode(self, audio: Tensor, segment: Segment) -> Tensor:
-        """(n·F, size) encoder features of a piece that is heard by itself."""
+        """(n·F, size) encoder features of a segment that is encoded by itself."""
         first, last = (round(k / self.fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         encoder = self.speech.encoder
         hidden = encoder(audio[:, first:last], segment.n_frames)[0]
-        # Of several features a frame the last few would need samples beyond the piece.
+        # Of several features a frame the last few would need samples beyond the segment.
         missing = segment.n_frames * encoder.features_per_frame - len(hidden)
         return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
 
@@ -198,8 +196,8 @@ class BatchDecoder:
             progress=lambda step, _: report(sum(min(n, int(step)) for n in lengths)),
         )
         even = len(set(lengths)) == 1
-        rows = self.vq.decode_hidden(
+        hidden_states = self.vq.decode_hidden(
             codes, None if even else torch.tensor(lengths, device=codes.device)
         )
         for k, (job, n) in enumerate(zip(jobs, lengths, strict=True)):
-            job.recording.outputs[job.k] = (rows[k, :n].cpu(), codes[k, :n].cpu())
+            job.recording.outputs[job.k] = (hidden_states[k, :n].cpu(), codes[k, :n].cpu())

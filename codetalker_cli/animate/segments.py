@@ -1,8 +1,8 @@
-"""Long recordings: where they are cut, and how the pieces become one again.
+"""Long recordings: where they are cut into segments, and how the segments are joined again.
 
-A piece is decoded with some of its neighbours' speech on both sides, so that where it counts it has
-got going. It ends in the quietest place of its second half, a pause if there is one; around the cut
-one piece goes over into the next.
+A segment is decoded together with some speech of its neighbors, so that the model has warmed up
+before its own frames begin. It ends in the quietest place of its second half, a pause if there is
+one. Around a cut the two segments cross-fade.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from codetalker_cli.settings import DecodeSettings
 _PAUSE_SECONDS = 0.15
 """On both sides of a cut; the loudest sound within it says how quiet the place is."""
 _TAIL_SHARE = 0.5
-"""Of the overlap, what a piece decodes beyond its end; what comes later matters less."""
+"""Share of the warm-up that is also decoded after the end; later speech matters less."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Segment:
 
     Attributes:
         start, stop: What is decoded.
-        first, end: What is the piece's own: the cuts on both sides.
-        fade: Frames on both sides of a cut in which two pieces go over into each other.
+        first, end: The cuts on both sides.
+        fade: Frames on each side of a cut in which two segments cross-fade.
     """
 
     start: int
@@ -41,7 +41,7 @@ class Segment:
         return self.stop - self.start
 
     def weights(self) -> np.ndarray:
-        """(n_frames,) float32 share of the result; with those of all other pieces they sum to 1."""
+        """(n_frames,) float32 weights; with those of all other segments they sum to 1."""
         at = np.arange(self.start, self.stop) + 0.5
         rise = fall = np.ones(self.n_frames)
         if self.start < self.first:
@@ -60,7 +60,7 @@ def _step(x: np.ndarray) -> np.ndarray:
 def plan_segments(
     samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSettings
 ) -> list[Segment]:
-    """The pieces of a recording; one if it may be decoded whole.
+    """The segments of a recording; one if it may be decoded whole.
 
     Args:
         samples: (n,) at 16 kHz.
@@ -92,7 +92,7 @@ def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
 
 
 def _cuts(loudness: np.ndarray, longest: int) -> list[int]:
-    """Frames to cut in front of: each piece is from half of ``longest`` to ``longest`` long, but
+    """Frames to cut in front of: each segment is from half of ``longest`` to ``longest`` long, but
     for the last, which may be shorter.
     """
     cuts: list[int] = []
@@ -100,6 +100,6 @@ def _cuts(loudness: np.ndarray, longest: int) -> list[int]:
     while n_frames - at > longest:
         low, high = at + (longest + 1) // 2, min(at + longest, n_frames - longest // 4)
         choice = loudness[low : high + 1]
-        at = high - int(np.argmin(choice[::-1]))  # of equals the last: fewer pieces
+        at = high - int(np.argmin(choice[::-1]))  # of equals the last: fewer segments
         cuts.append(at)
     return cuts

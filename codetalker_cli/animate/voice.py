@@ -204,10 +204,10 @@ class Voice:
             CheckpointError: The checkpoint has no template for any face.
         """
         request = Request(speech, subject, style, seed, idle, fps)
-        _, made = next(self.animate_many([request], progress))
-        if isinstance(made, CodeTalkerError):
-            raise made
-        return made
+        _, result = next(self.animate_many([request], progress))
+        if isinstance(result, CodeTalkerError):
+            raise result
+        return result
 
     def animate_many(
         self, requests: Iterable[Request], progress: Progress | None = None
@@ -260,29 +260,29 @@ class Voice:
         else:
             path = Path(speech)
             samples = audio.load(path) if request.samples is None else request.samples
-        made = Recording(number, samples, path, subject, weights)
-        self._decoder.prepare(made)
-        return made
+        recording = Recording(number, samples, path, subject, weights)
+        self._decoder.prepare(recording)
+        return recording
 
     def _motion(self, recording: Recording, request: Request) -> Motion:
         mesh, rate = self.checkpoint.mesh, self.checkpoint.settings.data.fps
         assert mesh is not None
-        rows, codes = recording.join()
+        hidden, codes = recording.join()
         subject = recording.subject
         template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
         template = template.to(self.device)
         idle = None
         if request.idle and mesh.idle_units:
-            idle = IdleMotion.of(mesh, subject, len(rows), rate, request.seed)
+            idle = IdleMotion.of(mesh, subject, len(hidden), rate, request.seed)
 
         def make(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                chosen = rows[torch.from_numpy(frames)][None].to(self.device)
+                chosen = hidden[torch.from_numpy(frames)][None].to(self.device)
                 vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
             return vertices if idle is None else idle.add_to(vertices, frames)
 
         motion = Motion(
-            vertices=materialize(VertexFrames(len(rows), mesh.topology.n_vertices, make)),
+            vertices=materialize(VertexFrames(len(hidden), mesh.topology.n_vertices, make)),
             fps=rate,
             topology=mesh.topology,
             subject=subject,

@@ -80,12 +80,12 @@ def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
 
 def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
     """A table on stdout."""
-    made = Table(title=title or None, title_justify="left")
+    grid = Table(title=title or None, title_justify="left")
     for column in columns:
-        made.add_column(column, overflow="fold")  # a name that is cut could not be copied
+        grid.add_column(column, overflow="fold")  # a name that is cut could not be copied
     for row in rows:
-        made.add_row(*row)
-    stdout.print(made)
+        grid.add_row(*row)
+    stdout.print(grid)
 
 
 @contextmanager

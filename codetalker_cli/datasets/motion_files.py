@@ -110,8 +110,9 @@ def _checkpoints(*, bundled: bool) -> list[FaceCandidate]:
     """Faces of the bundled voice, or of all other checkpoints under runs/."""
     from codetalker_cli.models import checkpoint
 
-    own = checkpoint.bundled()
-    names = own if bundled else [name for name in checkpoint.available() if name not in own]
+    shipped = checkpoint.bundled()
+    known = checkpoint.available()
+    names = list(shipped) if bundled else [name for name in known if name not in shipped]
     candidates = []
     for name in names:
         try:

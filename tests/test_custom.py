@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from own_raw import (
+from custom_raw import (
     CLIPS,
     FACES,
     FPS,
