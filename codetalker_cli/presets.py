@@ -45,7 +45,9 @@ class _Layers:
         expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
         for assignment in assignments:
             key, sign, text = assignment.partition("=")
-            key = upgrade_key(key.strip())
+            given, key = key.strip(), upgrade_key(key.strip())
+            if key != given:
+                logger.info("`set`: %s is now called %s", given, key)
             if not sign or (names is not None and key.partition(".")[0] not in names):
                 raise SettingsError(
                     f"`set` {assignment}: expected {expected}"

@@ -62,7 +62,9 @@ def test_former_keys_on_the_command_line(caplog: pytest.LogCaptureFixture) -> No
     assert upgrade_key("own.faces") == "custom.triangles"
     assert upgrade_key("ownership") == "ownership"
     given = ["own.fps=30", "own.unit=mm", "own.faces=a.obj"]
-    custom = resolve_sections(["custom", "prepare"], assignments=given).sections["custom"]
+    with caplog.at_level(logging.INFO):
+        custom = resolve_sections(["custom", "prepare"], assignments=given).sections["custom"]
+    assert "`set`: own.faces is now called custom.triangles" in caplog.text
     assert (custom.fps, custom.unit, custom.triangles) == (30, "mm", "a.obj")
     assert changed("decode", DecodeSettings(), FORMER_DECODE) == DecodeSettings(**DECODE)
     with pytest.raises(SettingsError, match=r"decode\.piece_second: unknown key"):
