@@ -273,7 +273,8 @@ def chosen(points: list[str], n: int, rng: np.random.Generator) -> list[int]:
     """Numbers of n points (0: all) of as many sorts as can be, writing in its midst first."""
     if not n:
         return list(range(len(points)))
-    sorts = sorted(set(points), key=lambda name: (not name.startswith("amid"), rng.random()))
+    names = sorted(set(points))  # a set alone has another order in every process
+    sorts = sorted(names, key=lambda name: (not name.startswith("amid"), rng.random()))
     return [int(rng.choice([k for k, name in enumerate(points) if name == s])) for s in sorts[:n]]
 
 
