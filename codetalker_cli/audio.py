@@ -129,7 +129,7 @@ def _resample_by_fft(samples: np.ndarray, rate_in: int, rate_out: int) -> np.nda
     spectrum = np.fft.rfft(samples, n_seconds * rate_in)
     n_out = -(-len(samples) * rate_out // rate_in)
     resampled = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
-    n = min(len(resampled), len(spectrum)) - 1  # the middle frequency itself is nobody's
+    n = min(len(resampled), len(spectrum)) - 1  # drop the Nyquist bin
     resampled[:n] = spectrum[:n]
     output = np.fft.irfft(resampled, n_seconds * rate_out) * (rate_out / rate_in)
     return np.ascontiguousarray(output[:n_out], dtype=np.float32)

@@ -206,6 +206,19 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(monkeypatch: pytest.MonkeyP
     assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out")) == "2 animated, 1 done before\n"
 
 
+def test_the_first_row_of_a_manifest_speaks_only_for_itself() -> None:
+    """Neither the choice of the model nor the check before the batch depends on it."""
+    voices.save(Path("runs/newer"), "Z")
+    Path("list.csv").write_text("audio,subject,style\na.wav,Z,\nb.wav,,\n")
+    ended = run("animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz")
+    assert ended.code == 1 and ended.out == "1 animated, 1 failed: a.wav\n"
+    Path("list.csv").write_text("audio,subject,style\nb.wav,,nobody\na.wav,,\n")
+    ended = run(
+        "animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz", "--overwrite"
+    )
+    assert ended.code == 1 and ended.out == "1 animated, 1 failed: b.wav\n"
+
+
 def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
     Path("list.csv").write_text("audio,out,subject,style\na.wav,x.npz,S01,B\nb.wav,,,\nno.wav,,,\n")
     ended = run("animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz")

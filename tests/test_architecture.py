@@ -197,6 +197,36 @@ def test_files_and_functions_stay_short(module: str) -> None:
             assert length <= MAX_FUNCTION_LINES, f"{module}.{node.name} has {length} lines"
 
 
+def test_every_parameter_that_a_message_names_has_its_flag() -> None:
+    """And every flag of the table is one of a command."""
+    import typer.main
+
+    from codetalker_cli.cli import app
+    from codetalker_cli.cli.console import FLAGS
+
+    named = set()
+    for module, tree in TREES.items():
+        if place(module)[0] <= place("cli")[0] or module.startswith("settings"):
+            continue
+        documented = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and id(node) not in documented:
+                named |= set(re.findall(r"(?<!`)`([a-z][a-z0-9_]*)`(?!`)", text))
+    assert named - set(FLAGS) <= {"sound"}  # prose under a constant
+    commands = [typer.main.get_command(app)]
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+    options = {text for command in commands for one in command.params for text in one.opts}
+    assert set(FLAGS.values()) <= options
+
+
 @pytest.mark.parametrize("module", TREES)
 def test_library_messages_name_parameters_not_flags(module: str) -> None:
     """The command line turns `out` into --out; the library does not know it."""

@@ -142,7 +142,7 @@ def test_without_faces_it_is_a_model_that_says_what_it_lacks(case: Case, tmp_pat
 
 def test_templates_and_faces_belong_together(case: Case, tmp_path: Path) -> None:
     for lacking in ("templates", "mesh_file"):
-        with pytest.raises(InputError, match="`templates` and `faces` belong together"):
+        with pytest.raises(InputError, match="`templates` and `mesh_file` belong together"):
             case.run(tmp_path / "out", **{lacking: None})
 
 

@@ -255,5 +255,5 @@ def test_frames_that_stand_there_twice_break_their_clip() -> None:
     rows.write_bytes(pickle.dumps(content, protocol=2))
     assert run("prepare-data", "vocaset").code == 1
     report = Path("data/vocaset/report.txt").read_text()
-    assert f"{TRAIN}_sentence01: frame 3 stands there twice" in report
+    assert f"{TRAIN}_sentence01: frame 3 is listed twice" in report
     assert list(prepared()) == [f"{TRAIN}_sentence02"]

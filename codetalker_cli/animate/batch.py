@@ -94,9 +94,8 @@ def run(
             single plan failed.
     """
     device = join_processes(device)
-    request = planned.jobs[0].request
-    voice = load_voice(model, subject=request.subject, device=device, decode=decode)
-    voice.check(request)
+    voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
+    voice.check(planned.request)
     jobs = shard(planned.jobs, _by_size)
     report = BatchReport()
     todo = []

@@ -62,12 +62,14 @@ class AnimationPlan:
 
     Attributes:
         jobs: One for each recording.
+        request: What all recordings have in common; rows of a manifest may differ from it.
         is_single: The arguments name one recording and one file: an error ends the command, and
             an existing result is refused. Of several recordings, an existing result is skipped
             and an error costs that recording.
     """
 
     jobs: tuple[Job, ...]
+    request: Request
     is_single: bool
 
 
@@ -104,7 +106,7 @@ def plan(
     is_single = manifest is None and _is_single(speech, out)
     if is_single:
         if out is not None and suffix is not None:
-            raise InputError(f"`format` {suffix}: `out` {out} has an ending; give one of the two")
+            raise InputError(f"`suffix` {suffix}: `out` {out} has an ending; give one of the two")
         path = Path(speech[0])
         # What cannot be used is reported before the seconds that a model takes to load.
         loaded = replace(request, speech=path, samples=audio.load(path))
@@ -117,7 +119,7 @@ def plan(
         _check_target(job, endings)
     for target in {job.out.parent: job.out for job in jobs}.values():
         check_output(target, overwrite=overwrite or not is_single)
-    return AnimationPlan(tuple(jobs), is_single)
+    return AnimationPlan(tuple(jobs), request, is_single)
 
 
 def _is_single(speech: Sequence[str], out: str | None) -> bool:

@@ -56,7 +56,7 @@ def parse_styles(text: str) -> dict[str, float]:
     """``"S01"`` or ``"S01:0.3,S02:0.7"`` → weights by name.
 
     Raises:
-        InputError: Not of that form, or a name stands there twice.
+        InputError: The text has another form, or names a style twice.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -299,7 +299,7 @@ class Voice:
         if not known:
             raise CheckpointError(
                 f"{self.checkpoint.path}: holds no face; import it again with "
-                "`templates` and `faces`"
+                "`templates` and `mesh_file`"
             )
         if name is None:
             return known[0]

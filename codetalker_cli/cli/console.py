@@ -28,8 +28,15 @@ stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 _WIDE = 110
 """Columns of a terminal in which a long bar leaves room for what stands beside it."""
 
+_PARAMETERS = (
+    "audio", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model", "out",
+    "overwrite", "pred", "preset", "regions", "resume", "set", "sheet", "split", "style",
+    "subject", "templates", "unit", "voices_dir", "vq",
+)  # fmt: skip
+FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
+FLAGS |= {"labels": "--label", "mesh_file": "--faces", "suffix": "--format"}
+"""Parameter that a message of the library names in backticks → the flag of the command."""
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
-"""A parameter in a message of the library: one word in backticks."""
 Report = Callable[..., None]
 """report(done, total, note="") of one bar."""
 
@@ -56,7 +63,7 @@ def with_flags(message: str) -> str:
 
     The library does not know the command line: "give another `out`" becomes "give another --out".
     """
-    return _PARAMETER.sub(lambda match: "--" + match[1].replace("_", "-"), message)
+    return _PARAMETER.sub(lambda match: FLAGS.get(match[1], match[0]), message)
 
 
 def say(message: str) -> None:

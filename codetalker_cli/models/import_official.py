@@ -40,7 +40,7 @@ def import_official(
     """
     checkpoint.check_folder(out, overwrite=overwrite)
     if (templates is None) != (mesh_file is None):
-        raise InputError("`templates` and `faces` belong together: give both, or neither")
+        raise InputError("`templates` and `mesh_file` belong together: give both, or neither")
     mesh = None
     if templates is not None and mesh_file is not None:
         mesh = read_mesh(templates, mesh_file, settings.data)

@@ -98,7 +98,7 @@ def compare(
             that does not exist.
     """
     if labels and len(labels) != len(paths):
-        raise InputError(f"`label`: {len(labels)} labels for {len(paths)} motions; give one each")
+        raise InputError(f"`labels`: {len(labels)} labels for {len(paths)} motions; give one each")
     if heat and len(paths) < 2:
         raise InputError("`heat` shows the distance from the first motion: give two or more")
     if audio is not None and not audio.is_file():

@@ -73,8 +73,16 @@ class Setup:
         return stage1
 
 
-def settings_to_show(data: Path | None, layers: Layers) -> Resolved:
+def settings_to_show(
+    data: Path | None, layers: Layers, *, out: Path | None = None, resume: bool = False
+) -> Resolved:
     """The settings that a run would have, without starting one.
+
+    Args:
+        data: Prepared data set; None: that of the run at ``out`` to resume, or the newest one.
+        layers: Where the settings come from.
+        out: Checkpoint folder.
+        resume: Whether the run at ``out`` would be continued.
 
     Raises:
         InputError: There is no data set to take the facts from.
@@ -82,7 +90,8 @@ def settings_to_show(data: Path | None, layers: Layers) -> Resolved:
     """
     if layers.preset and (data is None or not (data / MANIFEST).exists()):
         return layers.resolve()
-    return _resolve(_open(data, None), layers)
+    begun = RunFolder(out).describe() if resume and out is not None else None
+    return _resolve(_open(data, begun), layers)
 
 
 def set_up(

@@ -63,7 +63,7 @@ def check(
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
         for number, row in enumerate(table.rows):
-            if row.name not in names:  # a row that stands there twice is told already
+            if row.name not in names:  # a row that is listed twice is reported already
                 names.add(row.name)
                 motion, audio = _read_clip(statistics, number, row, hashing, findings)
                 for kind, content in (("motion", motion), ("speech", audio)):

@@ -33,7 +33,7 @@ SOURCE = (
     "ask whoever holds a copy"
 )
 MESH = "BIWI.ply"
-CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or `faces` FILE"
+CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or `mesh_file` FILE"
 _REQUIRED = {
     "clips": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
     "templates": "templates (rigid_scans/F1.obj, …)",
@@ -73,7 +73,7 @@ def read_biwi(
     if mesh_file is not None:
         raise InputError(
             f"{mesh_file}: a mesh file is not needed, the templates in {root} hold the triangles; "
-            "leave `faces` out"
+            "leave `mesh_file` out"
         )
     return _read_download(root, data, neutral, scratch)
 

@@ -28,7 +28,7 @@ FPS = 60.0
 VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
 TEMPLATES, MESH = "templates.pkl", "FLAME_sample.ply"
 DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
-CODE = "https://github.com/TimoBolkart/voca, folder template; or `faces` FILE"
+CODE = "https://github.com/TimoBolkart/voca, folder template; or `mesh_file` FILE"
 
 Nested = Mapping[str, Mapping[str, Any]]
 
@@ -130,7 +130,7 @@ def _sort_frames(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     table = table[np.argsort(table[:, 0], kind="stable")]
     duplicates = np.flatnonzero(np.diff(table[:, 0]) == 0)
     if len(duplicates):
-        raise DataError(f"{where}: frame {table[duplicates[0], 0]} stands there twice")
+        raise DataError(f"{where}: frame {table[duplicates[0], 0]} is listed twice")
     return table[:, 0], table[:, 1]
 
 
