@@ -427,6 +427,11 @@ def opcodes() -> dict[str, tuple[bytes, str]]:
         "lists of lists": (laughs, "beyond measure"),
         "one array often": (b"]" + large + PUT + b"a(" + GET * 1000 + b"e", "beyond measure"),
     }
+    found["announced by a frame"] = (b"\x95" + (2**40).to_bytes(8, "little") + b"N", "announces")
+    found["deep key of pairs"] = (
+        b"ccollections\nOrderedDict\n]" + deep + b"N\x86a\x85R",
+        "key is of type tuple",
+    )
     for opcode, size in ((b"T", 4), (b"X", 4), (b"B", 4), (b"\x8d", 8), (b"\x8e", 8), (b"\x96", 8)):
         announced = (2 ** (8 * size - 1) - 1).to_bytes(size, "little")
         found[f"announced by {opcode!r}"] = (opcode + announced + b"AAA", "announces")
@@ -496,6 +501,17 @@ def test_places_of_the_memo_take_no_memory(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         assert read_pickle(written(tmp_path, content)) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_value_is_read_back_from_any_place_of_the_memo(tmp_path: Path) -> None:
+    place = (2**32 - 1).to_bytes(4, "little")
+    path = written(tmp_path, b"\x80\x02](X\x01\0\0\0a" + b"r" + place + b"j" + place + b"e.")
+    tracemalloc.start()
+    try:
+        assert read_pickle(path) == ["a", "a"]
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()

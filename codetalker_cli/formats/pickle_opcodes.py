@@ -1,0 +1,155 @@
+"""Check the opcodes of a pickle before Python's unpickler runs it.
+
+A few bytes can make the unpickler allocate gigabytes, or hash tuples nested so deeply that the
+process ends. Reading the opcodes with ``pickletools`` runs nothing.
+"""
+
+import pickletools
+from typing import Any, BinaryIO
+
+_LATIN1 = "latin1"
+_MAX_DIGITS = 64  # of a number that is written out
+
+
+class RefusedError(Exception):
+    """States what a pickle asks for and does not get."""
+
+
+def quote(text: Any) -> str:
+    """Return a name from the file, shortened and escaped so that a message stays one line."""
+    return ascii(text[:80])[1:-1] if isinstance(text, str) else f"a {type(text).__name__}"
+
+
+def refused_name(module: Any, name: Any) -> RefusedError:
+    """Return the error for a name that is not one of the few that are read."""
+    return RefusedError(f"it asks for {quote(module)}.{quote(name)}")
+
+
+_REFUSED = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
+_REFUSED |= {"NEXT_BUFFER", "READONLY_BUFFER"}
+"""Opcodes that no pickle of arrays contains: registered extensions, objects stored elsewhere, new
+objects of classes."""
+_NAME, _TUPLE_WITH_NAME, _OTHER = object(), object(), object()
+
+
+class _CheckedFile:
+    """The file as ``pickletools`` reads it, without lengths and numbers beyond its size."""
+
+    def __init__(self, file: BinaryIO, n_bytes: int) -> None:
+        self._file, self._n_bytes = file, n_bytes
+        self._opcode = b""
+
+    def read(self, n_bytes: int) -> bytes:
+        self.check_follows(n_bytes)
+        content = self._file.read(n_bytes)
+        if n_bytes == 1:  # an opcode, or a short length, after which no line follows
+            self._opcode = content
+        return content
+
+    def readline(self) -> bytes:
+        line = self._file.readline(_MAX_DIGITS if self._opcode in b"ILFgp" else -1)
+        if not line.endswith(b"\n"):
+            raise RefusedError("a line of it does not end")
+        # pickletools requires ASCII in strings and names; the unpickler checks them itself.
+        return b"''\n" if self._opcode in b"Sci" else line
+
+    def check_follows(self, n_bytes: int) -> None:
+        """Refuse an announced length before memory is reserved for it."""
+        if n_bytes > 1 and n_bytes > self._n_bytes - self._file.tell():
+            raise RefusedError(f"it ends before the {n_bytes} bytes that it announces")
+
+
+def check_opcodes(pickled: BinaryIO, n_bytes: int) -> int:
+    """Read a pickle to its end without running it, and return its largest memo index.
+
+    The stack is followed with text and tuples as they are, and a placeholder for anything else.
+
+    Args:
+        pickled: The pickle, at its start.
+        n_bytes: Its size.
+
+    Raises:
+        RefusedError: It announces more bytes than it has, hashes tuples within tuples, or has an
+            opcode that no pickle of arrays needs.
+        Exception: Nearly any, if it is damaged.
+    """
+    file: Any = _CheckedFile(pickled, n_bytes)
+    stack: list[Any] = []
+    marks: list[list[Any]] = []
+    memo: dict[int, Any] = {}
+    largest_index = 0
+    argument: Any
+    for opcode, argument, _position in pickletools.genops(file):
+        _check_opcode(file, opcode, argument)
+        if opcode.name == "MARK":
+            marks.append(stack)
+            stack = []
+            continue
+        needed, above = list(opcode.stack_before), []
+        if pickletools.markobject in needed or (opcode.name == "POP" and not stack):
+            above, stack = stack, marks.pop()
+            needed = needed[:-2]  # not the mark and what is above it
+        taken = [stack.pop() for _ in needed][::-1]
+        _check_operands(opcode.name, taken, above)
+        if "PUT" in opcode.name or opcode.name == "MEMOIZE":
+            index = len(memo) if argument is None else argument
+            largest_index = max(largest_index, index)
+            memo[index] = (taken or stack)[-1]
+        if "GET" in opcode.name:
+            stack.append(memo[argument])
+        else:
+            stack += _follow(opcode, argument, taken + above)
+    return largest_index
+
+
+def _check_opcode(file: _CheckedFile, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+    if opcode.name in _REFUSED:
+        raise RefusedError(f"the opcode {opcode.code.encode(_LATIN1)!r} has no place in it")
+    if opcode.name == "FRAME":
+        file.check_follows(argument)
+    if isinstance(argument, int) and not -(2**63) <= argument < 2**63:
+        raise RefusedError("a number of more than 64 bits")
+    if isinstance(argument, str) and not argument.isascii():
+        argument.encode("utf-8")  # fails for halves of characters
+
+
+def _check_operands(name: str, taken: list[Any], above: list[Any]) -> None:
+    """Check what an opcode takes from below the last mark and from above it."""
+    if name == "STACK_GLOBAL" and not all(isinstance(part, str) for part in taken):
+        raise refused_name(*taken)
+    elif name == "REDUCE" and taken[0] is not _NAME:
+        raise RefusedError("it calls what is no name")
+    elif name == "SETITEM":
+        check_hashable(taken[1])
+    elif name in ("SETITEMS", "DICT"):
+        for key in above[::2]:
+            check_hashable(key)
+    elif name in ("ADDITEMS", "FROZENSET"):
+        for key in above:
+            check_hashable(key)
+    elif name == "STOP" and taken[0] is _TUPLE_WITH_NAME:
+        raise RefusedError("a name stands where data should")
+
+
+def check_hashable(key: Any) -> Any:
+    """Return a key that can be hashed safely.
+
+    Raises:
+        RefusedError: It is a tuple that contains a tuple. Hashing a deep nest of them overflows
+            the C stack.
+    """
+    if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
+        raise RefusedError("a key is of type tuple")
+    return key
+
+
+def _follow(opcode: pickletools.OpcodeInfo, argument: Any, taken: list[Any]) -> list[Any]:
+    """Return what an opcode pushes, as ``check_opcodes`` follows it."""
+    if "GLOBAL" in opcode.name:
+        return [_NAME]
+    if "TUPLE" in opcode.name:
+        names = any(part is _NAME or part is _TUPLE_WITH_NAME for part in taken)
+        return [_TUPLE_WITH_NAME if names else tuple(taken)]
+    if opcode.name in ("MEMOIZE", "DUP"):
+        return taken * len(opcode.stack_after)
+    return [argument if type(argument) is str else _OTHER for _ in opcode.stack_after]
