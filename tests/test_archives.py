@@ -9,6 +9,7 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -294,32 +295,41 @@ def packed() -> tuple[bytes, bytes]:
 
 
 @example(reads=[(23_830, 56_171)])  # across members
+@example(reads=[(100_000, 10), (5, 10), (200_000, 10), (30, 10), (150_000, 9), (1, 2), (0, 1)])
 @given(reads=st.lists(st.tuples(st.integers(0, 270_000), st.integers(0, 60_000)), max_size=8))
 def test_gzip_is_read_from_anywhere(packed: tuple[bytes, bytes], reads: list) -> None:
     plain, compressed = packed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "_MARK_EVERY", 20_000)
-        marks = streams.first_mark()
-        for start, n in reads:
-            for again in (False, True):
-                if not again:
-                    stream = streams.GzipStream(Bytes(compressed), marks, "x")
-                assert stream.read_at(start, n) == plain[start : start + n]
-        assert [m.plain for m in marks] == sorted({m.plain for m in marks})
+    for start, n in reads:
+        stream = streams.GzipStream(Bytes(compressed), "x")
+        for _ in range(2):
+            assert stream.read_at(start, n) == plain[start : start + n]
+    for start, n in reads:  # and all of them from one stream
+        assert stream.read_at(start, n) == plain[start : start + n]
 
 
-def test_marks_save_reading_all_again(packed: tuple[bytes, bytes]) -> None:
+def test_parts_read_side_by_side_are_decompressed_once_for_each_side(
+    packed: tuple[bytes, bytes],
+) -> None:
     plain, compressed = packed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams, "_MARK_EVERY", 20_000)
-        marks = streams.first_mark()
-        streams.GzipStream(Bytes(compressed), marks, "x").read_at(0, len(plain))
-        assert len(marks) > 4
-        counted = Bytes(compressed)
-        assert (
-            streams.GzipStream(counted, marks, "x").read_at(160_000, 10) == plain[160_000:160_010]
-        )
-        assert counted.n_read < 50_000 < len(compressed)
+    counted = Bytes(compressed)
+    stream = streams.GzipStream(counted, "x")
+    for start in range(0, 100_000, 1000):  # frames, and audio that is far behind them
+        for place in (start, start + 150_000):
+            assert stream.read_at(place, 10) == plain[place : place + 10]
+    assert counted.n_read < 2 * len(compressed)
+
+
+def test_a_full_scratch_folder_is_refused_before_unpacking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = list_archive(found(write(tmp_path / "x.tgz", tar_bytes(FILES, gz=True))))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4))
+    with (
+        pytest.raises(DataError, match=r"x\.tgz: .*unpacking takes 4200 bytes, .* 4 free"),
+        on_disk(files, tmp_path / "scratch", LIMIT),
+    ):
+        pass
+    assert not everything(tmp_path / "scratch")
 
 
 class Bytes:

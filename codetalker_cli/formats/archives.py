@@ -8,6 +8,8 @@ after another, into a temporary folder for as long as they are needed.
 import logging
 import os
 import re
+import shutil
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,6 @@ from codetalker_cli.formats.streams import (
     FileStream,
     GzipStream,
     StreamWindow,
-    first_mark,
 )
 
 SUFFIX = re.compile(r"\.(tar|tgz|tar\.gz)$", re.IGNORECASE)
@@ -117,12 +118,30 @@ class Archive:
             if start.startswith(magic):
                 raise DataError(f"{file.label}: is {what}, not .tar or .tgz; unpack it there")
         self.compressed = start.startswith(GZIP)
-        self._marks = first_mark()
+        self._unpacked: GzipStream | None = None
 
     def stream(self) -> ByteStream:
-        """Its tar bytes; to be closed."""
-        stream = self.file.stream()
-        return GzipStream(stream, self._marks, self.file.label) if self.compressed else stream
+        """Return its tar bytes, to be closed.
+
+        Those of a compressed archive are shared and stay open as long as the archive is in use,
+        so that the next member is found without decompressing all before it again.
+        """
+        if not self.compressed:
+            return self.file.stream()
+        if self._unpacked is None:
+            self._unpacked = GzipStream(self.file.stream(), self.file.label)
+            weakref.finalize(self, self._unpacked.close)
+        return _Shared(self._unpacked)
+
+
+class _Shared:
+    """A stream that others read too, and that closing therefore leaves open."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self.read_at = stream.read_at
+
+    def close(self) -> None:
+        pass
 
 
 class Span(NamedTuple):
@@ -268,6 +287,7 @@ def _unpack(
             if scratch is not None:
                 scratch.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(TemporaryDirectory(prefix="codetalker-", dir=scratch))
+            _check_space(files, Path(folder))
             path = Path(folder) / f"unpacked{suffix}"
             with path.open("wb") as out:
                 for archive in {cast(Archive, file.archive) for file in files}:
@@ -279,6 +299,15 @@ def _unpack(
         except OSError as error:
             raise DataError(f"{files[0].label}: cannot be unpacked ({error})") from error
         yield path, offsets
+
+
+def _check_space(files: Sequence[FoundFile], folder: Path) -> None:
+    needed, free = sum(file.size for file in files), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{files[0].label}: unpacking takes {needed} bytes, but {folder.parent} has {free} "
+            "free; unpack the archive elsewhere, or free some space"
+        )
 
 
 def _copy(file: FoundFile, stream: ByteStream, out: IO[bytes]) -> None:

@@ -1,19 +1,19 @@
-"""Bytes that can be read from any position: of a file, of a part of one, of what gzip holds."""
+"""Byte streams that are read at any position: files, parts of files, gzip-compressed files."""
 
+import gzip
 import zlib
-from bisect import bisect_right
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from threading import Lock
+from typing import IO, Protocol, cast
 
 from codetalker_cli.errors import DataError
 
 GZIP = b"\x1f\x8b"
-"""The first bytes of what gzip compressed."""
+"""The first bytes of gzip-compressed data."""
 CHUNK_BYTES = 1 << 20
 """Bytes that are handled at a time."""
 
-_INPUT_BYTES = 1 << 14
-_MARK_EVERY = 1 << 26
+_MAX_READERS = 4
 _BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
 
 
@@ -21,11 +21,11 @@ class ByteStream(Protocol):
     """Something to read from at any position."""
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Up to ``n`` bytes; fewer only at the end."""
+        """Return up to ``n`` bytes; fewer only at the end."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         ...
 
 
@@ -33,7 +33,7 @@ class FileStream:
     """A file on disk.
 
     Raises:
-        DataError: It cannot be opened, or (from :meth:`read_at`) read.
+        DataError: It cannot be opened, or (from ``read_at``) read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class FileStream:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Up to ``n`` bytes; fewer only at the end."""
+        """Return up to ``n`` bytes; fewer only at the end."""
         try:
             self._file.seek(position)
             return self._file.read(n)
@@ -57,121 +57,111 @@ class FileStream:
 
 
 class StreamWindow:
-    """A part of another stream, which it closes."""
+    """A part of another stream, which is closed with it."""
 
     def __init__(self, base: ByteStream, offset: int, size: int) -> None:
         self._base, self._offset, self._size = base, offset, size
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Up to ``n`` bytes; none beyond the window."""
+        """Return up to ``n`` bytes; none beyond the window."""
         n = min(n, self._size - position)
         return self._base.read_at(self._offset + position, n) if n > 0 else b""
 
     def close(self) -> None:
-        """Close the stream it is a part of."""
+        """Close the stream that this is a part of."""
         self._base.close()
 
 
-class Mark(NamedTuple):
-    """A point that decompression can go on from."""
+class StreamReader:
+    """A stream as the standard library reads files: with a position."""
 
-    plain: int
-    packed: int
-    state: Any
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, position: int) -> int:
+        """Move to a position."""
+        self._position = position
+        return position
+
+    def read(self, n: int) -> bytes:
+        """Return up to ``n`` bytes from the position on, and move past them."""
+        content = self._stream.read_at(self._position, n)
+        self._position += len(content)
+        return content
 
 
-def first_mark() -> list[Mark]:
-    """The start, to which :class:`GzipStream` adds a mark every 64 MB as it reads."""
-    return [Mark(0, 0, _new_decompressor())]
+class _GzipReader:
+    """A decompressor and where it is in the compressed bytes."""
+
+    def __init__(self, base: ByteStream) -> None:
+        self.packed = StreamReader(base)
+        self.plain = gzip.GzipFile(fileobj=cast(IO[bytes], self.packed), mode="rb")
 
 
 class GzipStream:
-    """What gzip holds in another stream, which it closes; checked against its sums on the way.
+    """The decompressed bytes of another stream, checked against gzip's checksums.
+
+    gzip can only be read forward. The last few places that were read stay open, so that reading
+    several parts side by side, each in its order, decompresses the stream once for each.
 
     Args:
         base: The compressed bytes.
-        marks: From :func:`first_mark`; shared by all that read the same file.
         label: What messages call it.
 
     Raises:
-        DataError: From :meth:`read_at`: damaged, cut short, or a decompression bomb.
+        DataError: From ``read_at``: it is damaged, cut short, or a decompression bomb.
     """
 
-    def __init__(self, base: ByteStream, marks: list[Mark], label: str) -> None:
-        self._base, self._marks, self._label = base, marks, label
-        self._seek_to(marks[0])
+    def __init__(self, base: ByteStream, label: str) -> None:
+        self._base, self._label = base, label
+        self._readers: list[_GzipReader] = []
+        self._lock = Lock()
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Up to ``n`` bytes; reading onward is fast, going back starts at the mark before."""
-        mark = self._marks[bisect_right(self._marks, position, key=lambda m: m.plain) - 1]
-        if position < self._plain or mark.plain > self._plain:
-            self._seek_to(mark)
-        while self._plain < position:
-            if not self._read_next(min(CHUNK_BYTES, position - self._plain)):
-                return b""
-        chunks = []
-        while n > 0 and (chunk := self._read_next(min(CHUNK_BYTES, n))):
-            chunks.append(chunk)
-            n -= len(chunk)
-        return b"".join(chunks)
-
-    def close(self) -> None:
-        """Close the compressed stream."""
-        self._base.close()
-
-    def _seek_to(self, mark: Mark) -> None:
-        self._plain, self._packed = mark.plain, mark.packed
-        self._state = mark.state.copy()
-        self._input = b""
-        self._has_ended = False
-
-    def _read_next(self, n: int) -> bytes:
-        """Up to ``n`` bytes from where it stands; none at the end."""
-        while not self._has_ended:
-            if self._state.eof:
-                self._start_next_member()
-                continue
-            if not self._input:
-                self._input = self._base.read_at(self._packed, _INPUT_BYTES)
-                self._packed += len(self._input)
-                if not self._input:
-                    raise DataError(f"{self._label}: the archive is cut short; fetch it again")
+        """Return up to ``n`` bytes; fewer only at the end."""
+        with self._lock:
+            reader = self._reader_before(position)
             try:
-                chunk = self._state.decompress(self._input, n)
-            except zlib.error as error:
+                while (left := position - reader.plain.tell()) > 0:
+                    if not self._read(reader, min(CHUNK_BYTES, left)):
+                        return b""
+                content = self._read(reader, n)
+            except EOFError as error:
+                raise DataError(
+                    f"{self._label}: the archive is cut short; fetch it again"
+                ) from error
+            except (gzip.BadGzipFile, zlib.error) as error:
                 raise DataError(
                     f"{self._label}: the archive is damaged ({error}); fetch it again"
                 ) from error
-            self._input = self._state.unconsumed_tail
-            self._plain += len(chunk)
-            self._refuse_bomb()
-            self._add_mark()
-            if chunk:
-                return chunk
-        return b""
+            self._readers.append(reader)  # only if nothing failed
+            return content
 
-    def _start_next_member(self) -> None:
-        """gzip files may follow each other; anything else after the last one is ignored."""
-        # What decompression left over is read again from the base, and must not stand there twice.
-        self._packed -= len(self._state.unused_data)
-        self._input = b""
-        if self._base.read_at(self._packed, len(GZIP)) == GZIP:
-            self._state = _new_decompressor()
-        else:
-            self._has_ended = True
+    def close(self) -> None:
+        """Close the compressed stream."""
+        self._readers.clear()
+        self._base.close()
 
-    def _add_mark(self) -> None:
-        if self._plain - self._marks[-1].plain >= _MARK_EVERY and not self._state.eof:
-            packed = self._packed - len(self._input)
-            self._marks.append(Mark(self._plain, packed, self._state.copy()))
+    def _reader_before(self, position: int) -> _GzipReader:
+        """Take the reader that has the least to skip, or a new one."""
+        places = [reader.plain.tell() for reader in self._readers]
+        before = max((place for place in places if place <= position), default=None)
+        if before is not None:
+            return self._readers.pop(places.index(before))
+        del self._readers[: len(self._readers) - _MAX_READERS + 1]
+        return _GzipReader(self._base)
 
-    def _refuse_bomb(self) -> None:
-        if self._plain > _BOMB_BYTES and self._plain > _BOMB_RATIO * self._packed:
+    def _read(self, reader: _GzipReader, n: int) -> bytes:
+        content = reader.plain.read(n)
+        plain, packed = reader.plain.tell(), reader.packed.tell()
+        if plain > _BOMB_BYTES and plain > _BOMB_RATIO * packed:
             raise DataError(
-                f"{self._label}: {self._packed} bytes of it unpack to more than {self._plain}, "
+                f"{self._label}: {packed} bytes of it unpack to more than {plain}, "
                 "which no recording does; take the archive from its original source"
             )
-
-
-def _new_decompressor() -> Any:
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        return content

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from codetalker_cli.errors import DataError
-from codetalker_cli.formats.streams import CHUNK_BYTES, ByteStream
+from codetalker_cli.formats.streams import CHUNK_BYTES, ByteStream, StreamReader
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -57,26 +57,17 @@ def list_members(stream: ByteStream, label: str) -> list[Member]:
     return sorted(members + _resolve_links(links, members), key=lambda member: member.offset)
 
 
-class _TarBytes:
-    """What ``tarfile`` reads headers from. It takes their sizes on trust: this does not."""
+class _TarBytes(StreamReader):
+    """What ``tarfile`` reads headers from. It trusts the sizes in them; this does not."""
 
     def __init__(self, stream: ByteStream, label: str) -> None:
-        self._stream, self._label = stream, label
-        self._position = 0
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> int:
-        self._position = position
-        return position
+        super().__init__(stream)
+        self._label = label
 
     def read(self, n: int) -> bytes:
-        if not 0 <= n <= _MAX_HEADER or self._position < 0:
+        if not 0 <= n <= _MAX_HEADER or self.tell() < 0:
             raise DataError(f"{self._label}: not a tar archive that makes sense; {_ORIGINAL}")
-        content = self._stream.read_at(self._position, n)
-        self._position += len(content)
-        return content
+        return super().read(n)
 
 
 def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
