@@ -12,6 +12,20 @@ UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
 """Length units and their size in metres; ``area1``: every mesh scaled to surface area 1 (BIWI)."""
 
 
+def label_components(n_vertices: int, edges: np.ndarray) -> np.ndarray:
+    """Return (V,) the number of the connected surface that each vertex belongs to.
+
+    Args:
+        n_vertices: V.
+        edges: (E, 2) indices of connected vertices, in any order.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(edges), bool), tuple(edges.T)), (n_vertices, n_vertices))
+    return connected_components(graph, directed=False)[1]
+
+
 @dataclass(frozen=True)
 class Topology:
     """Connectivity shared by all subjects of a data set.

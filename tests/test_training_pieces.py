@@ -29,7 +29,13 @@ from codetalker_cli.settings import Settings, TrainSettings
 from codetalker_cli.train import validation
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.precomputed import ArrayCache, Precomputed, short_hash
-from codetalker_cli.train.steps import MovingAverage, make_optimizer, make_schedule
+from codetalker_cli.train.steps import (
+    applied,
+    average_weights,
+    make_optimizer,
+    make_schedule,
+    upgrade_average,
+)
 from codetalker_cli.train.validation import ClipResult, Validation, diagnose
 from codetalker_cli.train.vq import CodebookUsage
 from codetalker_cli.workspace import newest_data_set
@@ -450,27 +456,39 @@ def test_optimisers(name: Any, kind: str) -> None:
 
 def test_the_moving_average() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
-    average = MovingAverage([weight], 0.4)
+    average = average_weights([weight], 0.4)
     expected = weight.detach().clone()
     for k in range(9):
         weight.data += torch.tensor([k, 0.5], dtype=torch.float64)
-        average.update()
+        average.update_parameters(nn.ParameterList([weight]))
         decay = min(0.4, (2 + k) / (11 + k))  # it grows, so that the beginning is soon forgotten
         expected = decay * expected + (1 - decay) * weight.detach()
     trained = weight.detach().clone()
-    with average.apply():
+    with applied(average, [weight]):
         torch.testing.assert_close(weight.detach(), expected)
     assert torch.equal(weight, trained)
-    with pytest.raises(ValueError), average.apply():
+    with pytest.raises(ValueError), applied(average, [weight]):
         raise ValueError  # what is trained comes back then too
     assert torch.equal(weight, trained)
-    resumed = MovingAverage([weight], 0.4)
+    resumed = average_weights([weight], 0.4)
     resumed.load_state_dict(average.state_dict())
-    assert torch.equal(resumed.values[0], average.values[0]) and resumed.n_updates == 9
-    none = MovingAverage([weight], 0.0)
-    none.update()
-    with none.apply():
-        assert none.values == [] and torch.equal(weight, trained)
+    for one in (average, resumed):
+        one.update_parameters(nn.ParameterList([weight]))
+    assert torch.equal(next(resumed.parameters()), next(average.parameters()))
+    with applied(None, [weight]):
+        assert torch.equal(weight, trained)
+
+
+def test_an_average_that_an_earlier_version_saved_is_continued() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, 2.0]))
+    average = average_weights([weight], 0.9)
+    saved = {"values": [torch.tensor([5.0, 6.0])], "n_updates": 7}
+    average.load_state_dict(upgrade_average(saved))
+    average.update_parameters(nn.ParameterList([weight]))
+    decay = 9 / 18  # of the eighth update
+    expected = decay * torch.tensor([5.0, 6.0]) + (1 - decay) * weight.detach()
+    torch.testing.assert_close(next(average.parameters()).detach(), expected)
+    assert upgrade_average(average.state_dict()).keys() == average.state_dict().keys()
 
 
 def test_a_device_is_named_for_its_own_run_only(monkeypatch: pytest.MonkeyPatch) -> None:

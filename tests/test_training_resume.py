@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if nothing had been; one that must not go on is refused."""
 
+import io
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,10 +194,13 @@ def test_a_run_begun_anew_replaces_the_old_one_as_a_whole(
 
 def damage(content: bytes, kind: str) -> bytes:
     half = len(content) // 2
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # elsewhere is padding
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        place = content.index(archive.read(largest)) + largest.file_size // 2
     return {
         "empty": b"",
         "cut": content[:half],
-        "a bit": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
+        "a bit": content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
         "other": b"no state at all",
     }[kind]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from codetalker_cli.errors import DataError
+from codetalker_cli.topology import label_components
 
 MIN_FRAMES = 10
 """Fewer frames tell no motion."""
@@ -34,7 +35,7 @@ _LIP_WIDTH = 0.18
 """How far the lips reach from the rim, in parts of the rim's length."""
 _ALIGNED_BY = 2000
 """As many vertices tell how the head is turned."""
-_PAIRS_AT_ONCE = 1 << 19
+_POINTS_AT_ONCE = 512
 
 
 def infer_lips(
@@ -95,7 +96,7 @@ def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """
     _, first, group = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     duplicates = np.stack([np.arange(len(vertices)), first[group.ravel()]], axis=1)
-    return _label_components(
+    return label_components(
         len(vertices), np.concatenate([triangles[:, :2], triangles[:, 1:], duplicates])
     )
 
@@ -201,7 +202,7 @@ def _best_slit(
             "give a list of the lip vertices"
         )
     edges = [np.stack(pair, axis=1) for pair in _pairs(template[rim], template[rim], 2 * radius)]
-    label = _label_components(len(rim), np.concatenate(edges))
+    label = label_components(len(rim), np.concatenate(edges))
     score = np.bincount(label, parting[rim] * proximity[rim])
     return rim[label == score.argmax()]
 
@@ -217,38 +218,14 @@ def _grow(template: np.ndarray, rim: np.ndarray, surface: np.ndarray, reach: flo
 def _pairs(
     points: np.ndarray, others: np.ndarray, radius: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All (i, j) with points[i] within ``radius`` of others[j], a bounded number at a time.
+    """Yield all (i, j) with points[i] within ``radius`` of others[j], a block of points at a time.
 
-    Both are swept along the axis in which the points reach farthest.
+    A block at a time bounds the memory: a dense mesh has thousands of neighbors for each vertex.
     """
-    axis = int(np.ptp(points, axis=0).argmax())
-    order, other_order = np.argsort(points[:, axis]), np.argsort(others[:, axis])
-    coordinates = others[other_order, axis]
-    start = 0
-    while start < len(order):
-        first = points[order[start], axis]
-        low = int(np.searchsorted(coordinates, first - radius))
-        # as many points as the band around them allows; at least one
-        band = max(1, int(np.searchsorted(coordinates, first + 2 * radius)) - low)
-        block = order[start : start + max(1, min(256, _PAIRS_AT_ONCE // band))]
-        high = int(np.searchsorted(coordinates, points[block[-1], axis] + radius, side="right"))
-        candidates = other_order[low:high]
-        square = np.zeros((len(block), len(candidates)))
-        for k in range(3):
-            square += np.square(points[block, k][:, None] - others[candidates, k])
-        i, j = np.nonzero(square <= radius**2)
-        yield block[i], candidates[j]
-        start += len(block)
+    from scipy.spatial import cKDTree
 
-
-def _label_components(n: int, edges: np.ndarray) -> np.ndarray:
-    """(n,) label of each node, the smallest number that it is connected with."""
-    label = np.arange(n)
-    while True:
-        smallest = label[edges].min(1)
-        merged = label.copy()
-        np.minimum.at(merged, edges, smallest[:, None])
-        merged = merged[merged]
-        if (merged == label).all():
-            return label
-        label = merged
+    tree = cKDTree(others)
+    for start in range(0, len(points), _POINTS_AT_ONCE):
+        block = cKDTree(points[start : start + _POINTS_AT_ONCE])
+        pairs = block.sparse_distance_matrix(tree, radius, output_type="ndarray")
+        yield start + pairs["i"], pairs["j"]

@@ -17,7 +17,7 @@ from codetalker_cli.render.heat import heat_steps, heat_table
 from codetalker_cli.render.light import Materials, VertexNormals, occlusion, shade, to_linear
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
-from codetalker_cli.topology import Topology
+from codetalker_cli.topology import Topology, label_components
 
 FIELD_OF_VIEW = 18.0
 """Vertical angle in degrees: a portrait lens; wider ones swell the nose."""
@@ -309,16 +309,8 @@ def backdrop(width: int, height: int, colour: str, vignette: float) -> np.ndarra
 
 def _open_triangles(triangles: np.ndarray, n_vertices: int) -> np.ndarray:
     """(F,) bool: whether the face belongs to a connected surface that has a border."""
-    label = np.arange(n_vertices)
-    while True:  # every vertex takes the smallest label of its surface
-        smallest = label[triangles].min(1)
-        new_label = label.copy()
-        np.minimum.at(new_label, triangles, smallest[:, None])
-        new_label = new_label[new_label]
-        if (new_label == label).all():
-            break
-        label = new_label
     edges = np.concatenate([triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
+    label = label_components(n_vertices, edges)
     edges = np.sort(edges, axis=1)
     unique, counts = np.unique(edges, axis=0, return_counts=True)
     open_labels = np.unique(label[unique[counts == 1]])

@@ -237,7 +237,7 @@ class _TrainingRun:
         Free running meets another length at each frame, which would be compiled each.
         """
         compiled = torch.compiler.set_stance("force_eager")
-        with self.stepper.average.apply(), torch.no_grad(), compiled:
+        with self.stepper.averaged(), torch.no_grad(), compiled:
             self.stepper.module.eval()
             yield
 

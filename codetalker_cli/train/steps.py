@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.settings import TrainSettings
@@ -32,7 +32,6 @@ class Stepper:
 
     Attributes:
         module: The stage's module, as the processes share it.
-        average: Of the weights.
     """
 
     def __init__(
@@ -44,7 +43,8 @@ class Stepper:
         if settings.compile:
             task.compile()
         self._parameters = [p for p in self._unwrapped.parameters() if p.requires_grad]
-        self.average = MovingAverage(self._parameters, settings.ema_decay)
+        decay = settings.ema_decay
+        self._average = average_weights(self._parameters, decay) if decay else None
         encoder = () if task.encoder is None else task.encoder.parameters()
         optimizer = make_optimizer(self._parameters, settings, encoder)
         self._schedule = make_schedule(optimizer, settings, steps_per_epoch)
@@ -98,8 +98,13 @@ class Stepper:
         values["learning_rate"] = self._schedule.get_last_lr()[0]
         self._optimizer.step()
         self._schedule.step()
-        self.average.update()
+        if self._average is not None:
+            self._average.update_parameters(nn.ParameterList(self._parameters))
         return values
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which the module has its averaged weights, if there are any."""
+        return applied(self._average, self._parameters)
 
     def _clip_gradient(self) -> float:
         """Clip the gradient; gives its norm before."""
@@ -127,7 +132,7 @@ class Stepper:
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "average": self.average.state_dict(),
+            "average": None if self._average is None else self._average.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -137,7 +142,8 @@ class Stepper:
         self._schedule.load_state_dict(state["schedule"])
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
-        self.average.load_state_dict(state["average"])
+        if self._average is not None:
+            self._average.load_state_dict(upgrade_average(state["average"]))
 
 
 # Optimizers and schedules -------------------------------------------------------------------------
@@ -184,53 +190,48 @@ def make_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-class MovingAverage:
-    """Exponential moving average of weights; with decay 0 it is the weights themselves.
+# Averaged weights ---------------------------------------------------------------------------------
 
-    The first n updates have a decay of (1 + n) / (10 + n) at most, or the random weights of the
-    beginning would stay in it for thousands of steps.
+
+def average_weights(parameters: Iterable[nn.Parameter], decay: float) -> AveragedModel:
+    """Return torch's exponential moving average of weights, which begins at their values.
+
+    The nth update has a decay of at most (1 + n) / (10 + n). A constant decay would keep the random
+    initial weights in the average for thousands of steps.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self._parameters = list(parameters)
-        self._decay = decay
-        self.n_updates = 0
-        self.values: list[Tensor] = [p.detach().clone() for p in self._parameters] if decay else []
+    def update(averages: Any, values: Any, n_updates: Any) -> None:
+        n = int(n_updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, values, n)
 
-    @torch.no_grad()
-    def update(self) -> None:
-        """Take the present weights in."""
-        if not self._decay:
-            return
-        self.n_updates += 1
-        decay = min(self._decay, (1 + self.n_updates) / (10 + self.n_updates))
-        update = get_ema_multi_avg_fn(decay)
-        update(self.values, [p.detach() for p in self._parameters], 0)
+    average = AveragedModel(nn.ParameterList(parameters), multi_avg_fn=update)
+    average.n_averaged.fill_(1)  # torch replaces the initial weights at the update that it counts 0
+    return average
 
-    @contextmanager
-    def apply(self) -> Iterator[None]:
-        """Inside, the model has the averaged weights."""
-        if not self._decay:
-            yield
-            return
-        originals = [p.detach().clone() for p in self._parameters]
-        self._copy_in(self.values)
-        try:
-            yield
-        finally:
-            self._copy_in(originals)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What :meth:`load_state_dict` takes."""
-        return {"values": self.values, "n_updates": self.n_updates}
+@contextmanager
+def applied(average: AveragedModel | None, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Give a model the averaged weights inside a ``with`` block; None changes nothing."""
+    if average is None:
+        yield
+        return
+    originals = [p.detach().clone() for p in parameters]
+    try:
+        _copy_weights(average.parameters(), parameters)
+        yield
+    finally:
+        _copy_weights(originals, parameters)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up saved values."""
-        self.n_updates = state["n_updates"]
-        for value, saved in zip(self.values, state["values"], strict=True):
-            value.copy_(saved)
 
-    @torch.no_grad()
-    def _copy_in(self, values: Sequence[Tensor]) -> None:
-        for parameter, value in zip(self._parameters, values, strict=True):
-            parameter.copy_(value)
+@torch.no_grad()
+def _copy_weights(values: Iterable[Tensor], parameters: Iterable[nn.Parameter]) -> None:
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
+def upgrade_average(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the averaged weights of a state that was saved before they were torch's own."""
+    if "values" not in saved:
+        return dict(saved)
+    values = {f"module.{k}": value for k, value in enumerate(saved["values"])}
+    return {"n_averaged": torch.tensor(1 + saved["n_updates"]), **values}

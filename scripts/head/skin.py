@@ -12,6 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from source import N_BASE, Source
 
 # Midline vertices of the nine edge loops around the mouth, from the vermilion border inwards
@@ -80,14 +82,9 @@ def crop(source: Source, neutral: np.ndarray) -> np.ndarray:
         near = np.linalg.norm(neutral - centre, axis=1) < 16.5
         keep &= ~(near & (neutral[:, 2] - centre[2] < 1.0))
     chosen = (source.quad_groups == "body") & keep[quads].all(1)
-    label = np.arange(N_BASE)
-    while True:  # connected components by label propagation; the head is the biggest
-        lowest = label[quads[chosen]].min(1)
-        spread = label.copy()
-        np.minimum.at(spread, quads[chosen].ravel(), np.repeat(lowest, 4))
-        if (spread == label).all():
-            break
-        label = spread
+    a, b = quads[chosen].ravel(), np.roll(quads[chosen], -1, 1).ravel()
+    _, label = connected_components(coo_array((np.ones(len(a), bool), (a, b)), (N_BASE, N_BASE)))
+    # The head is the biggest component.
     head = np.bincount(label[quads[chosen][:, 0]]).argmax()
     return chosen & (label[quads[:, 0]] == head)
 
