@@ -187,10 +187,11 @@ def line(row: dict[str, Any]) -> str:
 def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Each window's codes and lips against the exact ones, over all recordings whole."""
     import codetalker_cli as ct
-    from codetalker_cli.animate.jobs import AUDIO, Request, recordings
+    from codetalker_cli.animate.jobs import Request, recordings
+    from codetalker_cli.audio import AUDIO_SUFFIXES
 
     files = [f for g in given.deviation for f in (recordings(g) if g.is_dir() else [g])]
-    files = [f for f in files if f.suffix.lower() in AUDIO]
+    files = [f for f in files if f.suffix.lower() in AUDIO_SUFFIXES]
     torch.set_num_threads(given.threads)
 
     def animate(method: str, window: tuple[int, int] = (1, 0)) -> tuple[list[Any], float]:

@@ -19,6 +19,19 @@ MAX_FILTER_PHASES = 1000
 SILENCE_PEAK = 1e-4
 """A recording whose loudest sample stays under this (-80 dBFS) is silent."""
 
+# fmt: off
+AUDIO_SUFFIXES = (
+    ".wav", ".flac", ".aif", ".aiff", ".caf", ".au", ".ogg", ".opus", ".mp3", ".m4a", ".aac",
+    ".wma", ".ac3", ".amr",
+)
+"""Endings of audio files. Of several files of one name the ending that comes first is taken."""
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp",
+    ".ogv", ".mts",
+)
+# fmt: on
+"""Endings of videos whose sound can be read; audio files of the same name go before them."""
+
 logger = logging.getLogger(__name__)
 
 

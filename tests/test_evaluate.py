@@ -159,7 +159,7 @@ def test_the_page_shows_faces_and_videos(
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     quick = ("render.renderer=software", "render.workers=1", "evaluate.shown_seconds=0.2")
-    small = ("evaluate.shown_size=64", "evaluate.shown_clips=1", "evaluate.diversity_clips=0")
+    small = ("evaluate.shown_clips=1", "evaluate.diversity_clips=0")
     found = evaluate(*(word for one in (*quick, *small) for word in ("--set", one)))
     page = Path(found["report"]).read_text("utf-8")
     assert page.count("data:video/mp4;base64,") == 2 and "data:image/" in page

@@ -319,12 +319,12 @@ def test_no_videos_where_none_are_wanted(tmp_path: Path, videos: list[Any]) -> N
 
 
 def test_videos_show_truth_model_and_difference(tmp_path: Path, videos: list[Any]) -> None:
-    settings = SETTINGS.model_copy(update={"shown_seconds": 0.4, "shown_size": 64})
+    settings = SETTINGS.model_copy(update={"shown_seconds": 0.4})
     made = evaluated(tmp_path)
     _, page = written(made, settings)
     panels, looks = videos[0]
     assert [panel.label for panel in panels] == ["truth", "model", "difference"]
-    assert looks.size == 64 and panels[2].against is panels[0].motion
+    assert looks.size == 256 and panels[2].against is panels[0].motion
     assert {panel.motion.n_frames for panel in panels} == {10}
     assert len(panels[0].motion.audio) == 6400
     true = made[2].vertices("one")[:10]  # the least noise

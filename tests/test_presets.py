@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from codetalker_cli import presets, resources
 from codetalker_cli.errors import InputError, SettingsError
 from codetalker_cli.presets import resolve, resolve_sections, settings_from_dict
-from codetalker_cli.settings import Settings
+from codetalker_cli.settings import (
+    Settings,
+    SpeechTrainSettings,
+    TrainSettings,
+    VQTrainSettings,
+)
 
 
 def config_file(folder: Path, content: str | dict, name: str = "my.yaml") -> Path:
@@ -177,6 +182,80 @@ def test_an_unknown_key_names_its_origin_and_a_near_name(tmp_path: Path) -> None
     assert "did you mean train_vq?" in message(preset="biwi", assignments=["train_vqq.seed=1"])
     far = message(preset="biwi", flags={"render.zzz": 1})
     assert far.startswith("render.zzz: unknown key (from flag); known: size")
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("train_vq.own_history", "train_speech.own_history"),
+        ("train_vq.contact_weight", "train_speech.contact_weight"),
+        ("train_speech.revive_after_steps", "train_vq.revive_after_steps"),
+        ("train_vq.n_layers", "vq.n_layers"),
+        ("speech.codebook_size", "vq.codebook_size"),
+    ],
+)
+def test_a_key_of_another_section_is_refused_with_its_place(
+    tmp_path: Path, key: str, near: str
+) -> None:
+    assert message(preset="biwi", assignments=[f"{key}=1"]) == (
+        f"{key}: unknown key (from --set); did you mean {near}?"
+    )
+    section, name = key.split(".")
+    config = config_file(tmp_path, {section: {name: 1}})
+    assert f"did you mean {near}?" in message(preset="biwi", config=config)
+
+
+def test_the_stages_share_what_both_use_and_nothing_else() -> None:
+    sections = (VQTrainSettings, SpeechTrainSettings, TrainSettings)
+    vq, speech, shared = (set(section.model_fields) for section in sections)
+    assert vq & speech == shared and vq - shared == {"revive_after_steps"}
+    assert len(speech - shared) == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ("train_vq.step_epochs=5", "train_vq.schedule step"),
+        ("train_vq.step_factor=0.1", "train_vq.schedule step"),
+        ("train_speech.warmup_steps=5", "train_speech.schedule cosine"),
+        ("train_speech.weight_decay=0.5", "train_speech.optimizer adamw"),
+        ("train_speech.own_history_passes=3", "train_speech.own_history above 0"),
+    ],
+)
+def test_a_setting_without_effect_beside_another_is_refused(
+    tmp_path: Path, given: str, needed: str
+) -> None:
+    key, _, value = given.partition("=")
+    assert message(preset="biwi", assignments=[given]).startswith(f"{key}: has no effect with ")
+    assert message(preset="biwi", assignments=[given]).endswith(f"it needs {needed}")
+    section, name = key.split(".")
+    config = config_file(tmp_path, {section: {name: json.loads(value)}})
+    assert f"(from {config})" in message(preset="biwi", config=config)
+
+
+def test_a_setting_may_lose_its_effect_to_a_later_layer(tmp_path: Path) -> None:
+    cosine = {"train_vq": {"schedule": "cosine", "warmup_steps": 7}}
+    config = config_file(tmp_path, cosine)
+    settings = resolve("biwi", config, ["train_vq.schedule=constant"]).settings
+    assert settings.train_vq.warmup_steps == 7
+    everything = resolve("biwi").settings.model_dump(mode="json")  # a file may list all settings
+    assert resolve("biwi", config_file(tmp_path, everything)).settings == resolve("biwi").settings
+
+
+def test_sections_that_a_command_does_not_read_cannot_be_set() -> None:
+    sections = ["vq", "train_vq"]
+    told = message(preset="biwi", assignments=["train_speech.epochs=3"], sections=sections)
+    assert told == (
+        "`set` train_speech.epochs=3: expected vq.KEY=value or train_vq.KEY=value for this "
+        "command; did you mean train_vq.epochs?"
+    )
+    resolved = resolve("biwi", assignments=["vq.n_layers=2"], sections=sections)
+    assert resolved.settings.vq.n_layers == 2
+
+
+def test_a_removed_setting_says_why_it_is_gone() -> None:
+    told = message(preset="biwi", assignments=["render.preset=slow"])
+    assert told.startswith("render.preset: unknown key (from --set); it was removed: x264")
 
 
 def test_a_wrong_value_names_its_origin_and_what_was_given() -> None:

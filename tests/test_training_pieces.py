@@ -25,7 +25,7 @@ from codetalker_cli.files import atomic_path, recover
 from codetalker_cli.models.quantizer import Quantizer
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.models.vq_autoencoder import MotionVQ
-from codetalker_cli.settings import Settings, TrainSettings
+from codetalker_cli.settings import Settings, TrainSettings, VQTrainSettings
 from codetalker_cli.train import validation
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.precomputed import ArrayCache, Precomputed, short_hash
@@ -36,6 +36,7 @@ from codetalker_cli.train.steps import (
     make_schedule,
     upgrade_average,
 )
+from codetalker_cli.train.trackers import Trackers
 from codetalker_cli.train.validation import ClipResult, Validation, diagnose
 from codetalker_cli.train.vq import CodebookUsage
 from codetalker_cli.workspace import newest_data_set
@@ -278,7 +279,7 @@ def seen(*codes: list[int]) -> list[tuple[Tensor, Tensor]]:
 
 
 def test_counts_of_the_codebook() -> None:
-    use = CodebookUsage(Quantizer(4, 2, 0.25), TrainSettings())
+    use = CodebookUsage(Quantizer(4, 2, 0.25), VQTrainSettings())
     accelerator = make_accelerator("float32")
     first = use.update(seen([0, 0], [1, 1]), accelerator, 1)
     assert first["perplexity"] == pytest.approx(2.0) and first["codes_used"] == 2
@@ -291,7 +292,7 @@ def test_counts_of_the_codebook() -> None:
 def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
     quantizer = Quantizer(4, 2, 0.25)
     quantizer.codebook.data.fill_(-1.0)
-    use = CodebookUsage(quantizer, TrainSettings(revive_after_steps=2))
+    use = CodebookUsage(quantizer, VQTrainSettings(revive_after_steps=2))
     accelerator = make_accelerator("float32")
     moved = []
     for step, codes in enumerate([[0, 1], [0, 2], [0, 1], [0, 1, 3], [0, 1]], 1):
@@ -560,3 +561,28 @@ def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
         os.utime(path / "manifest.json", (1e9, 1e9 + (5, 9, 7)[k]))
     folder(tmp_path / "unfinished", "")
     assert newest_data_set(tmp_path) == tmp_path / "deep" / "a"
+
+
+def test_values_reach_the_trackers_in_groups(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accelerator = make_accelerator("float32")
+    for first in (0, 25):  # the second run continues the first after step 25
+        trackers = Trackers(TrainSettings(), tmp_path, first, accelerator)
+        for step in range(first + 1, 41):
+            trackers.add(step, {"loss": step + first / 100})
+        trackers.add(40, {"score": 0.5}, always=True)
+        trackers.close()
+    read = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = {event.step: event.value for event in read.Scalars("step/loss")}
+    assert losses == pytest.approx({10: 10, 20: 20, 30: 30.25, 40: 40.25})
+    assert [event.value for event in read.Scalars("epoch/score")] == [0.5]
+
+
+def test_a_tracker_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
+    accelerator = make_accelerator("float32")
+    with pytest.raises(InputError, match="trackers: tensorboard is not installed"):
+        Trackers(TrainSettings(), tmp_path, 0, accelerator)

@@ -14,7 +14,14 @@ from codetalker_cli.errors import SettingsError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.presets import changed, resolve, resolve_sections, settings_from_dict
 from codetalker_cli.settings import DecodeSettings, Settings
-from codetalker_cli.settings.upgrade import RENAMED, upgrade_key, upgrade_settings
+from codetalker_cli.settings.upgrade import (
+    OF_OTHER_STAGE,
+    REMOVED,
+    RENAMED,
+    drop_former,
+    upgrade_key,
+    upgrade_settings,
+)
 from codetalker_cli.train.run_folder import resumed_settings
 from codetalker_cli.workspace import META
 
@@ -113,3 +120,26 @@ def test_a_run_that_was_begun_under_former_names_is_resumed() -> None:
     assert settings_from_dict(begun, "run.json") == now
     assert resumed_settings({"settings": begun}, now, "vq") == now
     assert resolve(begun=begun).settings == now
+
+
+def test_saved_settings_lose_the_keys_that_never_had_an_effect() -> None:
+    now = tiny.settings()
+    begun = now.model_dump(mode="json")
+    begun["train_vq"] |= {"own_history": 0.5, "contact_weight": 4.0, "start_from": None}
+    begun["train_speech"]["revive_after_steps"] = 30
+    begun["render"]["preset"] = "slow"
+    begun["evaluate"]["shown_size"] = 512
+    assert settings_from_dict(begun, "run.json") == now
+    assert resolve(begun=begun).settings == now
+    kept, dropped = drop_former(begun)
+    assert len(dropped) == 6 and "train_vq.own_history" in dropped
+    assert "own_history" in begun["train_vq"] and drop_former(kept) == (kept, [])
+
+
+def test_no_setting_of_today_counts_as_former() -> None:
+    for section, names in OF_OTHER_STAGE.items():
+        fields = Settings.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
+        assert not fields.keys() & set(names)
+    for key in REMOVED:
+        section, name = key.split(".")
+        assert name not in Settings.model_fields[section].annotation.model_fields  # type: ignore[union-attr]

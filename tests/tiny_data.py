@@ -15,7 +15,7 @@ from codetalker_cli.devices import make_accelerator
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.vq_autoencoder import MotionBasis
-from codetalker_cli.settings import Settings
+from codetalker_cli.settings import Settings, SpeechTrainSettings, VQTrainSettings
 from codetalker_cli.train.batches import ClipSource
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import SpeechTask
@@ -62,10 +62,21 @@ def prepared(
     return PreparedDataSet(folder)
 
 
+def of_stages(train: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Training settings, each in the sections of the stages that have it."""
+    sections = {"train_vq": VQTrainSettings, "train_speech": SpeechTrainSettings}
+    parts = {
+        name: {key: value for key, value in train.items() if key in section.model_fields}
+        for name, section in sections.items()
+    }
+    assert train.keys() == {key for part in parts.values() for key in part}
+    return parts
+
+
 def settings(
     *, frozen: bool = True, sections: dict[str, dict[str, Any]] | None = None, **train: Any
 ) -> Settings:
-    """Tiny settings; ``train`` goes to both stages, ``sections`` to the others."""
+    """Tiny settings; ``train`` goes to the stages that have such a key, ``sections`` elsewhere."""
     train = {
         "epochs": 1,
         "batch_size": 2,
@@ -74,7 +85,7 @@ def settings(
         "sample_frames": 0,
         **train,
     }
-    made = tiny.settings(train_vq=train, train_speech=train, **(sections or {}))
+    made = tiny.settings(**of_stages(train), **(sections or {}))
     encoder = made.speech.encoder.model_copy(update={"source": "", "frozen": frozen})
     return made.model_copy(update={"speech": made.speech.model_copy(update={"encoder": encoder})})
 

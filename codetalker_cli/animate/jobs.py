@@ -18,8 +18,6 @@ from codetalker_cli import audio
 from codetalker_cli.errors import InputError
 from codetalker_cli.files import check_output
 
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
-"""Endings of what counts as a recording in a folder."""
 COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 """Of a manifest."""
 
@@ -170,7 +168,9 @@ def from_arguments(
         if given.is_dir():
             files = [(file, file.relative_to(given)) for file in recordings(given)]
             if not files:
-                raise InputError(f"{given}: no recordings in it (looked for {', '.join(AUDIO)})")
+                raise InputError(
+                    f"{given}: no recordings in it (looked for {', '.join(audio.AUDIO_SUFFIXES)})"
+                )
         for file, name in files:
             target = file if folder is None else folder / name
             jobs.append(Job(replace(request, speech=file), target.with_suffix(suffix)))
@@ -183,7 +183,7 @@ def recordings(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO
+        if path.suffix.lower() in audio.AUDIO_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )

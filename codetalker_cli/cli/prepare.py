@@ -74,6 +74,7 @@ def _add_public(name: str, folder: str, contents: str, about: str, read: Reader)
             config=config,
             assignments=assignments,
             flags={"prepare.regions": regions},
+            sections=["prepare", "data"],
         )
         opened = read(raw, settings, faces)
         _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
@@ -213,7 +214,12 @@ def prepare_demo(
     """Synthetic talking heads: no recordings of people, nothing to ask for."""
     flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
     settings = resolved_settings(
-        show_settings, preset=preset, config=config, assignments=assignments, flags=flags
+        show_settings,
+        preset=preset,
+        config=config,
+        assignments=assignments,
+        flags=flags,
+        sections=["demo", "data"],
     )
     from codetalker_cli.synthetic import dataset
 

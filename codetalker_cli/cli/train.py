@@ -51,7 +51,7 @@ def train_vq_command(
 
     layers = Layers(preset, config, assignments or ())
     if show_settings:
-        show_rows(settings_to_show(data, layers, out=out, resume=resume))
+        show_rows(settings_to_show("vq", data, layers, out=out, resume=resume))
     run = set_up("vq", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
     from codetalker_cli.train.vq import train_vq
@@ -85,7 +85,7 @@ def train_speech_command(
 
     layers = Layers(preset, config, assignments or ())
     if show_settings:
-        show_rows(settings_to_show(data, layers, out=out, resume=resume))
+        show_rows(settings_to_show("speech", data, layers, out=out, resume=resume))
     run = set_up("speech", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
     from codetalker_cli.train.speech import train_speech

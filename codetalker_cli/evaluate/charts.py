@@ -46,8 +46,8 @@ _HEAT_SIZE, _HEAT_VIEWS = 320, ("front", "three-quarter")
 _HEAT_PERCENTILE = 99.5
 _HEAT_STOPS = 9
 _ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-_VIDEO_CRF = 26
-"""The page is sent by mail: its videos are no finer than this."""
+_VIDEO_CRF, _VIDEO_SIZE = 26, 256
+"""The page is sent by mail: its videos are no finer than this, with faces of so many pixels."""
 
 Key = tuple[str, str | None]
 """Clip and style of a result."""
@@ -356,9 +356,7 @@ def video(
         Panel(predicted_motion, "model"),
         Panel(predicted_motion, "difference", against=true_motion),
     ]
-    video_settings = _adapt_settings(
-        render, size=settings.shown_size, crf=max(render.crf, _VIDEO_CRF)
-    )
+    video_settings = _adapt_settings(render, size=_VIDEO_SIZE, crf=max(render.crf, _VIDEO_CRF))
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "clip.mp4"
         render_video(panels, path, video_settings, overwrite=True)

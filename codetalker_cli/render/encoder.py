@@ -27,6 +27,7 @@ _TRANSPARENT_CODECS = {".mov": "prores_ks", ".webm": "libvpx-vp9"}
 _SOUND_RATE = 48_000
 """Hertz of the video's sound: the rate that every player takes."""
 _CRF_CODECS = ("libx264", "libx265")
+_X264_PRESET = "veryfast"
 _VP9_CRF_OFFSET = 13
 """VP9's rate factor of about the same quality lies so much above that of x264."""
 
@@ -174,7 +175,7 @@ def _pixel_format(codec: str, *, transparent: bool) -> str:
 
 def _quality_options(codec: str, settings: RenderSettings, *, transparent: bool) -> list[str]:
     if codec in _CRF_CODECS:
-        return ["-crf", str(settings.crf), "-preset", settings.preset]
+        return ["-crf", str(settings.crf), "-preset", _X264_PRESET]
     if codec == "libvpx-vp9":
         speed_options = ["-deadline", "good", "-cpu-used", "5", "-row-mt", "1"]
         rate_options = ["-crf", str(min(63, settings.crf + _VP9_CRF_OFFSET)), "-b:v", "0"]

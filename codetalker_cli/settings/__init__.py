@@ -22,23 +22,29 @@ from codetalker_cli.settings.models import (
     VQSettings,
 )
 from codetalker_cli.settings.render import RenderSettings
-from codetalker_cli.settings.train import TrainSettings
+from codetalker_cli.settings.train import (
+    SpeechTrainSettings,
+    TrainSettings,
+    VQTrainSettings,
+)
 
 __all__ = [
     "AudioEncoderSettings",
+    "CustomSettings",
     "DataSettings",
     "DecodeSettings",
     "DemoSettings",
     "EvaluateSettings",
-    "OwnSettings",
     "PrepareSettings",
     "RenderSettings",
     "Section",
     "Settings",
     "SpeechSettings",
+    "SpeechTrainSettings",
     "SplitRule",
     "TrainSettings",
     "VQSettings",
+    "VQTrainSettings",
 ]
 
 
@@ -48,9 +54,11 @@ class Settings(Section):
     data: DataSettings = Field(description="facts of the data set")
     vq: VQSettings = Field(default_factory=VQSettings, description="stage 1 model")
     speech: SpeechSettings = Field(default_factory=SpeechSettings, description="stage 2 model")
-    train_vq: TrainSettings = Field(default_factory=TrainSettings, description="stage 1 training")
-    train_speech: TrainSettings = Field(
-        default_factory=TrainSettings, description="stage 2 training"
+    train_vq: VQTrainSettings = Field(
+        default_factory=VQTrainSettings, description="stage 1 training"
+    )
+    train_speech: SpeechTrainSettings = Field(
+        default_factory=SpeechTrainSettings, description="stage 2 training"
     )
     prepare: PrepareSettings = Field(
         default_factory=PrepareSettings, description="preparation of data"

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from codetalker_cli.settings.base import Positive, Section
+from codetalker_cli.settings.base import Positive, Section, only_with
 
 
 class DecodeSettings(Section):
@@ -17,10 +17,15 @@ class DecodeSettings(Section):
         "time per frame; auto, exact up to whole_frames and window beyond",
     )
     window_frames: Positive = Field(
-        1, description="newest frames that the window decodes anew at each step"
+        1,
+        description="newest frames that the window decodes anew at each step",
+        json_schema_extra=only_with("method", "auto", "window"),
     )
     refresh_frames: int = Field(
-        7, ge=0, description="older frames, in turn, that the window brings up to date at each step"
+        7,
+        ge=0,
+        description="older frames, in turn, that the window brings up to date at each step",
+        json_schema_extra=only_with("method", "auto", "window"),
     )
     whole_frames: Positive = Field(
         600, description="longest recording, in frames, that is decoded whole and, by auto, exactly"

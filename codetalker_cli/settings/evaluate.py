@@ -27,6 +27,3 @@ class EvaluateSettings(Section):
         2, ge=0, description="best clips, and as many worst ones, that the report shows as videos"
     )
     shown_seconds: float = Field(6.0, gt=0, description="longest video in the report")
-    shown_size: int = Field(
-        256, ge=64, le=1024, multiple_of=2, description="pixels of a face in the report's videos"
-    )

@@ -64,11 +64,6 @@ class RenderSettings(Section):
     crf: int = Field(
         18, ge=0, le=51, description="constant rate factor of x264: lower is better and larger"
     )
-    preset: str = Field(
-        "veryfast",
-        pattern="^[a-z]+$",
-        description="of x264: ultrafast … medium … veryslow; slower ones make smaller files",
-    )
 
     @field_validator("size")
     @classmethod

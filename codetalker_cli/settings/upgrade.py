@@ -17,6 +17,48 @@ RENAMED = {
 REVALUED = {"decode.encoder_context": {"pieces": "segments"}}
 """Key → former value → value."""
 
+OF_OTHER_STAGE = {
+    "train_vq": (
+        "encoder_rate",
+        "start_from",
+        "contact_weight",
+        "history_dropout",
+        "own_history",
+        "own_history_passes",
+        "history_noise",
+        "n_augmentations",
+        "validation_clips",
+        "validation_frames",
+    ),
+    "train_speech": ("revive_after_steps",),
+}
+"""Section → keys that it had without any effect, until each stage had a class of its own."""
+REMOVED = {
+    "render.preset": "x264 always runs with veryfast; render.crf sets the quality",
+    "evaluate.shown_size": "the report's videos are 256 pixels wide",
+}
+"""Former key → why it is gone."""
+
+
+def drop_former(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Drop keys without effect from settings that an earlier version saved.
+
+    Args:
+        values: Nested settings.
+
+    Returns:
+        The settings without them, and the dotted keys that were dropped.
+    """
+    result = copy.deepcopy(dict(values))
+    former = [f"{section}.{name}" for section, names in OF_OTHER_STAGE.items() for name in names]
+    dropped = []
+    for key in [*former, *REMOVED]:
+        table, name = _find(result, key)
+        if table is not None and name in table:
+            del table[name]
+            dropped.append(key)
+    return result, dropped
+
 
 def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Rename the keys and values of settings that an earlier version wrote.

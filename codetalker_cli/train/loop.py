@@ -25,10 +25,11 @@ from codetalker_cli.train import state
 from codetalker_cli.train.batches import Batch, Plan, Shard
 from codetalker_cli.train.curves import draw_curves
 from codetalker_cli.train.progress import ProgressReport, TrainingProgress
-from codetalker_cli.train.run_folder import RunFolder, TensorBoard
+from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.state import Interrupt
 from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.trackers import Trackers
 from codetalker_cli.train.validation import diagnose
 
 logger = logging.getLogger(__name__)
@@ -137,12 +138,14 @@ class _TrainingRun:
         first, skip = divmod(self.progress.step, per_epoch)
         if self.epoch_is_open and not skip:  # all its steps are done, its end is not
             first, skip = first - 1, per_epoch
-        self.board = TensorBoard(self.folder.folder, self.progress.step, self.accelerator)
+        self.trackers = Trackers(
+            self.settings, self.folder.folder, self.progress.step, self.accelerator
+        )
         with Interrupt(distributed=self.accelerator.num_processes > 1) as self.interrupt:
             for epoch in range(first + 1, self.settings.epochs + 1):
                 self._train_epoch(epoch, skip)
                 skip = 0
-        self.board.close()
+        self.trackers.close()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:  # for which the others need not wait
             self._write_curves_and_sample()
@@ -199,7 +202,7 @@ class _TrainingRun:
             total = self.sums.setdefault(key, [0.0, 0.0])
             total[0], total[1] = total[0] + value, total[1] + 1
         progress.values |= values
-        self.board.add(progress.step, values)
+        self.trackers.add(progress.step, values)
         if self.report:
             self.report(progress)
 
@@ -222,7 +225,7 @@ class _TrainingRun:
             row = {"epoch": epoch, "step": self.progress.step, "seconds": round(self.seconds, 3)}
             with state.report_save_errors(f"{self.folder.metrics}: the values of epoch {epoch}"):
                 self.folder.add_metrics({**row, **means})
-        self.board.add(self.progress.step, means, always=True)
+        self.trackers.add(self.progress.step, means, always=True)
         summary = ", ".join(f"{key} {means[key]:.4g}" for key in LOGGED_VALUES if key in means)
         validated = "score" in means
         best = "; the best so far" if validated and self.progress.best_epoch == epoch else ""

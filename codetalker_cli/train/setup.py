@@ -20,6 +20,11 @@ from codetalker_cli.workspace import MANIFEST, RUNS, is_checkpoint, newest_data_
 logger = logging.getLogger(__name__)
 
 Stage = Literal["vq", "speech"]
+SECTIONS: dict[Stage, tuple[str, ...]] = {
+    "vq": ("vq", "train_vq", "data", "render"),
+    "speech": ("speech", "train_speech", "data", "decode", "render"),
+}
+"""Stage → the sections of settings that its training reads."""
 CUSTOM_PRESET = "custom"
 """The preset of data sets that have none of their own name."""
 
@@ -74,11 +79,17 @@ class Setup:
 
 
 def settings_to_show(
-    data: Path | None, layers: Layers, *, out: Path | None = None, resume: bool = False
+    stage: Stage,
+    data: Path | None,
+    layers: Layers,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
 ) -> Resolved:
     """The settings that a run would have, without starting one.
 
     Args:
+        stage: The stage to train.
         data: Prepared data set; None: that of the run at ``out`` to resume, or the newest one.
         layers: Where the settings come from.
         out: Checkpoint folder.
@@ -89,9 +100,9 @@ def settings_to_show(
         SettingsError: Unknown key or preset, or a value that fails its check.
     """
     if layers.preset and (data is None or not (data / MANIFEST).exists()):
-        return layers.resolve()
+        return layers.resolve(sections=SECTIONS[stage])
     begun = RunFolder(out).describe() if resume and out is not None else None
-    return _resolve(_open(data, begun), layers)
+    return _resolve(stage, _open(data, begun), layers)
 
 
 def set_up(
@@ -135,12 +146,12 @@ def set_up(
     elif is_main_process():
         folder.check(overwrite=overwrite)
     if begun is None:
-        settings = _resolve(opened, layers).settings
+        settings = _resolve(stage, opened, layers).settings
     elif layers.preset is None:
-        resolved = layers.resolve(begun=begun["settings"])
+        resolved = layers.resolve(begun=begun["settings"], sections=SECTIONS[stage])
         settings = resumed_settings(begun, resolved.settings, stage)
     else:
-        settings = resumed_settings(begun, _resolve(opened, layers).settings, stage)
+        settings = resumed_settings(begun, _resolve(stage, opened, layers).settings, stage)
     return Setup(opened, settings, target, begun["stage1"] if begun else "")
 
 
@@ -151,11 +162,11 @@ def _open(data: Path | None, begun: Mapping[str, Any] | None) -> PreparedDataSet
     return PreparedDataSet(data)
 
 
-def _resolve(data: PreparedDataSet, layers: Layers) -> Resolved:
+def _resolve(stage: Stage, data: PreparedDataSet, layers: Layers) -> Resolved:
     """Facts come from the data set, the rest from the preset of its name or the custom one."""
     name = data.manifest.name
     preset = layers.preset or (name if name in config_names() else CUSTOM_PRESET)
-    return layers.resolve(preset=preset, facts=data.facts)
+    return layers.resolve(preset=preset, facts=data.facts, sections=SECTIONS[stage])
 
 
 def _log(message: str, *values: Any) -> None:

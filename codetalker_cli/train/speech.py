@@ -260,8 +260,8 @@ class SpeechTask(Task):
         self.data, self.stage1 = data, stage1
         self.model = model.eval().to(accelerator.device)
         self.speech = model.speech
-        self.encoder = model.speech.encoder
         self._settings = model.settings.train_speech
+        self.encoder, self.encoder_rate = model.speech.encoder, self._settings.encoder_rate
         self.source = ClipSource(data, "train")
         loss = MotionLoss("l2", data.mesh.topology, self._settings)
         fps, weight = model.settings.data.fps, self._settings.contact_weight

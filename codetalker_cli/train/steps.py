@@ -45,8 +45,9 @@ class Stepper:
         self._parameters = [p for p in self._unwrapped.parameters() if p.requires_grad]
         decay = settings.ema_decay
         self._average = average_weights(self._parameters, decay) if decay else None
-        encoder = () if task.encoder is None else task.encoder.parameters()
-        optimizer = make_optimizer(self._parameters, settings, encoder)
+        optimizer = make_optimizer(
+            self._parameters, settings, task.encoder_parameters(), task.encoder_rate
+        )
         self._schedule = make_schedule(optimizer, settings, steps_per_epoch)
         self.module, self._optimizer = accelerator.prepare(self._unwrapped, optimizer)
         self._n_skipped = 0
@@ -150,21 +151,25 @@ class Stepper:
 
 
 def make_optimizer(
-    parameters: list[nn.Parameter], s: TrainSettings, encoder: Iterable[nn.Parameter] = ()
+    parameters: list[nn.Parameter],
+    s: TrainSettings,
+    encoder: Iterable[nn.Parameter] = (),
+    encoder_rate: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Adam or AdamW, in one pass over the weights where the device can.
 
     Args:
         parameters: All that are trained.
         s: How.
-        encoder: Those of them that have ``encoder_rate`` times the learning rate.
+        encoder: Those of them that belong to the speech encoder.
+        encoder_rate: Factor of the learning rate of those.
     """
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
-    encoder_ids = {id(p) for p in encoder} if s.encoder_rate != 1.0 else set()
+    encoder_ids = {id(p) for p in encoder} if encoder_rate != 1.0 else set()
     groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in encoder_ids]}]
     if encoder_ids:
         encoder_parameters = [p for p in parameters if id(p) in encoder_ids]
-        groups.append({"params": encoder_parameters, "lr": s.learning_rate * s.encoder_rate})
+        groups.append({"params": encoder_parameters, "lr": s.learning_rate * encoder_rate})
     groups = [group for group in groups if group["params"]]
     if s.optimizer == "adam":
         return torch.optim.Adam(groups, lr=s.learning_rate, fused=fused)

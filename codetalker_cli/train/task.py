@@ -20,14 +20,15 @@ class Task(ABC):
         module: Whose parameters are trained. Called with a :class:`Batch`, it gives named (B,)
             losses, one number a clip; ``loss`` is the one to lower.
         lengths: Frames that a step sees of each training clip.
-        encoder: The part of it that was trained before on something else, with a learning rate of
-            its own (``encoder_rate``).
+        encoder: The part of it that was trained before on something else.
+        encoder_rate: Learning rate of that part, as a factor of the rest's.
         unused_parameters: Whether a step may leave some weights without a gradient.
     """
 
     module: nn.Module
     lengths: Sequence[int]
     encoder: nn.Module | None = None
+    encoder_rate = 1.0
     unused_parameters = False
 
     @abstractmethod
@@ -44,6 +45,10 @@ class Task(ABC):
     @abstractmethod
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
         """Write a checkpoint."""
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that ``encoder_rate`` is about."""
+        return [] if self.encoder is None else list(self.encoder.parameters())
 
     def clip_name(self, clip: int) -> str:
         """Of a training clip, for messages."""

@@ -17,7 +17,7 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.quantizer import Quantizer, perplexity
-from codetalker_cli.settings import Settings, TrainSettings
+from codetalker_cli.settings import Settings, VQTrainSettings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data
 from codetalker_cli.train.loop import fit
@@ -239,7 +239,7 @@ class CodebookUsage:
     batch (Dhariwal et al. 2020, appendix B), the same one in every process.
     """
 
-    def __init__(self, quantizer: Quantizer, settings: TrainSettings) -> None:
+    def __init__(self, quantizer: Quantizer, settings: VQTrainSettings) -> None:
         self._quantizer = quantizer
         self._revive_after, self._seed = settings.revive_after_steps, settings.seed
         self.counts = torch.zeros(len(quantizer.codebook), dtype=torch.long)

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from codetalker_cli.errors import DataError
 from codetalker_cli.formats import archives, tar_members, vl
 from codetalker_cli.formats.archives import FoundFile
@@ -30,8 +31,6 @@ _SEPARATORS = re.compile(r"[_\-\s]+")
 _FACES, _TEMPLATES, _RECORDINGS = ("faces",), ("rigid",), ("audio", "wav", "video")
 _USELESS = "scan"  # the raw scans: large, and nothing here needs them
 _KINDS = (*_FACES, *_TEMPLATES, *_RECORDINGS, _USELESS)
-_AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma")
-_VIDEO_SUFFIXES = (".flv", ".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 _PACKED_SHARE = 0.85  # of its size that a frame takes in a compressed archive
 
 
@@ -138,7 +137,7 @@ class BiwiFiles:
         for file in files:
             key, suffix = Key.of(file), _suffix(file)
             is_identified = bool(key.subject and key.sentence)
-            if suffix in _AUDIO_SUFFIXES or suffix in _VIDEO_SUFFIXES:
+            if suffix in AUDIO_SUFFIXES or suffix in VIDEO_SUFFIXES:
                 if is_identified:
                     self.recordings[key] = min(
                         self.recordings.get(key, file), file, key=_recording_rank
@@ -240,7 +239,7 @@ def _recording_rank(file: FoundFile) -> tuple:
     suffix, stem = _suffix(file), Path(file.name).stem.lower()
     return (
         suffix != ".wav",
-        suffix in _VIDEO_SUFFIXES,
+        suffix in VIDEO_SUFFIXES,
         not stem.endswith("_cut"),
         len(file.parts),
         file.parts,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.datasets.readers.custom_motion import (
     MotionFile,
@@ -14,14 +15,7 @@ from codetalker_cli.datasets.readers.custom_motion import (
 from codetalker_cli.errors import InputError
 from codetalker_cli.settings import CustomSettings
 
-# fmt: off
-SUFFIXES = (
-    ".wav", ".flac", ".aif", ".aiff", ".caf", ".au", ".ogg", ".opus", ".mp3", ".m4a", ".aac",
-    ".wma", ".ac3", ".amr", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv",
-    ".mpg", ".mpeg", ".3gp", ".ogv", ".mts",
-)
-# fmt: on
-"""Of files that hold sound; of two of one name the one that comes first here is taken."""
+SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
 _FIELD = re.compile(r"\{(subject|sentence|name)\}")
 
 

@@ -13,6 +13,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from codetalker_cli.audio import AUDIO_SUFFIXES
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
 from codetalker_cli.progress import Progress
 from codetalker_cli.resources import cache_dir
@@ -28,7 +29,6 @@ from codetalker_cli.synthetic.speech.phones import LABELS, Phone, fill_with_sile
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _TEXT_SUFFIXES = (".txt", ".lab")
 _FOLDERS_WITHOUT_NAME = frozenset({"wavs", "wav", "audio", "clips", "flac", "mp3"})
 _OVERRUN_SECONDS = 0.5  # how far given phones may reach beyond the recording's end
@@ -82,10 +82,12 @@ def read_recordings(
     recordings = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in AUDIO_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
     )
     if not recordings:
-        raise InputError(f"{folder}: no recordings ({', '.join(SUFFIXES)}) in it or below it")
+        raise InputError(f"{folder}: no recordings ({', '.join(AUDIO_SUFFIXES)}) in it or below it")
     lists = _transcript_lists(folder)
     result = SpeechSet(failures=_find_unmatched(lists, recordings))
     recording_of_name: dict[str, Path] = {}
@@ -215,7 +217,7 @@ def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
             expected = "ID WORDS" if separator is None else "id|text or id|text|text in words"
             raise DataError(f"{path}: line {number}: expected {expected}, got {line[:60]!r}")
         stem = Path(name.strip())
-        texts[stem.stem if stem.suffix.lower() in SUFFIXES else stem.name] = columns[-1]
+        texts[stem.stem if stem.suffix.lower() in AUDIO_SUFFIXES else stem.name] = columns[-1]
     return texts
 
 

@@ -10,16 +10,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from codetalker_cli import resources
 from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.presets.keys import (
+    error_messages,
+    flatten,
+    is_section,
+    near_name,
+    refuse_ineffective,
+    section_class,
+    suggestion,
+)
 from codetalker_cli.settings import Settings
-from codetalker_cli.settings.upgrade import upgrade_key, upgrade_settings
+from codetalker_cli.settings.upgrade import drop_former, upgrade_key, upgrade_settings
 
 FORMER_PRESETS = {"own": "custom"}
 """Former name of a bundled preset → its name."""
@@ -48,10 +56,12 @@ class _Layers:
             given, key = key.strip(), upgrade_key(key.strip())
             if key != given:
                 logger.info("`set`: %s is now called %s", given, key)
-            if not sign or (names is not None and key.partition(".")[0] not in names):
+            if not sign:
+                raise SettingsError(f"`set` {assignment}: expected {expected}")
+            if names is not None and key.partition(".")[0] not in names:
                 raise SettingsError(
-                    f"`set` {assignment}: expected {expected}"
-                    + ("" if names is None else " for this command")
+                    f"`set` {assignment}: expected {expected} for this command"
+                    + near_name(key.split("."), names)
                 )
             self.add(self._nest_in_table(key, _parse_value(text)), "--set")
 
@@ -67,7 +77,7 @@ class _Layers:
         table: Any = self.values
         for depth, part in enumerate(parts[:-1], 1):
             table = table.get(part) if isinstance(table, dict) else None
-            if table is not None and not _is_section(".".join(parts[:depth])):
+            if table is not None and not is_section(".".join(parts[:depth])):
                 copied = copy.deepcopy(table)
                 if isinstance(copied, dict):
                     _merge_plain(copied, _nest(".".join(parts[depth:]), value))
@@ -94,6 +104,7 @@ def resolve(
     flags: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
     begun: Mapping[str, Any] | None = None,
+    sections: Sequence[str] | None = None,
 ) -> Resolved:
     """Merge all layers, lowest first: preset, facts, config file, ``--set``, flags.
 
@@ -105,13 +116,15 @@ def resolve(
         facts: The section ``data`` as a prepared data set tells it. Where the preset is of another
             data set, nothing of its own section stays.
         begun: Settings of a run that is to go on; they stand in the preset's place.
+        sections: The sections that have an effect; assignments to others are refused. None: all.
 
     Raises:
-        SettingsError: Unknown key or preset, or a value that does not pass its check.
+        SettingsError: Unknown key or preset, a value that does not pass its check, or a given key
+            that has no effect.
     """
     layers = _Layers()
     if begun is not None:
-        layers.add(begun, "the run")
+        layers.add(_drop_former(begun, "the run"), "the run")
     if preset is not None:
         layers.add(read_preset(preset), f"preset {preset}")
     if facts is not None:
@@ -120,9 +133,11 @@ def resolve(
         layers.add({"data": facts}, "the data set")
     if config is not None:
         layers.add(_read_yaml(config), str(config))
-    layers.add_assignments(assignments)
+    layers.add_assignments(assignments, sections)
     layers.add_flags(flags)
-    return Resolved(_validate(layers.values, layers.origins), layers.origins)
+    settings = _validate(layers.values, layers.origins)
+    refuse_ineffective({name: getattr(settings, name) for name in layers.values}, layers.origins)
+    return Resolved(settings, layers.origins)
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,7 @@ def resolve_sections(
         content = _read_yaml(config)
         for key in content:
             if key not in Settings.model_fields:
-                raise SettingsError(f"{key}: unknown key (from {config}){_suggestion([key])}")
+                raise SettingsError(f"{key}: unknown key (from {config}){suggestion([key])}")
         layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
     layers.add_assignments(assignments, names)
     layers.add_flags(flags)
@@ -183,12 +198,14 @@ def _setting_rows(
 
 
 def _validate_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
-    section = _section_class(name)
+    section = section_class(name)
     assert section is not None
     try:
-        return section.model_validate(values)
+        checked = section.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_error_messages(error, dict(origins), (name,)))) from error
+        raise SettingsError("; ".join(error_messages(error, dict(origins), (name,)))) from error
+    refuse_ineffective({name: checked}, origins)
+    return checked
 
 
 def _merge_plain(into: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -203,7 +220,8 @@ def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
     """Check a plain dictionary of settings that came from ``origin``."""
     origins: dict[str, str] = {}
     merged: dict[str, Any] = {}
-    _merge(merged, _upgrade(_check_sections(values, origin), origin), origin, origins)
+    saved = _drop_former(_check_sections(values, origin), origin)
+    _merge(merged, _upgrade(saved, origin), origin, origins)
     return _validate(merged, origins)
 
 
@@ -253,6 +271,14 @@ def _upgrade(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return upgraded
 
 
+def _drop_former(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Saved settings without the keys that never had an effect, or have none any more."""
+    kept, dropped = drop_former(values)
+    if dropped:
+        logger.debug("%s: without effect, left out: %s", origin, ", ".join(dropped))
+    return kept
+
+
 def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
@@ -277,7 +303,7 @@ def _merge(
         dotted = f"{prefix}{key}"
         field = Settings.model_fields.get(dotted)
         is_left_out = value is None and field is not None and field.default is None
-        if _is_section(dotted) and not is_left_out:
+        if is_section(dotted) and not is_left_out:
             if not isinstance(value, Mapping):
                 raise SettingsError(
                     f"{dotted}: expected a section of settings, got {value!r} (from {origin})"
@@ -288,74 +314,8 @@ def _merge(
             origins[dotted] = origin
 
 
-def _section_class(dotted: str) -> type[BaseModel] | None:
-    """The section class that a dotted key names, or None for a value or an unknown key."""
-    current: type[BaseModel] = Settings
-    for part in dotted.split("."):
-        field = current.model_fields.get(part)
-        types: tuple[Any, ...] = (field.annotation,) if field else ()
-        if field is not None and isinstance(field.annotation, UnionType):
-            types = get_args(field.annotation)  # a section that may be absent
-        sections = [k for k in types if isinstance(k, type) and issubclass(k, BaseModel)]
-        if not sections:
-            return None
-        current = sections[0]
-    return current
-
-
-def _is_section(dotted: str) -> bool:
-    return _section_class(dotted) is not None
-
-
 def _validate(merged: dict[str, Any], origins: dict[str, str]) -> Settings:
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise SettingsError("; ".join(_error_messages(error, origins))) from error
-
-
-def _error_messages(
-    error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
-) -> list[str]:
-    lines = []
-    for item in error.errors(include_url=False):
-        path = [*prefix, *(str(part) for part in item["loc"])]
-        dotted = ".".join(path)
-        origin = next(
-            (o for key, o in origins.items() if key == dotted or dotted.startswith(f"{key}.")),
-            None,
-        )
-        where = f" (from {origin})" if origin else ""
-        if item["type"] == "extra_forbidden":
-            lines.append(f"{dotted}: unknown key{where}{_suggestion(path)}")
-        elif item["type"] == "missing":
-            is_data = path[0] == "data"
-            remedy = "a preset gives it (`preset` NAME)" if is_data else "give it in your YAML file"
-            lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            received = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-            lines.append(f"{dotted}: {message}{received}{where}")
-    return lines
-
-
-def _suggestion(path: list[str]) -> str:
-    parent = _section_class(".".join(path[:-1])) if len(path) > 1 else Settings
-    if parent is None:
-        return ""
-    close = difflib.get_close_matches(path[-1], parent.model_fields, n=1)
-    if not close:
-        return f"; known: {', '.join(parent.model_fields)}"
-    return f"; did you mean {'.'.join([*path[:-1], close[0]])}?"
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings → (dotted key, value) rows; tables inside a section stay whole."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        dotted = f"{prefix}{key}"
-        if isinstance(value, Mapping) and _is_section(dotted):
-            pairs += flatten(value, f"{dotted}.")
-        else:
-            pairs.append((dotted, value))
-    return pairs
+        raise SettingsError("; ".join(error_messages(error, origins))) from error

@@ -1,0 +1,134 @@
+"""Dotted keys of settings: which section one names, and what is wrong with one that was given."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from codetalker_cli.errors import SettingsError
+from codetalker_cli.settings import Settings
+from codetalker_cli.settings.base import unmet_condition
+from codetalker_cli.settings.upgrade import REMOVED
+
+
+def section_class(dotted: str) -> type[BaseModel] | None:
+    """Return the section class that a dotted key names; None for a value or an unknown key."""
+    current: type[BaseModel] = Settings
+    for part in dotted.split("."):
+        field = current.model_fields.get(part)
+        types: tuple[Any, ...] = (field.annotation,) if field else ()
+        if field is not None and isinstance(field.annotation, UnionType):
+            types = get_args(field.annotation)  # a section that may be absent
+        sections = [k for k in types if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not sections:
+            return None
+        current = sections[0]
+    return current
+
+
+def is_section(dotted: str) -> bool:
+    """Return whether a dotted key names a section."""
+    return section_class(dotted) is not None
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings → (dotted key, value) rows; tables inside a section stay whole."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and is_section(dotted):
+            pairs += flatten(value, f"{dotted}.")
+        else:
+            pairs.append((dotted, value))
+    return pairs
+
+
+def error_messages(
+    error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
+) -> list[str]:
+    """Return a line for each setting that failed its check: key, cause, origin, near name.
+
+    Args:
+        error: What pydantic found.
+        origins: Dotted key → the layer that its value came from.
+        prefix: The section that was checked alone.
+    """
+    lines = []
+    for item in error.errors(include_url=False):
+        path = [*prefix, *(str(part) for part in item["loc"])]
+        dotted = ".".join(path)
+        origin = next(
+            (o for key, o in origins.items() if key == dotted or dotted.startswith(f"{key}.")),
+            None,
+        )
+        where = f" (from {origin})" if origin else ""
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{dotted}: unknown key{where}{suggestion(path)}")
+        elif item["type"] == "missing":
+            is_data = path[0] == "data"
+            remedy = "a preset gives it (`preset` NAME)" if is_data else "give it in your YAML file"
+            lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            received = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            lines.append(f"{dotted}: {message}{received}{where}")
+    return lines
+
+
+_RANKS = {"default": 0, "the data set": 0, "the run": 0, "the call": 0, "--set": 2, "flag": 3}
+
+
+def _rank(origin: str) -> int:
+    """Return the place of a layer: 0 for values that nobody typed, 1 for a user's file."""
+    return 0 if origin.startswith("preset ") else _RANKS.get(origin, 1)
+
+
+def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """Refuse given values that have no effect beside another value of their section.
+
+    Defaults are let through, because files may list all settings. So are values that a higher layer
+    overrules by changing that other value.
+
+    Raises:
+        SettingsError: Names the key, where it came from, and what it needs.
+    """
+    for key, origin in origins.items():
+        name, _, field = key.partition(".")
+        section = sections.get(name)
+        if not _rank(origin) or not isinstance(section, BaseModel) or "." in field:
+            continue
+        declared = type(section).model_fields.get(field)
+        if declared is None or getattr(section, field) == declared.default:
+            continue
+        unmet = unmet_condition(section, field)
+        if unmet and _rank(origin) >= _rank(origins.get(f"{name}.{unmet[0]}", "default")):
+            other, needed = unmet
+            raise SettingsError(
+                f"{key}: has no effect with {name}.{other} {getattr(section, other)} (from "
+                f"{origin}); it needs {name}.{other} {needed}"
+            )
+
+
+def near_name(path: Sequence[str], names: Iterable[str]) -> str:
+    """Name the key of another section that has the same name, if there is one."""
+    for name in names if len(path) > 1 else ():
+        section = section_class(".".join([name, *path[1:-1]]))
+        if section is not None and path[-1] in section.model_fields:
+            return f"; did you mean {'.'.join([name, *path[1:]])}?"
+    return ""
+
+
+def suggestion(path: list[str]) -> str:
+    if reason := REMOVED.get(".".join(path)):
+        return f"; it was removed: {reason}"
+    if near := near_name(path, Settings.model_fields):
+        return near
+    parent = section_class(".".join(path[:-1])) if len(path) > 1 else Settings
+    if parent is None:
+        return ""
+    close = difflib.get_close_matches(path[-1], parent.model_fields, n=1)
+    if not close:
+        return f"; known: {', '.join(parent.model_fields)}"
+    return f"; did you mean {'.'.join([*path[:-1], close[0]])}?"

@@ -1,0 +1,78 @@
+"""The values of a run in experiment trackers: TensorBoard, and those that accelerate knows."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.settings import TrainSettings
+
+EVERY_STEPS = 10
+"""Steps between two points of a step's values."""
+PROJECT = "codetalker"
+"""Name of the project in trackers that have projects."""
+
+logger = logging.getLogger(__name__)
+
+
+class Trackers:
+    """accelerate's trackers, written by the main process alone.
+
+    TensorBoard's event files are in ``FOLDER/tensorboard``.
+
+    Args:
+        settings: ``trackers`` names them; the others are stored with the run.
+        folder: Folder of the run.
+        step: Steps done already; TensorBoard drops points of an interrupted run beyond them.
+        accelerator: Tells which process this is.
+
+    Raises:
+        InputError: The package of a tracker is not installed.
+    """
+
+    def __init__(
+        self, settings: TrainSettings, folder: Path, step: int, accelerator: Accelerator
+    ) -> None:
+        self._trackers: list[GeneralTracker] = []
+        available = {str(name) for name in filter_trackers(list(settings.trackers), str(folder))}
+        for name in settings.trackers:
+            if name not in available:
+                raise InputError(
+                    f"trackers: {name} is not installed; install its package, or leave it out"
+                )
+        if accelerator.is_main_process:
+            self._trackers = [_start(name, settings, folder, step) for name in settings.trackers]
+
+    def add(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
+        """Log a point of each value; an epoch's values go to ``epoch/``, a step's to ``step/``."""
+        if not (always or step % EVERY_STEPS == 0):
+            return
+        group = "epoch" if always else "step"
+        named = {f"{group}/{name}": value for name, value in values.items()}
+        for tracker in list(self._trackers):
+            try:
+                tracker.log(named, step=step)
+            except OSError as error:  # a full disk must not cost the state and the metrics
+                logger.warning("no more values for %s: %s", tracker.name, error)
+                self._trackers.remove(tracker)
+
+    def close(self) -> None:
+        """Write what is left."""
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def _start(name: str, settings: TrainSettings, folder: Path, step: int) -> GeneralTracker:
+    kind: Any = LOGGER_TYPE_TO_CLASS[name]
+    if name == "tensorboard":
+        tracker = kind(name, str(folder), purge_step=step + 1 if step else None)
+        tracker.start()
+        return tracker
+    tracker = kind(PROJECT, str(folder)) if kind.requires_logging_directory else kind(PROJECT)
+    tracker.start()
+    tracker.store_init_configuration(settings.model_dump(mode="json"))
+    return tracker
