@@ -19,8 +19,8 @@ packages of WHEELS. On a GPU machine without a network, bring those as wheels:
     pip install --no-index --no-deps --target /tmp/site wheels/*.whl
     PYTHONPATH=/tmp/site python scripts/gpu_check.py --out results
 
-They take 9 MB. OpenGL through EGL also needs libEGL and libOpenGL, which GLVND provides (Debian:
-libegl1, libopengl0, libglvnd0); ``apt-get download`` fetches the packages and ``dpkg -x FILE /``
+They take 13 MB. OpenGL through EGL also needs libEGL and libOpenGL, which GLVND provides (Debian:
+libegl1, libopengl0, libgl1, libglvnd0); ``apt-get download`` fetches the packages and ``dpkg -x FILE /``
 unpacks them.
 """
 
@@ -54,6 +54,10 @@ WHEELS = (
     "pycparser",
     "PyOpenGL",
     "pyrender-maintained",
+    "pyglet",
+    "freetype-py",
+    "imageio",
+    "trimesh",
 )
 """Packages that an image made for machine learning often lacks; versions as constraints.txt has."""
 TOTAL_SECONDS = 300.0

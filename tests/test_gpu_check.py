@@ -29,7 +29,7 @@ PARTS = (
     "decoding-speed",
     "training-speed",
 )
-ABSENT = ("moviepy", "trimesh", "imageio", "imageio_ffmpeg", "proglog", "freetype", "pyglet")
+ABSENT = ("moviepy", "imageio_ffmpeg", "proglog")
 """Packages that neither the GPU machine nor the wheels of the check provide."""
 
 

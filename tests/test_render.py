@@ -142,6 +142,26 @@ def test_a_failing_probe_says_why(code, reason):
     assert found.reason.count(reason) == len(gl.PLATFORMS)
 
 
+def test_pyrender_is_imported_for_real_where_it_draws():
+    found = gl.probe()
+    if found.platform is None:
+        pytest.skip(f"no OpenGL: {found.reason}")
+    code = (
+        "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle(); import sys; "
+        "assert sys.modules['pyrender'].__file__ and sys.modules['pyrender'].OffscreenRenderer"
+    )
+    assert gl.run_probe([sys.executable, "-c", code]).platform == found.platform
+
+
+def test_where_pyrender_cannot_be_imported_the_probe_says_so():
+    code = (
+        "import sys; sys.modules['pyrender'] = None; "
+        "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle()"
+    )
+    found = gl.run_probe([sys.executable, "-c", code])
+    assert found.platform is None and "pyrender" in found.reason
+
+
 def test_without_opengl_auto_draws_in_software_and_pyrender_is_refused(monkeypatch, caplog):
     monkeypatch.setattr(gl, "probe", lambda: gl.Probe(None, "egl: Library GL not found"))
     with caplog.at_level(logging.INFO, "codetalker_cli"):

@@ -8,13 +8,10 @@ brings places and colours.
 """
 
 import ctypes
-import importlib
-import importlib.util
 import logging
 import os
 import subprocess
 import sys
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -324,23 +321,15 @@ def _context() -> Any:
 
 
 def _make_platform() -> Any:
-    """pyrender's maker of contexts, without the rest of pyrender.
-
-    Its window wants libGL and a screen library even when unused, its scenes take a second to
-    import; so the package is entered past its own beginning.
-    """
+    """Return pyrender's maker of contexts for the platform that is asked for."""
     name = os.environ.get("PYOPENGL_PLATFORM")
     if name not in PLATFORMS:
         raise RuntimeError(f"PYOPENGL_PLATFORM is {name}, expected {' or '.join(PLATFORMS)}")
-    if "pyrender" not in sys.modules:
-        spec = importlib.util.find_spec("pyrender")
-        if spec is None or spec.submodule_search_locations is None:
-            raise RuntimeError("pyrender is not installed")
-        package = types.ModuleType("pyrender")
-        package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["pyrender"] = package
     if name == "egl":
-        egl = importlib.import_module("pyrender.platforms.egl")
+        from pyrender.platforms import egl
+
         device = egl.get_device_by_index(int(os.environ.get("EGL_DEVICE_ID", "0")))
         return egl.EGLPlatform(1, 1, device=device)
-    return importlib.import_module("pyrender.platforms.osmesa").OSMesaPlatform(1, 1)
+    from pyrender.platforms import osmesa
+
+    return osmesa.OSMesaPlatform(1, 1)
