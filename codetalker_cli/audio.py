@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.errors import InputError
+from codetalker_cli.media import container_of
 
 SAMPLE_RATE = 16_000
 """Hertz; what every speech encoder takes."""
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 def load(path: Path | str) -> np.ndarray:
     """Read speech from any audio or video file.
 
-    soundfile reads wav, flac, ogg and mp3; anything else goes through the ffmpeg that comes with
-    moviepy. Channels are averaged, the rate is converted to 16 kHz.
+    soundfile reads wav, flac, ogg and mp3; anything else, videos too, goes through the ffmpeg of
+    imageio-ffmpeg. Channels are averaged, the rate is converted to 16 kHz.
 
     Returns:
         (n,) float32 samples, nominally within ±1.
@@ -171,15 +172,15 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 def _decode_with_ffmpeg(path: Path) -> np.ndarray:
     import imageio_ffmpeg
 
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-nostdin",
-        "-v",
-        "error",
-        "-i",
-        f"file:{path}",
-        "-vn",
-    ]
+    advice = "convert it to wav, flac, ogg or mp3"
+    try:
+        container = container_of(path)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        message = f"{path}: not an audio file that can be read ({reason}); {advice}"
+        raise InputError(message) from error
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+    command += ["-f", container, "-i", f"file:{path}", "-vn"]
     command += ["-f", "f32le", "-ac", "1", "-ar", str(SAMPLE_RATE), "-"]
     completed = subprocess.run(command, capture_output=True, check=False)
     if completed.returncode != 0:
@@ -189,8 +190,5 @@ def _decode_with_ffmpeg(path: Path) -> np.ndarray:
             if lines
             else f"ffmpeg exit {completed.returncode}"
         )
-        raise InputError(
-            f"{path}: not an audio file that can be read ({reason}); "
-            "convert it to wav, flac, ogg or mp3"
-        )
+        raise InputError(f"{path}: not an audio file that can be read ({reason}); {advice}")
     return np.frombuffer(completed.stdout, dtype="<f4").reshape(-1, 1)

@@ -19,9 +19,9 @@ packages of WHEELS. On a GPU machine without a network, bring those as wheels:
     pip install --no-index --no-deps --target /tmp/site wheels/*.whl
     PYTHONPATH=/tmp/site python scripts/gpu_check.py --out results
 
-They take 13 MB. OpenGL through EGL also needs libEGL and libOpenGL, which GLVND provides (Debian:
-libegl1, libopengl0, libgl1, libglvnd0); ``apt-get download`` fetches the packages and ``dpkg -x FILE /``
-unpacks them.
+They take 12 MB. OpenGL through EGL also needs libEGL and libOpenGL, which GLVND provides (Debian:
+libegl1, libopengl0, libgl1, libglvnd0); ``apt-get download`` fetches the packages and
+``dpkg -x FILE /`` unpacks them.
 """
 
 import argparse

@@ -22,7 +22,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"datasets"}, False),
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
-    ({"settings", "motion", "topology", "audio", "devices", "workspace"}, True),
+    ({"settings", "motion", "topology", "audio", "media", "devices", "workspace"}, True),
     ({"files", "arrays", "resources", "progress"}, True),
     ({"errors"}, False),
 ]

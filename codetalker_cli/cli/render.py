@@ -11,8 +11,8 @@ from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite
 MotionsArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Motion (.npz, or .npy of (frames, vertices, 3) or (frames, 3 vertices)); several "
-        "stand side by side.",
+        help="Motion (.npz, or .npy of (frames, vertices, 3) or (frames, 3 vertices)) or filmed "
+        "video of the same speech; several are shown side by side.",
         show_default=False,
     ),
 ]
@@ -26,7 +26,8 @@ OutOption = Annotated[
     ),
 ]
 AudioOption = Annotated[
-    Path | None, typer.Option(help="Recording to be heard; default the first motion's own.")
+    Path | None,
+    typer.Option(help="Recording or video to be heard; default the first motion's own."),
 ]
 LabelsOption = Annotated[
     list[str] | None,
@@ -81,15 +82,17 @@ def render(
     from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
     from codetalker_cli.presets import resolve_sections
     from codetalker_cli.render.comparison import choose_target, compare, write
+    from codetalker_cli.render.footage import is_footage
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
     flags = {f"render.{key}": value for key, value in flags.items()}
     settings = resolve_sections(["render"], config, assignments or (), flags).sections["render"]
-    target = choose_target(out, motions[0], settings, overwrite=overwrite)
-    shown = read_motions(motions, FaceOptions(data, mesh, templates, subject), fps)
-    panels = compare(shown, motions, labels=labels, heat=heat, audio=audio)
+    target = choose_target(out, motions, settings, overwrite=overwrite)
+    files = [path for path in motions if not is_footage(path)]
+    read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
+    shown = compare(read, motions, labels=labels, heat=heat, audio=audio)
     with console.bars() as stages:
-        written = write(panels, target, settings, stages("render"), overwrite=overwrite)
+        written = write(shown, target, settings, stages("render"), overwrite=overwrite)
     result = {"out": str(target), "motions": [str(path) for path in motions], **written.to_dict()}
     several = f"{written.n_panels} side by side, " * (written.n_panels > 1)
     seconds = written.n_frames / written.fps

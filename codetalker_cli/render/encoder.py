@@ -1,6 +1,6 @@
 """Pictures → video file: an ffmpeg that takes them through a pipe.
 
-The ffmpeg is the one that comes with moviepy (imageio-ffmpeg). Pictures are H.264 in yuv420p with
+The ffmpeg is that of imageio-ffmpeg. Pictures are H.264 in yuv420p with
 their index in front, which browsers and QuickTime play, in .webm VP9; transparent ones are ProRes
 4444 (.mov) or VP9 with alpha (.webm). The sound is AAC, in .webm Opus, cut or filled up with
 silence to exactly the length of the picture.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.errors import RenderError
+from codetalker_cli.media import container_of
 from codetalker_cli.render.subprocesses import last_line
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
@@ -150,7 +151,8 @@ def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -
     if stream.sound is not None:
         n_samples = round(stream.n_frames / stream.rate * _SOUND_RATE)
         length_filter = f"apad=whole_len={n_samples},atrim=end_sample={n_samples}"
-        command += ["-i", f"file:{stream.sound}", "-map", "0:v:0", "-map", "1:a:0"]
+        command += ["-f", container_of(stream.sound), "-i", f"file:{stream.sound}"]
+        command += ["-map", "0:v:0", "-map", "1:a:0"]
         command += ["-c:a", "libopus" if path.suffix.lower() == ".webm" else "aac", "-b:a", "128k"]
         command += [
             "-af",

@@ -8,6 +8,7 @@ from codetalker_cli.errors import RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.backends import render_frames
 from codetalker_cli.render.captions import bar_strip, label_strip
+from codetalker_cli.render.footage import Footage, beside
 from codetalker_cli.render.heat import heat_label
 from codetalker_cli.render.panels import Shown, as_panels, n_frames
 from codetalker_cli.render.scene import build_scene
@@ -25,6 +26,7 @@ def contact_sheet(
     frames: Sequence[int],
     labels: Sequence[str] | None = None,
     n_columns: int | None = None,
+    footage: Sequence[Footage] = (),
 ) -> np.ndarray:
     """Several frames in one (H, W, 3 or 4) uint8 picture, each with its label (else time) below.
 
@@ -37,6 +39,7 @@ def contact_sheet(
         labels: One a frame.
         n_columns: Frames in a row; by default all of several panels, and of one motion about as
             many as there are rows.
+        footage: Filmed videos, each a row as well.
 
     Raises:
         RenderError: As for :func:`render_frames`, or labels that do not fit the frames.
@@ -47,15 +50,17 @@ def contact_sheet(
         raise RenderError("a contact sheet needs at least one frame")
     panels = as_panels(shown)
     n, fps = n_frames(panels), panels[0].motion.fps
-    texts = [f"{f % n / fps:.2f} s" for f in frames] if labels is None else labels
+    times = [f % n / fps for f in frames]
+    texts = [f"{time:.2f} s" for time in times] if labels is None else labels
     if len(texts) != len(frames):
         raise RenderError(f"contact sheet: {len(texts)} labels for {len(frames)} frames")
+    n_panels = len(panels) + len(footage)
     if n_columns is None:
-        n_columns = len(frames) if len(panels) > 1 else -int(-(len(frames) ** 0.5) // 1)
+        n_columns = len(frames) if n_panels > 1 else -int(-(len(frames) ** 0.5) // 1)
     n_columns = min(len(frames), n_columns)
     n_rows = -(-len(frames) // n_columns)
     size, strip = settings.size, max(16, settings.size // 14)
-    row = size * len(panels) + strip
+    row = size * n_panels + strip
     transparent = settings.background == TRANSPARENT
     sheet = (
         Image.new("RGBA", (n_columns * size, n_rows * row))
@@ -63,9 +68,10 @@ def contact_sheet(
         else Image.new("RGB", (n_columns * size, n_rows * row), _PAPER)
     )
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
-    for index, picture in enumerate(render_frames(panels, settings, frames)):
+    pictures = beside(render_frames(panels, settings, frames), footage, times, settings)
+    for index, picture in enumerate(pictures):
         x, y = index % n_columns * size, index // n_columns * row
-        for number in range(len(panels)):
+        for number in range(n_panels):
             tile = np.ascontiguousarray(picture[:, number * size : (number + 1) * size])
             sheet.paste(Image.fromarray(tile), (x, y + number * size))
         middle = (x + size / 2, y + row - strip / 2)

@@ -21,6 +21,7 @@ from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
+from codetalker_cli.render.footage import Footage, beside
 from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
 from codetalker_cli.settings import RenderSettings
 
@@ -60,6 +61,7 @@ def render_video(
     settings: RenderSettings,
     progress: Progress | None = None,
     *,
+    footage: Sequence[Footage] = (),
     overwrite: bool = True,
 ) -> RenderReport:
     """Draw a motion, or several side by side, into a video, with sound if there is any.
@@ -68,8 +70,9 @@ def render_video(
         shown: A motion, or panels from left to right, drawn by one group of processes. The first
             motion that has sound is heard: its ``audio_path`` where that exists, else ``audio``.
         path: One of :data:`SUFFIXES`; of a transparent background .mov or .webm.
-        settings: How; the picture is as many times ``size`` wide as there are panels.
+        settings: How; the picture is as many times ``size`` wide as there are panels and videos.
         progress: Called with the frames done and all frames.
+        footage: Filmed videos to show between or beside the panels.
         overwrite: Replace a file of this name.
 
     Raises:
@@ -86,9 +89,13 @@ def render_video(
     backend = choose_backend(settings, count)
     with atomic_path(path, overwrite) as temporary, _sound_file(_audio_source(panels)) as sound:
         stage, sources = set_stage(panels, settings)
-        stream = VideoStream(stage.shape, rate, count, sound)
-        pictures = draw(stage, sources, backend, range(count))
-        with closing(pictures), Encoder(temporary, stream, settings) as encoder:
+        height, width, channels = stage.shape
+        shape = height, width + height * len(footage), channels
+        stream = VideoStream(shape, rate, count, sound)
+        drawn = draw(stage, sources, backend, range(count))
+        times = [frame / float(rate) for frame in range(count)]
+        pictures = beside(drawn, footage, times, settings)
+        with closing(drawn), Encoder(temporary, stream, settings) as encoder:
             for done, picture in enumerate(pictures, start=1):
                 encoder.write(picture)
                 if progress is not None:
@@ -99,7 +106,7 @@ def render_video(
         n_frames=count,
         fps=float(rate),
         seconds=count / float(rate),
-        size=(stage.shape[1], stage.shape[0]),
+        size=(shape[1], shape[0]),
         renderer=str(backend),
         has_sound=sound is not None,
         drawing_fps=count / elapsed,

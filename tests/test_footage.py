@@ -1,0 +1,219 @@
+"""Filmed videos beside motions: in sync, fitted into their panel, from known containers only."""
+
+from pathlib import Path
+
+import command
+import numpy as np
+import pytest
+import soundfile
+from ball import SOFTWARE, make_motion
+
+from codetalker_cli import audio
+from codetalker_cli.errors import InputError
+from codetalker_cli.media import container_of
+from codetalker_cli.motion import Motion
+from codetalker_cli.render.encoder import Encoder, VideoStream, frame_rate
+from codetalker_cli.render.footage import Footage, beside
+
+SIZE = 64
+SETTINGS = SOFTWARE.model_copy(update={"size": SIZE})
+
+
+def film(
+    path: Path,
+    n_frames: int = 40,
+    fps: float = 20.0,
+    shape: tuple[int, int] = (64, 96),
+    sound: Path | None = None,
+) -> Path:
+    """A video whose frame k has the grey level 5 k + 20."""
+    stream = VideoStream((*shape, 3), frame_rate(fps), n_frames, sound)
+    with Encoder(path, stream, SETTINGS.model_copy(update={"crf": 5})) as encoder:
+        for k in range(n_frames):
+            encoder.write(np.full((*shape, 3), 5 * k + 20, np.uint8))
+    return path
+
+
+def tone(path: Path, hertz: float, seconds: float = 2.0) -> Path:
+    soundfile.write(
+        path, 0.3 * np.sin(2 * np.pi * hertz * np.arange(int(16000 * seconds)) / 16000), 16000
+    )
+    return path
+
+
+def levels(footage: Footage, times: list[float]) -> list[int]:
+    """Numbers of the film's frames at some times."""
+    middle = [p[SIZE // 2, SIZE // 2].astype(float).mean() for p in footage.frames(times, SETTINGS)]
+    return [round((level - 20) / 5) for level in middle]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+def test_each_frame_is_the_one_of_its_time(tmp_path: Path, name: str) -> None:
+    footage = Footage.open(film(tmp_path / name))
+    assert footage.size == (96, 64) and footage.seconds == pytest.approx(2.0, abs=0.06)
+    assert not footage.has_sound
+    times = [k / 30 for k in range(58)]  # 30 frames a second of a film of 20
+    assert levels(footage, times) == [int(20 * t + 1e-6) for t in times]
+
+
+def test_a_film_that_is_too_short_keeps_its_last_frame_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    footage = Footage.open(film(tmp_path / "a.mp4", n_frames=10))
+    assert levels(footage, [0.0, 0.4, 0.8, 1.2]) == [0, 8, 9, 9]
+    assert "ends after 0.5 s, the motions take 1.2 s; its last frame stays" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (96, 64), (64, 64), (32, 128)])
+def test_the_whole_frame_is_fitted_into_the_panel(tmp_path: Path, shape: tuple[int, int]) -> None:
+    footage = Footage.open(film(tmp_path / "a.mp4", n_frames=3, shape=shape))
+    settings = SETTINGS.model_copy(update={"background": "#204060"})
+    (picture,) = footage.frames([0.0], settings)
+    inside = np.abs(picture.astype(int) - 20).max(2) < 6
+    rows, columns = inside.any(1).sum(), inside.any(0).sum()
+    height, width = shape
+    assert max(rows, columns) == SIZE
+    assert rows / columns == pytest.approx(height / width, rel=0.07)
+    assert (picture[~inside] == [0x20, 0x40, 0x60]).all()
+    assert abs(inside.any(1)[::-1].argmax() - inside.any(1).argmax()) <= 1  # in the middle
+
+
+def test_films_are_put_into_their_columns(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", n_frames=3)
+    panels = [np.full((SIZE, SIZE, 3), level, np.uint8) for level in (200, 220)]
+    pictures = [np.concatenate(panels, 1)] * 2
+    footage = [Footage.open(path, column=2), Footage.open(path, column=0)]
+    for index, picture in enumerate(beside(pictures, footage, [0.0, 0.05], SETTINGS)):
+        middle = picture[SIZE // 2, SIZE // 2 :: SIZE, 0].astype(int)
+        expected = [20 + 5 * index, 200, 20 + 5 * index, 220]
+        assert np.abs(middle - expected).max() <= 2
+
+
+def test_a_transparent_panel_is_empty_around_the_film(tmp_path: Path) -> None:
+    footage = Footage.open(film(tmp_path / "a.mp4", n_frames=2))
+    settings = SETTINGS.model_copy(update={"background": "transparent"})
+    (picture,) = footage.frames([0.0], settings, channels=4)
+    assert picture[0, 0, 3] == 0 and picture[SIZE // 2, SIZE // 2, 3] == 255
+
+
+# The command -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    make_motion(30).save(tmp_path / "a.npz")
+    return tmp_path
+
+
+def render(*arguments: str) -> tuple[str, ...]:
+    quick = ("--renderer", "software", "--size", "64", "--set", "render.workers=1")
+    return ("render", *arguments, *quick)
+
+
+def test_a_filmed_reference_stands_beside_the_motion_with_its_sound(workplace: Path) -> None:
+    film(workplace / "filmed.mp4", sound=tone(workplace / "tone.wav", 440.0))
+    command.succeed(*render("a.npz", "filmed.mp4", "-o", "compare.mp4"))
+    made = Footage.open(workplace / "compare.mp4")
+    assert made.size == (128, 64) and made.has_sound
+    seconds = Motion.load(workplace / "a.npz").n_frames / Motion.load(workplace / "a.npz").fps
+    assert made.seconds == pytest.approx(seconds, abs=0.05)
+    samples = audio.load(workplace / "compare.mp4")
+    peak = np.abs(np.fft.rfft(samples)).argmax() / len(samples) * audio.SAMPLE_RATE
+    assert peak == pytest.approx(440, abs=3)
+
+
+def test_sound_comes_from_any_video(workplace: Path) -> None:
+    film(workplace / "a.mkv", sound=tone(workplace / "tone.wav", 880.0))
+    command.succeed(*render("a.npz", "--audio", "a.mkv", "-o", "b.mp4"))
+    samples = audio.load(workplace / "b.mp4")
+    peak = np.abs(np.fft.rfft(samples)).argmax() / len(samples) * audio.SAMPLE_RATE
+    assert peak == pytest.approx(880, abs=3)
+
+
+def test_films_are_rows_of_a_contact_sheet(workplace: Path) -> None:
+    film(workplace / "filmed.mov")
+    made = command.succeed(*render("filmed.mov", "a.npz", "a.npz", "-o", "sheet.png", "--json"))
+    assert '"panels": 3' in made
+
+
+def test_labels_belong_to_files_in_their_order(workplace: Path) -> None:
+    film(workplace / "filmed.mp4", n_frames=30)
+    labels = [word for name in ("x", "y", "z") for word in ("--label", name)]
+    command.succeed(*render("a.npz", "filmed.mp4", "a.npz", *labels, "-o", "c.mp4"))
+    said = command.refuse(*render("a.npz", "filmed.mp4", "--label", "x", "-o", "d.mp4"))
+    assert said.startswith("--label: 1 labels for 2 motions")
+
+
+def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
+    (workplace / "list.mp4").write_text("#EXTM3U\n#EXTINF:1\na.npz\n")
+    (workplace / "concat.mov").write_text("ffconcat version 1.0\nfile a.npz\n")
+    good = film(workplace / "good.mp4", sound=tone(workplace / "tone.wav", 440.0)).read_bytes()
+    (workplace / "cut.mp4").write_bytes(good[: len(good) // 2])
+    (workplace / "headless.mp4").write_bytes(good[:200])
+    tone(workplace / "sound.wav", 440.0).rename(workplace / "sound.avi")
+    for name, said in (
+        ("list.mp4", "list.mp4: no known audio or video container"),
+        ("concat.mov", "concat.mov: no known audio or video container"),
+        ("cut.mp4", "cut.mp4: cut short after "),
+        ("headless.mp4", "headless.mp4: not a video that can be read"),
+        ("none.mp4", "none.mp4: no such"),
+        ("sound.avi", "sound.avi: holds no video"),
+    ):
+        assert command.refuse(*render("a.npz", name, "-o", "x.mp4")).startswith(said), name
+    assert command.refuse(*render("good.mp4", "-o", "x.mp4")).startswith(
+        "good.mp4 is a video; give"
+    )
+    said = command.refuse(*render("a.npz", "good.mp4", "-o", "good.mp4", "--overwrite"))
+    assert said == "--out good.mp4: is one of the files to show; give another name"
+    assert (workplace / "good.mp4").read_bytes() == good
+
+
+# Containers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "container"),
+    [
+        (b"\0\0\0\x20ftypisom", "mov"),
+        (b"\0\0\0\x08wide", "mov"),
+        (b"\x1a\x45\xdf\xa3\x01", "matroska"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "wav"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+        (b"\xff\xf1\x50\x80", "aac"),
+        (b"\xff\xfb\x90\x64", "mp3"),
+        (b"\x47" + bytes(187) + b"\x47", "mpegts"),
+        (b"OggS\0\x02", "ogg"),
+    ],
+)
+def test_containers_are_told_by_their_first_bytes(
+    tmp_path: Path, start: bytes, container: str
+) -> None:
+    (tmp_path / "x").write_bytes(start + bytes(300))
+    assert container_of(tmp_path / "x") == container
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+        b"v=0\nc=IN IP4 127.0.0.1\n",
+        b"<?xml version='1.0'?><MPD></MPD>",
+        b"RIFF\0\0\0\0RMID",
+        b"",
+        b"hello",
+    ],
+)
+def test_playlists_and_unknown_files_never_reach_a_decoder(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("a decoder was started"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a decoder was started"))
+    for name in ("x.mp4", "x.wav"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            audio.read(path)
+        with pytest.raises(InputError, match=name):
+            Footage.open(path)
