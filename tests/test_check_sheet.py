@@ -16,6 +16,7 @@ from codetalker_cli.datasets.inspect.folder import read_mesh_contents, read_tabl
 from codetalker_cli.datasets.inspect.sound import read_audio_statistics
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.views import Curves, Picture
+from codetalker_cli.datasets.prepared import vertices_path
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
 from codetalker_cli.topology import Mesh, Topology
@@ -50,7 +51,9 @@ def gathered(folder: Path, name: str = FIRST) -> Statistics:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as hashing:
-        motion, _ = clips.measure_motion(header, base, np.arange(0, 60, 2), hashing)
+        motion, _ = clips.measure_motion(
+            vertices_path(folder, name), header, base, np.arange(0, 60, 2), hashing
+        )
     sound = read_audio_statistics(table, row, 60, findings)
     subject = statistics.subject(row.subject, base)
     statistics.add_sample(row.subject, motion.sample)

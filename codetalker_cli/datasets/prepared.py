@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
+from codetalker_cli.arrays import map_array
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
@@ -143,9 +144,9 @@ class Clip:
         """
         path = vertices_path(self.folder, self.entry.name)
         try:
-            vertices = np.load(path, mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
+            vertices = map_array(path)
+        except DataError as error:
+            raise DataError(f"{error}; prepare the data again") from error
         if vertices.ndim != 3 or len(vertices) != self.entry.n_frames:
             raise DataError(
                 f"{path}: is {vertices.shape}, the clip table says {self.entry.n_frames} frames; "

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
+from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets import journal
 from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.prepared import (
@@ -299,8 +300,8 @@ def _is_complete(folder: Path, entry: ClipEntry) -> bool:
     """Whether both files of a clip are there and as long as the table says."""
     vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
     try:
-        shape = np.load(vertices, mmap_mode="r").shape
-    except (OSError, EOFError, ValueError):  # a map of a file that was cut short is a ValueError
+        shape = map_array(vertices).shape
+    except DataError:
         return False
     # 44 bytes of header, two a sample.
     return shape[:1] == (entry.n_frames,) and (

@@ -30,6 +30,7 @@ from codetalker_cli.datasets.inspect.sound import AudioStatistics, read_audio_st
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
 from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
+from codetalker_cli.datasets.prepared import vertices_path
 from codetalker_cli.progress import Progress
 
 __all__ = ["Finding", "InspectionReport", "check"]
@@ -104,7 +105,8 @@ def _read_clip(
     base = template if subject_statistics is None else subject_statistics.base
     try:
         positions = statistics.sample_positions(number, header.shape[0])
-        motion, base = measure_motion(header, base, positions, hashing)
+        path = vertices_path(table.folder, row.name)
+        motion, base = measure_motion(path, header, base, positions, hashing)
     except OSError as error:
         findings.problem("file", row.name, f"cannot be read ({error}); check the disk")
         return None, audio

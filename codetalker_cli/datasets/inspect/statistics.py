@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.clips import ClipHeader
+from codetalker_cli.arrays import NpyHeader
 from codetalker_cli.datasets.inspect.folder import ClipTable, MeshContents, TableRow
 from codetalker_cli.datasets.inspect.sound import AudioStatistics
 from codetalker_cli.datasets.lip_region import infer_lips, remove_head_motion
@@ -25,7 +25,7 @@ class ClipStatistics:
 
     Attributes:
         row: Of the clip table.
-        header: Where its frames are.
+        header: Of its vertices.
         energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.ClipMotion`.
         n_bad: Frames with NaN.
         audio: None: could not be read.
@@ -33,7 +33,7 @@ class ClipStatistics:
     """
 
     row: TableRow
-    header: ClipHeader
+    header: NpyHeader
     energy: np.ndarray
     steps: np.ndarray
     leaps: np.ndarray

@@ -14,6 +14,7 @@ from codetalker_cli.datasets.inspect.sync import (
     correlation,
     loudness_curve,
 )
+from codetalker_cli.datasets.prepared import vertices_path
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import RenderSettings
@@ -101,9 +102,10 @@ def _curves(
     selected = _most_moving_vertices(statistics) if lips is None else lips
     topology, fps = statistics.mesh.topology, statistics.table.fps
     energy, frame = np.zeros(len(clip.energy)), base
+    path = vertices_path(statistics.table.folder, clip.row.name)
     opening: list[np.ndarray] = []
     widest = -np.inf
-    for number, block, _ in frame_blocks(clip.header):
+    for number, block, _ in frame_blocks(path, clip.header):
         frames, start = (block[1:], number + 1) if opening else (block, 0)
         with np.errstate(invalid="ignore", over="ignore"):
             offsets = frames[:, selected] - base[selected]
