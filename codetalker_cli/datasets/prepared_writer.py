@@ -17,16 +17,8 @@ from codetalker_cli import audio
 from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets import journal
 from codetalker_cli.datasets.journal import ClipRecord
-from codetalker_cli.datasets.prepared import (
-    MESH,
-    REPORT,
-    UNFINISHED,
-    ClipEntry,
-    Manifest,
-    audio_path,
-    read_manifest,
-    vertices_path,
-)
+from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
+from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.files import atomic_path, check_output

@@ -9,13 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.arrays import NpyHeader, read_npy_header
-from codetalker_cli.datasets.inspect.findings import Findings
-from codetalker_cli.datasets.inspect.folder import ClipTable, TableRow
-from codetalker_cli.datasets.prepared import vertices_path
-from codetalker_cli.errors import DataError
+from codetalker_cli.arrays import NpyHeader
 
-_AGAIN = "prepare the data again"
 _BLOCK_BYTES = 2 << 20
 """What is worked on at once: stays in the processor's cache."""
 _SAMPLED_FRAMES = 60
@@ -53,57 +48,6 @@ class ClipMotion:
     def n_frames(self) -> int:
         """T."""
         return len(self.energy)
-
-
-def read_header(
-    table: ClipTable, row: TableRow, n_vertices: int | None, findings: Findings
-) -> NpyHeader | None:
-    """Check the head of a clip's file; None: it is missing or cannot be read as frames.
-
-    A file that is cut short gives as many frames as it has.
-    """
-    path = vertices_path(table.folder, row.name)
-    if not path.is_file():
-        return None  # told with the files that are missing
-    try:
-        header = read_npy_header(path)
-        n_whole = header.count_whole_rows(path) if header.shape else 0
-    except (DataError, OSError) as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        findings.problem(
-            "file", row.name, f"the vertices are no whole .npy file ({reason}); {_AGAIN}"
-        )
-        return None
-    shape, dtype, fortran, _ = header
-    expected = f"(frames, {n_vertices or 'V'}, 3)"
-    if len(shape) != 3 or shape[2] != 3 or n_vertices not in (None, shape[1]) or fortran:
-        order = " in Fortran order" if fortran else ""
-        findings.problem(
-            "shape", row.name, f"the vertices are {shape}{order}, expected {expected}; {_AGAIN}"
-        )
-        return None
-    if dtype != np.dtype("<f4"):
-        findings.problem("dtype", row.name, f"the vertices are {dtype}, expected float32; {_AGAIN}")
-        if dtype.kind != "f":
-            return None
-    if n_whole < shape[0]:
-        findings.problem(
-            "file",
-            row.name,
-            f"the vertices are cut short: {n_whole} whole frames of the {shape[0]} that the head "
-            f"of the file tells; {_AGAIN}",
-        )
-        header = header._replace(shape=(n_whole, *shape[1:]))
-    elif row.n_frames is not None and shape[0] != row.n_frames:
-        findings.problem(
-            "length",
-            row.name,
-            f"{shape[0]} frames, the clip table says {row.n_frames}; {_AGAIN}",
-        )
-    if not header.shape[0]:
-        findings.problem("length", row.name, f"holds no frames; {_AGAIN}")
-        return None
-    return header
 
 
 def frame_blocks(path: Path, header: NpyHeader) -> Iterator[tuple[int, np.ndarray, memoryview]]:
