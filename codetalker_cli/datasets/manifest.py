@@ -231,9 +231,11 @@ class _Parser:
         """The fields of a class as the JSON gives them, each of the field's type."""
         values: dict[str, Any] = {}
         for each in fields(kind):
-            key, value = each.name, content.get(each.name)
+            key, kind_of_value = each.name, get_origin(each.type) or each.type
             if key in content or each.default is each.default_factory is MISSING:
-                values[key] = self._value(key, get_origin(each.type) or each.type, value, where)
+                values[key] = self._value(key, kind_of_value, content.get(key), where)
+            if key not in content and kind_of_value is str:
+                values[key] = ""
         unknown = sorted(content.keys() - {each.name for each in fields(kind)} - _DERIVED)
         if unknown and not self._allows_unknown_keys:
             self.fault(f"unknown key {unknown[0]!r}; {PREPARE_AGAIN}", where)

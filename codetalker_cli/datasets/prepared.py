@@ -100,7 +100,8 @@ class Clip:
             header = read_npy_header(path)
             n_whole = header.count_whole_rows(path) if header.shape else 0
         except (DataError, OSError) as error:
-            reason = str(error).removeprefix(f"{path}: ")
+            lines = str(error.__cause__ or error).splitlines() or ["damaged"]
+            reason = lines[0].removeprefix(f"{path}: ")
             message = f"the vertices are no whole .npy file ({reason}); {PREPARE_AGAIN}"
             report("file", name, message)
             return None
