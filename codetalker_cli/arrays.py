@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,17 @@ from codetalker_cli.errors import DataError
 
 _ZIP_HEADER = struct.Struct("<26x2H")
 """What stands before a member of a zip file; the lengths of its name and of its extra field."""
+_MAX_SIDE = 1 << 40
+_DAMAGE = (
+    DataError,
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged .npz raises."""
 
 
 def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.ndarray]:
@@ -35,32 +46,116 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
         raise DataError(f"{path}: not a whole .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            maps = {key: _map_member(path, archive.zip.getinfo(f"{key}.npy")) for key in mapped}
+            maps = {
+                key: _map_member(path, archive.zip, archive.zip.getinfo(f"{key}.npy"))
+                for key in mapped
+            }
             mapped_arrays = {key: array for key, array in maps.items() if array is not None}
             return {
                 key: mapped_arrays[key] if key in mapped_arrays else archive[key]
                 for key in archive.files
             }
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
 
 
-def _map_member(path: Path | str, member: zipfile.ZipInfo) -> np.ndarray | None:
+def _map_member(
+    path: Path | str, archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> np.ndarray | None:
     """A memory map of an array that lies in a zip file as it is; None where that cannot be."""
     if member.compress_type != zipfile.ZIP_STORED:
         return None
+    with archive.open(member) as content:
+        header = read_npy_header(content)
+    if header.fortran_order or 0 in header.shape:
+        return None
+    if header.offset + math.prod(header.shape) * header.dtype.itemsize != member.file_size:
+        raise ValueError(f"{member.filename} is not of the size that its header tells")
     with open(path, "rb") as file:
         file.seek(member.header_offset)
         lengths = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
-        end = file.seek(sum(lengths), os.SEEK_CUR) + member.file_size
-        if np.lib.format.read_magic(file) != (1, 0):
-            return None
-        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.hasobject or by_columns or 0 in shape:
-            return None
-        if file.tell() + math.prod(shape) * dtype.itemsize != end:
-            raise ValueError(f"{member.filename} is not of the size that its header tells")
-        return np.memmap(path, dtype, "r", file.tell(), shape)
+        start = file.seek(sum(lengths), os.SEEK_CUR)
+    return map_array(path, header._replace(offset=start + header.offset))
+
+
+class NpyHeader(NamedTuple):
+    """The header of a .npy file.
+
+    Attributes:
+        shape: The lengths of the axes, none of them negative.
+        dtype: The type of the numbers, never of Python objects.
+        fortran_order: Whether the first axis is the one that varies fastest.
+        offset: The byte of the file at which the numbers begin.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    offset: int
+
+    def count_whole_rows(self, path: Path) -> int:
+        """How many rows of the first axis (frames) the file holds; fewer if it is cut short."""
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        n_bytes = max(path.stat().st_size - self.offset, 0)
+        return min(self.shape[0], n_bytes // row_bytes) if row_bytes else self.shape[0]
+
+
+def read_npy_header(source: Path | str | IO[bytes]) -> NpyHeader:
+    """Read the header of a .npy file; NumPy parses it as literals, and nothing in it is ever run.
+
+    Args:
+        source: A path, or a file that is open at the start of the array.
+
+    Raises:
+        DataError: Missing, not such a file, damaged, or an array of Python objects.
+    """
+    if isinstance(source, Path | str):
+        try:
+            with open(source, "rb") as file:
+                return read_npy_header(file)
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read ({error.strerror or error})") from error
+    name = source.name
+    try:
+        version = np.lib.format.read_magic(source)
+        if version == (1, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(source)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(source)
+        else:
+            raise ValueError(f"format version {version} is not one of arrays of numbers")
+        offset = source.tell()
+    except Exception as error:  # a damaged header, which is a Python expression, raises any
+        reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
+        raise DataError(f"{name}: not a .npy file that can be read ({reason})") from error
+    if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+        raise DataError(f"{name}: its header is damaged, since no array has the shape in it")
+    if dtype.hasobject:
+        raise DataError(
+            f"{name}: holds Python objects, which are not read, since they could run code; "
+            "save a plain array of float32"
+        )
+    return NpyHeader(shape, dtype, fortran_order, offset)
+
+
+def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
+    """A read-only memory map of a .npy file.
+
+    Args:
+        path: The file.
+        header: Its header, where it is read already.
+
+    Raises:
+        DataError: See :func:`read_npy_header`; cut short.
+    """
+    shape, dtype, fortran_order, offset = header or read_npy_header(path)
+    end = offset + math.prod(shape) * dtype.itemsize
+    try:
+        if (n_bytes := os.path.getsize(path)) < end:
+            raise DataError(f"{path}: cut short: it has {n_bytes} of {end} bytes")
+        return np.memmap(path, dtype, "r", offset, shape, "F" if fortran_order else "C")
+    except (OSError, ValueError) as error:  # changed or gone since
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def release_pages(array: object) -> None:

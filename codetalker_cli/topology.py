@@ -1,5 +1,6 @@
 """The mesh of a motion: triangles, vertex regions, unit; and the neutral faces of its subjects."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError
 
+Report = Callable[[str, str], None]
+"""Takes what is wrong with a mesh: its kind (``faces``, ``region``), and a line on it."""
 UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
 """Length units and their size in metres; ``area1``: every mesh scaled to surface area 1 (BIWI)."""
 
@@ -58,6 +61,8 @@ class Topology:
                 f"topology {self.name}: triangles are {self.triangles.shape}, expected (F, 3)"
             )
         for what, indices in [("triangles", self.triangles), *self.regions.items()]:
+            if what != "triangles" and indices.ndim != 1:
+                raise DataError(f"topology {self.name}: {what} is {indices.shape}, expected (n,)")
             if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
                 raise DataError(
                     f"topology {self.name}: {what} name vertices {indices.min()}..{indices.max()}, "
@@ -126,8 +131,18 @@ class Topology:
         return arrays
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Topology":
-        """From the arrays of :meth:`to_arrays`; other arrays beside them are ignored."""
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], report: Report | None = None
+    ) -> "Topology":
+        """From the arrays of :meth:`to_arrays`; other arrays beside them are ignored.
+
+        Args:
+            arrays: By name.
+            report: Gets each list of indices that names vertices that do not exist; these are left
+                out. None: they are an error.
+        """
+        if report is not None:
+            arrays = _without_unknown_vertices(arrays, report)
         ranges = arrays["part_ranges"]
         names = [str(name) for name in arrays["part_names"]]
         return cls(
@@ -144,6 +159,31 @@ class Topology:
             uv_triangles=arrays.get("uv_faces"),
             parts={n: (int(a), int(b)) for n, (a, b) in zip(names, ranges, strict=True)},
         )
+
+
+def _without_unknown_vertices(
+    arrays: Mapping[str, np.ndarray], report: Report
+) -> dict[str, np.ndarray]:
+    """The arrays without triangles and regions' vertices that do not exist."""
+    kept, n_vertices = dict(arrays), int(arrays["n_vertices"])
+    triangles = arrays["faces"]
+    bad = ((triangles < 0) | (triangles >= n_vertices)).any(-1)
+    if triangles.ndim == 2 and bad.any():
+        first = bad.argmax()
+        report(
+            "faces",
+            f"{bad.sum()} of {len(triangles)} triangles name vertices that do not exist "
+            f"(triangle {first}: {[int(i) for i in triangles[first]]}; there are {n_vertices} "
+            "vertices)",
+        )
+        kept["faces"] = triangles[~bad]
+    for key in (key for key in arrays if key.startswith("region_")):
+        bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
+        if bad.any():
+            name = key.removeprefix("region_")
+            report("region", f"region {name} names {bad.sum()} vertices that do not exist")
+            kept[key] = arrays[key][~bad]
+    return kept
 
 
 # Mesh ---------------------------------------------------------------------------------------------
@@ -197,18 +237,35 @@ class Mesh:
             DataError: Not such a file.
         """
         arrays = read_arrays(path)
+        try:
+            return cls.from_arrays(arrays)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], report: Report | None = None) -> "Mesh":
+        """From the arrays of a file that :meth:`save` wrote.
+
+        Args:
+            arrays: By name.
+            report: See :meth:`Topology.from_arrays`.
+
+        Raises:
+            DataError: They are not those of a mesh.
+        """
         prefix = "topology_"
         topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
         try:
             return cls(
-                Topology.from_arrays(topology),
+                Topology.from_arrays(topology, report),
                 _unpack(arrays, "template"),
                 _unpack(arrays, "colour"),
                 {k: v.astype(np.float32) for k, v in _unpack(arrays, "idle_unit").items()},
                 {k: float(v) for k, v in _unpack(arrays, "lid_closure").items()},
             )
-        except (ValueError, KeyError) as error:
-            raise DataError(f"{path}: not a mesh file ({error!r})") from error
+        except (DataError, ValueError, KeyError, TypeError) as error:
+            reason = f"no array {error}" if isinstance(error, KeyError) else error
+            raise DataError(f"not a mesh file ({reason})") from error
 
 
 def _pack(arrays: dict[str, np.ndarray], kind: str, values: dict, dtype: type) -> None:
@@ -217,7 +274,7 @@ def _pack(arrays: dict[str, np.ndarray], kind: str, values: dict, dtype: type) -
         arrays[f"{kind}s"] = np.stack([np.asarray(v, dtype=dtype) for v in values.values()])
 
 
-def _unpack(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+def _unpack(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
     if f"{kind}_names" not in arrays:
         return {}
     names = [str(name) for name in arrays[f"{kind}_names"]]

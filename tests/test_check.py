@@ -92,7 +92,7 @@ def test_without_a_manifest_it_is_no_data_set(tmp_path: Path) -> None:
         check(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", "[" * 100_000])
 def test_a_manifest_that_is_none_is_told(data: Path, content: str) -> None:
     (data / "manifest.json").unlink()
     (data / "manifest.json").write_text(content)
@@ -186,6 +186,24 @@ def test_faces_and_regions_out_of_range(data: Path) -> None:
     assert "triangle 7" in said["problem", "faces", "mesh.npz"]
     assert "region upper_face names 1 vertices" in said["problem", "region", "mesh.npz"]
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("topology_n_vertices", np.array("x")),
+        ("topology_faces", np.array([["a"]])),
+        ("topology_region_lips", np.array(3)),
+        ("topology_region_lips", np.array(["a"])),
+    ],
+)
+def test_arrays_that_are_no_mesh(data: Path, key: str, value: np.ndarray) -> None:
+    with np.load(data / "mesh.npz") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    (data / "mesh.npz").unlink()
+    np.savez(data / "mesh.npz", **(arrays | {key: value}))
+    talking.edit(data, mesh_sha256="")
+    check_only(data, "mesh", "mesh.npz", "not a mesh file (")
 
 
 def test_templates(data: Path) -> None:

@@ -122,7 +122,17 @@ def test_arrays_of_another_kind(
     check_only(data, kind, SECOND, words)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00\x10"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"\x93NUMPY\x01\x00\x10",
+        b"\x93NUMPY\x01\x00\x08\x00" + b"(" * 8,
+        b"\x93NUMPY\x01\x00\x20\x4e" + b"x" * 20_000,
+        b"\x93NUMPY\x01\x00\x3b\x00{'descr': '<f4', 'fortran_order': False, 'shape': (-6,3,3)}",
+    ],
+)
 def test_a_file_that_is_no_array(data: Path, content: bytes) -> None:
     path = data / "clips" / f"{FIRST}.npy"
     path.unlink()

@@ -12,10 +12,10 @@ from talking import CLIPS, FIRST, SUBJECTS
 
 from codetalker_cli.datasets.inspect import check, clips, sheet, views
 from codetalker_cli.datasets.inspect.findings import Finding, Findings, summary
-from codetalker_cli.datasets.inspect.folder import read_mesh_contents, read_table
-from codetalker_cli.datasets.inspect.sound import read_audio_statistics
+from codetalker_cli.datasets.inspect.speech import measure_speech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.views import Curves, Picture
+from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import InputError
 from codetalker_cli.topology import Mesh, Topology
@@ -40,23 +40,25 @@ def picture(path: Path) -> np.ndarray:
 
 def gathered(folder: Path, name: str = FIRST) -> Statistics:
     """The statistics of one clip."""
-    findings = Findings()
-    table = read_table(folder, findings)
-    statistics = Statistics(table, read_mesh_contents(table, findings))
-    row = next(row for row in table.rows if row.name == name)
-    header = clips.read_header(table, row, None, findings)
+    data, findings = PreparedDataSet(folder), Findings()
+    statistics = Statistics(data.manifest, data.mesh)
+    entry = next(entry for entry in data.manifest.clips if entry.name == name)
+    clip = Clip(entry, folder)
+    header = clip.check_vertices(findings.problem)
     assert header is not None
-    base = statistics.mesh.templates[row.subject]
+    base = statistics.templates[entry.subject]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as hashing:
-        motion, _ = clips.measure_motion(header, base, np.arange(0, 60, 2), hashing)
-    sound = read_audio_statistics(table, row, 60, findings)
-    subject = statistics.subject(row.subject, base)
-    statistics.add_sample(row.subject, motion.sample)
+        motion, _ = clips.measure_motion(
+            clip.vertices_path, header, base, np.arange(0, 60, 2), hashing
+        )
+    sound = measure_speech(clip, data.manifest.fps, 60, findings)
+    subject = statistics.subject(entry.subject, base)
+    statistics.add_sample(entry.subject, motion.sample)
     subject.clips.append(
         ClipStatistics(
-            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True
+            clip, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, sound, True
         )
     )
     return statistics
@@ -105,7 +107,7 @@ def test_what_cannot_be_shown_is_said(right: Path) -> None:
     assert isinstance(other.template, Picture) and other.curves == "no clip could be read"
     nobody = views.view(statistics, "S99")
     assert (nobody.template, nobody.widest) == ("no template", "no clip")
-    statistics.mesh = replace(statistics.mesh, topology=None)
+    statistics.topology = None
     assert views.view(statistics, "S01").template == "no faces"
     flat = np.zeros_like(talking.mesh().templates["S01"])
     statistics = gathered(right)

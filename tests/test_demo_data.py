@@ -12,7 +12,8 @@ import soundfile
 import voices
 
 from codetalker_cli.datasets.inspect import check
-from codetalker_cli.datasets.prepared import NO_SPEECH, Manifest, PreparedDataSet
+from codetalker_cli.datasets.manifest import NO_SPEECH, Manifest
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.presets import resolve
 from codetalker_cli.rigs.head import Rig

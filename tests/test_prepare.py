@@ -15,8 +15,9 @@ from raw_clips import clip, data_set, settings, tone
 
 from codetalker_cli.datasets import preflight, prepared_writer
 from codetalker_cli.datasets import prepare as module
+from codetalker_cli.datasets.manifest import UNFINISHED
 from codetalker_cli.datasets.prepare import Prepared, prepare
-from codetalker_cli.datasets.prepared import UNFINISHED, PreparedDataSet
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import voices
 
-from codetalker_cli.datasets.prepared import ClipEntry, Manifest, PreparedDataSet
+from codetalker_cli.datasets.manifest import ClipEntry, Manifest, read_manifest
+from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 
@@ -161,7 +162,7 @@ def test_a_newer_format_is_told(tmp_path: Path) -> None:
         PreparedDataSet(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text", "length", "flat"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text", "length", "flat", "float64"])
 def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
     write(tmp_path, "one")
     path = tmp_path / "clips" / "one.npy"
@@ -171,9 +172,65 @@ def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
         size = {"empty": 0, "text": 0, "cut": 500}[damage]
         path.write_bytes(path.read_bytes()[:size] + b"hello" * (damage == "text"))
     else:
-        np.save(path, np.zeros((29, 12, 3) if damage == "length" else 30, np.float32))
+        shape = {"length": (29, 12, 3), "flat": (30,), "float64": SHAPE}[damage]
+        np.save(path, np.zeros(shape, np.float64 if damage == "float64" else np.float32))
     with pytest.raises(DataError, match=r"one\.npy: .*; prepare the data again"):
         _ = PreparedDataSet(tmp_path).clips("val")[0].vertices
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fps": "fast"}, "fps 'fast', expected a rate in hertz"),
+        ({"fps": 0}, "fps 0, expected a rate"),
+        ({"format_version": 0}, "format_version 0, expected 1 to 2"),
+        ({"name": None}, "name None is no text"),
+        ({"train_subjects": "A"}, "train_subjects is no list"),
+        ({"notes": []}, "notes is no object"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"clips": [3]}, "manifest.json, clip 0: the row has no name"),
+        ({"clips": [{"name": "../x"}]}, "manifest.json, clip 0: name '../x' is no file name"),
+        ({"clips": [{"name": "x"}]}, "x: subject None is no name"),
+    ],
+)
+def test_the_first_fault_of_a_manifest_is_an_error_and_all_are_reported(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    manifest = write(tmp_path, "one", "two")
+    path = tmp_path / "manifest.json"
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**content, **change, "unit": 7}), "utf-8")
+    with pytest.raises(DataError) as caught:
+        read_manifest(tmp_path)
+    faults: list[tuple[str, str, str]] = []
+    understood = read_manifest(tmp_path, lambda *fault: faults.append(fault))
+    lines = [f"{where}: {line}".removeprefix("manifest.json: ") for _, where, line in faults]
+    assert any(line.startswith(message) for line in lines)
+    assert str(caught.value) == f"{path}: damaged manifest ({lines[0]})"
+    assert "unit 7 is no text; prepare the data again" in lines
+    assert "clips" in change or understood.clips == manifest.clips
+
+
+def test_a_frame_rate_that_is_a_whole_number_keeps_the_id(tmp_path: Path) -> None:
+    """The id is a hash of the manifest's own numbers: 25 and 25.0 are two of them."""
+    write(tmp_path, "one")
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"fps": 25.0', '"fps": 25'))
+    assert json.dumps(read_manifest(tmp_path).fps) == "25"
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_speech_is_read_as_it_is(tmp_path: Path, subtype: str) -> None:
+    write(tmp_path, "one")
+    clip = PreparedDataSet(tmp_path).clips("val")[0]
+    soundfile.write(clip.audio_path, voices.speech(1.0), 16000, subtype=subtype)
+    expected, _ = soundfile.read(clip.audio_path, dtype="float32")
+    assert clip.read_speech().subtype == subtype
+    np.testing.assert_array_equal(clip.samples(), expected)
+    assert clip.samples().dtype == np.float32
+    soundfile.write(clip.audio_path, np.stack([expected, expected], 1), 16000, subtype=subtype)
+    with pytest.raises(DataError, match=r"one\.wav: 2 channels, expected 1"):
+        clip.samples()
 
 
 @pytest.mark.parametrize("damage", ["gone", "text", "rate"])

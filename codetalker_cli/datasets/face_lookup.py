@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.datasets.prepared import Manifest, PreparedDataSet, audio_path, read_manifest
+from codetalker_cli.datasets.manifest import Manifest, read_manifest
+from codetalker_cli.datasets.prepared import PreparedDataSet, audio_path
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.formats.predictions import split_name, subject_in

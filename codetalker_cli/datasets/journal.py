@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from codetalker_cli.datasets.prepared import UNFINISHED, ClipEntry, Manifest
+from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import InputError
 from codetalker_cli.files import atomic_path

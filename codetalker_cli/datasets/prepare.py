@@ -12,7 +12,8 @@ import numpy as np
 from codetalker_cli import audio
 from codetalker_cli.datasets import preflight, splits, timeline
 from codetalker_cli.datasets.journal import ClipRecord
-from codetalker_cli.datasets.prepared import Clip, Manifest
+from codetalker_cli.datasets.manifest import Manifest
+from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions, sample_of

@@ -11,120 +11,44 @@ A folder:
 The manifest is written last: a folder without one is not finished. :mod:`~.prepared_writer` writes.
 """
 
-import hashlib
-import json
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.arrays import NpyHeader, map_array, read_npy_header
+from codetalker_cli.datasets.manifest import (
+    PREPARE_AGAIN,
+    ClipEntry,
+    Report,
+    read_manifest,
+)
+from codetalker_cli.errors import DataError
 from codetalker_cli.topology import Mesh
-from codetalker_cli.workspace import MANIFEST
 
-logger = logging.getLogger(__name__)
-
-FORMAT_VERSION = 2
-UNFINISHED = ".unfinished"
-"""Marks a folder whose data set is being written, or was when something stopped it."""
 MESH, REPORT = "mesh.npz", "report.txt"
-NO_SPEECH = "[no speech]"
-"""Text of a clip in which nobody speaks, so that the face may rest."""
 
 
-@dataclass(frozen=True)
-class ClipEntry:
-    """One row of the clip table.
+class Speech(NamedTuple):
+    """A file of speech as it is.
 
     Attributes:
-        name: Unique; names both files.
-        subject: Whose template the motion belongs to.
-        split: train, val, test, or one of several tests such as test-a.
-        n_frames: T.
-        sha256: Of the vertices' bytes.
-        text: What is said, where known; :data:`NO_SPEECH`: nothing.
-        sentence: Which sentence of the subject it is.
-        n_samples: Of the speech.
-        audio_sha256: Of the samples' bytes.
-        source: The raw clip it is made of; several parts may come of one.
+        samples: (n, channels) int16 of PCM16, else float32.
+        rate: Samples a second.
+        subtype: Format of the samples, as soundfile names it.
     """
 
-    name: str
-    subject: str
-    split: str
-    n_frames: int
-    sha256: str
-    text: str = ""
-    sentence: str = ""
-    n_samples: int = 0
-    audio_sha256: str = ""
-    source: str = ""
+    samples: np.ndarray
+    rate: int
+    subtype: str
 
-
-@dataclass(frozen=True)
-class Manifest:
-    """What manifest.json holds.
-
-    Attributes:
-        name: Of the data set.
-        fps: Motion frames a second.
-        train_subjects: Their order numbers the speaking styles.
-        clips: The clip table.
-        unit: Of length; see :data:`codetalker_cli.topology.UNITS`.
-        topology: ``name``, ``n_vertices``, ``n_faces``.
-        subjects: All that have a template.
-        mesh_sha256: Of mesh.npz.
-        problems: ``{clip, kind, reason}`` of what was missing, broken, filled or split.
-        sources: Raw clip → stamp of the files it was read from.
-        recipe: Stamp of the settings and faces it was made with.
-        notes: How it was made.
-    """
-
-    name: str
-    fps: float
-    train_subjects: tuple[str, ...]
-    clips: tuple[ClipEntry, ...]
-    unit: str = ""
-    topology: dict[str, Any] = field(default_factory=dict)
-    subjects: tuple[str, ...] = ()
-    mesh_sha256: str = ""
-    problems: tuple[dict[str, str], ...] = ()
-    sources: dict[str, str] = field(default_factory=dict)
-    recipe: str = ""
-    notes: dict[str, Any] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-
-    @property
-    def data_id(self) -> str:
-        """Short hash of what training sees: changes when any clip or any face does."""
-        keys = ("name", "subject", "split", "n_frames", "sha256", "audio_sha256", "text")
-        rows = [[getattr(clip, key) for key in keys] for clip in self.clips]
-        table = json.dumps([self.fps, self.mesh_sha256, rows], sort_keys=True)
-        return hashlib.sha256(table.encode()).hexdigest()[:12]
-
-    @property
-    def splits(self) -> dict[str, dict[str, Any]]:
-        """Split → how many clips and frames it has, and whose."""
-        summaries: dict[str, dict[str, Any]] = {}
-        for clip in self.clips:
-            summary = summaries.setdefault(clip.split, {"clips": 0, "frames": 0, "subjects": []})
-            summary["clips"] += 1
-            summary["frames"] += clip.n_frames
-            if clip.subject not in summary["subjects"]:
-                summary["subjects"].append(clip.subject)
-        return summaries
-
-    def to_json(self) -> str:
-        """As manifest.json has it; what follows from the rest is written for people."""
-        content = {**asdict(self), "splits": self.splits, "data_id": self.data_id}
-        order = ["format_version", "name", "data_id", "fps", "unit", "topology", "subjects"]
-        order += ["train_subjects", "splits"]
-        content = {key: content.pop(key) for key in order} | content
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    def to_mono(self) -> np.ndarray:
+        """(n,) float32 mean of the channels."""
+        full_scale = np.float32(32768 if self.samples.dtype == np.int16 else 1)
+        return self.samples.astype(np.float32).mean(1) / full_scale
 
 
 @dataclass(frozen=True)
@@ -135,23 +59,79 @@ class Clip:
     folder: Path
 
     @property
+    def vertices_path(self) -> Path:
+        """Where the vertices are."""
+        return vertices_path(self.folder, self.entry.name)
+
+    @property
+    def audio_path(self) -> Path:
+        """Where the speech is."""
+        return audio_path(self.folder, self.entry.name)
+
+    @property
     def vertices(self) -> np.ndarray:
         """(T, V, 3) float32 memory map.
 
         Raises:
             DataError: The file is missing, damaged, or of another length than the table says.
         """
-        path = vertices_path(self.folder, self.entry.name)
+        path = self.vertices_path
+
+        def refuse(_kind: str, _where: str, message: str) -> NoReturn:
+            raise DataError(f"{path}: {message}")
+
+        header = self.check_vertices(refuse)
+        assert header is not None
+        return map_array(path, header)
+
+    def check_vertices(self, report: Report, n_vertices: int | None = None) -> NpyHeader | None:
+        """Check the header of the vertices against the format and the clip table.
+
+        Args:
+            report: Gets each fault.
+            n_vertices: V, or None if any will do.
+
+        Returns:
+            The header, with the frames that are there where the file is cut short; None: no frame
+            can be read.
+        """
+        name, path = self.entry.name, self.vertices_path
         try:
-            vertices = np.load(path, mmap_mode="r")
-        except (OSError, EOFError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
-        if vertices.ndim != 3 or len(vertices) != self.entry.n_frames:
-            raise DataError(
-                f"{path}: is {vertices.shape}, the clip table says {self.entry.n_frames} frames; "
-                "prepare the data again"
+            header = read_npy_header(path)
+            n_whole = header.count_whole_rows(path) if header.shape else 0
+        except (DataError, OSError) as error:
+            lines = str(error.__cause__ or error).splitlines() or ["damaged"]
+            reason = lines[0].removeprefix(f"{path}: ")
+            message = f"the vertices are no whole .npy file ({reason}); {PREPARE_AGAIN}"
+            report("file", name, message)
+            return None
+        shape, dtype, fortran_order, _ = header
+        is_of_frames = len(shape) == 3 and shape[1] and shape[2] == 3
+        if not is_of_frames or n_vertices not in (None, shape[1]) or fortran_order:
+            order = " in Fortran order" if fortran_order else ""
+            expected = f"(frames, {n_vertices or 'V'}, 3)"
+            message = f"the vertices are {shape}{order}, expected {expected}; {PREPARE_AGAIN}"
+            report("shape", name, message)
+            return None
+        if dtype != np.dtype("<f4"):
+            message = f"the vertices are {dtype}, expected float32; {PREPARE_AGAIN}"
+            report("dtype", name, message)
+            if dtype.kind != "f":
+                return None
+        if n_whole < shape[0]:
+            message = (
+                f"the vertices are cut short: {n_whole} whole frames of the {shape[0]} that the "
+                f"head of the file tells; {PREPARE_AGAIN}"
             )
-        return vertices
+            report("file", name, message)
+            header = header._replace(shape=(n_whole, *shape[1:]))
+        elif self.entry.n_frames >= 0 and shape[0] != self.entry.n_frames:
+            message = f"{shape[0]} frames, the clip table says {self.entry.n_frames}"
+            report("length", name, f"{message}; {PREPARE_AGAIN}")
+        if not header.shape[0]:
+            report("length", name, f"holds no frames; {PREPARE_AGAIN}")
+            return None
+        return header
 
     def samples(self) -> np.ndarray:
         """(n,) float32 speech at 16 kHz (not checked: a silent clip is a clip).
@@ -159,22 +139,35 @@ class Clip:
         Raises:
             DataError: The file is missing, damaged, or of another rate.
         """
+        path, speech = self.audio_path, self.read_speech()
+        if speech.rate != audio.SAMPLE_RATE:
+            raise DataError(f"{path}: {speech.rate} Hz, expected {audio.SAMPLE_RATE}")
+        n_samples, n_channels = speech.samples.shape
+        if n_channels != 1:
+            raise DataError(f"{path}: {n_channels} channels, expected 1; {PREPARE_AGAIN}")
+        expected = self.entry.n_samples or n_samples
+        if n_samples != expected:
+            raise DataError(
+                f"{path}: has {n_samples} samples, the clip table says {expected}; {PREPARE_AGAIN}"
+            )
+        return speech.to_mono()
+
+    def read_speech(self) -> Speech:
+        """The speech as the file has it, of whatever rate and length.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
         import soundfile
 
-        path = audio_path(self.folder, self.entry.name)
+        path = self.audio_path
         try:
-            samples, rate = soundfile.read(path, dtype="float32")
-        except soundfile.LibsndfileError as error:
-            raise DataError(f"{path}: cannot be read ({error}); prepare the data again") from error
-        if rate != audio.SAMPLE_RATE:
-            raise DataError(f"{path}: {rate} Hz, expected {audio.SAMPLE_RATE}")
-        expected = self.entry.n_samples or len(samples)
-        if len(samples) != expected:
-            raise DataError(
-                f"{path}: has {len(samples)} samples, the clip table says {expected}; prepare the "
-                "data again"
-            )
-        return samples
+            with soundfile.SoundFile(path) as file:
+                subtype, rate = file.subtype, file.samplerate
+                dtype = "int16" if subtype == "PCM_16" else "float32"
+                return Speech(file.read(dtype=dtype, always_2d=True), rate, subtype)
+        except (soundfile.SoundFileError, OSError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); {PREPARE_AGAIN}") from error
 
 
 class PreparedDataSet:
@@ -218,64 +211,6 @@ def vertices_path(folder: Path, name: str) -> Path:
 def audio_path(folder: Path, name: str) -> Path:
     """Where the speech of a clip is."""
     return folder / "audio" / f"{name}.wav"
-
-
-def find_manifest(folder: Path) -> Path:
-    """The manifest's file.
-
-    Raises:
-        InputError: There is none.
-    """
-    path = folder / MANIFEST
-    if not path.is_file() and (folder / UNFINISHED).exists():
-        raise InputError(
-            f"{folder}: an unfinished data set; run the same `codetalker prepare-data` again, "
-            "it goes on where it stopped"
-        )
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no prepared data set (no {MANIFEST}); "
-            "make one with `codetalker prepare-data`"
-        )
-    return path
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a prepared folder.
-
-    Raises:
-        InputError: There is none.
-        DataError: It is damaged, or of a newer format.
-    """
-    path = find_manifest(folder)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = int(content["format_version"])
-        if version > FORMAT_VERSION:
-            raise DataError(
-                f"{path}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
-                "upgrade it"
-            )
-        if version < FORMAT_VERSION:
-            content = _from_version_1(content, path)
-        return _manifest(content)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged manifest ({error}); prepare the data again") from error
-
-
-def _manifest(content: Mapping[str, Any]) -> Manifest:
-    derived = {"splits", "data_id"}
-    values = {key: value for key, value in content.items() if key not in derived}
-    values["clips"] = tuple(ClipEntry(**clip) for clip in values["clips"])
-    for key in ("train_subjects", "subjects", "problems"):
-        values[key] = tuple(values.get(key, ()))
-    return Manifest(**values)
-
-
-def _from_version_1(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Version 1 told neither unit nor topology (mesh.npz does), nor hashes of the speech."""
-    logger.info("%s: format 1 is read as format %d", path, FORMAT_VERSION)
-    return {**content, "format_version": FORMAT_VERSION}
 
 
 MEAN_FRAMES = 4000

@@ -14,18 +14,11 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
+from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets import journal
 from codetalker_cli.datasets.journal import ClipRecord
-from codetalker_cli.datasets.prepared import (
-    MESH,
-    REPORT,
-    UNFINISHED,
-    ClipEntry,
-    Manifest,
-    audio_path,
-    read_manifest,
-    vertices_path,
-)
+from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
+from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.files import atomic_path, check_output
@@ -299,8 +292,8 @@ def _is_complete(folder: Path, entry: ClipEntry) -> bool:
     """Whether both files of a clip are there and as long as the table says."""
     vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
     try:
-        shape = np.load(vertices, mmap_mode="r").shape
-    except (OSError, EOFError, ValueError):  # a map of a file that was cut short is a ValueError
+        shape = map_array(vertices).shape
+    except DataError:
         return False
     # 44 bytes of header, two a sample.
     return shape[:1] == (entry.n_frames,) and (

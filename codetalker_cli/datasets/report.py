@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.datasets.prepared import Manifest
+from codetalker_cli.datasets.manifest import Manifest
 from codetalker_cli.datasets.raw_clips import Problem
 
 _PROBLEM_TITLES = {

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from codetalker_cli.arrays import map_array, read_npy_header
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats import meshes
 
@@ -43,7 +44,6 @@ class Frames(Protocol):
 AXES = "x y z"
 """Recorded axes that point as ours do: to the subject's left, up, and the way the face looks."""
 
-_MAX_SIDE = 1 << 40
 _PC2_HEADER = struct.Struct("<12siiffi")
 _PC2_SIGNATURE = b"POINTCACHE2\0"
 _PC2_STEPS = (0.05, 20.0)
@@ -74,7 +74,17 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
         InputError: Missing.
         DataError: Not such a file, cut short, without frames, or of another vertex count.
     """
-    shape, dtype, offset = _npy_header(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    header = read_npy_header(path)
+    shape, dtype = header.shape, header.dtype
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise DataError(f"{path}: holds {dtype} numbers, expected float16, float32 or float64")
+    if header.fortran_order and len(shape) > 1:
+        raise DataError(
+            f"{path}: is stored column by column (Fortran order), so that no frame can be read "
+            "alone; save it from np.ascontiguousarray"
+        )
     if len(shape) == 2 and shape[1] % 3 == 0:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
@@ -86,54 +96,16 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
     if shape[0] == 0:
         raise DataError(f"{path}: holds no frame")
-    frame_bytes = shape[1] * 3 * dtype.itemsize
     try:
-        n_bytes = path.stat().st_size - offset
-        if n_bytes < shape[0] * frame_bytes:
-            raise DataError(
-                f"{path}: cut short: it holds {max(n_bytes, 0) // frame_bytes} whole frames of "
-                f"{shape[0]}; copy or export it again"
-            )
-        return np.memmap(path, dtype, "r", offset, shape)
-    except (OSError, ValueError) as error:  # changed or gone since
+        n_frames = header.count_whole_rows(path)
+    except OSError as error:  # gone since
         raise DataError(f"{path}: cannot be read ({error})") from error
-
-
-def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, type, and where the numbers start."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
-            elif version == (2, 0):
-                shape, by_columns, dtype = np.lib.format.read_array_header_2_0(file)
-            else:
-                raise ValueError(f"format version {version} is not one of arrays of numbers")
-            offset = file.tell()
-    except Exception as error:  # a damaged header, which is a Python expression, raises any
-        reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
-        raise DataError(f"{path}: not a .npy file that can be read ({reason})") from error
-    if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+    if n_frames < shape[0]:
         raise DataError(
-            f"{path}: its header is damaged, since no array has the shape that it tells; copy or "
-            "export it again"
+            f"{path}: cut short: it holds {n_frames} whole frames of {shape[0]}; copy or export "
+            "it again"
         )
-    if dtype.hasobject:
-        raise DataError(
-            f"{path}: holds Python objects, which are not read, since they could run code; "
-            "save a plain array of float32"
-        )
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise DataError(f"{path}: holds {dtype} numbers, expected float16, float32 or float64")
-    if by_columns and len(shape) > 1:
-        raise DataError(
-            f"{path}: is stored column by column (Fortran order), so that no frame can be read "
-            "alone; save it from np.ascontiguousarray"
-        )
-    return shape, dtype, offset
+    return map_array(path, header._replace(shape=shape))
 
 
 def read_pc2_header(path: Path) -> Pc2Header:

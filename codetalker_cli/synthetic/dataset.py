@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.datasets.prepared import NO_SPEECH, Manifest
+from codetalker_cli.datasets.manifest import NO_SPEECH, Manifest
 from codetalker_cli.datasets.prepared_writer import PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.progress import Progress, Stages, silent_stages

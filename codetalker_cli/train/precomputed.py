@@ -19,10 +19,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from codetalker_cli import resources
+from codetalker_cli.arrays import map_array
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
 from codetalker_cli.devices import local_world_size
-from codetalker_cli.errors import CheckpointError, OutputError
+from codetalker_cli.errors import CheckpointError, DataError, OutputError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.progress import Progress
@@ -245,15 +246,15 @@ class ArrayCache:
 
     def load(self, clip: str) -> np.ndarray:
         """The array, as a memory map."""
-        return np.load(self.path(clip), mmap_mode="r")
+        return map_array(self.path(clip))
 
     @staticmethod
     def _is_complete(path: Path) -> bool:
-        try:
-            np.load(path, mmap_mode="r")
-        except FileNotFoundError:
+        if not path.exists():
             return False
-        except (OSError, EOFError, ValueError):  # cut short, by a full disk for one
+        try:
+            map_array(path)
+        except DataError:  # cut short, by a full disk for one
             logger.debug("%s: not whole, is made again", path)
             return False
         return True

@@ -1,6 +1,7 @@
 """Inspect a prepared data set: all problems at once, and a contact sheet.
 
-``folder`` reads the manifest and the mesh leniently, ``clips`` and ``sound`` read each clip once,
+The prepared format's own readers report the faults of manifest, mesh and files. ``folder`` checks
+what they give together, ``clips`` and ``speech`` read each clip once,
 ``statistics`` gathers what they measure, ``clip_checks``, ``templates``, ``geometry`` and ``sync``
 judge it, ``views`` and ``sheet`` draw.
 """
@@ -17,19 +18,16 @@ from codetalker_cli.datasets.inspect.clip_checks import (
     check_rate,
     check_twins,
 )
-from codetalker_cli.datasets.inspect.clips import ClipMotion, measure_motion, read_header
+from codetalker_cli.datasets.inspect.clips import ClipMotion, measure_motion
 from codetalker_cli.datasets.inspect.findings import Finding, Findings, InspectionReport
-from codetalker_cli.datasets.inspect.folder import (
-    TableRow,
-    check_table,
-    read_mesh_contents,
-    read_table,
-)
+from codetalker_cli.datasets.inspect.folder import check_table, read_mesh, usable_faces
 from codetalker_cli.datasets.inspect.geometry import check_axes, check_lips, check_units
-from codetalker_cli.datasets.inspect.sound import AudioStatistics, read_audio_statistics
+from codetalker_cli.datasets.inspect.speech import ClipSpeech, measure_speech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
 from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
+from codetalker_cli.datasets.manifest import ClipEntry, read_manifest
+from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.progress import Progress
 
 __all__ = ["Finding", "InspectionReport", "check"]
@@ -55,24 +53,25 @@ def check(
 
         check_sheet_path(sheet)
     folder, findings = Path(folder), Findings()
-    table = read_table(folder, findings)
-    mesh = read_mesh_contents(table, findings)
-    check_table(table, mesh, findings)
-    statistics = Statistics(table, mesh)
+    manifest = read_manifest(folder, findings.problem)
+    mesh = read_mesh(folder, manifest, findings)
+    statistics = Statistics(manifest, None if mesh is None else usable_faces(mesh, findings))
+    check_table(folder, manifest, mesh, findings)
     names_by_digest: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
-        for number, row in enumerate(table.rows):
-            if row.name not in names:  # a row that is listed twice is reported already
-                names.add(row.name)
-                motion, audio = _read_clip(statistics, number, row, hashing, findings)
-                for kind, content in (("motion", motion), ("speech", audio)):
-                    rests = kind == "motion" and row.is_silent
+        for number, entry in enumerate(manifest.clips):
+            if entry.name not in names:  # a row that is listed twice is reported already
+                names.add(entry.name)
+                clip = Clip(entry, folder)
+                motion, speech = _read_clip(statistics, number, clip, hashing, findings)
+                for kind, content in (("motion", motion), ("speech", speech)):
+                    rests = kind == "motion" and entry.is_silent
                     if content is not None and not rests:
-                        names_by_digest[kind].setdefault(content.digest, []).append(row.name)
+                        names_by_digest[kind].setdefault(content.digest, []).append(entry.name)
                 n_bytes += 0 if motion is None else motion.n_bytes
             if progress:
-                progress(number + 1, len(table.rows))
+                progress(number + 1, len(manifest.clips))
     for kind, digests in names_by_digest.items():
         check_twins(digests, kind, findings)
     _check_statistics(statistics, findings)
@@ -80,79 +79,88 @@ def check(
     if sheet is not None:
         draw_sheet(statistics, findings, sheet)
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
-    seconds = n_frames / table.fps if table.fps > 0 else 0.0
     return InspectionReport(
-        folder, table.name, len(table.rows), n_frames, seconds, n_bytes, tuple(findings), sheet
+        folder=folder,
+        name=manifest.name,
+        n_clips=len(manifest.clips),
+        n_frames=n_frames,
+        seconds=n_frames / manifest.fps if manifest.fps > 0 else 0.0,
+        n_bytes=n_bytes,
+        findings=tuple(findings),
+        sheet=sheet,
     )
 
 
 def _read_clip(
     statistics: Statistics,
     number: int,
-    row: TableRow,
+    clip: Clip,
     hashing: ThreadPoolExecutor,
     findings: Findings,
-) -> tuple[ClipMotion | None, AudioStatistics | None]:
+) -> tuple[ClipMotion | None, ClipSpeech | None]:
     """Read one clip, judge it alone, add it to the statistics."""
-    table, template = statistics.table, statistics.mesh.templates.get(row.subject)
-    header = read_header(table, row, statistics.n_vertices, findings)
-    audio = read_audio_statistics(table, row, None if header is None else header.shape[0], findings)
+    entry, fps = clip.entry, statistics.manifest.fps
+    header = None
+    if clip.vertices_path.is_file():  # else told with the files that are missing
+        header = clip.check_vertices(findings.problem, statistics.n_vertices)
+    speech = measure_speech(clip, fps, None if header is None else header.shape[0], findings)
     if header is None:
-        return None, audio
+        return None, speech
     statistics.n_vertices = header.shape[1]
-    subject_statistics = statistics.subjects.get(row.subject)
+    subject_statistics = statistics.subjects.get(entry.subject)
+    template = statistics.templates.get(entry.subject)
     base = template if subject_statistics is None else subject_statistics.base
     try:
         positions = statistics.sample_positions(number, header.shape[0])
-        motion, base = measure_motion(header, base, positions, hashing)
+        motion, base = measure_motion(clip.vertices_path, header, base, positions, hashing)
     except OSError as error:
-        findings.problem("file", row.name, f"cannot be read ({error}); check the disk")
-        return None, audio
-    subject = statistics.subject(row.subject, base)
+        findings.problem("file", entry.name, f"cannot be read ({error}); check the disk")
+        return None, speech
+    subject = statistics.subject(entry.subject, base)
     mean = subject.base + motion.total / max(motion.n_sampled, 1)
-    check_motion(row, motion, float(np.linalg.norm(np.ptp(mean, axis=0))), findings)
-    check_length(row, motion.n_frames, table.fps, audio, findings)
-    fits = motion.n_sampled > 0 and _fits_template(statistics, row, mean, findings)
+    check_motion(entry, motion, float(np.linalg.norm(np.ptp(mean, axis=0))), findings)
+    check_length(entry, motion.n_frames, fps, speech, findings)
+    fits = motion.n_sampled > 0 and _fits_template(statistics, entry, mean, findings)
     if fits:
-        statistics.add_sample(row.subject, motion.sample)
+        statistics.add_sample(entry.subject, motion.sample)
     subject.clips.append(
         ClipStatistics(
-            row, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, audio, fits
+            clip, header, motion.energy, motion.steps, motion.leaps, motion.n_bad, speech, fits
         )
     )
-    return motion, audio
+    return motion, speech
 
 
 def _fits_template(
-    statistics: Statistics, row: TableRow, frame: np.ndarray, findings: Findings
+    statistics: Statistics, entry: ClipEntry, frame: np.ndarray, findings: Findings
 ) -> bool:
     """Whether a clip, by its mean frame (V, 3), fits the template of its subject.
 
     What does not would spoil the statistics.
     """
-    subject, templates = statistics.subjects[row.subject], statistics.mesh.templates
+    subject, templates = statistics.subjects[entry.subject], statistics.templates
     if not subject.has_template:
         return True
-    other = better_template(frame, row.subject, templates)
+    other = better_template(frame, entry.subject, templates)
     if other is not None:
         name, distance, own_distance = other
         findings.problem(
             "template",
-            row.name,
+            entry.name,
             f"another subject's face: the template of {name} fits far better (mean distance "
-            f"{distance:.2g}) than that of {row.subject} ({own_distance:.2g}); mend the subject or "
-            "the templates",
+            f"{distance:.2g}) than that of {entry.subject} ({own_distance:.2g}); mend the "
+            "subject or the templates",
         )
         return False
     reason = misfit(frame, subject.base)
     if reason is not None:
-        findings.problem("misfit", row.name, reason)
+        findings.problem("misfit", entry.name, reason)
     return reason is None
 
 
 def _check_statistics(statistics: Statistics, findings: Findings) -> None:
     """What only many clips tell."""
-    clips, fps = statistics.clips, statistics.table.fps
+    clips, fps = statistics.clips, statistics.manifest.fps
     check_rate(clips, fps, findings)
     check_jumps(clips, fps, findings)
     check_units(statistics, findings)

@@ -6,12 +6,11 @@ import numpy as np
 
 from codetalker_cli.datasets.inspect.clips import ClipMotion
 from codetalker_cli.datasets.inspect.findings import Findings, join_names
-from codetalker_cli.datasets.inspect.folder import TableRow
-from codetalker_cli.datasets.inspect.sound import AudioStatistics
+from codetalker_cli.datasets.inspect.speech import ClipSpeech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics
+from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
 from codetalker_cli.workspace import MANIFEST
 
-_AGAIN = "prepare the data again"
 _LENGTH_SECONDS = 0.2
 """Sound and motion that differ by more than this cannot be a matter of rounding."""
 _RATE, _RATE_CLIPS, _RATE_FRAMES = 0.03, 4, 2
@@ -26,11 +25,11 @@ _LEAP = 1.25
 """Leaps of single vertices are a little wilder than the steps of the whole face."""
 
 
-def check_motion(row: TableRow, motion: ClipMotion, size: float, findings: Findings) -> None:
+def check_motion(entry: ClipEntry, motion: ClipMotion, size: float, findings: Findings) -> None:
     """NaN, bytes that were changed, and clips without motion.
 
     Args:
-        row: The clip.
+        entry: The clip.
         motion: Of it.
         size: Diagonal of the face.
         findings: Gets what is found.
@@ -39,38 +38,38 @@ def check_motion(row: TableRow, motion: ClipMotion, size: float, findings: Findi
         frame, vertex = motion.bad
         findings.problem(
             "nan",
-            row.name,
+            entry.name,
             f"{motion.n_bad} of {motion.n_frames} frames hold NaN, infinite or absurd numbers "
             f"(first: frame {frame}, vertex {vertex}); mend or leave out the raw clip",
         )
-    complete = row.n_frames is None or row.n_frames == motion.n_frames  # else told already
-    if row.sha256 and complete and motion.digest != row.sha256:
+    complete = entry.n_frames < 0 or entry.n_frames == motion.n_frames  # else told already
+    if entry.sha256 and complete and motion.digest != entry.sha256:
         findings.problem(
             "hash",
-            row.name,
+            entry.name,
             "the vertices are not those that the clip table has a hash of: changed or damaged; "
-            f"{_AGAIN}",
+            f"{PREPARE_AGAIN}",
         )
     steps = motion.steps[np.isfinite(motion.steps)]
-    if row.is_silent:
+    if entry.is_silent:
         return  # its face may rest
     if not motion.n_bad and steps.max(initial=0.0) <= _STILL * size:
         findings.problem(
             "motionless",
-            row.name,
+            entry.name,
             f"nothing moves in its {motion.n_frames} frames; leave out the raw clip",
         )
     elif (share := float(np.sum(steps == 0) / max(len(steps), 1))) > _REPEATED:
         findings.note(
             "repeated",
-            row.name,
+            entry.name,
             f"{100 * share:.0f} % of its frames repeat the one before exactly: stretched from a "
             "lower frame rate? give the true rate of the raw data",
         )
 
 
 def check_length(
-    row: TableRow, n_frames: int, fps: float, audio: AudioStatistics | None, findings: Findings
+    entry: ClipEntry, n_frames: int, fps: float, audio: ClipSpeech | None, findings: Findings
 ) -> None:
     """Sound and motion of different length."""
     if audio is None or fps <= 0:
@@ -81,7 +80,7 @@ def check_length(
     add = findings.problem if abs(excess) > _LENGTH_SECONDS else findings.note
     add(
         "length",
-        row.name,
+        entry.name,
         f"the sound lasts {audio.seconds:.2f} s, the motion {n_frames / fps:.2f} s: {excess:+.2f} "
         f"s ({excess * fps:+.1f} frames); check the frame rate ({fps:g}), and that nothing is cut "
         "off",
@@ -135,7 +134,7 @@ def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> 
         add = findings.problem if ratios[worst] > _HARD_JUMP else findings.note
         add(
             "jump",
-            clip.row.name,
+            clip.name,
             f"frame {frame}{when} {what}: a step {ratios[worst]:.1f} times as large as large steps "
             f"are{suffix}; look at the raw frames",
         )

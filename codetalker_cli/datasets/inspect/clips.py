@@ -9,30 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.findings import Findings
-from codetalker_cli.datasets.inspect.folder import ClipTable, TableRow
-from codetalker_cli.datasets.prepared import vertices_path
+from codetalker_cli.arrays import NpyHeader
 
-_AGAIN = "prepare the data again"
 _BLOCK_BYTES = 2 << 20
 """What is worked on at once: stays in the processor's cache."""
 _SAMPLED_FRAMES = 60
 """Frames of a clip, evenly spread, that its mean face is made of."""
-
-
-@dataclass(frozen=True)
-class ClipHeader:
-    """What the head of an .npy says, and where its numbers begin."""
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    offset: int
-
-    @property
-    def frame_bytes(self) -> int:
-        """Of one frame."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 @dataclass
@@ -68,81 +50,23 @@ class ClipMotion:
         return len(self.energy)
 
 
-def read_header(
-    table: ClipTable, row: TableRow, n_vertices: int | None, findings: Findings
-) -> ClipHeader | None:
-    """Check the head of a clip's file; None: it is missing or cannot be read as frames.
-
-    A file that is cut short gives as many frames as it has.
-    """
-    path = vertices_path(table.folder, row.name)
-    if not path.is_file():
-        return None  # told with the files that are missing
-    try:
-        with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_array_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran, dtype = read_array_header(file)
-            offset = file.tell()
-            n_bytes = path.stat().st_size - offset
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        findings.problem(
-            "file", row.name, f"the vertices are no whole .npy file ({error}); {_AGAIN}"
-        )
-        return None
-    expected = f"(frames, {n_vertices or 'V'}, 3)"
-    if len(shape) != 3 or shape[2] != 3 or n_vertices not in (None, shape[1]) or fortran:
-        order = " in Fortran order" if fortran else ""
-        findings.problem(
-            "shape", row.name, f"the vertices are {shape}{order}, expected {expected}; {_AGAIN}"
-        )
-        return None
-    if dtype != np.dtype("<f4"):
-        findings.problem("dtype", row.name, f"the vertices are {dtype}, expected float32; {_AGAIN}")
-        if dtype.kind != "f":
-            return None
-    header = ClipHeader(path, shape, dtype, offset)
-    n_whole = n_bytes // max(header.frame_bytes, 1)
-    if n_whole < shape[0]:
-        findings.problem(
-            "file",
-            row.name,
-            f"the vertices are cut short: {n_whole} whole frames of the {shape[0]} that the head "
-            f"of the file tells; {_AGAIN}",
-        )
-        header = ClipHeader(path, (n_whole, *shape[1:]), dtype, offset)
-    elif row.n_frames is not None and shape[0] != row.n_frames:
-        findings.problem(
-            "length",
-            row.name,
-            f"{shape[0]} frames, the clip table says {row.n_frames}; {_AGAIN}",
-        )
-    if not header.shape[0]:
-        findings.problem("length", row.name, f"holds no frames; {_AGAIN}")
-        return None
-    return header
-
-
-def frame_blocks(header: ClipHeader) -> Iterator[tuple[int, np.ndarray, memoryview]]:
+def frame_blocks(path: Path, header: NpyHeader) -> Iterator[tuple[int, np.ndarray, memoryview]]:
     """(number of the first frame, (b, V, 3) float32, its bytes in the file) of the whole clip.
 
     Before the second and all later blocks stands the last frame of the one before. The arrays are
     used again: they hold only until the next one is asked for.
     """
-    n_frames, size = header.shape[0], header.frame_bytes
+    n_frames, size = header.shape[0], math.prod(header.shape[1:]) * header.dtype.itemsize
     length = max(1, min(n_frames, _BLOCK_BYTES // max(size, 1)))
     buffer = bytearray((length + 1) * size)
     frames = np.frombuffer(buffer, header.dtype).reshape(length + 1, *header.shape[1:])
-    with header.path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file:
         file.seek(header.offset)
         for start in range(0, n_frames, length):
             n = min(length, n_frames - start)
             data = memoryview(buffer)[size : (n + 1) * size]
             if file.readinto(data) != len(data):
-                raise OSError(f"{header.path}: became shorter while it was read")
+                raise OSError(f"{path}: became shorter while it was read")
             first = 1 if start == 0 else 0
             with np.errstate(over="ignore"):
                 yield start + first - 1, frames[first : n + 1].astype(np.float32, copy=False), data
@@ -150,7 +74,8 @@ def frame_blocks(header: ClipHeader) -> Iterator[tuple[int, np.ndarray, memoryvi
 
 
 def measure_motion(
-    header: ClipHeader,
+    path: Path,
+    header: NpyHeader,
     base: np.ndarray | None,
     sampled: np.ndarray,
     hashing: Executor,
@@ -158,7 +83,8 @@ def measure_motion(
     """Read a clip once; gives how it moves, and the base.
 
     Args:
-        header: Of the clip.
+        path: The file of the clip.
+        header: Its header.
         base: (V, 3) template of its subject; None: the first frame of the clip.
         sampled: Frames whose offsets are wanted, for ``ClipMotion.sample``.
         hashing: Computes the hash meanwhile; one thread.
@@ -174,7 +100,7 @@ def measure_motion(
         sample=np.empty((0, n_vertices, 3), np.float32),
     )
     digest, samples = hashlib.sha256(), []
-    for number, block, data in frame_blocks(header):
+    for number, block, data in frame_blocks(path, header):
         hash_future = hashing.submit(digest.update, data)
         motion.n_bytes += len(data)
         if base is None:

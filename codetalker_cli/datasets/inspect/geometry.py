@@ -25,19 +25,19 @@ _AXES = "xyz"
 
 def check_units(statistics: Statistics, findings: Findings) -> None:
     """Compare the unit that is declared with the size of the templates."""
-    topology = statistics.mesh.topology
+    topology = statistics.topology
     if topology is None:
         return
     used = np.unique(topology.triangles)
     messages: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
-    for name, template in statistics.mesh.templates.items():
+    for name, template in statistics.templates.items():
         reach = float(np.ptp(template[used], axis=0).max())
         area = float(vertex_areas(template, topology.triangles).sum())
         if message := _unit_message(topology.unit, reach, area):
             advice, fact = message
             messages.setdefault(advice, (fact, []))[1].append(name)
     for advice, (fact, names) in messages.items():
-        is_global = len(names) == len(statistics.mesh.templates)
+        is_global = len(names) == len(statistics.templates)
         findings.problem("unit", MESH if is_global else join_names(names), f"{fact}{advice}")
 
 
@@ -78,7 +78,7 @@ class Pose:
 
 def check_axes(statistics: Statistics, findings: Findings) -> None:
     """Faces that are not +y up and +z forward, and faces that are inside out."""
-    sample, topology = statistics.sample, statistics.mesh.topology
+    sample, topology = statistics.sample, statistics.topology
     lips = statistics.moving_lips()
     if sample is None or topology is None or lips is None:
         return
@@ -188,7 +188,7 @@ def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.nd
 
 def check_lips(statistics: Statistics, findings: Findings) -> None:
     """A region ``lips`` that is missing, or lies elsewhere than where the lips move."""
-    topology, sample = statistics.mesh.topology, statistics.sample
+    topology, sample = statistics.topology, statistics.sample
     if topology is None:
         return
     missing = [name for name in ("lips", "upper_face") if not len(topology.regions.get(name, ()))]

@@ -80,8 +80,8 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
 
 def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
     """Subjects to show, and how many there are."""
-    subjects = list(dict.fromkeys(row.subject for row in statistics.table.rows))
-    owner = {row.name: row.subject for row in statistics.table.rows}
+    subjects = list(dict.fromkeys(clip.subject for clip in statistics.manifest.clips))
+    owner = {clip.name: clip.subject for clip in statistics.manifest.clips}
     with_problems = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}
     if len(subjects) > MOST_SUBJECTS:
         first = [s for s in subjects if s in with_problems] + [
@@ -110,21 +110,21 @@ def _footer_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
 def _draw_head(
     figure: "Figure", statistics: Statistics, subjects: tuple[list[str], int], height: float
 ) -> None:
-    table, topology = statistics.table, statistics.mesh.topology
+    manifest, topology = statistics.manifest, statistics.topology
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
-    facts = [f"{len(table.rows)} clips", f"{table.fps:g} fps"]
-    if table.fps > 0:
-        facts.insert(1, f"{n_frames / table.fps / 60:.1f} min")
+    facts = [f"{len(manifest.clips)} clips", f"{manifest.fps:g} fps"]
+    if manifest.fps > 0:
+        facts.insert(1, f"{n_frames / manifest.fps / 60:.1f} min")
     if topology is not None:
         facts += [f"{topology.n_vertices} vertices", f"{len(topology.triangles)} triangles"]
         facts.append(topology.unit)
     names, n_all = subjects
     facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
-    lag = common_lag(statistics.clips, table.fps)
+    lag = common_lag(statistics.clips, manifest.fps)
     if lag is not None:
-        facts.append(f"motion against sound: {_lag_text(lag, table.fps)} (all clips together)")
+        facts.append(f"motion against sound: {_lag_text(lag, manifest.fps)} (all clips together)")
     text_style: dict[str, Any] = {"va": "top", "parse_math": False}
-    figure.text(0.02, 1 - 0.14 / height, table.name, fontsize=15, weight="bold", **text_style)
+    figure.text(0.02, 1 - 0.14 / height, manifest.name, fontsize=15, weight="bold", **text_style)
     for x, name, colour in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
         figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=colour, **text_style)
     figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GREY, **text_style)

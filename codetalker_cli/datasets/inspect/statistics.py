@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codetalker_cli.datasets.inspect.clips import ClipHeader
-from codetalker_cli.datasets.inspect.folder import ClipTable, MeshContents, TableRow
-from codetalker_cli.datasets.inspect.sound import AudioStatistics
+from codetalker_cli.arrays import NpyHeader
+from codetalker_cli.datasets.inspect.speech import ClipSpeech
 from codetalker_cli.datasets.lip_region import infer_lips, remove_head_motion
+from codetalker_cli.datasets.manifest import Manifest
+from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.errors import DataError
+from codetalker_cli.topology import Mesh, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -24,22 +26,27 @@ class ClipStatistics:
     """A clip that could be read.
 
     Attributes:
-        row: Of the clip table.
-        header: Where its frames are.
+        source: The clip.
+        header: Of its vertices.
         energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.ClipMotion`.
         n_bad: Frames with NaN.
         audio: None: could not be read.
         fits: Whether its frames belong to the template.
     """
 
-    row: TableRow
-    header: ClipHeader
+    source: Clip
+    header: NpyHeader
     energy: np.ndarray
     steps: np.ndarray
     leaps: np.ndarray
     n_bad: int
-    audio: AudioStatistics | None
+    audio: ClipSpeech | None
     fits: bool
+
+    @property
+    def name(self) -> str:
+        """The clip's name."""
+        return self.source.entry.name
 
 
 @dataclass
@@ -80,16 +87,20 @@ class Statistics:
     """All of a data set.
 
     Attributes:
-        table: The manifest.
-        mesh: The mesh.
+        manifest: The manifest.
+        topology: None: not known.
+        templates, colours: By subject.
         subjects: Those with a clip that could be read.
         n_vertices: V; None: not known before the first clip.
     """
 
-    def __init__(self, table: ClipTable, mesh: MeshContents) -> None:
-        self.table, self.mesh = table, mesh
+    def __init__(self, manifest: Manifest, mesh: Mesh | None) -> None:
+        self.manifest = manifest
+        self.topology: Topology | None = None if mesh is None else mesh.topology
+        self.templates = {} if mesh is None else mesh.templates
+        self.colours = {} if mesh is None else mesh.colours
         self.subjects: dict[str, SubjectStatistics] = {}
-        self.n_vertices = None if mesh.topology is None else mesh.topology.n_vertices
+        self.n_vertices = None if mesh is None else mesh.topology.n_vertices
         self._sampled: list[tuple[str, np.ndarray]] = []
         self._sample: Sample | None = None
         self._lips: np.ndarray | None = None
@@ -101,7 +112,7 @@ class Statistics:
 
     def sample_positions(self, number: int, n_frames: int) -> np.ndarray:
         """Which frames of the clip in row ``number`` belong to the sample."""
-        n_clips = len(self.table.rows)
+        n_clips = len(self.manifest.clips)
         max_frames = max(24, min(_SAMPLE_FRAMES, _SAMPLE_BYTES // (12 * (self.n_vertices or 1))))
         # the frames go round the clips; of a data set of many clips, some give none
         n_sampled = (number + 1) * max_frames // n_clips - number * max_frames // n_clips
@@ -110,7 +121,7 @@ class Statistics:
     def subject(self, name: str, frame: np.ndarray) -> SubjectStatistics:
         """A subject; ``frame`` (V, 3) is its base where there is no template."""
         if name not in self.subjects:
-            template = self.mesh.templates.get(name)
+            template = self.templates.get(name)
             self.subjects[name] = SubjectStatistics(
                 frame if template is None else template, template is not None
             )
@@ -141,7 +152,7 @@ class Statistics:
 
     def moving_lips(self) -> np.ndarray | None:
         """Lip vertices as the motion tells them; None: it does not."""
-        sample, topology = self.sample, self.mesh.topology
+        sample, topology = self.sample, self.topology
         if sample is None or topology is None:
             return None
         if self._lips is None:
@@ -157,7 +168,7 @@ class Statistics:
 
     def mouth(self) -> np.ndarray | None:
         """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
-        lips, topology = self.moving_lips(), self.mesh.topology
+        lips, topology = self.moving_lips(), self.topology
         if lips is None and topology is not None and len(topology.regions.get("lips", ())):
             return topology.regions["lips"]
         return lips

@@ -107,7 +107,7 @@ def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) 
         ):
             findings.note(
                 "sync",
-                clip.row.name,
+                clip.name,
                 f"the motion seems to come {_lag_phrase(lag.frames, fps)} the sound (correlation "
                 f"{lag.peak:.2f} there, {lag.without:.2f} as it is); look at the sheet",
             )

@@ -154,7 +154,7 @@ def _opening(statistics: Statistics, sample: Sample) -> np.ndarray | None:
 
     None: it is not evident where the lips are, or what is up.
     """
-    topology = statistics.mesh.topology
+    topology = statistics.topology
     if topology is None:
         return None
     # where the templates' mouths are open, the motion may tell the lips wrong

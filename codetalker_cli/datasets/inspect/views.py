@@ -74,7 +74,7 @@ def view(statistics: Statistics, name: str) -> SheetView:
     """What can be shown of a subject; never fails for what is wrong with its data."""
     subject = statistics.subjects.get(name)
     if subject is None:
-        rest = statistics.mesh.templates.get(name)
+        rest = statistics.templates.get(name)
         if rest is None:
             return SheetView(name, "no template", "no clip", "no clip could be read")
         picture = _pictures(statistics, name, [rest])[0]
@@ -85,7 +85,7 @@ def view(statistics: Statistics, name: str) -> SheetView:
         curves, frame = _curves(clip, subject.base, lips, statistics)
     except OSError as error:
         picture = _pictures(statistics, name, [subject.base])[0]
-        return SheetView(name, picture, "cannot be read", f"{clip.row.name}: {error}")
+        return SheetView(name, picture, "cannot be read", f"{clip.name}: {error}")
     if clip.fits:
         template, widest = _pictures(statistics, name, [subject.base, frame])
     else:  # elsewhere, or of another size: each in the middle of its own picture
@@ -99,11 +99,11 @@ def _curves(
 ) -> tuple[Curves, np.ndarray]:
     """Curves of a clip, and its frame of the widest mouth."""
     selected = _most_moving_vertices(statistics) if lips is None else lips
-    topology, fps = statistics.mesh.topology, statistics.table.fps
+    topology, fps = statistics.topology, statistics.manifest.fps
     energy, frame = np.zeros(len(clip.energy)), base
     opening: list[np.ndarray] = []
     widest = -np.inf
-    for number, block, _ in frame_blocks(clip.header):
+    for number, block, _ in frame_blocks(clip.source.vertices_path, clip.header):
         frames, start = (block[1:], number + 1) if opening else (block, 0)
         with np.errstate(invalid="ignore", over="ignore"):
             offsets = frames[:, selected] - base[selected]
@@ -125,7 +125,7 @@ def _curves(
     lags = None if loudness is None or fps <= 0 else _lags_of_halves(energy, loudness, fps)
     usual_peak = float(np.quantile(energy, 0.98)) or 1.0
     seconds = 0.0 if audio is None else audio.seconds
-    curves = Curves(clip.row.name, fps, energy / usual_peak, loudness, seconds, widest_at, lags)
+    curves = Curves(clip.name, fps, energy / usual_peak, loudness, seconds, widest_at, lags)
     return curves, frame
 
 
@@ -160,12 +160,12 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
     from codetalker_cli.render.backends import make_renderer
     from codetalker_cli.render.scene import build_scene
 
-    topology = statistics.mesh.topology
+    topology = statistics.topology
     if topology is None:
         return ["no faces"] * len(shapes)
     if not all(np.isfinite(shape).all() for shape in shapes):
         shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
-    colours = statistics.mesh.colours.get(name)
+    colours = statistics.colours.get(name)
     motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colours)
     pictures: list[Picture | str] = []
     try:

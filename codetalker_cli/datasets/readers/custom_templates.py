@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets.readers.custom_motion import MotionFile, describe_contents
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.frames import AxisMap, meshes_in
@@ -237,10 +238,9 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
         mesh = read_mesh_file(path)
         return _Neutral(mesh.vertices, mesh.colours)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        return _Neutral(np.array(array, dtype=np.float64).reshape(-1, 3))
-    except Exception as error:  # a damaged header, which is a Python expression, raises any
-        reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
+        return _Neutral(np.array(map_array(path), dtype=np.float64).reshape(-1, 3))
+    except (DataError, ValueError, TypeError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
         raise DataError(f"{path}: not an array of (V, 3) vertices ({reason})") from error
 
 

@@ -1,0 +1,132 @@
+"""The speech of a clip: is it what the format says, can it be heard, when is it loud."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
+from codetalker_cli.datasets.inspect.findings import Findings
+from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
+from codetalker_cli.datasets.prepared import Clip, Speech
+from codetalker_cli.errors import DataError
+
+_CLIPPED_SHARE = 5e-4
+"""Part of the samples that stand at the peak in a row, from which on it is told."""
+
+
+@dataclass(frozen=True)
+class ClipSpeech:
+    """Speech that could be read.
+
+    Attributes:
+        seconds: How long it lasts at its own rate.
+        level: (T,) loudness around each motion frame, dB of full scale; empty where it has NaN.
+        digest: Of the samples' bytes.
+    """
+
+    seconds: float
+    level: np.ndarray
+    digest: str
+
+
+def measure_speech(
+    clip: Clip, fps: float, n_frames: int | None, findings: Findings
+) -> ClipSpeech | None:
+    """Read and check the speech of a clip; None: it cannot be read.
+
+    Args:
+        clip: The clip.
+        fps: Motion frames a second; 0: not known.
+        n_frames: How many frames the clip has; None: as many as the speech lasts.
+        findings: Gets what is found.
+    """
+    if not clip.audio_path.is_file():
+        return None  # told with the files that are missing
+    try:
+        speech = clip.read_speech()
+    except DataError as error:
+        reason = str(error).removeprefix(f"{clip.audio_path}: ")
+        findings.problem("audio", clip.entry.name, f"the speech {reason}")
+        return None
+    digest = hashlib.sha256(speech.samples.tobytes()).hexdigest()
+    samples = speech.to_mono()
+    _check_file(clip.entry, speech, digest, findings)
+    _check_samples(clip.entry, samples, findings)
+    seconds = len(samples) / speech.rate
+    if fps <= 0 or not np.isfinite(samples).all():
+        return ClipSpeech(seconds, np.zeros(0), digest)
+    length = round(seconds * fps) if n_frames is None else n_frames
+    return ClipSpeech(seconds, loudness(samples, speech.rate, fps, length), digest)
+
+
+def _check_file(entry: ClipEntry, speech: Speech, digest: str, findings: Findings) -> None:
+    name, (n_samples, n_channels) = entry.name, speech.samples.shape
+    if speech.rate != SAMPLE_RATE:
+        findings.problem(
+            "rate",
+            name,
+            f"the speech has {speech.rate} Hz, expected {SAMPLE_RATE} Hz; {PREPARE_AGAIN}",
+        )
+    if n_channels != 1:
+        findings.problem(
+            "rate", name, f"the speech has {n_channels} channels, expected 1; {PREPARE_AGAIN}"
+        )
+    if speech.subtype != "PCM_16":
+        findings.note(
+            "rate", name, f"the samples of the speech are {speech.subtype}, expected PCM_16"
+        )
+    if entry.n_samples > 0 and n_samples != entry.n_samples:  # 0: format 1 did not tell
+        findings.problem(
+            "audio",
+            name,
+            f"{n_samples} samples of speech, the clip table says {entry.n_samples}; "
+            f"{PREPARE_AGAIN}",
+        )
+    elif entry.audio_sha256 and speech.subtype == "PCM_16" and digest != entry.audio_sha256:
+        findings.problem(
+            "hash",
+            name,
+            "the speech is not what the clip table has a hash of: changed or damaged; "
+            f"{PREPARE_AGAIN}",
+        )
+
+
+def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) -> None:
+    bad = np.flatnonzero(~np.isfinite(samples))
+    if len(bad):
+        findings.problem(
+            "nan",
+            entry.name,
+            f"{len(bad)} samples of the speech are NaN or infinite (first: {bad[0]}); "
+            f"{PREPARE_AGAIN}",
+        )
+        return
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak < SILENCE_PEAK:
+        findings.problem(
+            "silent",
+            entry.name,
+            f"the speech is silent (peak {peak:.1e} of full scale); check the recording",
+        )
+        return
+    at_peak = np.abs(samples) >= 0.999 * peak
+    in_a_row = at_peak[:-2] & at_peak[1:-1] & at_peak[2:]
+    share = float(in_a_row.mean()) if len(in_a_row) else 0.0
+    if share > _CLIPPED_SHARE:
+        findings.note(
+            "clipped",
+            entry.name,
+            f"the speech is clipped: {100 * share:.1f} % of its samples stand at {peak:.2f} of "
+            "full scale; record or export it with less gain",
+        )
+
+
+def loudness(samples: np.ndarray, rate: int, fps: float, n_frames: int) -> np.ndarray:
+    """(T,) root mean square of two frames' time around each frame, in dB of full scale."""
+    centres = np.arange(n_frames) / fps * rate
+    power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    start = np.clip(np.rint(centres - rate / fps), 0, len(samples)).astype(int)
+    stop = np.clip(np.rint(centres + rate / fps), 0, len(samples)).astype(int)
+    mean = (power[stop] - power[start]) / np.maximum(stop - start, 1)
+    return 10 * np.log10(np.maximum(mean, 1e-10))
