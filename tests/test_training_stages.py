@@ -47,10 +47,11 @@ def test_region_weights_have_the_mean_1_and_the_ratio_asked_for() -> None:
     assert vertex_weights(tiny.topology(), {}) is None
 
 
-class Drawn:
+class Drawn(np.random.Generator):
     """Draws one given vertex, and keeps the chances that it was told."""
 
     def __init__(self, vertex: int) -> None:
+        super().__init__(np.random.PCG64(0))
         self.vertex = vertex
         self.chances = np.zeros(0)
 
