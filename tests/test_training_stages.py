@@ -17,6 +17,7 @@ from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
 from codetalker_cli.train.losses import (
     ContactWeights,
+    EncodedClips,
     MotionLoss,
     clip_means,
     speech_losses,
@@ -93,8 +94,8 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
     task = speech_task(data, settings())
     batch = task.load([0, 1], 0)
     hidden, _ = task.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
-    given = (task.model, hidden, batch.vertices, batch.template, batch.style_ids)
-    one, five = (speech_losses(*given, motion_weight=weight) for weight in (1.0, 5.0))
+    clips = EncodedClips(hidden, batch.vertices, batch.template, batch.style_ids)
+    one, five = (speech_losses(task.model, clips, motion_weight=weight) for weight in (1.0, 5.0))
     torch.testing.assert_close(five.total, 5 * one.motion + one.latents)
 
 

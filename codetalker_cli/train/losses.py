@@ -6,6 +6,7 @@ loss is the mean of what its clips would have given one by one.
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -49,6 +50,27 @@ History = Callable[
     Float[Tensor, "batch frames features"],
 ]
 """(encoder features, true motion features, style) → the motion features shown as the past."""
+
+
+@dataclass(frozen=True)
+class EncodedClips:
+    """Clips with the encoder features of their speech.
+
+    Attributes:
+        hidden: Encoder features.
+        vertices: True motion; cut when the speech is shorter.
+        template: Neutral face of each clip's subject.
+        style_ids: Number of each clip's training subject.
+        lengths: Frames of each clip that both speech and motion have; None: all frames.
+        codes: Codes of the true motion; None: stage 1 computes them.
+    """
+
+    hidden: Float[Tensor, "batch encoder_features encoder_size"]
+    vertices: Float[Tensor, "batch frames vertices 3"]
+    template: Float[Tensor, "batch vertices 3"]
+    style_ids: Int[Tensor, " batch"]
+    lengths: Int[Tensor, " batch"] | None = None
+    codes: Int[Tensor, "batch coded_frames codes_per_frame"] | None = None
 
 
 class SpeechLosses(NamedTuple):
@@ -242,13 +264,8 @@ def plain_motion_loss(
 
 def speech_losses(
     model: CodeTalker,
-    hidden: Float[Tensor, "batch encoder_features encoder_size"],
-    vertices: Float[Tensor, "batch frames vertices 3"],
-    template: Float[Tensor, "batch vertices 3"],
-    style_ids: Int[Tensor, " batch"],
+    clips: EncodedClips,
     *,
-    lengths: Int[Tensor, " batch"] | None = None,
-    codes: Int[Tensor, "batch coded_frames codes_per_frame"] | None = None,
     history: History | None = None,
     keep_history: Float[Tensor, " batch"] | None = None,
     motion_loss: StageTwoLoss = plain_motion_loss,
@@ -259,12 +276,7 @@ def speech_losses(
 
     Args:
         model: Both stages; stage 1 gives targets and decodes, and gets no gradient to its weights.
-        hidden: Encoder features of the clips.
-        vertices: True motion; cut when the speech is shorter.
-        template: Neutral face of each clip's subject.
-        style_ids: Training-subject numbers.
-        lengths: Frames of each clip that both speech and motion have; None: all frames.
-        codes: Codes of the true motion; None: stage 1 gives them.
+        clips: The clips and the features of their speech.
         history: Gives the past motion that the model sees; None: the true one.
         keep_history: 1 or 0, see :meth:`SpeechToCodes.forward`.
         motion_loss: From the basis, predicted features, true offsets, lengths and frame weights.
@@ -273,16 +285,17 @@ def speech_losses(
     """
     speech = model.speech
     assert speech is not None
-    n_frames = min(vertices.shape[1], hidden.shape[1] // speech.settings.features_per_frame)
-    offsets = vertices[:, :n_frames] - template[:, None]
-    hidden = hidden[:, : n_frames * speech.settings.features_per_frame]
+    per_frame, lengths = speech.settings.features_per_frame, clips.lengths
+    n_frames = min(clips.vertices.shape[1], clips.hidden.shape[1] // per_frame)
+    offsets = clips.vertices[:, :n_frames] - clips.template[:, None]
+    hidden = clips.hidden[:, : n_frames * per_frame]
     with torch.no_grad():
         features = model.vq.basis.to_features(offsets)
-        if codes is None:
+        if clips.codes is None:
             true_latents, _ = model.vq.quantize(model.vq.encoder(features, lengths))
         else:
-            true_latents = model.vq.dequantize(codes[:, :n_frames])
-    style = speech.style_embedding(style_ids)
+            true_latents = model.vq.dequantize(clips.codes[:, :n_frames])
+    style = speech.style_embedding(clips.style_ids)
     past = features if history is None else history(hidden, features, style)
     prediction = speech(model.vq, hidden, past, style, keep_history, lengths)
     if frame_weights is not None:
