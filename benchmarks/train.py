@@ -40,16 +40,16 @@ from torch import Tensor
 from codetalker_cli import resources
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import read_preset, settings_from_dict
 from codetalker_cli.settings import Settings
 from codetalker_cli.topology import Mesh, Topology
 from codetalker_cli.train.batches import ClipSource, Plan
-from codetalker_cli.train.losses import clip_means, speech_losses
+from codetalker_cli.train.losses import EncodedClips, clip_means, speech_losses
 from codetalker_cli.train.progress import TrainingProgress
-from codetalker_cli.train.speech import train_speech
+from codetalker_cli.train.speech import SpeechReports, train_speech
 from codetalker_cli.train.vq import train_vq
 
 SECTIONS = {"vq": "train_vq", "speech": "train_speech"}
@@ -90,9 +90,9 @@ def generate(folder: Path, settings: Settings, n_clips: int, frames: tuple[int, 
         samples = rng.normal(0, 0.1, round(n / settings.data.fps * SAMPLE_RATE))
         subject = subjects[k % len(subjects)]
         vertices = templates[subject] + motion
-        writer.add(f"clip{k:03d}", subject, "train", vertices, samples.astype(np.float32))
+        writer.add(NewClip(f"clip{k:03d}", subject, "train", vertices, samples.astype(np.float32)))
     mesh = Mesh(topology, templates)
-    writer.finish(settings.data.name, settings.data.fps, subjects, mesh, {})
+    writer.finish(DataSetFacts(settings.data.name, settings.data.fps, subjects), mesh, {})
 
 
 def settings_of(preset: str, changes: dict[str, Any]) -> Settings:
@@ -177,7 +177,7 @@ def plain_speech(model: CodeTalker, device: torch.device) -> tuple[torch.optim.O
     def loss(vertices: Tensor, template: Tensor, style: Tensor, audio: Tensor) -> Tensor:
         hidden = speech.encoder(audio[None].to(device), vertices.shape[1])
         inputs = (x.to(device) for x in (vertices, template, style))
-        return speech_losses(model, hidden, *inputs).total
+        return speech_losses(model, EncodedClips(hidden, *inputs)).total
 
     trained = [p for p in speech.parameters() if p.requires_grad]
     return torch.optim.Adam(trained, lr=1e-4), loss
@@ -216,8 +216,8 @@ def run_ours(job: dict[str, Any], data: PreparedDataSet, settings: Settings, clo
         torch.manual_seed(0)
         model = CodeTalker(settings, with_speech=False).eval()
         stage1 = Checkpoint(model, settings, {"step": 0}, data.mesh, out)
-        given: dict[str, Any] = {"report": clock.report, "encoding_progress": clock.encoding}
-        train_speech(data, settings, stage1, out, device=job["device"], **given)
+        reports = SpeechReports(clock.report, clock.encoding)
+        train_speech(data, settings, stage1, out, device=job["device"], reports=reports)
 
 
 def frames_of_steps(settings: Settings, section: str, lengths: Sequence[int], n: int) -> list[int]:

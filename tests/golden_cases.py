@@ -36,7 +36,7 @@ from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.official import speech_state, vq_state
 from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.settings import Settings
-from codetalker_cli.train.losses import reconstruction_loss, speech_losses
+from codetalker_cli.train.losses import EncodedClips, reconstruction_loss, speech_losses
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -194,7 +194,7 @@ def _training(
     speech.requires_grad_(True)
     hidden = speech.encoder(audio, vertices.shape[1])
     style = torch.tensor([1], device=audio.device)
-    losses = speech_losses(model, hidden, vertices, template, style)
+    losses = speech_losses(model, EncodedClips(hidden, vertices, template, style))
     losses.total.mean().backward()
     return {
         "train_loss": losses.total[0].detach(),

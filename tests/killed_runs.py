@@ -29,9 +29,9 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.resources import CACHE_VARIABLE
 from codetalker_cli.settings import Settings
 from codetalker_cli.train import loop
-from codetalker_cli.train.progress import TrainingProgress
+from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
-from codetalker_cli.train.speech import train_speech
+from codetalker_cli.train.speech import SpeechReports, train_speech
 from codetalker_cli.train.vq import train_vq
 
 SLOW_IMPORTS = (
@@ -72,12 +72,19 @@ def everything(**changes: Any) -> Settings:
 
 
 def train(
-    stage: str, data: PreparedDataSet, settings: Settings, out: Path, **more: Any
+    stage: str,
+    data: PreparedDataSet,
+    settings: Settings,
+    out: Path,
+    *,
+    report: ProgressReport | None = None,
+    **more: Any,
 ) -> TrainingProgress:
     """Train a stage; the second on a stage 1 of known weights."""
     if stage == "vq":
-        return train_vq(data, settings, out, **more)
-    return train_speech(data, settings, tiny_data.stage1(settings), out, **more)
+        return train_vq(data, settings, out, report=report, **more)
+    stage1 = tiny_data.stage1(settings)
+    return train_speech(data, settings, stage1, out, reports=SpeechReports(report), **more)
 
 
 def outcome(out: Path) -> dict[str, Any]:

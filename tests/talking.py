@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from codetalker_cli.datasets.inspect import check
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.topology import Mesh, Topology
 
@@ -91,9 +91,9 @@ def write(
     for k, name in enumerate(CLIPS):
         vertices, samples = spoken(name)
         split = "val" if k == 1 else "train"
-        writer.add(name, name.split("_")[0], split, change(vertices), samples)
+        writer.add(NewClip(name, name.split("_")[0], split, change(vertices), samples))
     templates = {name: change(template) for name, template in faces.templates.items()}
-    writer.finish("talking", FPS, SUBJECTS, replace(faces, templates=templates), {})
+    writer.finish(DataSetFacts("talking", FPS, SUBJECTS), replace(faces, templates=templates), {})
     return folder
 
 

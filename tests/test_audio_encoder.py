@@ -26,7 +26,7 @@ def encoder(family: str, fps: float = 50, per_frame: int = 1, **config: Any) -> 
     settings = tiny.encoder_settings(family)
     settings = settings.model_copy(update={"config": settings.config | config})
     torch.manual_seed(0)
-    return AudioEncoder(settings, fps, per_frame).eval()
+    return AudioEncoder(settings, float(fps), per_frame).eval()
 
 
 def speech(seconds: float, n_clips: int = 1, seed: int = 0) -> torch.Tensor:
@@ -166,14 +166,14 @@ def test_several_features_a_frame_need_the_matching_rate(fps: float) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_frozen_encoder_trains_nothing(family: str) -> None:
-    ours = AudioEncoder(tiny.encoder_settings(family, frozen=True), 30, 1).train()
+    ours = AudioEncoder(tiny.encoder_settings(family, frozen=True), 30.0, 1).train()
     assert not any(parameter.requires_grad for parameter in ours.parameters())
     assert not any(module.training for module in ours.modules())
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
 def test_the_convolutions_are_never_trained(family: str) -> None:
-    ours = AudioEncoder(tiny.encoder_settings(family), 30, 1).train()
+    ours = AudioEncoder(tiny.encoder_settings(family), 30.0, 1).train()
     trained = {name for name, parameter in ours.named_parameters() if parameter.requires_grad}
     assert trained and not any(name.startswith("model.feature_extractor.") for name in trained)
     assert ours.model.training
@@ -205,7 +205,7 @@ def test_weights_come_from_a_local_folder(family: str, tmp_path: Path) -> None:
     folder = pretrained_folder(family, tmp_path / family)
     bare = tiny.encoder_settings(family, source=str(folder)).model_copy(update={"config": {}})
     settings = with_pretrained_config(bare)
-    ours = AudioEncoder(settings, 30, 1).eval()
+    ours = AudioEncoder(settings, 30.0, 1).eval()
     assert ours.size == 24
     load_pretrained(ours)
     stored = transformers.AutoModel.from_pretrained(folder).state_dict()
@@ -219,7 +219,7 @@ def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
     folder = pretrained_folder("wav2vec2", tmp_path / "wav2vec2")
     settings = tiny.encoder_settings("wavlm", source=str(folder))
     with pytest.raises(CodeTalkerError, match="wavlm"):
-        load_pretrained(AudioEncoder(settings, 30, 1))
+        load_pretrained(AudioEncoder(settings, 30.0, 1))
 
 
 @pytest.mark.parametrize("where", ["folder", "hub"])
@@ -228,7 +228,7 @@ def test_a_source_that_gives_nothing_is_told(where: str, tmp_path: Path) -> None
     settings = tiny.encoder_settings("hubert", source=source)
     for action in (
         lambda: with_pretrained_config(settings),
-        lambda: load_pretrained(AudioEncoder(settings, 30, 1)),
+        lambda: load_pretrained(AudioEncoder(settings, 30.0, 1)),
     ):
         with pytest.raises(MissingDependencyError) as caught:
             action()

@@ -12,7 +12,7 @@ from ball import sphere
 from talking import FIRST, LAST, SECOND, check_only, found
 
 from codetalker_cli.datasets.inspect import InspectionReport, check
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import InputError
 from codetalker_cli.topology import Mesh, Topology
 
@@ -78,9 +78,11 @@ def test_faces_that_are_no_heads_have_no_axes(tmp_path: Path) -> None:
     writer = PreparedWriter(tmp_path / "b", overwrite=False)
     for k, (name, split) in enumerate({"A_0": "train", "A_1": "val"}.items()):
         swell = 1 + 0.1 * np.sin(np.arange(50) / (3 + k))[:, None, None]
-        writer.add(name, "A", split, vertices * swell, talking.spoken(talking.CLIPS[k])[1][:32000])
+        writer.add(
+            NewClip(name, "A", split, vertices * swell, talking.spoken(talking.CLIPS[k])[1][:32000])
+        )
     mesh = Mesh(Topology("ball", faces, len(vertices)), {"A": vertices})
-    writer.finish("ball", 25.0, ["A"], mesh, {})
+    writer.finish(DataSetFacts("ball", 25.0, ["A"]), mesh, {})
     assert {f.kind for f in check(tmp_path / "b").findings} == {"region"}
 
 

@@ -16,7 +16,7 @@ from codetalker_cli.datasets.inspect.speech import measure_speech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.views import Curves, Picture
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import InputError
 from codetalker_cli.topology import Mesh, Topology
 
@@ -181,9 +181,9 @@ def test_any_topology_will_do(tmp_path: Path) -> None:
     vertices, faces = sphere()
     writer = PreparedWriter(tmp_path / "ball", overwrite=False)
     swell = 1 + 0.2 * np.sin(np.arange(60))[:, None, None]
-    writer.add("A_0", "A", "train", vertices * swell, talking.spoken(FIRST)[1])
+    writer.add(NewClip("A_0", "A", "train", vertices * swell, talking.spoken(FIRST)[1]))
     mesh = Mesh(Topology("ball", faces[:, ::-1].copy(), len(vertices), "mm"), {"A": vertices})
-    writer.finish("ball", 25.0, ["A"], mesh, {})
+    writer.finish(DataSetFacts("ball", 25.0, ["A"]), mesh, {})
     assert any(f.kind == "unit" for f in check(tmp_path / "ball", tmp_path / "a.png").findings)
     assert picture(tmp_path / "a.png").shape[1] == 1500
 

@@ -14,7 +14,7 @@ import voices
 
 from codetalker_cli import render
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import RenderError
 from codetalker_cli.evaluate import charts, report
 from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder
@@ -92,8 +92,8 @@ def data_set(folder: Path, names: Sequence[str] = ("one", "two", "three")) -> Pr
         subject = tiny_data.SUBJECTS[k % 3]
         vertices = mesh.templates[subject] + tiny_data.moving(20 + 5 * k, k)
         speech = voices.speech(len(vertices) / 25, seed=k)
-        writer.add(name, subject, "val", vertices, speech, f"<b>words</b> of {k}")
-    writer.finish("tiny", 25.0, tiny_data.SUBJECTS, mesh, {})
+        writer.add(NewClip(name, subject, "val", vertices, speech, f"<b>words</b> of {k}"))
+    writer.finish(DataSetFacts("tiny", 25.0, tiny_data.SUBJECTS), mesh, {})
     return PreparedDataSet(folder)
 
 

@@ -1,5 +1,6 @@
 """Speech beyond one pass of an encoder: exact blocks of convolutions, windows of attention."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ CONVOLUTIONAL = ("wav2vec2", "hubert", "wavlm")
 def encoder(family: str, fps: float = 25, per_frame: int = 1, **config: Any) -> AudioEncoder:
     settings = tiny.encoder_settings(family)
     settings = settings.model_copy(update={"config": settings.config | config})
-    made = AudioEncoder(settings, fps, per_frame).double().eval()
+    made = AudioEncoder(settings, float(fps), per_frame).double().eval()
     tiny.randomize(made, 3)
     return made
 
@@ -100,7 +101,7 @@ def test_all_but_attention_gives_in_windows_what_one_pass_gives(
 
     def heard(seconds: int) -> Tensor:
         if family == "whisper":
-            made.model.config = whisper.WhisperConfig(max_source_positions=50 * seconds)
+            made.model.config = replace(made.model.config, max_source_positions=50 * seconds)
             # Positions count from each window's start.
             made.model.embed_positions.weight.data.zero_()
             made.model.embed_positions.weight.data.resize_(3000, made.size).zero_()

@@ -212,7 +212,9 @@ def test_a_topology_gives_the_metrics_that_it_can() -> None:
 
 
 def rows_of(*sums: tuple[str, float, float]) -> list[ClipScores]:
-    return [ClipScores(clip, "A", None, int(n), {"lve": (total, n)}) for clip, total, n in sums]
+    return [
+        ClipScores(clip, "A", None, int(n), {"lve": (float(total), n)}) for clip, total, n in sums
+    ]
 
 
 def test_clips_weigh_by_their_frames() -> None:

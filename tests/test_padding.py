@@ -268,7 +268,7 @@ def test_free_running_batches(per_frame: int, filling: float) -> None:
 def encoder(family: str, per_frame: int = 1, *, frozen: bool = False, **more: Any) -> AudioEncoder:
     chosen = tiny.encoder_settings(family, frozen=frozen)
     chosen = chosen.model_copy(update={"config": chosen.config | more})
-    made = AudioEncoder(chosen, 25, per_frame).double().eval()
+    made = AudioEncoder(chosen, 25.0, per_frame).double().eval()
     tiny.randomize(made, 3)
     return made
 

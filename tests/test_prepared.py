@@ -12,7 +12,7 @@ import voices
 
 from codetalker_cli.datasets.manifest import ClipEntry, Manifest, read_manifest
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 
 SHAPE = (30, 12, 3)
@@ -25,8 +25,12 @@ def write(folder: Path, *names: str, overwrite: bool = False, seed: int = 0) -> 
     for k, name in enumerate(names):
         vertices = rng.standard_normal(SHAPE).astype(np.float32)
         split: Any = "val" if k == 0 else "train"
-        writer.add(name, "A", split, vertices, voices.speech(1.0, seed=seed), "Ça va? 'Yes'")
-    return writer.finish("tiny", 25.0, ["A", "B"], voices.mesh("A", "B"), {"left_out": []})
+        writer.add(
+            NewClip(name, "A", split, vertices, voices.speech(1.0, seed=seed), "Ça va? 'Yes'")
+        )
+    return writer.finish(
+        DataSetFacts("tiny", 25.0, ["A", "B"]), voices.mesh("A", "B"), {"left_out": []}
+    )
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_the_id_changes_with_any_clip(tmp_path: Path) -> None:
 def test_without_its_last_file_it_is_no_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     writer = PreparedWriter(folder, overwrite=False)
-    writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
+    writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
     with pytest.raises(InputError, match="data: an unfinished data set; run the same"):
         PreparedDataSet(folder)
     # What was stopped can be begun again, and what it left does not stay.
@@ -108,7 +112,7 @@ def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
 ) -> None:
     write(tmp_path, "one", "two")
     writer = PreparedWriter(tmp_path, overwrite=True)
-    writer.add("one", "A", "train", np.zeros(SHAPE), voices.speech())
+    writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
     with pytest.raises(InputError, match="an unfinished data set"):
         PreparedDataSet(tmp_path)  # half old, half new
     write(tmp_path, "three")

@@ -100,7 +100,9 @@ def test_the_work_grows_with_the_length() -> None:
 # What is heard of them -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "fps", "per_frame"), [("whisper", 30, 1), ("wav2vec2", 25, 2)])
+@pytest.mark.parametrize(
+    ("family", "fps", "per_frame"), [("whisper", 30.0, 1), ("wav2vec2", 25.0, 2)]
+)
 def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int) -> None:
     encoder = AudioEncoder(tiny.encoder_settings(family), fps, per_frame).eval()
     tiny.randomize(encoder, 3)

@@ -100,7 +100,7 @@ def test_styles_blend_linearly() -> None:
 
 def test_an_untrained_head_gives_the_same_code_everywhere() -> None:
     settings = tiny.settings()
-    speech = SpeechToCodes(settings.speech, fps=25, n_styles=1, feature_size=36, latent_size=16)
+    speech = SpeechToCodes(settings.speech, fps=25.0, n_styles=1, feature_size=36, latent_size=16)
     assert not speech.head.weight.any() and speech.head.bias is None
 
 

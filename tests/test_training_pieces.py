@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from codetalker_cli import resources
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import InputError, SettingsError
 from codetalker_cli.files import atomic_path, recover
@@ -556,8 +556,10 @@ def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
     for k, name in enumerate(("b", "deep/a", "c")):
         path = tmp_path / name
         writer = PreparedWriter(path, overwrite=False)
-        writer.add("one", "A", "train", tiny_data.moving(9, 0), voices.speech())
-        writer.finish("tiny", 25.0, tiny_data.SUBJECTS, voices.mesh(*tiny_data.SUBJECTS), {})
+        writer.add(NewClip("one", "A", "train", tiny_data.moving(9, 0), voices.speech()))
+        writer.finish(
+            DataSetFacts("tiny", 25.0, tiny_data.SUBJECTS), voices.mesh(*tiny_data.SUBJECTS), {}
+        )
         os.utime(path / "manifest.json", (1e9, 1e9 + (5, 9, 7)[k]))
     folder(tmp_path / "unfinished", "")
     assert newest_data_set(tmp_path) == tmp_path / "deep" / "a"

@@ -17,6 +17,7 @@ from codetalker_cli.settings import TrainSettings
 from codetalker_cli.topology import Topology
 from codetalker_cli.train.losses import (
     ContactWeights,
+    EncodedClips,
     MotionLoss,
     clip_means,
     speech_losses,
@@ -47,10 +48,11 @@ def test_region_weights_have_the_mean_1_and_the_ratio_asked_for() -> None:
     assert vertex_weights(tiny.topology(), {}) is None
 
 
-class Drawn:
+class Drawn(np.random.Generator):
     """Draws one given vertex, and keeps the chances that it was told."""
 
     def __init__(self, vertex: int) -> None:
+        super().__init__(np.random.PCG64(0))
         self.vertex = vertex
         self.chances = np.zeros(0)
 
@@ -92,8 +94,8 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
     task = speech_task(data, settings())
     batch = task.load([0, 1], 0)
     hidden, _ = task.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
-    given = (task.model, hidden, batch.vertices, batch.template, batch.style_ids)
-    one, five = (speech_losses(*given, motion_weight=weight) for weight in (1.0, 5.0))
+    clips = EncodedClips(hidden, batch.vertices, batch.template, batch.style_ids)
+    one, five = (speech_losses(task.model, clips, motion_weight=weight) for weight in (1.0, 5.0))
     torch.testing.assert_close(five.total, 5 * one.motion + one.latents)
 
 

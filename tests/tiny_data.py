@@ -10,7 +10,7 @@ import torch
 import voices
 
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.devices import make_accelerator
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
@@ -57,8 +57,8 @@ def prepared(
             vertices[5] = np.nan
         samples = voices.speech(n_frames / fps - seconds_short, seed=k)
         split = "val" if k < n_val else "train"
-        writer.add(f"clip{k}", subject, split, vertices, samples)
-    writer.finish("tiny", fps, SUBJECTS, mesh, {})
+        writer.add(NewClip(f"clip{k}", subject, split, vertices, samples))
+    writer.finish(DataSetFacts("tiny", fps, SUBJECTS), mesh, {})
     return PreparedDataSet(folder)
 
 

@@ -51,12 +51,12 @@ def evaluate(
     sections = resolve_sections(names, config, assignments or (), flags).sections
     name, opened = checkpoint_and_data(checkpoint, data)
     of_data_set(opened, split)  # a split without clips is reported before a model is loaded
-    from codetalker_cli.evaluate.run import evaluate_checkpoint
+    from codetalker_cli.evaluate.run import EvaluationRequest, evaluate_checkpoint
 
-    options: dict[str, Any] = {"split": split, "out": out, "device": device}
-    options["overwrite"] = overwrite
+    request = EvaluationRequest.from_sections(opened, split, sections)
+    options: dict[str, Any] = {"out": out, "device": device, "overwrite": overwrite}
     with console.bars(shown=is_main_process()) as stages:
-        evaluation = evaluate_checkpoint(name, opened, sections, stages=stages, **options)
+        evaluation = evaluate_checkpoint(name, request, stages=stages, **options)
     if is_main_process():
         _show(evaluation, sections["evaluate"].confidence, as_json)
     if evaluation.failed:

@@ -88,7 +88,7 @@ def train_speech_command(
         show_rows(settings_to_show("speech", data, layers, out=out, resume=resume))
     run = set_up("speech", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
-    from codetalker_cli.train.speech import train_speech
+    from codetalker_cli.train.speech import SpeechReports, train_speech
 
     stage1, device = run.load_stage1(vq), str(pick_device(device))
     with console.bars() as stages:
@@ -99,8 +99,7 @@ def train_speech_command(
             run.out,
             device=device,
             resume=resume,
-            report=_training(stages("train-speech")),
-            encoding_progress=stages("speech features"),
+            reports=SpeechReports(_training(stages("train-speech")), stages("speech features")),
         )
     _trained(run.out, done, as_json)
 

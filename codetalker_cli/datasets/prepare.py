@@ -14,7 +14,7 @@ from codetalker_cli.datasets import preflight, splits, timeline
 from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.manifest import Manifest
 from codetalker_cli.datasets.prepared import Clip
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.datasets.report import Prepared, report_text
@@ -235,15 +235,17 @@ def _write_parts(
             clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps
         )
         job.writer.add(
-            name,
-            clip.subject,
-            split,
-            _vertex_blocks(frames, part, job),
-            samples,
-            clip.text,
-            n_frames=n_frames,
-            sentence=clip.sentence,
-            source=clip.name,
+            NewClip(
+                name=name,
+                subject=clip.subject,
+                split=split,
+                vertices=_vertex_blocks(frames, part, job),
+                samples=samples,
+                text=clip.text,
+                n_frames=n_frames,
+                sentence=clip.sentence,
+                source=clip.name,
+            )
         )
     if not job.writer.n_pending:
         raise DataError(f"no piece of it can be used: {problems[-1].reason}")
@@ -329,9 +331,7 @@ def _finish(
     mesh, notes["regions"] = regions.complete(raw.mesh, sample)
     problems = [*raw.problems, *(p for s in table for p in writer.done[s].problems)]
     return writer.finish(
-        data.name,
-        data.fps,
-        data.train_subjects,
+        DataSetFacts(data.name, data.fps, data.train_subjects),
         mesh,
         notes,
         splits=table,

@@ -7,7 +7,7 @@ what is done.
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,48 @@ from codetalker_cli.workspace import MANIFEST
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
 _TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
 """Names that atomic writing and its probe give for the time."""
+
+
+@dataclass(frozen=True)
+class NewClip:
+    """A clip to write.
+
+    Attributes:
+        name: Name of the clip.
+        subject: The subject whose face moves.
+        split: Its split.
+        vertices: (T, V, 3), or blocks of them with ``n_frames`` in all.
+        samples: (n,) float32 speech at 16 kHz, within ±1.
+        text: What is spoken.
+        n_frames: T, required for blocks.
+        sentence: Which sentence it is.
+        source: The raw clip it comes from; :meth:`PreparedWriter.close` ends that clip.
+    """
+
+    name: str
+    subject: str
+    split: str
+    vertices: np.ndarray | Iterable[np.ndarray]
+    samples: np.ndarray
+    text: str = ""
+    n_frames: int | None = None
+    sentence: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class DataSetFacts:
+    """What the manifest states about a data set.
+
+    Attributes:
+        name: Name of the data set.
+        fps: Frames per second.
+        train_subjects: The training subjects, in the order of the styles.
+    """
+
+    name: str
+    fps: float
+    train_subjects: Sequence[str]
 
 
 class PreparedWriter:
@@ -120,31 +162,8 @@ class PreparedWriter:
         if self.finished is None:
             (self.folder / MANIFEST).unlink(missing_ok=True)
 
-    def add(
-        self,
-        name: str,
-        subject: str,
-        split: str,
-        vertices: np.ndarray | Iterable[np.ndarray],
-        samples: np.ndarray,
-        text: str = "",
-        *,
-        n_frames: int | None = None,
-        sentence: str = "",
-        source: str = "",
-    ) -> ClipEntry:
+    def add(self, clip: NewClip) -> ClipEntry:
         """Write one clip.
-
-        Args:
-            name: Of the clip.
-            subject: Whose face it is.
-            split: Its split.
-            vertices: (T, V, 3), or blocks of them with ``n_frames`` in all.
-            samples: (n,) float32 speech at 16 kHz, within ±1.
-            text: What is said.
-            n_frames: T, where blocks are given.
-            sentence: Which sentence it is.
-            source: The raw clip it is made of; :meth:`close` ends that clip.
 
         Raises:
             DataError: The name is no safe file name, or is that of another clip's.
@@ -152,10 +171,11 @@ class PreparedWriter:
         """
         import soundfile
 
-        if not source and name in self._added:
+        name, vertices, n_frames = clip.name, clip.vertices, clip.n_frames
+        if not clip.source and name in self._added:
             raise DataError(f"{name} is the name of two clips; rename one of them")
         self._added.add(name)
-        raw_clip = source or name
+        raw_clip = clip.source or name
         self._claim(name, raw_clip)
         if isinstance(vertices, np.ndarray):
             vertices, n_frames = [vertices], len(vertices)
@@ -164,15 +184,24 @@ class PreparedWriter:
             digest = _write_blocks(temporary, vertices, n_frames)
             if not self._has_begun:
                 self._begin()
-        pcm = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        pcm = np.clip(np.rint(clip.samples * 32768.0), -32768, 32767).astype(np.int16)
         with atomic_path(audio_path(self.folder, name)) as temporary:
             soundfile.write(temporary, pcm, audio.SAMPLE_RATE, subtype="PCM_16")
         pcm_sha256 = hashlib.sha256(pcm.tobytes()).hexdigest()
         entry = ClipEntry(
-            name, subject, split, n_frames, digest, text, sentence, len(pcm), pcm_sha256, raw_clip
+            name=name,
+            subject=clip.subject,
+            split=clip.split,
+            n_frames=n_frames,
+            sha256=digest,
+            text=clip.text,
+            sentence=clip.sentence,
+            n_samples=len(pcm),
+            audio_sha256=pcm_sha256,
+            source=raw_clip,
         )
         self._pending.append(entry)
-        if not source:
+        if not clip.source:
             self.close(name, "", ())
         return entry
 
@@ -219,9 +248,7 @@ class PreparedWriter:
 
     def finish(
         self,
-        name: str,
-        fps: float,
-        train_subjects: Sequence[str],
+        facts: DataSetFacts,
         mesh: Mesh,
         notes: Mapping[str, Any],
         *,
@@ -232,9 +259,7 @@ class PreparedWriter:
         """Write mesh, report and manifest; files of an older data set's other clips are removed.
 
         Args:
-            name: Of the data set.
-            fps: Frames a second.
-            train_subjects: In the order of the styles.
+            facts: Name, frame rate and training subjects.
             mesh: The faces.
             notes: How it was made.
             splits: Raw clip → its split, in the order of the table; others are left out. None: all,
@@ -255,9 +280,9 @@ class PreparedWriter:
         with atomic_path(self.folder / MESH) as temporary:
             mesh.save(temporary)
         manifest = Manifest(
-            name=name,
-            fps=fps,
-            train_subjects=tuple(train_subjects),
+            name=facts.name,
+            fps=facts.fps,
+            train_subjects=tuple(facts.train_subjects),
             clips=entries,
             unit=mesh.topology.unit,
             topology=mesh.topology.summary(),

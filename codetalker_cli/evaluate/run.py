@@ -7,6 +7,7 @@ best that its codes can say.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,38 @@ from codetalker_cli.settings import EvaluateSettings, RenderSettings
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate a checkpoint on, and how.
+
+    Attributes:
+        data: Prepared data set.
+        split: One of its splits that has clips.
+        settings: What is measured.
+        render: How the report's pictures are drawn.
+        decode: Settings in the place of the checkpoint's.
+    """
+
+    data: PreparedDataSet
+    split: str
+    settings: EvaluateSettings
+    render: RenderSettings
+    decode: dict[str, Any] | None = None
+
+    @classmethod
+    def from_sections(
+        cls, data: PreparedDataSet, split: str, sections: Mapping[str, Any]
+    ) -> "EvaluationRequest":
+        """Build it from the sections ``evaluate``, ``render`` and ``decode`` (where set)."""
+        decode = sections["decode"]
+        changes = decode.model_dump(include=decode.model_fields_set)
+        return cls(data, split, sections["evaluate"], sections["render"], changes)
+
+
 def evaluate_checkpoint(
     name: str,
-    data: PreparedDataSet,
-    sections: Mapping[str, Any],
+    request: EvaluationRequest,
     *,
-    split: str = "test",
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -65,10 +92,7 @@ def evaluate_checkpoint(
 
     Args:
         name: Name or folder of the checkpoint.
-        data: Prepared data set.
-        sections: Settings: ``evaluate``, ``decode`` (where set, instead of the checkpoint's) and
-            ``render``.
-        split: Split to evaluate on.
+        request: What to evaluate it on, and how.
         out: Folder to write to; None: ``runs/DATA_SET/CHECKPOINT-eval/SPLIT``.
         device: ``auto`` or a device name; several processes share the devices.
         overwrite: Replace an earlier evaluation.
@@ -77,31 +101,16 @@ def evaluate_checkpoint(
     chosen = pick_device(join_processes(device))
     loaded = checkpoints.load(name)
     assert loaded.path is not None
-    decode = sections["decode"]
-    return evaluate(
-        loaded,
-        data,
-        split,
-        out or default_folder(data.manifest.name, loaded.path, split),
-        sections["evaluate"],
-        sections["render"],
-        device=chosen,
-        decode=decode.model_dump(include=decode.model_fields_set),
-        overwrite=overwrite,
-        stages=stages,
-    )
+    out = out or default_folder(request.data.manifest.name, loaded.path, request.split)
+    return evaluate(loaded, request, out, device=chosen, overwrite=overwrite, stages=stages)
 
 
 def evaluate(
     checkpoint: Checkpoint,
-    data: PreparedDataSet,
-    split: str,
+    request: EvaluationRequest,
     out: Path,
-    settings: EvaluateSettings,
-    render: RenderSettings,
     *,
     device: torch.device,
-    decode: dict[str, Any] | None = None,
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> Evaluation:
@@ -111,13 +120,9 @@ def evaluate(
 
     Args:
         checkpoint: Stage 1 or both.
-        data: Prepared data set.
-        split: One that has clips.
-        out: Folder to write to, or to go on with.
-        settings: What is measured.
-        render: How the report's pictures are drawn.
+        request: What to evaluate it on, and how.
+        out: Folder to write to, or to resume.
         device: Of this process.
-        decode: Settings in the place of the checkpoint's.
         overwrite: Begin anew.
         stages: Reports the progress of each stage.
 
@@ -127,8 +132,10 @@ def evaluate(
         InputError: An unknown style.
         OutputError: ``out`` holds something else.
     """
+    data, split, settings = request.data, request.split, request.settings
     truth = of_data_set(data, split)
-    own_shard = _EvaluationShard(Predictor(checkpoint, data, device, decode), truth, settings)
+    predictor = Predictor(checkpoint, data, device, request.decode)
+    own_shard = _EvaluationShard(predictor, truth, settings)
     protocol = _protocol(checkpoint, data, split, settings, own_shard)
     folder = EvaluationFolder(out)
     failed: list[dict[str, str]] = []
@@ -150,7 +157,7 @@ def evaluate(
     }
     evaluation = Evaluation(folder, protocol, values, failed)
     if is_main_process():
-        _write(evaluation, merged, truth, settings, render, stages("report"))
+        _write(evaluation, merged, truth, settings, request.render, stages("report"))
     return evaluation
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float64
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.metrics.definitions import (
@@ -24,7 +25,7 @@ from codetalker_cli.topology import Topology
 
 _BLOCK_BYTES = 16 << 20
 
-Ratio = tuple[float, float]
+Ratio = tuple[float, float | int]
 """(sum, of how many)."""
 
 
@@ -34,14 +35,14 @@ class Measurement:
 
     Attributes:
         fractions: Metric name → (sum, of how many).
-        lip_errors: (T,) float64 squared lip errors; empty without a lip region.
-        vertex_errors: (V,) float64 sum over frames of each vertex's distance.
-        n_frames: T, frames that were compared.
+        lip_errors: Squared lip errors; empty without a lip region.
+        vertex_errors: Sum over frames of each vertex's distance.
+        n_frames: Frames that were compared.
     """
 
     fractions: dict[str, Ratio]
-    lip_errors: np.ndarray
-    vertex_errors: np.ndarray
+    lip_errors: Float64[np.ndarray, " frames"]
+    vertex_errors: Float64[np.ndarray, " vertices"]
     n_frames: int
 
 
@@ -52,7 +53,7 @@ class _RunningDeviation:
         self._count = 0
         self._mean, self._squares = np.zeros(n), np.zeros(n)
 
-    def add(self, values: np.ndarray) -> None:
+    def add(self, values: Float64[np.ndarray, "frames columns"]) -> None:
         n, mean = len(values), values.mean(0)
         delta = mean - self._mean
         total = self._count + n
@@ -65,18 +66,18 @@ class _RunningDeviation:
 
 
 def measure(
-    predicted: Vertices,
-    true: Vertices,
-    template: np.ndarray,
+    predicted: Float[Vertices, "predicted_frames predicted_vertices _"],
+    true: Float[Vertices, "frames vertices _"],
+    template: Float[np.ndarray, "vertices 3"],
     topology: Topology,
     closed_mm: float = 1.0,
 ) -> Measurement:
     """Compare a prediction with the truth over the frames that both have.
 
     Args:
-        predicted: (T', V, 3) vertices; a memory map is read block by block.
-        true: (T, V, 3).
-        template: (V, 3) neutral face of the subject.
+        predicted: Predicted vertices; a memory map is read block by block.
+        true: True vertices.
+        template: Neutral face of the subject.
         topology: Its regions and unit say which metrics there are.
         closed_mm: Lips closer than this are closed.
 
@@ -110,7 +111,9 @@ def measure(
 class _MetricSums:
     """Sums over the frames so far."""
 
-    def __init__(self, template: np.ndarray, topology: Topology, closed_mm: float) -> None:
+    def __init__(
+        self, template: Float[np.ndarray, "vertices 3"], topology: Topology, closed_mm: float
+    ) -> None:
         self._template, self._topology, self._closed_mm = template, topology, closed_mm
         self._lips = topology.regions.get("lips")
         self._upper = topology.regions.get("upper_face")
@@ -122,7 +125,11 @@ class _MetricSums:
         n_upper = 0 if self._upper is None else len(self._upper)
         self._deviations = _RunningDeviation(n_upper), _RunningDeviation(n_upper)
 
-    def add(self, predicted: np.ndarray, true: np.ndarray) -> None:
+    def add(
+        self,
+        predicted: Float[np.ndarray, "frames vertices 3"],
+        true: Float[np.ndarray, "frames vertices 3"],
+    ) -> None:
         self._n_frames += len(true)
         self._distance += distances(predicted, true).sum(0)
         if self._lips is not None:

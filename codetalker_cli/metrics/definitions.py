@@ -10,64 +10,79 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import Topology
 
 
-def lip_errors(predicted: np.ndarray, true: np.ndarray, lips: np.ndarray) -> np.ndarray:
-    """Largest squared distance over the lip vertices, for each frame.
+def lip_errors(
+    predicted: Float[np.ndarray, "predicted_frames vertices 3"],
+    true: Float[np.ndarray, "frames vertices 3"],
+    lips: Int[np.ndarray, " lips"],
+) -> Float64[np.ndarray, " frames"]:
+    """Largest squared distance over the lip vertices, for each frame, in squared length units.
 
     Args:
-        predicted: (T', V, 3) vertices, T' ≥ T; longer ones are cut.
-        true: (T, V, 3) vertices.
-        lips: (n,) lip vertex indices.
-
-    Returns:
-        (T,) float64 squared length units.
+        predicted: At least as many frames as ``true`` has; longer ones are cut.
+        true: True vertices.
+        lips: Lip vertex indices.
     """
     difference = np.subtract(predicted[: len(true), lips], true[:, lips], dtype=np.float64)
     return np.square(difference).sum(-1).max(-1)
 
 
-def lve(errors: Sequence[np.ndarray]) -> float:
+def lve(errors: Sequence[Float[np.ndarray, " _"]]) -> float:
     """Lip vertex error: mean of :func:`lip_errors` over all frames of all clips. Unit: length²."""
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 
-def lve_mm(errors: Sequence[np.ndarray], metres_per_unit: float) -> float:
+def lve_mm(errors: Sequence[Float[np.ndarray, " _"]], metres_per_unit: float) -> float:
     """Mean over all frames of the root of :func:`lip_errors`, in millimetres."""
     roots = np.sqrt(np.concatenate(errors), dtype=np.float64)
     return float(roots.mean() * metres_per_unit * 1000.0)
 
 
-def mve(predicted: np.ndarray, true: np.ndarray) -> float:
+def mve(
+    predicted: Float[np.ndarray, "predicted_frames vertices 3"],
+    true: Float[np.ndarray, "frames vertices 3"],
+) -> float:
     """Mean over frames and all vertices of the Euclidean distance. Unit: length."""
     return float(distances(predicted[: len(true)], true).mean())
 
 
-def distances(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(T, V) float64 Euclidean distances of (T, V, 3) vertices."""
+def distances(
+    predicted: Float[np.ndarray, "frames vertices 3"], true: Float[np.ndarray, "frames vertices 3"]
+) -> Float64[np.ndarray, "frames vertices"]:
+    """Euclidean distance of each vertex."""
     return np.linalg.norm(np.subtract(predicted, true, dtype=np.float64), axis=-1)
 
 
-def squared_motion(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """(T, n) float64 squared norm of the motion of the (n,) upper-face vertices."""
+def squared_motion(
+    vertices: Float[np.ndarray, "frames vertices 3"],
+    template: Float[np.ndarray, "vertices 3"],
+    upper: Int[np.ndarray, " upper"],
+) -> Float64[np.ndarray, "frames upper"]:
+    """Squared norm of the motion of the upper-face vertices."""
     motion = np.subtract(vertices[:, upper], template[upper], dtype=np.float64)
     return np.square(motion).sum(-1)
 
 
-def motion_dynamics(vertices: np.ndarray, template: np.ndarray, upper: np.ndarray) -> float:
+def motion_dynamics(
+    vertices: Float[np.ndarray, "frames vertices 3"],
+    template: Float[np.ndarray, "vertices 3"],
+    upper: Int[np.ndarray, " upper"],
+) -> float:
     """How much the upper face moves: half of the upper-face dynamics deviation (fdd).
 
     Per vertex the standard deviation over time (ddof 0) of the squared norm of its motion; mean
     over the vertices. ``fdd`` of a clip is that of the truth minus that of the prediction.
 
     Args:
-        vertices: (T, V, 3).
-        template: (V, 3).
-        upper: (n,) upper-face vertex indices.
+        vertices: Vertices of each frame.
+        template: Neutral face of the subject.
+        upper: Upper-face vertex indices.
 
     Returns:
         Squared length units.
@@ -75,8 +90,10 @@ def motion_dynamics(vertices: np.ndarray, template: np.ndarray, upper: np.ndarra
     return float(squared_motion(vertices, template, upper).std(0).mean())
 
 
-def closures(topology: Topology, vertices: np.ndarray, closed_mm: float) -> np.ndarray:
-    """(T,) bool: whether the inner lips are closer than ``closed_mm`` millimetres.
+def closures(
+    topology: Topology, vertices: Float[np.ndarray, "frames vertices 3"], closed_mm: float
+) -> Bool[np.ndarray, " frames"]:
+    """Whether the inner lips are closer than ``closed_mm`` millimetres.
 
     Raises:
         DataError: The topology has no pairs of inner-lip vertices.
@@ -88,13 +105,13 @@ def closures(topology: Topology, vertices: np.ndarray, closed_mm: float) -> np.n
     return gap * topology.metres_per_unit * 1000.0 < closed_mm
 
 
-def diversity(motions: Sequence[Vertices], block: int = 64) -> float:
+def diversity(motions: Sequence[Float[Vertices, "_ vertices 3"]], block: int = 64) -> float:
     """Mean pairwise distance between results for different styles of the same speech.
 
     For each pair the mean over frames and all vertices of the Euclidean distance; mean over pairs.
 
     Args:
-        motions: (T, V, 3) vertices of one face, one a style, at least two; longer ones are cut.
+        motions: Vertices of one face, one a style, at least two; longer ones are cut.
         block: Frames held at once.
 
     Returns:

@@ -7,17 +7,17 @@ what it gives alone, whatever stands in the padding (tests/test_padding.py).
 import math
 
 import torch
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAKY_SLOPE = 0.2
 
 
-def sinusoidal_table(n_positions: int, size: int) -> Tensor:
+def sinusoidal_table(n_positions: int, size: int) -> Float32[Tensor, "{n_positions} {size}"]:
     """Sine and cosine position table of Vaswani et al. 2017, section 3.5.
 
-    Returns:
-        (n_positions, size) float32; even columns sine, odd columns cosine.
+    Even columns are sines, odd columns cosines.
     """
     position = torch.arange(n_positions, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, size, 2).float() * (-math.log(10000.0) / size))
@@ -27,19 +27,25 @@ def sinusoidal_table(n_positions: int, size: int) -> Tensor:
     return table
 
 
-def valid_frames(lengths: Tensor, n_frames: int) -> Tensor:
-    """(B,) lengths → (B, n_frames) bool, True within each clip."""
+def valid_frames(lengths: Int[Tensor, " batch"], n_frames: int) -> Bool[Tensor, "batch {n_frames}"]:
+    """True within each clip."""
     return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
 
 
-def repeat_last_frame(x: Tensor, lengths: Tensor, valid: Tensor) -> Tensor:
-    """(B, T, H) with each clip's last frame repeated to the end."""
+def repeat_last_frame(
+    x: Float[Tensor, "batch frames size"],
+    lengths: Int[Tensor, " batch"],
+    valid: Bool[Tensor, "batch frames"],
+) -> Float[Tensor, "batch frames size"]:
+    """Repeat each clip's last frame to the end."""
     last = x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[-1]))
     return torch.where(valid[..., None], x, last)
 
 
-def masked_instance_norm(x: Tensor, valid: Tensor, eps: float) -> Tensor:
-    """Instance norm of (B, T, H) over the time of the (B, T) valid frames; zero elsewhere.
+def masked_instance_norm(
+    x: Float[Tensor, "batch frames size"], valid: Bool[Tensor, "batch frames"], eps: float
+) -> Float[Tensor, "batch frames size"]:
+    """Instance norm over the time of the valid frames; zero elsewhere.
 
     One valid frame has no variance and gives zeros, as two equal frames do.
     """
@@ -66,8 +72,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """(B, T, H) → (B, T, H); of (B, 1, 1, T) bool ``key_mask`` only the true are looked at."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        key_mask: Bool[Tensor, "batch 1 1 frames"] | None = None,
+    ) -> Float[Tensor, "batch frames size"]:
+        """Attend to the frames where ``key_mask`` is true; None: to all."""
         batch, frames, width = x.shape
         q, k, v = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, scale=self.scale)
@@ -85,8 +95,12 @@ class Block(nn.Module):
         self.mlp_in = nn.Linear(hidden_size, mlp_size)
         self.mlp_out = nn.Linear(mlp_size, hidden_size)
 
-    def forward(self, x: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """(B, T, H) → (B, T, H); ``key_mask`` as for :class:`SelfAttention`."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        key_mask: Bool[Tensor, "batch 1 1 frames"] | None = None,
+    ) -> Float[Tensor, "batch frames size"]:
+        """Apply the block; ``key_mask`` as for :class:`SelfAttention`."""
         x = x + self.attention(self.attention_norm(x), key_mask)
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(hidden)
@@ -118,12 +132,16 @@ class TemporalTransformer(nn.Module):
         self.register_buffer("position", sinusoidal_table(1, hidden_size), persistent=False)
         self.position: Tensor
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, H) → (B, T, H).
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames size"]:
+        """Transform the frames of each clip.
 
         Args:
-            x: T ≥ 2, for one frame has no instance statistics.
-            lengths: (B,) frames of each clip, ≥ 1; None: all have T. A clip of one frame counts as
+            x: At least two frames, because one frame has no instance statistics.
+            lengths: Frames of each clip, ≥ 1; None: all. A clip of one frame counts as
                 two equal ones. What comes back beyond a clip's end is finite and means nothing.
         """
         if lengths is None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int, Int64, Real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,16 +12,16 @@ class Quantized(NamedTuple):
     """What the quantiser gives.
 
     Attributes:
-        latents: (B, N, Z) codebook entries; gradients pass straight through to the input.
-        codes: (B, N) int64 indices.
-        loss: (B,) codebook loss + commitment_weight × commitment loss, each clip's own mean.
-        pre_quantization: (B, N, Z) latents as they came in.
+        latents: Codebook entries; gradients pass straight through to the input.
+        codes: Indices of the entries.
+        loss: Codebook loss + commitment_weight × commitment loss, each clip's own mean.
+        pre_quantization: The latents as they came in.
     """
 
-    latents: Tensor
-    codes: Tensor
-    loss: Tensor
-    pre_quantization: Tensor
+    latents: Float[Tensor, "batch codes code_dim"]
+    codes: Int64[Tensor, "batch codes"]
+    loss: Float[Tensor, " batch"]
+    pre_quantization: Float[Tensor, "batch codes code_dim"]
 
 
 class Quantizer(nn.Module):
@@ -36,8 +37,8 @@ class Quantizer(nn.Module):
         bound = 1.0 / codebook_size
         self.codebook = nn.Parameter(torch.empty(codebook_size, code_dim).uniform_(-bound, bound))
 
-    def nearest(self, z: Tensor) -> Tensor:
-        """(…, Z) → (…) int64 indices."""
+    def nearest(self, z: Float[Tensor, "*places code_dim"]) -> Int64[Tensor, "*places"]:
+        """Return the index of the nearest entry at each place."""
         with torch.autocast(z.device.type, enabled=False):
             flat, codebook = _to_float32(z.reshape(-1, z.shape[-1])), _to_float32(self.codebook)
             distance = (
@@ -47,21 +48,27 @@ class Quantizer(nn.Module):
             )
             return distance.argmin(1).view(z.shape[:-1])
 
-    def dequantize(self, codes: Tensor) -> Tensor:
-        """(…) indices → (…, Z) entries."""
+    def dequantize(self, codes: Int[Tensor, "*places"]) -> Float[Tensor, "*places code_dim"]:
+        """Return the entries of the indices."""
         return F.embedding(codes, self.codebook)
 
-    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(…, Z) → the nearest entries with straight-through gradient, and their codes."""
+    def quantize(
+        self, z: Float[Tensor, "*places code_dim"]
+    ) -> tuple[Float[Tensor, "*places code_dim"], Int64[Tensor, "*places"]]:
+        """Return the nearest entries with straight-through gradient, and their codes."""
         codes = self.nearest(z)
         return z + (self.dequantize(codes) - z).detach(), codes
 
-    def forward(self, z: Tensor, valid: Tensor | None = None) -> Quantized:
-        """Quantise (B, N, Z) latents, with the losses of stage 1.
+    def forward(
+        self,
+        z: Float[Tensor, "batch codes code_dim"],
+        valid: Bool[Tensor, "batch codes"] | None = None,
+    ) -> Quantized:
+        """Quantize latents, with the losses of stage 1.
 
         Args:
-            z: Latents before quantisation.
-            valid: (B, N) bool, the latents that the losses count; None: all.
+            z: Latents before quantization.
+            valid: The latents that the losses count; None: all.
         """
         codes = self.nearest(z)
         entries = self.dequantize(codes)
@@ -75,20 +82,24 @@ class Quantizer(nn.Module):
         )
 
 
-def perplexity(counts: Tensor) -> float:
-    """exp(entropy) of how often each entry was chosen, (n,) counts; 1 … n."""
+def perplexity(counts: Real[Tensor, " entries"]) -> float:
+    """exp(entropy) of how often each entry was chosen; 1 … the number of entries."""
     probability = counts.double()
     probability = probability[probability > 0] / probability.sum()
     return float(torch.exp(-(probability * torch.log(probability)).sum()))
 
 
-def _to_float32(x: Tensor) -> Tensor:
+def _to_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Half types raised to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _mean_squared_error(entries: Tensor, latents: Tensor, valid: Tensor | None) -> Tensor:
-    """(B,) mean squared difference of (B, N, Z) over each clip's (B, N) valid places."""
+def _mean_squared_error(
+    entries: Float[Tensor, "batch codes code_dim"],
+    latents: Float[Tensor, "batch codes code_dim"],
+    valid: Bool[Tensor, "batch codes"] | None,
+) -> Float[Tensor, " batch"]:
+    """Mean squared difference over each clip's valid places."""
     with torch.autocast(entries.device.type, enabled=False):
         error = (_to_float32(entries) - _to_float32(latents)).square()
         if valid is None:

@@ -8,9 +8,10 @@ freely.
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,36 +20,47 @@ from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.settings import SpeechSettings
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What stage 2 needs of stage 1."""
 
-    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]: ...
+    def quantize(
+        self, latents: Float[Tensor, "batch frames latent"]
+    ) -> tuple[
+        Float[Tensor, "batch frames latent"], Int64[Tensor, "batch frames codes_per_frame"]
+    ]: ...
 
-    def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor: ...
+    def decode_features(
+        self,
+        latents: Float[Tensor, "batch frames latent"],
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames features"]: ...
 
 
 class Prediction(NamedTuple):
-    """Teacher-forced result: features (B, T, feature_size); latents before they are snapped."""
+    """Teacher-forced result: motion features, and the latents before quantization."""
 
-    features: Tensor
-    latents: Tensor
+    features: Float[Tensor, "batch frames features"]
+    latents: Float[Tensor, "batch frames latent"]
 
 
-def attention_slopes(n_heads: int, device: torch.device | None = None) -> Tensor:
+def attention_slopes(
+    n_heads: int, device: torch.device | None = None
+) -> Float[Tensor, " {n_heads}"]:
     """ALiBi slopes (Press et al. 2022) for ``n_heads``, e.g. 1/4, 1/16, 1/64, 1/256 for 4."""
     first = 2.0 ** -(2.0 ** -(math.log2(n_heads) - 3))
     return first ** torch.arange(1, n_heads + 1, device=device)
 
 
-def periodic_causal_bias(n_heads: int, period: int, queries: Tensor, keys: Tensor) -> Tensor:
+def periodic_causal_bias(
+    n_heads: int, period: int, queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]
+) -> Float[Tensor, "{n_heads} queries keys"]:
     """Bias −slope · ⌊(i−j)/period⌋ for j ≤ i, −∞ for the future.
 
     Args:
-        queries: (Q,) frame numbers i.
-        keys: (K,) frame numbers j.
-
-    Returns:
-        (n_heads, Q, K).
+        queries: Frame numbers i.
+        keys: Frame numbers j.
     """
     distance = queries[:, None] - keys[None, :]
     steps = torch.div(distance, period, rounding_mode="floor")
@@ -77,8 +89,10 @@ class CausalAttention(nn.Module):
         self.output = nn.Linear(size, size)
         init_attention(self.qkv, output=self.output)
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, T, D) frames and the (n_heads, T, T) bias of their attention → (B, T, D)."""
+    def forward(
+        self, x: Float[Tensor, "batch frames size"], bias: Float[Tensor, "heads frames frames"]
+    ) -> Float[Tensor, "batch frames size"]:
+        """Attend to the frames with the bias added to their scores."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
@@ -101,12 +115,18 @@ class FrameAttention(nn.Module):
         self.output = nn.Linear(size, size)
         init_attention(self.query, self.key_value, output=self.output)
 
-    def memory(self, features: Tensor) -> Tensor:
-        """(B, T, F, D) speech features → their keys and values (2, B, T, F, heads, D/heads)."""
+    def memory(
+        self, features: Float[Tensor, "batch frames per_frame size"]
+    ) -> Float[Tensor, "2 batch frames per_frame heads head_size"]:
+        """Return the keys and values of the speech features."""
         return self.key_value(features).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
 
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """(B, Q, D) frames and the memory of the same frames (2, B, Q, F, heads, D/heads)."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        memory: Float[Tensor, "2 batch frames per_frame heads head_size"],
+    ) -> Float[Tensor, "batch frames size"]:
+        """Attend from each frame to the memory of the same frame."""
         k, v = memory
         if v.shape[2] == 1:  # a softmax over one key is 1: the query does not matter
             dropout_mask = self.dropout(v.new_ones(v.shape[0], v.shape[1], self.n_heads, 1))
@@ -132,8 +152,13 @@ class SpeechDecoderLayer(nn.Module):
         self.mlp_norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(s.dropout)
 
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        """(B, T, D) frames, the cross-attention's memory of them, the bias → (B, T, D)."""
+    def forward(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        memory: Float[Tensor, "2 batch frames per_frame heads head_size"],
+        bias: Float[Tensor, "heads frames frames"],
+    ) -> Float[Tensor, "batch frames size"]:
+        """Apply the layer, with the cross-attention's memory and the self-attention's bias."""
         x = self.self_norm(x + self.dropout(self.self_attention(x, bias)))
         x = self.cross_norm(x + self.dropout(self.cross_attention(x, memory)))
         hidden = self.mlp_out(self.dropout(F.relu(self.mlp_in(x))))
@@ -175,29 +200,29 @@ class SpeechToCodes(nn.Module):
         self.register_buffer("position", table, persistent=False)
         self.position: Tensor
 
-    def style(self, weights: Tensor) -> Tensor:
-        """(B, n_styles) weights of the training subjects' styles → (B, D) style vectors."""
+    def style(self, weights: Float[Tensor, "batch styles"]) -> Float[Tensor, "batch size"]:
+        """Return style vectors from weights of the training subjects' styles."""
         return weights @ self.style_embedding.weight
 
     def forward(
         self,
         tokenizer: Tokenizer,
-        hidden: Tensor,
-        features: Tensor,
-        style: Tensor,
-        keep_history: Tensor | None = None,
-        lengths: Tensor | None = None,
+        hidden: Float[Tensor, "batch encoder_features encoder_size"],
+        features: Float[Tensor, "batch frames features"],
+        style: Float[Tensor, "batch size"],
+        keep_history: Float[Tensor, " batch"] | None = None,
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Prediction:
         """Teacher-forced: frame i is predicted from the true frames before it.
 
         Args:
             tokenizer: Stage 1.
-            hidden: (B, T·F, size) encoder features of exactly the frames of ``features``.
-            features: (B, T, feature_size) true motion features.
-            style: (B, D).
-            keep_history: (B,) 1 or 0; at 0 that clip's past motion is hidden. None: all kept.
-            lengths: (B,) int64 frames of each clip when they differ; what comes back beyond a
-                clip's end means nothing.
+            hidden: Encoder features of exactly the frames of ``features``.
+            features: True motion features.
+            style: Style vectors.
+            keep_history: 1 or 0; at 0 that clip's past motion is hidden. None: all kept.
+            lengths: Frames of each clip when they differ; what comes back beyond a clip's end
+                means nothing.
 
         Note:
             The first frame's input is the projection of a zero offset, its bias included; at

@@ -2,7 +2,7 @@
 
 Stage 2 sees of it the contract of a tokenizer: encode, decode, and the motion features in which
 the past is fed back. Where ``lengths`` are taken, a batch may hold clips of different length,
-padded at their ends: (B,) int64 frames of each, None when all have T. Each clip gives what it
+padded at their ends: the frames of each, None when all are full. Each clip gives what it
 gives alone; what comes back beyond its end means nothing.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,18 +39,26 @@ class MotionBasis(nn.Module):
         self.scale: Tensor
 
     @torch.no_grad()
-    def set(self, vectors: Tensor, scale: Tensor) -> None:
-        """Fill in (3V, R) orthonormal vectors and (R,) positive scales."""
+    def set(
+        self, vectors: Float[Tensor, "coordinates rank"], scale: Float[Tensor, " rank"]
+    ) -> None:
+        """Fill in orthonormal vectors over the 3V coordinates, and positive scales."""
         self.vectors.copy_(vectors)
         self.scale.copy_(scale)
 
-    def to_features(self, offsets: Tensor) -> Tensor:
-        """(B, T, V, 3) offsets from the template → (B, T, feature_size)."""
+    def to_features(
+        self, offsets: Float[Tensor, "batch frames vertices 3"]
+    ) -> Float[Tensor, "batch frames {self.feature_size}"]:
+        """Return the motion features of offsets from the template."""
         flat = offsets.flatten(-2)
         return flat @ (self.vectors / self.scale) if self.rank else flat
 
-    def to_offsets(self, features: Tensor, vertex_indices: Tensor | None = None) -> Tensor:
-        """(B, T, feature_size) → (B, T, V, 3), or the (B, T, n, 3) of (n,) chosen vertices."""
+    def to_offsets(
+        self,
+        features: Float[Tensor, "batch frames {self.feature_size}"],
+        vertex_indices: Int[Tensor, " vertices"] | None = None,
+    ) -> Float[Tensor, "batch frames vertices 3"]:
+        """Return the offsets of all vertices, or those of the chosen ones."""
         if not self.rank:
             offsets = features.unflatten(-1, (self.n_vertices, 3))
             return offsets if vertex_indices is None else offsets[..., vertex_indices, :]
@@ -61,9 +70,9 @@ class MotionBasis(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """What stage 1 gives: (B, T, V, 3) vertices and the quantiser's result."""
+    """What stage 1 gives: vertices and the quantizer's result."""
 
-    vertices: Tensor
+    vertices: Float[Tensor, "batch frames vertices 3"]
     quantized: Quantized
 
 
@@ -80,8 +89,12 @@ class MotionEncoder(nn.Module):
             nn.Linear(s.hidden_size, s.latent_size) if s.latent_projection else nn.Identity()
         )
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, feature_size) → (B, T, latent_size)."""
+    def forward(
+        self,
+        features: Float[Tensor, "batch frames features"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames latent"]:
+        """Return the latents of each frame."""
         x = F.leaky_relu(self.input_projection(features), LEAKY_SLOPE)
         return self.latent_projection(self.temporal(x, lengths))
 
@@ -99,12 +112,20 @@ class MotionDecoder(nn.Module):
         )
         self.output_projection = nn.Linear(s.hidden_size, feature_size, bias=s.output_bias)
 
-    def hidden(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, latent_size) → (B, T, H), all but the last projection."""
+    def hidden(
+        self,
+        latents: Float[Tensor, "batch frames latent"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames hidden"]:
+        """Decode without the last projection."""
         return self.temporal(self.latent_projection(latents), lengths)
 
-    def forward(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, latent_size) → (B, T, feature_size)."""
+    def forward(
+        self,
+        latents: Float[Tensor, "batch frames latent"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames features"]:
+        """Return the motion features of each frame."""
         return self.output_projection(self.hidden(latents, lengths))
 
 
@@ -132,15 +153,22 @@ class MotionVQ(nn.Module):
         """Numbers in the motion features of a frame (3V, or the rank of the basis)."""
         return self.basis.feature_size
 
-    def encode(self, vertices: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, V, 3) motion and (B, V, 3) templates → (B, T, codes_per_frame) int64 codes."""
+    def encode(
+        self,
+        vertices: Float[Tensor, "batch frames vertices 3"],
+        template: Float[Tensor, "batch vertices 3"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Int64[Tensor, "batch frames codes_per_frame"]:
+        """Return the codes of the motion of faces with these templates."""
         features = self.basis.to_features(vertices - template[:, None])
         return self.quantize(self.encoder(features, lengths))[1]
 
     def reconstruct(
-        self, features: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Quantized]:
-        """(B, T, feature_size) → the same after quantisation, and the quantiser's result; T ≥ 2."""
+        self,
+        features: Float[Tensor, "batch frames {self.feature_size}"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch frames {self.feature_size}"], Quantized]:
+        """Return the features after quantization, and the quantizer's result; T ≥ 2."""
         q = self.settings.codes_per_frame
         valid = None
         if lengths is not None:
@@ -149,19 +177,25 @@ class MotionVQ(nn.Module):
         latents = quantized.latents.unflatten(1, (-1, q)).flatten(-2)
         return self.decode_features(latents, lengths=lengths), quantized
 
-    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, latent_size) → nearest codebook latents (straight-through), codes (B, T, q)."""
+    def quantize(
+        self, latents: Float[Tensor, "batch frames latent"]
+    ) -> tuple[Float[Tensor, "batch frames latent"], Int64[Tensor, "batch frames codes_per_frame"]]:
+        """Return the nearest codebook latents (straight-through) and their codes."""
         quantized_latents, codes = self.quantizer.quantize(self._split(latents))
         q = self.settings.codes_per_frame
         return quantized_latents.view_as(latents), codes.unflatten(1, (-1, q))
 
-    def nearest(self, latents: Tensor) -> Tensor:
-        """(B, T, latent_size) → codes (B, T, codes_per_frame) of the nearest entries."""
+    def nearest(
+        self, latents: Float[Tensor, "batch frames latent"]
+    ) -> Int64[Tensor, "batch frames codes_per_frame"]:
+        """Return the codes of the nearest entries."""
         codes = self.quantizer.nearest(self._split(latents))
         return codes.unflatten(1, (-1, self.settings.codes_per_frame))
 
-    def flat_codes(self, quantized: Quantized, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(N, code_dim) latents as they came in and (N,) codes, those of padding left out."""
+    def flat_codes(
+        self, quantized: Quantized, lengths: Int[Tensor, " batch"] | None
+    ) -> tuple[Float[Tensor, "codes code_dim"], Int64[Tensor, " codes"]]:
+        """Return the latents as they came in and their codes, without those of padding."""
         latents, codes = quantized.pre_quantization.detach(), quantized.codes
         if lengths is None:
             return latents.flatten(0, 1), codes.flatten()
@@ -169,53 +203,80 @@ class MotionVQ(nn.Module):
         valid = valid_frames(lengths, codes.shape[1] // q).repeat_interleave(q, 1)
         return latents[valid], codes[valid]
 
-    def dequantize(self, codes: Tensor) -> Tensor:
-        """(B, T, codes_per_frame) codes → (B, T, latent_size) quantised latents."""
+    def dequantize(
+        self, codes: Int[Tensor, "batch frames codes_per_frame"]
+    ) -> Float[Tensor, "batch frames latent"]:
+        """Return the quantized latents of the codes."""
         return self.quantizer.dequantize(codes).flatten(-2)
 
-    def decode_features(self, latents: Tensor, *, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, latent_size) quantised latents → (B, T, feature_size) motion features.
+    def decode_features(
+        self,
+        latents: Float[Tensor, "batch frames latent"],
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames {self.feature_size}"]:
+        """Decode quantized latents to motion features.
 
         A single frame has no instance statistics; it is decoded as two equal ones.
 
         Args:
-            latents: Of the whole clip: every frame depends on all of them.
-            lengths: (B,) frames of each clip; None: T.
+            latents: Those of the whole clip: every frame depends on all of them.
+            lengths: Frames of each clip; None: all.
         """
         return _decode_at_least_two_frames(self.decoder, latents, lengths)
 
-    def decode_hidden(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, codes_per_frame) codes → (B, T, H), the decode without its last projection.
+    def decode_hidden(
+        self,
+        codes: Int[Tensor, "batch frames codes_per_frame"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames hidden"]:
+        """Decode codes without the last projection.
 
         That one is linear and wide: what is blended before it is blended behind it, in less memory.
         """
         return _decode_at_least_two_frames(self.decoder.hidden, self.dequantize(codes), lengths)
 
-    def decode(self, codes: Tensor, template: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """(B, T, codes_per_frame) codes and (B, V, 3) templates → (B, T, V, 3) vertices."""
+    def decode(
+        self,
+        codes: Int[Tensor, "batch frames codes_per_frame"],
+        template: Float[Tensor, "batch vertices 3"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch frames vertices 3"]:
+        """Return the vertices of the codes, on these templates."""
         features = self.decode_features(self.dequantize(codes), lengths=lengths)
         return self.basis.to_offsets(features) + template[:, None]
 
-    def to_vertices(self, hidden: Tensor, template: Tensor) -> Tensor:
-        """What :meth:`decode_hidden` gives and (B, V, 3) templates → (B, T, V, 3) vertices."""
+    def to_vertices(
+        self,
+        hidden: Float[Tensor, "batch frames hidden"],
+        template: Float[Tensor, "batch vertices 3"],
+    ) -> Float[Tensor, "batch frames vertices 3"]:
+        """Return the vertices of what :meth:`decode_hidden` gives, on these templates."""
         features = self.decoder.output_projection(hidden)
         return self.basis.to_offsets(features) + template[:, None]
 
     def forward(
-        self, vertices: Tensor, template: Tensor, lengths: Tensor | None = None
+        self,
+        vertices: Float[Tensor, "batch frames vertices 3"],
+        template: Float[Tensor, "batch vertices 3"],
+        lengths: Int[Tensor, " batch"] | None = None,
     ) -> Reconstruction:
-        """Reconstruct (B, T, V, 3) motion of subjects with (B, V, 3) templates; T ≥ 2."""
+        """Reconstruct the motion of faces with these templates; T ≥ 2."""
         features = self.basis.to_features(vertices - template[:, None])
         reconstruction, quantized = self.reconstruct(features, lengths)
         return Reconstruction(self.basis.to_offsets(reconstruction) + template[:, None], quantized)
 
-    def _split(self, latents: Tensor) -> Tensor:
+    def _split(
+        self, latents: Float[Tensor, "batch frames latent"]
+    ) -> Float[Tensor, "batch codes code_dim"]:
         return latents.reshape(latents.shape[0], -1, self.settings.code_dim)
 
 
 def _decode_at_least_two_frames(
-    decode: Callable[[Tensor, Tensor | None], Tensor], latents: Tensor, lengths: Tensor | None
-) -> Tensor:
+    decode: Callable[[Tensor, Tensor | None], Tensor],
+    latents: Float[Tensor, "batch frames latent"],
+    lengths: Int[Tensor, " batch"] | None,
+) -> Float[Tensor, "batch frames size"]:
     """Decode; a single frame as two equal ones."""
     if latents.shape[1] == 1:
         return decode(latents.expand(-1, 2, -1), None)[:, :1]

@@ -15,7 +15,7 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.manifest import NO_SPEECH, Manifest
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.rigs.head import Rig
@@ -98,18 +98,16 @@ def prepare_synthetic(
         subject = subjects[index % len(subjects)]
         rng = np.random.default_rng([demo.seed, index])
         vertices = speak(rig, passage, subject, fps, rng, blinks=demo.blinks)
-        writer.add(
-            f"{subject}_{passage.name}", subject, split, vertices, passage.samples, passage.text
-        )
+        name = f"{subject}_{passage.name}"
+        writer.add(NewClip(name, subject, split, vertices, passage.samples, passage.text))
         stages("motion")(index + 1, len(passages))
     notes = {
         "made_with": demo.model_dump(mode="json"),
         "speech": str(speech.name) if speech else demo.engine,
         "left_out": [{"clip": f.name, "reason": f.reason} for f in speech_set.failures],
     }
-    return writer.finish(
-        settings.data.name, fps, subjects, mesh_of(rig, subjects, idle=not demo.blinks), notes
-    )
+    facts = DataSetFacts(settings.data.name, fps, subjects)
+    return writer.finish(facts, mesh_of(rig, subjects, idle=not demo.blinks), notes)
 
 
 def speak(

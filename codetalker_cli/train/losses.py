@@ -1,15 +1,17 @@
 """Training losses of both stages (CodeTalker, equations 4 and 6).
 
-Every loss is (B,): of each clip the mean over its own frames. Padding counts nowhere, and a batch's
+Every loss has one value a clip, the mean over its own frames. Padding counts nowhere, and a batch's
 loss is the mean of what its clips would have given one by one.
 """
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,27 +29,66 @@ CLOSED_MM = 1.0
 CONTACT_SECONDS = 0.3
 """Longest contact that is a sound, not a rest."""
 
-StageTwoLoss = Callable[[MotionBasis, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-"""(basis, predicted features, true offsets, lengths, frame weights) → (B,)."""
+StageTwoLoss = Callable[
+    [
+        MotionBasis,
+        Float[Tensor, "batch frames features"],
+        Float[Tensor, "batch frames vertices 3"],
+        Int[Tensor, " batch"] | None,
+        Float[Tensor, "batch frames"] | None,
+    ],
+    Float[Tensor, " batch"],
+]
+"""(basis, predicted features, true offsets, lengths, frame weights) → losses."""
 
-History = Callable[[Tensor, Tensor, Tensor], Tensor]
+History = Callable[
+    [
+        Float[Tensor, "batch encoder_features encoder_size"],
+        Float[Tensor, "batch frames features"],
+        Float[Tensor, "batch size"],
+    ],
+    Float[Tensor, "batch frames features"],
+]
 """(encoder features, true motion features, style) → the motion features shown as the past."""
 
 
-class SpeechLosses(NamedTuple):
-    """Losses of stage 2, each (B,): motion_weight × motion + latents = total.
+@dataclass(frozen=True)
+class EncodedClips:
+    """Clips with the encoder features of their speech.
 
-    ``features`` are the (B, T, feature_size) motion features that they are of.
+    Attributes:
+        hidden: Encoder features.
+        vertices: True motion; cut when the speech is shorter.
+        template: Neutral face of each clip's subject.
+        style_ids: Number of each clip's training subject.
+        lengths: Frames of each clip that both speech and motion have; None: all frames.
+        codes: Codes of the true motion; None: stage 1 computes them.
     """
 
-    total: Tensor
-    motion: Tensor
-    latents: Tensor
-    features: Tensor
+    hidden: Float[Tensor, "batch encoder_features encoder_size"]
+    vertices: Float[Tensor, "batch frames vertices 3"]
+    template: Float[Tensor, "batch vertices 3"]
+    style_ids: Int[Tensor, " batch"]
+    lengths: Int[Tensor, " batch"] | None = None
+    codes: Int[Tensor, "batch coded_frames codes_per_frame"] | None = None
 
 
-def vertex_weights(topology: Topology, region_weights: dict[str, float]) -> Tensor | None:
-    """(V,) weights of the reconstruction loss, their mean 1; None when all weigh the same.
+class SpeechLosses(NamedTuple):
+    """Losses of stage 2: motion_weight × motion + latents = total.
+
+    ``features`` are the predicted motion features.
+    """
+
+    total: Float[Tensor, " batch"]
+    motion: Float[Tensor, " batch"]
+    latents: Float[Tensor, " batch"]
+    features: Float[Tensor, "batch frames features"]
+
+
+def vertex_weights(
+    topology: Topology, region_weights: dict[str, float]
+) -> Float[Tensor, " vertices"] | None:
+    """Weights of the reconstruction loss, their mean 1; None when all weigh the same.
 
     A topology without any region weighs all the same, and that is said.
 
@@ -107,8 +148,10 @@ class ContactWeights:
         self._closed_distance = CLOSED_MM / 1000.0 / metres
         self._max_contact_frames = max(1, int(CONTACT_SECONDS * fps))
 
-    def __call__(self, vertices: Tensor) -> Tensor | None:
-        """(B, T) weights of the frames of (B, T, V, 3) true motion; None: all weigh the same."""
+    def __call__(
+        self, vertices: Float[Tensor, "batch frames vertices 3"]
+    ) -> Float[Tensor, "batch frames"] | None:
+        """Return the weights of the frames of true motion; None: all weigh the same."""
         if self._pairs is None:
             return None
         upper, lower = (vertices[:, :, pair.to(vertices.device)] for pair in self._pairs)
@@ -122,13 +165,17 @@ class ContactWeights:
         return 1.0 + (self._weight - 1.0) * (closed - rest)
 
 
-def clip_means(values: Tensor, lengths: Tensor | None, weights: Tensor | None = None) -> Tensor:
-    """(B, T, …) values → (B,): of each clip the mean over its own frames.
+def clip_means(
+    values: Float[Tensor, "batch frames *rest"],
+    lengths: Int[Tensor, " batch"] | None,
+    weights: Float[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Return each clip's mean over its own frames.
 
     Args:
-        values: Whatever stands beyond a clip's end.
-        lengths: (B,) frames of each clip; None: all have T.
-        weights: (B, T) of the frames; None: all weigh the same.
+        values: Anything is allowed beyond a clip's end.
+        lengths: Frames of each clip; None: all.
+        weights: Weights of the frames; None: all weigh the same.
     """
     if lengths is None and weights is None:
         return values.flatten(1).mean(1)
@@ -141,16 +188,14 @@ def clip_means(values: Tensor, lengths: Tensor | None, weights: Tensor | None = 
 
 
 def reconstruction_loss(
-    predicted: Tensor,
-    true: Tensor,
-    weights: Tensor | None,
+    predicted: Float[Tensor, "batch frames vertices 3"],
+    true: Float[Tensor, "batch frames vertices 3"],
+    weights: Float[Tensor, " vertices"] | None,
     kind: Literal["l1", "l2"],
-    lengths: Tensor | None = None,
-    frame_weights: Tensor | None = None,
-) -> Tensor:
-    """(B,) mean absolute or squared difference of (B, T, V, 3) vertices, weighted by vertex and by
-    frame.
-    """
+    lengths: Int[Tensor, " batch"] | None = None,
+    frame_weights: Float[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Mean absolute or squared difference of vertices, weighted by vertex and by frame."""
     difference = predicted - true
     error = difference.abs() if kind == "l1" else difference.square()
     if weights is not None:
@@ -182,13 +227,13 @@ class MotionLoss:
     def __call__(
         self,
         basis: MotionBasis,
-        features: Tensor,
-        offsets: Tensor,
+        features: Float[Tensor, "batch frames features"],
+        offsets: Float[Tensor, "batch frames vertices 3"],
         rng: np.random.Generator,
-        lengths: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> Tensor:
-        """(B,) losses of (B, T, feature_size) features against (B, T, V, 3) offsets."""
+        lengths: Int[Tensor, " batch"] | None = None,
+        frame_weights: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """Compare predicted features with true offsets."""
         if self._n_vertices is None:
             if self._weights is not None:
                 self._weights = self._weights.to(offsets.device)  # once
@@ -207,59 +252,50 @@ class MotionLoss:
 
 def plain_motion_loss(
     basis: MotionBasis,
-    features: Tensor,
-    offsets: Tensor,
-    lengths: Tensor | None,
-    frame_weights: Tensor | None = None,
-) -> Tensor:
-    """(B,) mean squared difference over all vertices, as the paper has it."""
+    features: Float[Tensor, "batch frames features"],
+    offsets: Float[Tensor, "batch frames vertices 3"],
+    lengths: Int[Tensor, " batch"] | None,
+    frame_weights: Float[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Mean squared difference over all vertices, as the paper has it."""
     prediction = basis.to_offsets(features)
     return reconstruction_loss(prediction, offsets, None, "l2", lengths, frame_weights)
 
 
 def speech_losses(
     model: CodeTalker,
-    hidden: Tensor,
-    vertices: Tensor,
-    template: Tensor,
-    style_ids: Tensor,
+    clips: EncodedClips,
     *,
-    lengths: Tensor | None = None,
-    codes: Tensor | None = None,
     history: History | None = None,
-    keep_history: Tensor | None = None,
+    keep_history: Float[Tensor, " batch"] | None = None,
     motion_loss: StageTwoLoss = plain_motion_loss,
     motion_weight: float = 1.0,
-    frame_weights: Tensor | None = None,
+    frame_weights: Float[Tensor, "batch frames"] | None = None,
 ) -> SpeechLosses:
     """Teacher-forced losses of stage 2.
 
     Args:
         model: Both stages; stage 1 gives targets and decodes, and gets no gradient to its weights.
-        hidden: (B, S, size) encoder features of the clips.
-        vertices: (B, T, V, 3) true motion; cut when the speech is shorter.
-        template: (B, V, 3).
-        style_ids: (B,) int64 training-subject numbers.
-        lengths: (B,) frames of each clip that both speech and motion have; None: all frames.
-        codes: (B, T, q) of the true motion; None: stage 1 gives them.
+        clips: The clips and the features of their speech.
         history: Gives the past motion that the model sees; None: the true one.
-        keep_history: (B,) 1 or 0, see :meth:`SpeechToCodes.forward`.
+        keep_history: 1 or 0, see :meth:`SpeechToCodes.forward`.
         motion_loss: From the basis, predicted features, true offsets, lengths and frame weights.
         motion_weight: Weight of the motion loss in the total.
-        frame_weights: (B, T) as :class:`ContactWeights` gives them; None: all weigh the same.
+        frame_weights: As :class:`ContactWeights` gives them; None: all weigh the same.
     """
     speech = model.speech
     assert speech is not None
-    n_frames = min(vertices.shape[1], hidden.shape[1] // speech.settings.features_per_frame)
-    offsets = vertices[:, :n_frames] - template[:, None]
-    hidden = hidden[:, : n_frames * speech.settings.features_per_frame]
+    per_frame, lengths = speech.settings.features_per_frame, clips.lengths
+    n_frames = min(clips.vertices.shape[1], clips.hidden.shape[1] // per_frame)
+    offsets = clips.vertices[:, :n_frames] - clips.template[:, None]
+    hidden = clips.hidden[:, : n_frames * per_frame]
     with torch.no_grad():
         features = model.vq.basis.to_features(offsets)
-        if codes is None:
+        if clips.codes is None:
             true_latents, _ = model.vq.quantize(model.vq.encoder(features, lengths))
         else:
-            true_latents = model.vq.dequantize(codes[:, :n_frames])
-    style = speech.style_embedding(style_ids)
+            true_latents = model.vq.dequantize(clips.codes[:, :n_frames])
+    style = speech.style_embedding(clips.style_ids)
     past = features if history is None else history(hidden, features, style)
     prediction = speech(model.vq, hidden, past, style, keep_history, lengths)
     if frame_weights is not None:

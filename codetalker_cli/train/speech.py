@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +26,13 @@ from codetalker_cli.settings import AudioEncoderSettings, Settings
 from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
 from codetalker_cli.train.compatibility import check_data, check_stage1
 from codetalker_cli.train.loop import fit
-from codetalker_cli.train.losses import ContactWeights, MotionLoss, clip_means, speech_losses
+from codetalker_cli.train.losses import (
+    ContactWeights,
+    EncodedClips,
+    MotionLoss,
+    clip_means,
+    speech_losses,
+)
 from codetalker_cli.train.precomputed import Precomputed
 from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
@@ -37,6 +43,19 @@ from codetalker_cli.workspace import is_checkpoint
 logger = logging.getLogger(__name__)
 
 
+class SpeechReports(NamedTuple):
+    """What is called with the progress of a training of stage 2.
+
+    Attributes:
+        steps: Called after each step.
+        encoding: Called with (clips done, clips) while the fixed part of the speech encoder is
+            computed.
+    """
+
+    steps: ProgressReport | None = None
+    encoding: Progress | None = None
+
+
 def train_speech(
     data: PreparedDataSet,
     settings: Settings,
@@ -45,8 +64,7 @@ def train_speech(
     *,
     device: str = "cpu",
     resume: bool = False,
-    report: ProgressReport | None = None,
-    encoding_progress: Progress | None = None,
+    reports: SpeechReports | None = None,
 ) -> TrainingProgress:
     """Train stage 2 on a prepared data set with a trained stage 1; the best goes to ``out``.
 
@@ -57,9 +75,7 @@ def train_speech(
         out: Checkpoint folder; :mod:`codetalker_cli.train.run_folder` tells what stands beside it.
         device: Torch device of a single process.
         resume: Go on with the run that was begun there.
-        report: Called after each step.
-        encoding_progress: Called with (clips done, clips) while the fixed part of the speech
-            encoder is computed.
+        reports: What is called with the progress; None: nothing.
 
     Raises:
         DataError: The data does not fit the settings.
@@ -67,6 +83,7 @@ def train_speech(
         MissingDependencyError: The pretrained speech encoder cannot be had.
         CodeTalkerError: See :func:`codetalker_cli.train.loop.fit`.
     """
+    reports = reports or SpeechReports()
     check_data(data, settings)
     check_stage1(stage1, settings, data)
     folder = RunFolder(out)
@@ -74,12 +91,17 @@ def train_speech(
         folder.find_resumable("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
     model = _build_model(settings, stage1)
-    task = SpeechTask(data, model, stage1, accelerator, encoding_progress)
+    task = SpeechTask(data, model, stage1, accelerator, reports.encoding)
     train_settings = settings.train_speech
     with folder.lock(accelerator):
         folder.enter("speech", settings, data, accelerator, resume=resume, stage1=stage1)
         return fit(
-            task, train_settings, folder, accelerator=accelerator, resume=resume, report=report
+            task,
+            train_settings,
+            folder,
+            accelerator=accelerator,
+            resume=resume,
+            report=reports.steps,
         )
 
 
@@ -185,12 +207,9 @@ class SpeechTraining(nn.Module):
         rng = step_rng(s.seed, batch.step)
         losses = speech_losses(
             self._model[0],
-            hidden,
-            batch.vertices,
-            batch.template,
-            batch.style_ids,
-            lengths=lengths,
-            codes=batch.codes,
+            EncodedClips(
+                hidden, batch.vertices, batch.template, batch.style_ids, lengths, batch.codes
+            ),
             history=partial(self.history, batch=batch),
             keep_history=batch.keep_history,
             motion_loss=lambda basis, predicted, target, clip_lengths, weights: self._motion_loss(
@@ -329,9 +348,8 @@ class SpeechTask(Task):
         vq, speech = self.model.vq, self.speech
         hidden, _ = speech.encoder.encode_trainable(batch.speech, batch.n_frames)
         lengths = batch.lengths
-        forced = speech_losses(
-            self.model, hidden, batch.vertices, batch.template, batch.style_ids, lengths=lengths
-        )
+        clips = EncodedClips(hidden, batch.vertices, batch.template, batch.style_ids, lengths)
+        forced = speech_losses(self.model, clips)
         style = speech.style_embedding(batch.style_ids)
         # The weights are still changing, and other threads work on the device: no graphs.
         decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})

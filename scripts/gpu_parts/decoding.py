@@ -12,7 +12,7 @@ import torch
 import voices
 from torch import Tensor
 
-from codetalker_cli.evaluate.run import evaluate
+from codetalker_cli.evaluate.run import EvaluationRequest, evaluate
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
@@ -180,11 +180,13 @@ def evaluation(report: Report, setup: Setup) -> None:
     for device in ("cpu", setup.device):
         made = evaluate(
             checkpoint.load(loaded),
-            data,
-            "val",
+            EvaluationRequest(
+                data,
+                "val",
+                EvaluateSettings(shown_clips=0, resamples=50),
+                RenderSettings(size=64, renderer="software", workers=1),
+            ),
             setup.folder / f"out-{len(values)}",
-            EvaluateSettings(shown_clips=0, resamples=50),
-            RenderSettings(size=64, renderer="software", workers=1),
             device=torch.device(device),
         )
         values[f"{device}-{len(values)}"] = made.values

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from codetalker_cli.models.decoding.cuda_graphs import STRIDE, StepGraphs, round_up
@@ -32,17 +33,17 @@ class _DecodingState:
 
     Attributes:
         speech_cache, motion_cache: The caches of stage 2 and of stage 1.
-        codes: (B, C, q) int64, the codes predicted so far.
-        frame: (1,) int64, the number of the next frame.
-        past: (B, C, q) int64 codes that replace the predicted ones as the motion history; None
-            when decoding runs freely.
+        codes: The codes predicted so far.
+        frame: The number of the next frame.
+        past: Codes that replace the predicted ones as the motion history; None when decoding runs
+            freely.
     """
 
     speech_cache: SpeechState
     motion_cache: MotionState
-    codes: Tensor
-    frame: Tensor
-    past: Tensor | None
+    codes: Int64[Tensor, "batch capacity codes_per_frame"]
+    frame: Int64[Tensor, "1"]
+    past: Int64[Tensor, "batch capacity codes_per_frame"] | None
 
     def first(self, n: int) -> "_DecodingState":
         """Views of the first ``n`` clips."""
@@ -97,24 +98,24 @@ class Decoder:
 
     def decode(
         self,
-        hidden: Tensor,
-        style: Tensor,
+        hidden: Float[Tensor, "batch features encoder_size"],
+        style: Float[Tensor, "batch size"],
         *,
         method: Method = "exact",
         lengths: Sequence[int] | None = None,
-        past_codes: Tensor | None = None,
+        past_codes: Int64[Tensor, "batch frames codes_per_frame"] | None = None,
         progress: Progress | None = None,
-    ) -> Tensor:
-        """Codes (B, T, q) int64 of a batch of clips.
+    ) -> Int64[Tensor, "batch frames codes_per_frame"]:
+        """Decode a batch of clips to codes.
 
         Args:
-            hidden: (B, T·F, size) encoder features.
-            style: (B, D) style vectors.
+            hidden: Encoder features.
+            style: Style vectors.
             method: ``exact`` gives what recomputing everything gives; ``window`` comes near it in
                 constant time a frame.
             lengths: Frames of each clip when they differ, each at least 1; codes beyond a clip's
                 end are 0.
-            past_codes: (B, T, q) int64. Each frame is predicted from these codes of the frames
+            past_codes: Each frame is predicted from these codes of the frames
                 before it (teacher forcing) instead of from the predicted ones.
             progress: Called with (frames done, frames of the longest clip).
         """

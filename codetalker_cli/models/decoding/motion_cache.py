@@ -17,6 +17,7 @@ computed of that decode, and what is not:
 from dataclasses import dataclass, fields
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,22 +39,21 @@ class MotionState:
     """What is kept of the frames so far; the first axis is the clip (the third of ``kv_cache``).
 
     Attributes:
-        inputs: (B, C, H) what the convolution sees.
-        hidden: (B, C, H) what it gives.
-        total, squares: (B, H) sums of the rows that no frame to come changes.
-        kv_cache: (L − 1, 2, B, heads, C, H/heads) keys and values of the blocks but the last
-            (window).
-        last_block_inputs: (B, C, H) what the last block's attention sees (window).
-        next_refresh: (1,) int64, the older frame whose turn it is to be computed anew (window).
+        inputs: What the convolution sees.
+        hidden: What it gives.
+        total, squares: Sums of the rows that no frame to come changes.
+        kv_cache: Keys and values of the blocks but the last (window).
+        last_block_inputs: What the last block's attention sees (window).
+        next_refresh: The older frame whose turn it is to be computed anew (window).
     """
 
-    inputs: Tensor
-    hidden: Tensor
-    total: Tensor
-    squares: Tensor
-    kv_cache: Tensor
-    last_block_inputs: Tensor
-    next_refresh: Tensor
+    inputs: Float[Tensor, "batch capacity size"]
+    hidden: Float[Tensor, "batch capacity size"]
+    total: Float[Tensor, "batch size"]
+    squares: Float[Tensor, "batch size"]
+    kv_cache: Float[Tensor, "layers 2 batch heads window_capacity head_size"]
+    last_block_inputs: Float[Tensor, "batch window_capacity size"]
+    next_refresh: Int[Tensor, "1"]
 
     def first(self, n: int) -> "MotionState":
         """Views of the first ``n`` clips."""
@@ -88,9 +88,14 @@ class _Block:
             self.qkv = PackedLinear(attention.qkv.weight, dtype=dtype)
 
     def forward_frames(
-        self, x: Tensor, n: int, mask: Tensor | None, kv_cache: Tensor | None, frames: Tensor
-    ) -> Tensor:
-        """(B, R, H) → (B, R, H); keys and values are of the rows, or of the first n frames kept."""
+        self,
+        x: Float[Tensor, "batch rows size"],
+        n: int,
+        mask: Float[Tensor, "1 {n}"] | None,
+        kv_cache: Float[Tensor, "2 batch heads capacity head_size"] | None,
+        frames: Int[Tensor, " frames"],
+    ) -> Float[Tensor, "batch rows size"]:
+        """Keys and values are those of the rows, or of the first ``n`` frames in the cache."""
         n_clips, n_frames, size = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(n_clips, n_frames, 3, self.n_heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
@@ -99,9 +104,13 @@ class _Block:
         return self._output_and_mlp(x, attended.transpose(1, 2).reshape(n_clips, n_frames, size))
 
     def forward_newest(
-        self, x: Tensor, memory: Tensor, query_input: Tensor, mask: Tensor | None
-    ) -> Tensor:
-        """(B, 1, H) newest row, (B, n, H) what is seen, (B, 1, H) of it the newest → (B, 1, H)."""
+        self,
+        x: Float[Tensor, "batch 1 size"],
+        memory: Float[Tensor, "batch n size"],
+        query_input: Float[Tensor, "batch 1 size"],
+        mask: Float[Tensor, "1 n"] | None,
+    ) -> Float[Tensor, "batch 1 size"]:
+        """Apply the block to the newest row; ``query_input`` is the newest row of ``memory``."""
         query = self.query(query_input).view(len(x), self.n_heads, -1).transpose(0, 1)
         key_query = torch.bmm(query, self.key).transpose(0, 1)  # (B, heads, H)
         scores = torch.bmm(key_query, memory.transpose(1, 2))
@@ -156,7 +165,7 @@ class MotionDecoderCache:
             self._newest_offsets = torch.arange(window.newest, device=device)
             self._refresh_offsets = torch.arange(window.refreshed, device=device)
 
-    def state(self, n_clips: int, capacity: int, like: Tensor) -> MotionState:
+    def state(self, n_clips: int, capacity: int, like: Float[Tensor, "..."]) -> MotionState:
         """Room for ``capacity`` frames of each clip."""
         hidden_size, n_heads = self.hidden_size, self.blocks[-1].n_heads
         window_capacity = capacity if self.window is not None else 0
@@ -175,16 +184,21 @@ class MotionDecoderCache:
         )
 
     def step(
-        self, state: MotionState, latents: Tensor, frame: Tensor, n: int, mask: Tensor | None
-    ) -> Tensor:
-        """Take a frame's (B, 1, latent_size) latents; give its (B, 1, H) row behind the blocks.
+        self,
+        state: MotionState,
+        latents: Float[Tensor, "batch 1 latent"],
+        frame: Int[Tensor, "1"],
+        n: int,
+        mask: Float[Tensor, "1 {n}"] | None,
+    ) -> Float[Tensor, "batch 1 size"]:
+        """Take a frame's latents; return its row after the blocks.
 
         Args:
             state: Of the frames before; changed.
-            latents: Quantised.
-            frame: (1,) int64, the frame's number i; on the device, so that nothing waits for it.
+            latents: Quantized.
+            frame: The frame's number i; on the device, so that nothing waits for it.
             n: Frames to look at, i + 1 or more.
-            mask: (1, n) 0 for frames up to i, −∞ beyond; None where n is i + 1.
+            mask: 0 for frames up to i, −∞ beyond; None where n is i + 1.
         """
         self._convolve(state, latents, frame)
         normalize = self._statistics(state, frame)
@@ -235,8 +249,10 @@ class MotionDecoderCache:
         inverse_std = torch.rsqrt(variance.clamp(min=0) + self.eps)
         return _InstanceNorm(mean[:, None], inverse_std[:, None])
 
-    def _frames_to_compute(self, state: MotionState, frame: Tensor) -> Tensor:
-        """(R,) frames to compute, the newest first; before there are enough, some stand twice."""
+    def _frames_to_compute(
+        self, state: MotionState, frame: Int[Tensor, "1"]
+    ) -> Int[Tensor, " rows"]:
+        """Frames to compute, the newest first; before there are enough, some are repeated."""
         assert self.window is not None
         newest = (frame - self._newest_offsets).clamp(min=0)
         if not self.window.refreshed:
@@ -249,10 +265,12 @@ class MotionDecoderCache:
 
 @dataclass(frozen=True)
 class _InstanceNorm:
-    mean: Tensor
-    inverse_std: Tensor
+    mean: Float[Tensor, "batch 1 size"]
+    inverse_std: Float[Tensor, "batch 1 size"]
 
-    def __call__(self, hidden: Tensor) -> Tensor:
+    def __call__(
+        self, hidden: Float[Tensor, "batch rows size"]
+    ) -> Float[Tensor, "batch rows size"]:
         return (hidden - self.mean.to(hidden.dtype)).mul_(self.inverse_std.to(hidden.dtype))
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,16 +28,16 @@ class PackedLinear:
     """``activation(x Wᵀ + b)`` for inference: a copy of the weights, in the fastest layout here.
 
     Args:
-        weight: (out, in).
-        bias: (out,) or None.
+        weight: The matrix W.
+        bias: The summand b, or None.
         activation: ``gelu`` is the tanh approximation.
         dtype: Of weights and products; None: the weight's. What comes out has the input's.
     """
 
     def __init__(
         self,
-        weight: Tensor,
-        bias: Tensor | None = None,
+        weight: Float[Tensor, "outputs inputs"],
+        bias: Float[Tensor, " outputs"] | None = None,
         activation: Activation = "none",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -48,8 +49,7 @@ class PackedLinear:
             self._packed_weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
             self.weight = self.weight.new_empty(0)  # one copy is enough
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(…, in) → (…, out)."""
+    def __call__(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         if self._packed_weight is None:
             output = _linear_plain(x.to(self.weight.dtype), self.weight, self.bias, self.activation)
         else:
@@ -59,7 +59,9 @@ class PackedLinear:
         return output.to(x.dtype)
 
 
-def layer_norm_function(norm: nn.LayerNorm) -> Callable[[Tensor], Tensor]:
+def layer_norm_function(
+    norm: nn.LayerNorm,
+) -> Callable[[Float[Tensor, "*rows size"]], Float[Tensor, "*rows size"]]:
     """The layer norm as a plain function: a module's call costs as much as a small norm."""
     return partial(
         F.layer_norm,

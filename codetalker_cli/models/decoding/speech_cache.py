@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,19 +28,22 @@ class SpeechState:
     """What a batch of clips is told, and what is kept of its past.
 
     Attributes:
-        previous: (B, 1, D) projection of the newest frame; zero before the first.
-        style: (B, 1, D).
-        cross_cache: (L, B, T, D) result of the cross-attention, or (L, 2, B, T, F, heads, D/heads)
-            keys and values where a frame has several features.
-        kv_cache: (L, 2, B, heads, C, D/heads) keys and values of the frames so far.
-        bias: (heads, 2C) of the attention by distance; entry C − 1 − d is that of d.
+        previous: Projection of the newest frame; zero before the first.
+        style: Style vectors.
+        cross_cache: Result of the cross-attention, or keys and values where a frame has several
+            features.
+        kv_cache: Keys and values of the frames so far.
+        bias: Bias of the attention by distance; entry capacity − 1 − d is that of d.
     """
 
-    previous: Tensor
-    style: Tensor
-    cross_cache: Tensor
-    kv_cache: Tensor
-    bias: Tensor
+    previous: Float[Tensor, "batch 1 size"]
+    style: Float[Tensor, "batch 1 size"]
+    cross_cache: (
+        Float[Tensor, "layers batch frames size"]
+        | Float[Tensor, "layers 2 batch frames per_frame heads head_size"]
+    )
+    kv_cache: Float[Tensor, "layers 2 batch heads capacity head_size"]
+    bias: Float[Tensor, "heads 2*capacity"]
 
     def first(self, n: int) -> "SpeechState":
         """Views of the first ``n`` clips."""
@@ -79,8 +83,13 @@ class _Layer:
         self.mlp_in = PackedLinear(layer.mlp_in.weight, layer.mlp_in.bias, "relu", dtype)
         self.mlp_out = PackedLinear(layer.mlp_out.weight, layer.mlp_out.bias, dtype=dtype)
 
-    def cross_features(self, memory: Tensor) -> Tensor:
-        """(B, T, F, D) speech features → what a step needs of them, see :class:`SpeechState`."""
+    def cross_features(
+        self, memory: Float[Tensor, "batch frames per_frame size"]
+    ) -> (
+        Float[Tensor, "batch frames size"]
+        | Float[Tensor, "2 batch frames per_frame heads head_size"]
+    ):
+        """Return what a step needs of the speech features, see :class:`SpeechState`."""
         keys_values = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
         return (
             self.cross_output(keys_values[1, :, :, 0].flatten(-2))
@@ -89,9 +98,14 @@ class _Layer:
         )
 
     def step(
-        self, x: Tensor, cross_cache: Tensor, kv_cache: Tensor, bias: Tensor, frame: Tensor
-    ) -> Tensor:
-        """(B, 1, D) → (B, 1, D); ``bias`` (1, heads, 1, n) says to how many frames it looks."""
+        self,
+        x: Float[Tensor, "batch 1 size"],
+        cross_cache: Tensor,
+        kv_cache: Float[Tensor, "2 batch heads capacity head_size"],
+        bias: Float[Tensor, "1 heads 1 n"],
+        frame: Int[Tensor, "1"],
+    ) -> Float[Tensor, "batch 1 size"]:
+        """Attend to as many frames as ``bias`` has."""
         n_clips, _, size = x.shape
         qkv = self.qkv(x).view(n_clips, 3, self.n_heads, 1, -1)
         q, new_keys_values = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
@@ -142,8 +156,13 @@ class SpeechDecoderCache:
             motion_projection.weight @ output_projection.weight, bias, dtype=dtype
         )
 
-    def state(self, hidden: Tensor, style: Tensor, capacity: int) -> SpeechState:
-        """Before the first frame: (B, T·F, size) encoder features and (B, D) styles taken in."""
+    def state(
+        self,
+        hidden: Float[Tensor, "batch features encoder_size"],
+        style: Float[Tensor, "batch size"],
+        capacity: int,
+    ) -> SpeechState:
+        """Before the first frame: encoder features and style vectors taken in."""
         s, n_clips = self.settings, len(hidden)
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
         head_size = s.hidden_size // s.n_heads
@@ -155,19 +174,23 @@ class SpeechDecoderCache:
             bias=self._bias(capacity, hidden),
         )
 
-    def _bias(self, capacity: int, like: Tensor) -> Tensor:
-        """(heads, 2C) −slope · ⌊d / period⌋ by distance d = C − 1 … 0, then the future's −∞."""
+    def _bias(
+        self, capacity: int, like: Float[Tensor, "..."]
+    ) -> Float[Tensor, "heads 2*{capacity}"]:
+        """−slope · ⌊d / period⌋ by distance d = capacity − 1 … 0, then the future's −∞."""
         distance = torch.arange(capacity - 1, -capacity - 1, -1, device=like.device)
         periods = torch.div(distance, self.settings.period_frames, rounding_mode="floor")
         bias = -attention_slopes(self.settings.n_heads, like.device)[:, None] * periods
         return bias.masked_fill(distance < 0, float("-inf")).to(like.dtype)
 
-    def step(self, state: SpeechState, frame: Tensor, n: int) -> Tensor:
-        """The (B, 1, latent_size) latents of a frame, not yet quantised.
+    def step(
+        self, state: SpeechState, frame: Int[Tensor, "1"], n: int
+    ) -> Float[Tensor, "batch 1 latent"]:
+        """Return the latents of a frame, not yet quantized.
 
         Args:
             state: Of the frames before; changed.
-            frame: (1,) int64, the frame's number i, on the device.
+            frame: The frame's number i, on the device.
             n: Frames of the past to look at, i + 1 or more.
         """
         capacity = state.bias.shape[1] // 2
@@ -181,6 +204,6 @@ class SpeechDecoderCache:
             x = layer.step(x, cross_cache, kv_cache, bias, frame)
         return self.head(x)
 
-    def set_previous(self, state: SpeechState, hidden: Tensor) -> None:
-        """Let the next step know the (B, 1, H) newest row of stage 1's decode."""
+    def set_previous(self, state: SpeechState, hidden: Float[Tensor, "batch 1 hidden"]) -> None:
+        """Let the next step know the newest row of stage 1's decode."""
         state.previous.copy_(self.feedback_projection(hidden))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,8 +49,10 @@ def _build_model(settings: AudioEncoderSettings) -> Any:
     return model_class(config_class(**settings.config))
 
 
-def resample_features(features: Tensor, n: int) -> Tensor:
-    """Linear interpolation of (B, S, C) features to (B, n, C); first and last frame stay."""
+def resample_features(
+    features: Float[Tensor, "batch features channels"], n: int
+) -> Float[Tensor, "batch {n} channels"]:
+    """Linear interpolation over time; first and last frame stay."""
     return F.interpolate(
         features.transpose(1, 2), size=n, mode="linear", align_corners=True
     ).transpose(1, 2)
@@ -105,8 +108,8 @@ class AudioEncoder(nn.Module):
         """A frozen encoder stays in evaluation mode (no dropout)."""
         return super().train(mode and not self.settings.frozen)
 
-    def prepare(self, samples: Tensor) -> Tensor:
-        """(…, n) samples as the family wants them: zero mean and unit variance, or as they are."""
+    def prepare(self, samples: Float[Tensor, "*batch samples"]) -> Float[Tensor, "*batch samples"]:
+        """Samples as the family wants them: zero mean and unit variance, or as they are."""
         if self.settings.family == "whisper":
             return samples
         mean = samples.mean(-1, keepdim=True)
@@ -119,16 +122,15 @@ class AudioEncoder(nn.Module):
             return n_features // self.features_per_frame
         return int(n_features / FEATURE_RATE * self.fps)
 
-    def forward(self, audio: Tensor, n_frames: int | None = None) -> Tensor:
-        """Features of prepared (B, n) audio.
+    def forward(
+        self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
+    ) -> Float[Tensor, "batch features {self.size}"]:
+        """Features of prepared audio, ``features_per_frame`` for each motion frame.
 
         Args:
             audio: Prepared samples at 16 kHz.
             n_frames: Motion frames to give; None: as many as the audio lasts. With several
                 features a frame, fewer come back when the audio is shorter.
-
-        Returns:
-            (B, T · features_per_frame, size).
         """
         frozen_features = self.encode_frozen(audio, n_frames)
         return (
@@ -138,11 +140,13 @@ class AudioEncoder(nn.Module):
         )
 
     @torch.no_grad()
-    def encode_frozen(self, audio: Tensor, n_frames: int | None = None) -> Tensor:
+    def encode_frozen(
+        self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
+    ) -> Float[Tensor, "batch features channels"]:
         """The part of :meth:`forward` that no training changes, to be computed once and kept.
 
         Returns:
-            (B, S, C): of a frozen encoder its result; else Whisper's log-mel spectrogram, and of
+            Of a frozen encoder its result; else Whisper's log-mel spectrogram, and of
             the others the convolutional features, which are as many as the result's.
         """
         if self.settings.family == "whisper":
@@ -158,17 +162,17 @@ class AudioEncoder(nn.Module):
         )
 
     def encode_trainable(
-        self, frozen_features: Sequence[Tensor], n_frames: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+        self, frozen_features: Sequence[Float[Tensor, "_ channels"]], n_frames: Sequence[int]
+    ) -> tuple[Float[Tensor, "batch longest {self.size}"], Int64[Tensor, " batch"]]:
         """The other part of :meth:`forward`, for clips of different length.
 
         Args:
-            frozen_features: What :meth:`encode_frozen` gives of each clip, (S, C); half precision
-                will do.
+            frozen_features: What :meth:`encode_frozen` gives of each clip; half precision will
+                do.
             n_frames: Motion frames of each clip.
 
         Returns:
-            (B, longest, size) features, zero beyond each clip's end; (B,) int64 how many each has.
+            Features, zero beyond each clip's end, and how many each clip has.
         """
         dtype = next(self.parameters()).dtype
         clips = [clip.to(dtype) for clip in frozen_features]
@@ -188,8 +192,8 @@ class AudioEncoder(nn.Module):
         return hidden.masked_fill(~valid[..., None], 0.0), lengths
 
     def _encode_trainable_clip(
-        self, frozen_features: Tensor, n_frames: int | None = None
-    ) -> Tensor:
+        self, frozen_features: Float[Tensor, "batch inputs channels"], n_frames: int | None = None
+    ) -> Float[Tensor, "batch features {self.size}"]:
         """From what :meth:`encode_frozen` gives of an encoder that is trained, to the result.
 
         What is longer than 30 s is heard in overlapping windows.
@@ -207,8 +211,12 @@ class AudioEncoder(nn.Module):
             self._run_transformer, frozen_features, window=window, overlap=overlap
         )
 
-    def _run_transformer(self, frozen_features: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The transformer of a convolutional family over everything; ``valid`` (B, S) if padded."""
+    def _run_transformer(
+        self,
+        frozen_features: Float[Tensor, "batch features channels"],
+        valid: Bool[Tensor, "batch features"] | None = None,
+    ) -> Float[Tensor, "batch features {self.size}"]:
+        """The transformer of a convolutional family over everything; ``valid`` if padded."""
         projected = self.model.feature_projection(frozen_features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
         if hidden.shape[1] > self.model.config.mask_time_length:  # shorter ones hold no mask
@@ -218,7 +226,9 @@ class AudioEncoder(nn.Module):
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             return self.model.encoder(hidden, attention_mask=valid).last_hidden_state
 
-    def _align_to_frames(self, features: Tensor, n_frames: int | None) -> Tensor:
+    def _align_to_frames(
+        self, features: Float[Tensor, "batch inputs size"], n_frames: int | None
+    ) -> Float[Tensor, "batch outputs size"]:
         count = features.shape[1]
         n_frames = self.n_frames(count) if n_frames is None else n_frames
         if self.features_per_frame == 1:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 WINDOW_SECONDS = 30
@@ -19,9 +20,16 @@ _BLOCK = 1500
 
 
 def apply_in_windows(
-    function: Callable[[Tensor], Tensor], x: Tensor, *, window: int, overlap: int, factor: int = 1
-) -> Tensor:
-    """Run over (B, N, C) in windows of ``window`` that overlap by ``overlap``, joined again.
+    function: Callable[
+        [Float[Tensor, "batch inputs channels"]], Float[Tensor, "batch outputs size"]
+    ],
+    x: Float[Tensor, "batch inputs channels"],
+    *,
+    window: int,
+    overlap: int,
+    factor: int = 1,
+) -> Float[Tensor, "batch outputs size"]:
+    """Run over ``x`` in windows of ``window`` that overlap by ``overlap``, joined again.
 
     Args:
         function: Gives a feature for every ``factor`` of its input's.
@@ -44,8 +52,10 @@ def apply_in_windows(
         start += window - overlap
 
 
-def convolve(extractor: Any, audio: Tensor) -> Tensor:
-    """What transformers' convolutional feature extractors give of (B, n) audio: (B, C, S).
+def convolve(
+    extractor: Any, audio: Float[Tensor, "batch samples"]
+) -> Float[Tensor, "batch channels features"]:
+    """What transformers' convolutional feature extractors give.
 
     Long audio goes through in blocks that give the same: each holds all samples that its features
     see. A first layer that is normalised over time (wav2vec 2.0 base) is so over the whole.
@@ -82,9 +92,9 @@ def _receptive_field(layers: list[Any]) -> tuple[int, int]:
 
 
 def _group_norm_affine(
-    conv: torch.nn.Conv1d, norm: torch.nn.GroupNorm, audio: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(B, C, 1) factor and summand that a norm of every channel over time comes to."""
+    conv: torch.nn.Conv1d, norm: torch.nn.GroupNorm, audio: Float[Tensor, "batch samples"]
+) -> tuple[Float[Tensor, "batch channels 1"], Float[Tensor, "batch channels 1"]]:
+    """Factor and summand that a norm of every channel over time comes to."""
     total: Any = 0.0
     squares: Any = 0.0
     count = 0

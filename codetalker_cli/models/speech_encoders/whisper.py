@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,8 +58,10 @@ class WhisperConfig:
         return cls(**{f.name: config[f.name] for f in fields(cls) if f.name in config})
 
 
-def log_mel(audio: Tensor, n_mels: int) -> Tensor:
-    """(B, n) samples at 16 kHz → (B, n // 160, n_mels) log-mel spectrogram, as Whisper was trained.
+def log_mel(
+    audio: Float[Tensor, "batch samples"], n_mels: int
+) -> Float[Tensor, "batch samples//160 {n_mels}"]:
+    """The log-mel spectrogram of samples at 16 kHz, as Whisper was trained.
 
     It is computed in blocks; what they share is the loudest value, 8 decades under which all is
     cut off.
@@ -81,8 +84,8 @@ def log_mel(audio: Tensor, n_mels: int) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def _mel_bank(n_mels: int) -> Tensor:
-    """(201, n_mels) triangular filters."""
+def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
+    """Triangular filters."""
     from torchaudio.functional import melscale_fbanks
 
     n_bins, max_frequency = _WINDOW // 2 + 1, SAMPLE_RATE / 2
@@ -100,8 +103,8 @@ class WhisperAttention(nn.Module):
         self.q_proj = nn.Linear(size, size)
         self.out_proj = nn.Linear(size, size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, size) → (B, T, size)."""
+    def forward(self, x: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
+        """Attend to all frames."""
         q, k, v = (
             projection(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -123,8 +126,8 @@ class WhisperLayer(nn.Module):
         self.fc2 = nn.Linear(c.encoder_ffn_dim, c.d_model)
         self.final_layer_norm = nn.LayerNorm(c.d_model)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, d_model) → (B, T, d_model)."""
+    def forward(self, x: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
+        """Apply the layer."""
         c = self.config
         attended = self.self_attn(self.self_attn_layer_norm(x))
         x = x + F.dropout(attended, c.dropout, self.training)
@@ -165,8 +168,10 @@ class WhisperEncoder(nn.Module):
         table[:, : 2 * half] = torch.cat([angle.sin(), angle.cos()], dim=1)
         self.embed_positions.requires_grad_(False)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """(B, M, n_mels) → (B, ⌈M/2⌉, d_model), for M ≤ 2 · max_source_positions.
+    def forward(
+        self, mel: Float[Tensor, "batch spectra mels"]
+    ) -> Float[Tensor, "batch (spectra+1)//2 size"]:
+        """Encode at most 2 · max_source_positions spectra.
 
         What is shorter than a window is heard alone, with the first rows of the position table; the
         published models heard silence behind it.
