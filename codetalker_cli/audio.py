@@ -28,7 +28,7 @@ AUDIO_SUFFIXES = (
 """Endings of audio files. Of several files of one name the ending that comes first is taken."""
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp",
-    ".ogv", ".mts",
+    ".ogv", ".mts", ".m2ts",
 )
 # fmt: on
 """Endings of videos whose sound can be read; audio files of the same name go before them."""

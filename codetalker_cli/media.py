@@ -9,7 +9,7 @@ from pathlib import Path
 from codetalker_cli.errors import InputError
 
 _START_BYTES = 400
-_TS_PACKET = 188
+_TS_PACKET, _TIMED_TS_PACKET = 188, 192
 _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
     "wav": ((0, b"RIFF"), (8, b"WAVE")),
     "avi": ((0, b"RIFF"), (8, b"AVI ")),
@@ -57,6 +57,8 @@ def container_of(path: Path) -> str:
             return name
     if start[4:8] in _OLD_MOV_ATOMS:
         return "mov"
+    if start[4:5] == start[4 + _TIMED_TS_PACKET : 5 + _TIMED_TS_PACKET] == b"\x47":
+        return "mpegts"  # as cameras write it, with a time before each packet
     if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:  # a frame of MPEG audio
         return "aac" if start[1] & 0xF6 == 0xF0 else "mp3"
     raise InputError(f"{path}: no known audio or video container")

