@@ -17,6 +17,7 @@ from codetalker_cli.cli.options import (
     resolved_settings,
     show_rows,
 )
+from codetalker_cli.errors import SettingsError
 from codetalker_cli.workspace import DATA
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ RegionFiles = Annotated[
 def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
     from codetalker_cli.datasets.readers.vocaset import read_vocaset
 
+    _refuse_neutral(settings.prepare)
     return read_vocaset(raw, settings.data, faces)
+
+
+def _refuse_neutral(options: "PrepareSettings") -> None:
+    """Refuse the one setting of preparation that only BIWI's reader knows."""
+    if options.neutral:
+        raise SettingsError("prepare.neutral: has an effect on BIWI alone; leave it out")
 
 
 def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
@@ -143,6 +151,7 @@ def prepare_custom(
     custom, root = resolved.sections["custom"], source if config is None else source.parent
     raw = read_custom(custom, root)
     data, options = data_of(raw, custom), resolved.sections["prepare"]
+    _refuse_neutral(options)
     _prepare(raw, base_of(custom, root), out or DATA / data.name, data, options, overwrite, as_json)
 
 
