@@ -1,0 +1,114 @@
+"""Write docs/settings.md from the settings' own declarations.
+
+    python scripts/settings_docs.py
+
+A test compares the page with the declarations.
+"""
+
+import json
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from codetalker_cli.settings import Settings
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+HEAD = """# Settings
+
+This page is generated from `codetalker_cli/settings/` by `scripts/settings_docs.py`.
+
+Every command reads its settings from five layers. A later layer overrides an earlier one:
+
+1. the default below,
+2. the preset (`--preset NAME`, from `configs/`),
+3. a YAML file of yours (`--config my.yaml`),
+4. each `--set SECTION.KEY=VALUE` (the value is JSON, or plain text),
+5. an option of the command, such as `--subject`.
+
+`--show-settings` prints every value with the layer it came from. A key that does not exist, or
+that has no effect where it is given, is an error that names the nearest key.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    parts = [HEAD]
+    for name, field in Settings.model_fields.items():
+        section = model_of(field.annotation)
+        assert section is not None
+        parts += [f"## `{name}`: {field.description}\n", table(section, name)]
+    return "\n".join(parts)
+
+
+def table(section: type[BaseModel], prefix: str) -> str:
+    """Return a Markdown table of a section, and of the sections within it."""
+    rows = ["| key | default | values | what |", "|---|---|---|---|"]
+    inner = []
+    for name, field in section.model_fields.items():
+        nested = model_of(field.annotation)
+        if nested is not None:
+            inner.append(f"### `{prefix}.{name}`: {field.description}\n")
+            inner.append(table(nested, f"{prefix}.{name}"))
+            continue
+        cells = [f"`{prefix}.{name}`", default_of(field), values_of(field), field.description or ""]
+        rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join([*rows, "", *inner])
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a field holds, if it holds one."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return None if get_origin(annotation) in (dict, tuple, list) else kind
+    return None
+
+
+def default_of(field: FieldInfo) -> str:
+    """Return a field's default as JSON."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    plain = json.dumps(value, default=lambda model: model.model_dump(exclude_defaults=True))
+    return f"`{plain}`"
+
+
+def values_of(field: FieldInfo) -> str:
+    """Return the values that a field takes, in a few words."""
+    words = type_words(field.annotation)
+    bounds = []
+    for limit in field.metadata:
+        for kind, sign in ((Gt, ">"), (Ge, "≥"), (Lt, "<"), (Le, "≤")):
+            if isinstance(limit, kind):
+                bounds.append(f"{sign} {getattr(limit, kind.__name__.lower())}")
+    return f"{words} {', '.join(bounds)}".strip()
+
+
+def type_words(annotation: Any) -> str:
+    """Return a type in a few words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (UnionType, Union):
+        return " or ".join(type_words(one) for one in arguments)
+    if origin is dict:
+        return "table"
+    if origin in (tuple, list):
+        return f"list of {type_words(arguments[0])}"
+    if hasattr(annotation, "__metadata__"):
+        return type_words(arguments[0])
+    names = {
+        int: "integer",
+        float: "number",
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+    }
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
