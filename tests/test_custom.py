@@ -386,7 +386,7 @@ def test_a_first_frame_is_of_the_first_clip_that_can_be_read(root: Path) -> None
         ("neutral:F9:0", r"there is no clip F9"),
         ("none.pkl", r"none\.pkl: custom\.templates leads to nothing; .* holds head\.obj, templ"),
         ("none/{subject}.obj", r"none.F1\.obj: no template"),
-        ("wav", r"wav: no template \(\.obj, \.ply, \.npy\) named F1"),
+        ("wav", r"wav: no template \(\.obj, \.ply, \.glb, \.off, \.npy\) named F1"),
         ("head.obj", r"head\.obj: custom\.templates is one face, but there are 2 subjects"),
     ],
 )
@@ -602,7 +602,7 @@ def test_empty_folders_of_frames(tmp_path: Path) -> None:
     raw = read(root, motion="vertices_npy/*")
     assert len(raw.clips) == 4
     assert told(raw)["F1_none"].startswith("missing: ")
-    assert told(raw)["F1_none"].endswith("F1_none: holds no .obj or .ply files")
+    assert told(raw)["F1_none"].endswith("F1_none: holds no .obj, .ply, .glb or .off files")
 
 
 def test_names_that_do_not_fit_the_pattern(root: Path) -> None:

@@ -147,7 +147,7 @@ def test_other_files_beside_the_frames_do_not_matter(tmp_path: Path) -> None:
         (("f1.obj", "g01.obj"), r"f1\.obj and g01\.obj are both frame 1"),
         (("f1.obj", "neutral.obj"), r"neutral\.obj: its name holds no frame number"),
         (("f1.obj", "f2.ply"), r"holds \.obj and \.ply files"),
-        ((), r"holds no \.obj or \.ply files"),
+        ((), r"holds no \.obj, \.ply, \.glb or \.off files"),
     ],
 )
 def test_sequences_that_are_not_clear(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:
