@@ -36,8 +36,10 @@ from codetalker_cli.datasets.readers.custom import data_of, read_custom
 from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.datasets.readers.custom_templates import outward
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.meshes import write_mesh_file
 
 MOTION = {"npy3": "*.npy", "npy2": "*.npy", "pc2": "*.pc2", "obj": "*", "ply": "*"}
+MOTION |= {"glb": "*", "off": "*"}
 
 
 @pytest.fixture
@@ -323,7 +325,9 @@ def test_sound_that_cannot_be_told(root: Path) -> None:
 # Templates and faces ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["pkl", "obj", "ply", "npy", "pattern", "whole pattern"])
+@pytest.mark.parametrize(
+    "form", ["pkl", "obj", "ply", "glb", "off", "npy", "pattern", "whole pattern"]
+)
 def test_templates_of_every_form(root: Path, form: str) -> None:
     shutil.rmtree(root / "templates")
     told_as: str | None = None
@@ -335,6 +339,8 @@ def test_templates_of_every_form(root: Path, form: str) -> None:
             np.save(made(root / "templates" / f"{subject}.npy"), template(subject).ravel())
         elif form == "ply":
             write_ply(root / "templates" / f"{subject}.ply", template(subject))
+        elif form in ("glb", "off"):
+            write_mesh_file(root / "templates" / f"{subject}.{form}", template(subject), FACES)
         elif form == "obj":
             write_obj(root / "templates" / f"{subject}.obj", template(subject), None)
         else:

@@ -44,6 +44,8 @@ LAYOUTS = {
     "obj": MeshSequence,
     "ply": MeshSequence,
     "ply-ascii": MeshSequence,
+    "glb": MeshSequence,
+    "off": MeshSequence,
 }
 AXES = [
     f"{a}{x} {b}{y} {c}{z}"
@@ -65,7 +67,7 @@ def test_all_layouts_give_the_same_frames(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(frames.read(some), every[some])
         assert frames.read(np.array([], dtype=int)).shape == (0, N_VERTICES, 3)
     np.testing.assert_allclose(every, TRUTH, rtol=1e-6, atol=1e-9)
-    assert every.dtype == (np.float64 if layout in ("obj", "ply", "ply-ascii") else np.float32)
+    assert every.dtype == (np.float64 if LAYOUTS[layout] is MeshSequence else np.float32)
     assert type(every) is np.ndarray and every.flags.writeable  # nothing of a map is left
 
 

@@ -117,6 +117,17 @@ def test_trimesh_accepts_an_off_that_is_cut_short() -> None:
     assert len(load(OFF.replace("3 0 2 3", "3 0 2"), "off").faces) == 1, fixed("off._check")
 
 
+def test_trimesh_fails_on_an_off_with_a_triangle_and_a_pentagon() -> None:
+    with pytest.raises(TypeError):
+        load(OFF.replace("3 0 2 3", "5 0 1 2 3 4"), "off")
+        pytest.fail(fixed("off._triangles"))
+
+
+def test_trimesh_changes_the_order_of_the_polygons_of_an_off() -> None:
+    read = load(OFF.replace("3 0 1 2", "4 0 1 2 3"), "off")
+    assert read.faces.tolist()[0] == [0, 2, 3], fixed("off._triangles")
+
+
 def test_trimesh_neither_reads_nor_writes_colors_of_an_off() -> None:
     text = "COFF\n3 1 0\n" + "1 0 0 255 0 0 255\n" * 3 + "3 0 1 2\n"
     assert load(text, "off").visual.kind != "vertex", fixed("off._colors")

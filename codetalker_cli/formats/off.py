@@ -1,11 +1,13 @@
 """OFF files, read by trimesh after a check of their rows.
 
-The check is needed because trimesh accepts a file that is cut within its faces and does not read
-vertex colors (COFF); ``tests/test_trimesh_limits.py`` shows both. Of faces with several corner
-counts, trimesh returns the triangles first, then the quads, then the other polygons.
+The check is needed because trimesh accepts a file that is cut within its faces. Polygons are cut
+into triangles beforehand, because trimesh changes their order and fails on a pentagon in a mesh of
+triangles. Vertex colors (COFF) are read and written here, because trimesh leaves them out.
+``tests/test_trimesh_limits.py`` shows each of these points.
 """
 
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,8 +39,9 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
     _check(vertex_rows, face_rows)
     if not vertex_rows:
         raise ValueError("it holds no vertices")
-    header = [[b"OFF"], [b"%d" % len(vertex_rows), b"%d" % len(face_rows), b"0"]]
-    text = b"\n".join(b" ".join(row) for row in [*header, *vertex_rows, *face_rows])
+    triangle_rows = [triangle for row in face_rows for triangle in _triangles(row)]
+    header = [[b"OFF"], [b"%d" % len(vertex_rows), b"%d" % len(triangle_rows), b"0"]]
+    text = b"\n".join(b" ".join(row) for row in [*header, *vertex_rows, *triangle_rows])
     if not text.isascii():  # trimesh would guess an encoding
         raise ValueError("it contains bytes that are not ASCII text")
     loaded = load_off(BytesIO(text))
@@ -77,6 +80,12 @@ def _check(vertex_rows: _Rows, face_rows: _Rows) -> None:
             raise ValueError(f"face {k + 1} has {n_corners} corners, at least 3 are needed")
         if len(row) <= n_corners:
             raise ValueError(f"face {k + 1} lists {len(row) - 1} of its {n_corners} corners")
+
+
+def _triangles(face_row: list[bytes]) -> _Rows:
+    """The rows of the triangles around the first corner of a polygon."""
+    corners = face_row[1 : int(face_row[0]) + 1]
+    return [[b"3", corners[0], *pair] for pair in pairwise(corners[1:])]
 
 
 def _colors(vertex_rows: _Rows) -> np.ndarray | None:
