@@ -68,6 +68,14 @@ def test_a_written_mesh_reads_back_equal(
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("scale", [1e-9, 1 / 3, 1e9])
+def test_precision_does_not_depend_on_the_unit(tmp_path: Path, suffix: str, scale: float) -> None:
+    path = tmp_path / f"m{suffix}"
+    write_mesh_file(path, VERTICES * scale, TRIANGLES)
+    np.testing.assert_allclose(read_vertices(path), VERTICES * scale, rtol=1e-6)
+
+
 def test_write_mesh_is_public(tmp_path: Path) -> None:
     codetalker_cli.write_mesh(tmp_path / "FACE.GLB", VERTICES, TRIANGLES)
     np.testing.assert_array_equal(read_vertices(tmp_path / "FACE.GLB"), VERTICES)
@@ -103,8 +111,14 @@ def test_arguments_that_cannot_be_written_leave_the_file(
 def test_a_write_that_fails_leaves_the_older_file(tmp_path: Path) -> None:
     path = tmp_path / "m.off"
     path.write_bytes(b"older")
+
+    def write_half(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("disk full")
+
     with (
-        mock.patch.object(Path, "write_bytes", side_effect=OSError("disk full")),
+        mock.patch.object(Path, "write_bytes", write_half),
         pytest.raises(OSError, match="disk full"),
     ):
         write_mesh_file(path, VERTICES, TRIANGLES)
