@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
     from codetalker_cli.animate import load_voice as load
+    from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import render_video
 
-__all__ = ["Motion", "Voice", "load", "render_video"]
+__all__ = ["Motion", "Voice", "load", "render_video", "write_mesh"]
 
 _HOME = {
     "Motion": ("codetalker_cli.motion", "Motion"),
     "Voice": ("codetalker_cli.animate", "Voice"),
     "load": ("codetalker_cli.animate", "load_voice"),
     "render_video": ("codetalker_cli.render", "render_video"),
+    "write_mesh": ("codetalker_cli.formats.meshes", "write_mesh_file"),
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 from ball import sphere
 
+from codetalker_cli.formats.meshes import write_mesh_file
 from codetalker_cli.settings import CustomSettings
 
 FPS = 30.0
@@ -123,7 +124,7 @@ def write_motion(
     axes: str = "x y z",
     frames: np.ndarray | None = None,
 ) -> Path:
-    """One clip as ``layout``: npy3, npy2, pc2, obj, ply, ply-ascii."""
+    """One clip as ``layout``: npy3, npy2, pc2, obj, ply, ply-ascii, glb, off."""
     frames = recorded(motion(clip) if frames is None else frames, unit, axes)
     if layout in ("npy3", "npy2"):
         flat = frames if layout == "npy3" else frames.reshape(len(frames), -1)
@@ -135,6 +136,8 @@ def write_motion(
         name = folder / clip / f"{clip}.{number:04d}"
         if layout == "obj":
             write_obj(name.with_name(name.name + ".obj"), vertices)
+        elif layout in ("glb", "off"):
+            write_mesh_file(name.with_name(f"{name.name}.{layout}"), vertices, FACES)
         else:
             binary = layout == "ply"
             write_ply(name.with_name(name.name + ".ply"), vertices, binary=binary)

@@ -36,8 +36,10 @@ from codetalker_cli.datasets.readers.custom import data_of, read_custom
 from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.datasets.readers.custom_templates import outward
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.meshes import write_mesh_file
 
 MOTION = {"npy3": "*.npy", "npy2": "*.npy", "pc2": "*.pc2", "obj": "*", "ply": "*"}
+MOTION |= {"glb": "*", "off": "*"}
 
 
 @pytest.fixture
@@ -323,7 +325,9 @@ def test_sound_that_cannot_be_told(root: Path) -> None:
 # Templates and faces ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["pkl", "obj", "ply", "npy", "pattern", "whole pattern"])
+@pytest.mark.parametrize(
+    "form", ["pkl", "obj", "ply", "glb", "off", "npy", "pattern", "whole pattern"]
+)
 def test_templates_of_every_form(root: Path, form: str) -> None:
     shutil.rmtree(root / "templates")
     told_as: str | None = None
@@ -335,6 +339,8 @@ def test_templates_of_every_form(root: Path, form: str) -> None:
             np.save(made(root / "templates" / f"{subject}.npy"), template(subject).ravel())
         elif form == "ply":
             write_ply(root / "templates" / f"{subject}.ply", template(subject))
+        elif form in ("glb", "off"):
+            write_mesh_file(root / "templates" / f"{subject}.{form}", template(subject), FACES)
         elif form == "obj":
             write_obj(root / "templates" / f"{subject}.obj", template(subject), None)
         else:
@@ -386,7 +392,7 @@ def test_a_first_frame_is_of_the_first_clip_that_can_be_read(root: Path) -> None
         ("neutral:F9:0", r"there is no clip F9"),
         ("none.pkl", r"none\.pkl: custom\.templates leads to nothing; .* holds head\.obj, templ"),
         ("none/{subject}.obj", r"none.F1\.obj: no template"),
-        ("wav", r"wav: no template \(\.obj, \.ply, \.npy\) named F1"),
+        ("wav", r"wav: no template \(\.obj, \.ply, \.glb, \.off, \.npy\) named F1"),
         ("head.obj", r"head\.obj: custom\.templates is one face, but there are 2 subjects"),
     ],
 )
@@ -602,7 +608,7 @@ def test_empty_folders_of_frames(tmp_path: Path) -> None:
     raw = read(root, motion="vertices_npy/*")
     assert len(raw.clips) == 4
     assert told(raw)["F1_none"].startswith("missing: ")
-    assert told(raw)["F1_none"].endswith("F1_none: holds no .obj or .ply files")
+    assert told(raw)["F1_none"].endswith("F1_none: holds no .obj, .ply, .glb or .off files")
 
 
 def test_names_that_do_not_fit_the_pattern(root: Path) -> None:

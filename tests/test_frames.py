@@ -44,6 +44,8 @@ LAYOUTS = {
     "obj": MeshSequence,
     "ply": MeshSequence,
     "ply-ascii": MeshSequence,
+    "glb": MeshSequence,
+    "off": MeshSequence,
 }
 AXES = [
     f"{a}{x} {b}{y} {c}{z}"
@@ -65,7 +67,7 @@ def test_all_layouts_give_the_same_frames(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(frames.read(some), every[some])
         assert frames.read(np.array([], dtype=int)).shape == (0, N_VERTICES, 3)
     np.testing.assert_allclose(every, TRUTH, rtol=1e-6, atol=1e-9)
-    assert every.dtype == (np.float64 if layout in ("obj", "ply", "ply-ascii") else np.float32)
+    assert every.dtype == (np.float64 if LAYOUTS[layout] is MeshSequence else np.float32)
     assert type(every) is np.ndarray and every.flags.writeable  # nothing of a map is left
 
 
@@ -147,7 +149,7 @@ def test_other_files_beside_the_frames_do_not_matter(tmp_path: Path) -> None:
         (("f1.obj", "g01.obj"), r"f1\.obj and g01\.obj are both frame 1"),
         (("f1.obj", "neutral.obj"), r"neutral\.obj: its name holds no frame number"),
         (("f1.obj", "f2.ply"), r"holds \.obj and \.ply files"),
-        ((), r"holds no \.obj or \.ply files"),
+        ((), r"holds no \.obj, \.ply, \.glb or \.off files"),
     ],
 )
 def test_sequences_that_are_not_clear(tmp_path: Path, names: tuple[str, ...], reason: str) -> None:

@@ -18,7 +18,10 @@ def import_checkpoint(
         Path | None, typer.Option(help="The data set's templates.pkl: needed to animate.")
     ] = None,
     faces: Annotated[
-        Path | None, typer.Option(help="Mesh of the topology, e.g. FLAME_sample.ply, BIWI.ply.")
+        Path | None,
+        typer.Option(
+            help="Mesh file (.obj, .ply, .glb, .off) of the topology, e.g. FLAME_sample.ply."
+        ),
     ] = None,
     config: Config = None,
     assignments: Assignments = None,

@@ -34,7 +34,8 @@ MAX_LISTED = 10
 """Broken clips that are listed one by one; report.txt lists them all."""
 
 FacesOption = Annotated[
-    Path | None, typer.Option("--faces", help="Mesh file (.ply, .obj) with the triangles.")
+    Path | None,
+    typer.Option("--faces", help="Mesh file (.obj, .ply, .glb, .off) with the triangles."),
 ]
 RegionFiles = Annotated[
     str | None,
@@ -135,7 +136,7 @@ def prepare_custom(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Data of your own: .npy, .pc2, .obj or .ply sequences of any topology, with their speech."""
+    """Data of your own: .npy, .pc2 or mesh sequences of any topology, with their speech."""
     flags = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
     flags |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
     flags = {f"custom.{key}": value for key, value in {**flags, "triangles": faces}.items()}

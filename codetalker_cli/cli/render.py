@@ -48,7 +48,9 @@ RendererName = Annotated[str | None, typer.Option(help="auto, software, pyrender
 DataOption = Annotated[Path | None, typer.Option(help="Of .npy: prepared data set.")]
 MeshOption = Annotated[
     str | None,
-    typer.Option("--mesh", help="Of .npy: a checkpoint, or a neutral face (.ply, .obj)."),
+    typer.Option(
+        "--mesh", help="Of .npy: a checkpoint, or a neutral face (.obj, .ply, .glb, .off)."
+    ),
 ]
 TemplatesOption = Annotated[
     Path | None, typer.Option(help="Of .npy, beside --mesh: templates.pkl.")

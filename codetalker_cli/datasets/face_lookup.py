@@ -108,7 +108,7 @@ def _size(manifest: Manifest, load: Callable[[], FaceSource]) -> tuple[int, tupl
 
 
 def of_mesh_file(path: Path) -> FaceSource:
-    """The face of a mesh file (.obj, .ply); its unit is told by its height.
+    """Return the face of a mesh file; its unit is inferred from its height.
 
     Raises:
         InputError: Missing.
@@ -164,7 +164,7 @@ def choose(
         names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
             f"{path}: has {n_vertices} vertices, which fits no known face: {names}; give `data` "
-            "PREPARED, or `mesh` with a neutral face (.ply, .obj) or a checkpoint"
+            "PREPARED, or `mesh` with a neutral face (a mesh file) or a checkpoint"
         )
     clip = split_name(path.stem)[0]
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from codetalker_cli.datasets import face_lookup
 from codetalker_cli.datasets.face_lookup import FaceCandidate, FaceSource
 from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.formats import meshes
 from codetalker_cli.formats.predictions import SUFFIXES, read_vertices
 from codetalker_cli.motion import Motion
 from codetalker_cli.topology import Mesh
 
 logger = logging.getLogger(__name__)
-
-MESH_SUFFIXES = (".ply", ".obj")
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class FaceOptions:
 
     Attributes:
         data: Prepared data set that they belong to.
-        mesh: A checkpoint, or a neutral face (.ply, .obj).
+        mesh: A checkpoint, or a neutral face (a mesh file).
         templates: A ``templates.pkl`` for the triangles of ``mesh``.
         subject: Whose face it is; None: the subject that the name of the file begins with.
     """
@@ -64,7 +63,7 @@ class FaceOptions:
         return faces
 
     def _specified(self, mesh: str) -> FaceSource:
-        if Path(mesh).suffix.lower() in MESH_SUFFIXES:
+        if Path(mesh).suffix.lower() in (*meshes.SUFFIXES, meshes.GLTF):
             faces = face_lookup.of_mesh_file(Path(mesh))
         else:
             faces = _candidate(mesh).load()

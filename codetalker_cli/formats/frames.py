@@ -220,7 +220,7 @@ def _to_floats(array: np.ndarray) -> np.ndarray:
 
 
 class MeshSequence(FrameSource):
-    """A folder with an .obj or .ply file a frame, numbered by the last number in its name.
+    """A folder with one mesh file for each frame, numbered by the last number in its name.
 
     Args:
         folder: The folder; other files in it do not matter.
@@ -228,13 +228,14 @@ class MeshSequence(FrameSource):
 
     Raises:
         InputError: No such folder.
-        DataError: No mesh in it, meshes of both kinds, a name without a number, or a number twice.
+        DataError: No mesh in it, meshes of several kinds, a name without a number, or a number
+            twice.
     """
 
     def __init__(self, folder: Path, n_vertices: int) -> None:
         files = frame_numbers(folder, meshes_in(folder))
         if not files:
-            raise DataError(f"{folder}: holds no .obj or .ply files")
+            raise DataError(f"{folder}: holds no {meshes.SUFFIX_LIST} files")
         self._files, self._n_vertices = list(files.values()), n_vertices
         self.numbers = np.array(list(files), dtype=np.int64)
 
@@ -254,7 +255,7 @@ class MeshSequence(FrameSource):
 
 
 def meshes_in(folder: Path) -> list[Path]:
-    """The .obj and .ply files of a folder by name; hidden ones (``._x.obj``) are no meshes.
+    """The mesh files of a folder by name; hidden ones (``._x.obj``) are skipped.
 
     Raises:
         InputError: No such folder.
@@ -272,10 +273,11 @@ def frame_numbers(folder: Path, files: Sequence[Path]) -> dict[int, Path]:
     """Frame number → file, in ascending order.
 
     Raises:
-        DataError: Files of both kinds, a name without a number, or a number twice.
+        DataError: Files of several kinds, a name without a number, or a number twice.
     """
-    if len({path.suffix.lower() for path in files}) > 1:
-        raise DataError(f"{folder}: holds .obj and .ply files; keep those of one kind")
+    kinds = sorted({path.suffix.lower() for path in files})
+    if len(kinds) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(kinds)} files; keep those of one kind")
     by_number: dict[int, Path] = {}
     for path in files:
         digits = re.findall(r"[0-9]+", path.stem)

@@ -1,25 +1,34 @@
-"""Mesh files: vertices in the file's own order, triangles, vertex colours.
+"""Mesh files: vertices in the order of the file, triangles, vertex colors.
 
-Motion is stored by vertex number, so nothing here merges, drops or reorders vertices.
+Motion is stored by vertex number, so nothing here merges, drops, splits or reorders vertices, and
+unreferenced vertices stay. trimesh reads .glb and .off and writes all formats. .obj and .ply have
+parsers of our own; their modules list what trimesh changes in such files.
 """
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.formats import ply
+from codetalker_cli.files import atomic_path
+from codetalker_cli.formats import glb, obj, off, ply
 
-SUFFIXES = (".obj", ".ply")
-"""Of the mesh files that are read, in lower case."""
-
-_OBJ_VERTEX = re.compile(rb"^[ \t]*v[ \t]+([^\r\n#]*)", re.MULTILINE)
-_OBJ_FACE = re.compile(rb"^[ \t]*f[ \t]+([^\r\n#]*)", re.MULTILINE)
-_OBJ_OTHER_INDICES = re.compile(rb"/[^\s]*")
-_OBJ_WIDTHS = {3, 4, 6, 7}  # x y z [w] [r g b]
+_Parsed = tuple[np.ndarray, ply.Polygons, np.ndarray | None]
+_PARSERS: dict[str, Callable[..., _Parsed]] = {
+    ".obj": obj.parse,
+    ".ply": ply.parse,
+    ".glb": glb.parse,
+    ".off": off.parse,
+}
+SUFFIXES = tuple(_PARSERS)
+"""The suffixes of mesh files that are read and written, in lower case."""
+GLTF = ".gltf"
+"""Refused, because such a file keeps its vertices in another file."""
+SUFFIX_LIST = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+"""The suffixes for messages."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +47,13 @@ class MeshFile:
 
 
 def read_mesh_file(path: Path) -> MeshFile:
-    """Read an .obj or .ply file.
+    """Read an .obj, .ply, .glb or .off file.
 
     Raises:
         InputError: Missing.
-        DataError: Not such a file, cut short, no vertices, a coordinate that is not finite, or a
-            face that names a vertex that is not there.
+        DataError: The file is not a mesh file of these formats, is cut short, contains no vertices
+            or (.glb) several meshes, a coordinate is not finite, or a face names a vertex that
+            does not exist.
     """
     vertices, (n_corners, corners), colours = _parse(path, with_faces=True)
     _check_vertices(path, vertices)
@@ -61,7 +71,7 @@ def read_mesh_file(path: Path) -> MeshFile:
 
 
 def read_vertices(path: Path) -> np.ndarray:
-    """(V, 3) float64 vertices of an .obj or .ply file; faster, since its faces are not looked at.
+    """Read the (V, 3) float64 vertices of a mesh file; faster, because its faces are skipped.
 
     Raises:
         InputError: Missing.
@@ -72,21 +82,104 @@ def read_vertices(path: Path) -> np.ndarray:
     return vertices
 
 
-def _parse(path: Path, *, with_faces: bool) -> tuple[np.ndarray, ply.Polygons, np.ndarray | None]:
+def write_mesh_file(
+    path: Path | str,
+    vertices: np.ndarray,
+    triangles: np.ndarray,
+    colors: np.ndarray | None = None,
+) -> None:
+    """Write an .obj, .ply, .glb or .off file; equal arguments give equal bytes.
+
+    Vertices keep their order and number. .ply and .glb store float32. .obj and .off store at least
+    eight significant digits of each coordinate that is not below 1e-12 of the largest one.
+
+    Args:
+        path: The file; an existing one is replaced.
+        vertices: (V, 3) finite coordinates.
+        triangles: (F, 3) vertex numbers; F may be 0.
+        colors: (V, 3) uint8 vertex colors, or None.
+
+    Raises:
+        InputError: The suffix or an argument does not fit, or the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: a mesh is written as {SUFFIX_LIST}, not {path.suffix!r}")
+    vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
+    _check_arguments(path, vertices, triangles, colors)
+    content = _encode(suffix, vertices, triangles.astype(np.int64), colors)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _check_arguments(
+    path: Path, vertices: np.ndarray, triangles: np.ndarray, colors: np.ndarray | None
+) -> None:
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
+        raise InputError(f"{path}: vertices have the shape {vertices.shape}, expected (V, 3)")
+    if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
+        raise InputError(f"{path}: a coordinate is NaN, infinite or too large for float32")
+    if triangles.shape[1:] != (3,) or triangles.dtype.kind not in "iu":
+        raise InputError(
+            f"{path}: triangles are {triangles.dtype} of the shape {triangles.shape}, expected "
+            "integers (F, 3)"
+        )
+    if triangles.size and not 0 <= triangles.min() <= triangles.max() < len(vertices):
+        raise InputError(
+            f"{path}: triangles name vertices {triangles.min()} to {triangles.max()}, but there "
+            f"are {len(vertices)}, counted from 0"
+        )
+    if colors is not None and (colors.shape != vertices.shape or colors.dtype != np.uint8):
+        raise InputError(
+            f"{path}: colors are {colors.dtype} of the shape {colors.shape}, expected uint8 "
+            f"{vertices.shape}"
+        )
+
+
+def _encode(
+    suffix: str, vertices: np.ndarray, triangles: np.ndarray, colors: np.ndarray | None
+) -> bytes:
+    import trimesh
+
+    options: dict[str, Any] = {}
+    if suffix in (".obj", ".off"):
+        options["digits"] = _n_decimals(vertices)
+    if suffix == ".obj":
+        options["header"] = None
+    mesh: trimesh.Trimesh | trimesh.PointCloud
+    if len(triangles) or suffix == ".off":
+        mesh = trimesh.Trimesh(vertices, triangles, vertex_colors=colors, process=False)
+    else:  # trimesh writes a mesh without triangles as nothing (.glb) or as an empty face (.obj)
+        mesh = trimesh.PointCloud(vertices, colors=colors)
+    exported: Any = mesh.export(file_type=suffix[1:], **options)
+    content: bytes = exported.encode() if isinstance(exported, str) else exported
+    return off.with_colors(content, colors) if suffix == ".off" else content
+
+
+def _n_decimals(vertices: np.ndarray) -> int:
+    """Decimals with which each coordinate has eight digits, down to 1e-12 of the largest one."""
+    sizes = np.abs(vertices[vertices != 0])
+    if not sizes.size:
+        return 1
+    smallest = max(sizes.min(), 1e-12 * sizes.max())
+    return max(8, 8 - int(np.floor(np.log10(smallest))))
+
+
+def _parse(path: Path, *, with_faces: bool) -> _Parsed:
     suffix = path.suffix.lower()
     if not path.is_file():
         raise InputError(f"{path}: no such mesh file")
+    if suffix == GLTF:
+        raise DataError(f"{path}: .gltf stores its vertices in another file; export it as .glb")
     if suffix not in SUFFIXES:
         raise DataError(
             f"{path}: not a mesh file of a kind that is read; give .obj or .ply, "
-            "which keep the order of the vertices"
+            "which keep the order of the vertices, or .glb or .off"
         )
     try:
-        content = path.read_bytes()
-        if suffix == ".ply":
-            with np.errstate(invalid="ignore"):  # what is no whole number is told as an error
-                return ply.parse(content, with_faces=with_faces)
-        return _parse_obj(content, with_faces=with_faces)
+        with np.errstate(invalid="ignore"):  # a number that is not an index is reported as an error
+            return _PARSERS[suffix](path.read_bytes(), with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: not a mesh file that can be read ({error})") from error
 
@@ -107,50 +200,3 @@ def _triangles(n_corners: np.ndarray, corners: np.ndarray) -> np.ndarray:
     within = np.arange(len(first)) - np.repeat(np.cumsum(n_fans) - n_fans, n_fans)
     picks = np.stack([first, first + within + 1, first + within + 2], axis=1)
     return corners[picks].astype(np.int32).reshape(-1, 3)
-
-
-def _parse_obj(
-    content: bytes, *, with_faces: bool
-) -> tuple[np.ndarray, ply.Polygons, np.ndarray | None]:
-    if b"\\" in content:  # a line that goes on in the next one
-        content = re.sub(rb"\\\r?\n", b" ", content)
-    lines = [line.split() for line in _OBJ_VERTEX.findall(content)]
-    if not lines:
-        raise ValueError("it holds no vertices")
-    widths = set(map(len, lines))
-    if wrong := widths - _OBJ_WIDTHS:
-        k = next(i for i, line in enumerate(lines) if len(line) in wrong)
-        raise ValueError(f"vertex {k} has {len(lines[k])} numbers, expected 3, or 6 with a colour")
-    if len(widths) > 1:  # colours of some vertices are of no use
-        lines = [line[:3] for line in lines]
-    values = np.array(list(map(float, chain.from_iterable(lines)))).reshape(len(lines), -1)
-    vertices = values[:, :3]
-    polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-    if with_faces:
-        polygons = _obj_polygons(content)
-    colours = values[:, -3:] if values.shape[1] >= 6 else None
-    return np.ascontiguousarray(vertices), polygons, _obj_colours(colours)
-
-
-def _obj_polygons(content: bytes) -> ply.Polygons:
-    texts = _OBJ_FACE.findall(content)
-    faces = [face.split() for face in _OBJ_OTHER_INDICES.sub(b"", b"\n".join(texts)).split(b"\n")]
-    n_corners = np.array([len(face) for face in faces] if texts else [], dtype=np.int64)
-    corners = np.array(list(map(int, chain.from_iterable(faces))), dtype=np.int64)
-    if (corners == 0).any():
-        k = int(np.searchsorted(np.cumsum(n_corners), np.argmin(corners != 0), side="right"))
-        raise ValueError(f"face {k + 1} names vertex 0, but .obj counts from 1")
-    if (corners < 0).any():  # counted back from the last vertex above the face
-        vertex_starts = [match.start() for match in _OBJ_VERTEX.finditer(content)]
-        face_starts = [match.start() for match in _OBJ_FACE.finditer(content)]
-        n_above = np.repeat(np.searchsorted(vertex_starts, face_starts), n_corners)
-        corners = np.where(corners < 0, corners + n_above + 1, corners)
-    return n_corners, corners - 1
-
-
-def _obj_colours(values: np.ndarray | None) -> np.ndarray | None:
-    """Most programs write 0 to 1, some 0 to 255."""
-    if values is None or not np.isfinite(values).all():
-        return None
-    scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-    return np.round(np.clip(values * scale, 0, 255)).astype(np.uint8)

@@ -1,7 +1,17 @@
-"""PLY files, ascii and binary of either byte order: what a face needs of them.
+"""PLY files, ascii and binary of either byte order: vertices, polygons and vertex colors.
 
-Read here because trimesh splits vertices at texture seams and refuses binary files that mix
-triangles and quads, as modelling programs write them; plyfile's licence (GPL) does not suit ours.
+This parser is our own, because trimesh reads these files differently:
+
+- Texture columns of the vertices (s, t and the like) drop unreferenced vertices.
+- Texture coordinates of the faces split and reorder vertices.
+- A binary file whose faces have several corner counts is refused.
+- An ascii file that is cut short is accepted.
+- Triangles come before quads, and quads before other polygons.
+
+Renaming the texture columns would leave trimesh the binary files whose faces all have the same
+corner count. Their branch is 15 lines here, and the header and the vertices must be parsed here
+anyway, so that a mesh sequence does not parse faces. ``tests/test_trimesh_limits.py`` shows each of
+these points. plyfile is not used because of its license (GPL).
 """
 
 import re

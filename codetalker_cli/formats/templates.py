@@ -28,7 +28,7 @@ def read_templates(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def read_mesh(templates: Path, mesh_file: Path, data: DataSettings) -> Mesh:
-    """Templates of a ``templates.pkl`` on the triangles of a mesh file (.obj, .ply).
+    """Templates of a ``templates.pkl`` on the triangles of a mesh file.
 
     Raises:
         InputError: A file is missing.

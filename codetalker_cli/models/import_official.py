@@ -30,7 +30,7 @@ def import_official(
         out: Checkpoint folder.
         settings: Of the data set's preset.
         templates: The data set's ``templates.pkl``; with ``mesh_file`` the folder can animate.
-        mesh_file: A mesh file (.ply, .obj) of the topology.
+        mesh_file: A mesh file of the topology.
         overwrite: Replace an older folder.
 
     Raises:

@@ -101,7 +101,7 @@ class CustomSettings(Section):
     motion: str = Field(
         "vertices_npy/*.npy",
         description="clips, as a pattern of paths: .npy (T, V, 3) or (T, 3V), .pc2 point caches, "
-        "or folders that hold an .obj or .ply file a frame",
+        "or folders that hold a mesh file (.obj, .ply, .glb, .off) for each frame",
     )
     audio: str = Field(
         "wav",
@@ -122,15 +122,16 @@ class CustomSettings(Section):
     )
     templates: str | None = Field(
         None,
-        description="neutral faces: templates.pkl, a folder of .ply, .obj or .npy files named like "
-        "the subjects, a path with {subject}, one file (of a single subject), first-frame (of each "
-        "subject's first clip), or neutral:CLIP:FRAME (a frame of one clip; {subject} in CLIP "
-        "stands for each subject); none: templates.pkl, else the folder templates",
+        description="neutral faces: templates.pkl, a folder of .obj, .ply, .glb, .off or .npy "
+        "files named like the subjects, a path with {subject}, one file (of a single subject), "
+        "first-frame (of each subject's first clip), or neutral:CLIP:FRAME (a frame of one clip; "
+        "{subject} in CLIP stands for each subject); none: templates.pkl, else the folder "
+        "templates",
     )
     triangles: str | None = Field(
         None,
-        description="mesh file (.obj, .ply) of the topology; none: the one in the root folder or "
-        "among the templates, else the first of a mesh sequence",
+        description="mesh file (.obj, .ply, .glb, .off) of the topology; none: the one in the "
+        "root folder or among the templates, else the first of a mesh sequence",
     )
 
     @field_validator("axes")

@@ -1,6 +1,6 @@
 """Anybody's own recordings: one motion file or folder a clip, speech beside it, neutral faces.
 
-    vertices_npy/F1_hello.npy        (T, V, 3) or (T, 3V); or a .pc2, or a folder of .obj or .ply
+    vertices_npy/F1_hello.npy        (T, V, 3) or (T, 3V); or a .pc2, or a folder of meshes
     wav/F1_hello.wav                 any audio or video file
     templates.pkl | templates/F1.obj
     head.ply                         the triangles

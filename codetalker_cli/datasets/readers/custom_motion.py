@@ -123,7 +123,7 @@ def _match_motions(
             if any(entry.suffix.lower() in meshes.SUFFIXES for entry in entries):
                 motions.append((path, relative, relative))
             elif not any(entry.is_dir() or is_motion(entry) for entry in entries):
-                reason = f"{path}: holds no .obj or .ply files"
+                reason = f"{path}: holds no {meshes.SUFFIX_LIST} files"
                 problems.append(Problem(safe_name(relative), "missing", reason))
         elif suffix in MOTION_SUFFIXES:
             motions.append((path, relative[: -len(suffix)], relative))

@@ -125,8 +125,8 @@ def _find_source(base: Path, setting: str | None) -> Path | str:
                 return path
         raise InputError(
             f"{base}: no neutral faces: neither {PICKLE} nor a folder {FOLDER} is there; give "
-            f"custom.templates: a .pkl, a folder, a path with {FIELD}, one .obj, .ply or .npy "
-            f"file, {FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
+            f"custom.templates: a .pkl, a folder, a path with {FIELD}, one mesh or .npy file, "
+            f"{FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
         )
     if setting == FIRST_FRAME or setting.startswith(NEUTRAL):
         return setting
@@ -192,7 +192,7 @@ def _find_mesh_file(
         return frames[0]
     several = f"{len(meshes)} of them are there: {', '.join(p.name for p in meshes[:4])}"
     raise InputError(
-        f"{base}: which mesh file (.obj, .ply) the triangles are in is not told "
+        f"{base}: which mesh file ({', '.join(MESH_SUFFIXES)}) the triangles are in is not told "
         f"({several if meshes else 'none is there'}); give custom.triangles"
     )
 

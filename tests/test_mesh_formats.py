@@ -1,0 +1,495 @@
+"""Every mesh format keeps every vertex in its place, whatever else the file contains."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import trimesh
+from command import refuse
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from test_meshes import triangles as as_set
+
+import codetalker_cli
+from codetalker_cli.datasets import face_lookup
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError
+from codetalker_cli.formats.meshes import SUFFIXES, read_mesh_file, read_vertices, write_mesh_file
+
+VERTICES = np.array(
+    [[9, 9, 9], [0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 2, 0], [1, 1, 0]], np.float64
+)
+"""The first vertex is unreferenced, the last one a duplicate."""
+TRIANGLES = np.array([[1, 2, 3], [1, 6, 4], [4, 6, 5]])
+COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3)
+
+
+# Write and read ---------------------------------------------------------------------------------
+
+
+@st.composite
+def mesh_arrays(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    n = draw(st.integers(1, 8))
+    number = st.floats(-1e6, 1e6, allow_subnormal=False, width=32).filter(
+        lambda x: x == 0 or abs(x) > 1e-30
+    )
+    vertices = draw(hnp.arrays(np.float64, (n, 3), elements=number))
+    if draw(st.booleans()):
+        vertices[-1] = vertices[0]
+    shape = (draw(st.integers(0, 6)), 3)
+    triangles = draw(hnp.arrays(np.int32, shape, elements=st.integers(0, n - 1)))
+    colors = draw(st.none() | hnp.arrays(np.uint8, (n, 3)))
+    return vertices, triangles, colors
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(mesh=mesh_arrays())
+def test_a_written_mesh_reads_back_equal(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, mesh: tuple
+) -> None:
+    vertices, triangles, colors = mesh
+    path = tmp_path_factory.getbasetemp() / f"written{suffix}"
+    write_mesh_file(path, vertices, triangles, colors)
+    content = path.read_bytes()
+    read = read_mesh_file(path)
+    bound = {"rtol": 1e-6, "atol": 1e-12 * np.abs(vertices).max()}
+    np.testing.assert_allclose(read.vertices, vertices, **bound)
+    np.testing.assert_array_equal(read_vertices(path), read.vertices)
+    np.testing.assert_array_equal(read.triangles, triangles)
+    assert read.triangles.dtype == np.int32
+    assert (read.colours is None) == (colors is None)
+    if colors is not None:
+        np.testing.assert_array_equal(read.colours, colors)
+    write_mesh_file(path, vertices.copy(), triangles.astype(np.int64), colors)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("scale", [1e-9, 1 / 3, 1e9])
+def test_precision_does_not_depend_on_the_unit(tmp_path: Path, suffix: str, scale: float) -> None:
+    path = tmp_path / f"m{suffix}"
+    write_mesh_file(path, VERTICES * scale, TRIANGLES)
+    np.testing.assert_allclose(read_vertices(path), VERTICES * scale, rtol=1e-6)
+
+
+def test_write_mesh_is_public(tmp_path: Path) -> None:
+    codetalker_cli.write_mesh(tmp_path / "FACE.GLB", VERTICES, TRIANGLES)
+    np.testing.assert_array_equal(read_vertices(tmp_path / "FACE.GLB"), VERTICES)
+
+
+BAD_ARGUMENTS = {
+    "a mesh is written as .obj, .ply, .glb or .off, not '.stl'": {"path": "m.stl"},
+    "vertices have the shape (7, 2)": {"vertices": VERTICES[:, :2]},
+    "vertices have the shape (0, 3)": {"vertices": VERTICES[:0]},
+    "a coordinate is NaN": {"vertices": np.full((7, 3), np.nan)},
+    "too large for float32": {"vertices": np.full((7, 3), 1e39)},
+    "triangles are int64 of the shape (3, 4)": {"triangles": np.zeros((3, 4), int)},
+    "triangles are float64": {"triangles": TRIANGLES / 1},
+    "triangles name vertices 1 to 7, but there are 7": {"triangles": TRIANGLES + (TRIANGLES > 5)},
+    "colors are uint8 of the shape (6, 3)": {"colors": COLORS[:6]},
+    "colors are float64": {"colors": COLORS / 255},
+}
+
+
+@pytest.mark.parametrize(("message", "change"), BAD_ARGUMENTS.items(), ids=range(10))
+def test_arguments_that_cannot_be_written_leave_the_file(
+    tmp_path: Path, message: str, change: dict[str, Any]
+) -> None:
+    path = tmp_path / change.get("path", "m.ply")
+    path.write_bytes(b"older")
+    arguments = {"vertices": VERTICES, "triangles": TRIANGLES, **change, "path": path}
+    with pytest.raises(InputError) as caught:
+        write_mesh_file(**arguments)
+    assert message in str(caught.value)
+    assert path.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_write_that_fails_leaves_the_older_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.off"
+    path.write_bytes(b"older")
+
+    def write_half(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("disk full")
+
+    with (
+        mock.patch.object(Path, "write_bytes", write_half),
+        pytest.raises(OSError, match="disk full"),
+    ):
+        write_mesh_file(path, VERTICES, TRIANGLES)
+    assert path.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
+
+
+# What other programs write ----------------------------------------------------------------------
+
+OBJ = "".join(f"v {x} {y} {z}\n" for x, y, z in VERTICES)
+OFF = "".join(f"{x} {y} {z}\n" for x, y, z in VERTICES)
+PLY = (
+    "ply\nformat ascii 1.0\nelement vertex 7\nproperty float x\nproperty float y\n"
+    "property float z\n{columns}element face {n}\nproperty list uchar int vertex_indices\n"
+    "{lists}end_header\n"
+)
+UV_COLUMNS = PLY.format(columns="property float s\nproperty float t\n", n=3, lists="")
+UV_LISTS = PLY.format(columns="", n=3, lists="property list uchar float texcoord\n")
+POLYGONS = PLY.format(columns="", n=3, lists="")
+MIXED = [[0, 1, 2], [1, 2, 3, 4], [1, 2, 3, 5, 4]]
+FANS = [[0, 1, 2], [1, 2, 3], [1, 3, 4], [1, 2, 3], [1, 3, 5], [1, 5, 4]]
+
+KEPT = {
+    "UV seam.obj": OBJ + "vt 0 0\nvt 1 1\nf 2/1 3/2 4/1\nf 2/2 7/1 5/2\nf 5/2 7/2 6/1\n",
+    "normals.obj": OBJ + "vn 0 0 1\nvn 0 1 0\nf 2//1 3//1 4//1\nf 2//2 7//2 5//2\nf 5//1 7//1 6//1",
+    "materials.obj": "mtllib m.mtl\no a\nusemtl a\n"
+    + OBJ
+    + "f 2 3 4\no b\ng b\nusemtl b\nf 2 7 5\nusemtl a\nf 5 7 6\n",
+    "negative indices.obj": OBJ.replace("v 0.5", "f -4 -3 -2\nv 0.5").replace("f -4", "f 2 3 4\n#")
+    + "f -6 -1 -3\nf -3 -1 -2\n",
+    "UV columns.ply": UV_COLUMNS
+    + OFF.replace("\n", " 0 1\n")
+    + "".join(f"3 {a} {b} {c}\n" for a, b, c in TRIANGLES),
+    "UV seam.ply": UV_LISTS
+    + OFF
+    + "".join(f"3 {a} {b} {c} 6 0 0 {k} 0 1 1\n" for k, (a, b, c) in enumerate(TRIANGLES)),
+    "comments.off": "OFF # a face\n\n7 3 0\n# vertices\n"
+    + OFF
+    + "".join(f"3 {a} {b} {c} 255 0 0 # red\n" for a, b, c in TRIANGLES),
+    "one line.off": "OFF 7 3 0\n" + OFF + "3 1 2 3\n3 1 6 4\n3 4 6 5\n",
+    "normals.off": "NOFF\n7 3 0\n" + OFF.replace("\n", " 0 0 1\n") + "3 1 2 3\n3 1 6 4\n3 4 6 5\n",
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_no_vertex_is_split_dropped_or_moved(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(KEPT[name])
+    read = read_mesh_file(path)
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+    np.testing.assert_array_equal(read_vertices(path), VERTICES)
+    assert read.triangles.tolist() == TRIANGLES.tolist() and read.colours is None
+
+
+POLYGON_FILES = {
+    "m.obj": OBJ + "".join(f"f {' '.join(str(k + 1) for k in p)}\n" for p in MIXED),
+    "m.ply": POLYGONS + OFF + "".join(f"{len(p)} {' '.join(map(str, p))}\n" for p in MIXED),
+    "m.off": "OFF\n7 3 0\n" + OFF + "".join(f"{len(p)} {' '.join(map(str, p))}\n" for p in MIXED),
+}
+
+
+@pytest.mark.parametrize("name", POLYGON_FILES)
+def test_polygons_become_triangles_around_their_first_corner(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(POLYGON_FILES[name])
+    read = read_mesh_file(path)
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+    assert read.triangles.tolist() == FANS
+
+
+@pytest.mark.parametrize("row", ["255 0 51 255", "1.0 0.0 0.2 1.0", "1 0.0 0.2"])
+def test_off_colors(tmp_path: Path, row: str) -> None:
+    path = tmp_path / "c.off"
+    path.write_text("COFF\n3 1 0\n" + f"0 0 0 {row}\n1 0 0 {row}\n0 1 0 {row}\n" + "3 0 1 2\n")
+    colors = read_mesh_file(path).colours
+    assert colors is not None and colors.tolist() == [[255, 0, 51]] * 3
+
+
+# GLB --------------------------------------------------------------------------------------------
+
+Tree = dict[str, Any]
+
+
+def glb(tree: object, data: bytes = b"") -> bytes:
+    text = json.dumps(tree).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text
+    if data:
+        data += b"\0" * (-len(data) % 4)
+        chunks += struct.pack("<I4s", len(data), b"BIN\0") + data
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def face_tree(**changes: Any) -> tuple[Tree, bytes]:
+    """Two primitives on one POSITION accessor, as of two materials; 16-bit colors."""
+    colors = np.full((7, 4), 65535, "<u2")
+    colors[:, :3] = COLORS.astype(np.uint16) * 257
+    blocks = [
+        VERTICES.astype("<f4").tobytes(),
+        TRIANGLES[:2].astype("<u2").tobytes(),
+        TRIANGLES[2:].astype("<u4").tobytes(),
+        colors.tobytes(),
+    ]
+    starts = np.cumsum([0, *map(len, blocks)])
+    views = [
+        {"buffer": 0, "byteOffset": int(start), "byteLength": len(block)}
+        for start, block in zip(starts, blocks, strict=False)
+    ]
+    kinds = [(5126, 7, "VEC3"), (5123, 6, "SCALAR"), (5125, 3, "SCALAR"), (5123, 7, "VEC4")]
+    accessors = [
+        {"bufferView": k, "componentType": t, "count": n, "type": kind}
+        for k, (t, n, kind) in enumerate(kinds)
+    ]
+    attributes = {"POSITION": 0, "COLOR_0": 3}
+    primitives = [
+        {"attributes": attributes, "indices": 1, "material": 0},
+        {"attributes": attributes, "indices": 2, "material": 1},
+    ]
+    tree = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"name": "head", "mesh": 0}],
+        "meshes": [{"name": "face", "primitives": primitives}],
+        "materials": [{"name": "skin"}, {"name": "lips"}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": int(starts[-1])}],
+    }
+    return tree | changes, b"".join(blocks)
+
+
+def written(folder: Path, tree: Tree, data: bytes) -> Path:
+    (folder / "m.glb").write_bytes(glb(tree, data))
+    return folder / "m.glb"
+
+
+def test_primitives_with_the_same_vertices_are_one_mesh(tmp_path: Path) -> None:
+    path = written(tmp_path, *face_tree())
+    read = read_mesh_file(path)
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+    np.testing.assert_array_equal(read_vertices(path), VERTICES)
+    np.testing.assert_array_equal(read.triangles, TRIANGLES)
+    np.testing.assert_array_equal(read.colours, COLORS)
+
+
+def test_node_transforms_are_applied(tmp_path: Path) -> None:
+    half = np.sqrt(0.5)
+    nodes = [
+        {"children": [1], "translation": [0, 0, 5]},
+        {"children": [2], "rotation": [0, 0, half, half]},
+        {"mesh": 0, "scale": [2, 1, 1], "camera": 0},
+    ]
+    read = read_mesh_file(written(tmp_path, *face_tree(nodes=nodes)))
+    x, y, z = VERTICES.T
+    np.testing.assert_allclose(read.vertices, np.stack([-y, 2 * x, z + 5], axis=1), atol=1e-12)
+    np.testing.assert_array_equal(read.triangles, TRIANGLES)
+    mirror = np.diag([-1.0, 1, 1, 1])
+    mirror[3, :3] = [1, 2, 3]  # by columns: the translation
+    read = read_mesh_file(
+        written(tmp_path, *face_tree(nodes=[{"mesh": 0, "matrix": mirror.ravel().tolist()}]))
+    )
+    np.testing.assert_allclose(read.vertices, VERTICES * [-1, 1, 1] + [1, 2, 3])
+    np.testing.assert_array_equal(read.triangles, TRIANGLES[:, ::-1])
+
+
+def test_the_node_of_a_skinned_mesh_does_not_move_it(tmp_path: Path) -> None:
+    nodes = [{"mesh": 0, "skin": 0, "translation": [0, 0, 5]}, {}]
+    read = read_mesh_file(written(tmp_path, *face_tree(nodes=nodes, skins=[{"joints": [1]}])))
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+
+
+def test_interleaved_vertices_strips_and_missing_scenes(tmp_path: Path) -> None:
+    rows = np.zeros(7, [("position", "<f4", 3), ("normal", "<f4", 3)])
+    rows["position"] = VERTICES
+    tree, _ = face_tree()
+    del tree["scenes"], tree["scene"]
+    tree["bufferViews"] = [
+        {"buffer": 0, "byteLength": rows.nbytes, "byteStride": 24},
+        {"buffer": 0, "byteOffset": rows.nbytes, "byteLength": 4},
+    ]
+    tree["accessors"] = [
+        {"bufferView": 0, "componentType": 5126, "count": 7, "type": "VEC3"},
+        {"bufferView": 1, "componentType": 5121, "count": 4, "type": "SCALAR"},
+    ]
+    tree["meshes"][0]["primitives"] = [{"attributes": {"POSITION": 0}, "indices": 1, "mode": 5}]
+    read = read_mesh_file(written(tmp_path, tree, rows.tobytes() + bytes([1, 2, 4, 3])))
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+    assert as_set(VERTICES, read.triangles) == as_set(VERTICES, np.array([[1, 2, 4], [4, 2, 3]]))
+
+
+def test_a_glb_of_trimesh_with_a_texture_keeps_its_vertices(tmp_path: Path) -> None:
+    from PIL import Image
+
+    visual = trimesh.visual.TextureVisuals(uv=VERTICES[:, :2], image=Image.new("RGB", (2, 2)))
+    mesh = trimesh.Trimesh(VERTICES, TRIANGLES, visual=visual, process=False)
+    mesh.export(tmp_path / "m.glb")
+    with mock.patch.object(Image, "open", side_effect=AssertionError("an image was decoded")):
+        read = read_mesh_file(tmp_path / "m.glb")
+    np.testing.assert_array_equal(read.vertices, VERTICES)
+    np.testing.assert_array_equal(read.triangles, TRIANGLES)
+
+
+def second_mesh(tree: Tree) -> None:
+    tree["nodes"].append({"mesh": 1})
+    tree["meshes"].append({"name": "eyes", "primitives": tree["meshes"][0]["primitives"]})
+    tree["scenes"][0]["nodes"] = [0, 1]
+
+
+def second_vertices(tree: Tree) -> None:
+    tree["accessors"].append(tree["accessors"][0])
+    tree["meshes"][0]["primitives"][1]["attributes"] = {"POSITION": 4}
+
+
+def set_in(*keys: Any, value: Any) -> Any:
+    def change(tree: Tree) -> None:
+        at: Any = tree
+        for key in keys[:-1]:
+            at = at[key]
+        at[keys[-1]] = value
+
+    return change
+
+
+BAD_GLB = {
+    "it contains 2 meshes: head, eyes; export one": second_mesh,
+    "'face' consists of 2 parts with 2 vertex lists": second_vertices,
+    "the file '../secret.bin'": set_in("buffers", 0, "uri", value="../secret.bin"),
+    "the file 'http://x/y.png'": set_in("images", value=[{"uri": "http://x/y.png"}]),
+    "the file 'a;base64,AAAA'": set_in("buffers", 0, "uri", value="a;base64,AAAA"),
+    "its scene contains no mesh": set_in("nodes", value=[{}]),
+    "its node 0 is placed twice": set_in("nodes", 0, "children", value=[0]),
+    "its meshes have no entry 7": set_in("nodes", 0, "mesh", value=7),
+    "its accessors have no entry -1": set_in(
+        "meshes", 0, "primitives", value=[{"attributes": {"POSITION": -1}}]
+    ),
+    "is compressed or sparse": set_in("accessors", 0, "sparse", value={}),
+    "compressed or sparse": set_in("bufferViews", 0, "extensions", value={"EXT_meshopt": {}}),
+    "without quantization": set_in("accessors", 0, "componentType", value=5122),
+    "invalid size or offset": set_in("accessors", 0, "count", value=-7),
+    "its accessor 1 has an invalid size": set_in("bufferViews", 1, "byteStride", value=0.5),
+    "m.glb: not a mesh file that can be read (cannot": set_in("accessors", 0, "count", value=10**9),
+    "its JSON is invalid: AssertionError": set_in("bufferViews", 0, "byteLength", value=10**12),
+    "its JSON is invalid: KeyError('primitives')": set_in("meshes", 0, value={}),
+    "primitive mode 6": set_in("meshes", 0, "primitives", 0, "mode", value=6),
+    "face 1 names vertex 1000": set_in("accessors", 1, "byteOffset", value=0),
+}
+
+
+@pytest.mark.parametrize(("message", "change"), BAD_GLB.items(), ids=range(len(BAD_GLB)))
+def test_a_glb_that_cannot_be_one_face_is_refused(
+    tmp_path: Path, message: str, change: Any
+) -> None:
+    tree, data = face_tree()
+    tree = json.loads(json.dumps(tree))
+    if "names vertex" in message:
+        data = data.replace(TRIANGLES[:2].astype("<u2").tobytes()[:2], b"\xe8\x03", 1)
+        start = tree["bufferViews"][1]["byteOffset"]
+        data = data[:start] + b"\xe8\x03" + data[start + 2 :]
+    change(tree)
+    with (
+        mock.patch("builtins.open", side_effect=AssertionError("another file was opened")),
+        pytest.raises(DataError) as caught,
+    ):
+        read_mesh_file_of_bytes(tmp_path / "m.glb", glb(tree, data))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def read_mesh_file_of_bytes(path: Path, content: bytes) -> None:
+    """Read without the file system, so that nothing else needs ``open``."""
+    with (
+        mock.patch.object(Path, "is_file", return_value=True),
+        mock.patch.object(Path, "read_bytes", return_value=content),
+    ):
+        read_mesh_file(path)
+
+
+def test_a_buffer_in_the_json_is_read(tmp_path: Path) -> None:
+    import base64
+
+    tree, data = face_tree()
+    uri = "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+    tree["buffers"][0]["uri"] = uri
+    np.testing.assert_array_equal(read_vertices(written(tmp_path, tree, b"")), VERTICES)
+
+
+# Damaged files ----------------------------------------------------------------------------------
+
+GOOD = glb(*face_tree())
+DAMAGED = {
+    "empty.obj": (b"", "holds no vertices"),
+    "empty.ply": (b"", "does not begin with a PLY header"),
+    "empty.glb": (b"", "does not begin with a GLB header"),
+    "empty.off": (b"", "does not begin with OFF"),
+    "garbage.obj": (bytes(range(256)), "holds no vertices"),
+    "garbage.ply": (bytes(range(256)), "does not begin with a PLY header"),
+    "garbage.glb": (bytes(range(256)), "does not begin with a GLB header"),
+    "garbage.off": (bytes(range(256)), "does not begin with OFF"),
+    "claims.glb": (
+        GOOD[:8] + b"\xff" * 4 + GOOD[12:],
+        f"declares 4294967295 bytes and has {len(GOOD)}",
+    ),
+    "chunk.glb": (GOOD[:12] + b"\xff" * 4 + GOOD[16:], "it declares 4294967315 bytes"),
+    "cut.glb": (GOOD[:-9], "it is cut short"),
+    "old.glb": (GOOD[:4] + b"\x01" + GOOD[5:], "glTF version 1"),
+    "deep.glb": (glb("[" * 100_000).replace(b'"', b"["), "nested too deeply"),
+    "list.glb": (glb([]), "not an object"),
+    "nan.off": (b"OFF\n1 0 0\nnan 0 0\n", "vertex 0 is NaN or infinite"),
+    "far.off": (b"OFF\n1 1 0\n0 0 0\n3 0 0 9\n", "face index outside the range"),
+    "cut.off": (b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "ends within its 2 face entries"),
+    "row.off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "face 1 lists 2 of its 3 corners"),
+    "two.off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "face 1 has 2 corners"),
+    "huge.off": (b"OFF\n99999999999 2 0\n0 0 0\n", "ends within its 99999999999 vertex entries"),
+    "word.off": (b"OFF\n1 0 0\n0 zero 0\n", "could not convert string to float"),
+    "binary.off": (b"OFF BINARY\n\0\0\0\7", "not followed by the numbers of vertices"),
+    "latin.off": (b"OFF\n1 0 0\n0 0 0\xe9\n", "not ASCII text"),
+    "none.off": (b"OFF\n0 0 0\n", "holds no vertices"),
+    "m.gltf": (b"{}", ".gltf stores its vertices in another file; export it as .glb"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_mesh_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    content, message = DAMAGED[name]
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    np.save("a.npy", np.zeros((2, 7, 3), np.float32))
+    line = refuse("render", "a.npy", "--mesh", name, "--fps", 25, "-o", "v.png")
+    assert name in line and message in line
+    with pytest.raises(CodeTalkerError) as caught:
+        face_lookup.of_mesh_file(Path(name))
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".off"])
+def test_a_file_cut_anywhere_is_an_error(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m{suffix}"
+    write_mesh_file(path, VERTICES, TRIANGLES, COLORS)
+    content = path.read_bytes().rstrip() if suffix == ".off" else path.read_bytes()
+    for n in range(0, len(content) - 1, 5):
+        path.write_bytes(content[:n])
+        with pytest.raises(DataError, match=rf"m\{suffix}: "):
+            read_mesh_file(path)
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".off"])
+@given(data=st.data())
+def test_changed_bytes_never_raise_another_error(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"changed{suffix}"
+    write_mesh_file(path, VERTICES, TRIANGLES, COLORS)
+    content = bytearray(path.read_bytes())
+    for _ in range(3):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        read = read_mesh_file(path)
+    except CodeTalkerError:
+        return
+    assert np.isfinite(read.vertices).all()
+    if read.triangles.size:
+        assert 0 <= read.triangles.min() <= read.triangles.max() < len(read.vertices)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_face_is_looked_up_in_every_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"face{suffix}"
+    write_mesh_file(path, VERTICES, TRIANGLES, COLORS)
+    mesh = face_lookup.of_mesh_file(path).mesh
+    np.testing.assert_array_equal(mesh.topology.triangles, TRIANGLES)
+    np.testing.assert_array_equal(mesh.templates["face"], VERTICES)
+    np.testing.assert_array_equal(mesh.colours["face"], COLORS)
