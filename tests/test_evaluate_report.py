@@ -373,6 +373,6 @@ def test_the_colour_bar_ends_at_a_round_number(value: float, rounded: float) -> 
 
 def test_a_curve_ends_where_few_results_run() -> None:
     curves = [np.ones(length) for length in (4, 5, 6, 40)]
-    table = charts._pad_curves([*curves, np.full(8, 3.0)])
+    table = charts.pad_curves([*curves, np.full(8, 3.0)])
     assert table.shape == (5, 8)
     np.testing.assert_allclose(np.nanmean(table, 0), [1.4] * 4 + [1.5, 5 / 3, 2, 2])

@@ -439,13 +439,12 @@ def test_a_piece_without_sound_is_left_out_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_no_fault_of_the_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(path: Path, blocks: Any, n_frames: int) -> str:
-        raise OutputError("out: cannot write here")
+    def refuses(path: Path) -> Any:
+        raise OutputError(f"{path}: cannot write here")
 
-    monkeypatch.setattr(prepared_writer, "_write_blocks", refuses)
-    with pytest.raises(OutputError, match="cannot write here"):
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="cannot write here"):
+        patch.setattr(prepared_writer, "atomic_path", refuses)
         run(data_set(clip("A_1")), tmp_path / "out")
-    monkeypatch.undo()
     assert problems(run(data_set(clip("A_1")), tmp_path / "out")) == []
 
 

