@@ -13,7 +13,7 @@ own       share of the clips whose lips, said in the style of their speaker, are
 On sounds that are no speech (10 s of near silence, room, noise and music, and recordings given as
 --sounds; the noise is like that of the training data), with four faces: the widest gap of the lips
 in mm ("gap"), the share of frames with one over 1 mm ("open"), and the energy as a share of that of
-the data's speech ("energy").
+the data's speech ("energy"). The measures are codetalker_cli.metrics.liveness.
 """
 
 import argparse
@@ -26,24 +26,10 @@ import codetalker_cli as ct
 from codetalker_cli import Voice, audio
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import PreparedDataSet
+from codetalker_cli.metrics import liveness
 from codetalker_cli.synthetic.noise import coloured_noise
 
-SHAKY_HZ = 8.0
 QUIET_SECONDS = 10.0
-OPEN_MM = 1.0
-
-
-def energies(lips: np.ndarray, fps: float) -> tuple[float, float]:
-    """Mean squared velocity of (T, n, 3) positions in units a second, whole and above 8 Hz."""
-    velocity = np.diff(lips.reshape(len(lips), -1), axis=0) * fps
-    spectrum = np.square(np.abs(np.fft.rfft(velocity, axis=0))) / len(velocity) ** 2
-    spectrum[1:] *= 2.0  # both signs of the frequency
-    if len(velocity) % 2 == 0:
-        spectrum[-1] /= 2.0
-    frequency = np.fft.rfftfreq(len(velocity), 1.0 / fps)
-    scale = 3.0 / velocity.shape[1]
-    whole, shaky = spectrum.sum(), spectrum[frequency > SHAKY_HZ].sum()
-    return float(whole * scale), float(shaky * scale)
 
 
 def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarray]:
@@ -74,30 +60,17 @@ def against_data(
     """Energy, jitter, styles and own; and the energy of the data's speech."""
     topology, fps = data.mesh.topology, data.manifest.fps
     lips = topology.region("lips")
-    mm = (topology.metres_per_unit or 1.0) * 1000.0
-    ours, theirs, spread, own = [], [], [], []
+    clips = []
     for k, clip in enumerate(data.clips("test")[:n_clips]):
-        true = np.array(clip.vertices[:, lips])
         subject, samples = clip.entry.subject, clip.samples()
         styles = [s for s in voice.styles if s != subject] or [subject]
-        made, other = (
+        own, other = (
             np.asarray(voice.animate(samples, subject, style, idle=False).vertices[:, lips])
             for style in (subject, styles[k % len(styles)])
         )
-        n = min(len(true), len(made))
-        ours.append(energies(made[:n], fps))
-        theirs.append(energies(true[:n], fps))
-        spread.append(float(np.linalg.norm(other - made, axis=-1).mean()) * mm)
-        errors = [np.linalg.norm(x[:n] - true[:n], axis=-1).mean() for x in (made, other)]
-        own.append(errors[0] < errors[1])
-    (energy, jitter), (true_energy, true_jitter) = np.mean(ours, 0), np.mean(theirs, 0)
-    found = {
-        "energy": float(energy / true_energy),
-        "jitter": float(jitter / true_jitter),
-        "styles": float(np.mean(spread)),
-        "own": float(np.mean(own)),
-    }
-    return found, float(true_energy)
+        clips.append(liveness.compare(np.array(clip.vertices[:, lips]), own, other, fps))
+    found = liveness.summarize(clips, (topology.metres_per_unit or 1.0) * 1000.0)
+    return found, float(np.mean([clip.truth.whole for clip in clips]))
 
 
 def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) -> dict[str, float]:
@@ -108,12 +81,10 @@ def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) 
         vertices, topology = np.asarray(motion.vertices), motion.topology
         mm = (topology.metres_per_unit or 1.0) * 1000.0
         gaps.append(topology.inner_lip_gap(vertices) * mm)
-        moved.append(energies(vertices[:, topology.region("lips")], motion.fps)[0])
-    return {
-        f"{name} gap": float(np.max(gaps)),
-        f"{name} open": float(np.mean(np.array(gaps) > OPEN_MM)),
-        f"{name} energy": float(np.mean(moved)) / energy,
-    }
+        lips = vertices[:, topology.region("lips")]
+        moved.append(liveness.energies(lips, motion.fps).whole)
+    found = liveness.stillness(gaps, moved, energy)
+    return {f"{name} {key}": value for key, value in found.items()}
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ from codetalker_cli.settings import Settings
 from codetalker_cli.train.losses import EncodedClips, reconstruction_loss, speech_losses
 
 GOLDEN = Path(__file__).parent / "golden"
+CASES = ("biwi_tiny_14", "vocaset_tiny_13")
 
 
 def load(name: str) -> tuple[dict, dict[str, np.ndarray]]:

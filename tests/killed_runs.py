@@ -95,6 +95,7 @@ def outcome(out: Path) -> dict[str, Any]:
         for folder in (run.out, run.last)
         for path in sorted(folder.glob("*"))
     }
+    assert made.keys() >= {"/settings.yaml", "-last/settings.yaml"}
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     for row in rows:
         assert row.pop("seconds") >= 0

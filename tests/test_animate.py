@@ -285,7 +285,6 @@ def test_devices() -> None:
 # The voice that comes with the package ----------------------------------------------------------
 
 
-@pytest.mark.skipif(not checkpoint.bundled(), reason="assets/voice is not in this checkout")
 def test_the_bundled_voice_speaks_on_every_face() -> None:
     voice = ct.load("demo")
     assert voice.subjects == voice.styles == [f"S{k:02d}" for k in range(1, 13)]

@@ -5,18 +5,22 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import voices
 from command import refuse, run, succeed
 
 import codetalker_cli as ct
-from codetalker_cli.animate import Voice, batch, batch_decoding
+from codetalker_cli.animate import Voice, batch_decoding
+from codetalker_cli.animate.batch import longest_first
 from codetalker_cli.animate.jobs import Request
+from codetalker_cli.animate.segments import plan_segments
 from codetalker_cli.devices import shard
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.models import checkpoint
@@ -77,31 +81,50 @@ def test_side_by_side_each_gets_what_it_gets_alone(voice: Voice) -> None:
             np.testing.assert_array_equal(together.codes, alone.codes)
 
 
-def test_recordings_are_decoded_in_batches_of_like_length(
-    voice: Voice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches: list[tuple[str, list[int]]] = []
-    decode = Decoder.decode
+def steps_of(speaker: Voice, seconds: list[float]) -> tuple[list[int], list[int]]:
+    """Frames of each recording, and how many clips each step of decoding made a frame of."""
+    done = [0]
+    requests = [Request(voices.speech(s, seed=k)) for k, s in enumerate(seconds)]
+    made = dict(speaker.animate_many(requests, lambda now, _: done.append(int(now))))
+    motions = [made[k] for k in range(len(seconds))]
+    assert all(isinstance(motion, Motion) for motion in motions)
+    return [motion.n_frames for motion in motions], np.diff(done).tolist()  # type: ignore[union-attr]
 
-    def spy(self: Decoder, *arguments: Any, **named: Any) -> Any:
-        batches.append((named["method"], sorted(named["lengths"])))
-        return decode(self, *arguments, **named)
 
-    monkeypatch.setattr(Decoder, "decode", spy)
-    speaker = ct.load("mine", decode={"batch_size": 2, "whole_frames": 45, "segment_seconds": 1.2})
-    lengths = [0.5, 1.5, 0.52, 1.52, 4.0]
-    requests = [Request(voices.speech(s, seed=k)) for k, s in enumerate(lengths)]
-    made = dict(speaker.animate_many(requests))
-    assert len(made) == 5 and all(isinstance(m, Motion) for m in made.values())
-    exact = [sizes for method, sizes in batches if method == "exact"]
-    assert [max(s) - min(s) <= 1 and len(s) == 2 for s in exact] == [True, True]
-    assert any(method == "window" for method, _ in batches)
-    assert max(max(sizes) for method, sizes in batches) <= 45 + 2 * 25
+def in_pairs(lengths: list[int]) -> list[int]:
+    """The steps of decoding two at a time, those of like length together, the longest first."""
+    ordered = sorted(lengths, reverse=True)
+    steps = []
+    for longer, shorter in zip_longest(ordered[::2], ordered[1::2], fillvalue=0):
+        steps += [2] * shorter + [1] * (longer - shorter)
+    return steps
+
+
+def test_recordings_are_decoded_in_batches_of_like_length(voice: Voice) -> None:
+    speaker = ct.load("mine", decode={"batch_size": 2})
+    frames, steps = steps_of(speaker, [0.5, 1.5, 0.52, 1.52])
+    short, long = sorted([frames[0], frames[2]]), sorted([frames[1], frames[3]])
+    assert long[0] > 2 * short[1] and long[1] - long[0] <= 1 and short[1] - short[0] <= 1
+    # A pair of unlike ones would end with single steps.
+    assert steps == in_pairs([*frames])
+
+
+def test_long_recordings_are_decoded_in_segments(voice: Voice) -> None:
+    decode = {"batch_size": 2, "whole_frames": 45, "segment_seconds": 1.2}
+    speaker = ct.load("mine", decode=decode)
+    (n_frames,), steps = steps_of(speaker, [4.0])
+    fps = speaker.checkpoint.settings.data.fps
+    segments = plan_segments(voices.speech(4.0), n_frames, fps, speaker.decode)
+    lengths = [segment.n_frames for segment in segments]
+    assert len(lengths) > 2 and max(lengths) < n_frames
+    assert steps == in_pairs(lengths)
+    (alone,), steps = steps_of(ct.load("mine", decode={"whole_frames": n_frames}), [4.0])
+    assert alone == n_frames and steps == [1] * n_frames
 
 
 def test_few_recordings_are_held_at_a_time(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = given = 0
-    monkeypatch.setattr(batch_decoding, "_LOOKAHEAD", 1)
+    monkeypatch.setattr(batch_decoding, "LOOKAHEAD", 1)
     speaker = ct.load("mine", decode={"batch_size": 2})
 
     def requests() -> Any:
@@ -134,19 +157,27 @@ def test_progress_counts_the_frames_of_all(voice: Voice) -> None:
     assert seen[-1] == (total, total) and done == sorted(done)
 
 
-@pytest.mark.parametrize(("method", "expected"), [("exact", "exact"), ("window", "window")])
-def test_the_method_may_be_chosen(
-    method: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    used: list[str] = []
-    decode = Decoder.decode
-    monkeypatch.setattr(
-        Decoder, "decode", lambda *a, **k: used.append(k["method"]) or decode(*a, **k)
-    )
-    for seconds in (0.5, 4.0):
-        speaker = ct.load("mine", decode={"method": method, "whole_frames": 45})
-        speaker.animate(voices.speech(seconds))
-    assert set(used) == {expected}
+@pytest.mark.parametrize("method", ["exact", "window", "auto"])
+@pytest.mark.parametrize("seconds", [1.4, 4.0])
+def test_the_method_may_be_chosen(tmp_path: Path, method: Any, seconds: float) -> None:
+    """By itself it is exact for what is short enough."""
+    given = {"window_frames": 1, "refresh_frames": 0, "whole_frames": 45, "segment_seconds": 9.0}
+    attentive = voices.save(tmp_path / "attentive", "A")  # its codes depend on its past
+    speaker = ct.load(str(attentive), decode={**given, "method": method})
+    samples = voices.speech(seconds)
+    made = speaker.animate(samples, "A")
+    model = speaker.checkpoint.model
+    assert model.speech is not None
+    codes = {}
+    with torch.no_grad():
+        hidden = model.speech.encoder(model.speech.encoder.prepare(torch.from_numpy(samples)[None]))
+        style = model.speech.style(torch.tensor([[1.0, 0.0, 0.0]]))
+        for name in ("exact", "window"):
+            decoder = Decoder(model.speech, model.vq, speaker.decode)
+            codes[name] = decoder.decode(hidden, style, method=name)[0].numpy()
+    assert not np.array_equal(codes["exact"], codes["window"])
+    expected = method if method != "auto" else "exact" if seconds == 1.4 else "window"
+    np.testing.assert_array_equal(made.codes, codes[expected])
 
 
 def test_settings_of_decoding_come_from_the_checkpoint_and_are_checked(voice: Voice) -> None:
@@ -273,7 +304,7 @@ def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -
     shares = []
     for rank in range(count):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(shard(jobs, batch._by_size))
+        shares.append(shard(jobs, longest_first))
     assert sorted(str(j.out) for s in shares for j in s) == ["a.npz", "b.npz", "in/c.npz"]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

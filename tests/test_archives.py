@@ -270,7 +270,7 @@ def test_headers_that_make_no_sense_end_at_once(tmp_path: Path, block: bytes) ->
 
 
 def test_bombs_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(streams, "BOMB_BYTES", 1 << 20)
     bomb = gzip.compress(tar_bytes({"x.bin": bytes(1 << 24)}))
     with pytest.raises(DataError, match=r"x\.tgz: .* unpack to more than"):
         list_archive(found(write(tmp_path / "x.tgz", bomb)))
@@ -280,7 +280,7 @@ def test_bombs_end_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     refused = pytest.raises(DataError, match=r"y\.tgz: y\.bin: 2000 bytes, expected at most 1999")
     with refused, on_disk(files, tmp_path / "scratch", 1999):
         pass
-    monkeypatch.setattr(tar_members, "_MAX_MEMBERS", 2)
+    monkeypatch.setattr(tar_members, "MAX_MEMBERS", 2)
     many = write(tmp_path / "z.tar", tar_bytes(FILES))
     with pytest.raises(DataError, match=r"z\.tar"):
         list_archive(found(many))

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import talking
 from ball import sphere
+from matplotlib.figure import Figure
 from PIL import Image
 from talking import CLIPS, FIRST, SUBJECTS
 
@@ -200,11 +202,30 @@ def test_a_sheet_that_cannot_be_written_is_refused_at_once(right: Path, tmp_path
     assert not seen
 
 
-def test_long_lists_are_cut() -> None:
-    findings = [Finding("problem", f"k{k}", "x", "word " * 60) for k in range(100)]
-    lines = sheet._footer_lines(findings)
-    assert len(lines) == sheet._MOST_LINES and "the report has all" in lines[-1][0]
-    assert all(len(text) <= 200 for text, _ in lines)
+def test_long_lists_are_cut(right: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = gathered(right)
+    written: list[str] = []
+    draw_text = Figure.text
+
+    def text(figure: Figure, x: float, y: float, s: str, **named: Any) -> Any:
+        written.append(s)
+        return draw_text(figure, x, y, s, **named)
+
+    monkeypatch.setattr(Figure, "text", text)
+    heights = {}
+    for n in (1, 50, 100):
+        written.clear()
+        findings = [Finding("problem", f"k{k}", "x", "word " * 60) for k in range(n)]
+        sheet.draw_sheet(statistics, findings, tmp_path / "sheet.png")
+        heights[n] = len(picture(tmp_path / "sheet.png"))
+        found = [line for line in written if "word" in line or "the report has all" in line]
+        assert all(len(line) <= 200 for line in found)
+        assert ("the report has all" in found[-1]) == (n > 1)
+    assert len(found) == 40
+    assert heights[1] < heights[50] == heights[100]
+
+
+def test_findings_of_one_sort_are_summed_up() -> None:
     same = [Finding("note", "k", f"c{k}", "m") for k in range(9)]
     assert summary(same) == ["note: c0: m", "note: c1: m", "note: c2: m",
                              "note: 6 more of this sort (k)"]  # fmt: skip

@@ -1,5 +1,7 @@
 """Free-running decoding against plain recomputation; the window; batches; static shapes."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,6 @@ from benchmarks.plain_decoding import PlainDecoding
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
-from codetalker_cli.models.decoding.cuda_graphs import round_up
 from codetalker_cli.models.decoding.motion_cache import MotionDecoderCache, Window
 from codetalker_cli.models.decoding.packed_linear import PackedLinear, packing_works
 from codetalker_cli.models.speech_to_codes import SpeechToCodes
@@ -279,16 +280,19 @@ def test_packed_weights_multiply_as_the_plain_ones(rows: int, activation: Any) -
     torch.testing.assert_close(half, expected.float(), atol=0.15, rtol=0.03)
 
 
-def test_where_weights_cannot_be_packed_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["no oneDNN", "no such operator"])
+def test_where_weights_cannot_be_packed_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     speech, vq = (model.float() for model in tiny.stages(6))
     hidden, style = encoder_features(speech, 12), styles(speech)
     packed = Decoder(speech, vq).decode(hidden, style)
 
-    def missing(*_: Any) -> Tensor:
-        raise AttributeError("no such operator")
-
     packing_works.cache_clear()
-    monkeypatch.setattr("codetalker_cli.models.decoding.packed_linear._linear_packed", missing)
+    if what == "no oneDNN":
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    else:
+        monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
     try:
         assert not packing_works(torch.float32)
         assert torch.equal(Decoder(speech, vq).decode(hidden, style), packed)
@@ -327,17 +331,13 @@ def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -
             per_frame = sections.speech.features_per_frame
             hidden = torch.randn(2, 20 * per_frame, model.speech.encoder.size)
             style = torch.randn(2, sections.speech.hidden_size)
-            decoder = Decoder(model.speech, model.vq, DecodeSettings(cuda_graphs=True))
+            decoder = Decoder(model.speech, model.vq)
             past = torch.zeros(2, 20, sections.vq.codes_per_frame, dtype=torch.int64)
-        steps = decoder.motion_cache(method)
-        with torch.inference_mode():
-            run = decoder._initial_state(hidden, style, 2 * decoder.stride, steps, past)
-            for n in (decoder.stride, 2 * decoder.stride):
-                decoder._step(run, steps, n)
-            run.clear()
-        assert decoder.stride > 1 and run.codes.device.type == "cuda"
+        decoder.stride = 8
+        codes = decoder.decode(hidden, style, method=method, lengths=[20, 11], past_codes=past)
+        assert codes.shape == past.shape and codes.device.type == "cuda"
         with pytest.raises(DataDependentOutputException):
-            run.frame.item()
+            codes.sum().item()
 
 
 @pytest.mark.parametrize("graphs", [False, True])
@@ -358,20 +358,32 @@ def test_graphs_are_captured_only_when_asked_for(graphs: bool) -> None:
             assert decoder.decode(hidden, style, lengths=[70, 50]).shape == (2, 70, 2)
 
 
-def test_a_run_that_was_cleared_starts_anew() -> None:
-    """What capturing graphs leaves behind (they are tried on the run itself) does no harm."""
+class Uncaptured:
+    """Stands in for the graphs where there is no GPU: tries the steps as a capture does, on the
+    state itself, and then does them."""
+
+    def __init__(
+        self,
+        step: Callable[[int], None],
+        clear: Callable[[], None],
+        n_frames: int,
+        device: torch.device,
+    ) -> None:
+        for n in (8, 4, 12):
+            clear()
+            step(n)
+            step(n)
+        clear()
+        self.replay = step
+
+
+def test_what_capturing_graphs_leaves_behind_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codetalker_cli.models.decoding.decoder.StepGraphs", Uncaptured)
     speech, vq = tiny.stages(8)
     hidden, style = encoder_features(speech, 10), styles(speech)
     for method in METHODS:
         decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
         decoder.stride = 4
         expected = decoder.decode(hidden, style, method=method)
-        steps = decoder.motion_cache(method)
-        with torch.inference_mode():
-            run = decoder._initial_state(hidden, style, 12, steps)
-            for n in (4, 12, 8):
-                decoder._step(run, steps, n)
-            run.clear()
-            for i in range(10):
-                decoder._step(run, steps, round_up(i + 1, 4))
-        assert torch.equal(run.codes[:, :10], expected)
+        decoder.uses_graphs = True
+        assert torch.equal(decoder.decode(hidden, style, method=method), expected)

@@ -1,5 +1,7 @@
 """The synthetic data set from speech with known phones: splits, passages, motion that fits them."""
 
+import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +22,7 @@ from codetalker_cli.rigs.head import Rig
 from codetalker_cli.settings import Settings
 from codetalker_cli.synthetic import dataset
 from codetalker_cli.synthetic.dataset import Passage
-from codetalker_cli.synthetic.speech.clips import Failure, SpeechSet, SpokenClip
+from codetalker_cli.synthetic.speech.clips import SpokenClip
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 
 PHONES = [
@@ -54,30 +56,42 @@ def clips(tmp_path: Path) -> list[SpokenClip]:
     return made
 
 
+def record(path: Path, seed: int, text: str, seconds: float = 1.5) -> None:
+    """A recording with its text and phones beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, voices.speech(seconds, seed=seed), 16000)
+    phones = [{"phone": p.label, "start": p.start_seconds, "end": p.end_seconds} for p in PHONES]
+    path.with_suffix(".json").write_text(json.dumps({"text": text, "phones": phones}))
+
+
 @pytest.fixture
-def spoken(clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> list[SpokenClip]:
-    """The clips in the place of an engine."""
-    found = SpeechSet(clips, [Failure("c99", "could not be aligned")])
-    monkeypatch.setattr(dataset, "_load_speech", lambda *_: found)
-    return clips
+def spoken(tmp_path: Path) -> Path:
+    """Ten recordings by two speakers, and one whose phones are those of another language."""
+    for k in range(10):
+        record(tmp_path / "spoken" / "xy"[k % 2] / f"{k}.flac", k, f"text {k}")
+    record(tmp_path / "spoken" / "z.flac", 10, "")
+    (tmp_path / "spoken" / "z.json").write_text(
+        json.dumps({"phones": [{"phone": "QQ", "start": 0.1, "end": 0.4}]})
+    )
+    return tmp_path / "spoken"
 
 
 # Passages, splits -------------------------------------------------------------------------------
 
 
 def test_clips_of_one_speaker_are_joined_with_pauses(clips: list[SpokenClip]) -> None:
-    passages = list(dataset._join_passages(clips, settings(seconds_per_clip=2.5).demo))
+    passages = list(dataset.join_passages(clips, settings(seconds_per_clip=2.5).demo))
     assert [p.text for p in passages] == [
         *("text 0 text 2", "text 1 text 3", "text 4 text 6", "text 5 text 7"),
         *("text 8", "text 9"),  # what is left is kept
     ]
     assert len({p.name for p in passages}) == len(passages)
-    again = list(dataset._join_passages(clips, settings(seconds_per_clip=2.5).demo))
+    again = list(dataset.join_passages(clips, settings(seconds_per_clip=2.5).demo))
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(passages, again, strict=True))
 
 
 def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
-    passage = next(dataset._join_passages(clips, settings(seconds_per_clip=4.0).demo))
+    passage = next(dataset.join_passages(clips, settings(seconds_per_clip=4.0).demo))
     first, second, third = (clips[k].samples() for k in (0, 2, 4))
     starts = [p.start_seconds for p in passage.phones if p.label == "M"]
     begins = [round((start - 0.2) * 16000) for start in starts]
@@ -92,7 +106,7 @@ def test_phones_move_with_their_samples(clips: list[SpokenClip]) -> None:
 def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenClip]) -> None:
     many = [replace(clip, name=f"c{k}", speaker="x") for k, clip in enumerate(clips * 4)]
     demo_settings = settings(seconds_per_clip=60.0, noise=0.1).demo
-    (passage,) = dataset._join_passages(many, demo_settings)
+    (passage,) = dataset.join_passages(many, demo_settings)
     begins = [round((p.start_seconds - 0.2) * 16000) for p in passage.phones if p.label == "M"]
     pauses = [passage.samples[a + 24_000 : b] for a, b in pairwise(begins)]
     seconds = np.array([len(pause) / 16000 for pause in pauses])
@@ -107,14 +121,14 @@ def test_some_pauses_hold_a_sound_where_sounds_are_asked_for(clips: list[SpokenC
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 30, 100])
 @pytest.mark.parametrize(("val", "test"), [(0.08, 0.08), (0.2, 0.0), (0.0, 0.0), (0.5, 0.5)])
 def test_splits(n: int, val: float, test: float) -> None:
-    splits = dataset._splits(n, val, test, seed=0)
-    assert len(splits) == n and splits == dataset._splits(n, val, test, seed=0)
+    splits = dataset.assign_splits(n, val, test, seed=0)
+    assert len(splits) == n and splits == dataset.assign_splits(n, val, test, seed=0)
     assert "train" in splits
     assert ("val" in splits) == (n > 1)
     if n == 100:
         assert splits.count("val") == max(1, min(round(100 * val), 99))
         assert splits.count("test") == min(round(100 * test), 99 - splits.count("val"))
-        assert splits != dataset._splits(n, val, test, seed=1) or val == 0
+        assert splits != dataset.assign_splits(n, val, test, seed=1) or val == 0
 
 
 # Motion -----------------------------------------------------------------------------------------
@@ -178,20 +192,22 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
 # The whole --------------------------------------------------------------------------------------
 
 
-def prepare(out: Path, **changes: Any) -> Manifest:
+def prepare(out: Path, spoken: Path, **changes: Any) -> Manifest:
     changes = {"seconds_per_clip": 1.0, "max_clips": "null", **changes}
-    return dataset.prepare_synthetic(out, settings(**changes))
+    return dataset.prepare_synthetic(out, settings(**changes), spoken)
 
 
-def test_every_clip_has_its_subject_frames_and_sound(
-    spoken: list[SpokenClip], tmp_path: Path
-) -> None:
-    manifest = prepare(tmp_path / "data")
+def test_every_clip_has_its_subject_frames_and_sound(spoken: Path, tmp_path: Path) -> None:
+    manifest = prepare(tmp_path / "data", spoken)
     assert [c.subject for c in manifest.clips] == ["S01", "S02"] * 5
     assert {c.n_frames for c in manifest.clips} == {45}
-    assert [c.text for c in manifest.clips] == [c.text for c in spoken]
-    assert manifest.notes["left_out"] == [{"clip": "c99", "reason": "could not be aligned"}]
-    assert manifest.notes["made_with"]["seed"] == 0 and manifest.notes["speech"] == "espeak"
+    # One speaker after the other, as they are ordered by path.
+    assert [c.text for c in manifest.clips] == [
+        f"text {k}" for k in (*range(0, 10, 2), *range(1, 10, 2))
+    ]
+    ((clip, reason),) = [entry.values() for entry in manifest.notes["left_out"]]
+    assert clip == str(spoken / "z.flac") and "'QQ' is no ARPABET phone" in reason
+    assert manifest.notes["made_with"]["seed"] == 0 and manifest.notes["speech"] == "spoken"
     data = PreparedDataSet(tmp_path / "data")
     for clip in (*data.clips("train"), *data.clips("val")):
         rest = data.mesh.templates[clip.entry.subject]
@@ -199,9 +215,9 @@ def test_every_clip_has_its_subject_frames_and_sound(
         assert len(clip.samples()) == 24_000
 
 
-def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -> None:
+def test_the_seed_decides_every_byte(spoken: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        prepare(tmp_path / name, seed=seed, noise=0.3)
+        prepare(tmp_path / name, spoken, seed=seed, noise=0.3)
     a, b, c = (
         {k.removeprefix(str(tmp_path / n)): v for k, v in command.listing(tmp_path / n).items()}
         for n in "abc"
@@ -210,11 +226,9 @@ def test_the_seed_decides_every_byte(spoken: list[SpokenClip], tmp_path: Path) -
     assert any(a[key] != c[key] for key in a if key.endswith(".npy"))
 
 
-def test_where_nobody_speaks_the_face_rests(
-    spoken: list[SpokenClip], rig: Rig, tmp_path: Path
-) -> None:
-    speech = prepare(tmp_path / "speech", blinks=False)
-    manifest = prepare(tmp_path / "data", blinks=False, noise=0.4)
+def test_where_nobody_speaks_the_face_rests(spoken: Path, rig: Rig, tmp_path: Path) -> None:
+    speech = prepare(tmp_path / "speech", spoken, blinks=False)
+    manifest = prepare(tmp_path / "data", spoken, blinks=False, noise=0.4)
     made = [c for c in manifest.clips if "no-speech" in c.name]
     assert len(manifest.clips) == 14 and len(made) == 4
     assert {c.split for c in made} == {"train"} and {c.text for c in made} == {NO_SPEECH}
@@ -229,47 +243,48 @@ def test_where_nobody_speaks_the_face_rests(
         assert 1000 * rig.topology.inner_lip_gap(np.array(clip.vertices)).max() < 1.0
 
 
-def test_a_limit_of_clips(spoken: list[SpokenClip], tmp_path: Path) -> None:
-    assert len(prepare(tmp_path / "data", max_clips=3).clips) == 3
-    short = prepare(tmp_path / "more", max_clips=4, noise=0.5, seconds_per_clip=1e-5)
+def test_a_limit_of_clips(spoken: Path, tmp_path: Path) -> None:
+    assert len(prepare(tmp_path / "data", spoken, max_clips=3).clips) == 3
+    short = prepare(tmp_path / "more", spoken, max_clips=4, noise=0.5, seconds_per_clip=1e-5)
     assert [c.n_frames for c in short.clips] == [45] * 4 + [30] * 2
 
 
-def test_two_clips_of_one_name_are_refused(
-    clips: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    twice = SpeechSet([replace(clip, name="same", speaker=clip.name) for clip in clips])
-    monkeypatch.setattr(dataset, "_load_speech", lambda *_: twice)
-    with pytest.raises(DataError, match="S01_same is the name of two clips"):
-        prepare(tmp_path / "data")
+def test_two_clips_of_one_name_are_refused(tmp_path: Path) -> None:
+    """A recording may be named as a passage is that joins two others."""
+    folder = tmp_path / "spoken" / "x"
+    for k, (name, seconds) in enumerate({"a+1": 3, "a": 1.5, "aa/other": 3, "b": 1.5}.items()):
+        record(folder / f"{name}.flac", k, "", seconds)
+    with pytest.raises(DataError, match=r"S01_x-a\+1 is the name of two clips"):
+        prepare(tmp_path / "data", tmp_path / "spoken", seconds_per_clip=2.0)
 
 
-def test_resting_faces_are_no_problem_of_the_data(spoken: list[SpokenClip], tmp_path: Path) -> None:
-    prepare(tmp_path / "data", blinks=False, noise=0.6)
+def test_resting_faces_are_no_problem_of_the_data(spoken: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "data", spoken, blinks=False, noise=0.6)
     report = check(tmp_path / "data")
     kinds = {finding.kind for finding in report.findings}
     assert not kinds & {"motionless", "repeated"}
     assert not [f for f in report.findings if f.kind == "twins" and "no-speech" in f.where]
 
 
-def test_progress_ends_where_it_should(spoken: list[SpokenClip], tmp_path: Path) -> None:
+def test_progress_ends_where_it_should(spoken: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, float, float]] = []
     dataset.prepare_synthetic(
         tmp_path / "data",
         settings(seconds_per_clip=1.0),
+        spoken,
         stages=lambda stage: lambda done, total: seen.append((stage, done, total)),
     )
-    assert seen == [("motion", k, 5) for k in range(1, 6)]
+    assert seen[:11] == [("speech", k, 11) for k in range(1, 12)]
+    assert seen[11:] == [("motion", k, 5) for k in range(1, 6)]
 
 
-def test_speech_that_fails_leaves_an_older_data_set_whole(
-    spoken: list[SpokenClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepare(tmp_path / "data")
+def test_speech_that_fails_leaves_an_older_data_set_whole(spoken: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "data", spoken)
     before = command.listing(tmp_path / "data")
-    monkeypatch.setattr(dataset, "_load_speech", lambda *_: SpeechSet())
-    with pytest.raises(DataError, match="espeak: no speech that could be used"):
-        dataset.prepare_synthetic(tmp_path / "data", settings(), overwrite=True)
+    for name in "xy":
+        shutil.rmtree(spoken / name)
+    with pytest.raises(DataError, match="spoken: no speech that could be used"):
+        dataset.prepare_synthetic(tmp_path / "data", settings(), spoken, overwrite=True)
     assert command.listing(tmp_path / "data") == before
 
 

@@ -4,11 +4,15 @@ import golden_cases
 import numpy as np
 import pytest
 
-CASES = sorted(path.stem for path in golden_cases.GOLDEN.glob("*.json"))
 INPUTS = {"audio", "template", "vertices"}
 
 
-@pytest.mark.parametrize("name", CASES)
+def test_the_folder_contains_the_named_cases_and_nothing_else() -> None:
+    expected = {f"{name}{ending}" for name in golden_cases.CASES for ending in (".json", ".npz")}
+    assert {path.name for path in golden_cases.GOLDEN.iterdir()} == expected
+
+
+@pytest.mark.parametrize("name", golden_cases.CASES)
 def test_every_array_equals_the_official_one(name: str) -> None:
     meta, arrays = golden_cases.load(name)
     got = golden_cases.outputs(golden_cases.build(meta), arrays, meta)

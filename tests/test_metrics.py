@@ -159,7 +159,7 @@ def test_blocks_give_what_the_whole_gives(
     template = rng.standard_normal((6, 3)) + offset
     predicted, true = predicted + offset, true + offset
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip_module, "_BLOCK_BYTES", block * 6 * 24)
+        patch.setattr(clip_module, "BLOCK_BYTES", block * 6 * 24)
         made = metrics.measure(predicted, true, template, TOPOLOGY)
     regions = TOPOLOGY.regions
     errors = metrics.lip_errors(predicted, true, regions["lips"])

@@ -15,11 +15,7 @@ from command import succeed
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.models import checkpoint
 from codetalker_cli.motion import Motion
-from codetalker_cli.synthetic.speech import espeak
 
-pytestmark = pytest.mark.skipif(
-    not espeak.is_available(), reason="espeakng-loader is not installed: nothing can speak"
-)
 TINY = ["--preset", "tiny"]
 
 

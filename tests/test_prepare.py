@@ -179,7 +179,7 @@ def test_a_broken_clip_is_told_and_does_not_stop_the_others(
     assert [c.name for c in done.manifest.clips] == ["A_1", "B_1"]
     assert problems(done)[0][:2] == ("A_2", "broken") and told in problems(done)[0][2]
     assert told in (out / "report.txt").read_text()
-    assert not list(out.glob("*/A_2*"))
+    assert list(out.glob("*/A_1*")) and not list(out.glob("*/A_2*"))
     before = listing(out)
     assert run(data_set(*clips), out).n_written == 0 and listing(out) == before
     clips[1] = clip("A_2", stamp="mended")
@@ -253,6 +253,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in out.rglob("*")}
+    assert out / "clips" / "A_1.npy" in before
     again = counted("A_1", "A_2")
     assert run(again.raw, out).n_written == 0 and again.opened == []
     assert {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in out.rglob("*")} == before
@@ -439,13 +440,12 @@ def test_a_piece_without_sound_is_left_out_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_no_fault_of_the_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuses(path: Path, blocks: Any, n_frames: int) -> str:
-        raise OutputError("out: cannot write here")
+    def refuses(path: Path) -> Any:
+        raise OutputError(f"{path}: cannot write here")
 
-    monkeypatch.setattr(prepared_writer, "_write_blocks", refuses)
-    with pytest.raises(OutputError, match="cannot write here"):
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="cannot write here"):
+        patch.setattr(prepared_writer, "atomic_path", refuses)
         run(data_set(clip("A_1")), tmp_path / "out")
-    monkeypatch.undo()
     assert problems(run(data_set(clip("A_1")), tmp_path / "out")) == []
 
 

@@ -97,7 +97,7 @@ def test_settings_out_of_range_are_refused(bad):
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_process_that_dies_is_reported_and_nothing_hangs(tmp_path, monkeypatch, code, message):
-    monkeypatch.setattr(processes, "_WORKER_CODE", code)
+    monkeypatch.setattr(processes, "WORKER_CODE", code)
     start = time.monotonic()
     with pytest.raises(RenderError, match=message):
         render_video(

@@ -71,7 +71,9 @@ def test_no_frame_is_lost_and_no_long_hole_is_bridged(
 def test_blocks_of_any_size_are_the_same_frames(
     numbers: np.ndarray, size: int, rates: tuple[float, float]
 ) -> None:
-    for piece in timeline.split_at_holes(numbers, rates[0], 10.0):
+    pieces = timeline.split_at_holes(numbers, rates[0], 10.0)
+    assert pieces
+    for piece in pieces:
         whole = taken(numbers, piece, *rates, size=10_000)
         assert taken(numbers, piece, *rates, size=size) == whole
         assert len(whole) == piece.n_frames(*rates)

@@ -55,7 +55,9 @@ def test_the_shards_of_all_processes_are_the_step(
 ) -> None:
     batch_size, accumulation, n_processes = split
     plan = Plan(lengths, *split, seed)
-    for clips in plan.epoch(1):
+    steps = plan.epoch(1)
+    assert len(steps) == -(-len(lengths) // plan.clips_per_step)
+    for clips in steps:
         shards = [plan.shard(clips, process) for process in range(n_processes)]
         # Processes exchange gradients part by part: all need as many, and none may be empty.
         assert len({len(shard.parts) for shard in shards}) == 1
@@ -76,7 +78,9 @@ def test_the_shards_of_all_processes_are_the_step(
 
 def test_a_process_has_clips_of_its_own_where_there_are_enough() -> None:
     plan = Plan([9] * 64, 2, 2, 4)
-    for clips in plan.epoch(1):
+    steps = plan.epoch(1)
+    assert len(steps) == 4
+    for clips in steps:
         for process in range(4):
             shard = plan.shard(clips, process)
             assert [len(part) for part in shard.parts] == [2, 2] and not any(shard.repeated)

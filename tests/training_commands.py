@@ -31,11 +31,12 @@ class Commands:
         made = killed_runs.everything()
         given = tiny_data.stage1(made)
         checkpoint.save("given", given.model, mesh=self.data.mesh)
-        patch.setattr("codetalker_cli.cli.train._training", lambda report: self._report)
+        patch.setattr("codetalker_cli.train.progress.ProgressNote", lambda: self._note)
         patch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # takes long
 
-    def _report(self, progress: TrainingProgress) -> None:
+    def _note(self, progress: TrainingProgress) -> str:
         self.at(progress)
+        return ""
 
     def settings(self, **changes: Any) -> None:
         """Write the settings file."""

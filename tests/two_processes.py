@@ -5,6 +5,7 @@ All cases run in one launch, as the start takes longest; what each process found
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -22,8 +23,9 @@ import yaml
 from codetalker_cli import cli
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.settings import Settings
-from codetalker_cli.train import loop
 from codetalker_cli.train.batches import Batch, ClipSource
+from codetalker_cli.train.steps import Stepper
+from codetalker_cli.train.task import Task
 
 LENGTHS = (30, 26, 23, 24, 28, 26, 20, 29, 22, 25)
 """Three clips to validate with and seven to train on: they never go up in steps of two or four."""
@@ -61,18 +63,18 @@ def settings(**changes: Any) -> Settings:
 @contextmanager
 def in_float64() -> Iterator[None]:
     """Where a step is computed in float64, only what is wrong makes a difference."""
-    begin, load = loop._TrainingRun.__init__, ClipSource.batch
+    begin, load = Stepper.__init__, ClipSource.batch
 
-    def doubled(run: Any, task: Any, *arguments: Any) -> None:
+    def doubled(stepper: Stepper, task: Task, *arguments: Any) -> None:
         task.module.double()
-        begin(run, task, *arguments)
+        begin(stepper, task, *arguments)
 
     def batch(*arguments: Any, **named: Any) -> Batch:
         made = load(*arguments, **named)
         return replace(made, vertices=made.vertices.double(), template=made.template.double())
 
     with (
-        mock.patch.object(loop._TrainingRun, "__init__", doubled),
+        mock.patch.object(Stepper, "__init__", doubled),
         mock.patch.object(ClipSource, "batch", batch),
     ):
         yield
@@ -85,14 +87,14 @@ class _Killed(Exception):
 @contextmanager
 def killed_after(step: int) -> Iterator[None]:
     """The run inside ends without a word after so many steps."""
-    real = loop._TrainingRun._train_step
+    real, n_done = Stepper.step, itertools.count()
 
-    def limited(run: Any, *arguments: Any) -> None:
-        if run.progress.step == step:
+    def limited(stepper: Stepper, *arguments: Any) -> Any:
+        if next(n_done) == step:
             raise _Killed
-        real(run, *arguments)
+        return real(stepper, *arguments)
 
-    with mock.patch.object(loop._TrainingRun, "_train_step", limited):
+    with mock.patch.object(Stepper, "step", limited):
         try:
             yield
         except _Killed:
@@ -142,13 +144,13 @@ class Process:
     def train(self, stage: str, made: Settings, name: str, **more: Any) -> None:
         """A run, and the weights that this process then has."""
         kept: list[Any] = []
-        real = loop._TrainingRun.__init__
+        real = Stepper.__init__
 
-        def keep(run: Any, *arguments: Any) -> None:
-            real(run, *arguments)
-            kept.append(run.stepper._unwrapped)
+        def keep(stepper: Stepper, task: Task, *arguments: Any) -> None:
+            real(stepper, task, *arguments)
+            kept.append(task.module)
 
-        with mock.patch.object(loop._TrainingRun, "__init__", keep):
+        with mock.patch.object(Stepper, "__init__", keep):
             killed_runs.train(stage, self.data, made, self.folder / "runs" / name, **more)
         digest = hashlib.sha256()
         for value in kept[-1].state_dict().values():

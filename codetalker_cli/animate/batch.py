@@ -96,7 +96,7 @@ def run(
     device = join_processes(device)
     voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
     voice.check(planned.request)
-    jobs = shard(planned.jobs, _by_size)
+    jobs = shard(planned.jobs, longest_first)
     report = BatchReport()
     todo = []
     for job in jobs:
@@ -123,6 +123,7 @@ def run(
     return BatchReport.join(gather([report]))
 
 
-def _by_size(job: Job) -> tuple[int, str]:
+def longest_first(job: Job) -> tuple[int, str]:
+    """The key that sorts jobs by the size of their recordings, so that ranks get like shares."""
     size = job.speech.stat().st_size if job.speech.is_file() else 0
     return -size, str(job.out)

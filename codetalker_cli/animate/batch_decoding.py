@@ -19,7 +19,7 @@ from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
-_LOOKAHEAD = 4
+LOOKAHEAD = 4
 """Batches that wait, so that clips of like length find each other."""
 
 
@@ -161,7 +161,7 @@ class BatchDecoder:
             for k, segment in enumerate(recording.segments):
                 waiting.append(_SegmentJob(recording, k, self._method(recording)))
                 known += segment.n_frames
-            while len(waiting) >= _LOOKAHEAD * self.settings.batch_size:
+            while len(waiting) >= LOOKAHEAD * self.settings.batch_size:
                 yield from batch()
         while waiting:
             yield from batch()

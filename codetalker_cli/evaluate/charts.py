@@ -80,7 +80,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
     """
     scale, unit = length_unit(truth.mesh.topology)
     tables = {
-        model: _pad_curves(list(lip_error_curves(model_scores, scale).values()))
+        model: pad_curves(list(lip_error_curves(model_scores, scale).values()))
         for model, model_scores in scores.items()
     }
     tables = {model: table for model, table in tables.items() if table.size}
@@ -110,7 +110,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
     return {"wide": draw(_WIDE), "narrow": draw(_NARROW)}
 
 
-def _pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
+def pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
     """(results, T) with NaN after the end of each, as far as enough of them are running."""
     if not curves:
         return np.empty((0, 0))

@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 """Bytes that are handled at a time."""
 
 _MAX_READERS = 4
-_BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
+BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
 
 
 class ByteStream(Protocol):
@@ -159,7 +159,7 @@ class GzipStream:
     def _read(self, reader: _GzipReader, n: int) -> bytes:
         content = reader.plain.read(n)
         plain, packed = reader.plain.tell(), reader.packed.tell()
-        if plain > _BOMB_BYTES and plain > _BOMB_RATIO * packed:
+        if plain > BOMB_BYTES and plain > _BOMB_RATIO * packed:
             raise DataError(
                 f"{self._label}: {packed} bytes of it unpack to more than {plain}, "
                 "which no recording does; take the archive from its original source"

@@ -14,7 +14,7 @@ from codetalker_cli.formats.streams import CHUNK_BYTES, ByteStream, StreamReader
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
-_MAX_MEMBERS = 1_000_000
+MAX_MEMBERS = 1_000_000
 _MAX_LINKS = 8
 _VOLUME_LABEL = b"V"
 _ORIGINAL = "nothing of it is used; take the archive from its original source"
@@ -77,11 +77,11 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
         fileobj: Any = _TarBytes(stream, label)
         with tarfile.open(fileobj=fileobj, mode="r:", errors="surrogateescape") as tar:
             untyped_tar: Any = tar
-            for n_members in range(_MAX_MEMBERS + 1):
+            for n_members in range(MAX_MEMBERS + 1):
                 info = tar.next()
                 if info is None:
                     break
-                if info.size < 0 or info.offset_data <= end or n_members == _MAX_MEMBERS:
+                if info.size < 0 or info.offset_data <= end or n_members == MAX_MEMBERS:
                     raise DataError(f"{label}: not a tar archive that makes sense; {_ORIGINAL}")
                 end = info.offset_data
                 untyped_tar.members.clear()  # they would pile up

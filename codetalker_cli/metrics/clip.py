@@ -23,7 +23,7 @@ from codetalker_cli.metrics.definitions import (
 from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import Topology
 
-_BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 16 << 20
 
 Ratio = tuple[float, float | int]
 """(sum, of how many)."""
@@ -93,7 +93,7 @@ def measure(
     if not n_frames:
         raise DataError("there is no frame to compare")
     sums = _MetricSums(template, topology, closed_mm)
-    size = max(1, _BLOCK_BYTES // (topology.n_vertices * 24))
+    size = max(1, BLOCK_BYTES // (topology.n_vertices * 24))
     for start in range(0, n_frames, size):
         stop = min(start + size, n_frames)
         parts = []

@@ -29,7 +29,7 @@ LENGTH = struct.Struct("<Q")
 """How lengths stand before what they measure."""
 _EXIT_TIMEOUT = 10.0
 """How long a process that stopped talking may take to end by itself."""
-_WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
+WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
 
 
 class _Worker:
@@ -124,7 +124,7 @@ def draw_in_processes(
     env = environment()
     if platform is not None:
         env["PYOPENGL_PLATFORM"] = platform
-    command = python_command(_WORKER_CODE, renderer)
+    command = python_command(WORKER_CODE, renderer)
     workers: list[_Worker] = []
     idle_workers: SimpleQueue[_Worker] = SimpleQueue()
 

@@ -87,11 +87,11 @@ def prepare_synthetic(
     _check_subjects(rig, settings)
     writer = PreparedWriter(out, overwrite=overwrite)
     speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
-    passages = list(_limit_clips(_join_passages(speech_set.clips, demo), settings))
+    passages = list(_limit_clips(join_passages(speech_set.clips, demo), settings))
     if not passages:
         raise DataError(f"{speech or demo.engine}: no speech that could be used")
     subjects = settings.data.train_subjects
-    splits = _splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
+    splits = assign_splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
     noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
     passages, splits = passages + noise_passages, splits + ["train"] * len(noise_passages)
     for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
@@ -207,8 +207,17 @@ def _load_speech(
     return synthesize(cache, engine, demo.minutes, demo.seed, progress=progress)
 
 
-def _join_passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
-    """Join consecutive clips of a speaker with pauses until a passage is long enough."""
+def join_passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
+    """Join consecutive clips of a speaker with pauses until a passage is long enough.
+
+    Args:
+        clips: In their order; speakers may alternate.
+        demo: ``seconds_per_clip`` is the length that is enough, ``seed`` draws the pauses, and
+            with ``noise`` above 0 some of them are long and contain a sound.
+
+    Yields:
+        The passages, at last those of what is left of each speaker. Phones move with their clips.
+    """
     rng = np.random.default_rng([demo.seed, 1])
     waiting: dict[str, list[SpokenClip]] = {}
     length: dict[str, float] = {}
@@ -275,8 +284,17 @@ def _limit_clips(passages: Iterator[Passage], settings: Settings) -> Iterator[Pa
         yield passage
 
 
-def _splits(n: int, val: float, test: float, seed: int) -> list[str]:
-    """A random share of the clips for each split; at least one for training and validation."""
+def assign_splits(n: int, val: float, test: float, seed: int) -> list[str]:
+    """A random share of the clips for each split; at least one for training and validation.
+
+    Args:
+        n: Number of clips.
+        val, test: Their shares.
+        seed: Random seed.
+
+    Returns:
+        The split of each clip: ``train``, ``val`` or ``test``.
+    """
     order = np.random.default_rng([seed, 2]).permutation(n)
     n_val = max(1, round(n * val)) if n > 1 else 0
     n_test = min(round(n * test), n - n_val - 1) if n > 2 else 0

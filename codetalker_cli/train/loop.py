@@ -78,7 +78,7 @@ def fit(
     return _TrainingRun(task, settings, folder, accelerator, report).train(resume)
 
 
-class _Requests(Dataset):
+class RequestedBatches(Dataset):
     """The batches of an epoch in order, each read when it is asked for."""
 
     def __init__(self, task: Task, requests: Sequence[tuple[int, tuple[int, ...]]]) -> None:
@@ -183,7 +183,7 @@ class _TrainingRun:
         # Forked, as nothing of the task is to be copied; they read files and never touch the GPU.
         fork = on_gpu and "fork" in multiprocessing.get_all_start_methods()
         loader = DataLoader(
-            _Requests(self.task, requests),
+            RequestedBatches(self.task, requests),
             batch_size=None,
             num_workers=self.settings.workers if fork else 0,
             multiprocessing_context="fork" if fork and self.settings.workers else None,

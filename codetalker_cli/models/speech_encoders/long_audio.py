@@ -15,7 +15,7 @@ WINDOW_SECONDS = 30
 """Longest speech that an encoder's attention sees at once: what Whisper was trained on."""
 OVERLAP_SECONDS = 4
 """Of two neighbouring windows; each keeps its half of it."""
-_BLOCK = 1500
+BLOCK_FEATURES = 1500
 """Features of a block of convolutions: 30 s."""
 
 
@@ -63,15 +63,15 @@ def convolve(
     layers = list(extractor.conv_layers)
     stride, receptive_field = _receptive_field(layers)
     n_features = (audio.shape[1] - receptive_field) // stride + 1
-    if n_features <= _BLOCK:
+    if n_features <= BLOCK_FEATURES:
         return extractor(audio)
     norm = getattr(layers[0], "layer_norm", None)
     scale = shift = None
     if isinstance(norm, torch.nn.GroupNorm):
         scale, shift = _group_norm_affine(layers[0].conv, norm, audio)
     blocks: list[Tensor] = []
-    for start in range(0, n_features, _BLOCK):
-        stop = min(start + _BLOCK, n_features)
+    for start in range(0, n_features, BLOCK_FEATURES):
+        stop = min(start + BLOCK_FEATURES, n_features)
         x = audio[:, None, start * stride : (stop - 1) * stride + receptive_field]
         for k, layer in enumerate(layers):
             if k == 0 and scale is not None and shift is not None:
@@ -113,7 +113,7 @@ def _first_conv_blocks(conv: torch.nn.Conv1d, audio: Tensor) -> Iterator[Tensor]
     """What the first convolution gives, in blocks that come to the whole."""
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     n_outputs = (audio.shape[1] - kernel) // stride + 1
-    step = 64 * _BLOCK
+    step = 64 * BLOCK_FEATURES
     for start in range(0, n_outputs, step):
         stop = min(start + step, n_outputs)
         yield conv(audio[:, None, start * stride : (stop - 1) * stride + kernel])

@@ -21,7 +21,7 @@ from codetalker_cli.errors import SettingsError
 
 _WINDOW, _HOP = 400, 160
 """Samples of the Fourier transform and between two of them."""
-_BLOCK = 6000
+BLOCK_SPECTRA = 6000
 """Spectra that are computed at once: a minute."""
 
 
@@ -71,8 +71,8 @@ def log_mel(
     padded = F.pad(audio[:, None], (_WINDOW // 2, _WINDOW // 2), mode="reflect")[:, 0]
     n_spectra = audio.shape[1] // _HOP
     log_spectrum = audio.new_empty(len(audio), n_spectra, n_mels)
-    for start in range(0, n_spectra, _BLOCK):
-        n = min(_BLOCK, n_spectra - start)
+    for start in range(0, n_spectra, BLOCK_SPECTRA):
+        n = min(BLOCK_SPECTRA, n_spectra - start)
         samples = padded[:, start * _HOP : (start + n - 1) * _HOP + _WINDOW]
         spectrum = torch.stft(
             samples, _WINDOW, _HOP, window=window, center=False, return_complex=True

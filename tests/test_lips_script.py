@@ -1,0 +1,90 @@
+"""``benchmarks/lips.py``: the recordings that it takes, and what it prints of them."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+import voices
+
+import codetalker_cli as ct
+import scripts
+from codetalker_cli.motion import Motion
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.synthetic.dataset import mesh_of
+
+FPS = 30.0
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    return scripts.benchmark("lips")
+
+
+def phone(label: str, first: float, last: float) -> dict:
+    """A phone between two frames."""
+    return {"phone": label, "start": first / FPS, "end": last / FPS}
+
+
+def test_babble_is_as_loud_as_asked_for_and_made_of_the_others(program: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    samples = [rng.normal(0, level, 16000 + k) for k, level in enumerate((0.01, 0.02, 0.03, 0.005))]
+    mixed = program.with_babble(samples, 0, 10.0)
+    added = mixed - samples[0]
+    ratio = np.square(samples[0]).mean() / np.square(added).mean()
+    assert 10 * np.log10(ratio) == pytest.approx(10.0, abs=0.05)
+
+
+def test_the_rules_pass_their_own_examination(program: ModuleType) -> None:
+    labels = ["SIL", "P", "AA", "B", "IY", "F", "AE", "M", "SIL"]
+    phones = [phone(label, 6 * k, 6 * k + 6) for k, label in enumerate(labels)]
+    motion = program.Rules("S01", None).animate(voices.speech(seconds=54 / FPS), phones)
+    found = program.measure(motion, phones)
+    assert found["closure"] == [1.0] * 3 and found["labiodental"] == [1.0]
+    assert found["stressed"] == [1.0] * 2
+    assert found["false"] and not any(found["false"])
+    assert abs(np.median(found["lag"])) <= 1.0
+
+
+def test_recordings_are_those_with_phones_beside_them(program: ModuleType, tmp_path: Path) -> None:
+    for name in ("a.wav", "a.json", "b.flac", "c.json", "d.txt", "d.json", "e.mp3", "e.json"):
+        (tmp_path / name).write_text("")
+    found = program.recordings([tmp_path])
+    assert [f.name for f in found] == ["a.wav", "e.mp3"]
+    assert program.recordings([tmp_path / "e.mp3", tmp_path / "b.flac"]) == [tmp_path / "e.mp3"]
+
+
+class Chewing:
+    """A voice whose mouth is open in the first half and shut in the second."""
+
+    def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
+        rig = Rig.load()
+        jaw = np.repeat([rig.unit_weights({"jawOpen": 0.6}), 0 * rig.unit_weights({})], 15, axis=0)
+        topology, template = mesh_of(rig).topology, rig.template("S01")
+        return Motion(rig.pose("S01", jaw), FPS, topology, "S01", template)
+
+
+def test_the_table_of_a_folder(
+    program: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    soundfile.write(tmp_path / "a.wav", voices.speech(), 16000)
+    phones = [phone("AA1", 3, 9), phone("M", 17, 23), phone("AE1", 22, 26)]
+    (tmp_path / "a.json").write_text(json.dumps({"phones": phones}))
+    monkeypatch.setattr(ct, "load", lambda model: Chewing(), raising=False)
+    monkeypatch.setattr(sys, "argv", ["lips.py", str(tmp_path), "--json"])
+    program.main()
+    shares = json.loads(capsys.readouterr().out)
+    assert shares["all"] == shares[tmp_path.name]
+    assert shares["all"]["closure"] == [1.0, 1] and shares["all"]["opening"] == [0.5, 2]
+    monkeypatch.setattr(sys, "argv", ["lips.py", str(tmp_path)])
+    program.main()
+    assert "closure 100.0 % of 1" in capsys.readouterr().out
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(SystemExit, match=r"no recording with a \.json of phones"):
+        program.main()

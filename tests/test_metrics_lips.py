@@ -1,0 +1,136 @@
+"""The measures of lips: verdicts on curves that are known, and curves of the head's own poses."""
+
+import numpy as np
+import pytest
+
+from codetalker_cli.metrics import lips
+from codetalker_cli.metrics.lips import LipCurves, TimedPhone
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.synthetic.dataset import mesh_of
+
+FPS = 30.0
+
+
+def phone(label: str, first: float, last: float) -> TimedPhone:
+    """A phone between two frames."""
+    return TimedPhone(label, first / FPS, last / FPS)
+
+
+def gap(n: int, **frames: float) -> LipCurves:
+    """Curves of (n,) gaps of 3 mm, but ``f7=0.5`` at frame 7."""
+    made = np.full(n, 3.0)
+    for name, value in frames.items():
+        made[int(name[1:])] = value
+    return LipCurves(made)
+
+
+@pytest.mark.parametrize(
+    ("frames", "closed"),
+    [
+        ({"f10": 0.9}, True),
+        ({"f8": 0.5}, True),
+        ({"f12": 0.5}, True),
+        ({"f7": 0.5}, False),
+        ({"f13": 0.5}, False),
+        ({"f10": 1.0}, False),
+        ({}, False),
+    ],
+)
+def test_a_bilabial_is_closed_within_a_frame_of_its_interval(frames: dict, closed: bool) -> None:
+    for label in ("P", "b", "M"):
+        verdicts = lips.score(gap(20, **frames), FPS, [phone(label, 9, 11)])
+        assert verdicts["closure"] == [closed]
+    assert verdicts["opening"] == verdicts["labiodental"] == []
+
+
+@pytest.mark.parametrize(("at", "is_open"), [(6.1, True), (6.0, False), (0.0, False)])
+def test_an_open_vowel_is_judged_at_its_centre(at: float, is_open: bool) -> None:
+    for label in ("AA1", "ae", "AW0", "AY2", "AH"):
+        verdicts = lips.score(gap(20, f10=at, f9=9.0), FPS, [phone(label, 8, 12)])
+        assert verdicts["opening"] == [is_open]
+        assert verdicts["stressed"] == ([] if label == "AH" else [is_open])
+    assert lips.score(gap(20, f10=at), FPS, [phone("IY1", 8, 12)])["opening"] == []
+
+
+def test_false_contacts_are_those_that_no_phone_excuses() -> None:
+    phones = [phone("S", 0, 10), phone("M", 10, 12), phone("T", 12, 20)]
+    # Runs: 3 to 4, which nothing excuses; 7 to 8, of which 8 is near the m; 11; 15.
+    closed = {f"f{k}": 0.5 for k in (3, 4, 7, 8, 11, 15)}
+    assert lips.score(gap(20, **closed), FPS, phones)["false"] == [1.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("late", [-3, 0, 2])
+def test_lag_is_from_the_middle_of_the_phone_to_that_of_the_contact(late: int) -> None:
+    closed = {f"f{k + late}": 0.5 for k in (9, 10, 11)}
+    assert lips.score(gap(30, **closed), FPS, [phone("B", 9, 11)])["lag"] == [late]
+    assert lips.score(gap(30, f20=0.5), FPS, [phone("B", 9, 11)])["lag"] == []
+    nearest = lips.score(gap(30, f7=0.5, f11=0.5), FPS, [phone("B", 9, 11)])["lag"]
+    assert nearest == [1.0]
+
+
+def test_widths_are_told_apart_by_rank() -> None:
+    width = np.linspace(30.0, 60.0, 20)
+    phones = [phone("W", 2, 4), phone("IY1", 10, 12), phone("T", 13, 15), phone("S", 16, 18)]
+    found = lips.score(gap(20)._replace(width_mm=width), FPS, phones)
+    assert found["rounded"] == [width[3]] and found["spread"] == [width[11], width[17]]
+    assert lips.area_under_curve([1, 2], [3, 4]) == 1.0
+    assert lips.area_under_curve([3, 4], [1, 2]) == 0.0
+    assert lips.area_under_curve([1, 3], [2, 3]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+
+
+@pytest.mark.parametrize("subject", [f"S{k:02d}" for k in range(1, 13)])
+def test_the_lower_lip_meets_the_teeth_in_f_and_in_no_vowel(subject: str) -> None:
+    rig = Rig.load()
+    poses = np.stack([rig.visemes[name] for name in ("FF", "E", "aa", "U")])
+    template = rig.template(subject)
+    vertices = rig.pose(subject, poses)
+    apart = lips.teeth_distance(mesh_of(rig).topology, template, vertices) * 1000
+    assert apart[0] < 1.0 and (apart[1:] > lips.TEETH_MM).all()
+
+
+def test_phones_beyond_the_motion_do_not_count() -> None:
+    phones = [phone("AA", 18, 20), phone("P", 25, 35), phone("SIL", 30, 40)]
+    verdicts = lips.score(gap(20, f19=9.0), FPS, phones)
+    assert verdicts["opening"] == [True] and verdicts["closure"] == []
+
+
+@pytest.mark.parametrize(
+    ("teeth", "met"),
+    [({10: 2.0}, 1.0), ({8: 1.5}, 1.0), ({12: 0.0}, 1.0), ({7: 0.0}, 0.0), ({10: 2.1}, 0.0)],
+)
+def test_a_labiodental_meets_the_teeth_within_a_frame_of_its_interval(
+    teeth: dict[int, float], met: float
+) -> None:
+    teeth_mm = np.full(20, 3.0)
+    teeth_mm[list(teeth)] = list(teeth.values())
+    curves = gap(20)._replace(teeth_mm=teeth_mm)
+    for label in ("F", "v"):
+        verdicts = lips.score(curves, FPS, [phone(label, 9, 11)])
+        assert verdicts["labiodental"] == [met]
+    assert verdicts["closure"] == verdicts["opening"] == []
+
+
+def test_the_curves_of_an_open_mouth() -> None:
+    """Gap and width are those of the vertices, in millimetres."""
+    rig = Rig.load()
+    topology, template = mesh_of(rig).topology, rig.template("S01")
+    weights = np.stack([rig.unit_weights({"jawOpen": value}) for value in (0.0, 0.3, 0.6)])
+    vertices = rig.pose("S01", weights)
+    curves = lips.lip_curves(topology, template, vertices)
+    assert curves.teeth_mm is not None and curves.width_mm is not None
+    assert curves.gap_mm[0] < 1.0 and (np.diff(curves.gap_mm) > 5.0).all()
+    region = vertices[:, topology.region("lips"), 0] * 1000
+    np.testing.assert_allclose(curves.width_mm, region.max(1) - region.min(1), rtol=1e-5)
+    apart = lips.teeth_distance(topology, template, vertices)
+    np.testing.assert_allclose(curves.teeth_mm, 1000 * apart, rtol=1e-6)
+
+
+def test_a_summary_has_shares_and_how_much_they_rest_on() -> None:
+    verdicts = {
+        "closure": [1.0, 0.0, 1.0, 1.0],
+        "rounded": [1.0],
+        "spread": [2.0, 0.5],
+        "lag": [3.0, -1.0, 0.0],
+        "opening": [],
+    }
+    assert lips.summarize(verdicts) == {"closure": (0.75, 4), "width": (0.5, 3), "lag": (0.0, 3)}
