@@ -37,13 +37,15 @@ from codetalker_cli import audio
 from codetalker_cli.metrics import lips
 from codetalker_cli.motion import Motion
 
-AUDIO = {".wav", ".flac", ".ogg", ".mp3"}
-
 
 def recordings(given: list[Path]) -> list[Path]:
     """Audio files that have their phones beside them."""
     files = [f for g in given for f in (sorted(g.iterdir()) if g.is_dir() else [g])]
-    return [f for f in files if f.suffix in AUDIO and f.with_suffix(".json").is_file()]
+    return [
+        f
+        for f in files
+        if f.suffix.lower() in audio.AUDIO_SUFFIXES and f.with_suffix(".json").is_file()
+    ]
 
 
 def measure(motion: Motion, phones: list[dict]) -> lips.Verdicts:

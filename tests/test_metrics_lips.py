@@ -73,9 +73,9 @@ def test_widths_are_told_apart_by_rank() -> None:
     phones = [phone("W", 2, 4), phone("IY1", 10, 12), phone("T", 13, 15), phone("S", 16, 18)]
     found = lips.score(gap(20)._replace(width_mm=width), FPS, phones)
     assert found["rounded"] == [width[3]] and found["spread"] == [width[11], width[17]]
-    assert lips.area_under_curve([1, 2], [3, 4]) == 1.0
-    assert lips.area_under_curve([3, 4], [1, 2]) == 0.0
-    assert lips.area_under_curve([1, 3], [2, 3]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
+    assert lips.area_under_curve([1.0, 2.0], [3.0, 4.0]) == 1.0
+    assert lips.area_under_curve([3.0, 4.0], [1.0, 2.0]) == 0.0
+    assert lips.area_under_curve([1.0, 3.0], [2.0, 3.0]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
 
 
 @pytest.mark.parametrize("subject", [f"S{k:02d}" for k in range(1, 13)])

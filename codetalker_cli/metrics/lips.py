@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from codetalker_cli.topology import Topology
 
@@ -45,18 +46,18 @@ class LipCurves(NamedTuple):
     """What the verdicts are read off.
 
     Attributes:
-        gap_mm: (T,) distance of the inner lips.
-        width_mm: (T,) extent of the lips along x, or None.
-        teeth_mm: (T,) distance of the lower lip from the upper incisors, or None.
+        gap_mm: Distance of the inner lips.
+        width_mm: Extent of the lips along x, or None.
+        teeth_mm: Distance of the lower lip from the upper incisors, or None.
     """
 
-    gap_mm: np.ndarray
-    width_mm: np.ndarray | None = None
-    teeth_mm: np.ndarray | None = None
+    gap_mm: Float[np.ndarray, " frames"]
+    width_mm: Float[np.ndarray, " frames"] | None = None
+    teeth_mm: Float[np.ndarray, " frames"] | None = None
 
 
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[first, stop) of each run of true frames in a (T,) bool array."""
+def runs(mask: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
+    """Return [first, stop) of each run of true frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
@@ -130,16 +131,19 @@ def area_under_curve(lower: Sequence[float], higher: Sequence[float]) -> float:
     return float(((a < b) + 0.5 * (a == b)).mean())
 
 
-def teeth_distance(topology: Topology, template: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """Distance of the lower lip from the edge of the upper incisors, the median along that edge.
+def teeth_distance(
+    topology: Topology,
+    template: Float[np.ndarray, "vertices 3"],
+    vertices: Float[np.ndarray, "frames vertices 3"],
+) -> Float[np.ndarray, " frames"]:
+    """Return the distance of the lower lip from the edge of the upper incisors, in length units.
+
+    It is the median along that edge.
 
     Args:
         topology: Has the part ``teeth_upper`` and the regions ``lips`` and ``inner_lip_lower``.
-        template: (V, 3) neutral face, +y up and +z forward.
-        vertices: (T, V, 3).
-
-    Returns:
-        (T,) length units.
+        template: Neutral face, +y up and +z forward.
+        vertices: The motion.
     """
     scale = _mm_per_unit(topology)
     start, stop = topology.parts["teeth_upper"]
@@ -164,13 +168,17 @@ def teeth_distance(topology: Topology, template: np.ndarray, vertices: np.ndarra
     return np.array(medians)
 
 
-def lip_curves(topology: Topology, template: np.ndarray, vertices: np.ndarray) -> LipCurves:
-    """The curves of (T, V, 3) vertices; those of the teeth where the topology has upper ones.
+def lip_curves(
+    topology: Topology,
+    template: Float[np.ndarray, "vertices 3"],
+    vertices: Float[np.ndarray, "frames vertices 3"],
+) -> LipCurves:
+    """Return the curves of a motion; those of the teeth where the topology has upper ones.
 
     Args:
         topology: Has the region ``lips`` and pairs of inner-lip vertices.
-        template: (V, 3) neutral face.
-        vertices: (T, V, 3).
+        template: Neutral face.
+        vertices: The motion.
     """
     scale = _mm_per_unit(topology)
     teeth_mm = None

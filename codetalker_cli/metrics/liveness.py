@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 SHAKY_HZ = 8.0
 """Faces do not move on purpose above this frequency."""
@@ -38,11 +39,11 @@ class ClipLiveness(NamedTuple):
     own_is_nearer: bool
 
 
-def energies(positions: np.ndarray, fps: float) -> Energies:
-    """Energies of (T, n, 3) positions, T ≥ 2, by Parseval's theorem.
+def energies(positions: Float[np.ndarray, "frames vertices 3"], fps: float) -> Energies:
+    """Return the energies of a motion of two frames or more, by Parseval's theorem.
 
     Args:
-        positions: Of the vertices that count, usually the lips.
+        positions: Positions of the vertices that count, usually the lips.
         fps: Frames a second.
     """
     velocity = np.diff(positions.reshape(len(positions), -1), axis=0) * fps
@@ -56,13 +57,18 @@ def energies(positions: np.ndarray, fps: float) -> Energies:
     return Energies(float(whole * scale), float(shaky * scale))
 
 
-def compare(true: np.ndarray, own: np.ndarray, other: np.ndarray, fps: float) -> ClipLiveness:
+def compare(
+    true: Float[np.ndarray, "true_frames vertices 3"],
+    own: Float[np.ndarray, "frames vertices 3"],
+    other: Float[np.ndarray, "frames vertices 3"],
+    fps: float,
+) -> ClipLiveness:
     """Compare a clip with the data, in its speaker's style and in another.
 
     Args:
-        true: (T, n, 3) positions of the data; what is longer than ``own`` is cut.
-        own: (T', n, 3) positions in the style of the clip's speaker.
-        other: (T', n, 3) positions in another style.
+        true: Positions of the data; what is longer than ``own`` is cut.
+        own: Positions in the style of the clip's speaker.
+        other: Positions in another style.
         fps: Frames a second.
     """
     n = min(len(true), len(own))
@@ -94,12 +100,12 @@ def summarize(clips: Sequence[ClipLiveness], mm_per_unit: float) -> dict[str, fl
 
 
 def stillness(
-    gaps_mm: Sequence[np.ndarray], energy: Sequence[float], speech_energy: float
+    gaps_mm: Sequence[Float[np.ndarray, " _"]], energy: Sequence[float], speech_energy: float
 ) -> dict[str, float]:
     """How still faces are while nobody speaks.
 
     Args:
-        gaps_mm: For each face the (T,) gap of its inner lips in millimetres.
+        gaps_mm: For each face the gap of its inner lips in millimeters.
         energy: For each face its whole energy.
         speech_energy: The whole energy of speech, in the same unit.
 
