@@ -369,9 +369,7 @@ class Uncaptured:
         n_frames: int,
         device: torch.device,
     ) -> None:
-        for n in (8, 4, 12):
-            clear()
-            step(n)
+        for n in (4, 12, 8):
             step(n)
         clear()
         self.replay = step
