@@ -13,7 +13,7 @@ import talking
 import codetalker_cli as ct
 import scripts
 from codetalker_cli.datasets.prepared import PreparedDataSet
-from codetalker_cli.datasets.prepared_writer import PreparedWriter
+from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.motion import Motion
 from codetalker_cli.synthetic.dataset import mesh_of
 
@@ -64,8 +64,10 @@ def test_what_is_printed_of_a_voice_of_known_motion(
     writer = PreparedWriter(tmp_path / "data", overwrite=False)
     for k, name in enumerate(talking.CLIPS):
         vertices, samples = talking.spoken(name)
-        writer.add(name, name.split("_")[0], "train" if k == 0 else "test", vertices, samples)
-    writer.finish("talking", talking.FPS, talking.SUBJECTS, talking.mesh(), {})
+        split: Any = "train" if k == 0 else "test"
+        writer.add(NewClip(name, name.split("_")[0], split, vertices, samples))
+    facts = DataSetFacts("talking", talking.FPS, talking.SUBJECTS)
+    writer.finish(facts, talking.mesh(), {})
     voice = Restrained(PreparedDataSet(tmp_path / "data"))
     monkeypatch.setattr(ct, "load", lambda model: voice, raising=False)
     arguments = ["liveness.py", str(tmp_path / "data"), "--clips", "3"]
