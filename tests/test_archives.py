@@ -300,7 +300,7 @@ def packed() -> tuple[bytes, bytes]:
 def test_gzip_is_read_from_anywhere(packed: tuple[bytes, bytes], reads: list) -> None:
     plain, compressed = packed
     for start, n in reads:
-        stream = streams.GzipStream(Bytes(compressed), "x")
+        stream = streams.GzipStream(lambda: Bytes(compressed), "x")
         for _ in range(2):
             assert stream.read_at(start, n) == plain[start : start + n]
     for start, n in reads:  # and all of them from one stream
@@ -312,11 +312,21 @@ def test_parts_read_side_by_side_are_decompressed_once_for_each_side(
 ) -> None:
     plain, compressed = packed
     counted = Bytes(compressed)
-    stream = streams.GzipStream(counted, "x")
+    stream = streams.GzipStream(lambda: counted, "x")
     for start in range(0, 100_000, 1000):  # frames, and audio that is far behind them
         for place in (start, start + 150_000):
             assert stream.read_at(place, 10) == plain[place : place + 10]
     assert counted.n_read < 2 * len(compressed)
+
+
+def test_few_of_many_archives_stay_open(tmp_path: Path) -> None:
+    packed = tar_bytes(FILES, gz=True)
+    paths = [write(tmp_path / f"{k}.tgz", packed) for k in range(60)]
+    members = [list_archive(found(path)) for path in paths]
+    assert len(os.listdir("/proc/self/fd")) < 40 if os.path.isdir("/proc/self/fd") else True
+    for files in members:  # those that were closed are opened again
+        with on_disk(files[:1], tmp_path / "scratch", LIMIT) as (span,):
+            assert span.path.read_bytes() == FILES["a/frame_3.bin"]
 
 
 def test_a_full_scratch_folder_is_refused_before_unpacking(

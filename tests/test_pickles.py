@@ -427,6 +427,20 @@ def opcodes() -> dict[str, tuple[bytes, str]]:
         "lists of lists": (laughs, "beyond measure"),
         "one array often": (b"]" + large + PUT + b"a(" + GET * 1000 + b"e", "beyond measure"),
     }
+    named = b"cnumpy\nndarray\n" + b"\x85" * N_DEEP
+    found["deep key of names"] = (b"}" + named + b"Ns", "key is of type tuple")
+    found["deep member of names"] = (b"\x8f(" + named + b"\x90", "key is of type tuple")
+    text = part("x" * 10**5)[:-2] + PUT
+    again = b"c_codecs\nencode\n" + b"(" + GET + part("latin1") + b"tR"
+    found["bytes made again and again"] = (
+        text + b"](" + again * 2000 + b"e",
+        "beyond measure",
+    )
+    pairs = b"](" + b"K\x01K\x02\x86" * 10**4 + b"e" + PUT
+    again = b"ccollections\nOrderedDict\n(" + GET + b"tR"
+    found["pairs made again and again"] = (pairs + b"](" + again * 2000 + b"e", "beyond measure")
+    wide = b"(" + b"K\x01" * 10**4 + b"t" + PUT
+    found["wide key again and again"] = (b"}" + wide + (GET + b"Ns") * 10**4, "beyond measure")
     found["announced by a frame"] = (b"\x95" + (2**40).to_bytes(8, "little") + b"N", "announces")
     found["deep key of pairs"] = (
         b"ccollections\nOrderedDict\n]" + deep + b"N\x86a\x85R",

@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,7 @@ _OTHER_FORMATS = {
     b"Rar!": "a rar archive",
 }
 _MAX_DEPTH = 4
+_MAX_OPEN = 8
 
 logger = logging.getLogger(__name__)
 
@@ -123,15 +125,28 @@ class Archive:
     def stream(self) -> ByteStream:
         """Return its tar bytes, to be closed.
 
-        Those of a compressed archive are shared and stay open as long as the archive is in use,
-        so that the next member is found without decompressing all before it again.
+        Those of a compressed archive are shared and stay open for a while, so that the next member
+        is found without decompressing all before it again.
         """
         if not self.compressed:
             return self.file.stream()
         if self._unpacked is None:
-            self._unpacked = GzipStream(self.file.stream(), self.file.label)
+            self._unpacked = GzipStream(self.file.stream, self.file.label)
             weakref.finalize(self, self._unpacked.close)
+        _keep_open(self._unpacked)
         return _Shared(self._unpacked)
+
+
+_open_streams: deque[GzipStream] = deque()
+
+
+def _keep_open(stream: GzipStream) -> None:
+    """Close the stream that was used longest ago: a process may open few files at a time."""
+    with suppress(ValueError):
+        _open_streams.remove(stream)
+    _open_streams.append(stream)
+    if len(_open_streams) > _MAX_OPEN:
+        _open_streams.popleft().close()
 
 
 class _Shared:

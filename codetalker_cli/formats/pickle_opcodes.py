@@ -15,6 +15,23 @@ class RefusedError(Exception):
     """States what a pickle asks for and does not get."""
 
 
+class Budget:
+    """How much may still be built or hashed, in bytes and values."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def spend(self, n: int) -> None:
+        """Take ``n`` off, before memory or time is spent on them.
+
+        Raises:
+            RefusedError: There is less left.
+        """
+        self._left -= n
+        if self._left < 0:
+            raise RefusedError("it repeats its content beyond measure")
+
+
 def quote(text: Any) -> str:
     """Return a name from the file, shortened and escaped so that a message stays one line."""
     return ascii(text[:80])[1:-1] if isinstance(text, str) else f"a {type(text).__name__}"
@@ -29,6 +46,8 @@ _REFUSED = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "OBJ", "NEWOBJ", "NEW
 _REFUSED |= {"NEXT_BUFFER", "READONLY_BUFFER"}
 """Opcodes that no pickle of arrays contains: registered extensions, objects stored elsewhere, new
 objects of classes."""
+_HASHED = {"SETITEM", "SETITEMS", "DICT", "ADDITEMS", "FROZENSET"}
+"""Opcodes that hash some of their operands."""
 _NAME, _TUPLE_WITH_NAME, _OTHER = object(), object(), object()
 
 
@@ -74,6 +93,7 @@ def check_opcodes(pickled: BinaryIO, n_bytes: int) -> int:
         Exception: Nearly any, if it is damaged.
     """
     file: Any = _CheckedFile(pickled, n_bytes)
+    budget = Budget(16 * n_bytes + (1 << 20))
     stack: list[Any] = []
     marks: list[list[Any]] = []
     memo: dict[int, Any] = {}
@@ -90,7 +110,7 @@ def check_opcodes(pickled: BinaryIO, n_bytes: int) -> int:
             above, stack = stack, marks.pop()
             needed = needed[:-2]  # not the mark and what is above it
         taken = [stack.pop() for _ in needed][::-1]
-        _check_operands(opcode.name, taken, above)
+        _check_operands(opcode.name, taken, above, budget)
         if "PUT" in opcode.name or opcode.name == "MEMOIZE":
             index = len(memo) if argument is None else argument
             largest_index = max(largest_index, index)
@@ -113,19 +133,16 @@ def _check_opcode(file: _CheckedFile, opcode: pickletools.OpcodeInfo, argument: 
         argument.encode("utf-8")  # fails for halves of characters
 
 
-def _check_operands(name: str, taken: list[Any], above: list[Any]) -> None:
+def _check_operands(name: str, taken: list[Any], above: list[Any], budget: Budget) -> None:
     """Check what an opcode takes from below the last mark and from above it."""
     if name == "STACK_GLOBAL" and not all(isinstance(part, str) for part in taken):
         raise refused_name(*taken)
     elif name == "REDUCE" and taken[0] is not _NAME:
         raise RefusedError("it calls what is no name")
-    elif name == "SETITEM":
-        check_hashable(taken[1])
-    elif name in ("SETITEMS", "DICT"):
-        for key in above[::2]:
-            check_hashable(key)
-    elif name in ("ADDITEMS", "FROZENSET"):
-        for key in above:
+    elif name in _HASHED:
+        keys = {"SETITEM": taken[1:2], "SETITEMS": above[::2], "DICT": above[::2]}.get(name, above)
+        for key in keys:
+            budget.spend(len(key) if isinstance(key, tuple) else 1)
             check_hashable(key)
     elif name == "STOP" and taken[0] is _TUPLE_WITH_NAME:
         raise RefusedError("a name stands where data should")
@@ -138,7 +155,8 @@ def check_hashable(key: Any) -> Any:
         RefusedError: It is a tuple that contains a tuple. Hashing a deep nest of them overflows
             the C stack.
     """
-    if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
+    parts = key if isinstance(key, tuple) else ()
+    if key is _TUPLE_WITH_NAME or any(isinstance(part, tuple) for part in parts):
         raise RefusedError("a key is of type tuple")
     return key
 

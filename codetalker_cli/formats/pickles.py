@@ -14,6 +14,7 @@ import math
 import pickle
 import pickletools
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ import numpy as np
 
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats.pickle_opcodes import (
+    Budget,
     RefusedError,
     check_hashable,
     check_opcodes,
@@ -131,6 +133,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray
     dtype = dtype.value
     if type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
         raise RefusedError("an array without a shape")
+    _budget.spend(len(content))
     n_items = math.prod(shape[:_MAX_DIMENSIONS])  # NumPy refuses longer ones
     if not dtype.itemsize or n_items * dtype.itemsize != len(content):
         raise RefusedError(f"{len(content)} bytes for shape {shape[:4]} of {dtype.str}")
@@ -163,10 +166,12 @@ def _scalar(dtype: Any, content: Any) -> _Standin:
 def _encode(text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or encoding != _LATIN1:
         raise RefusedError(f"bytes in the encoding {quote(encoding)}")
+    _budget.spend(len(text))
     return text.encode(_LATIN1)
 
 
 def _ordered_dict(pairs: Any = ()) -> _OrderedDict:
+    _budget.spend(len(pairs))
     return _OrderedDict((check_hashable(key), value) for key, value in pairs)
 
 
@@ -182,6 +187,22 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
     _NAMES[f"{_core}.multiarray", "_reconstruct"] = _Name(_reconstruct)
     _NAMES[f"{_core}.multiarray", "scalar"] = _Name(_scalar)
     _NAMES[f"{_core}.numeric", "_frombuffer"] = _Name(_frombuffer)
+
+
+class _LoadBudget(threading.local):
+    """What the stand-ins of the load in this thread may still build."""
+
+    def __init__(self) -> None:
+        self._budget = Budget(0)
+
+    def set(self, limit: int) -> None:
+        self._budget = Budget(limit)
+
+    def spend(self, n: int) -> None:
+        self._budget.spend(n)
+
+
+_budget = _LoadBudget()
 
 
 class _Unpickler(pickle.Unpickler):
@@ -270,6 +291,8 @@ def read_pickle(path: Path | str) -> Any:
 
 def _load(file: BinaryIO, n_bytes: int) -> Any:
     largest_index = check_opcodes(file, n_bytes)
+    # A legitimate file makes bytes of each text and an array of those, once.
+    _budget.set(4 * n_bytes + (1 << 20))
     file.seek(0)
     if largest_index > n_bytes:
         # The unpickler would allocate the whole table. This numbers the memo from 0.

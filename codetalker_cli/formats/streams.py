@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import IO, Protocol, cast
@@ -110,15 +111,17 @@ class GzipStream:
     several parts side by side, each in its order, decompresses the stream once for each.
 
     Args:
-        base: The compressed bytes.
+        open_base: Opens the compressed bytes, again after each ``close``.
         label: What messages call it.
 
     Raises:
-        DataError: From ``read_at``: it is damaged, cut short, or a decompression bomb.
+        DataError: From ``read_at``: it cannot be opened, is damaged or cut short, or is a
+            decompression bomb.
     """
 
-    def __init__(self, base: ByteStream, label: str) -> None:
-        self._base, self._label = base, label
+    def __init__(self, open_base: Callable[[], ByteStream], label: str) -> None:
+        self._open_base, self._label = open_base, label
+        self._base: ByteStream | None = None
         self._readers: list[_GzipReader] = []
         self._lock = Lock()
 
@@ -143,12 +146,17 @@ class GzipStream:
             return content
 
     def close(self) -> None:
-        """Close the compressed stream."""
-        self._readers.clear()
-        self._base.close()
+        """Close the compressed stream; the next read opens it again."""
+        with self._lock:
+            self._readers.clear()
+            if self._base is not None:
+                self._base.close()
+            self._base = None
 
     def _reader_before(self, position: int) -> _GzipReader:
         """Take the reader that has the least to skip, or a new one."""
+        if self._base is None:
+            self._base = self._open_base()
         places = [reader.plain.tell() for reader in self._readers]
         before = max((place for place in places if place <= position), default=None)
         if before is not None:
