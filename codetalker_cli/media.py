@@ -4,6 +4,7 @@ ffmpeg also reads playlists, which open other files and addresses. So it is only
 containers below, and with the name of the one that was found.
 """
 
+import subprocess
 from pathlib import Path
 
 from codetalker_cli.errors import InputError
@@ -38,7 +39,18 @@ _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
 """ffmpeg's name of a container → bytes that it has at given places."""
 _OLD_MOV_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip")
 """First atoms of QuickTime files from before the one that names the format."""
-_VIDEO = {"mov", "matroska", "avi", "flv", "asf", "mpeg", "mpegvideo", "mpegts", "mxf", "ogg"}
+VIDEO_CONTAINERS = {
+    "mov",
+    "matroska",
+    "avi",
+    "flv",
+    "asf",
+    "mpeg",
+    "mpegvideo",
+    "mpegts",
+    "mxf",
+    "ogg",
+}
 
 
 def container_of(path: Path) -> str:
@@ -64,9 +76,19 @@ def container_of(path: Path) -> str:
     raise InputError(f"{path}: no known audio or video container")
 
 
-def is_video(path: Path) -> bool:
-    """Return whether a file is in a container that may hold a video; False if it is not there."""
-    try:
-        return container_of(path) in _VIDEO
-    except InputError:
-        return False
+def has_stream(path: Path, kind: str) -> bool:
+    """Return whether a media file has a readable stream.
+
+    Args:
+        path: The file.
+        kind: ``a`` for sound, ``V`` for a video that is more than a cover picture.
+
+    Raises:
+        InputError: It is in no container that is known.
+    """
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+    command += ["-f", container_of(path), "-i", f"file:{path}", "-map", f"0:{kind}:0"]
+    command += ["-t", "0.1", "-f", "null", "-"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,12 +1,15 @@
 """Filmed videos beside motions: in sync, fitted into their panel, from known containers only."""
 
+import subprocess
 from pathlib import Path
 
 import command
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
 from ball import SOFTWARE, make_motion
+from moviepy import VideoFileClip
 
 from codetalker_cli import audio
 from codetalker_cli.errors import InputError
@@ -41,16 +44,16 @@ def tone(path: Path, hertz: float, seconds: float = 2.0) -> Path:
     return path
 
 
-def levels(footage: Footage, times: list[float]) -> list[int]:
+def levels(footage: Footage, times: list[float], fps: float = 30.0) -> list[int]:
     """Numbers of the film's frames at some times."""
-    middle = [p[SIZE // 2, SIZE // 2].astype(float).mean() for p in footage.frames(times, SETTINGS)]
+    pictures = footage.frames(times, fps, SETTINGS)
+    middle = [picture[SIZE // 2, SIZE // 2].astype(float).mean() for picture in pictures]
     return [round((level - 20) / 5) for level in middle]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
 def test_each_frame_is_the_one_of_its_time(tmp_path: Path, name: str) -> None:
     footage = Footage.open(film(tmp_path / name))
-    assert footage.size == (96, 64) and footage.seconds == pytest.approx(2.0, abs=0.06)
     assert not footage.has_sound
     times = [k / 30 for k in range(58)]  # 30 frames a second of a film of 20
     assert levels(footage, times) == [int(20 * t + 1e-6) for t in times]
@@ -68,7 +71,7 @@ def test_a_film_that_is_too_short_keeps_its_last_frame_and_says_so(
 def test_the_whole_frame_is_fitted_into_the_panel(tmp_path: Path, shape: tuple[int, int]) -> None:
     footage = Footage.open(film(tmp_path / "a.mp4", n_frames=3, shape=shape))
     settings = SETTINGS.model_copy(update={"background": "#204060"})
-    (picture,) = footage.frames([0.0], settings)
+    (picture,) = footage.frames([0.0], 30.0, settings)
     inside = np.abs(picture.astype(int) - 20).max(2) < 6
     rows, columns = inside.any(1).sum(), inside.any(0).sum()
     height, width = shape
@@ -83,16 +86,68 @@ def test_films_are_put_into_their_columns(tmp_path: Path) -> None:
     panels = [np.full((SIZE, SIZE, 3), level, np.uint8) for level in (200, 220)]
     pictures = [np.concatenate(panels, 1)] * 2
     footage = [Footage.open(path, column=2), Footage.open(path, column=0)]
-    for index, picture in enumerate(beside(pictures, footage, [0.0, 0.05], SETTINGS)):
+    for index, picture in enumerate(beside(pictures, footage, [0.0, 0.05], 20.0, SETTINGS)):
         middle = picture[SIZE // 2, SIZE // 2 :: SIZE, 0].astype(int)
         expected = [20 + 5 * index, 200, 20 + 5 * index, 220]
         assert np.abs(middle - expected).max() <= 2
 
 
+def encoded(source: Path, target: Path, *options: str) -> Path:
+    """A film as another program writes it."""
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
+    inputs = [word for word in options if word.startswith("-display")]
+    before = list(options[: 2 * len(inputs)])
+    command = [*ffmpeg, *before, "-i", str(source), *options[2 * len(inputs) :], str(target)]
+    subprocess.run(command, check=True)
+    return target
+
+
+def test_a_film_of_varying_frame_rate_stays_in_sync(tmp_path: Path) -> None:
+    """Phones drop frames in the dark; here two of three in the second half."""
+    source = film(tmp_path / "a.mp4", n_frames=40)
+    select = "select='if(lt(t,1),1,not(mod(n,3)))'"
+    varying = encoded(source, tmp_path / "b.mp4", "-vf", select, "-fps_mode", "vfr", "-crf", "5")
+    shown = levels(Footage.open(varying), [k / 30 for k in range(54)])
+    for k, level in enumerate(shown):
+        now = 20 * k / 30
+        assert now - 3.1 < level <= now + 0.1, k
+
+
+def test_a_rotated_film_is_upright(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", n_frames=3, shape=(32, 64))
+    rotated = encoded(source, tmp_path / "b.mp4", "-display_rotation", "90", "-c", "copy")
+    (picture,) = Footage.open(rotated).frames([0.0], 30.0, SETTINGS)
+    inside = np.abs(picture.astype(int) - 20).max(2) < 6
+    assert (inside.any(1).sum(), inside.any(0).sum()) == (64, 32)
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", n_frames=3, shape=(64, 64))
+    wide = encoded(source, tmp_path / "b.mp4", "-vf", "setsar=2")
+    (picture,) = Footage.open(wide).frames([0.0], 30.0, SETTINGS)
+    inside = np.abs(picture.astype(int) - 20).max(2) < 6
+    assert (inside.any(1).sum(), inside.any(0).sum()) == (32, 64)
+
+
+def test_sound_may_be_longer_than_the_picture(tmp_path: Path) -> None:
+    sound = tone(tmp_path / "tone.wav", 440.0, seconds=3.0)
+    source = film(tmp_path / "a.mp4", n_frames=10)
+    longer = encoded(source, tmp_path / "b.mkv", "-i", str(sound), "-map", "0:v", "-map", "1:a")
+    assert levels(Footage.open(longer), [0.0, 0.4, 2.5]) == [0, 8, 9]
+
+
+def test_a_stream_without_a_duration_is_read(tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mkv", n_frames=10)
+    with (tmp_path / "live.mkv").open("wb") as out:  # a pipe: the length is never filled in
+        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(source)]
+        subprocess.run([*ffmpeg, "-c", "copy", "-f", "matroska", "-"], stdout=out, check=True)
+    assert levels(Footage.open(tmp_path / "live.mkv"), [0.0, 0.2]) == [0, 4]
+
+
 def test_a_transparent_panel_is_empty_around_the_film(tmp_path: Path) -> None:
     footage = Footage.open(film(tmp_path / "a.mp4", n_frames=2))
     settings = SETTINGS.model_copy(update={"background": "transparent"})
-    (picture,) = footage.frames([0.0], settings, channels=4)
+    (picture,) = footage.frames([0.0], 30.0, settings, channels=4)
     assert picture[0, 0, 3] == 0 and picture[SIZE // 2, SIZE // 2, 3] == 255
 
 
@@ -114,10 +169,11 @@ def render(*arguments: str) -> tuple[str, ...]:
 def test_a_filmed_reference_stands_beside_the_motion_with_its_sound(workplace: Path) -> None:
     film(workplace / "filmed.mp4", sound=tone(workplace / "tone.wav", 440.0))
     command.succeed(*render("a.npz", "filmed.mp4", "-o", "compare.mp4"))
-    made = Footage.open(workplace / "compare.mp4")
-    assert made.size == (128, 64) and made.has_sound
-    seconds = Motion.load(workplace / "a.npz").n_frames / Motion.load(workplace / "a.npz").fps
-    assert made.seconds == pytest.approx(seconds, abs=0.05)
+    assert Footage.open(workplace / "compare.mp4").has_sound
+    motion = Motion.load(workplace / "a.npz")
+    with VideoFileClip("compare.mp4", audio=False) as clip:
+        assert tuple(clip.size) == (128, 64)
+        assert clip.duration == pytest.approx(motion.n_frames / motion.fps, abs=0.05)
     samples = audio.load(workplace / "compare.mp4")
     peak = np.abs(np.fft.rfft(samples)).argmax() / len(samples) * audio.SAMPLE_RATE
     assert peak == pytest.approx(440, abs=3)
@@ -129,6 +185,12 @@ def test_sound_comes_from_any_video(workplace: Path) -> None:
     samples = audio.load(workplace / "b.mp4")
     peak = np.abs(np.fft.rfft(samples)).argmax() / len(samples) * audio.SAMPLE_RATE
     assert peak == pytest.approx(880, abs=3)
+
+
+def test_a_video_without_sound_is_refused_as_the_recording(workplace: Path) -> None:
+    film(workplace / "mute.mp4", n_frames=3)
+    said = command.refuse(*render("a.npz", "--audio", "mute.mp4", "-o", "b.mp4"))
+    assert said == "--audio mute.mp4: the video has no sound"
 
 
 def test_films_are_rows_of_a_contact_sheet(workplace: Path) -> None:
@@ -155,9 +217,9 @@ def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
     for name, said in (
         ("list.mp4", "list.mp4: no known audio or video container"),
         ("concat.mov", "concat.mov: no known audio or video container"),
-        ("cut.mp4", "cut.mp4: cut short after "),
-        ("headless.mp4", "headless.mp4: not a video that can be read"),
-        ("none.mp4", "none.mp4: no such"),
+        ("cut.mp4", "cut.mp4: the video is cut short; copy it again"),
+        ("headless.mp4", "headless.mp4: holds no video that can be read"),
+        ("none.mp4", "none.mp4: no such video"),
         ("sound.avi", "sound.avi: holds no video"),
     ):
         assert command.refuse(*render("a.npz", name, "-o", "x.mp4")).startswith(said), name

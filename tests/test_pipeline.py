@@ -134,6 +134,14 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
     assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
 
 
+def test_a_missing_tracker_is_refused_before_the_run_begins(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
+    said = command.refuse("train-vq", "data/a", "--out", "runs/t/vq")
+    assert said.startswith("trackers: tensorboard is not installed; run `pip install tensorboard`")
+
+
 def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) -> None:
     own = ["--out", "runs/on/vq", "--set", "train_vq.learning_rate=0.002"]
     none = ["--set", "train_vq.sample_frames=0"]

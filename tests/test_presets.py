@@ -208,7 +208,7 @@ def test_a_key_of_another_section_is_refused_with_its_place(
         f"{key}: unknown key (from --set); did you mean {near}?"
     )
     section, name = key.split(".")
-    config = config_file(tmp_path, {section: {name: 1}})
+    config = config_file(tmp_path, {section: {name: 3}})
     assert f"did you mean {near}?" in message(preset="biwi", config=config)
 
 
@@ -233,7 +233,8 @@ def test_a_setting_without_effect_beside_another_is_refused(
     tmp_path: Path, given: str, needed: str
 ) -> None:
     key, _, value = given.partition("=")
-    assert message(preset="biwi", assignments=[given]).startswith(f"{key}: has no effect with ")
+    told = message(preset="biwi", assignments=[given])
+    assert told.startswith(f"{key} (from --set): has no effect with ")
     assert message(preset="biwi", assignments=[given]).endswith(f"it needs {needed}")
     section, name = key.split(".")
     config = config_file(tmp_path, {section: {name: json.loads(value)}})
@@ -245,8 +246,28 @@ def test_a_setting_may_lose_its_effect_to_a_later_layer(tmp_path: Path) -> None:
     config = config_file(tmp_path, cosine)
     settings = resolve("biwi", config, ["train_vq.schedule=constant"]).settings
     assert settings.train_vq.warmup_steps == 7
-    everything = resolve("biwi").settings.model_dump(mode="json")  # a file may list all settings
-    assert resolve("biwi", config_file(tmp_path, everything)).settings == resolve("biwi").settings
+
+
+@pytest.mark.parametrize("name", ["biwi", "demo", "vocaset-fast"])
+@pytest.mark.parametrize("stage", ["train_vq", "train_speech"])
+@pytest.mark.parametrize("change", ["schedule=constant", "optimizer=adam", "schedule=cosine"])
+def test_the_settings_of_a_run_may_be_given_as_a_file(
+    tmp_path: Path, name: str, stage: str, change: str
+) -> None:
+    settings = resolve(name, assignments=[f"{stage}.{change}"]).settings
+    config = config_file(tmp_path, settings.model_dump(mode="json"))
+    assert resolve(name, config).settings == settings
+
+
+def test_a_file_that_an_earlier_version_wrote_may_hold_former_keys_as_they_were(
+    tmp_path: Path,
+) -> None:
+    former = {"train_vq": {"own_history": 0.0, "epochs": 7}, "render": {"preset": "veryfast"}}
+    assert resolve("biwi", config_file(tmp_path, former)).settings.train_vq.epochs == 7
+    former["train_vq"]["own_history"] = 0.5
+    assert "train_speech.own_history" in message(
+        preset="biwi", config=config_file(tmp_path, former)
+    )
 
 
 def test_sections_that_a_command_does_not_read_cannot_be_set() -> None:

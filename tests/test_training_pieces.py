@@ -20,7 +20,7 @@ from codetalker_cli import resources
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.devices import make_accelerator
-from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.errors import InputError, MissingDependencyError, SettingsError
 from codetalker_cli.files import atomic_path, recover
 from codetalker_cli.models.quantizer import Quantizer
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
@@ -587,5 +587,5 @@ def test_a_tracker_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     accelerator = make_accelerator("float32")
-    with pytest.raises(InputError, match="trackers: tensorboard is not installed"):
+    with pytest.raises(MissingDependencyError, match="trackers: tensorboard is not installed; run"):
         Trackers(TrainSettings(), tmp_path, 0, accelerator)

@@ -27,7 +27,13 @@ from codetalker_cli.presets.keys import (
     suggestion,
 )
 from codetalker_cli.settings import Settings
-from codetalker_cli.settings.upgrade import drop_former, upgrade_key, upgrade_settings
+from codetalker_cli.settings.upgrade import (
+    OF_OTHER_STAGE,
+    REMOVED_DEFAULTS,
+    drop_former,
+    upgrade_key,
+    upgrade_settings,
+)
 
 FORMER_PRESETS = {"own": "custom"}
 """Former name of a bundled preset → its name."""
@@ -252,7 +258,22 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = str(error).replace("\n", " ")
         raise SettingsError(f"{path}: not a YAML file ({reason})") from error
-    return {} if content is None else _upgrade(_check_sections(content, str(path)), str(path))
+    if content is None:
+        return {}
+    # A file may be the settings of a run, which an earlier version wrote out in full.
+    kept, _ = drop_former(_check_sections(content, str(path)), _former_defaults())
+    return _upgrade(kept, str(path))
+
+
+def _former_defaults() -> dict[str, Any]:
+    """Former key → its default, for the keys that only the other stage has now."""
+    stages = {"train_vq": "train_speech", "train_speech": "train_vq"}
+    defaults = dict(REMOVED_DEFAULTS)
+    for section, names in OF_OTHER_STAGE.items():
+        other = section_class(stages[section])
+        assert other is not None
+        defaults |= {f"{section}.{name}": other.model_fields[name].default for name in names}
+    return defaults
 
 
 def _check_sections(content: Any, origin: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def error_messages(
             remedy = "a preset gives it (`preset` NAME)" if is_data else "give it in your YAML file"
             lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
         else:
-            message = item["msg"].removeprefix("Value error, ")
+            message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
             received = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
             lines.append(f"{dotted}: {message}{received}{where}")
     return lines
@@ -88,8 +88,9 @@ def _rank(origin: str) -> int:
 def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     """Refuse given values that have no effect beside another value of their section.
 
-    Defaults are let through, because files may list all settings. So are values that a higher layer
-    overrules by changing that other value.
+    Defaults are let through, and values beside which the same file gives that other value, because
+    a file may list all settings of a run. So are values that a higher layer overrules by changing
+    that other value.
 
     Raises:
         SettingsError: Names the key, where it came from, and what it needs.
@@ -103,11 +104,14 @@ def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) 
         if declared is None or getattr(section, field) == declared.default:
             continue
         unmet = unmet_condition(section, field)
-        if unmet and _rank(origin) >= _rank(origins.get(f"{name}.{unmet[0]}", "default")):
-            other, needed = unmet
+        if unmet is None:
+            continue
+        other, needed = unmet
+        other_rank = _rank(origins.get(f"{name}.{other}", "default"))
+        if _rank(origin) > other_rank or _rank(origin) == other_rank > 1:
             raise SettingsError(
-                f"{key}: has no effect with {name}.{other} {getattr(section, other)} (from "
-                f"{origin}); it needs {name}.{other} {needed}"
+                f"{key} (from {origin}): has no effect with {name}.{other} "
+                f"{getattr(section, other)}; it needs {name}.{other} {needed}"
             )
 
 

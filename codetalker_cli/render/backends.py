@@ -105,7 +105,7 @@ def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
         if settings.renderer == "pyrender":
             raise RenderError(
                 f"renderer pyrender: OpenGL does not work here ({gl_probe.reason}); install "
-                "libegl1 and libopengl0 (or libosmesa6), or take renderer software"
+                "libegl1, libopengl0 and libgl1 (or libosmesa6), or take renderer software"
             )
         logger.info("drawing in software: no OpenGL here (%s)", gl_probe.reason)
     return Backend("software", n_workers if n_workers > 1 else 0)

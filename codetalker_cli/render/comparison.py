@@ -7,6 +7,7 @@ from typing import Any
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.footage import Footage, is_footage
@@ -121,9 +122,11 @@ def compare(
     if labels and len(labels) != len(paths):
         raise InputError(f"`labels`: {len(labels)} labels for {len(paths)} motions; give one each")
     if heat and len(motions) < 2:
-        raise InputError("`heat` shows the distance from the first motion: give two or more")
+        raise InputError("`heat` shows the distance from the first motion: give two motions")
     if audio is not None and not audio.is_file():
         raise InputError(f"`audio` {audio}: no such file")
+    if audio is not None and is_footage(audio) and not has_stream(audio, "a"):
+        raise InputError(f"`audio` {audio}: the video has no sound")
     names = labels or [path.stem if len(paths) > 1 else "" for path in paths]
     panels, footage, left = [], [], iter(motions)
     for column, (path, name) in enumerate(zip(paths, names, strict=True)):

@@ -1,26 +1,23 @@
 """Filmed videos beside motions, frame by frame at the motions' rate."""
 
 import logging
-import warnings
+import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from codetalker_cli.audio import VIDEO_SUFFIXES, check_file
+from codetalker_cli.audio import VIDEO_SUFFIXES
 from codetalker_cli.errors import InputError
-from codetalker_cli.media import container_of
+from codetalker_cli.media import VIDEO_CONTAINERS, container_of, has_stream
 from codetalker_cli.render.captions import label_strip
+from codetalker_cli.render.subprocesses import last_line
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 
-_MAX_SIDE = 8192
-"""Larger pictures take gigabytes each."""
-_MAX_MISSING = 0.5
-"""Seconds at the end of a video that a container may announce without having them."""
 _SHORT_BY = 0.1
 """Seconds by which a video may be shorter than the motions without a word."""
 
@@ -35,91 +32,84 @@ class Footage:
         path: The file.
         label: Text above it; empty: none.
         column: Its place among all columns of the picture, from 0 on the left.
-        seconds: Its length.
-        size: Width and height in pixels, as it is shown.
         has_sound: Whether it has a sound track.
     """
 
     path: Path
     label: str
     column: int
-    seconds: float
-    size: tuple[int, int]
     has_sound: bool
 
     @classmethod
     def open(cls, path: Path, label: str = "", column: int = 0) -> "Footage":
-        """Read the facts of a video.
+        """Check that a file is a video.
 
         Raises:
-            InputError: Missing, not a video of a known container, damaged, or too large.
+            InputError: Missing, not a video of a known container, or damaged.
         """
-        check_file(path)
-        container_of(path)
-        from moviepy.video.io.ffmpeg_reader import ffmpeg_parse_infos
-
-        try:
-            # An absolute path cannot be taken for the address of a protocol.
-            infos = ffmpeg_parse_infos(str(path.resolve()), check_duration=True)
-        except (OSError, ValueError, KeyError, IndexError) as error:
-            raise InputError(f"{path}: not a video that can be read") from error
-        if not infos.get("video_found") or not infos.get("video_size"):
-            raise InputError(f"{path}: holds no video")
-        width, height = infos["video_size"]
-        if abs(infos.get("video_rotation") or 0) in (90, 270):
-            width, height = height, width
-        if max(width, height) > _MAX_SIDE:
-            raise InputError(
-                f"{path}: {width}x{height} pixels, at most {_MAX_SIDE} a side are read; make it "
-                "smaller"
-            )
-        seconds, has_sound = float(infos["video_duration"]), bool(infos.get("audio_found"))
-        return cls(path, label, column, seconds, (width, height), has_sound)
+        if not path.is_file() or not path.stat().st_size:
+            raise InputError(f"{_name(path)}: no such video, or an empty file")
+        container = container_of(path)
+        if container not in VIDEO_CONTAINERS or not has_stream(path, "V"):
+            raise InputError(f"{_name(path)}: holds no video that can be read")
+        return cls(path, label, column, has_stream(path, "a"))
 
     def frames(
-        self, times: Sequence[float], settings: RenderSettings, channels: int = 3
+        self, times: Sequence[float], fps: float, settings: RenderSettings, channels: int = 3
     ) -> Iterator[np.ndarray]:
         """Yield the (size, size, channels) uint8 pictures of times in seconds.
 
         The whole frame is fitted into the panel. After its end the last frame stays.
 
         Raises:
-            InputError: It cannot be decoded.
+            InputError: It cannot be decoded, or is cut short.
         """
         from moviepy import VideoFileClip
 
-        if times and max(times) > self.seconds + _SHORT_BY:
-            logger.warning(
-                "%s: ends after %.1f s, the motions take %.1f s; its last frame stays",
-                self.path,
-                self.seconds,
-                max(times),
-            )
-        scale = settings.size / max(self.size)
-        fitted = tuple(max(2, min(settings.size, round(side * scale))) for side in self.size)
         panel = _empty_panel(settings, channels)
-        top, left = ((settings.size - side) // 2 for side in fitted[::-1])
-        inside = panel[top : top + fitted[1], left : left + fitted[0]]
-        try:
-            clip = VideoFileClip(str(self.path.resolve()), audio=False, target_resolution=fitted)
-            with closing(clip):
-                last = max(0.0, self.seconds - 0.5 / clip.fps)
+        with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
+            even = self._make_even(Path(folder), settings.size, fps, max(times, default=0.0))
+            with closing(VideoFileClip(str(even), audio=False)) as clip:
+                last = clip.n_frames - 1
+                if times and max(times) > clip.duration + _SHORT_BY:
+                    logger.warning(
+                        "%s: ends after %.1f s, the motions take %.1f s; its last frame stays",
+                        _name(self.path),
+                        clip.duration,
+                        max(times),
+                    )
+                width, height = clip.size
+                top, left = (settings.size - height) // 2, (settings.size - width) // 2
+                inside = panel[top : top + height, left : left + width]
                 for time in times:
-                    inside[..., :3] = self._read(clip, min(time, last))
+                    index = min(last, round(time * fps))
+                    inside[..., :3] = clip.get_frame((index + 0.5) / clip.fps)
                     inside[..., 3:] = 255
                     yield self._labelled(panel, settings)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: cannot be decoded ({_first_line(error)})") from error
 
-    def _read(self, clip: Any, time: float) -> np.ndarray:
-        with warnings.catch_warnings(record=True) as caught:  # moviepy only warns of missing frames
-            warnings.simplefilter("always")
-            frame = clip.get_frame(time)
-        if caught and time < self.seconds - _MAX_MISSING:
-            raise InputError(
-                f"{self.path}: cut short after {time:.1f} of {self.seconds:.1f} s; copy it again"
-            )
-        return frame
+    def _make_even(self, folder: Path, size: int, fps: float, seconds: float) -> Path:
+        """Write the video anew: upright, square pixels, an even frame rate, fitted into a panel.
+
+        moviepy misreads the rotation and the varying frame rate that phones record with. ffmpeg
+        knows both, and is told here which container to expect.
+        """
+        import imageio_ffmpeg
+
+        path = folder / "even.mkv"
+        fitted = f"scale={size}:{size}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+        # Rounded up: at each time the frame that began last is shown.
+        filters = f"fps={fps}:start_time=0:round=up,scale=iw*sar:ih,{fitted},setsar=1"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
+        command += ["-f", container_of(self.path), "-i", f"file:{self.path}", "-map", "0:V:0"]
+        command += ["-t", f"{seconds + 1:.3f}", "-vf", filters]
+        command += ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", "-pix_fmt", "yuv420p"]
+        done = subprocess.run([*command, str(path)], capture_output=True, check=False)
+        if done.returncode or not path.is_file():
+            reason = last_line(done.stderr) or f"ffmpeg exit {done.returncode}"
+            raise InputError(f"{_name(self.path)}: cannot be decoded ({reason})")
+        if b"partial file" in done.stderr or b"truncated" in done.stderr:
+            raise InputError(f"{_name(self.path)}: the video is cut short; copy it again")
+        return path
 
     def _labelled(self, panel: np.ndarray, settings: RenderSettings) -> np.ndarray:
         picture = panel.copy()
@@ -137,6 +127,7 @@ def beside(
     pictures: Iterable[np.ndarray],
     footage: Sequence[Footage],
     times: Sequence[float],
+    fps: float,
     settings: RenderSettings,
 ) -> Iterator[np.ndarray]:
     """Yield pictures of motions with the frames of videos put into their columns.
@@ -144,7 +135,8 @@ def beside(
     Args:
         pictures: (size, size · panels, channels) uint8, one for each time.
         footage: The videos.
-        times: Seconds, ascending.
+        times: Seconds; multiples of the frame time.
+        fps: Frame rate of the motions.
         settings: How.
     """
     if not footage:
@@ -152,7 +144,7 @@ def beside(
         return
     readers: list[Iterator[np.ndarray]] = []
     for picture in pictures:
-        readers = readers or [one.frames(times, settings, picture.shape[2]) for one in footage]
+        readers = readers or [one.frames(times, fps, settings, picture.shape[2]) for one in footage]
         columns = np.split(picture, picture.shape[1] // settings.size, axis=1)
         for one, reader in sorted(zip(footage, readers, strict=True), key=lambda x: x[0].column):
             columns.insert(one.column, next(reader))
@@ -167,5 +159,7 @@ def _empty_panel(settings: RenderSettings, channels: int) -> np.ndarray:
     return panel
 
 
-def _first_line(error: Any) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+def _name(path: Path) -> str:
+    """Return a path that stays on one line."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]

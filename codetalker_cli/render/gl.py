@@ -1,10 +1,10 @@
 """Drawing with OpenGL, and the probe that tells whether that works here.
 
-pyrender makes the context without a screen. Broken OpenGL drivers can crash the process that calls
-them, so this module's renderer lives in the drawing processes only and the probe in one of its
-own. The light is baked into vertex colours, which gives the picture of the software renderer and is
-much the fastest way where no graphics card helps; faces stay in the card's memory, each frame
-brings places and colours.
+pyrender makes the context without a screen; importing it takes libGL as well as libEGL. Broken
+OpenGL drivers can crash the process that calls them, so this module's renderer lives in the drawing
+processes only and the probe in one of its own. The light is baked into vertex colors, which gives
+the picture of the software renderer and is by far the fastest way where no graphics card helps.
+Triangles stay in the card's memory; each frame brings places and colors.
 """
 
 import ctypes

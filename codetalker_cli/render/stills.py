@@ -68,7 +68,7 @@ def contact_sheet(
         else Image.new("RGB", (n_columns * size, n_rows * row), _PAPER)
     )
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
-    pictures = beside(render_frames(panels, settings, frames), footage, times, settings)
+    pictures = beside(render_frames(panels, settings, frames), footage, times, fps, settings)
     for index, picture in enumerate(pictures):
         x, y = index % n_columns * size, index // n_columns * row
         for number in range(n_panels):

@@ -94,7 +94,7 @@ def render_video(
         stream = VideoStream(shape, rate, count, sound)
         drawn = draw(stage, sources, backend, range(count))
         times = [frame / float(rate) for frame in range(count)]
-        pictures = beside(drawn, footage, times, settings)
+        pictures = beside(drawn, footage, times, float(rate), settings)
         with closing(drawn), Encoder(temporary, stream, settings) as encoder:
             for done, picture in enumerate(pictures, start=1):
                 encoder.write(picture)

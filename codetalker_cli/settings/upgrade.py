@@ -38,13 +38,18 @@ REMOVED = {
     "evaluate.shown_size": "the report's videos are 256 pixels wide",
 }
 """Former key → why it is gone."""
+REMOVED_DEFAULTS = {"render.preset": "veryfast", "evaluate.shown_size": 256}
+"""Former key → the value it had unless somebody changed it."""
 
 
-def drop_former(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def drop_former(
+    values: Mapping[str, Any], only: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Drop keys without effect from settings that an earlier version saved.
 
     Args:
         values: Nested settings.
+        only: Dotted key → the value with which it is dropped. None: all are, whatever their value.
 
     Returns:
         The settings without them, and the dotted keys that were dropped.
@@ -54,7 +59,9 @@ def drop_former(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     dropped = []
     for key in [*former, *REMOVED]:
         table, name = _find(result, key)
-        if table is not None and name in table:
+        if table is None or name not in table:
+            continue
+        if only is None or only.get(key, ...) == table[name]:
             del table[name]
             dropped.append(key)
     return result, dropped

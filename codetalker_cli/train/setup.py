@@ -102,6 +102,8 @@ def settings_to_show(
     if layers.preset and (data is None or not (data / MANIFEST).exists()):
         return layers.resolve(sections=SECTIONS[stage])
     begun = RunFolder(out).describe() if resume and out is not None else None
+    if begun is not None and layers.preset is None:
+        return layers.resolve(begun=begun["settings"], sections=SECTIONS[stage])
     return _resolve(stage, _open(data, begun), layers)
 
 

@@ -37,6 +37,7 @@ from codetalker_cli.train.precomputed import Precomputed
 from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.trackers import check_trackers
 from codetalker_cli.train.validation import ClipResult, Validation
 from codetalker_cli.workspace import is_checkpoint
 
@@ -90,6 +91,7 @@ def train_speech(
     if resume:
         folder.find_resumable("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
+    check_trackers(settings.train_speech.trackers)
     model = _build_model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, reports.encoding)
     train_settings = settings.train_speech

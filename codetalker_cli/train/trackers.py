@@ -1,14 +1,14 @@
 """The values of a run in experiment trackers: TensorBoard, and those that accelerate knows."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import MissingDependencyError
 from codetalker_cli.settings import TrainSettings
 
 EVERY_STEPS = 10
@@ -31,19 +31,14 @@ class Trackers:
         accelerator: Tells which process this is.
 
     Raises:
-        InputError: The package of a tracker is not installed.
+        MissingDependencyError: See ``check_trackers``.
     """
 
     def __init__(
         self, settings: TrainSettings, folder: Path, step: int, accelerator: Accelerator
     ) -> None:
         self._trackers: list[GeneralTracker] = []
-        available = {str(name) for name in filter_trackers(list(settings.trackers), str(folder))}
-        for name in settings.trackers:
-            if name not in available:
-                raise InputError(
-                    f"trackers: {name} is not installed; install its package, or leave it out"
-                )
+        check_trackers(settings.trackers)
         if accelerator.is_main_process:
             self._trackers = [_start(name, settings, folder, step) for name in settings.trackers]
 
@@ -64,6 +59,21 @@ class Trackers:
         """Write what is left."""
         for tracker in self._trackers:
             tracker.finish()
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that cannot be started, before a run begins.
+
+    Raises:
+        MissingDependencyError: The package of a tracker is not installed.
+    """
+    available = {str(name) for name in filter_trackers(list(names), ".")}
+    for name in names:
+        if name not in available:
+            package = name.replace("_", "-")
+            raise MissingDependencyError(
+                f"trackers: {name} is not installed; run `pip install {package}`, or leave it out"
+            )
 
 
 def _start(name: str, settings: TrainSettings, folder: Path, step: int) -> GeneralTracker:

@@ -25,6 +25,7 @@ from codetalker_cli.train.losses import MotionLoss
 from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.task import Task, Values
+from codetalker_cli.train.trackers import check_trackers
 from codetalker_cli.train.validation import ClipResult, Validation
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def train_vq(
     """
     check_data(data, settings)
     accelerator = make_accelerator(settings.train_vq.precision, device)
+    check_trackers(settings.train_vq.trackers)
     torch.manual_seed(settings.train_vq.seed)
     source = ClipSource(data, "train")
     settings = _limit_basis_rank(settings, source)
