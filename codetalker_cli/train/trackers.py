@@ -51,7 +51,7 @@ class Trackers:
         for tracker in list(self._trackers):
             try:
                 tracker.log(named, step=step)
-            except OSError as error:  # a full disk must not cost the state and the metrics
+            except Exception as error:  # a full disk or a service that is down must not end a run
                 logger.warning("no more values for %s: %s", tracker.name, error)
                 self._trackers.remove(tracker)
 
