@@ -129,7 +129,7 @@ def peak_memory() -> int:
 
 
 def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
-    """:func:`measure` in a fresh Python."""
+    """``measure`` in a fresh Python."""
     done = subprocess.run(
         [sys.executable, __file__, "--cell", json.dumps(job)],
         stdout=subprocess.PIPE,

@@ -267,7 +267,7 @@ def peak_memory(device: str) -> int:
 
 
 def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
-    """:func:`measure` in a new process, with its threads pinned and its own cache."""
+    """``measure`` in a new process, with its threads pinned and its own cache."""
     threads = {k: str(job["threads"]) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     environment = {**os.environ, **threads, resources.CACHE_VARIABLE: f"{job['folder']}/cache"}
     command = [sys.executable, __file__, "--job", json.dumps(job)]

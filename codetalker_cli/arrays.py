@@ -146,7 +146,7 @@ def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
         header: Its header, where it is read already.
 
     Raises:
-        DataError: See :func:`read_npy_header`; cut short.
+        DataError: See ``read_npy_header``; cut short.
     """
     shape, dtype, fortran_order, offset = header or read_npy_header(path)
     end = offset + math.prod(shape) * dtype.itemsize

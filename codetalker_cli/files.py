@@ -68,7 +68,7 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Put right what :func:`atomic_path` left when its process was killed.
+    """Put right what ``atomic_path`` left when its process was killed.
 
     For whoever alone writes ``path``: of a folder that was being replaced the old one comes back,
     everything unfinished goes.

@@ -184,7 +184,7 @@ class Motion:
 
     @classmethod
     def load(cls, path: Path | str) -> "Motion":
-        """Read a motion that :meth:`save` wrote as .npz; its vertices stay in the file until used.
+        """Read a motion that ``save`` wrote as .npz; its vertices stay in the file until used.
 
         Raises:
             InputError: Missing, not such a file, or of a newer format.

@@ -37,7 +37,7 @@ class Topology:
         name: Name shown in messages.
         triangles: (F, 3) int32 vertex indices, counter-clockwise seen from outside.
         n_vertices: V.
-        unit: One of :data:`UNITS`.
+        unit: One of ``UNITS``.
         regions: Vertex index lists by name (``lips``, ``upper_face``, ...), each (n,) int32.
         uv: (N, 2) float32 texture coordinates, or None.
         uv_triangles: (F, 3) int32 indices into ``uv``, or None.
@@ -86,7 +86,7 @@ class Topology:
         return self.regions[name]
 
     def central_lip_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The vertices that :meth:`inner_lip_gap` measures between: of the upper, the lower lip.
+        """The vertices that ``inner_lip_gap`` measures between: of the upper, the lower lip.
 
         Raises:
             DataError: The topology has no such regions.
@@ -116,7 +116,7 @@ class Topology:
         return np.linalg.norm(offsets, axis=-1).mean(-1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays for an .npz (inverse of :meth:`from_arrays`)."""
+        """As plain arrays for an .npz (inverse of ``from_arrays``)."""
         arrays: dict[str, np.ndarray] = {
             "name": np.array(self.name),
             "unit": np.array(self.unit),
@@ -134,7 +134,7 @@ class Topology:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], report: Report | None = None
     ) -> "Topology":
-        """From the arrays of :meth:`to_arrays`; other arrays beside them are ignored.
+        """From the arrays of ``to_arrays``; other arrays beside them are ignored.
 
         Args:
             arrays: By name.
@@ -231,7 +231,7 @@ class Mesh:
 
     @classmethod
     def load(cls, path: Path) -> "Mesh":
-        """Read what :meth:`save` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             DataError: Not such a file.
@@ -244,11 +244,11 @@ class Mesh:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], report: Report | None = None) -> "Mesh":
-        """From the arrays of a file that :meth:`save` wrote.
+        """From the arrays of a file that ``save`` wrote.
 
         Args:
             arrays: By name.
-            report: See :meth:`Topology.from_arrays`.
+            report: See ``Topology.from_arrays``.
 
         Raises:
             DataError: They are not those of a mesh.

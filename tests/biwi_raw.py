@@ -2,7 +2,7 @@
 
     folder = biwi_raw.build(tmp_path / "BIWI", layout="real")
 
-Every layout holds the same frames, bit for bit: :func:`frame` gives them.
+Every layout holds the same frames, bit for bit: ``frame`` gives them.
 """
 
 import io

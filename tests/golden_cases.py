@@ -1,7 +1,7 @@
 """Golden cases: inputs and outputs of the official code, and how our model is asked for them.
 
 A case is NAME.json (sizes, key shapes) and NAME.npz (arrays). Its weights are not stored but made
-by a rule, see :func:`weights`. The fields of the .json become settings thus:
+by a rule, see ``weights``. The fields of the .json become settings thus:
 
 ====================  =============================================
 vertices              data.n_vertices

@@ -63,7 +63,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def everything(**changes: Any) -> Settings:
-    """Settings of both stages with :data:`EVERYTHING` and a speech encoder that is trained."""
+    """Settings of both stages with ``EVERYTHING`` and a speech encoder that is trained."""
     made = tiny_data.settings(**{**EVERYTHING, **changes})
     encoder = made.speech.encoder.model_copy(update={"frozen": False})
     speech = made.speech.model_copy(update={"encoder": encoder, "dropout": 0.2})

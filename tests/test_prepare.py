@@ -48,7 +48,7 @@ def numbers(out: Path, name: str) -> list[float]:
 
 
 def seconds(out: Path, name: str) -> tuple[float, float]:
-    """When in the raw sound of :func:`tone` over 60 frames a prepared clip starts and ends."""
+    """When in the raw sound of ``tone`` over 60 frames a prepared clip starts and ends."""
     whole = PreparedDataSet(out)
     heard = next(
         c.samples()

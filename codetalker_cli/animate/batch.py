@@ -80,7 +80,7 @@ def run(
     Args:
         planned: The jobs.
         write: Writes a motion, whole or not at all, and returns what is reported of it.
-        model: Name or folder of the model; None: see :func:`choose_model`.
+        model: Name or folder of the model; None: see ``choose_model``.
         device: ``auto`` or a device name.
         decode: Changes to the decoding settings of the checkpoint.
         overwrite: Replace existing results, which are skipped otherwise.

@@ -84,7 +84,7 @@ def plan(
     """Decide which recordings are animated into which files, and check them.
 
     Args:
-        speech: Recordings and folders of them; see :func:`from_arguments`.
+        speech: Recordings and folders of them; see ``from_arguments``.
         request: What all recordings have in common.
         endings: Endings of the files that can be written.
         out: File of a single result, or folder of several.

@@ -117,7 +117,7 @@ def load_voice(
     device: str = "auto",
     decode: Mapping[str, Any] | None = None,
 ) -> "Voice":
-    """A voice by name (``demo``), by folder, or, with None, by the rule of :func:`choose_model`.
+    """A voice by name (``demo``), by folder, or, with None, by the rule of ``choose_model``.
 
     Args:
         model: Name or folder.
@@ -197,7 +197,7 @@ class Voice:
 
         Returns:
             The motion. Beyond 512 MB its vertices are no array but make themselves, some frames at
-            a time (:class:`codetalker_cli.motion.VertexFrames`).
+            a time (``codetalker_cli.motion.VertexFrames``).
 
         Raises:
             InputError: Unusable audio, unknown subject or style; the message lists the choices.

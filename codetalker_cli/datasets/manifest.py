@@ -1,6 +1,6 @@
 """The manifest of a prepared data set: what the data set is, and its clip table.
 
-:func:`read_manifest` refuses a damaged one, or reports each fault of it and reads the rest.
+``read_manifest`` refuses a damaged one, or reports each fault of it and reads the rest.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ UNKNOWN = -1
 """Number of frames or samples of a clip whose row does not give it."""
 PREPARE_AGAIN = "prepare the data again"
 _DERIVED = {"splits", "data_id"}
-"""Keys that :meth:`Manifest.to_json` adds for people."""
+"""Keys that ``Manifest.to_json`` adds for people."""
 
 Report = Callable[[str, str, str], None]
 """Takes a fault: its kind, where it is (a clip or a file), and a line on what is wrong."""
@@ -40,9 +40,9 @@ class ClipEntry:
         name: Unique; names both files.
         subject: Whose template the motion belongs to.
         split: train, val, test, or one of several tests such as test-a.
-        n_frames: T; :data:`UNKNOWN` only where a damaged manifest was read leniently.
+        n_frames: T; ``UNKNOWN`` only where a damaged manifest was read leniently.
         sha256: Of the vertices' bytes.
-        text: What is said, where known; :data:`NO_SPEECH`: nothing.
+        text: What is said, where known; ``NO_SPEECH``: nothing.
         sentence: Which sentence of the subject it is.
         n_samples: Of the speech.
         audio_sha256: Of the samples' bytes.
@@ -75,7 +75,7 @@ class Manifest:
         fps: Motion frames a second.
         train_subjects: Their order numbers the speaking styles.
         clips: The clip table.
-        unit: Of length; see :data:`codetalker_cli.topology.UNITS`.
+        unit: Of length; see ``codetalker_cli.topology.UNITS``.
         topology: ``name``, ``n_vertices``, ``n_faces``.
         subjects: All that have a template.
         mesh_sha256: Of mesh.npz.

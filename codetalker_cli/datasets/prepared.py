@@ -3,12 +3,12 @@
 A folder:
 
 - ``manifest.json``     what it is, and the clip table
-- ``mesh.npz``          topology, templates, colours (:mod:`codetalker_cli.topology`)
+- ``mesh.npz``          topology, templates, colours (``topology``)
 - ``clips/NAME.npy``    (T, V, 3) float32 vertices; opened as memory maps
 - ``audio/NAME.wav``    mono 16 kHz PCM16
 - ``report.txt``        the manifest in words
 
-The manifest is written last: a folder without one is not finished. :mod:`~.prepared_writer` writes.
+The manifest is written last: a folder without one is not finished. ``prepared_writer`` writes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Writes a prepared folder clip by clip, so that whatever stops it loses at most one clip.
 
-Every file is written beside and renamed; :mod:`~codetalker_cli.datasets.journal` tells the next run
+Every file is written beside and renamed; ``journal`` tells the next run
 what is done.
 """
 
@@ -43,7 +43,7 @@ class NewClip:
         text: What is spoken.
         n_frames: T, required for blocks.
         sentence: Which sentence it is.
-        source: The raw clip it comes from; :meth:`PreparedWriter.close` ends that clip.
+        source: The raw clip it comes from; ``PreparedWriter.close`` ends that clip.
     """
 
     name: str
@@ -73,7 +73,7 @@ class DataSetFacts:
 
 
 class PreparedWriter:
-    """Writes a prepared folder; :meth:`finish` makes it a data set.
+    """Writes a prepared folder; ``finish`` makes it a data set.
 
     The first whole clip begins it: until then an older data set stays as it is.
 

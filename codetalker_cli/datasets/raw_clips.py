@@ -41,7 +41,7 @@ class RawClip:
         subject: Whose template the motion belongs to.
         sentence: What the rules of the splits go by.
         n_frames: Frames at the raw rate, or a good guess where only reading tells.
-        stamp: Changes when the files it is read from do (see :func:`stamp_of`).
+        stamp: Changes when the files it is read from do (see ``stamp_of``).
         open: Opens the frames; a context manager, since archives are unpacked for the time.
         read_audio: Reads the speech; raises a CodeTalkerError that names the file.
         text: What is said, where known.

@@ -151,7 +151,7 @@ def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray
 def sample_of(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], n_frames: int = 400
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A template and frames spread over clips, as :meth:`Regions.complete` takes them.
+    """A template and frames spread over clips, as ``Regions.complete`` takes them.
 
     Args:
         clips: (V, 3) template and (T, V, 3) memory-mapped vertices each; of any subjects.

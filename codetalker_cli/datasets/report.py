@@ -33,7 +33,7 @@ class Prepared:
     n_written: int
 
     def problems(self, kind: str) -> list[dict[str, str]]:
-        """The problems of a kind; see :class:`~codetalker_cli.datasets.raw_clips.Problem`."""
+        """The problems of a kind; see ``Problem``."""
         return [problem for problem in self.manifest.problems if problem["kind"] == kind]
 
     def summary(self) -> str:

@@ -221,7 +221,7 @@ def heat_models(scores: Mapping[str, Scores]) -> list[str]:
 
 
 def n_heat_pictures(scores: Mapping[str, Scores]) -> int:
-    """How many pictures :func:`heat_maps` draws."""
+    """How many pictures ``heat_maps`` draws."""
     return len(heat_models(scores)) * len(_HEAT_VIEWS)
 
 

@@ -45,7 +45,7 @@ def measure_folder(
     """Measure the predictions of a folder.
 
     Args:
-        folder: Predictions, named as :func:`~codetalker_cli.evaluate.pairs.find_pairs` expects.
+        folder: Predictions, named as ``find_pairs`` expects.
         truth: True clips.
         settings: How to measure.
         metrics: Metric names.

@@ -88,7 +88,7 @@ def evaluate_checkpoint(
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> Evaluation:
-    """Load a checkpoint by name or path and evaluate it; see :func:`evaluate`.
+    """Load a checkpoint by name or path and evaluate it; see ``evaluate``.
 
     Args:
         name: Name or folder of the checkpoint.

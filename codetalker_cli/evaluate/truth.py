@@ -86,7 +86,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
         folder: True motion.
         templates: ``templates.pkl``.
         regions: Folder with ``lve.txt`` and ``fdd.txt``, or what else
-            :func:`~codetalker_cli.datasets.regions.find_regions` reads.
+            ``find_regions`` reads.
         unit: m, mm or area1; None: not known.
 
     Raises:

@@ -279,7 +279,7 @@ def as_file(file: FoundFile, scratch: Path | None, max_bytes: int) -> Iterator[P
     """A path of the file alone; what is in an archive is copied for the time.
 
     Raises:
-        DataError: As :func:`on_disk`.
+        DataError: As ``on_disk``.
     """
     if file.archive is None:
         yield file.disk

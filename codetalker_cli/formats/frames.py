@@ -1,6 +1,6 @@
 """Frames of one clip on disk: NumPy arrays, point caches, folders of meshes; unit and axes changed.
 
-Files are mapped or read for the time of one :meth:`read`: pages that were touched count as memory
+Files are mapped or read for the time of one ``read``: pages that were touched count as memory
 for as long as a map lives, so a clip of any length takes the memory of one block.
 """
 
@@ -145,12 +145,12 @@ def read_pc2_header(path: Path) -> Pc2Header:
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
-    """Base class of the sources of :class:`Frames` that need no closing."""
+    """Base class of the sources of ``Frames`` that need no closing."""
 
     numbers: np.ndarray
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) vertices; see :class:`~codetalker_cli.formats.frames.Frames`."""
+        """(k, V, 3) vertices; see ``Frames``."""
         raise NotImplementedError
 
     def __exit__(
@@ -171,7 +171,7 @@ class NpyFrames(FrameSource):
 
     Raises:
         InputError: Missing.
-        DataError: See :func:`open_array`.
+        DataError: See ``open_array``.
     """
 
     def __init__(self, path: Path, n_vertices: int) -> None:
@@ -192,7 +192,7 @@ class Pc2Frames(FrameSource):
 
     Raises:
         InputError: Missing.
-        DataError: See :func:`read_pc2_header`; another vertex count.
+        DataError: See ``read_pc2_header``; another vertex count.
     """
 
     def __init__(self, path: Path, n_vertices: int) -> None:
@@ -337,7 +337,7 @@ class ConvertedFrames(FrameSource):
 
     Args:
         source: The raw frames.
-        change: See :func:`axis_map`.
+        change: See ``axis_map``.
     """
 
     def __init__(self, source: Frames, change: AxisMap) -> None:

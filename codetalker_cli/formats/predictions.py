@@ -37,7 +37,7 @@ def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
     """(T, V, 3) vertices of a motion file, mapped from the disk.
 
     Args:
-        path: .npy of (T, V, 3) or (T, 3V), or .npz of :meth:`~codetalker_cli.motion.Motion.save`.
+        path: .npy of (T, V, 3) or (T, 3V), or .npz of ``save``.
         n_vertices: V that is expected, or None.
 
     Raises:

@@ -106,7 +106,7 @@ class VertexLists:
         """(n_vertices, 3) float32 of the list at an index into ``numbers``.
 
         Raises:
-            DataError: As :func:`read_vl`, or the file is gone; names file and frame.
+            DataError: As ``read_vl``, or the file is gone; names file and frame.
         """
         span = self._spans[position]
         name = self.name(position)
@@ -138,7 +138,7 @@ class VertexLists:
 def vertex_lists(
     numbers: np.ndarray, spans: Sequence[Span], n_vertices: int
 ) -> Iterator[VertexLists]:
-    """:class:`VertexLists` whose file is closed at the end."""
+    """``VertexLists`` whose file is closed at the end."""
     lists = VertexLists(numbers, spans, n_vertices)
     try:
         yield lists

@@ -34,12 +34,12 @@ def lip_errors(
 
 
 def lve(errors: Sequence[Float[np.ndarray, " _"]]) -> float:
-    """Lip vertex error: mean of :func:`lip_errors` over all frames of all clips. Unit: length²."""
+    """Lip vertex error: mean of ``lip_errors`` over all frames of all clips. Unit: length²."""
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 
 def lve_mm(errors: Sequence[Float[np.ndarray, " _"]], metres_per_unit: float) -> float:
-    """Mean over all frames of the root of :func:`lip_errors`, in millimetres."""
+    """Mean over all frames of the root of ``lip_errors``, in millimetres."""
     roots = np.sqrt(np.concatenate(errors), dtype=np.float64)
     return float(roots.mean() * metres_per_unit * 1000.0)
 
@@ -222,7 +222,7 @@ GROUPS = {"lip_closure": ("lip_closure_precision", "lip_closure_recall")}
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Metric names as the command takes them → names of :data:`METRICS`; none: all.
+    """Metric names as the command takes them → names of ``METRICS``; none: all.
 
     Raises:
         InputError: An unknown name; lists the known ones.

@@ -1,7 +1,7 @@
 """Whether lips can be read: closures, contacts and openings of a motion against phone times.
 
 Phones are ARPABET. ``gap`` is the mean distance of the central pairs of inner-lip vertices
-(:meth:`Topology.inner_lip_gap`). All curves are (T,) arrays in millimetres, one value a frame.
+(``Topology.inner_lip_gap``). All curves are (T,) arrays in millimetres, one value a frame.
 """
 
 from collections.abc import Sequence
@@ -196,7 +196,7 @@ def summarize(verdicts: Verdicts) -> dict[str, tuple[float, int]]:
     """Measure → (value, how many phones or contacts it rests on).
 
     Shares are means. ``width`` is how surely the width of the mouth separates rounded from spread
-    phones (:func:`area_under_curve`). ``lag`` is the median. A measure without values is left out.
+    phones (``area_under_curve``). ``lag`` is the median. A measure without values is left out.
     """
     table = {
         key: (float(np.mean(verdicts[key])), len(verdicts[key]))

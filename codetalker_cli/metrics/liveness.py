@@ -25,7 +25,7 @@ class Energies(NamedTuple):
 
 
 class ClipLiveness(NamedTuple):
-    """What one clip adds to :func:`summarize`.
+    """What one clip adds to ``summarize``.
 
     Attributes:
         prediction, truth: Energies of the motion in its speaker's style, and of the data's.

@@ -84,7 +84,7 @@ def save(
         overwrite: Replace an older checkpoint.
 
     Raises:
-        InputError: See :func:`check_folder`.
+        InputError: See ``check_folder``.
     """
     from safetensors.torch import save as to_bytes
 
@@ -173,7 +173,7 @@ def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
     """Settings of format 1: every checkpoint stored CUDA graphs, the default then, as its choice.
 
     Former names of settings are upgraded wherever settings are read
-    (:func:`~codetalker_cli.settings.upgrade.upgrade_settings`).
+    (``upgrade_settings``).
     """
     decode = {k: v for k, v in values.get("decode", {}).items() if k != "cuda_graphs"}
     return {**values, "decode": decode}
@@ -199,7 +199,7 @@ def bundled() -> dict[str, Path]:
 
 
 def available(runs: Path = RUNS) -> dict[str, Path]:
-    """Names and folders of all checkpoints that :func:`load` knows by name, newest first."""
+    """Names and folders of all checkpoints that ``load`` knows by name, newest first."""
     folders = checkpoints(runs)
     return {folder.relative_to(runs).as_posix(): folder for folder in folders} | bundled()
 

@@ -100,7 +100,7 @@ class Block(nn.Module):
         x: Float[Tensor, "batch frames size"],
         key_mask: Bool[Tensor, "batch 1 1 frames"] | None = None,
     ) -> Float[Tensor, "batch frames size"]:
-        """Apply the block; ``key_mask`` as for :class:`SelfAttention`."""
+        """Apply the block; ``key_mask`` as for ``SelfAttention``."""
         x = x + self.attention(self.attention_norm(x), key_mask)
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(hidden)

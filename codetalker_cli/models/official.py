@@ -80,7 +80,7 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
 
 
 def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Official stage-1 tensors under the names of :class:`MotionVQ`."""
+    """Official stage-1 tensors under the names of ``MotionVQ``."""
     key_map: dict[str, str] = {"quantize.embedding.weight": "quantizer.codebook"}
     for half, names in _HALF.items():
         for official_name, our_name in names.items():
@@ -107,7 +107,7 @@ def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Te
 
 
 def speech_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Official stage-2 tensors under the names of :class:`SpeechToCodes`."""
+    """Official stage-2 tensors under the names of ``SpeechToCodes``."""
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
     for key, value in _strip_module_prefix(official).items():

@@ -2,7 +2,7 @@
 
 The decoder regresses latents and snaps them to the codebook. Its self-attention is causal with a
 bias that falls with the distance in periods; frame i looks at the speech features of frame i
-alone. Here is the model and its teacher-forced pass; :mod:`codetalker_cli.models.decoding` runs it
+alone. Here is the model and its teacher-forced pass; ``models.decoding`` runs it
 freely.
 """
 

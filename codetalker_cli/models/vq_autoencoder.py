@@ -251,7 +251,7 @@ class MotionVQ(nn.Module):
         hidden: Float[Tensor, "batch frames hidden"],
         template: Float[Tensor, "batch vertices 3"],
     ) -> Float[Tensor, "batch frames vertices 3"]:
-        """Return the vertices of what :meth:`decode_hidden` gives, on these templates."""
+        """Return the vertices of what ``decode_hidden`` gives, on these templates."""
         features = self.decoder.output_projection(hidden)
         return self.basis.to_offsets(features) + template[:, None]
 

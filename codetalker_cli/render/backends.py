@@ -152,7 +152,7 @@ def render_frames(
 
     Raises:
         RenderError: A frame the motions do not have, or motions that cannot be drawn, see
-            :func:`~codetalker_cli.render.panels.as_panels`.
+            ``as_panels``.
     """
     panels = as_panels(shown)
     n = n_frames(panels)

@@ -87,7 +87,7 @@ def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
         hottest: What is written at its hot end: a number and its unit.
         size: Width and height of the panel in pixels.
         left: Where the panel begins.
-        background: See :func:`label_strip`.
+        background: See ``label_strip``.
     """
     font_size = max(_MIN_BAR_FONT, round(size * _BAR_FONT_SHARE))
     top, bottom = round(_BAR_TOP * size), round(_BAR_BOTTOM * size)

@@ -56,7 +56,7 @@ class Probe:
     """What the probe found.
 
     Attributes:
-        platform: One of :data:`PLATFORMS`, or None where OpenGL does not work.
+        platform: One of ``PLATFORMS``, or None where OpenGL does not work.
         reason: Why not, one line; empty if it does.
         device: The name of the device that draws, as OpenGL reports it.
     """
@@ -168,7 +168,7 @@ class GLRenderer:
         return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
         gl = self._gl
         view, colours = self._painter.paint(vertices, against)
         _upload(gl, self._position_buffer, view.astype(np.float32))

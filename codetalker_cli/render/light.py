@@ -1,7 +1,7 @@
 """Light and surface: ambient occlusion, materials of the parts, light baked into the vertices.
 
 The lights hang on the camera, so that the face is well lit from any side. Colours are linear until
-:func:`shade` gives sRGB.
+``shade`` gives sRGB.
 """
 
 from dataclasses import dataclass
@@ -147,7 +147,7 @@ class VertexNormals:
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 unit normals; see :class:`VertexNormals`."""
+    """(V, 3) float32 unit normals; see ``VertexNormals``."""
     return VertexNormals(triangles, len(vertices)).of(vertices)
 
 

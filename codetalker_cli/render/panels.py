@@ -138,7 +138,7 @@ class Stage:
         return height, width * len(self.scenes), channels
 
     def to_bytes(self) -> bytes:
-        """As one block of bytes (inverse of :meth:`from_bytes`)."""
+        """As one block of bytes (inverse of ``from_bytes``)."""
         arrays = {k: np.array(getattr(self, k)) for k in ("shown", "against", "n_vertices")}
         for number, scene in enumerate(self.scenes):
             arrays |= {f"scene{number}_{k}": v for k, v in scene.to_arrays().items()}
@@ -150,7 +150,7 @@ class Stage:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Stage":
-        """Read back what :meth:`to_bytes` gave."""
+        """Read back what ``to_bytes`` gave."""
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         shown, against, n_vertices = (
@@ -205,8 +205,8 @@ def set_stage(
     """Scenes, labels and colour bars of panels, and the motions they show, each of them once.
 
     Raises:
-        RenderError: As :func:`~codetalker_cli.render.scene.build_scene`.
-        DataError: As :func:`~codetalker_cli.render.scene.build_scene`.
+        RenderError: As ``build_scene``.
+        DataError: As ``build_scene``.
     """
     sources: list[Source] = []
     source_numbers: dict[int, int] = {}

@@ -1,6 +1,6 @@
 """Processes that draw: how they start, what they are told, how frames come back in order.
 
-Each is a fresh Python that runs :func:`codetalker_cli.render.worker.main`; nothing is forked and
+Each is a fresh Python that runs ``codetalker_cli.render.worker.main``; nothing is forked and
 the caller's own script is not run again, so it works from scripts, notebooks and every system.
 Over its pipes go the stage, once, then batches of vertices one way, each motion's once whatever
 many panels show it, and pictures of all panels the other way, as plain bytes.

@@ -68,7 +68,7 @@ class Camera:
         return self.on_screen(self.view(vertices))
 
     def on_screen(self, view: np.ndarray) -> np.ndarray:
-        """:meth:`project` of what :meth:`view` gave."""
+        """``project`` of what ``view`` gave."""
         x, y, z = view.T
         inverse = 1.0 / np.where(z == 0, -1e-12, -z)
         scale = self.focal * inverse
@@ -164,12 +164,12 @@ class Scene:
         return 255 * np.sqrt(_BACK_SIDE * np.sqrt(self.albedo))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays (inverse of :meth:`from_arrays`)."""
+        """As plain arrays (inverse of ``from_arrays``)."""
         return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scene":
-        """From the arrays of :meth:`to_arrays`."""
+        """From the arrays of ``to_arrays``."""
         values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
         return cls(**{k: v if v.ndim else v.item() for k, v in values.items()})
 

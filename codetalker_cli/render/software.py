@@ -21,7 +21,7 @@ class SoftwareRenderer:
         self._back_colours = scene.back_colours()
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see :meth:`Painter.paint`."""
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
         scene, raster = self._scene, self._raster
         view, colours = self._painter.paint(vertices, against)
         points = self._camera.on_screen(view)

@@ -42,7 +42,7 @@ def contact_sheet(
         footage: Filmed videos, each a row as well.
 
     Raises:
-        RenderError: As for :func:`render_frames`, or labels that do not fit the frames.
+        RenderError: As for ``render_frames``, or labels that do not fit the frames.
     """
     from PIL import Image, ImageDraw, ImageFont
 

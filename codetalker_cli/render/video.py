@@ -69,7 +69,7 @@ def render_video(
     Args:
         shown: A motion, or panels from left to right, drawn by one group of processes. The first
             motion that has sound is heard: its ``audio_path`` where that exists, else ``audio``.
-        path: One of :data:`SUFFIXES`; of a transparent background .mov or .webm.
+        path: One of ``SUFFIXES``; of a transparent background .mov or .webm.
         settings: How; the picture is as many times ``size`` wide as there are panels and videos.
         progress: Called with the frames done and all frames.
         footage: Filmed videos to show between or beside the panels.
@@ -77,7 +77,7 @@ def render_video(
 
     Raises:
         RenderError: Motions that cannot be drawn, see
-            :func:`~codetalker_cli.render.panels.as_panels`; a suffix that does not fit; a failing
+            ``as_panels``; a suffix that does not fit; a failing
             encoder.
         InputError: The file exists and ``overwrite`` is false, or its folder cannot be written.
     """

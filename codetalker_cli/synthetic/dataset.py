@@ -2,7 +2,7 @@
 
 No person was recorded: voices are synthesised (or any recordings with transcripts), faces are the
 bundled head's twelve subjects, motion follows rules
-(:mod:`codetalker_cli.synthetic.articulation`).
+(``synthetic.articulation``).
 """
 
 import logging

@@ -22,7 +22,7 @@ def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarr
     Args:
         n: How many samples, at least 1. Of very few, music and drums may be hiss alone.
         rng: Draws what it is and how loud.
-        kind: One of :data:`KINDS`; None: any.
+        kind: One of ``KINDS``; None: any.
     """
     waveform = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
     floor = coloured_noise(n, rng)
@@ -210,4 +210,4 @@ _MAKERS: dict[str, Maker] = {
     "laughter": _laughs,
 }
 KINDS = tuple(_MAKERS)
-"""What :func:`sound` can make."""
+"""What ``sound`` can make."""

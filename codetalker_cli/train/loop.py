@@ -58,7 +58,7 @@ def fit(
     resume: bool = False,
     report: ProgressReport | None = None,
 ) -> TrainingProgress:
-    """Train; what comes out of it is told in :mod:`codetalker_cli.train.run_folder`.
+    """Train; what comes out of it is told in ``train.run_folder``.
 
     Args:
         task: The stage.

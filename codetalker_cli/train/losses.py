@@ -278,10 +278,10 @@ def speech_losses(
         model: Both stages; stage 1 gives targets and decodes, and gets no gradient to its weights.
         clips: The clips and the features of their speech.
         history: Gives the past motion that the model sees; None: the true one.
-        keep_history: 1 or 0, see :meth:`SpeechToCodes.forward`.
+        keep_history: 1 or 0, see ``SpeechToCodes.forward``.
         motion_loss: From the basis, predicted features, true offsets, lengths and frame weights.
         motion_weight: Weight of the motion loss in the total.
-        frame_weights: As :class:`ContactWeights` gives them; None: all weigh the same.
+        frame_weights: As ``ContactWeights`` gives them; None: all weigh the same.
     """
     speech = model.speech
     assert speech is not None

@@ -222,7 +222,7 @@ class ArrayCache:
         )
 
     def path(self, clip: str) -> Path:
-        """Where the array of a clip is, by :func:`short_hash` of its bytes."""
+        """Where the array of a clip is, by ``short_hash`` of its bytes."""
         return self.folder / f"{clip}.npy"
 
     def ensure(self, clip: str, compute: Callable[[], np.ndarray]) -> None:

@@ -41,7 +41,7 @@ def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str
     More epochs may be asked for where the learning rate does not depend on their number.
 
     Args:
-        description: What :meth:`RunFolder.describe` gives.
+        description: What ``RunFolder.describe`` gives.
         given: Settings asked for.
         stage: ``vq`` or ``speech``.
 
@@ -148,7 +148,7 @@ class RunFolder:
 
         Raises:
             OutputError: There is no run to be resumed, and something else is in its place.
-            CheckpointError: See :meth:`find_resumable`.
+            CheckpointError: See ``find_resumable``.
         """
         resumed = self.find_resumable(stage, data, stage1) if resume else None
         description = {
@@ -235,7 +235,7 @@ class RunFolder:
             _write_description(temporary / self.description.name, description)
 
     def describe(self) -> dict[str, Any] | None:
-        """What :meth:`begin` noted; None when no run was begun here.
+        """What ``begin`` noted; None when no run was begun here.
 
         Raises:
             CheckpointError: It is damaged.

@@ -31,7 +31,7 @@ CUSTOM_PRESET = "custom"
 
 @dataclass(frozen=True)
 class Layers:
-    """Where the settings of a run come from; see :func:`codetalker_cli.presets.resolve`."""
+    """Where the settings of a run come from; see ``codetalker_cli.presets.resolve``."""
 
     preset: str | None = None
     config: Path | None = None

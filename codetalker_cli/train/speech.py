@@ -73,7 +73,7 @@ def train_speech(
         data: Prepared data set.
         settings: ``vq`` is replaced by the stage-1 checkpoint's.
         stage1: Trained stage 1 (or a whole model, whose stage 1 is used).
-        out: Checkpoint folder; :mod:`codetalker_cli.train.run_folder` tells what stands beside it.
+        out: Checkpoint folder; ``train.run_folder`` tells what stands beside it.
         device: Torch device of a single process.
         resume: Go on with the run that was begun there.
         reports: What is called with the progress; None: nothing.
@@ -82,7 +82,7 @@ def train_speech(
         DataError: The data does not fit the settings.
         CheckpointError: Stage 1 was trained on another topology, or is another one than the run's.
         MissingDependencyError: The pretrained speech encoder cannot be had.
-        CodeTalkerError: See :func:`codetalker_cli.train.loop.fit`.
+        CodeTalkerError: See ``codetalker_cli.train.loop.fit``.
     """
     reports = reports or SpeechReports()
     check_data(data, settings)

@@ -17,7 +17,7 @@ class Task(ABC):
     """A stage in training.
 
     Attributes:
-        module: Whose parameters are trained. Called with a :class:`Batch`, it gives named (B,)
+        module: Whose parameters are trained. Called with a ``Batch``, it gives named (B,)
             losses, one number a clip; ``loss`` is the one to lower.
         lengths: Frames that a step sees of each training clip.
         encoder: The part of it that was trained before on something else.
@@ -74,4 +74,4 @@ class Task(ABC):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Take up what :meth:`state_dict` gave."""
+        """Take up what ``state_dict`` gave."""

@@ -50,14 +50,14 @@ def train_vq(
     Args:
         data: Prepared data set.
         settings: How.
-        out: Checkpoint folder; :mod:`codetalker_cli.train.run_folder` tells what stands beside it.
+        out: Checkpoint folder; ``train.run_folder`` tells what stands beside it.
         device: Torch device of a single process.
         resume: Go on with the run that was begun there.
         report: Called after each step.
 
     Raises:
         DataError: The data does not fit the settings.
-        CodeTalkerError: See :func:`codetalker_cli.train.loop.fit`.
+        CodeTalkerError: See ``codetalker_cli.train.loop.fit``.
     """
     check_data(data, settings)
     accelerator = make_accelerator(settings.train_vq.precision, device)

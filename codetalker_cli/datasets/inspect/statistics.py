@@ -28,7 +28,7 @@ class ClipStatistics:
     Attributes:
         source: The clip.
         header: Of its vertices.
-        energy, steps, leaps: As in :class:`~codetalker_cli.datasets.inspect.clips.ClipMotion`.
+        energy, steps, leaps: As in ``ClipMotion``.
         n_bad: Frames with NaN.
         audio: None: could not be read.
         fits: Whether its frames belong to the template.

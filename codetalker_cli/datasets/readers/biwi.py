@@ -1,6 +1,6 @@
 """BIWI's B3D(AC)² corpus as it is downloaded: archives of frames, templates, recordings.
 
-The reference's arithmetic is here; where the files are, :mod:`.biwi_files` tells.
+The reference's arithmetic is here; where the files are, ``.biwi_files`` tells.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,7 +5,7 @@
     templates.pkl | templates/F1.obj
     head.ply                         the triangles
 
-All of these places can be told by :class:`~codetalker_cli.settings.CustomSettings`.
+All of these places can be told by ``CustomSettings``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 A step of one clip is some hundred small kernels, and launching them takes longer than running
 them. Captured once, they are replayed with one launch. A graph has fixed shapes, so there is one
-for every :data:`STRIDE` frames of length, and it looks at a few frames more than there are, masked.
+for every ``STRIDE`` frames of length, and it looks at a few frames more than there are, masked.
 """
 
 from collections.abc import Callable
@@ -64,6 +64,6 @@ class StepGraphs:
         clear()
 
     def replay(self, n: int) -> None:
-        """Do the step that looks at ``n`` frames, a multiple of :data:`STRIDE`."""
+        """Do the step that looks at ``n`` frames, a multiple of ``STRIDE``."""
         with torch.cuda.device(self._device):
             self._graphs[n].replay()

@@ -1,8 +1,8 @@
 """Speech features → codes, free-running: each frame is told the model's own past.
 
-Both halves of a step stand beside this module: :mod:`speech_cache` and :mod:`motion_cache`. A step
+Both halves of a step stand beside this module: ``speech_cache`` and ``motion_cache``. A step
 reads nothing back from the device and has shapes that depend on ``n`` alone; see
-:mod:`cuda_graphs`.
+``cuda_graphs``.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ computed of that decode, and what is not:
 - Of the last block one row is wanted. Its scores are q·(W x) = (Wᵀq)·x, and its values
   Σ a (W x) = W (Σ a x), so no other row is projected.
 - The newest row goes through two projections without anything between them: stage 1's to motion
-  features, stage 2's back to its own width. :mod:`speech_cache` has their product.
+  features, stage 2's back to its own width. ``speech_cache`` has their product.
 """
 
 from dataclasses import dataclass, fields

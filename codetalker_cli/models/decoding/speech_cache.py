@@ -89,7 +89,7 @@ class _Layer:
         Float[Tensor, "batch frames size"]
         | Float[Tensor, "2 batch frames per_frame heads head_size"]
     ):
-        """Return what a step needs of the speech features, see :class:`SpeechState`."""
+        """Return what a step needs of the speech features, see ``SpeechState``."""
         keys_values = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
         return (
             self.cross_output(keys_values[1, :, :, 0].flatten(-2))

@@ -1,7 +1,7 @@
 """Pretrained speech encoders behind one interface: samples → features for each motion frame.
 
 wav2vec 2.0, HuBERT and WavLM are composed of transformers' models; Whisper's encoder is our own
-(:mod:`whisper`). Weights come from a hub name or a local folder (:mod:`pretrained`), or out of one
+(``whisper``). Weights come from a hub name or a local folder (``pretrained``), or out of one
 of our checkpoints.
 """
 
@@ -93,7 +93,7 @@ class AudioEncoder(nn.Module):
 
     @property
     def frozen_part(self) -> nn.Module | None:
-        """The weights that :meth:`encode_frozen` uses; None where it uses none."""
+        """The weights that ``encode_frozen`` uses; None where it uses none."""
         if self.settings.frozen:
             return self.model
         return None if self.settings.family == "whisper" else self.model.feature_extractor
@@ -143,7 +143,7 @@ class AudioEncoder(nn.Module):
     def encode_frozen(
         self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features channels"]:
-        """The part of :meth:`forward` that no training changes, to be computed once and kept.
+        """The part of ``forward`` that no training changes, to be computed once and kept.
 
         Returns:
             Of a frozen encoder its result; else Whisper's log-mel spectrogram, and of
@@ -164,10 +164,10 @@ class AudioEncoder(nn.Module):
     def encode_trainable(
         self, frozen_features: Sequence[Float[Tensor, "_ channels"]], n_frames: Sequence[int]
     ) -> tuple[Float[Tensor, "batch longest {self.size}"], Int64[Tensor, " batch"]]:
-        """The other part of :meth:`forward`, for clips of different length.
+        """The other part of ``forward``, for clips of different length.
 
         Args:
-            frozen_features: What :meth:`encode_frozen` gives of each clip; half precision will
+            frozen_features: What ``encode_frozen`` gives of each clip; half precision will
                 do.
             n_frames: Motion frames of each clip.
 
@@ -194,7 +194,7 @@ class AudioEncoder(nn.Module):
     def _encode_trainable_clip(
         self, frozen_features: Float[Tensor, "batch inputs channels"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features {self.size}"]:
-        """From what :meth:`encode_frozen` gives of an encoder that is trained, to the result.
+        """From what ``encode_frozen`` gives of an encoder that is trained, to the result.
 
         What is longer than 30 s is heard in overlapping windows.
         """
