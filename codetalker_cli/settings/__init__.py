@@ -1,7 +1,7 @@
-"""Every setting: its default, its check and its help text. Declarations only.
+"""Declare every setting with its default, its validation and its help text.
 
-Facts of a data set (vertex count, frame rate, subjects) have no default: a preset gives them, or
-the prepared data set does.
+Facts about a data set (vertex count, frame rate, subjects) have no default. They come from a preset
+or from the prepared data set.
 """
 
 from pydantic import Field
@@ -49,26 +49,26 @@ __all__ = [
 
 
 class Settings(Section):
-    """All sections together; a run writes them into its checkpoint."""
+    """All sections. A training run stores them in its checkpoint."""
 
-    data: DataSettings = Field(description="facts of the data set")
-    vq: VQSettings = Field(default_factory=VQSettings, description="stage 1 model")
-    speech: SpeechSettings = Field(default_factory=SpeechSettings, description="stage 2 model")
+    data: DataSettings = Field(description="facts about the data set")
+    vq: VQSettings = Field(default_factory=VQSettings, description="stage-1 model")
+    speech: SpeechSettings = Field(default_factory=SpeechSettings, description="stage-2 model")
     train_vq: VQTrainSettings = Field(
-        default_factory=VQTrainSettings, description="stage 1 training"
+        default_factory=VQTrainSettings, description="stage-1 training"
     )
     train_speech: SpeechTrainSettings = Field(
-        default_factory=SpeechTrainSettings, description="stage 2 training"
+        default_factory=SpeechTrainSettings, description="stage-2 training"
     )
     prepare: PrepareSettings = Field(
-        default_factory=PrepareSettings, description="preparation of data"
+        default_factory=PrepareSettings, description="data preparation"
     )
-    custom: CustomSettings | None = Field(None, description="raw data of your own")
+    custom: CustomSettings | None = Field(None, description="raw data of a custom data set")
     demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
     decode: DecodeSettings = Field(
-        default_factory=DecodeSettings, description="speech → codes, free-running"
+        default_factory=DecodeSettings, description="autoregressive decoding of speech into codes"
     )
     evaluate: EvaluateSettings = Field(
         default_factory=EvaluateSettings, description="metrics and reports"
     )
-    render: RenderSettings = Field(default_factory=RenderSettings, description="pictures, videos")
+    render: RenderSettings = Field(default_factory=RenderSettings, description="images and videos")

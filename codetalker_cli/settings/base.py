@@ -1,4 +1,4 @@
-"""What all sections of the settings are made of."""
+"""The base class of all settings sections, and the types that they share."""
 
 from typing import Annotated, Any
 
@@ -9,27 +9,25 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values never change after the check, numbers
-    are finite.
-    """
+    """The base of all sections. Unknown keys are errors; values are immutable and finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def only_with(name: str, *values: Any) -> dict[str, Any]:
-    """Return ``json_schema_extra`` of a field that has an effect only beside a value of another.
+    """Return ``json_schema_extra`` for a field whose effect depends on another field.
 
     Args:
         name: The other field of the section.
-        values: Its values that give this field an effect; none: all that are true.
+        values: The values of that field with which this one has an effect; none: any true value.
     """
     return {"only_with": name, "values": list(values)}
 
 
 def unmet_condition(section: BaseModel, key: str) -> tuple[str, str] | None:
-    """Return the field that a field depends on and the value that it lacks, or None.
+    """Return the field that ``key`` depends on and the value it would need, or None.
 
-    For example ``("schedule", "step")`` for ``step_epochs`` beside another schedule.
+    For example ``("schedule", "step")`` for ``step_epochs`` with another schedule.
     """
     extra: Any = type(section).model_fields[key].json_schema_extra
     if not extra or "only_with" not in extra:

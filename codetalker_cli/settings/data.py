@@ -1,4 +1,4 @@
-"""Data sets: their facts, where raw ones lie, how they are prepared."""
+"""Settings of data sets: their facts, where the raw files are, and how they are prepared."""
 
 from typing import Literal, Self
 
@@ -8,130 +8,141 @@ from codetalker_cli.settings.base import Fraction, Positive, Section
 
 
 class SplitRule(Section):
-    """Which clips a split takes: those that meet all that is given here."""
+    """The clips that belong to a split: those that match every given condition."""
 
-    subjects: tuple[str, ...] = Field((), description="of these subjects; none given: of any")
+    subjects: tuple[str, ...] = Field((), description="subjects of the split; empty: all")
     sentences: tuple[str, ...] = Field(
         (),
-        description="of these sentences: names, patterns (sentence2*), ranges (e01-e32); "
-        "none given: any",
+        description="sentences of the split, as names, patterns (sentence2*) or ranges "
+        "(e01-e32); empty: all",
     )
-    clips: tuple[str, ...] = Field((), description="names or patterns of clips; none given: any")
+    clips: tuple[str, ...] = Field((), description="names or patterns of clips; empty: all")
     share: Fraction | None = Field(
         None,
-        description="share, by number, of the clips that meet the rest; a draw that depends on the "
-        "clips' names alone; none: all of them",
+        description="fraction of the matching clips, between 0 and 1; the choice depends only "
+        "on the clip names; none: all of them",
     )
 
 
 class DataSettings(Section):
-    """What is fixed by the data set."""
+    """Facts about a data set."""
 
-    name: str = Field(description="name of the data set, of its preset and of its folder in runs/")
-    fps: float = Field(gt=0, description="motion frames a second that the models see")
-    unit: Literal["m", "mm", "area1"] = Field(
-        description="length unit of the vertices; area1: meshes scaled to surface area 1"
+    name: str = Field(
+        description="name of the data set, used for its preset and its folder in runs/"
     )
-    n_vertices: Positive = Field(description="vertices of the topology")
+    fps: float = Field(gt=0, description="frame rate of the prepared motion, in frames per second")
+    unit: Literal["m", "mm", "area1"] = Field(
+        description="length unit of the vertices; area1: meshes scaled to a surface area of 1"
+    )
+    n_vertices: Positive = Field(description="number of vertices in the topology")
     train_subjects: tuple[str, ...] = Field(
-        min_length=1, description="training subjects; their order numbers the speaking styles"
+        min_length=1,
+        description="training subjects; their order defines the index of each speaking style",
     )
     splits: dict[str, SplitRule] = Field(
         default_factory=dict,
-        description="split (train, val, test, test-a, …) → its rule; a clip goes to the first "
-        "split that takes it",
+        description="rule for each split (train, val, test, test-a, …); a clip belongs to the "
+        "first split that it matches",
     )
 
     @model_validator(mode="after")
     def _unique_subjects(self) -> Self:
         if len(set(self.train_subjects)) != len(self.train_subjects):
-            raise ValueError("train_subjects names a subject twice")
+            raise ValueError("train_subjects lists a subject twice")
         return self
 
 
 class PrepareSettings(Section):
-    """How raw clips become prepared ones."""
+    """How raw clips are prepared."""
 
     fill_seconds: float = Field(
         0.1,
         ge=0,
-        description="frames missing for no longer than this are filled in a straight line between "
-        "their neighbours; a longer hole splits the clip in two",
+        description="longest gap of missing frames, in seconds, that is filled by linear "
+        "interpolation; a longer gap splits the clip in two",
     )
     min_seconds: float = Field(
-        0.5, ge=0, description="pieces of a split clip that are shorter are left out"
+        0.5, ge=0, description="shortest part of a split clip that is kept, in seconds"
     )
     keep_unused: bool = Field(
         True,
-        description="also prepare the clips that no split takes, as the split `unused`: nothing "
-        "reads them until a split of yours does",
+        description="whether to also prepare clips that belong to no split, as the split "
+        "`unused`; no command uses them until a split includes them",
     )
     regions: str = Field(
         "auto",
-        description="vertex regions: a folder or file that names them; auto: such files within the "
-        "raw data, and lips that the motion tells where there are none; infer: the motion's lips; "
-        "none",
+        description="vertex regions: a folder or file of vertex indices; auto: region files in "
+        "the raw data, or lips inferred from the motion if there are none; infer: "
+        "lips inferred from the motion; none: no regions",
     )
     neutral: bool = Field(
         False,
-        description="also read sentences that the field does not use (BIWI: the neutral 01-40)",
+        description="whether to also prepare the sentences that published work leaves out "
+        "(BIWI: the neutral sentences 01-40)",
     )
 
 
 class CustomSettings(Section):
-    """Anybody's own recordings: where their files lie and what their names and numbers mean."""
+    """A custom data set: where its files are and how to interpret their names and numbers."""
 
     root: str | None = Field(
-        None, description="folder that all paths here start from; none: the configuration's folder"
+        None,
+        description="folder that all paths in this section are relative to; none: the folder of "
+        "the configuration file",
     )
-    name: str | None = Field(None, description="name of the data set; none: the root folder's name")
+    name: str | None = Field(
+        None, description="name of the data set; none: the name of the root folder"
+    )
     fps: float = Field(
         gt=0,
-        description="frames a second, as recorded; of a point cache (.pc2), those of the scene it "
-        "was written from",
+        description="frame rate of the recordings, in frames per second; for a point cache "
+        "(.pc2), the frame rate of the scene that it was exported from",
     )
     unit: Literal["m", "cm", "mm"] = Field(
-        description="length unit of the recorded vertices; prepared data is in metres"
+        description="length unit of the recorded vertices; prepared data is in meters"
     )
     axes: str = Field(
         "x y z",
-        description="recorded axes that point to the subject's left, up, and the way the face "
-        "looks; a minus turns one round (z up and looking along -y: x z -y)",
+        description="recorded axes that point to the subject's left, up and forward; a minus "
+        "sign flips the axis (z up and looking along -y: x z -y)",
     )
     motion: str = Field(
         "vertices_npy/*.npy",
-        description="clips, as a pattern of paths: .npy (T, V, 3) or (T, 3V), .pc2 point caches, "
-        "or folders that hold a mesh file (.obj, .ply, .glb, .off) for each frame",
+        description="path pattern of the clips: .npy files of shape (T, V, 3) or (T, 3V), .pc2 "
+        "point caches, or folders with one mesh file (.obj, .ply, .glb, .off) per "
+        "frame",
     )
     audio: str = Field(
         "wav",
-        description="speech of the clips: a folder or a pattern of paths, where each file is named "
-        "like its clip, or a path with {subject}, {sentence} or {name} (the clip's path, as "
-        "matched); without a suffix, any audio or video file of that name (wav before all others)",
+        description="speech of the clips: a folder or path pattern of files that are named like "
+        "their clips, or a path with {subject}, {sentence} or {name} (the matched "
+        "path of the clip); without a suffix, any audio or video file of that name "
+        "matches (.wav first)",
     )
     pattern: str = Field(
         "{subject}_{sentence}",
-        description="how a clip's path, from the first folder that varies, without its suffix, "
-        "tells subject and sentence",
+        description="pattern that extracts subject and sentence from the path of a clip, "
+        "starting at the first folder that varies and without the suffix",
     )
     subject: str | None = Field(
         None,
         min_length=1,
-        description="the one subject, where paths do not tell; a pattern that names {subject} "
-        "counts for nothing then, and the whole path is the sentence",
+        description="the only subject, if paths do not contain one; {subject} in `pattern` is "
+        "then ignored, and the whole path is the sentence",
     )
     templates: str | None = Field(
         None,
         description="neutral faces: templates.pkl, a folder of .obj, .ply, .glb, .off or .npy "
-        "files named like the subjects, a path with {subject}, one file (of a single subject), "
-        "first-frame (of each subject's first clip), or neutral:CLIP:FRAME (a frame of one clip; "
-        "{subject} in CLIP stands for each subject); none: templates.pkl, else the folder "
-        "templates",
+        "files named like the subjects, a path with {subject}, one file (single "
+        "subject), first-frame (of each subject's first clip), or "
+        "neutral:CLIP:FRAME (a frame of one clip; {subject} in CLIP stands for each "
+        "subject); none: templates.pkl, else the folder templates",
     )
     triangles: str | None = Field(
         None,
-        description="mesh file (.obj, .ply, .glb, .off) of the topology; none: the one in the "
-        "root folder or among the templates, else the first of a mesh sequence",
+        description="mesh file (.obj, .ply, .glb, .off) with the triangles of the topology; "
+        "none: the mesh file in the root folder or among the templates, else the "
+        "first frame of a mesh sequence",
     )
 
     @field_validator("axes")
@@ -153,12 +164,14 @@ class CustomSettings(Section):
         return self
 
     prepared_fps: float | None = Field(
-        None, gt=0, description="motion frames a second to prepare; none: as recorded"
+        None,
+        gt=0,
+        description="frame rate of the prepared motion, in frames per second; none: as recorded",
     )
     train_subjects: tuple[str, ...] = Field(
         (),
-        description="training subjects in the order of their speaking styles; none given: those of "
-        "the split train, by name",
+        description="training subjects in the order of their speaking styles; empty: the "
+        "subjects of the split train, sorted by name",
     )
     splits: dict[str, SplitRule] = Field(
         default_factory=lambda: {
@@ -166,33 +179,38 @@ class CustomSettings(Section):
             "test": SplitRule(share=0.1),
             "train": SplitRule(),
         },
-        description="split → its rule, by subjects, sentences, names of clips, or share; a clip "
-        "goes to the first split that takes it",
+        description="rule for each split, by subjects, sentences, clip names or share; a clip "
+        "belongs to the first split that it matches",
     )
 
 
 class DemoSettings(Section):
     """The synthetic talking-head data set."""
 
-    engine: Literal["espeak", "kokoro"] = Field("espeak", description="speech synthesiser")
-    minutes: float = Field(3.0, gt=0, description="minutes of speech to make")
+    engine: Literal["espeak", "kokoro"] = Field("espeak", description="speech synthesizer")
+    minutes: float = Field(3.0, gt=0, description="amount of speech to synthesize, in minutes")
     seconds_per_clip: float = Field(
-        8.0, gt=0, description="sentences of a voice are joined with pauses up to this length"
+        8.0,
+        gt=0,
+        description="longest clip that is assembled from several sentences of one voice and "
+        "pauses, in seconds",
     )
     blinks: bool = Field(
         True,
-        description="blinks and gaze in the motion; no speech tells them, so a model that is to "
-        "learn speech alone does without",
+        description="whether the motion includes blinks and gaze; speech does not predict them, "
+        "so turn them off to train a model on speech alone",
     )
     noise: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="training clips in which nobody speaks and the face rests (noise, music, "
-        "breath, laughter), for each clip of speech; where there are any, some pauses of the "
-        "speech are longer and hold such a sound too",
+        description="number of training clips without speech (noise, music, breath, laughter; "
+        "the face rests) per clip of speech; above 0, some pauses within speech "
+        "also become longer and contain such a sound",
     )
-    max_clips: Positive | None = Field(None, description="stop after this many clips of speech")
-    val_fraction: Fraction = Field(0.08, description="share of clips kept for validation")
-    test_fraction: Fraction = Field(0.08, description="share of clips kept for testing")
-    seed: int = Field(0, ge=0, description="seed of sentences, voices, styles and blinks")
+    max_clips: Positive | None = Field(
+        None, description="maximum number of speech clips; none: no limit"
+    )
+    val_fraction: Fraction = Field(0.08, description="fraction of clips in the validation split")
+    test_fraction: Fraction = Field(0.08, description="fraction of clips in the test split")
+    seed: int = Field(0, ge=0, description="random seed for sentences, voices, styles and blinks")

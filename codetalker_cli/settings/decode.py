@@ -1,4 +1,4 @@
-"""How speech becomes codes: exactness, speed, and what is done with long recordings."""
+"""Settings of decoding: exactness, speed, and long recordings."""
 
 from typing import Literal, Self
 
@@ -8,27 +8,32 @@ from codetalker_cli.settings.base import Positive, Section, only_with
 
 
 class DecodeSettings(Section):
-    """Free-running decoding."""
+    """How speech is decoded into motion codes."""
 
     method: Literal["auto", "exact", "window"] = Field(
         "auto",
-        description="how the motion history fed back to the decoder is computed: exact, as the "
-        "paper's code does, in time that grows with the square of the length; window, in constant "
-        "time per frame; auto, exact up to whole_frames and window beyond",
+        description="how the motion history fed back to the decoder is computed: exact, as in "
+        "the paper's code, in time that grows with the square of the length; "
+        "window, in constant time per frame; auto, exact up to whole_frames and "
+        "window beyond",
     )
     window_frames: Positive = Field(
         1,
-        description="newest frames that the window decodes anew at each step",
+        description="number of most recent frames that the window method decodes again at each "
+        "step",
         json_schema_extra=only_with("method", "auto", "window"),
     )
     refresh_frames: int = Field(
         7,
         ge=0,
-        description="older frames, in turn, that the window brings up to date at each step",
+        description="number of older frames that the window method refreshes at each step, in "
+        "rotation",
         json_schema_extra=only_with("method", "auto", "window"),
     )
     whole_frames: Positive = Field(
-        600, description="longest recording, in frames, that is decoded whole and, by auto, exactly"
+        600,
+        description="longest recording, in frames, that is decoded in one segment (and exactly, "
+        "if method is auto)",
     )
     segment_seconds: float = Field(
         12.0,
@@ -38,8 +43,8 @@ class DecodeSettings(Section):
     )
     encoder_context: Literal["whole", "segments"] = Field(
         "whole",
-        description="what the speech encoder sees of a long recording: the whole, or each segment "
-        "by itself, as suits an encoder that was fine-tuned on crops",
+        description="how much of a long recording the speech encoder receives: whole, or one "
+        "segment at a time, which suits an encoder that was fine-tuned on crops",
     )
     warmup_seconds: float = Field(
         1.0, ge=0, description="seconds of the previous segment that are decoded again as warm-up"
@@ -49,7 +54,7 @@ class DecodeSettings(Section):
     )
     batch_size: Positive = Field(8, description="recordings or segments decoded in one batch")
     precision: Literal["float32", "bf16"] = Field(
-        "float32", description="of the matrix products; bf16 gives other codes now and then"
+        "float32", description="precision of matrix products; bf16 occasionally changes a code"
     )
     cuda_graphs: bool = Field(
         False,

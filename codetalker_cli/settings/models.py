@@ -1,4 +1,4 @@
-"""Both stages and the speech encoder."""
+"""Settings of both stages and of the speech encoder."""
 
 from typing import Literal, Self
 
@@ -10,24 +10,28 @@ from codetalker_cli.settings.base import Fraction, Positive, Section
 class VQSettings(Section):
     """Stage 1: the motion VQ autoencoder."""
 
-    hidden_size: Positive = Field(1024, description="width of encoder and decoder")
-    n_layers: Positive = Field(6, description="transformer blocks in each of encoder and decoder")
-    n_heads: Positive = Field(8, description="attention heads")
-    mlp_size: Positive = Field(1536, description="width inside a block's MLP")
-    kernel_size: Positive = Field(5, description="frames under the convolution (odd)")
-    codebook_size: Positive = Field(256, description="entries of the codebook")
-    code_dim: Positive = Field(64, description="numbers in one codebook entry")
-    codes_per_frame: Positive = Field(16, description="codes that describe one frame")
-    latent_projection: bool = Field(
-        False, description="a Linear between hidden_size and the latents (BIWI has one)"
+    hidden_size: Positive = Field(1024, description="width of the encoder and the decoder")
+    n_layers: Positive = Field(
+        6, description="number of transformer blocks in the encoder, and in the decoder"
     )
-    output_bias: bool = Field(True, description="bias of the last projection (BIWI has none)")
+    n_heads: Positive = Field(8, description="number of attention heads")
+    mlp_size: Positive = Field(1536, description="hidden width of the MLP in a block")
+    kernel_size: Positive = Field(5, description="kernel size of the convolution, in frames (odd)")
+    codebook_size: Positive = Field(256, description="number of codebook entries")
+    code_dim: Positive = Field(64, description="dimension of a codebook entry")
+    codes_per_frame: Positive = Field(16, description="number of codes per frame")
+    latent_projection: bool = Field(
+        False,
+        description="whether a linear layer maps between hidden_size and the latents (BIWI: yes)",
+    )
+    output_bias: bool = Field(True, description="whether the last projection has a bias (BIWI: no)")
     commitment_weight: float = Field(0.25, ge=0, description="weight of the commitment loss")
     basis_rank: int = Field(
         0,
         ge=0,
-        description="rank of a fixed orthonormal motion basis (PCA of the training motion) that "
-        "the first and last projection go through; 0: none, every vertex is projected",
+        description="rank of a fixed orthonormal motion basis (PCA of the training motion) "
+        "between the vertices and the first and last projections; 0: no basis, the "
+        "projections act on every vertex",
     )
 
     @property
@@ -55,19 +59,22 @@ class AudioEncoderSettings(Section):
     """The pretrained speech encoder."""
 
     family: Literal["wav2vec2", "hubert", "wavlm", "whisper"] = Field(
-        "wav2vec2", description="architecture of the encoder, as in transformers"
+        "wav2vec2", description="architecture of the speech encoder, named as in transformers"
     )
     source: str = Field(
         "facebook/wav2vec2-base-960h",
-        description="where training takes the pretrained weights from: a hub name, a local "
-        "folder, or one of our checkpoints by name or folder (demo: the bundled voice's)",
+        description="pretrained weights that training starts from: a hub name, a local folder, "
+        "or a codetalker checkpoint by name or folder (demo: the encoder of the "
+        "bundled voice)",
     )
     config: dict = Field(
         default_factory=dict,
-        description="architecture values that differ from transformers' defaults; when empty, "
-        "filled in from source when training starts",
+        description="architecture values that differ from the defaults of transformers; if "
+        "empty, they are filled in from source when training starts",
     )
-    frozen: bool = Field(False, description="train none of the encoder's weights")
+    frozen: bool = Field(
+        False, description="whether the weights of the encoder stay fixed during training"
+    )
 
 
 class SpeechSettings(Section):
@@ -77,15 +84,15 @@ class SpeechSettings(Section):
         default_factory=AudioEncoderSettings, description="speech encoder"
     )
     hidden_size: Positive = Field(1024, description="width of the decoder")
-    n_layers: Positive = Field(6, description="decoder layers")
-    n_heads: Positive = Field(4, description="attention heads")
-    mlp_size: Positive = Field(2048, description="width inside a layer's MLP")
-    dropout: Fraction = Field(0.1, description="dropout in the decoder while training")
+    n_layers: Positive = Field(6, description="number of decoder layers")
+    n_heads: Positive = Field(4, description="number of attention heads")
+    mlp_size: Positive = Field(2048, description="hidden width of the MLP in a layer")
+    dropout: Fraction = Field(0.1, description="dropout rate in the decoder during training")
     period_frames: Positive = Field(
-        30, description="period of the position code and of the attention bias, in frames"
+        30, description="period of the positional encoding and of the attention bias, in frames"
     )
     features_per_frame: Positive = Field(
-        1, description="speech features that one motion frame attends to (BIWI: 2)"
+        1, description="number of speech features that each motion frame attends to (BIWI: 2)"
     )
 
     @model_validator(mode="after")

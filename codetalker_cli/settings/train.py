@@ -1,4 +1,4 @@
-"""How the two stages are trained."""
+"""Settings of training, for both stages."""
 
 from typing import Annotated, Literal
 
@@ -8,101 +8,115 @@ from codetalker_cli.settings.base import Fraction, Positive, Section, only_with
 
 
 class TrainSettings(Section):
-    """What both stages share: optimization, batches, validation, what is saved."""
+    """Settings that both stages share: optimization, batches, validation and saving."""
 
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimiser")
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate at the start")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="optimizer")
+    learning_rate: float = Field(1e-4, gt=0, description="initial learning rate")
     weight_decay: float = Field(
         0.0,
         ge=0,
-        description="weight decay (adamw)",
+        description="weight decay (optimizer adamw)",
         json_schema_extra=only_with("optimizer", "adamw"),
     )
     schedule: Literal["constant", "step", "cosine"] = Field(
-        "constant", description="how the learning rate falls"
+        "constant", description="learning rate schedule"
     )
     step_epochs: Positive = Field(
         20,
-        description="epochs between two falls (schedule step)",
+        description="number of epochs between two drops of the learning rate (schedule step)",
         json_schema_extra=only_with("schedule", "step"),
     )
     step_factor: float = Field(
         0.5,
         gt=0,
-        description="factor of each fall (schedule step)",
+        description="factor applied at each drop of the learning rate (schedule step)",
         json_schema_extra=only_with("schedule", "step"),
     )
     warmup_steps: int = Field(
         0,
         ge=0,
-        description="steps of linear warm-up (schedule cosine)",
+        description="number of steps of linear warm-up (schedule cosine)",
         json_schema_extra=only_with("schedule", "cosine"),
     )
-    epochs: Positive = Field(100, description="passes over the training clips")
+    epochs: Positive = Field(100, description="number of passes over the training clips")
     batch_size: Positive = Field(
-        1, description="clips in a batch of one process; padded, and masked where they are"
+        1,
+        description="number of clips per batch and process; clips are padded, and the padding "
+        "is masked",
     )
     accumulation: Positive = Field(
-        1, description="batches whose gradients one step adds up: a larger batch in less memory"
+        1,
+        description="number of batches whose gradients are accumulated for one optimizer step, "
+        "for a larger effective batch at the same memory",
     )
     crop_frames: int | None = Field(
         None,
         ge=2,
-        description="longest piece of a clip that one step sees, in frames; none: whole clips",
+        description="longest crop of a clip in a training step, in frames; none: whole clips",
     )
-    gradient_clip: float = Field(0.0, ge=0, description="largest gradient norm; 0: no limit")
+    gradient_clip: float = Field(0.0, ge=0, description="maximum gradient norm; 0: no limit")
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32",
-        description="of the arithmetic of a step (weights, losses and the choice of codes stay "
-        "float32); bf16 for GPUs since Ampere, fp16 for older ones",
+        description="precision of the computation in a step (weights, losses and code selection "
+        "stay in float32); bf16 suits GPUs from Ampere on, fp16 older ones",
     )
     compile: bool = Field(
-        False, description="compile the layers with torch.compile: slow start, faster steps"
+        False,
+        description="whether to compile the layers with torch.compile, for faster steps after a "
+        "slow start",
     )
     ema_decay: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay of a moving average of the weights, which then is what is validated "
-        "and kept, e.g. 0.999; 0: none",
+        description="decay of an exponential moving average of the weights, e.g. 0.999; "
+        "validation and the checkpoint use the average; 0: no averaging",
     )
     workers: int = Field(
-        2, ge=0, le=64, description="processes that read clips ahead while a GPU computes"
+        2,
+        ge=0,
+        le=64,
+        description="number of processes that load clips in advance when training on a GPU",
     )
     motion_weight: float = Field(
         1.0,
         gt=0,
-        description="weight of the reconstruction loss beside the latents' losses; in metres it is "
-        "tiny, 1000 (stage 1, absolute) or 1e6 (stage 2, squared) counts in millimetres",
+        description="weight of the reconstruction loss relative to the losses on the latents; "
+        "in meters the reconstruction loss is tiny: 1000 (stage 1, absolute error) "
+        "or 1e6 (stage 2, squared error) is equivalent to millimeters",
     )
     region_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
-        description="weights of vertex regions in the reconstruction loss, e.g. {lips: 10}; "
-        "all others weigh 1",
+        description="weight of each vertex region in the reconstruction loss, e.g. {lips: 10}; "
+        "all other vertices have weight 1",
     )
     loss_vertices: Positive | None = Field(
         None,
-        description="vertices drawn for the reconstruction loss of each step, in proportion to "
-        "their weights; none: all (exact, slower)",
+        description="number of vertices sampled for the reconstruction loss of each step, in "
+        "proportion to their weights; none: all (exact, slower)",
     )
-    validate_every: Positive = Field(1, description="epochs between two validations")
+    validate_every: Positive = Field(1, description="number of epochs between two validations")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "comet_ml", "trackio"], ...] = Field(
         ("tensorboard",),
-        description="experiment trackers that get the values of the run; all but tensorboard need "
-        "their package",
+        description="experiment trackers that log the run; all but tensorboard need their own "
+        "package",
     )
     save_every_seconds: float = Field(
         60.0,
         ge=0,
-        description="seconds after which the state for --resume is saved again, or longer where "
-        "saving takes long (it gets a twentieth of the time at most); 0: after every step",
+        description="minimum time between two saves of the state for --resume, in seconds; "
+        "longer if saving is slow, so that it takes at most a twentieth of the "
+        "time; 0: save after every step",
     )
     sample_frames: int = Field(
         150,
         ge=0,
-        description="frames of the sample video of a validation clip at the end; 0: no video",
+        description="length of the sample video that is rendered from a validation clip at the "
+        "end, in frames; 0: no video",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and crops")
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="random seed for weights, clip order and crops"
+    )
 
 
 class VQTrainSettings(TrainSettings):
@@ -111,8 +125,8 @@ class VQTrainSettings(TrainSettings):
     revive_after_steps: int = Field(
         0,
         ge=0,
-        description="codebook entries that no latent chose for so many steps move to a random "
-        " latent of the batch; 0: never",
+        description="number of steps after which an unused codebook entry is replaced by a "
+        "random latent of the batch; 0: never",
     )
 
 
@@ -122,52 +136,59 @@ class SpeechTrainSettings(TrainSettings):
     encoder_rate: float = Field(
         1.0,
         gt=0,
-        description="learning rate of a speech encoder that is not frozen, against that of the "
-        "rest",
+        description="learning rate of a speech encoder that is not frozen, as a multiple of "
+        "learning_rate",
     )
     start_from: str | None = Field(
         None,
-        description="checkpoint (folder or name) that is trained further, its speech "
-        "encoder included; sizes, styles and stage 1 must be the same. None: from the beginning",
+        description="checkpoint (folder or name) to fine-tune, including its speech encoder; "
+        "sizes, styles and stage 1 must match; none: train from scratch",
     )
     contact_weight: float = Field(
         1.0,
         ge=1,
-        description="weight in the losses of frames in which the inner lips touch for "
-        "at most 0.3 s, as for p, b, m; all others weigh 1. Above 1 the lips rather shut once too "
-        "often than stay ajar; needs pairs of inner-lip vertices",
+        description="loss weight of frames in which the inner lips touch for at most 0.3 s, as "
+        "for p, b and m; all other frames have weight 1; values above 1 favor extra "
+        "closures over missed ones; needs pairs of inner-lip vertices",
     )
     history_dropout: Fraction = Field(
         0.0,
-        description="share of training clips whose past motion is hidden, so that the "
-        "model listens to the speech instead of copying its own past",
+        description="fraction of training clips whose motion history is hidden, so that the "
+        "model relies on the speech instead of copying past motion",
     )
     own_history: Fraction = Field(
         0.0,
-        description="share of training clips whose past motion is the model's own "
-        "prediction instead of the truth, as it will be when it runs freely",
+        description="fraction of training clips whose motion history is the model's own "
+        "prediction instead of the ground truth, as in free-running decoding",
     )
     own_history_passes: Positive = Field(
         1,
-        description="how often that prediction is made: once from speech alone, then each time "
-        "with the last one as its past. More come nearer to free running, where errors build up",
+        description="number of passes that compute this prediction: the first uses speech "
+        "alone, each further one uses the previous prediction as its history; more "
+        "passes are closer to free-running decoding, where errors accumulate",
         json_schema_extra=only_with("own_history"),
     )
     history_noise: float = Field(
         0.0,
         ge=0,
-        description="standard deviation of noise on the past motion, in parts of the "
-        "motion's own root mean square",
+        description="standard deviation of the noise added to the motion history, as a fraction "
+        "of the motion's root mean square",
     )
     n_augmentations: int = Field(
         0,
         ge=0,
-        description="worsened versions of each clip's speech beside the clean one: "
-        "rooms, telephones, noise, music and other sounds, other people",
+        description="number of augmented versions of each clip's speech in addition to the "
+        "clean one: rooms, telephones, noise, music and other sounds, other "
+        "speakers",
     )
     validation_clips: Positive = Field(
-        12, description="validation clips, spread over the split, that are decoded freely"
+        12,
+        description="number of validation clips that are decoded free-running, spread over the "
+        "split",
     )
     validation_frames: int = Field(
-        150, ge=2, description="frames of each of them; free decoding takes long"
+        150,
+        ge=2,
+        description="number of frames decoded from each of these clips; free-running decoding "
+        "is slow",
     )

@@ -1,4 +1,4 @@
-"""Settings under their former names: read from old files, written under the names of today."""
+"""Upgrade settings that an earlier version saved to the current names."""
 
 import copy
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ RENAMED = {
     "decode.join_seconds": "decode.crossfade_seconds",
     "demo.sounds": "demo.noise",
 }
-"""Former key → key, in the order in which they are applied."""
+"""Former key → current key, in the order in which they are applied."""
 REVALUED = {"decode.encoder_context": {"pieces": "segments"}}
-"""Key → former value → value."""
+"""Key → former value → current value."""
 
 OF_OTHER_STAGE = {
     "train_vq": (
@@ -32,24 +32,24 @@ OF_OTHER_STAGE = {
     ),
     "train_speech": ("revive_after_steps",),
 }
-"""Section → keys that it had without any effect, until each stage had a class of its own."""
+"""Section → keys that it once accepted but that only have an effect on the other stage."""
 REMOVED = {
     "render.preset": "x264 always runs with veryfast; render.crf sets the quality",
     "evaluate.shown_size": "the report's videos are 256 pixels wide",
 }
-"""Former key → why it is gone."""
+"""Removed key → why it was removed."""
 REMOVED_DEFAULTS = {"render.preset": "veryfast", "evaluate.shown_size": 256}
-"""Former key → the value it had unless somebody changed it."""
+"""Removed key → its former default."""
 
 
 def drop_former(
     values: Mapping[str, Any], only: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Drop keys without effect from settings that an earlier version saved.
+    """Drop keys that no longer have an effect from settings that an earlier version saved.
 
     Args:
         values: Nested settings.
-        only: Dotted key → the value with which it is dropped. None: all are, whatever their value.
+        only: Dotted key → the value with which it is dropped. None: drop all of them.
 
     Returns:
         The settings without them, and the dotted keys that were dropped.
@@ -74,7 +74,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
         values: Nested settings, or a part of them.
 
     Returns:
-        The settings with the names of today, and the renamed keys: former name → name.
+        The settings under their current names, and the renamed keys (former → current).
     """
     result = copy.deepcopy(dict(values))
     renamed = {}
@@ -83,7 +83,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
         if table is None or name not in table:
             continue
         new = key.rpartition(".")[2]
-        if new not in table:  # where both are given, the name of today counts
+        if new not in table:  # if both are given, the current name wins
             table[new] = table[name]
         del table[name]
         renamed[former] = key
@@ -95,7 +95,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
 
 
 def upgrade_key(key: str) -> str:
-    """The name of today of a dotted key."""
+    """Return the current name of a dotted key."""
     for former, new in RENAMED.items():
         if key == former or key.startswith(f"{former}."):
             key = new + key.removeprefix(former)
@@ -103,7 +103,7 @@ def upgrade_key(key: str) -> str:
 
 
 def _find(values: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
-    """The table that may hold a dotted key, and the last part of the key."""
+    """Return the table that may contain a dotted key, and the last part of the key."""
     *path, name = key.split(".")
     table: Any = values
     for part in path:
