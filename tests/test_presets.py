@@ -94,7 +94,7 @@ def test_sections_alone(tmp_path: Path) -> None:
     origins = {key: origin for key, _, origin in made.rows()}
     assert (origins["custom.fps"], origins["custom.unit"]) == ("--set", "flag")
     for assignments, told in (
-        ([], r"custom\.fps: missing; give it in your YAML file, or `set` custom\.fps=VALUE"),
+        ([], r"custom\.fps: missing; set it in your YAML file, or `set` custom\.fps=VALUE"),
         (["vq.n_layers=3"], r"expected custom\.KEY=value or prepare\.KEY=value"),
         (["custom.fps=30", "custom.unit=inch"], r"custom\.unit: Input should be 'm', 'cm' or 'mm'"),
     ):
@@ -299,7 +299,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
-    assert "data: missing; a preset gives it" in message()
+    assert "data: missing; choose a preset" in message()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
         (["vq.latent_projection=false", "vq.code_dim=64"], "codes_per_frame × code_dim = 512"),
         (["speech.n_heads=3"], "hidden_size 1024 is not a multiple of n_heads 3"),
         (["speech.hidden_size=9", "speech.n_heads=3"], "hidden_size 9 must be even"),
-        (['data.train_subjects=["A", "A"]'], "train_subjects names a subject twice"),
+        (['data.train_subjects=["A", "A"]'], "train_subjects lists a subject twice"),
         (["data.train_subjects=[]"], "data.train_subjects"),
         (["train_speech.history_dropout=1.5"], "train_speech.history_dropout"),
         (["render.size=101"], "render.size"),

@@ -1,6 +1,6 @@
-"""preset + ``--config`` file + ``--set`` + flags → Settings, each value with its origin.
+"""Resolve settings from a preset, a config file, ``--set`` and flags, and track their origins.
 
-A bundled preset may stand on another (``base: NAME``) and say only what differs.
+A bundled preset may extend another (``base: NAME``) and list only the differences.
 """
 
 import copy
@@ -36,26 +36,26 @@ from codetalker_cli.settings.upgrade import (
 )
 
 FORMER_PRESETS = {"own": "custom"}
-"""Former name of a bundled preset → its name."""
+"""Former name of a bundled preset → current name."""
 
 logger = logging.getLogger(__name__)
 
 
 class _Layers:
-    """Settings as they are merged, layer over layer, and where each value came from."""
+    """Settings while their layers are merged, and the origin of each value."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
-        """A layer of nested values over all before."""
+        """Merge nested values over all earlier layers."""
         _merge(self.values, _upgrade(values, origin), origin, self.origins)
 
     def add_assignments(
         self, assignments: Sequence[str], names: Sequence[str] | None = None
     ) -> None:
-        """``a.b=value`` each, of the sections ``names`` or of all."""
+        """Merge ``a.b=value`` assignments; ``names`` restricts them to some sections."""
         expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
         for assignment in assignments:
             key, sign, text = assignment.partition("=")
@@ -72,13 +72,13 @@ class _Layers:
             self.add(self._nest_in_table(key, _parse_value(text)), "--set")
 
     def add_flags(self, flags: Mapping[str, Any] | None) -> None:
-        """Dotted key → value of the flags that were given; None values are skipped."""
+        """Merge flags (dotted key → value); None values are skipped."""
         for key, value in (flags or {}).items():
             if value is not None:
                 self.add(_nest(key, value), "flag")
 
     def _nest_in_table(self, key: str, value: Any) -> dict[str, Any]:
-        """A value to merge; one inside a table (splits.val.share) comes with the rest of it."""
+        """Return a value to merge, with the rest of its table, if any (splits.val.share)."""
         parts = key.split(".")
         table: Any = self.values
         for depth, part in enumerate(parts[:-1], 1):
@@ -93,7 +93,7 @@ class _Layers:
 
 @dataclass(frozen=True)
 class Resolved:
-    """Checked settings, and where each value that is not a default came from."""
+    """Checked settings, and the origin of each value that is not a default."""
 
     settings: Settings
     origins: dict[str, str]
@@ -119,14 +119,14 @@ def resolve(
         config: A user's YAML file.
         assignments: ``a.b=value`` each; the value is JSON, else a plain string.
         flags: Dotted key → value of the flags that were given; None values are skipped.
-        facts: The section ``data`` as a prepared data set tells it. Where the preset is of another
-            data set, nothing of its own section stays.
-        begun: Settings of a run that is to go on; they stand in the preset's place.
-        sections: The sections that have an effect; assignments to others are refused. None: all.
+        facts: The ``data`` section of a prepared data set. It replaces the preset's section if that
+            is for another data set.
+        begun: Settings of a run to resume; used instead of a preset.
+        sections: The sections that the command uses; assignments to others are refused. None: all.
 
     Raises:
-        SettingsError: Unknown key or preset, a value that does not pass its check, or a given key
-            that has no effect.
+        SettingsError: A key or preset is unknown, a value fails its check, or a given key has no
+            effect.
     """
     layers = _Layers()
     if begun is not None:
@@ -148,7 +148,7 @@ def resolve(
 
 @dataclass(frozen=True)
 class ResolvedSections:
-    """Some checked sections, and where each value that is not a default came from."""
+    """Some checked sections, and the origin of each value that is not a default."""
 
     sections: dict[str, Any]
     origins: dict[str, str]
@@ -165,10 +165,10 @@ def resolve_sections(
     assignments: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> ResolvedSections:
-    """Some sections alone, for commands that need no facts of a data set (rendering, say).
+    """Resolve some sections only, for commands that need no data set facts (e.g. rendering).
 
     Raises:
-        SettingsError: Unknown key, a key of another section, or a value that fails its check.
+        SettingsError: A key is unknown or in another section, or a value fails its check.
     """
     layers = _Layers()
     if config is not None:
@@ -186,10 +186,10 @@ def resolve_sections(
 
 
 def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
-    """A checked section with some of its values replaced.
+    """Return a checked section with some of its values replaced.
 
     Raises:
-        SettingsError: An unknown key, or a value that does not pass its check.
+        SettingsError: A key is unknown, or a value fails its check.
     """
     if not values:
         return section
@@ -232,7 +232,7 @@ def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """A bundled preset by name, or a YAML file by path; the error lists the names."""
+    """Read a bundled preset by name or a YAML file by path; the error lists the names."""
     if name.endswith((".yaml", ".yml")):
         return _read_yaml(Path(name))
     name = FORMER_PRESETS.get(name, name)
@@ -260,13 +260,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not a YAML file ({reason})") from error
     if content is None:
         return {}
-    # A file may be the settings of a run, which an earlier version wrote out in full.
+    # The file may contain all settings of a run that an earlier version saved.
     kept, _ = drop_former(_check_sections(content, str(path)), _former_defaults())
     return _upgrade(kept, str(path))
 
 
 def _former_defaults() -> dict[str, Any]:
-    """Former key → its default, for the keys that only the other stage has now."""
+    """Return the defaults of keys that only the other stage still has."""
     stages = {"train_vq": "train_speech", "train_speech": "train_vq"}
     defaults = dict(REMOVED_DEFAULTS)
     for section, names in OF_OTHER_STAGE.items():
@@ -285,7 +285,7 @@ def _check_sections(content: Any, origin: str) -> dict[str, Any]:
 
 
 def _upgrade(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """The values under the names of today; former names are logged."""
+    """Rename former keys to their current names, and log them."""
     upgraded, renamed = upgrade_settings(values)
     for former, key in renamed.items():
         logger.info("%s: %s is now called %s", origin, former, key)
@@ -293,7 +293,7 @@ def _upgrade(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _drop_former(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Saved settings without the keys that never had an effect, or have none any more."""
+    """Drop keys without an effect from saved settings."""
     kept, dropped = drop_former(values)
     if dropped:
         logger.debug("%s: without effect, left out: %s", origin, ", ".join(dropped))

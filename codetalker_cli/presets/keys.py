@@ -1,4 +1,4 @@
-"""Dotted keys of settings: which section one names, and what is wrong with one that was given."""
+"""Dotted keys of settings: find the section of a key, and explain an invalid one."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ def is_section(dotted: str) -> bool:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings → (dotted key, value) rows; tables inside a section stay whole."""
+    """Flatten nested settings to (dotted key, value) rows; tables in a section stay whole."""
     pairs: list[tuple[str, Any]] = []
     for key, value in values.items():
         dotted = f"{prefix}{key}"
@@ -51,9 +51,9 @@ def error_messages(
     """Return a line for each setting that failed its check: key, cause, origin, near name.
 
     Args:
-        error: What pydantic found.
-        origins: Dotted key → the layer that its value came from.
-        prefix: The section that was checked alone.
+        error: The error raised by pydantic.
+        origins: Dotted key → layer of its value.
+        prefix: The path of the section that was checked.
     """
     lines = []
     for item in error.errors(include_url=False):
@@ -68,7 +68,7 @@ def error_messages(
             lines.append(f"{dotted}: unknown key{where}{suggestion(path)}")
         elif item["type"] == "missing":
             is_data = path[0] == "data"
-            remedy = "a preset gives it (`preset` NAME)" if is_data else "give it in your YAML file"
+            remedy = "choose a preset (`preset` NAME)" if is_data else "set it in your YAML file"
             lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
         else:
             message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
@@ -81,19 +81,19 @@ _RANKS = {"default": 0, "the data set": 0, "the run": 0, "the call": 0, "--set":
 
 
 def _rank(origin: str) -> int:
-    """Return the place of a layer: 0 for values that nobody typed, 1 for a user's file."""
+    """Return the rank of a layer: 0 for values the user did not give, 1 for a user's file."""
     return 0 if origin.startswith("preset ") else _RANKS.get(origin, 1)
 
 
 def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    """Refuse given values that have no effect beside another value of their section.
+    """Refuse given values that have no effect in combination with another value of their section.
 
-    Defaults are let through, and values beside which the same file gives that other value, because
-    a file may list all settings of a run. So are values that a higher layer overrules by changing
-    that other value.
+    Three kinds of values pass: defaults, values from a file that also sets the other value (a file
+    may list all settings of a run), and values made ineffective by a higher layer that changes the
+    other value.
 
     Raises:
-        SettingsError: Names the key, where it came from, and what it needs.
+        SettingsError: A value has no effect. The message names its key, origin and condition.
     """
     for key, origin in origins.items():
         name, _, field = key.partition(".")
@@ -116,7 +116,7 @@ def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) 
 
 
 def near_name(path: Sequence[str], names: Iterable[str]) -> str:
-    """Name the key of another section that has the same name, if there is one."""
+    """Suggest a key of the same name in another section, if there is one."""
     for name in names if len(path) > 1 else ():
         section = section_class(".".join([name, *path[1:-1]]))
         if section is not None and path[-1] in section.model_fields:
