@@ -1,6 +1,7 @@
-"""The ``codetalker`` command: settings in, one call, report out.
+"""The ``codetalker`` command.
 
-One module a group of commands; heavy imports stay inside their bodies.
+Each command resolves its settings, makes one call and prints a report. Every group of commands has
+a module of its own. Heavy imports stay inside the command bodies, so that ``--help`` is fast.
 """
 
 import errno
@@ -16,11 +17,11 @@ from codetalker_cli.devices import is_main_process
 from codetalker_cli.errors import CodeTalkerError
 
 PATIENCE_SECONDS = 5.0
-"""Of several processes the main one tells an error; in this time its launcher ends the others."""
+"""Seconds a non-main process waits before exiting, so that only rank 0 prints the error."""
 
 app = typer.Typer(
     name="codetalker",
-    help="Speech-driven 3D facial animation: a recording in, a talking head out.",
+    help="Speech-driven 3D facial animation: turn a recording into a talking head.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,14 +48,17 @@ def _version(wanted: bool) -> None:
 def _root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     console.set_up(verbose)
 
 
 def main() -> None:
-    """Run the command; an error of the person's making is one line, exit code 1 or 2."""
+    """Run the command; print an expected error as one line and exit with code 1 or 2."""
     try:
         app()
     except CodeTalkerError as error:
@@ -62,7 +66,7 @@ def main() -> None:
             time.sleep(PATIENCE_SECONDS)
         console.fail(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a name that is too long: not the program's doing
-        full = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
+    except OSError as error:  # a full disk or a name that is too long is not a bug: no traceback
+        full = "; free some space and run the command again" if error.errno == errno.ENOSPC else ""
         console.fail(f"{error}{full}")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""``codetalker animate``: recordings in, talking heads out."""
+"""The ``codetalker animate`` command."""
 
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SpeechArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="A recording (wav, flac, ogg, mp3, m4a, mp4 …), or several, or folders of them; "
-        "a last folder without recordings (new: with a slash) is where results go.",
+        help="Recordings (wav, flac, ogg, mp3, m4a, mp4 …) or folders of recordings. If the last "
+        "folder has no recordings, results go there (end the name of a new folder with a slash).",
         show_default=False,
     ),
 ]
@@ -31,7 +31,8 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Video (.mp4, .mov, .mkv) or motion (.npz, .npy); of several the folder.",
+        help="Output video (.mp4, .mov, .mkv) or motion (.npz, .npy); for several recordings, "
+        "the output folder.",
     ),
 ]
 ManifestOption = Annotated[
@@ -39,8 +40,20 @@ ManifestOption = Annotated[
 ]
 FormatOption = Annotated[
     str | None,
-    typer.Option("--format", help="Of several results: mp4 (default), mov, mkv, npz, npy."),
+    typer.Option(
+        "--format", help="Format for several recordings: mp4 (default), mov, mkv, npz or npy."
+    ),
 ]
+SubjectOption = Annotated[str | None, typer.Option(help="Subject to animate (default: the first).")]
+StyleOption = Annotated[
+    str | None, typer.Option(help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="Checkpoint folder or name (default: see the README).")
+]
+FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
+IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze if the face supports them.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed for blinks and gaze.")]
 
 
 def animate(
@@ -48,24 +61,19 @@ def animate(
     out: OutOption = None,
     manifest: ManifestOption = None,
     suffix: FormatOption = None,
-    subject: Annotated[str | None, typer.Option(help="Whose face; default the first.")] = None,
-    style: Annotated[
-        str | None, typer.Option(help="Whose way of speaking: S01, or S01:0.3,S02:0.7.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Checkpoint folder or name; default: see the README."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of blinks and gaze.")] = 0,
-    idle: Annotated[bool, typer.Option(help="Add blinks and gaze where the face has them.")] = True,
-    fps: Annotated[float | None, typer.Option(help="Frames a second; default the model's.")] = None,
+    subject: SubjectOption = None,
+    style: StyleOption = None,
+    model: ModelOption = None,
+    seed: SeedOption = 0,
+    idle: IdleOption = True,
+    fps: FpsOption = None,
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a face say a recording, or many: speech.wav → speech.mp4."""
+    """Animate a face from one or several recordings: speech.wav → speech.mp4."""
     from codetalker_cli.animate.jobs import Request, plan
     from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
     from codetalker_cli.presets import resolve_sections
@@ -108,7 +116,7 @@ def _write(
     overwrite: bool,
     stages: Stages,
 ) -> dict[str, Any]:
-    """Write a motion as a video or as data; returns what is reported of it."""
+    """Write a motion as a video or as data, and return the facts to report."""
     from codetalker_cli.motion import SUFFIXES
     from codetalker_cli.render import render_video
 

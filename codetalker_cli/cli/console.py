@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: progress and messages on stderr, results on stdout."""
+"""Terminal output: progress and messages on stderr, results on stdout."""
 
 import json
 import logging
@@ -21,12 +21,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-# No emoji: ``--style S01:x`` is said as it was typed.
+# Without this, rich would replace parts of text such as ``S01:x:`` with emoji.
 stdout = Console(soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 
 _WIDE = 110
-"""Columns of a terminal in which a long bar leaves room for what stands beside it."""
+"""The terminal width, in columns, from which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
     "audio", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model", "out",
@@ -35,31 +35,31 @@ _PARAMETERS = (
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "mesh_file": "--faces", "suffix": "--format"}
-"""Parameter that a message of the library names in backticks → the flag of the command."""
+"""Parameter name in a library message (in backticks) → flag of the command line."""
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
 Report = Callable[..., None]
-"""report(done, total, note="") of one bar."""
+"""Updates one progress bar: report(done, total, note="")."""
 
 
 class _Lines(logging.Handler):
-    """Log records as whole lines, above the bars."""
+    """Prints log records as whole lines above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))
 
 
 def set_up(verbose: bool) -> None:
-    """Send log lines to stderr: ours from INFO, others' warnings only with ``--verbose``."""
+    """Log to stderr: our messages from INFO, warnings of other libraries only if ``verbose``."""
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
     logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
-    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # read at their import
+    for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # both are read at import
         os.environ.setdefault(name, "warning" if verbose else "error")
     for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
 
 
 def with_flags(message: str) -> str:
-    """The message with the parameters that it names in backticks as the flags of the command.
+    """Replace parameter names in backticks by the flags of the command line.
 
     The library does not know the command line: "give another `out`" becomes "give another --out".
     """
@@ -67,18 +67,18 @@ def with_flags(message: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a line for the person on stderr."""
+    """Print a message on stderr."""
     stderr.print(with_flags(message), markup=False, highlight=False)
 
 
 def fail(message: str) -> None:
-    """Print the one line of an error on stderr."""
+    """Print an error as one line on stderr."""
     text = f"error: {with_flags(message)}"
     stderr.print(text, style="bold red", markup=False, highlight=False)
 
 
 def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
-    """The result of a command on stdout: one line for people, or JSON for machines."""
+    """Print the result of a command on stdout, as one line of text or as JSON."""
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
@@ -86,10 +86,10 @@ def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
-    """A table on stdout."""
+    """Print a table on stdout."""
     grid = Table(title=title or None, title_justify="left")
     for column in columns:
-        grid.add_column(column, overflow="fold")  # a name that is cut could not be copied
+        grid.add_column(column, overflow="fold")  # a truncated name could not be copied
     for row in rows:
         grid.add_row(*row)
     stdout.print(grid)
@@ -97,7 +97,7 @@ def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
 
 @contextmanager
 def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
-    """Progress bars: gives a function from a stage's name to its report(done, total)."""
+    """Show progress bars; yields a function that returns the report of a stage by name."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -114,7 +114,7 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
         def report(done: int | float, total: int | float, note: str = "") -> None:
             if not shown:
                 return
-            progress.start()  # not before there is a bar: an error then stands alone
+            progress.start()  # only with the first bar, so that an early error is the only output
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total, note="")
             progress.update(tasks[name], completed=done, total=total, note=note)

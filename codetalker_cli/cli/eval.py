@@ -1,4 +1,4 @@
-"""``codetalker eval``: a checkpoint and a split in, numbers and a report out."""
+"""The ``codetalker eval`` command."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,21 +17,28 @@ if TYPE_CHECKING:
 def evaluate(
     checkpoint: Annotated[
         str | None,
-        typer.Argument(help="Checkpoint, stage 1 or 2; default the last training run's best."),
+        typer.Argument(
+            help="Stage-1 or stage-2 checkpoint (default: the best of the latest training run)."
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Prepared data set; default the one it was trained on.")
+        Path | None, typer.Option(help="Prepared data set (default: the one it was trained on).")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="Split: val, test, test-a …; test is all tests.")
+        str,
+        typer.Option(help="Split to evaluate: val, test, test-a …; test covers all test splits."),
     ] = "test",
     style: Annotated[
         str | None,
-        typer.Option(help="Whose styles: auto (a training subject's own, else all), all, S01,S02."),
+        typer.Option(
+            help="Styles: auto (a training subject's own, otherwise all), all, or S01,S02."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder; default runs/DATA_SET/CHECKPOINT-eval/SPLIT."),
+        typer.Option(
+            "--out", "-o", help="Output folder (default: runs/DATA_SET/CHECKPOINT-eval/SPLIT)."
+        ),
     ] = None,
     device: Device = "auto",
     config: Config = None,
@@ -39,9 +46,9 @@ def evaluate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a checkpoint: predictions, metrics beside baselines, and an HTML report.
+    """Evaluate a checkpoint: predictions, metrics with baselines, and an HTML report.
 
-    Given again, the command goes on where it was stopped.
+    An interrupted evaluation resumes when the command is run again.
     """
     from codetalker_cli.evaluate.inputs import checkpoint_and_data
     from codetalker_cli.evaluate.truth import of_data_set

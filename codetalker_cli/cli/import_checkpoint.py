@@ -1,4 +1,4 @@
-"""``codetalker import-checkpoint``: the official weights into one folder of ours."""
+"""The ``codetalker import-checkpoint`` command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,14 @@ def import_checkpoint(
     stage1: Annotated[Path, typer.Argument(help="Official stage-1 file (.pth.tar).")],
     stage2: Annotated[Path, typer.Argument(help="Official stage-2 file (.pth.tar).")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
-    preset: Annotated[str, typer.Option(help="The data set's preset: vocaset or biwi.")],
+    preset: Annotated[str, typer.Option(help="Preset of the data set: vocaset or biwi.")],
     templates: Annotated[
-        Path | None, typer.Option(help="The data set's templates.pkl: needed to animate.")
+        Path | None, typer.Option(help="templates.pkl of the data set; required to animate.")
     ] = None,
     faces: Annotated[
         Path | None,
         typer.Option(
-            help="Mesh file (.obj, .ply, .glb, .off) of the topology, e.g. FLAME_sample.ply."
+            help="Mesh file (.obj, .ply, .glb, .off) with the triangles, e.g. FLAME_sample.ply."
         ),
     ] = None,
     config: Config = None,
@@ -28,7 +28,7 @@ def import_checkpoint(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the official weights into one self-describing folder."""
+    """Convert the official weights into a checkpoint folder."""
     settings = resolved_settings(False, preset=preset, config=config, assignments=assignments)
     from codetalker_cli.models.import_official import import_official
 

@@ -1,4 +1,4 @@
-"""``codetalker metrics``: predictions and truth in, a table out."""
+"""The ``codetalker metrics`` command."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,9 @@ from codetalker_cli.cli.options import AsJson, Assignments, Config
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity; default all."),
+    typer.Argument(
+        help="Metrics: lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity (default: all)."
+    ),
 ]
 Folder = Path | None
 
@@ -18,29 +20,33 @@ Folder = Path | None
 def metrics(
     names: Names = None,
     pred: Annotated[
-        Folder, typer.Option(help="Folder of predictions; default the last evaluation's.")
+        Folder,
+        typer.Option(help="Folder of predictions (default: those of the latest evaluation)."),
     ] = None,
     gt: Annotated[
-        Folder, typer.Option(help="Folder of true clips; default those of --data.")
+        Folder, typer.Option(help="Folder of ground-truth clips (default: the clips of --data).")
     ] = None,
     data: Annotated[Folder, typer.Option(help="Prepared data set.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of --data; default all clips.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of --data (default: all clips).")] = None,
     regions: Annotated[
-        Folder, typer.Option(help="Without --data: folder with lve.txt and fdd.txt.")
+        Folder, typer.Option(help="Folder with lve.txt and fdd.txt, if --data is not given.")
     ] = None,
-    templates: Annotated[Folder, typer.Option(help="Without --data: templates.pkl.")] = None,
+    templates: Annotated[
+        Folder, typer.Option(help="templates.pkl, if --data is not given.")
+    ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="Without --data: m, mm or area1; default not known.")
+        str | None,
+        typer.Option(help="Length unit, if --data is not given: m, mm or area1."),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(help="Predictions that count: auto, all, or names as S01,S02.")
+        str | None, typer.Option(help="Styles to include: auto, all, or names such as S01,S02.")
     ] = None,
-    csv: Annotated[Folder, typer.Option(help="Write a line a clip to this file.")] = None,
+    csv: Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")] = None,
     config: Config = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare predictions with the truth: a value and its 95 % interval a metric."""
+    """Compare predictions with the ground truth, with a 95 % interval for each metric."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
     from codetalker_cli.presets import resolve_sections
@@ -78,12 +84,12 @@ def give(
 
 
 def number(one: dict[str, Any]) -> str:
-    """A value for people."""
+    """Return a metric as text."""
     return "–" if one["value"] is None else f"{one['value']:.4g}"
 
 
 def interval(one: dict[str, Any]) -> str:
-    """Its interval, or why there is no value."""
+    """Return the interval of a metric as text, or the reason why there is no value."""
     if one["value"] is None:
         return str(one["lacking"])
     ends = one["interval"]

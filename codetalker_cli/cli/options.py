@@ -1,4 +1,4 @@
-"""What the commands share: options with one name and one help text, and settings out of them."""
+"""Options that several commands share, and how settings are resolved from them."""
 
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -11,22 +11,26 @@ Preset = Annotated[
     str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", help="Your own YAML file of settings, over the preset.")
+    Path | None, typer.Option("--config", help="YAML file of settings; overrides the preset.")
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, e.g. train_vq.epochs=50."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one setting, e.g. train_vq.epochs=50; repeatable.",
+    ),
 ]
 ShowSettings = Annotated[
-    bool, typer.Option("--show-settings", help="Print all settings with their origins and stop.")
+    bool, typer.Option("--show-settings", help="Print all settings with their origins and exit.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 
 
 def resolved_settings(show: bool, **layers: Any) -> Any:
-    """Resolved settings; with ``show`` they are printed and the command ends."""
+    """Return the resolved settings; if ``show``, print them and exit instead."""
     from codetalker_cli.presets import resolve
 
     assignments = layers.pop("assignments") or ()
@@ -37,6 +41,6 @@ def resolved_settings(show: bool, **layers: Any) -> Any:
 
 
 def show_rows(resolved: Any) -> NoReturn:
-    """Print settings with their origins, and end the command."""
+    """Print settings with their origins, and exit."""
     console.table("", ["setting", "value", "origin"], list(resolved.rows()))
     raise typer.Exit

@@ -1,4 +1,4 @@
-"""``codetalker prepare-data``: raw data in, a prepared data set out."""
+"""The ``codetalker prepare-data`` commands."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 Reader = Callable[[Path, "Settings", Path | None], "RawDataSet"]
 
 app = typer.Typer(
-    name="prepare-data", help="Make a prepared data set for training.", no_args_is_help=True
+    name="prepare-data", help="Prepare a data set for training.", no_args_is_help=True
 )
 
 MAX_LISTED = 10
-"""Broken clips that are listed one by one; report.txt lists them all."""
+"""The maximum number of broken clips to print; report.txt lists all of them."""
 
 FacesOption = Annotated[
     Path | None,
@@ -39,7 +39,10 @@ FacesOption = Annotated[
 ]
 RegionFiles = Annotated[
     str | None,
-    typer.Option("--regions", help="Folder or file of vertex regions; or auto, infer, none."),
+    typer.Option(
+        "--regions",
+        help="Folder or file of vertex regions, or auto, infer or none (default: auto).",
+    ),
 ]
 
 
@@ -51,9 +54,9 @@ def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDa
 
 
 def _refuse_neutral(options: "PrepareSettings") -> None:
-    """Refuse the one setting of preparation that only BIWI's reader knows."""
+    """Refuse ``prepare.neutral``, which only the BIWI reader supports."""
     if options.neutral:
-        raise SettingsError("prepare.neutral: has an effect on BIWI alone; leave it out")
+        raise SettingsError("prepare.neutral: has an effect only on BIWI; remove it")
 
 
 def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
@@ -63,11 +66,11 @@ def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataS
 
 
 def _add_public(name: str, folder: str, contents: str, about: str, read: Reader) -> None:
-    """The command of a public data set: they differ in their reader alone."""
+    """Add the command of a public data set. These commands differ only in their reader."""
 
     def command(
         raw: Annotated[Path, typer.Argument(help=contents)] = Path(folder),
-        out: Annotated[Path, typer.Argument(help="The prepared folder.")] = DATA / name,
+        out: Annotated[Path, typer.Argument(help="Output folder.")] = DATA / name,
         faces: FacesOption = None,
         regions: RegionFiles = None,
         preset: Preset = name,
@@ -94,15 +97,15 @@ def _add_public(name: str, folder: str, contents: str, about: str, read: Reader)
 _add_public(
     "vocaset",
     "vocaset",
-    "The downloaded files, or vertices_npy/ and wav/.",
-    "VOCASET, as it is downloaded or as the reference's scripts leave it.",
+    "Folder with the downloaded files, or with vertices_npy/ and wav/.",
+    "Prepare VOCASET, as downloaded or as converted by the reference code.",
     _read_vocaset,
 )
 _add_public(
     "biwi",
     "BIWI",
-    "faces/, rigid_scans/ and videos/; or vertices_npy/ and wav/.",
-    "BIWI (B3D(AC)^2), from its archives or folders, or as the reference's scripts leave it.",
+    "Folder with faces/, rigid_scans/ and videos/, or with vertices_npy/ and wav/.",
+    "Prepare BIWI (B3D(AC)^2), as downloaded or as converted by the reference code.",
     _read_biwi,
 )
 
@@ -111,24 +114,31 @@ _add_public(
 @app.command("custom")
 def prepare_custom(
     source: Annotated[
-        Path, typer.Argument(help="YAML file with the section `custom`, or the folder of the data.")
+        Path,
+        typer.Argument(help="YAML file with a `custom` section, or the folder of the raw data."),
     ],
-    out: Annotated[
-        Path | None, typer.Argument(help="The prepared folder; default data/NAME.")
+    out: Annotated[Path | None, typer.Argument(help="Output folder (default: data/NAME).")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the data set (default: the folder name).")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Recorded frames a second.")] = None,
-    unit: Annotated[str | None, typer.Option(help="Recorded length unit: m, cm or mm.")] = None,
-    axes: Annotated[str | None, typer.Option(help="Recorded axes: left, up, forward.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frame rate of the recordings.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Length unit of the recordings: m, cm or mm.")
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="Recorded axes for left, up and forward, e.g. 'x z -y'.")
+    ] = None,
     motion: Annotated[
-        str | None, typer.Option(help="Pattern of clips, e.g. 'meshes/*.npy'.")
+        str | None, typer.Option(help="Path pattern of the clips, e.g. 'meshes/*.npy'.")
     ] = None,
-    audio: Annotated[str | None, typer.Option(help="Folder or pattern of the speech.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Folder or path pattern of the speech.")] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="How paths tell subject and sentence.")
+        str | None, typer.Option(help="Pattern that extracts subject and sentence from a path.")
     ] = None,
-    subject: Annotated[str | None, typer.Option(help="The one subject.")] = None,
-    templates: Annotated[str | None, typer.Option(help="Neutral faces, or first-frame.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Name of the only subject.")] = None,
+    templates: Annotated[
+        str | None, typer.Option(help="File or folder of neutral faces, or first-frame.")
+    ] = None,
     faces: Annotated[str | None, typer.Option(help="Mesh file with the triangles.")] = None,
     regions: RegionFiles = None,
     assignments: Assignments = None,
@@ -136,7 +146,7 @@ def prepare_custom(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Data of your own: .npy, .pc2 or mesh sequences of any topology, with their speech."""
+    """Prepare your own data: .npy, .pc2 or mesh sequences of any topology, with speech."""
     flags = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
     flags |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
     flags = {f"custom.{key}": value for key, value in {**flags, "triangles": faces}.items()}
@@ -165,7 +175,7 @@ def _prepare(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Prepare an opened raw data set and report; broken clips give exit code 1."""
+    """Prepare a raw data set and print a report; exit with code 1 if clips are broken."""
     from codetalker_cli.datasets.prepare import prepare
     from codetalker_cli.datasets.regions import find_regions
 
@@ -181,13 +191,13 @@ def _prepare(
 
 @app.command("check")
 def check_command(
-    folder: Annotated[Path, typer.Argument(help="A prepared folder.")],
+    folder: Annotated[Path, typer.Argument(help="Prepared data set.")],
     sheet: Annotated[
-        Path | None, typer.Option(help="Contact sheet to draw (.png); default FOLDER/check.png.")
+        Path | None, typer.Option(help="Contact sheet to write (.png; default: FOLDER/check.png).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong with a prepared data set, and draw it on one sheet."""
+    """Check a prepared data set for problems, and draw a contact sheet of its clips."""
     from codetalker_cli.datasets.inspect import check
 
     sheet = folder / "check.png" if sheet is None else sheet
@@ -203,17 +213,21 @@ def check_command(
 
 @app.command("demo")
 def prepare_demo(
-    out: Annotated[Path, typer.Argument(help="The prepared folder.")] = DATA / "demo",
+    out: Annotated[Path, typer.Argument(help="Output folder.")] = DATA / "demo",
     speech: Annotated[
         Path | None,
-        typer.Option(help="Folder of recordings with transcripts, instead of an engine."),
+        typer.Option(
+            help="Folder of recordings with transcripts to use instead of a speech engine."
+        ),
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Speech engine: espeak or kokoro.")] = None,
     voices_dir: Annotated[
-        Path | None, typer.Option(help="kokoro's voices: a folder or the kokoro-js .tgz.")
+        Path | None, typer.Option(help="Voices for kokoro: a folder, or the kokoro-js .tgz.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes of speech to make.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same data.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes of speech to synthesize.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed for sentences, voices, styles and blinks.")
+    ] = None,
     preset: Preset = "demo",
     config: Config = None,
     assignments: Assignments = None,
@@ -221,7 +235,7 @@ def prepare_demo(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Synthetic talking heads: no recordings of people, nothing to ask for."""
+    """Generate a synthetic data set; no downloads or recordings of people are needed."""
     flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
     settings = resolved_settings(
         show_settings,

@@ -1,4 +1,4 @@
-"""``codetalker render``: motions in, a video of them side by side out."""
+"""The ``codetalker render`` command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,8 @@ from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite
 MotionsArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Motion (.npz, or .npy of (frames, vertices, 3) or (frames, 3 vertices)) or filmed "
-        "video of the same speech; several are shown side by side.",
+        help="Motions (.npz, or .npy of shape (T, V, 3) or (T, 3V)) and filmed videos of the same "
+        "speech; several are shown side by side.",
         show_default=False,
     ),
 ]
@@ -21,42 +21,57 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Video (.mp4, .mov, .mkv, .webm), or a contact sheet (.png, .jpg); default beside "
-        "the first motion.",
+        help="Output video (.mp4, .mov, .mkv, .webm) or contact sheet (.png, .jpg); default: next "
+        "to the first motion.",
     ),
 ]
 AudioOption = Annotated[
     Path | None,
-    typer.Option(help="Recording or video to be heard; default the first motion's own."),
+    typer.Option(
+        help="Recording or video for the sound track (default: that of the first motion)."
+    ),
 ]
 LabelsOption = Annotated[
     list[str] | None,
-    typer.Option("--label", help="Above each motion, in order; default file names."),
+    typer.Option("--label", help="Label of a motion; repeat in order (default: the file names)."),
 ]
 HeatOption = Annotated[
-    bool, typer.Option("--heat", help="Also show how far each motion is from the first.")
+    bool,
+    typer.Option(
+        "--heat", help="Also show the distance of each motion from the first as a heat map."
+    ),
 ]
-ViewOption = Annotated[str | None, typer.Option(help="front, three-quarter, profile, mouth.")]
+ViewOption = Annotated[
+    str | None, typer.Option(help="Camera view: front (default), three-quarter, profile or mouth.")
+]
 BackgroundOption = Annotated[
-    str | None, typer.Option(help="black, white, transparent (.mov, .webm, .png), #rrggbb.")
+    str | None,
+    typer.Option(help="Background: black, white, transparent (.mov, .webm, .png) or #rrggbb."),
 ]
-SizeOption = Annotated[int | None, typer.Option(help="Width and height of a panel in pixels.")]
+SizeOption = Annotated[
+    int | None, typer.Option(help="Width and height of a panel, in pixels (default: 720).")
+]
 FpsOption = Annotated[
-    float | None, typer.Option(help="Frames a second of all; also of .npy that tells none.")
+    float | None,
+    typer.Option(
+        help="Frame rate of all motions; required for .npy files if --data or --mesh gives none."
+    ),
 ]
-RendererName = Annotated[str | None, typer.Option(help="auto, software, pyrender.")]
-DataOption = Annotated[Path | None, typer.Option(help="Of .npy: prepared data set.")]
+RendererName = Annotated[
+    str | None, typer.Option(help="Renderer: auto (default), software or pyrender.")
+]
+DataOption = Annotated[Path | None, typer.Option(help="For .npy files: prepared data set.")]
 MeshOption = Annotated[
     str | None,
     typer.Option(
-        "--mesh", help="Of .npy: a checkpoint, or a neutral face (.obj, .ply, .glb, .off)."
+        "--mesh", help="For .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off)."
     ),
 ]
 TemplatesOption = Annotated[
-    Path | None, typer.Option(help="Of .npy, beside --mesh: templates.pkl.")
+    Path | None, typer.Option(help="For .npy files, with --mesh: templates.pkl.")
 ]
 SubjectOption = Annotated[
-    str | None, typer.Option(help="Of .npy: whose face; default as the name begins.")
+    str | None, typer.Option(help="Subject of .npy files (default: inferred from the file name).")
 ]
 
 
@@ -80,7 +95,7 @@ def render(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show motions side by side: in a video or on a sheet."""
+    """Render motions side by side, as a video or as a contact sheet."""
     from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
     from codetalker_cli.presets import resolve_sections
     from codetalker_cli.render.comparison import choose_target, compare, write

@@ -1,4 +1,4 @@
-"""``codetalker train-vq`` and ``train-speech``: a prepared data set in, a checkpoint out."""
+"""The ``codetalker train-vq`` and ``train-speech`` commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 
 DataArgument = Annotated[
     Path | None,
-    typer.Argument(help="Prepared data set; default the last one prepared under data/."),
+    typer.Argument(help="Prepared data set (default: the latest under data/)."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Checkpoint; default runs/DATA_SET/STAGE.")
+    Path | None,
+    typer.Option("--out", "-o", help="Checkpoint to write (default: runs/DATA_SET/STAGE)."),
 ]
 ResumeOption = Annotated[
     bool,
-    typer.Option("--resume", help="Go on with the run at --out, with its data and settings."),
+    typer.Option("--resume", help="Resume the run at --out, with its data and settings."),
 ]
 
 
@@ -46,7 +47,7 @@ def train_vq_command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stage 1: learn the codebook of facial motion."""
+    """Train stage 1, the codebook of facial motion."""
     from codetalker_cli.train.setup import Layers, set_up, settings_to_show
 
     layers = Layers(preset, config, assignments or ())
@@ -68,7 +69,7 @@ def train_vq_command(
 def train_speech_command(
     data: DataArgument = None,
     vq: Annotated[
-        str | None, typer.Option(help="Stage-1 checkpoint; default: vq beside --out.")
+        str | None, typer.Option(help="Stage-1 checkpoint (default: vq next to --out).")
     ] = None,
     out: OutOption = None,
     preset: Preset = None,
@@ -80,7 +81,7 @@ def train_speech_command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stage 2: learn to speak in those codes."""
+    """Train stage 2, which predicts the codes of stage 1 from speech."""
     from codetalker_cli.train.setup import Layers, set_up, settings_to_show
 
     layers = Layers(preset, config, assignments or ())
@@ -105,7 +106,7 @@ def train_speech_command(
 
 
 def _training(report: console.Report) -> "ProgressReport":
-    """Steps in a bar, with a note on the latest one."""
+    """Return a report that shows steps in a bar, with a note on the latest one."""
     from codetalker_cli.train.progress import ProgressNote
 
     note = ProgressNote()
