@@ -4,7 +4,7 @@
     motion = ct.load("demo").animate("speech.wav", subject="S01")
     motion.save("speech.npz")
 
-What is here is imported when it is first used: ``import codetalker_cli`` is fast.
+All names are imported at first use, so ``import codetalker_cli`` is fast.
 """
 
 from typing import TYPE_CHECKING, Any

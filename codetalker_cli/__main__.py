@@ -1,4 +1,4 @@
-"""``python -m codetalker_cli`` is the ``codetalker`` command."""
+"""Run the ``codetalker`` command with ``python -m codetalker_cli``."""
 
 from codetalker_cli.cli import main
 

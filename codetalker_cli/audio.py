@@ -1,4 +1,7 @@
-"""Any audio file → mono float32 samples at 16 kHz. Rates and limits of audio stand here alone."""
+"""Read any audio file as mono float32 samples at 16 kHz.
+
+This module defines the sample rate and all limits on audio.
+"""
 
 import logging
 import math
@@ -11,27 +14,27 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.media import container_of
 
 SAMPLE_RATE = 16_000
-"""Hertz; what every speech encoder takes."""
+"""The sample rate that every speech encoder expects, in hertz."""
 MIN_SECONDS = 0.2
-"""Shorter recordings hold no syllable and too few frames to animate."""
+"""The minimum length; a shorter recording contains no syllable and too few frames to animate."""
 MAX_FILTER_PHASES = 1000
-"""Of the filter that converts rates; more take gigabytes."""
+"""The maximum number of phases of the resampling filter; more would take gigabytes."""
 
 SILENCE_PEAK = 1e-4
-"""A recording whose loudest sample stays under this (-80 dBFS) is silent."""
+"""The peak (-80 dBFS) below which a recording counts as silent."""
 
 # fmt: off
 AUDIO_SUFFIXES = (
     ".wav", ".flac", ".aif", ".aiff", ".caf", ".au", ".ogg", ".opus", ".mp3", ".m4a", ".aac",
     ".wma", ".ac3", ".amr",
 )
-"""Endings of audio files. Of several files of one name the ending that comes first is taken."""
+"""Audio extensions, in order of preference."""
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp",
     ".ogv", ".mts", ".m2ts",
 )
 # fmt: on
-"""Endings of videos whose sound can be read; audio files of the same name go before them."""
+"""Extensions of videos with readable sound; audio files of the same name take precedence."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,26 +42,28 @@ logger = logging.getLogger(__name__)
 def load(path: Path | str) -> np.ndarray:
     """Read speech from any audio or video file.
 
-    soundfile reads wav, flac, ogg and mp3; anything else, videos too, goes through the ffmpeg of
-    imageio-ffmpeg. Channels are averaged, the rate is converted to 16 kHz.
+    soundfile reads wav, flac, ogg and mp3. The ffmpeg of imageio-ffmpeg reads everything else,
+    including videos. Channels are averaged, and samples are resampled to 16 kHz.
 
     Returns:
         (n,) float32 samples, nominally within ±1.
 
     Raises:
-        InputError: Missing, unreadable, empty, too short, silent, or with NaN or infinite samples.
+        InputError: The file is missing, unreadable, empty, too short or silent, or it contains NaN
+            or infinite samples.
     """
     samples, rate = read(path)
     return check(resample(samples, rate, SAMPLE_RATE), str(path))
 
 
 def read(path: Path | str) -> tuple[np.ndarray, int]:
-    """(n,) float32 mono samples of any audio or video file, and their own rate in hertz.
+    """Read (n,) float32 mono samples of any audio or video file at their original rate in hertz.
 
-    What only ffmpeg reads comes at 16 kHz. Silence is not refused.
+    Files that only ffmpeg reads are returned at 16 kHz. Silence is accepted.
 
     Raises:
-        InputError: Missing, unreadable, empty, or with NaN or infinite samples.
+        InputError: The file is missing, unreadable or empty, or it contains NaN or infinite
+            samples.
     """
     path = Path(path)
     check_file(path)
@@ -70,10 +75,10 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no audio file at first sight, before anything slow is done.
+    """Refuse a path that cannot be an audio file, before any slow work is done.
 
     Raises:
-        InputError: Missing, a folder, or empty.
+        InputError: The path is missing, a folder, or an empty file.
     """
     if not path.exists():
         raise InputError(f"{path}: no such audio file")
@@ -84,14 +89,14 @@ def check_file(path: Path) -> None:
 
 
 def check(samples: np.ndarray, name: str) -> np.ndarray:
-    """Refuse samples that no face can be made from; returns them unchanged.
+    """Refuse samples that cannot be animated, and return all others unchanged.
 
     Args:
         samples: (n,) float32 at 16 kHz.
-        name: What the message calls them.
+        name: The name of the recording in error messages.
 
     Raises:
-        InputError: Empty, too short, silent, or not finite.
+        InputError: The samples are empty, too short, silent, or not finite.
     """
     seconds = len(samples) / SAMPLE_RATE
     if len(samples) == 0:
@@ -118,14 +123,14 @@ def to_mono(samples: np.ndarray, name: str = "audio") -> np.ndarray:
     _check_finite(mono, name)
     if np.abs(samples).max(initial=0.0) >= SILENCE_PEAK > np.abs(mono).max(initial=0.0):
         raise InputError(
-            f"{name}: its {samples.shape[1]} channels cancel each other when they are averaged; "
+            f"{name}: its {samples.shape[1]} channels cancel each other out when averaged; "
             "export one of them"
         )
     return mono
 
 
 def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Band-limited conversion of (n,) samples from one rate in hertz to another."""
+    """Convert (n,) samples from one rate in hertz to another, band-limited."""
     if rate_in == rate_out or len(samples) == 0:
         return np.ascontiguousarray(samples, dtype=np.float32)
     if rate_in // math.gcd(rate_in, rate_out) > MAX_FILTER_PHASES:
@@ -138,8 +143,8 @@ def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
 
 def _resample_by_fft(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """The same through the spectrum of the whole: for odd rates, whose filters take gigabytes."""
-    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, and silence to wrap
+    """Resample through the spectrum of the whole recording, for rates with very large filters."""
+    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, padded with silence
     spectrum = np.fft.rfft(samples, n_seconds * rate_in)
     n_out = -(-len(samples) * rate_out // rate_in)
     resampled = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
@@ -159,7 +164,7 @@ def _check_finite(samples: np.ndarray, name: str) -> None:
 
 
 def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """(n, channels) float32 and the file's own rate in hertz."""
+    """Return (n, channels) float32 samples and the rate of the file in hertz."""
     import soundfile
 
     try:

@@ -1,4 +1,4 @@
-"""Devices, and the processes that `accelerate launch` starts: ranks, barriers, gathering."""
+"""Devices and distributed processes (`accelerate launch`): ranks, barriers, gathering."""
 
 import logging
 import os
@@ -18,17 +18,17 @@ Precision = Literal["float32", "bf16", "fp16"]
 _DEVICE = "ACCELERATE_TORCH_DEVICE"
 _MIXED_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 _TIMEOUT = timedelta(days=30)
-"""Longest wait of a process that has finished for the others."""
+"""The longest time that a finished process waits for the others."""
 
 
 # Devices -----------------------------------------------------------------------------------------
 
 
 def pick_device(name: str) -> "torch.device":
-    """Return the device of a name: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """Return a device by name: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     Raises:
-        InputError: This machine has no such device.
+        InputError: The device is not usable on this machine.
     """
     import torch
 
@@ -52,22 +52,22 @@ def pick_device(name: str) -> "torch.device":
 
 
 def rank() -> int:
-    """The number of this process, 0 for the main one."""
+    """Return the rank of this process; the main process has rank 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes the launcher started."""
+    """Return the number of processes that the launcher started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_world_size() -> int:
-    """How many of the processes run on this machine."""
+    """Return the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """Whether this process writes what all of them produce."""
+    """Return whether this process writes the shared output (rank 0)."""
     return rank() == 0
 
 
@@ -92,7 +92,7 @@ def join_processes(device: str) -> str:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process reaches this point."""
     if world_size() > 1:
         from accelerate import PartialState
 
@@ -100,10 +100,10 @@ def barrier() -> None:
 
 
 def shard(items: Sequence[T], order: Callable[[T], Any]) -> list[T]:
-    """The items of this process: all processes get as many, of about the same sizes.
+    """Return the items of this process; all processes get about equally many, of similar sizes.
 
     Args:
-        items: The items of all processes; with one process they keep their order.
+        items: The items of all processes. A single process keeps their order.
         order: Sort key. It puts large items first and must be the same in every process.
     """
     if world_size() == 1:
@@ -112,7 +112,7 @@ def shard(items: Sequence[T], order: Callable[[T], Any]) -> list[T]:
 
 
 def gather(items: list[Any]) -> list[Any]:
-    """The items of all processes, in the order of their ranks."""
+    """Return the items of all processes, in rank order."""
     if world_size() == 1:
         return items
     from accelerate.utils import gather_object
@@ -129,13 +129,13 @@ def make_accelerator(
     """Create the accelerator of one training run.
 
     Args:
-        precision: Precision of the arithmetic of a step.
+        precision: The precision of the computation in a step.
         device: The device of a single process. Several processes (``accelerate launch``) share
             the devices between them.
         unused_parameters: Whether a step may leave some weights without a gradient.
 
     Raises:
-        SettingsError: The device cannot compute in that precision, or accelerate is configured to
+        SettingsError: The device does not support that precision, or accelerate is configured to
             shard models.
     """
     import torch
@@ -143,7 +143,7 @@ def make_accelerator(
     from accelerate.state import AcceleratorState
 
     several = world_size() > 1
-    # An earlier run in this process may have asked for something else.
+    # An earlier run in this process may have set up another precision or device.
     AcceleratorState._reset_state(reset_partial_state=not several)
     shared = DistributedDataParallelKwargs(
         find_unused_parameters=unused_parameters,
@@ -161,13 +161,13 @@ def make_accelerator(
             raise ValueError("its gradients are not scaled")
     except (ValueError, NotImplementedError) as error:
         raise SettingsError(
-            f"precision {precision}: not possible on {device} ({error}); use float32"
+            f"precision {precision}: not supported on {device} ({error}); use float32"
         ) from error
     kind = accelerator.distributed_type
     if kind != DistributedType.NO and not kind.value.startswith("MULTI_"):
         raise SettingsError(
-            f"accelerate is configured for {kind.value}; training shares batches out over whole "
-            "models only: choose no DeepSpeed, FSDP or Megatron in `accelerate config`"
+            f"accelerate is configured for {kind.value}; only data-parallel training is "
+            "supported: disable DeepSpeed, FSDP and Megatron in `accelerate config`"
         )
     if not accelerator.is_main_process:
         logging.getLogger("codetalker_cli").setLevel(logging.ERROR)
@@ -176,7 +176,7 @@ def make_accelerator(
 
 @contextmanager
 def _accelerate_device(device: str | None) -> Iterator[None]:
-    """Make accelerate use a device inside the block: it reads it from the environment."""
+    """Set the device of accelerate within the block, through its environment variable."""
     before = os.environ.pop(_DEVICE, None)
     try:
         if device is not None:

@@ -1,11 +1,11 @@
-"""Errors a user may cause or meet; each message is one line.
+"""Errors with a one-line message for the user.
 
-It says what, where, expected against got, and what to do.
+A message states what is wrong and where, what was expected and what was found, and what to do.
 """
 
 
 class CodeTalkerError(Exception):
-    """Base of every error that the command line shows as one line (no traceback)."""
+    """The base of all errors that the command line prints as one line, without a traceback."""
 
     exit_code = 1
 
@@ -17,7 +17,7 @@ class InputError(CodeTalkerError):
 
 
 class OutputError(InputError):
-    """What was to be written cannot be: it exists, or its folder refuses."""
+    """An output cannot be written: it already exists, or its folder is not writable."""
 
 
 class SettingsError(CodeTalkerError):
@@ -31,12 +31,12 @@ class DataError(CodeTalkerError):
 
 
 class CheckpointError(CodeTalkerError):
-    """A checkpoint cannot be found, read, or does not fit."""
+    """A checkpoint is missing, unreadable or incompatible."""
 
 
 class MissingDependencyError(CodeTalkerError):
-    """An optional package is not installed; the message says the command that installs it."""
+    """An optional package is not installed; the message contains the command that installs it."""
 
 
 class RenderError(CodeTalkerError):
-    """A picture or a video could not be made."""
+    """An image or a video could not be rendered."""

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all."""
+"""Write files and folders atomically."""
 
 import os
 import re
@@ -14,16 +14,16 @@ from codetalker_cli.errors import InputError, OutputError
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists, or whose folder cannot be written, before any work is done.
 
-    Nothing is left behind: a folder that is missing is not made, but tried where it would be.
+    This leaves nothing behind. For a missing folder, its nearest existing parent is tested.
 
     Raises:
-        OutputError: Says which of the two.
+        OutputError: The output exists, or its folder is not writable.
     """
     folder = path.parent
     try:
         if path.exists() and not overwrite:
             raise OutputError(
-                f"{path} exists already; give `overwrite` to replace it, or another `out`"
+                f"{path} already exists; give `overwrite` to replace it, or another `out`"
             )
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         probe = nearest / f".{uuid.uuid4().hex}.probe"
@@ -36,14 +36,14 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` (same suffix) that becomes ``path`` if all went well.
+    """Yield a temporary path next to ``path`` (same suffix) and rename it to ``path`` on success.
 
-    On an error whatever was written is removed and an older ``path`` stays as it was. Works for
-    files and for folders; a folder replaces the old one as a whole.
+    On an error, whatever was written is removed and an existing ``path`` is unchanged. This works
+    for files and folders. A folder replaces the existing one as a whole.
 
     Raises:
         InputError: ``path`` exists and ``overwrite`` is false, its folder cannot be written, or a
-            file was to replace a folder.
+            file would replace a folder.
     """
     path = Path(path)
     check_output(path, overwrite=overwrite)
@@ -57,7 +57,9 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
             os.replace(temporary, path)
             shutil.rmtree(old)
         elif path.is_dir():
-            raise InputError(f"{path} is a folder and is not replaced by a file; give another name")
+            raise InputError(
+                f"{path} is a folder and cannot be replaced by a file; give another name"
+            )
         else:
             os.replace(temporary, path)
     finally:
@@ -68,10 +70,10 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Put right what ``atomic_path`` left when its process was killed.
+    """Clean up what ``atomic_path`` left behind when its process was killed.
 
-    For whoever alone writes ``path``: of a folder that was being replaced the old one comes back,
-    everything unfinished goes.
+    Restore the old folder if its replacement was interrupted, and remove unfinished output. Only
+    the sole writer of ``path`` may call this.
     """
     name, stem, suffix = (re.escape(part) for part in (path.name, path.stem, path.suffix))
     pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.old|\.{stem}\.[0-9a-f]{{8}}{suffix}")

@@ -1,7 +1,7 @@
-"""Which container an audio or video file is, told by its first bytes before any decoder opens it.
+"""Detect the container of an audio or video file from its first bytes.
 
-ffmpeg also reads playlists, which open other files and addresses. So it is only started for the
-containers below, and with the name of the one that was found.
+ffmpeg also reads playlists, which can open other files and URLs. It is therefore started only for
+the containers below, and with the detected container as its explicit input format.
 """
 
 import subprocess
@@ -36,9 +36,9 @@ _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
     "mpegts": ((0, b"\x47"), (_TS_PACKET, b"\x47")),
     "mxf": ((0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01"),),
 }
-"""ffmpeg's name of a container → bytes that it has at given places."""
+"""ffmpeg's name of a container → bytes at given offsets."""
 _OLD_MOV_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip")
-"""First atoms of QuickTime files from before the one that names the format."""
+"""The first atoms of old QuickTime files, which have no atom that names the format."""
 VIDEO_CONTAINERS = {
     "mov",
     "matroska",
@@ -57,7 +57,7 @@ def container_of(path: Path) -> str:
     """Return ffmpeg's name of the container of an audio or video file.
 
     Raises:
-        InputError: It cannot be read, or is none that is known.
+        InputError: The file cannot be read, or its container is unknown.
     """
     try:
         with path.open("rb") as file:
@@ -70,10 +70,10 @@ def container_of(path: Path) -> str:
     if start[4:8] in _OLD_MOV_ATOMS:
         return "mov"
     if start[4:5] == start[4 + _TIMED_TS_PACKET : 5 + _TIMED_TS_PACKET] == b"\x47":
-        return "mpegts"  # as cameras write it, with a time before each packet
+        return "mpegts"  # written by cameras, with a timestamp before each packet
     if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:  # a frame of MPEG audio
         return "aac" if start[1] & 0xF6 == 0xF0 else "mp3"
-    raise InputError(f"{path}: no known audio or video container")
+    raise InputError(f"{path}: unknown audio or video container")
 
 
 def has_stream(path: Path, kind: str) -> bool:
@@ -81,10 +81,10 @@ def has_stream(path: Path, kind: str) -> bool:
 
     Args:
         path: The file.
-        kind: ``a`` for sound, ``V`` for a video that is more than a cover picture.
+        kind: ``a`` for audio, ``V`` for video other than a cover image.
 
     Raises:
-        InputError: It is in no container that is known.
+        InputError: The container is unknown.
     """
     import imageio_ffmpeg
 

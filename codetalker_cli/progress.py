@@ -1,13 +1,13 @@
-"""How long work reports its progress: one signature for all of it."""
+"""The signature with which long tasks report their progress."""
 
 from collections.abc import Callable
 
 Progress = Callable[[float, float], None]
-"""Called with what is done so far and the total."""
+"""Called with the amount done so far and the total."""
 Stages = Callable[[str], Progress]
-"""From the name of a stage of the work to the progress of that stage."""
+"""Returns the progress callback of a stage, by the name of the stage."""
 
 
 def silent_stages(name: str) -> Progress:
-    """Stages whose progress nobody watches."""
+    """Return a progress callback that does nothing."""
     return lambda done, total: None

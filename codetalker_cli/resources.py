@@ -1,4 +1,4 @@
-"""The bundled files: configs/, assets/, the package version, and the cache folder."""
+"""Locate bundled files (configs/, assets/), the package version and the cache folder."""
 
 import os
 from functools import lru_cache
@@ -12,7 +12,7 @@ CACHE_VARIABLE = "CODETALKER_CACHE"
 
 @lru_cache(maxsize=1)
 def root() -> Path:
-    """The folder that holds configs/ and assets/: inside an installed wheel, else the checkout."""
+    """Return the folder of configs/ and assets/, in the installed wheel or in the checkout."""
     bundled = _PACKAGE / "_bundled"
     if bundled.is_dir():
         return bundled
@@ -20,13 +20,13 @@ def root() -> Path:
     if (checkout / "pyproject.toml").is_file():
         return checkout
     raise CodeTalkerError(
-        f"configs/ and assets/ were not found beside {_PACKAGE}; "
+        f"configs/ and assets/ were not found next to {_PACKAGE}; "
         "reinstall: pip install --force-reinstall codetalker-cli"
     )
 
 
 def package_version() -> str:
-    """Version of the installed distribution; ``checkout`` where it is not installed."""
+    """Return the version of the installed distribution; ``checkout`` if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -36,17 +36,17 @@ def package_version() -> str:
 
 
 def asset(name: str) -> Path:
-    """Path of a bundled asset; raises CodeTalkerError when the installation lacks it."""
+    """Return the path of a bundled asset; raise CodeTalkerError if it is missing."""
     return _check_exists(root() / "assets" / name)
 
 
 def config(name: str) -> Path:
-    """Path of a bundled preset file, ``name`` without ``.yaml``."""
+    """Return the path of a bundled preset file; ``name`` is without ``.yaml``."""
     return _check_exists(root() / "configs" / f"{name}.yaml")
 
 
 def config_names() -> list[str]:
-    """Names of the bundled presets, sorted."""
+    """Return the names of the bundled presets, sorted."""
     return sorted(path.stem for path in (root() / "configs").glob("*.yaml"))
 
 
@@ -57,9 +57,9 @@ def _check_exists(path: Path) -> Path:
 
 
 def cache_dir(folder: str | Path | None = None) -> Path:
-    """Where files that can be made again are kept; it need not exist yet.
+    """Return the folder for files that can be regenerated; it may not exist yet.
 
-    The given folder, else $CODETALKER_CACHE, else ~/.cache/codetalker.
+    This is the given folder, else $CODETALKER_CACHE, else ~/.cache/codetalker.
     """
     path = folder or os.environ.get(CACHE_VARIABLE)
     return Path(path) if path else Path.home() / ".cache" / "codetalker"

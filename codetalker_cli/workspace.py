@@ -1,30 +1,30 @@
-"""The working folder: where data sets, checkpoints and evaluations are, and the newest of each."""
+"""Find the data sets, checkpoints and evaluations in the working folder, newest first."""
 
 from pathlib import Path
 
 from codetalker_cli.errors import InputError
 
 RUNS = Path("runs")
-"""Folder of checkpoints, training runs and evaluations, under the working folder."""
+"""The folder of checkpoints, training runs and evaluations, in the working folder."""
 DATA = Path("data")
-"""Folder of prepared data sets, under the working folder."""
+"""The folder of prepared data sets, in the working folder."""
 
 MANIFEST = "manifest.json"
-"""The file that makes a folder a prepared data set."""
+"""The file that identifies a prepared data set."""
 WEIGHTS, META = "model.safetensors", "meta.json"
-"""The files that make a folder a checkpoint."""
+"""The files that identify a checkpoint."""
 RUN_SUFFIX = "-run"
-"""Ends the name of the folder of a training run, next to its best checkpoint."""
+"""The suffix of a training run's folder, which is next to its best checkpoint."""
 RUN = "run.json"
-"""The file that describes a training run, in the folder of the run."""
+"""The file in a run folder that describes the training run."""
 PROTOCOL = "protocol.json"
-"""The file that makes a folder an evaluation."""
+"""The file that identifies an evaluation."""
 
 
 def newest(root: Path, *patterns: str) -> list[Path]:
-    """The folders below ``root`` that hold a file of one of the patterns, the newest file first.
+    """Return the folders below ``root`` that contain a file matching a pattern, newest file first.
 
-    Hidden folders are left out: they are being written, or their writer died.
+    Hidden folders are skipped: they are incomplete, because their writer is running or was killed.
     """
     files = [path for pattern in patterns for path in root.glob(pattern)]
     visible = [path for path in files if "/." not in f"/{path.relative_to(root).as_posix()}"]
@@ -36,12 +36,12 @@ def newest(root: Path, *patterns: str) -> list[Path]:
 
 
 def data_sets(root: Path = DATA) -> list[Path]:
-    """The prepared data sets under ``root``, newest first."""
+    """Return the prepared data sets under ``root``, newest first."""
     return newest(root, f"*/{MANIFEST}", f"*/*/{MANIFEST}")
 
 
 def newest_data_set(root: Path = DATA) -> Path:
-    """The data set under ``root`` that was prepared last.
+    """Return the most recently prepared data set under ``root``.
 
     Raises:
         InputError: There is none.
@@ -49,8 +49,8 @@ def newest_data_set(root: Path = DATA) -> Path:
     folders = data_sets(root)
     if not folders:
         raise InputError(
-            f"{root}: no prepared data set under it; make one with `codetalker prepare-data`, or "
-            "name the folder of yours"
+            f"{root}: contains no prepared data set; create one with `codetalker prepare-data`, or "
+            "give the folder of one"
         )
     return folders[0]
 
@@ -59,22 +59,22 @@ def newest_data_set(root: Path = DATA) -> Path:
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether ``folder`` looks like a checkpoint."""
+    """Return whether ``folder`` looks like a checkpoint."""
     return (folder / META).is_file() and (folder / WEIGHTS).is_file()
 
 
 def checkpoints(root: Path = RUNS) -> list[Path]:
-    """The checkpoints below ``root``, newest first."""
+    """Return the checkpoints below ``root``, newest first."""
     return [folder for folder in newest(root, f"**/{META}") if is_checkpoint(folder)]
 
 
 def run_folder_of(checkpoint: Path) -> Path:
-    """The folder of the training run that writes a checkpoint."""
+    """Return the folder of the training run that writes a checkpoint."""
     return checkpoint.with_name(f"{checkpoint.name}{RUN_SUFFIX}")
 
 
 def newest_run(root: Path = RUNS) -> Path | None:
-    """The best checkpoint of the training run that wrote one last; None if there is no run."""
+    """Return the newest best checkpoint of a training run; None if there is no run."""
     runs = (path for path in checkpoints(root) if (run_folder_of(path) / RUN).is_file())
     return next(runs, None)
 
@@ -83,7 +83,7 @@ def newest_run(root: Path = RUNS) -> Path | None:
 
 
 def newest_evaluation(root: Path = RUNS) -> Path:
-    """The evaluation below ``root`` that was begun last.
+    """Return the most recently started evaluation below ``root``.
 
     Raises:
         InputError: There is none.
@@ -91,7 +91,7 @@ def newest_evaluation(root: Path = RUNS) -> Path:
     folders = newest(root, f"**/{PROTOCOL}")
     if not folders:
         raise InputError(
-            f"{root}: no evaluation under it; make one with `codetalker eval`, or name predictions "
+            f"{root}: contains no evaluation; run `codetalker eval` first, or give predictions "
             "with `pred` DIR and `data` PREPARED"
         )
     return folders[0]

@@ -115,7 +115,7 @@ def test_a_failed_save_leaves_the_older_one(folder: Path, monkeypatch: pytest.Mo
 
 
 def test_an_existing_folder_is_kept_unless_told_otherwise(folder: Path) -> None:
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         checkpoint.save(folder, tiny.codetalker(seed=1), overwrite=False)
     checkpoint.save(folder, tiny.codetalker(seed=1))
     assert checkpoint.load(folder).mesh is None

@@ -195,14 +195,14 @@ def test_unusable_audio_is_one_line_and_writes_nothing(kind: str, out: str) -> N
 def test_an_existing_output_is_kept_unless_it_may_go(out: str) -> None:
     Path(out).write_text("old")
     said = refuse(*animate("-o", out))
-    assert said.startswith(f"{out} exists already; give --overwrite")
+    assert said.startswith(f"{out} already exists; give --overwrite")
     succeed(*animate("-o", out, "--overwrite", *QUICK))
     assert Path(out).stat().st_size > 3
 
 
 def test_the_default_output_is_checked_as_well() -> None:
     Path("speech.mp4").write_text("old")
-    assert refuse(*animate()).startswith("speech.mp4 exists already")
+    assert refuse(*animate()).startswith("speech.mp4 already exists")
 
 
 def test_a_video_that_fails_leaves_nothing() -> None:
@@ -303,7 +303,7 @@ def test_trouble_with_the_system_is_one_line_too(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Motion, "save", full)
     assert refuse(*animate("-o", "a.npz")) == (
-        "[Errno 28] No space left on device: 'a.npz'; make room and run the same command again"
+        "[Errno 28] No space left on device: 'a.npz'; free some space and run the command again"
     )
 
 
@@ -381,7 +381,7 @@ def test_settings_are_shown_with_their_origins() -> None:
         (["train-speech", "runs"], "runs: no prepared data set"),
         (["import-checkpoint", "a", "b", "c", "--preset", "bivi"], "did you mean biwi?"),
         (["import-checkpoint", "a", "b", "c", "--preset", "tiny"], "a: no such checkpoint file"),
-        (["import-checkpoint", "a", "b", "runs", "--preset", "tiny"], "runs exists already"),
+        (["import-checkpoint", "a", "b", "runs", "--preset", "tiny"], "runs already exists"),
     ],
 )
 def test_what_the_other_commands_refuse(arguments: list[str], message: str) -> None:

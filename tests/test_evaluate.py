@@ -172,7 +172,7 @@ def test_the_page_shows_faces_and_videos(
 def test_metrics_alone_are_those_of_the_last_evaluation(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert "no evaluation under it" in refuse("metrics")
+    assert "contains no evaluation" in refuse("metrics")
     values = evaluate()["values"]["model"]
     ended = run("metrics", "lve", "fdd", "--json")
     assert f"evaluation: {OUT} (voice on val)" in caplog.text

@@ -215,8 +215,8 @@ def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
     (workplace / "headless.mp4").write_bytes(good[:200])
     tone(workplace / "sound.wav", 440.0).rename(workplace / "sound.avi")
     for name, said in (
-        ("list.mp4", "list.mp4: no known audio or video container"),
-        ("concat.mov", "concat.mov: no known audio or video container"),
+        ("list.mp4", "list.mp4: unknown audio or video container"),
+        ("concat.mov", "concat.mov: unknown audio or video container"),
         ("cut.mp4", "cut.mp4: the video is cut short; copy it again"),
         ("headless.mp4", "headless.mp4: holds no video that can be read"),
         ("none.mp4", "none.mp4: no such video"),

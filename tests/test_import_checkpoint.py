@@ -246,7 +246,7 @@ def test_faces_of_another_head_are_refused(case: Case, tmp_path: Path) -> None:
 def test_an_older_folder_stays_unless_it_may_go(case: Case, tmp_path: Path) -> None:
     out = case.run(tmp_path / "out")
     before = command.listing(out)
-    with pytest.raises(InputError, match="out exists already; give `overwrite`"):
+    with pytest.raises(InputError, match="out already exists; give `overwrite`"):
         case.run(out)
     (tmp_path / "stage1.pth.tar").write_text("no weights")
     with pytest.raises(CheckpointError):

@@ -81,7 +81,7 @@ def test_one_recording_and_one_file_are_a_single_job() -> None:
 
 def test_an_existing_result_is_refused_for_one_and_skipped_for_several() -> None:
     soundfile.write("a.wav", voices.speech(0.5), 16000)
-    with pytest.raises(InputError, match=r"videos/a\.mp4 exists already"):
+    with pytest.raises(InputError, match=r"videos/a\.mp4 already exists"):
         planned(["a.wav"], "videos/a.mp4")
     assert planned(["a.wav"], "videos/a.mp4", overwrite=True).is_single
     assert [job.out.exists() for job in planned(["a.wav", "b.wav"], "videos").jobs] == [True, False]

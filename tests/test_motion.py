@@ -72,7 +72,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"talk{suffix}"
     path.write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, match="already exists"):
         motion().save(path, overwrite=False)
     assert path.read_text() == "mine"
     motion().save(path)

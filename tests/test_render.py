@@ -260,7 +260,7 @@ def test_a_failing_encoder_is_quoted_and_an_older_video_stays(tmp_path):
         render_video(make_motion(4), path, settings)
     noise = tmp_path / "noise.wav"
     noise.write_text("no sound")
-    with pytest.raises(InputError, match=r"noise\.wav: no known audio or video container"):
+    with pytest.raises(InputError, match=r"noise\.wav: unknown audio or video container"):
         render_video(make_motion(4, audio_path=noise), path, SOFTWARE)
     noise.write_bytes(b"RIFF\0\0\0\0WAVE" + b"no sound" * 99)
     with pytest.raises(RenderError, match="encoder failed"):

@@ -89,7 +89,7 @@ def test_a_video_lands_beside_the_first_motion_with_its_own_or_another_sound() -
         "size": [64, 32],
         "sound": True,
     }
-    assert "new/c.mp4 exists already" in refuse("render", "new/c.npz", *QUICK)
+    assert "new/c.mp4 already exists" in refuse("render", "new/c.npz", *QUICK)
     soundfile.write("other.wav", tone, 16000)
     given = ("a.npz", "--audio", "other.wav", "-o", "a.webm", "--json")
     made = json.loads(succeed("render", *given, *QUICK))

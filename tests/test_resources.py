@@ -80,7 +80,7 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     target = tmp_path / "out.npz"
     target.write_text("old")
     with (
-        pytest.raises(InputError, match=r"out\.npz exists already; give `overwrite`"),
+        pytest.raises(InputError, match=r"out\.npz already exists; give `overwrite`"),
         atomic_path(target, overwrite=False),
     ):
         pytest.fail("the block must not run")

@@ -502,7 +502,7 @@ def test_a_device_is_named_for_its_own_run_only(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_precision_that_the_device_has_not() -> None:
-    with pytest.raises(SettingsError, match="precision fp16: not possible on cpu"):
+    with pytest.raises(SettingsError, match="precision fp16: not supported on cpu"):
         make_accelerator("fp16")
     assert make_accelerator("float32").mixed_precision == "no"
 
@@ -552,7 +552,7 @@ def test_mending_what_a_killed_process_left(
 
 
 def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no prepared data set under it; make one"):
+    with pytest.raises(InputError, match="contains no prepared data set; create one"):
         newest_data_set(tmp_path)
     for k, name in enumerate(("b", "deep/a", "c")):
         path = tmp_path / name

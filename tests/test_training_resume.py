@@ -173,7 +173,7 @@ def test_what_is_no_run_is_not_resumed(commands: Callable[[str], Commands]) -> N
     assert Path("one-run/thesis.tex").read_text() == "years of work"
     Path("given").rename("two")
     kept = command.listing(Path("two"))
-    assert "two exists already" in run.stopped("two", code=2, resume=True)
+    assert "two already exists" in run.stopped("two", code=2, resume=True)
     assert command.listing(Path("two")) == kept
 
 
