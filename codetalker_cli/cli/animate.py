@@ -36,7 +36,10 @@ OutOption = Annotated[
     ),
 ]
 ManifestOption = Annotated[
-    Path | None, typer.Option(help="CSV file with the columns audio[,out,subject,style,seed,fps].")
+    Path | None,
+    typer.Option(
+        help="CSV file of recordings with the columns audio[,out,subject,style,seed,fps]."
+    ),
 ]
 FormatOption = Annotated[
     str | None,

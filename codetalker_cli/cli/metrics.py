@@ -36,7 +36,9 @@ def metrics(
     ] = None,
     unit: Annotated[
         str | None,
-        typer.Option(help="Length unit, if --data is not given: m, mm or area1."),
+        typer.Option(
+            help="Length unit, if --data is not given: m, mm or area1 (default: unknown)."
+        ),
     ] = None,
     style: Annotated[
         str | None, typer.Option(help="Styles to include: auto, all, or names such as S01,S02.")

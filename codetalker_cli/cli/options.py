@@ -11,7 +11,8 @@ Preset = Annotated[
     str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", help="YAML file of settings; overrides the preset.")
+    Path | None,
+    typer.Option("--config", help="YAML file of settings; overrides defaults and preset."),
 ]
 Assignments = Annotated[
     list[str] | None,

@@ -121,9 +121,15 @@ def prepare_custom(
     name: Annotated[
         str | None, typer.Option(help="Name of the data set (default: the folder name).")
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frame rate of the recordings.")] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frame rate of the recordings; required unless the YAML file has it."),
+    ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="Length unit of the recordings: m, cm or mm.")
+        str | None,
+        typer.Option(
+            help="Length unit of the recordings: m, cm or mm; required unless in the YAML file."
+        ),
     ] = None,
     axes: Annotated[
         str | None, typer.Option(help="Recorded axes for left, up and forward, e.g. 'x z -y'.")
@@ -135,7 +141,9 @@ def prepare_custom(
     pattern: Annotated[
         str | None, typer.Option(help="Pattern that extracts subject and sentence from a path.")
     ] = None,
-    subject: Annotated[str | None, typer.Option(help="Name of the only subject.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Subject of all clips (default: from the paths).")
+    ] = None,
     templates: Annotated[
         str | None, typer.Option(help="File or folder of neutral faces, or first-frame.")
     ] = None,
@@ -224,7 +232,9 @@ def prepare_demo(
     voices_dir: Annotated[
         Path | None, typer.Option(help="Voices for kokoro: a folder, or the kokoro-js .tgz.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes of speech to synthesize.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes of speech to synthesize (default: the preset's).")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Random seed for sentences, voices, styles and blinks.")
     ] = None,
@@ -235,7 +245,7 @@ def prepare_demo(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate a synthetic data set; no downloads or recordings of people are needed."""
+    """Generate a synthetic talking-head data set, without recordings of people."""
     flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
     settings = resolved_settings(
         show_settings,
