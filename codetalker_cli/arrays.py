@@ -1,4 +1,4 @@
-"""Reading and writing .npy and .npz files, in blocks and through memory maps."""
+"""Read and write .npy and .npz files, in blocks and through memory maps."""
 
 import math
 import mmap
@@ -15,7 +15,7 @@ import numpy as np
 from codetalker_cli.errors import DataError
 
 _ZIP_HEADER = struct.Struct("<26x2H")
-"""What stands before a member of a zip file; the lengths of its name and of its extra field."""
+"""The header before a zip member; it contains the lengths of the name and the extra field."""
 _MAX_SIDE = 1 << 40
 _DAMAGE = (
     DataError,
@@ -26,24 +26,23 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged .npz raises."""
+"""The exceptions that reading a damaged .npz can raise."""
 
 
 def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """All arrays of an .npz by name; nothing in it is ever run.
+    """Read all arrays of an .npz by name, without running any code in the file.
 
     Args:
         path: The file.
-        mapped: Arrays that stay in the file until they are used: read-only memory maps. What is
-            compressed is read all the same.
+        mapped: The arrays to return as read-only memory maps. Compressed ones are read anyway.
 
     Raises:
-        DataError: Missing, cut short, or not such a file.
+        DataError: The file is missing, cut short, or not an .npz file.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle, and say so
-        raise DataError(f"{path}: not a whole .npz file of arrays")
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle
+        raise DataError(f"{path}: not a complete .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
             maps = {
@@ -56,13 +55,13 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
                 for key in archive.files
             }
     except _DAMAGE as error:
-        raise DataError(f"{path}: not a whole .npz file of arrays ({error})") from error
+        raise DataError(f"{path}: not a complete .npz file of arrays ({error})") from error
 
 
 def _map_member(
     path: Path | str, archive: zipfile.ZipFile, member: zipfile.ZipInfo
 ) -> np.ndarray | None:
-    """A memory map of an array that lies in a zip file as it is; None where that cannot be."""
+    """Memory-map an array that is stored uncompressed in a zip file; None if that is impossible."""
     if member.compress_type != zipfile.ZIP_STORED:
         return None
     with archive.open(member) as content:
@@ -70,7 +69,7 @@ def _map_member(
     if header.fortran_order or 0 in header.shape:
         return None
     if header.offset + math.prod(header.shape) * header.dtype.itemsize != member.file_size:
-        raise ValueError(f"{member.filename} is not of the size that its header tells")
+        raise ValueError(f"{member.filename} does not have the size given in its header")
     with open(path, "rb") as file:
         file.seek(member.header_offset)
         lengths = _ZIP_HEADER.unpack(file.read(_ZIP_HEADER.size))
@@ -82,10 +81,10 @@ class NpyHeader(NamedTuple):
     """The header of a .npy file.
 
     Attributes:
-        shape: The lengths of the axes, none of them negative.
-        dtype: The type of the numbers, never of Python objects.
+        shape: The lengths of the axes, all of them at least 0.
+        dtype: The type of the numbers; never Python objects.
         fortran_order: Whether the first axis is the one that varies fastest.
-        offset: The byte of the file at which the numbers begin.
+        offset: The byte offset of the first number.
     """
 
     shape: tuple[int, ...]
@@ -94,20 +93,20 @@ class NpyHeader(NamedTuple):
     offset: int
 
     def count_whole_rows(self, path: Path) -> int:
-        """How many rows of the first axis (frames) the file holds; fewer if it is cut short."""
+        """Count the whole rows (frames) in the file; fewer than in ``shape`` if it is cut short."""
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         n_bytes = max(path.stat().st_size - self.offset, 0)
         return min(self.shape[0], n_bytes // row_bytes) if row_bytes else self.shape[0]
 
 
 def read_npy_header(source: Path | str | IO[bytes]) -> NpyHeader:
-    """Read the header of a .npy file; NumPy parses it as literals, and nothing in it is ever run.
+    """Read the header of a .npy file. NumPy parses it as literals, so no code in it is run.
 
     Args:
         source: A path, or a file that is open at the start of the array.
 
     Raises:
-        DataError: Missing, not such a file, damaged, or an array of Python objects.
+        DataError: The file is missing, damaged, not a .npy file, or contains Python objects.
     """
     if isinstance(source, Path | str):
         try:
@@ -125,28 +124,30 @@ def read_npy_header(source: Path | str | IO[bytes]) -> NpyHeader:
         else:
             raise ValueError(f"format version {version} is not one of arrays of numbers")
         offset = source.tell()
-    except Exception as error:  # a damaged header, which is a Python expression, raises any
+    except (
+        Exception
+    ) as error:  # the header is a Python expression; a damaged one can raise anything
         reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
-        raise DataError(f"{name}: not a .npy file that can be read ({reason})") from error
+        raise DataError(f"{name}: not a readable .npy file ({reason})") from error
     if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
-        raise DataError(f"{name}: its header is damaged, since no array has the shape in it")
+        raise DataError(f"{name}: its header is damaged: it contains an impossible shape")
     if dtype.hasobject:
         raise DataError(
-            f"{name}: holds Python objects, which are not read, since they could run code; "
+            f"{name}: contains Python objects, which are not read because they could run code; "
             "save a plain array of float32"
         )
     return NpyHeader(shape, dtype, fortran_order, offset)
 
 
 def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
-    """A read-only memory map of a .npy file.
+    """Return a read-only memory map of a .npy file.
 
     Args:
         path: The file.
-        header: Its header, where it is read already.
+        header: The header, if it has already been read.
 
     Raises:
-        DataError: See ``read_npy_header``; cut short.
+        DataError: The file is cut short, or ``read_npy_header`` refuses it.
     """
     shape, dtype, fortran_order, offset = header or read_npy_header(path)
     end = offset + math.prod(shape) * dtype.itemsize
@@ -154,15 +155,15 @@ def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
         if (n_bytes := os.path.getsize(path)) < end:
             raise DataError(f"{path}: cut short: it has {n_bytes} of {end} bytes")
         return np.memmap(path, dtype, "r", offset, shape, "F" if fortran_order else "C")
-    except (OSError, ValueError) as error:  # changed or gone since
+    except (OSError, ValueError) as error:  # changed or deleted since
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def release_pages(array: object) -> None:
-    """Give the memory of a read-only map's pages back; they are read again when they are used.
+    """Release the memory pages of a read-only map; they are read again when they are used.
 
-    A page that was touched counts as memory for as long as its map lives, so that going through a
-    file once would in the end take the size of the file. Other arrays stay as they are.
+    A touched page counts as used memory for as long as its map lives, so reading a whole file once
+    would use as much memory as the file is large. Other arrays are unchanged.
     """
     memory_map = getattr(array, "_mmap", None)
     if (
@@ -174,7 +175,7 @@ def release_pages(array: object) -> None:
 
 
 def write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
-    """Write a float32 array as .npy from its blocks along the first axis, one at a time."""
+    """Write a float32 array as .npy, block by block along the first axis."""
     with path.open("wb") as file:
         _write_blocks(file, shape, blocks)
 
@@ -184,10 +185,10 @@ def write_arrays(
     arrays: Mapping[str, np.ndarray],
     **streamed: tuple[tuple[int, ...], Iterable[np.ndarray]],
 ) -> None:
-    """Write an .npz: arrays, and float32 ones that come in blocks along their first axis.
+    """Write an .npz from arrays and from streamed float32 arrays (blocks along the first axis).
 
-    Equal content gives equal bytes. Nothing is compressed: vertices lose only a fifth of their
-    size, and ten minutes of a face took 26 s longer to write.
+    Equal content gives equal bytes. Nothing is compressed: it would save only a fifth of the size
+    of vertices, and ten minutes of motion took 26 s longer to write.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Motion: what every model gives and every renderer, exporter and metric takes."""
+"""The motion of a face: the output of models, and the input of renderers, exporters and metrics."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,25 +15,25 @@ from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
 SUFFIXES = (".npz", ".npy")
-"""Files a motion is saved to: everything, or the vertices alone."""
+"""The file formats of a motion: everything (.npz), or only the vertices (.npy)."""
 
 
 # Vertices -----------------------------------------------------------------------------------------
 
 
 BLOCK_BYTES = 32 << 20
-"""Of the vertices that are made at once when all are gone through."""
+"""The size of the blocks in which vertices are generated."""
 MATERIALIZED_BYTES = 512 << 20
-"""Motions up to this size are plain arrays."""
+"""The size up to which vertices are materialized as plain arrays."""
 
 
 class VertexFrames:
-    """(T, V, 3) float32 vertices behind a function; indexed along time like an array.
+    """(T, V, 3) float32 vertices that a function computes on demand; indexed like an array.
 
     Args:
         n_frames: T.
         n_vertices: V.
-        compute: From (n,) frame numbers, 0 to T − 1, their (n, V, 3) float32 vertices.
+        compute: Returns (n, V, 3) float32 vertices for (n,) frame numbers from 0 to T − 1.
     """
 
     dtype = np.dtype(np.float32)
@@ -68,7 +68,7 @@ class VertexFrames:
 
     @property
     def nbytes(self) -> int:
-        """Of all vertices, were they made."""
+        """The size in bytes if fully materialized."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
@@ -77,12 +77,12 @@ Vertices = np.ndarray | VertexFrames
 
 
 def materialize(frames: VertexFrames) -> Vertices:
-    """The frames themselves, or an array of them where that is not large."""
+    """Return the frames as an array if it is small enough, otherwise unchanged."""
     return np.asarray(frames) if frames.nbytes <= MATERIALIZED_BYTES else frames
 
 
 def vertex_blocks(vertices: Vertices) -> Iterator[np.ndarray]:
-    """All frames in their order, some at a time; an array comes as it is."""
+    """Yield all frames in order, in blocks; an array is yielded as a single block."""
     if isinstance(vertices, np.ndarray):
         yield vertices
         return
@@ -93,18 +93,18 @@ def vertex_blocks(vertices: Vertices) -> Iterator[np.ndarray]:
 
 @dataclass(frozen=True)
 class Motion:
-    """A face in motion, with the speech it belongs to.
+    """A facial motion and the speech it belongs to.
 
     Attributes:
-        vertices: (T, V, 3) float32 in the topology's unit, template included: an array, or what
-            makes itself where an array would be too large.
-        fps: Frames a second.
-        topology: Faces, regions and unit.
-        subject: Whose face it is.
+        vertices: (T, V, 3) float32 positions in the topology's unit: an array, or
+            ``VertexFrames`` if an array would be too large.
+        fps: The frame rate.
+        topology: The triangles, regions and unit.
+        subject: The name of the subject.
         template: (V, 3) float32 neutral face of the subject.
         colours: (V, 3) uint8 sRGB albedo, or None.
         audio: (n,) float32 mono samples at 16 kHz, or None.
-        audio_path: The recording they come from, or None.
+        audio_path: The recording of the samples, or None.
         codes: (T, codes_per_frame) int32 motion codes, or None.
     """
 
@@ -129,7 +129,7 @@ class Motion:
         return self.n_frames / self.fps
 
     def at_fps(self, fps: float) -> "Motion":
-        """The same motion at another frame rate, interpolated linearly between frames."""
+        """Return the motion at another frame rate, interpolated linearly."""
         if fps == self.fps or self.n_frames < 2:
             return replace(self, fps=fps) if self.n_frames < 2 else self
         n_frames = max(2, round(self.seconds * fps))
@@ -146,10 +146,10 @@ class Motion:
         return replace(self, vertices=vertices, fps=fps, codes=None)
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
-        """Write .npz (everything) or .npy (the (T, V, 3) vertices alone); atomically.
+        """Write .npz (everything) or .npy (only the (T, V, 3) vertices) atomically.
 
         Raises:
-            InputError: Unknown suffix, or the file exists and ``overwrite`` is false.
+            InputError: The suffix is unknown, or the file exists and ``overwrite`` is false.
         """
         path = Path(path)
         if path.suffix.lower() == ".npy":
@@ -187,7 +187,7 @@ class Motion:
         """Read a motion that ``save`` wrote as .npz; its vertices stay in the file until used.
 
         Raises:
-            InputError: Missing, not such a file, or of a newer format.
+            InputError: The file is missing, not a motion file, or in a newer format.
         """
         path = Path(path)
         if not path.is_file():

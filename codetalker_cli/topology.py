@@ -1,4 +1,4 @@
-"""The mesh of a motion: triangles, vertex regions, unit; and the neutral faces of its subjects."""
+"""The mesh of a motion: triangles, vertex regions, unit and the subjects' neutral faces."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError
 
 Report = Callable[[str, str], None]
-"""Takes what is wrong with a mesh: its kind (``faces``, ``region``), and a line on it."""
+"""Receives a problem of a mesh: its kind (``faces``, ``region``) and a message."""
 UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
-"""Length units and their size in metres; ``area1``: every mesh scaled to surface area 1 (BIWI)."""
+"""Length unit → meters; ``area1``: every mesh is scaled to a surface area of 1 (BIWI)."""
 
 
 def label_components(n_vertices: int, edges: np.ndarray) -> np.ndarray:
-    """Return (V,) the number of the connected surface that each vertex belongs to.
+    """Return the (V,) index of the connected component of each vertex.
 
     Args:
         n_vertices: V.
@@ -71,22 +71,22 @@ class Topology:
 
     @property
     def metres_per_unit(self) -> float | None:
-        """Metres in one unit of length, or None where the scale is not known."""
+        """The size of the length unit in meters, or None if the scale is unknown."""
         return UNITS[self.unit]
 
     def summary(self) -> dict[str, str | int]:
-        """Its name and size, for manifests and reports."""
+        """Return the name and the size, for manifests and reports."""
         return {"name": self.name, "n_vertices": self.n_vertices, "n_faces": len(self.triangles)}
 
     def region(self, name: str) -> np.ndarray:
-        """Vertex indices of a region; an unknown name lists the known ones."""
+        """Return the vertex indices of a region; the error lists the known regions."""
         if name not in self.regions:
             known = ", ".join(sorted(self.regions)) or "none"
             raise DataError(f"topology {self.name}: no region {name!r}; it has: {known}")
         return self.regions[name]
 
     def central_lip_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The vertices that ``inner_lip_gap`` measures between: of the upper, the lower lip.
+        """Return the vertices of the upper and the lower lip that ``inner_lip_gap`` compares.
 
         Raises:
             DataError: The topology has no such regions.
@@ -97,10 +97,10 @@ class Topology:
         return upper[central], lower[central]
 
     def inner_lip_gap(self, vertices: np.ndarray) -> np.ndarray:
-        """How far the lips are apart: mean distance of the central half of the lip pairs.
+        """Return the mean distance between the lips, over the central half of the lip pairs.
 
         ``inner_lip_upper[i]`` and ``inner_lip_lower[i]`` are vertices that touch when the mouth is
-        shut, ordered from corner to corner; the outer quarter on each side is left out.
+        shut, ordered from corner to corner. The outer quarter on each side is skipped.
 
         Args:
             vertices: (..., V, 3).
@@ -116,7 +116,7 @@ class Topology:
         return np.linalg.norm(offsets, axis=-1).mean(-1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays for an .npz (inverse of ``from_arrays``)."""
+        """Convert to plain arrays for an .npz (inverse of ``from_arrays``)."""
         arrays: dict[str, np.ndarray] = {
             "name": np.array(self.name),
             "unit": np.array(self.unit),
@@ -134,12 +134,12 @@ class Topology:
     def from_arrays(
         cls, arrays: Mapping[str, np.ndarray], report: Report | None = None
     ) -> "Topology":
-        """From the arrays of ``to_arrays``; other arrays beside them are ignored.
+        """Create a topology from the arrays of ``to_arrays``; other arrays are ignored.
 
         Args:
-            arrays: By name.
-            report: Gets each list of indices that names vertices that do not exist; these are left
-                out. None: they are an error.
+            arrays: The arrays by name.
+            report: Called for each index list with unknown vertices, which are then dropped.
+                None: unknown vertices are an error.
         """
         if report is not None:
             arrays = _without_unknown_vertices(arrays, report)
@@ -164,7 +164,7 @@ class Topology:
 def _without_unknown_vertices(
     arrays: Mapping[str, np.ndarray], report: Report
 ) -> dict[str, np.ndarray]:
-    """The arrays without triangles and regions' vertices that do not exist."""
+    """Drop triangles and region indices that refer to unknown vertices."""
     kept, n_vertices = dict(arrays), int(arrays["n_vertices"])
     triangles = arrays["faces"]
     bad = ((triangles < 0) | (triangles >= n_vertices)).any(-1)
@@ -191,14 +191,14 @@ def _without_unknown_vertices(
 
 @dataclass(frozen=True)
 class Mesh:
-    """Topology, templates and looks.
+    """A topology with the templates and colors of its subjects.
 
     Attributes:
         topology: Shared connectivity.
         templates: Subject → (V, 3) float32 neutral face, in the topology's unit.
         colours: Subject → (V, 3) uint8 sRGB albedo; empty where unknown.
         idle_units: Unit (``eyeBlinkLeft``, ``eyeLookUpLeft``, …) → (V, 3) offset at weight 1, for
-            blinks and gaze that no speech tells; empty where the face has no such units.
+            blinks and gaze, which are independent of speech; empty if the face has none.
         lid_closure: Subject → weight of eyeBlink at which that subject's lids just close.
     """
 
@@ -209,10 +209,10 @@ class Mesh:
     lid_closure: dict[str, float] = field(default_factory=dict)
 
     def check(self, n_vertices: int, origin: str) -> None:
-        """Refuse templates or faces of another vertex count.
+        """Refuse templates or triangles with another vertex count.
 
         Raises:
-            DataError: Names what has how many vertices.
+            DataError: A vertex count differs. The message contains both counts.
         """
         shapes = {f"template of {k}": v.shape for k, v in self.templates.items()}
         shapes["topology"] = (self.topology.n_vertices, 3)
@@ -234,7 +234,7 @@ class Mesh:
         """Read what ``save`` wrote.
 
         Raises:
-            DataError: Not such a file.
+            DataError: The file is not a mesh file.
         """
         arrays = read_arrays(path)
         try:
@@ -244,14 +244,14 @@ class Mesh:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], report: Report | None = None) -> "Mesh":
-        """From the arrays of a file that ``save`` wrote.
+        """Create a mesh from the arrays of a file that ``save`` wrote.
 
         Args:
-            arrays: By name.
+            arrays: The arrays by name.
             report: See ``Topology.from_arrays``.
 
         Raises:
-            DataError: They are not those of a mesh.
+            DataError: The arrays are not those of a mesh.
         """
         prefix = "topology_"
         topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -46,7 +46,7 @@ def test_a_header_is_read_from_where_the_file_is() -> None:
     header = read_npy_header(file)
     assert (header.shape, header.dtype, header.offset) == ((3,), np.int16, 6 + 128)
     file.seek(0)
-    with pytest.raises(DataError, match=r"^part: not a \.npy file"):
+    with pytest.raises(DataError, match=r"^part: not a readable \.npy file"):
         read_npy_header(file)
 
 
@@ -55,10 +55,10 @@ def test_a_header_is_read_from_where_the_file_is() -> None:
 )
 def test_what_is_no_array_of_numbers_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.npy: not a \.npy file that can be read"):
+    with pytest.raises(DataError, match=r"a\.npy: not a readable \.npy file"):
         map_array(tmp_path / "a.npy")
     np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(DataError, match=r"a\.npy: holds Python objects"):
+    with pytest.raises(DataError, match=r"a\.npy: contains Python objects"):
         map_array(tmp_path / "a.npy")
     with pytest.raises(DataError, match=r"b\.npy: cannot be read \(No such file"):
         map_array(tmp_path / "b.npy")

@@ -473,7 +473,7 @@ def test_hostile_clips_run_nothing(root: Path, tmp_path: Path) -> None:
     np.save(root / "templates" / "M_2.npy", hostile, allow_pickle=True)
     raw = read(root)
     assert [clip.name for clip in raw.clips] == ["F1_good-bye"]
-    assert "holds Python objects" in told(raw)["F1_hello"] and not proof.exists()
+    assert "contains Python objects" in told(raw)["F1_hello"] and not proof.exists()
 
 
 def test_which_mesh_holds_the_triangles(root: Path) -> None:
@@ -546,7 +546,7 @@ def one_vertex_less(path: Path) -> None:
     [
         (cut, r"F1_hello.npy: cut short: it holds 19 whole frames of 20"),
         (one_vertex_less, r"F1_hello.npy: its frames have 25 vertices, expected 26"),
-        (lambda path: path.write_bytes(b""), r"F1_hello.npy: not a .npy file that can be read"),
+        (lambda path: path.write_bytes(b""), r"F1_hello.npy: not a readable .npy file"),
     ],
 )
 def test_a_broken_clip_is_told_and_the_rest_is_there(root: Path, change, reason: str) -> None:  # type: ignore[no-untyped-def]

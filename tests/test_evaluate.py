@@ -235,7 +235,7 @@ def test_what_does_not_belong_together_is_refused(data: PreparedDataSet) -> None
     np.save(name, whole[:, :33])
     assert "its frames have 11 vertices, expected 12" in refuse("metrics", *FILES)
     np.save(name, np.array([{}], dtype=object))
-    assert "holds Python objects" in refuse("metrics", *FILES)
+    assert "contains Python objects" in refuse("metrics", *FILES)
     np.save(name, whole)
     np.save("pred/A_other_condition_A.npy", whole)
     assert "there is no true clip 'A_other'" in refuse("metrics", *FILES)

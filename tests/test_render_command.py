@@ -180,7 +180,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
         (["none.npz"], "none.npz: no such file"),
         (["none.npy"], "none.npy: no such file"),
         (["notes.txt"], "notes.txt: a motion is .npy or .npz, not '.txt'"),
-        (["text.npy"], "text.npy: not a .npy file"),
+        (["text.npy"], "text.npy: not a readable .npy file"),
         (["text.npz"], "text.npz: not a motion file"),
         (["flat.npy"], "flat.npy: is (4, 7), expected (frames, vertices, 3)"),
         (["empty.npy"], "empty.npy: holds no frame"),

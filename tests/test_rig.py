@@ -132,7 +132,7 @@ def test_unknown_names_list_the_choices(rig: Rig) -> None:
 def test_damaged_assets_are_named(tmp_path: Path) -> None:
     bad = tmp_path / "head.npz"
     bad.write_bytes(b"not a zip")
-    with pytest.raises(DataError, match=r"head\.npz: not a whole"):
+    with pytest.raises(DataError, match=r"head\.npz: not a complete"):
         Rig.load(bad)
     np.savez(bad, neutral=np.zeros((1, 3)))
     with pytest.raises(DataError, match="lacks faces"):
