@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 from codetalker_cli.media import container_of
 
 SAMPLE_RATE = 16_000
@@ -181,7 +181,7 @@ def _decode_with_ffmpeg(path: Path) -> np.ndarray:
     try:
         container = container_of(path)
     except InputError as error:
-        reason = str(error).removeprefix(f"{path}: ")
+        reason = str(error).removeprefix(f"{printable(path)}: ")
         message = f"{path}: not an audio file that can be read ({reason}); {advice}"
         raise InputError(message) from error
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]

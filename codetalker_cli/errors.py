@@ -40,3 +40,9 @@ class MissingDependencyError(CodeTalkerError):
 
 class RenderError(CodeTalkerError):
     """An image or a video could not be rendered."""
+
+
+def printable(text: object) -> str:
+    """Return a name or path as text that stays on one line of a message."""
+    name = str(text)
+    return name if name.isprintable() else ascii(name)[1:-1]

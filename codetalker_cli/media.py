@@ -7,7 +7,7 @@ the containers below, and with the detected container as its explicit input form
 import subprocess
 from pathlib import Path
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 
 _START_BYTES = 400
 _TS_PACKET, _TIMED_TS_PACKET = 188, 192
@@ -63,7 +63,7 @@ def container_of(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(_START_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from error
     for name, marks in _MAGIC.items():
         if all(start[at : at + len(mark)] == mark for at, mark in marks):
             return name
@@ -73,7 +73,7 @@ def container_of(path: Path) -> str:
         return "mpegts"  # written by cameras, with a timestamp before each packet
     if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:  # a frame of MPEG audio
         return "aac" if start[1] & 0xF6 == 0xF0 else "mp3"
-    raise InputError(f"{path}: unknown audio or video container")
+    raise InputError(f"{printable(path)}: unknown audio or video container")
 
 
 def has_stream(path: Path, kind: str) -> bool:

@@ -44,7 +44,7 @@ class ClipEntry:
         sha256: Of the vertices' bytes.
         text: What is said, where known; ``NO_SPEECH``: nothing.
         sentence: Which sentence of the subject it is.
-        n_samples: Of the speech.
+        n_samples: The number of samples of the speech.
         audio_sha256: Of the samples' bytes.
         source: The raw clip it is made of; several parts may come of one.
     """
@@ -71,11 +71,11 @@ class Manifest:
     """What manifest.json holds.
 
     Attributes:
-        name: Of the data set.
+        name: The name of the data set.
         fps: Motion frames a second.
         train_subjects: Their order numbers the speaking styles.
         clips: The clip table.
-        unit: Of length; see ``codetalker_cli.topology.UNITS``.
+        unit: The unit of length; see ``codetalker_cli.topology.UNITS``.
         topology: ``name``, ``n_vertices``, ``n_faces``.
         subjects: All that have a template.
         mesh_sha256: Of mesh.npz.
@@ -138,7 +138,7 @@ def find_manifest(folder: Path) -> Path:
     if not path.is_file() and (folder / UNFINISHED).exists():
         raise InputError(
             f"{folder}: an unfinished data set; run the same `codetalker prepare-data` again, "
-            "it goes on where it stopped"
+            "it resumes where it stopped"
         )
     if not path.is_file():
         raise InputError(

@@ -19,7 +19,7 @@ from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
 
 MODEL, ORACLE, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
-"""Whose results stand beside each other; see ``run``."""
+"""The models that are compared; see ``run``."""
 MAX_SHORT_FRAMES = 2
 """By so many frames a prediction may end before the truth: the speech's length is rounded."""
 

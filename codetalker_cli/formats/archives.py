@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple, cast
 
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.formats import tar_members
 from codetalker_cli.formats.streams import (
     CHUNK_BYTES,
@@ -82,9 +82,9 @@ class FoundFile:
     def label(self) -> str:
         """What messages call it: ``faces/F1.tar: e01/frame_001.vl``; always one line."""
         if self.archive is None:
-            return _escape_unprintable(str(self.disk))
+            return printable(self.disk)
         outer = self.archive.file
-        return f"{outer.label}: {_escape_unprintable('/'.join(self.parts[len(outer.parts) :]))}"
+        return f"{outer.label}: {printable('/'.join(self.parts[len(outer.parts) :]))}"
 
     @property
     def place(self) -> tuple[Path, int] | None:
@@ -356,10 +356,6 @@ def unpacked_size(file: FoundFile) -> int | None:
 def _is_hidden(name: str) -> bool:
     """Left by file managers: ``.DS_Store``, ``._frame_001.vl``, ``__MACOSX``."""
     return name.startswith(".") or name == "__MACOSX"
-
-
-def _escape_unprintable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _refuse_folder(error: OSError) -> None:

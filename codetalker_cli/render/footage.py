@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.audio import VIDEO_SUFFIXES
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 from codetalker_cli.media import VIDEO_CONTAINERS, container_of, has_stream
 from codetalker_cli.render.captions import label_strip
 from codetalker_cli.render.subprocesses import last_line
@@ -48,10 +48,10 @@ class Footage:
             InputError: Missing, not a video of a known container, or damaged.
         """
         if not path.is_file() or not path.stat().st_size:
-            raise InputError(f"{_name(path)}: no such video, or an empty file")
+            raise InputError(f"{printable(path)}: no such video, or an empty file")
         container = container_of(path)
         if container not in VIDEO_CONTAINERS or not has_stream(path, "V"):
-            raise InputError(f"{_name(path)}: holds no video that can be read")
+            raise InputError(f"{printable(path)}: holds no video that can be read")
         return cls(path, label, column, has_stream(path, "a"))
 
     def frames(
@@ -74,7 +74,7 @@ class Footage:
                 if times and max(times) > clip.duration + _SHORT_BY:
                     logger.warning(
                         "%s: ends after %.1f s, the motions take %.1f s; its last frame stays",
-                        _name(self.path),
+                        printable(self.path),
                         clip.duration,
                         max(times),
                     )
@@ -88,10 +88,10 @@ class Footage:
                     yield self._labelled(panel, settings)
 
     def _make_even(self, folder: Path, size: int, fps: float, seconds: float) -> Path:
-        """Write the video anew: upright, square pixels, an even frame rate, fitted into a panel.
+        """Write an upright copy with square pixels and an even frame rate, fitted into a panel.
 
         moviepy misreads the rotation and the varying frame rate that phones record with. ffmpeg
-        knows both, and is told here which container to expect.
+        handles both, and gets the container by name.
         """
         import imageio_ffmpeg
 
@@ -106,9 +106,9 @@ class Footage:
         done = subprocess.run([*command, str(path)], capture_output=True, check=False)
         if done.returncode or not path.is_file():
             reason = last_line(done.stderr) or f"ffmpeg exit {done.returncode}"
-            raise InputError(f"{_name(self.path)}: cannot be decoded ({reason})")
+            raise InputError(f"{printable(self.path)}: cannot be decoded ({reason})")
         if b"partial file" in done.stderr or b"truncated" in done.stderr:
-            raise InputError(f"{_name(self.path)}: the video is cut short; copy it again")
+            raise InputError(f"{printable(self.path)}: the video is cut short; copy it again")
         return path
 
     def _labelled(self, panel: np.ndarray, settings: RenderSettings) -> np.ndarray:
@@ -157,9 +157,3 @@ def _empty_panel(settings: RenderSettings, channels: int) -> np.ndarray:
         color = BACKDROPS.get(settings.background, settings.background)
         panel[:] = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return panel
-
-
-def _name(path: Path) -> str:
-    """Return a path that stays on one line."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]

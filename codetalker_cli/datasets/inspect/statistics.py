@@ -27,7 +27,7 @@ class ClipStatistics:
 
     Attributes:
         source: The clip.
-        header: Of its vertices.
+        header: The header of its vertices.
         energy, steps, leaps: As in ``ClipMotion``.
         n_bad: Frames with NaN.
         audio: None: could not be read.
