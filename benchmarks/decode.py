@@ -56,7 +56,7 @@ def build(preset: str) -> CodeTalker:
     torch.manual_seed(0)
     model = CodeTalker(settings_from_dict(sections, preset)).eval().requires_grad_(False)
     assert model.speech is not None
-    # A head that starts at zero would choose one code for everything; motion is millimetres.
+    # A head that starts at zero would choose one code for everything; motion is millimeters.
     torch.nn.init.normal_(model.speech.head.weight, std=0.05)
     model.vq.decoder.output_projection.weight.mul_(0.01)
     torch.nn.init.normal_(model.vq.quantizer.codebook)
@@ -203,7 +203,7 @@ def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
         for k, motion in voice.animate_many(Request(f, idle=False) for f in files):
             if isinstance(motion, Exception):
                 sys.exit(f"{files[k]}: {motion}")
-            made[k] = (motion.codes, motion.vertices[:, lips] * motion.topology.metres_per_unit)
+            made[k] = (motion.codes, motion.vertices[:, lips] * motion.topology.meters_per_unit)
         return made, time.perf_counter() - start
 
     exact, took = animate("exact")

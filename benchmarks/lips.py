@@ -13,14 +13,14 @@ false     share of all contacts (runs of frames under 1 mm) with no p, b, m, f, 
 labiodental  share of f, v where the lower lip comes within 2 mm of the upper incisors' edge (median
           along the edge) in the interval, ± 1 frame; on S02 lips at rest are as near, so it tells
           nothing there
-opening   share of aa, ae, aw, ay, ah with a gap over 6 mm at the centre frame
+opening   share of aa, ae, aw, ay, ah with a gap over 6 mm at the center frame
 stressed  the same without ah, which most often is a schwa
-width     how surely the width of the mouth tells w, uw, ow from iy, ih, s at the centre frame (AUC)
+width     how surely the width of the mouth tells w, uw, ow from iy, ih, s at the center frame (AUC)
 lag       median frames from a bilabial's middle to the middle of the contact that meets it
 
 The measures are codetalker_cli.metrics.lips.
 
---teacher measures the rules that the bundled voice learnt from, given the true phones; with
+--teacher measures the rules that the bundled voice learned from, given the true phones; with
 --stage1 also after that model's stage 1, which tells what each part loses. --babble mixes other
 recordings of the same call into each, at a signal-to-noise ratio in dB.
 """

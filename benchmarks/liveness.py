@@ -2,7 +2,7 @@
 
     python benchmarks/liveness.py data/demo [--model demo] [--clips 24] [--sounds FILES] [--json]
 
-On the test split of the data set that the voice learnt from, clip by clip in its subject's style:
+On the test split of the data set that the voice learned from, clip by clip in its subject's style:
 
 energy    squared velocity of the lip region, against the data's (1: as lively)
 jitter    the part of it above 8 Hz, against the data's (1: as smooth)
@@ -27,7 +27,7 @@ from codetalker_cli import Voice, audio
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.metrics import liveness
-from codetalker_cli.synthetic.noise import coloured_noise
+from codetalker_cli.synthetic.noise import colored_noise
 
 QUIET_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarra
         for tone in chord:
             for overtone in (1, 2, 3):
                 music += ringing * np.sin(2 * np.pi * tone * overtone * time) / overtone
-    noise = coloured_noise(n, rng)
+    noise = colored_noise(n, rng)
     noise /= np.abs(noise).max()
     return {
         "silence": (0.0002 * noise).astype(np.float32),  # digital silence is refused
@@ -69,7 +69,7 @@ def against_data(
             for style in (subject, styles[k % len(styles)])
         )
         clips.append(liveness.compare(np.array(clip.vertices[:, lips]), own, other, fps))
-    found = liveness.summarize(clips, (topology.metres_per_unit or 1.0) * 1000.0)
+    found = liveness.summarize(clips, (topology.meters_per_unit or 1.0) * 1000.0)
     return found, float(np.mean([clip.truth.whole for clip in clips]))
 
 
@@ -79,7 +79,7 @@ def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) 
     for subject in voice.subjects[:: max(1, len(voice.subjects) // 4)]:
         motion = voice.animate(samples, subject, idle=False)
         vertices, topology = np.asarray(motion.vertices), motion.topology
-        mm = (topology.metres_per_unit or 1.0) * 1000.0
+        mm = (topology.meters_per_unit or 1.0) * 1000.0
         gaps.append(topology.inner_lip_gap(vertices) * mm)
         lips = vertices[:, topology.region("lips")]
         moved.append(liveness.energies(lips, motion.fps).whole)

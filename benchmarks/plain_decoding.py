@@ -1,7 +1,7 @@
 """Free-running decoding as the published code does it: at each step everything is computed anew.
 
 The whole prefix goes through PyTorch's own decoder layers, with the whole clip as their memory; it
-is quantised, decoded by stage 1 to every vertex of every frame, and the last frame is projected.
+is quantized, decoded by stage 1 to every vertex of every frame, and the last frame is projected.
 This is the tests' oracle and the benchmark's baseline.
 """
 

@@ -34,14 +34,14 @@ MESHES = ("head", "dense")
 
 
 def head() -> tuple[Topology, np.ndarray, np.ndarray | None]:
-    """Topology, template and colours of the bundled head."""
+    """Topology, template and colors of the bundled head."""
     mesh = Mesh.load(resources.asset("voice") / "mesh.npz")
     subject = next(iter(mesh.templates))
-    return mesh.topology, mesh.templates[subject], mesh.colours[subject]
+    return mesh.topology, mesh.templates[subject], mesh.colors[subject]
 
 
 def dense() -> tuple[Topology, np.ndarray, np.ndarray | None]:
-    """An egg of 127 rings and two poles, 23370 vertices, in metres."""
+    """An egg of 127 rings and two poles, 23370 vertices, in meters."""
     theta = np.linspace(0, np.pi, RINGS + 2)[1:-1, None]
     phi = np.linspace(0, 2 * np.pi, SEGMENTS, endpoint=False)[None]
     ring = np.stack(
@@ -67,7 +67,7 @@ def dense() -> tuple[Topology, np.ndarray, np.ndarray | None]:
 
 def write_motion(path: Path, mesh: str, n_frames: int) -> None:
     """A motion file of a face whose mouth swings."""
-    topology, template, colours = {"head": head, "dense": dense}[mesh]()
+    topology, template, colors = {"head": head, "dense": dense}[mesh]()
     low, high = template.min(0), template.max(0)
     mouth = np.array([(low[0] + high[0]) / 2, low[1] + 0.3 * (high[1] - low[1]), high[2]])
     near = np.exp(-np.square((template - mouth) / (0.2 * (high[1] - low[1]))).sum(1))
@@ -77,7 +77,7 @@ def write_motion(path: Path, mesh: str, n_frames: int) -> None:
         return template + swing * np.sin(0.4 * frames)[:, None, None].astype(np.float32)
 
     vertices = VertexFrames(n_frames, len(template), make)
-    Motion(vertices, 30.0, topology, "S01", template, colours).save(path)
+    Motion(vertices, 30.0, topology, "S01", template, colors).save(path)
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ class Clock:
 
 
 def plain_vq(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optimizer, Callable]:
-    """Stage 1: optimiser, and from one clip to its loss."""
+    """Stage 1: optimizer, and from one clip to its loss."""
     vq = model.vq.train()
 
     def loss(vertices: Tensor, template: Tensor, style: Tensor, audio: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def plain_vq(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optim
 
 
 def plain_speech(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optimizer, Callable]:
-    """Stage 2: optimiser, and from one clip to its loss."""
+    """Stage 2: optimizer, and from one clip to its loss."""
     speech = model.speech
     assert speech is not None
     model.vq.eval().requires_grad_(False)

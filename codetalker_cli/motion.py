@@ -102,7 +102,7 @@ class Motion:
         topology: The triangles, regions and unit.
         subject: The name of the subject.
         template: (V, 3) float32 neutral face of the subject.
-        colours: (V, 3) uint8 sRGB albedo, or None.
+        colors: (V, 3) uint8 sRGB albedo, or None.
         audio: (n,) float32 mono samples at 16 kHz, or None.
         audio_path: The recording of the samples, or None.
         codes: (T, codes_per_frame) int32 motion codes, or None.
@@ -113,7 +113,7 @@ class Motion:
     topology: Topology
     subject: str
     template: np.ndarray
-    colours: np.ndarray | None = None
+    colors: np.ndarray | None = None
     audio: np.ndarray | None = None
     audio_path: Path | None = None
     codes: np.ndarray | None = None
@@ -172,7 +172,7 @@ class Motion:
             "subject": np.array(self.subject),
             "template": self.template,
         }
-        for name in ("colours", "audio", "codes"):
+        for name in ("colors", "audio", "codes"):
             value = getattr(self, name)
             if value is not None:
                 arrays[name] = value
@@ -214,7 +214,7 @@ class Motion:
             topology=Topology.from_arrays(topology),
             subject=str(arrays["subject"]),
             template=arrays["template"],
-            colours=arrays.get("colours"),
+            colors=arrays.get("colors", arrays.get("colours")),  # the former name
             audio=arrays.get("audio"),
             audio_path=Path(str(arrays["audio_path"])) if "audio_path" in arrays else None,
             codes=arrays.get("codes"),

@@ -70,7 +70,7 @@ class Topology:
                 )
 
     @property
-    def metres_per_unit(self) -> float | None:
+    def meters_per_unit(self) -> float | None:
         """The size of the length unit in meters, or None if the scale is unknown."""
         return UNITS[self.unit]
 
@@ -196,7 +196,7 @@ class Mesh:
     Attributes:
         topology: Shared connectivity.
         templates: Subject → (V, 3) float32 neutral face, in the topology's unit.
-        colours: Subject → (V, 3) uint8 sRGB albedo; empty where unknown.
+        colors: Subject → (V, 3) uint8 sRGB albedo; empty where unknown.
         idle_units: Unit (``eyeBlinkLeft``, ``eyeLookUpLeft``, …) → (V, 3) offset at weight 1, for
             blinks and gaze, which are independent of speech; empty if the face has none.
         lid_closure: Subject → weight of eyeBlink at which that subject's lids just close.
@@ -204,7 +204,7 @@ class Mesh:
 
     topology: Topology
     templates: dict[str, np.ndarray]
-    colours: dict[str, np.ndarray] = field(default_factory=dict)
+    colors: dict[str, np.ndarray] = field(default_factory=dict)
     idle_units: dict[str, np.ndarray] = field(default_factory=dict)
     lid_closure: dict[str, float] = field(default_factory=dict)
 
@@ -224,7 +224,7 @@ class Mesh:
         """Write as .npz."""
         arrays = {f"topology_{k}": v for k, v in self.topology.to_arrays().items()}
         _pack(arrays, "template", self.templates, np.float32)
-        _pack(arrays, "colour", self.colours, np.uint8)
+        _pack(arrays, "color", self.colors, np.uint8)
         _pack(arrays, "idle_unit", self.idle_units, np.float16)
         _pack(arrays, "lid_closure", self.lid_closure, np.float32)
         np.savez_compressed(path, allow_pickle=False, **arrays)
@@ -259,7 +259,7 @@ class Mesh:
             return cls(
                 Topology.from_arrays(topology, report),
                 _unpack(arrays, "template"),
-                _unpack(arrays, "colour"),
+                _unpack(arrays, "color") or _unpack(arrays, "colour"),  # the former name
                 {k: v.astype(np.float32) for k, v in _unpack(arrays, "idle_unit").items()},
                 {k: float(v) for k, v in _unpack(arrays, "lid_closure").items()},
             )

@@ -94,7 +94,7 @@ def _sheet() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def template(subject: str) -> np.ndarray:
-    """(N_VERTICES, 3) millimetres, y down and z away, as the real ones."""
+    """(N_VERTICES, 3) millimeters, y down and z away, as the real ones."""
     u, v = _sheet()
     wide = 60 + sum(subject.encode()) % 13
     depth = 80 * np.sqrt(np.clip(1 - 0.4 * u**2 - 0.3 * v**2, 0, None))

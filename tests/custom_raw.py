@@ -18,17 +18,17 @@ SENTENCES = ("hello", "good-bye")
 CLIPS = tuple(f"{subject}_{sentence}" for subject in SUBJECTS for sentence in SENTENCES)
 UNITS = {"m": 1.0, "cm": 100.0, "mm": 1000.0}
 HEAD, FACES = (lambda made: (made[0].astype(np.float64) * 0.1, made[1]))(sphere(4))
-"""(26, 3) metres, and triangles that look outward."""
+"""(26, 3) meters, and triangles that look outward."""
 N_VERTICES = len(HEAD)
 
 
 def template(subject: str) -> np.ndarray:
-    """(V, 3) metres; no two subjects look alike."""
+    """(V, 3) meters; no two subjects look alike."""
     return HEAD * (1.0 + 0.1 * SUBJECTS.index(subject))
 
 
 def motion(clip: str, n_frames: int | None = None) -> np.ndarray:
-    """(T, V, 3) metres of a clip; its first frame is not the template."""
+    """(T, V, 3) meters of a clip; its first frame is not the template."""
     index = CLIPS.index(clip)
     n_frames = 20 + index if n_frames is None else n_frames
     swell = 1.0 + 0.05 * np.sin(np.arange(1, n_frames + 1) * 0.7 + index)
@@ -36,7 +36,7 @@ def motion(clip: str, n_frames: int | None = None) -> np.ndarray:
 
 
 def recorded(vertices: np.ndarray, unit: str = "m", axes: str = "x y z") -> np.ndarray:
-    """Metres in our axes → what the recording program writes."""
+    """Meters in our axes → what the recording program writes."""
     raw = np.empty_like(vertices)
     for ours, word in enumerate(axes.split()):
         sign = -1.0 if word.startswith("-") else 1.0
@@ -70,20 +70,20 @@ def write_ply(
     faces: np.ndarray = FACES,
     *,
     binary: bool = True,
-    colours: np.ndarray | None = None,
+    colors: np.ndarray | None = None,
 ) -> Path:
     kind = "binary_little_endian" if binary else "ascii"
     header = f"ply\nformat {kind} 1.0\nelement vertex {len(vertices)}\n"
     header += "".join(f"property double {axis}\n" for axis in "xyz")
     fields: list[tuple] = [("v", "<f8", 3)]
-    if colours is not None:
+    if colors is not None:
         header += "".join(f"property uchar {name}\n" for name in ("red", "green", "blue"))
         fields.append(("c", "u1", 3))
     header += f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     rows = np.zeros(len(vertices), fields)
     rows["v"] = vertices
-    if colours is not None:
-        rows["c"] = colours
+    if colors is not None:
+        rows["c"] = colors
     triangles = np.zeros(len(faces), [("n", "u1"), ("f", "<i4", 3)])
     triangles["n"], triangles["f"] = 3, faces
     if binary:

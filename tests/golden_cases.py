@@ -139,7 +139,7 @@ def _stage1(
     loss = loss.mean()
     loss.backward()
     q = vq.settings.codes_per_frame
-    # `vq_latents` are the encoder's, before they are quantised.
+    # `vq_latents` are the encoder's, before they are quantized.
     return {
         "vq_recon": made.vertices[0].flatten(1).detach(),
         "vq_loss": made.quantized.loss[0].detach(),

@@ -30,7 +30,7 @@ def bundled_head(n_frames: int = 2) -> Motion:
     near = np.exp(-np.square((template - chin) / 0.02).sum(1) / 2)
     pushed = template + 0.008 * near[:, None] * np.array([0, 0, 1])
     frames = np.stack([template, *[pushed] * (n_frames - 1)]).astype(np.float32)
-    return Motion(frames, 30.0, mesh.topology, subject, template, mesh.colours[subject])
+    return Motion(frames, 30.0, mesh.topology, subject, template, mesh.colors[subject])
 
 
 def picture(shown: Motion | list[Panel], **changes: object) -> np.ndarray:

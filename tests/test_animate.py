@@ -289,8 +289,8 @@ def test_the_bundled_voice_speaks_on_every_face() -> None:
     voice = ct.load("demo")
     assert voice.subjects == voice.styles == [f"S{k:02d}" for k in range(1, 13)]
     motion = voice.animate(voices.speech(), "S07", idle=False)
-    assert motion.n_frames == 30 and motion.topology.metres_per_unit == 1.0
+    assert motion.n_frames == 30 and motion.topology.meters_per_unit == 1.0
     moved = np.abs(motion.vertices - motion.template).max((0, 2))
     lips = motion.topology.region("lips")
-    assert 0.001 < moved[lips].max() < 0.04  # metres
+    assert 0.001 < moved[lips].max() < 0.04  # meters
     assert sum(f.stat().st_size for f in checkpoint.bundled()["demo"].iterdir()) <= 32 << 20

@@ -1,6 +1,6 @@
 """Mouth curves: contacts, openings, rest, smoothness, styles.
 
-Most properties are proved on a small stand-in rig; distances in millimetres on the bundled head.
+Most properties are proved on a small stand-in rig; distances in millimeters on the bundled head.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def test_rounding_looks_ahead_over_consonants() -> None:
     assert pucker[begin - 10] > pucker[end + 10]
 
 
-def test_consonants_take_their_opening_from_their_neighbours() -> None:
+def test_consonants_take_their_opening_from_their_neighbors() -> None:
     wide, narrow = phones_of("SIL HH AA K AA SIL", 0.1), phones_of("SIL HH IY K IY SIL", 0.1)
     k = frame_of(wide[3])
     assert column(curves(wide), "jawOpen")[k] > column(curves(narrow), "jawOpen")[k] + 0.08

@@ -86,7 +86,7 @@ def test_log_mel_of_a_clip_does_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_samples_are_normalised_as_transformers_does(family: str) -> None:
+def test_samples_are_normalized_as_transformers_does(family: str) -> None:
     audio = 0.3 * speech(0.5) + 0.2
     extract = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
     expected = extract(audio[0].numpy(), sampling_rate=SAMPLE_RATE).input_values[0]

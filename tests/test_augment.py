@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import voices
 
-from codetalker_cli.synthetic.noise import coloured_noise
+from codetalker_cli.synthetic.noise import colored_noise
 from codetalker_cli.train import augment
 
 # Whispers: a hum of the same pitch as the speech would look like an echo of it.
@@ -32,7 +32,7 @@ def delay(x: np.ndarray, y: np.ndarray) -> int:
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 30.0])
 def test_noise_comes_at_the_ratio_asked_for(snr_db: float) -> None:
     clean = voices.speech()
-    noise = coloured_noise(len(clean), np.random.default_rng(0))
+    noise = colored_noise(len(clean), np.random.default_rng(0))
     added = augment.mixed(clean, noise, snr_db) - clean
     assert 10 * np.log10(power(clean) / power(added)) == pytest.approx(snr_db, abs=0.01)
 
@@ -40,7 +40,7 @@ def test_noise_comes_at_the_ratio_asked_for(snr_db: float) -> None:
 def test_noise_is_not_darker_or_brighter_than_said() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
-        noise = coloured_noise(1 << 16, rng)
+        noise = colored_noise(1 << 16, rng)
         density = np.square(np.abs(np.fft.rfft(noise)))
         octaves = [(250 * 2**k, 500 * 2**k) for k in range(4)]
         bins = [slice(int(a * (1 << 16) / 16000), int(b * (1 << 16) / 16000)) for a, b in octaves]

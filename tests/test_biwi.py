@@ -15,7 +15,7 @@ from test_archives import HOSTILE, everything, with_member
 
 from codetalker_cli.datasets import timeline
 from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet
-from codetalker_cli.datasets.readers.biwi import normalise, read_biwi
+from codetalker_cli.datasets.readers.biwi import normalize, read_biwi
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 DATA = biwi_raw.data_settings("F2", "M3")
@@ -118,7 +118,7 @@ def test_what_a_download_gives(real: Path) -> None:
     raw.mesh.check(biwi_raw.N_VERTICES, "it")
     for subject, template in raw.mesh.templates.items():
         assert template.dtype == np.float32
-        expected = normalise(biwi_raw.template(subject), biwi_raw.faces().T)
+        expected = normalize(biwi_raw.template(subject), biwi_raw.faces().T)
         np.testing.assert_array_equal(template, expected.astype(np.float32))
     sound = raw.clips[0].read_audio()
     assert sound.rate == 44_100
@@ -140,7 +140,7 @@ def test_every_layout_gives_the_same_frames(tmp_path: Path, layout: biwi_raw.Lay
         numbers, vertices = frames(clip)
         np.testing.assert_array_equal(numbers, [1, 2])
         expected = [
-            normalise(biwi_raw.frame(clip.subject, "e01", k), biwi_raw.faces().T) for k in (1, 2)
+            normalize(biwi_raw.frame(clip.subject, "e01", k), biwi_raw.faces().T) for k in (1, 2)
         ]
         np.testing.assert_array_equal(vertices, expected)
         assert 0 < clip.n_frames <= 4
@@ -164,15 +164,15 @@ def test_arithmetic_of_the_reference(real: Path) -> None:
 def test_arithmetic_does_not_ask_where_or_how_large() -> None:
     rng = np.random.default_rng(0)
     vertices, corners = rng.standard_normal((30, 3)), rng.integers(0, 30, (3, 40))
-    made = normalise(vertices, corners)
+    made = normalize(vertices, corners)
     assert made.shape == vertices.shape and made.dtype == np.float64
-    moved = normalise(170 * vertices + [1, 20, 300], corners)
+    moved = normalize(170 * vertices + [1, 20, 300], corners)
     np.testing.assert_allclose(moved, made, atol=1e-9)
     np.testing.assert_array_equal(
         made.argmax(axis=0), [vertices[:, 0].argmax(), *vertices[:, 1:].argmin(axis=0)]
     )
     with pytest.raises(DataError, match="surface area is 0"):
-        normalise(np.ones((30, 3)), corners)
+        normalize(np.ones((30, 3)), corners)
 
 
 def test_order_in_an_archive_does_not_matter_and_holes_stay(one: Path) -> None:
@@ -364,7 +364,7 @@ def test_what_the_reference_made_of_it_is_read_too(tmp_path: Path, one: Path) ->
     write(made / "vertices_npy" / "F2_e01.npy", b"")
     np.save(made / "vertices_npy" / "F2_e01.npy", vertices.reshape(2, -1))
     write(made / "wav" / "F2_e01.wav", biwi_raw.wav_bytes(2))
-    template = normalise(biwi_raw.template("F2"), biwi_raw.faces().T)
+    template = normalize(biwi_raw.template("F2"), biwi_raw.faces().T)
     write(made / "templates.pkl", pickle.dumps({"F2": template}))
     with pytest.raises(InputError, match=r"BIWI\.ply"):
         read_biwi(made, DATA)

@@ -179,7 +179,7 @@ def test_many_subjects_fit_and_those_with_problems_are_shown(
 
 
 def test_any_topology_will_do(tmp_path: Path) -> None:
-    """A ball of another unit, inside out, without regions, parts or colours."""
+    """A ball of another unit, inside out, without regions, parts or colors."""
     vertices, faces = sphere()
     writer = PreparedWriter(tmp_path / "ball", overwrite=False)
     swell = 1 + 0.2 * np.sin(np.arange(60))[:, None, None]

@@ -24,12 +24,12 @@ from codetalker_cli.workspace import META, WEIGHTS
 State = dict[str, torch.Tensor]
 
 
-def mesh(*, colours: bool = True) -> Mesh:
+def mesh(*, colors: bool = True) -> Mesh:
     rng = np.random.default_rng(0)
     templates = {
         name: rng.standard_normal((tiny.N_VERTICES, 3)).astype(np.float32) for name in ("A", "Zoë")
     }
-    albedo = {"Zoë": rng.integers(0, 256, (tiny.N_VERTICES, 3), dtype=np.uint8)} if colours else {}
+    albedo = {"Zoë": rng.integers(0, 256, (tiny.N_VERTICES, 3), dtype=np.uint8)} if colors else {}
     return Mesh(tiny.topology(), templates, albedo)
 
 
@@ -77,17 +77,17 @@ def test_half_precision_is_close_and_half_as_large(tmp_path: Path) -> None:
     assert b < 0.6 * a
 
 
-@pytest.mark.parametrize("colours", [True, False])
-def test_the_mesh_comes_with_it(tmp_path: Path, colours: bool) -> None:
-    saved = mesh(colours=colours)
+@pytest.mark.parametrize("colors", [True, False])
+def test_the_mesh_comes_with_it(tmp_path: Path, colors: bool) -> None:
+    saved = mesh(colors=colors)
     loaded = checkpoint.load(checkpoint.save(tmp_path / "a", tiny.codetalker(), mesh=saved))
     assert loaded.mesh is not None
     assert loaded.subjects == ["A", "Zoë"] == loaded.meta["subjects"]
     for name, template in saved.templates.items():
         assert np.array_equal(loaded.mesh.templates[name], template)
-    assert loaded.mesh.colours.keys() == saved.colours.keys()
-    for name, albedo in saved.colours.items():
-        assert np.array_equal(loaded.mesh.colours[name], albedo)
+    assert loaded.mesh.colors.keys() == saved.colors.keys()
+    for name, albedo in saved.colors.items():
+        assert np.array_equal(loaded.mesh.colors[name], albedo)
     assert np.array_equal(loaded.mesh.topology.triangles, saved.topology.triangles)
 
 

@@ -63,7 +63,7 @@ def told(raw: RawDataSet) -> dict[str, str]:
 
 
 def check_whole(raw: RawDataSet, *, frames_too: bool = True) -> None:
-    """All clips are there, in metres and our axes, with their sound and templates."""
+    """All clips are there, in meters and our axes, with their sound and templates."""
     assert raw.problems == ()
     assert tuple(clip.name for clip in raw.clips) == tuple(sorted(CLIPS))
     assert {clip.subject for clip in raw.clips} == set(SUBJECTS)
@@ -441,13 +441,13 @@ def test_a_subject_without_a_template_is_left_out(root: Path, change, reason: st
         assert re.search(reason, problem)
 
 
-def test_colours_of_templates_come_along(root: Path) -> None:
+def test_colors_of_templates_come_along(root: Path) -> None:
     (root / "templates" / "F1.npy").unlink()
-    colours = np.arange(N_VERTICES * 3, dtype=np.uint8).reshape(-1, 3)
-    write_ply(root / "templates" / "F1.ply", template("F1"), colours=colours)
+    colors = np.arange(N_VERTICES * 3, dtype=np.uint8).reshape(-1, 3)
+    write_ply(root / "templates" / "F1.ply", template("F1"), colors=colors)
     raw = read(root)
-    assert list(raw.mesh.colours) == ["F1"]
-    np.testing.assert_array_equal(raw.mesh.colours["F1"], colours)
+    assert list(raw.mesh.colors) == ["F1"]
+    np.testing.assert_array_equal(raw.mesh.colors["F1"], colors)
 
 
 class Hostile:
@@ -668,7 +668,7 @@ def test_no_clip_can_be_used(root: Path) -> None:
         {"pattern": "{sentence}"},
         {"pattern": "{subject}_{subject}_{sentence}"},
         {"subject": ""},
-        {"colour": "red"},
+        {"color": "red"},
     ],
 )
 def test_settings_that_are_none(change: dict) -> None:

@@ -175,7 +175,7 @@ def test_loudness_is_a_level_around_the_speech_s_own() -> None:
 
 def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
     mesh = dataset.mesh_of(rig)
-    assert list(mesh.templates) == list(mesh.colours) == [f"S{k:02d}" for k in range(1, 13)]
+    assert list(mesh.templates) == list(mesh.colors) == [f"S{k:02d}" for k in range(1, 13)]
     assert {"eyeBlinkLeft", "eyeLookUpRight"} <= set(mesh.idle_units)
     assert all(name.startswith(("eyeBlink", "eyeLook")) for name in mesh.idle_units)
     weights = rig.unit_weights({"eyeBlinkLeft": 1.0})
@@ -185,7 +185,7 @@ def test_the_mesh_has_the_faces_and_their_idle_units(rig: Rig) -> None:
     # A face whose own motion blinks gets no second blinks.
     assert not dataset.mesh_of(rig, idle=False).idle_units
     few = dataset.mesh_of(rig, ["S07", "S02"])
-    assert list(few.templates) == list(few.colours) == ["S07", "S02"]
+    assert list(few.templates) == list(few.colors) == ["S07", "S02"]
     assert few.lid_closure["S07"] == mesh.lid_closure["S07"]
 
 
@@ -211,7 +211,7 @@ def test_every_clip_has_its_subject_frames_and_sound(spoken: Path, tmp_path: Pat
     data = PreparedDataSet(tmp_path / "data")
     for clip in (*data.clips("train"), *data.clips("val")):
         rest = data.mesh.templates[clip.entry.subject]
-        assert 0.004 < np.abs(clip.vertices - rest).max() < 0.05  # metres
+        assert 0.004 < np.abs(clip.vertices - rest).max() < 0.05  # meters
         assert len(clip.samples()) == 24_000
 
 

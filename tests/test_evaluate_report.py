@@ -367,7 +367,7 @@ def test_no_clip_is_shown_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "rounded"), [(0.0, 1.0), (0.93, 1.0), (1.2, 1.5), (0.0123, 0.015), (7.0, 8.0)]
 )
-def test_the_colour_bar_ends_at_a_round_number(value: float, rounded: float) -> None:
+def test_the_color_bar_ends_at_a_round_number(value: float, rounded: float) -> None:
     assert charts.round_up(value) == pytest.approx(rounded)
 
 

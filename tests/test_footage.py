@@ -29,7 +29,7 @@ def film(
     shape: tuple[int, int] = (64, 96),
     sound: Path | None = None,
 ) -> Path:
-    """A video whose frame k has the grey level 5 k + 20."""
+    """A video whose frame k has the gray level 5 k + 20."""
     stream = VideoStream((*shape, 3), frame_rate(fps), n_frames, sound)
     with Encoder(path, stream, SETTINGS.model_copy(update={"crf": 5})) as encoder:
         for k in range(n_frames):

@@ -28,7 +28,7 @@ def encoder(family: str, fps: float = 25, per_frame: int = 1, **config: Any) -> 
 
 
 def speech(seconds: float, n_clips: int = 1) -> Tensor:
-    """Louder towards the end, so that statistics of a part are not those of the whole."""
+    """Louder toward the end, so that statistics of a part are not those of the whole."""
     generator = torch.Generator().manual_seed(0)
     n = round(seconds * SAMPLE_RATE)
     samples = torch.randn(n_clips, n, generator=generator, dtype=torch.float64)

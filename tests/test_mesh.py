@@ -16,7 +16,7 @@ def mesh() -> Mesh:
     return Mesh(
         topology=tiny.topology(),
         templates={name: rng.standard_normal(shape).astype(np.float32) for name in ("A", "Zoë")},
-        colours={"Zoë": rng.integers(0, 256, shape, dtype=np.uint8)},
+        colors={"Zoë": rng.integers(0, 256, shape, dtype=np.uint8)},
         idle_units={"eyeBlinkLeft": rng.standard_normal(shape).astype(np.float16)},
         lid_closure={"A": 0.75, "Zoë": 1.0},
     )
@@ -26,7 +26,7 @@ def test_a_mesh_file_gives_the_same_back(tmp_path: Path) -> None:
     saved = mesh()
     saved.save(tmp_path / "mesh.npz")
     loaded = Mesh.load(tmp_path / "mesh.npz")
-    for name in ("templates", "colours", "idle_units"):
+    for name in ("templates", "colors", "idle_units"):
         ours, theirs = getattr(saved, name), getattr(loaded, name)
         assert list(ours) == list(theirs)
         assert all(np.array_equal(ours[key], theirs[key]) for key in ours), name
@@ -38,7 +38,7 @@ def test_a_mesh_file_gives_the_same_back(tmp_path: Path) -> None:
 def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
     Mesh(tiny.topology(), mesh().templates).save(tmp_path / "mesh.npz")
     loaded = Mesh.load(tmp_path / "mesh.npz")
-    assert (loaded.colours, loaded.idle_units, loaded.lid_closure) == ({}, {}, {})
+    assert (loaded.colors, loaded.idle_units, loaded.lid_closure) == ({}, {}, {})
 
 
 def test_another_vertex_count_is_refused() -> None:

@@ -61,9 +61,9 @@ def test_a_written_mesh_reads_back_equal(
     np.testing.assert_array_equal(read_vertices(path), read.vertices)
     np.testing.assert_array_equal(read.triangles, triangles)
     assert read.triangles.dtype == np.int32
-    assert (read.colours is None) == (colors is None)
+    assert (read.colors is None) == (colors is None)
     if colors is not None:
-        np.testing.assert_array_equal(read.colours, colors)
+        np.testing.assert_array_equal(read.colors, colors)
     write_mesh_file(path, vertices.copy(), triangles.astype(np.int64), colors)
     assert path.read_bytes() == content
 
@@ -169,7 +169,7 @@ def test_no_vertex_is_split_dropped_or_moved(tmp_path: Path, name: str) -> None:
     read = read_mesh_file(path)
     np.testing.assert_array_equal(read.vertices, VERTICES)
     np.testing.assert_array_equal(read_vertices(path), VERTICES)
-    assert read.triangles.tolist() == TRIANGLES.tolist() and read.colours is None
+    assert read.triangles.tolist() == TRIANGLES.tolist() and read.colors is None
 
 
 POLYGON_FILES = {
@@ -192,7 +192,7 @@ def test_polygons_become_triangles_around_their_first_corner(tmp_path: Path, nam
 def test_off_colors(tmp_path: Path, row: str) -> None:
     path = tmp_path / "c.off"
     path.write_text("COFF\n3 1 0\n" + f"0 0 0 {row}\n1 0 0 {row}\n0 1 0 {row}\n" + "3 0 1 2\n")
-    colors = read_mesh_file(path).colours
+    colors = read_mesh_file(path).colors
     assert colors is not None and colors.tolist() == [[255, 0, 51]] * 3
 
 
@@ -261,7 +261,7 @@ def test_primitives_with_the_same_vertices_are_one_mesh(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.vertices, VERTICES)
     np.testing.assert_array_equal(read_vertices(path), VERTICES)
     np.testing.assert_array_equal(read.triangles, TRIANGLES)
-    np.testing.assert_array_equal(read.colours, COLORS)
+    np.testing.assert_array_equal(read.colors, COLORS)
 
 
 def test_node_transforms_are_applied(tmp_path: Path) -> None:
@@ -492,4 +492,4 @@ def test_a_face_is_looked_up_in_every_format(tmp_path: Path, suffix: str) -> Non
     mesh = face_lookup.of_mesh_file(path).mesh
     np.testing.assert_array_equal(mesh.topology.triangles, TRIANGLES)
     np.testing.assert_array_equal(mesh.templates["face"], VERTICES)
-    np.testing.assert_array_equal(mesh.colours["face"], COLORS)
+    np.testing.assert_array_equal(mesh.colors["face"], COLORS)

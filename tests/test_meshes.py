@@ -117,7 +117,7 @@ def test_unused_and_equal_vertices_stay_where_they_are(folder: Path, suffix: str
     np.testing.assert_allclose(read.vertices, vertices, rtol=1e-8)
     np.testing.assert_array_equal(read.triangles, triangles)
     assert read.vertices.dtype == np.float64 and read.triangles.dtype == np.int32
-    assert read.colours is None
+    assert read.colors is None
 
 
 def test_obj_polygons_texture_seams_and_continued_lines(folder: Path) -> None:
@@ -133,23 +133,23 @@ def test_obj_indices_count_back_from_where_they_stand(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("full", ["1", "255"])
-def test_obj_colours(folder: Path, full: str) -> None:
+def test_obj_colors(folder: Path, full: str) -> None:
     text = f"v 0 0 0 {full} 0 0\nv 1 0 0 0 {full} 0\nv 0 1 0 0 0 0\nf 1 2 3\n"
-    colours = read_mesh_file(obj(folder, text)).colours
-    assert colours is not None and colours.dtype == np.uint8
-    assert colours.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 0]]
+    colors = read_mesh_file(obj(folder, text)).colors
+    assert colors is not None and colors.dtype == np.uint8
+    assert colors.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 0]]
 
 
-def test_obj_weights_and_colours_of_some_vertices(folder: Path) -> None:
+def test_obj_weights_and_colors_of_some_vertices(folder: Path) -> None:
     read = read_mesh_file(obj(folder, "v 0 0 0 1.0\nv 1 2 3 .1 .2 .3\nv 0 1 0\nf 1 2 3\n"))
-    assert read.vertices.tolist() == [[0, 0, 0], [1, 2, 3], [0, 1, 0]] and read.colours is None
+    assert read.vertices.tolist() == [[0, 0, 0], [1, 2, 3], [0, 1, 0]] and read.colors is None
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_ply_colours(folder: Path, binary: bool) -> None:
-    colours = np.arange(len(HEAD) * 3, dtype=np.uint8).reshape(-1, 3)
-    read = read_mesh_file(write_ply(folder / "c.ply", HEAD, colours=colours, binary=binary))
-    np.testing.assert_array_equal(read.colours, colours)
+def test_ply_colors(folder: Path, binary: bool) -> None:
+    colors = np.arange(len(HEAD) * 3, dtype=np.uint8).reshape(-1, 3)
+    read = read_mesh_file(write_ply(folder / "c.ply", HEAD, colors=colors, binary=binary))
+    np.testing.assert_array_equal(read.colors, colors)
     np.testing.assert_array_equal(read.vertices, HEAD)
 
 

@@ -99,7 +99,7 @@ TEMPLATE = np.zeros((6, 3), np.float32)
 
 
 def hand_made() -> tuple[np.ndarray, np.ndarray]:
-    """(predicted, true) of two frames of six vertices; millimetres."""
+    """(predicted, true) of two frames of six vertices; millimeters."""
     true = np.zeros((2, 6, 3), np.float32)
     true[:, 1, 1] = (0.5, 4)  # the lips: closed, then open
     true[1, 4, 0] = 2  # squared motion 0, then 4: deviation 2; vertex 5: 0

@@ -44,7 +44,7 @@ def test_a_bilabial_is_closed_within_a_frame_of_its_interval(frames: dict, close
 
 
 @pytest.mark.parametrize(("at", "is_open"), [(6.1, True), (6.0, False), (0.0, False)])
-def test_an_open_vowel_is_judged_at_its_centre(at: float, is_open: bool) -> None:
+def test_an_open_vowel_is_judged_at_its_center(at: float, is_open: bool) -> None:
     for label in ("AA1", "ae", "AW0", "AY2", "AH"):
         verdicts = lips.score(gap(20, f10=at, f9=9.0), FPS, [phone(label, 8, 12)])
         assert verdicts["opening"] == [is_open]
@@ -111,7 +111,7 @@ def test_a_labiodental_meets_the_teeth_within_a_frame_of_its_interval(
 
 
 def test_the_curves_of_an_open_mouth() -> None:
-    """Gap and width are those of the vertices, in millimetres."""
+    """Gap and width are those of the vertices, in millimeters."""
     rig = Rig.load()
     topology, template = mesh_of(rig).topology, rig.template("S01")
     weights = np.stack([rig.unit_weights({"jawOpen": value}) for value in (0.0, 0.3, 0.6)])

@@ -12,7 +12,7 @@ from codetalker_cli.arrays import release_pages
 from codetalker_cli.errors import InputError
 from codetalker_cli.motion import FORMAT_VERSION, Motion
 
-ARRAYS = ("vertices", "template", "colours", "audio", "codes")
+ARRAYS = ("vertices", "template", "colors", "audio", "codes")
 
 
 def motion(*, bare: bool = False) -> Motion:
@@ -29,7 +29,7 @@ def motion(*, bare: bool = False) -> Motion:
         return made
     return dataclasses.replace(
         made,
-        colours=rng.integers(0, 256, (v, 3), dtype=np.uint8),
+        colors=rng.integers(0, 256, (v, 3), dtype=np.uint8),
         audio=rng.standard_normal(2667).astype(np.float32),
         audio_path=Path("some where/speech é.wav"),
         codes=rng.integers(0, 9, (5, 2), dtype=np.int32),

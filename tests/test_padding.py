@@ -111,7 +111,7 @@ def test_the_masked_norm_of_half_precision_is_computed_in_float32() -> None:
 
 
 def stage1_losses(vq: MotionVQ, motion: Tensor, template: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B,) L1 and quantiser losses."""
+    """(B,) L1 and quantizer losses."""
     made = vq(motion, template, lengths)
     assert bool(made.vertices.isfinite().all())
     return mean_of_valid((made.vertices - motion).abs(), lengths) + made.quantized.loss

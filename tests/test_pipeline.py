@@ -50,7 +50,7 @@ def test_the_data_set_is_whole(workplace: Path) -> None:
         assert clip.vertices.shape == (int(seconds * 30), 5370, 3)
         assert clip.entry.text and np.abs(clip.samples()).max() > 0.1
         lips = data.mesh.topology.inner_lip_gap(clip.vertices)
-        assert np.ptp(lips) > 0.004  # metres: it speaks
+        assert np.ptp(lips) > 0.004  # meters: it speaks
     left_out = data.manifest.notes["left_out"]
     assert all({"clip", "reason"} == set(entry) for entry in left_out)
 

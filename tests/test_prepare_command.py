@@ -86,7 +86,7 @@ def test_biwi_in_the_reference_layout() -> None:
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
     assert len(data.clips("test")) == len(data.clips("test-a")) == 1 and not data.clips("test-b")
-    # Numbers are taken as they are: the reference has normalised them already.
+    # Numbers are taken as they are: the reference has normalized them already.
     np.testing.assert_array_equal(data.clips("train")[0].vertices, frames.astype(np.float32))
 
 

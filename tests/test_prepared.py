@@ -191,7 +191,7 @@ def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
         ({"name": None}, "name None is no text"),
         ({"train_subjects": "A"}, "train_subjects is no list"),
         ({"notes": []}, "notes is no object"),
-        ({"colour": "red"}, "unknown key 'colour'"),
+        ({"color": "red"}, "unknown key 'color'"),
         ({"clips": [3]}, "manifest.json, clip 0: the row has no name"),
         ({"clips": [{"name": "../x"}]}, "manifest.json, clip 0: name '../x' is no file name"),
         ({"clips": [{"name": "x"}]}, "x: subject None is no name"),

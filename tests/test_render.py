@@ -227,7 +227,7 @@ def test_video_has_every_frame_and_sound_of_the_same_length(tmp_path, sound_seco
     assert block.index(b"moov") < block.index(b"mdat")  # plays before it is whole
 
 
-def test_video_shows_the_colours_of_the_pictures(tmp_path):
+def test_video_shows_the_colors_of_the_pictures(tmp_path):
     import imageio_ffmpeg
 
     motion = make_motion(3)

@@ -153,7 +153,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
     found = of_mesh_file(Path("face.ply"))
     assert found.mesh.topology.unit == "m" and list(found.mesh.templates) == ["face"]
     write_ply("area.ply", ball.template, ball.topology.triangles)
-    assert of_mesh_file(Path("area.ply")).mesh.topology.metres_per_unit is None
+    assert of_mesh_file(Path("area.ply")).mesh.topology.meters_per_unit is None
     import pickle
 
     content = {"FaceTalk_1": ball.template.astype(np.float64), "FaceTalk_2": 2 * ball.template}

@@ -48,7 +48,7 @@ def test_both_renderers_draw_heat_alike() -> None:
 def test_panels_of_one_opengl_context_do_not_mix() -> None:
     """Each has the picture that it has alone."""
     head = render_cases.bundled_head()
-    other = replace(head, colours=None, vertices=head.vertices * np.float32([0.8, 1, 1]))
+    other = replace(head, colors=None, vertices=head.vertices * np.float32([0.8, 1, 1]))
     pair = render_cases.picture([Panel(head), Panel(other)], renderer="pyrender")
     for place, motion in enumerate((head, other)):
         alone = render_cases.picture(motion, renderer="pyrender")
@@ -63,7 +63,7 @@ def test_both_renderers_draw_the_head_alike(background: str) -> None:
     changes = {"background": background, "view": "three-quarter"}
     ours = render_cases.picture(head, **changes)
     theirs = render_cases.picture(head, **changes, renderer="pyrender")
-    if background == "transparent":  # colours count as far as they are seen
+    if background == "transparent":  # colors count as far as they are seen
         ours, theirs = (
             np.concatenate([p[..., :3] * (p[..., 3:] / 255.0), p[..., 3:]], axis=2)
             for p in (ours, theirs)

@@ -13,7 +13,7 @@ from codetalker_cli.render import (
     Panel,
     contact_sheet,
     encoder,
-    heat_colours,
+    heat_colors,
     heat_picture,
     light,
     render_frames,
@@ -142,24 +142,24 @@ def test_lengths_that_differ_by_rounding_end_with_the_shortest(tmp_path: Path) -
 # Heat -------------------------------------------------------------------------------------------
 
 
-def test_the_colour_map_goes_from_cool_over_yellow_to_red() -> None:
-    colours = heat_colours(np.array([[-1.0, 0.0, 0.4], [0.999, 1.0, 7.0]]))
-    assert colours.shape == (2, 3, 3) and colours.dtype == np.uint8
-    (below, cool, yellow), (_, hot, beyond) = colours.astype(int)
+def test_the_color_map_goes_from_cool_over_yellow_to_red() -> None:
+    colors = heat_colors(np.array([[-1.0, 0.0, 0.4], [0.999, 1.0, 7.0]]))
+    assert colors.shape == (2, 3, 3) and colors.dtype == np.uint8
+    (below, cool, yellow), (_, hot, beyond) = colors.astype(int)
     np.testing.assert_array_equal(below, cool)
     np.testing.assert_array_equal(beyond, hot)
     assert cool[2] > cool[0] and yellow[:2].min() > yellow[2] + 80 and hot[0] > hot[1:].max() + 100
-    steps = np.abs(np.diff(heat_colours(np.linspace(0, 1, 256)).astype(int), axis=0))
+    steps = np.abs(np.diff(heat_colors(np.linspace(0, 1, 256)).astype(int), axis=0))
     assert steps.max() < 8
 
 
 @pytest.mark.parametrize("distance", [0.0, 0.004, 0.01, 0.05])
-def test_a_known_distance_has_its_colour(distance: float) -> None:
-    """Before light falls on it: the linear albedo is that of the colour map."""
+def test_a_known_distance_has_its_color(distance: float) -> None:
+    """Before light falls on it: the linear albedo is that of the color map."""
     motion = make_motion()
     stage, _ = set_stage([Panel(motion, against=motion)], SOFTWARE)
     found = scene.Painter(stage.scenes[0]).heat_albedo(np.full(266, distance))
-    expected = light.to_linear(heat_colours(np.array(distance / 0.01)) / 255)
+    expected = light.to_linear(heat_colors(np.array(distance / 0.01)) / 255)
     np.testing.assert_allclose(found, np.broadcast_to(expected, (266, 3)), atol=1e-6)
 
 
@@ -230,7 +230,7 @@ def test_views_set_what_is_not_given() -> None:
 
 
 @pytest.mark.parametrize(("name", "level"), [("black", 0), ("white", 255)])
-def test_named_backgrounds_are_of_one_colour(name: str, level: int) -> None:
+def test_named_backgrounds_are_of_one_color(name: str, level: int) -> None:
     corners = one_frame(make_motion(), background=name)[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == level).all()
     faded = one_frame(make_motion(), background="white", vignette=0.45)
@@ -239,17 +239,17 @@ def test_named_backgrounds_are_of_one_colour(name: str, level: int) -> None:
 
 @pytest.mark.parametrize("label", ["", "label"])
 @pytest.mark.parametrize("samples", [1, 4, 16])
-def test_transparent_over_a_colour_is_the_opaque_picture(samples: int, label: str) -> None:
+def test_transparent_over_a_color_is_the_opaque_picture(samples: int, label: str) -> None:
     panels = [Panel(make_motion(), label)]
     bare = one_frame(panels, samples=samples, background="transparent")
     assert bare.shape == (SIZE, SIZE, 4)
     assert set(np.unique(bare[28:36, 28:36, 3])) == {255} and bare[-1, 0, 3] == 0
     edges = (bare[..., 3] > 0) & (bare[..., 3] < 255)
     assert label or edges.any() == (samples > 1)
-    colour = np.array([0x20, 0xC0, 0x40])
+    color = np.array([0x20, 0xC0, 0x40])
     opaque = one_frame(panels, samples=samples, background="#20c040", vignette=0.0)
     part = bare[..., 3:] / 255.0
-    over = bare[..., :3] * part + colour * (1 - part)
+    over = bare[..., :3] * part + color * (1 - part)
     assert np.abs(over - opaque).max() <= 2
 
 

@@ -34,7 +34,7 @@ def rig() -> Rig:
 
 
 def pair_vectors(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Upper minus lower vertex of every inner-lip pair, millimetres."""
+    """Upper minus lower vertex of every inner-lip pair, millimeters."""
     upper, lower = (rig.topology.region(f"inner_lip_{side}") for side in ("upper", "lower"))
     return (vertices[..., upper, :] - vertices[..., lower, :]) * MM
 
@@ -54,7 +54,7 @@ def test_shapes_and_bounds(rig: Rig) -> None:
     n = len(rig.neutral)
     assert 4500 < n < 6000
     assert rig.subject_names == SUBJECTS
-    assert rig.subject_colours.shape == (12, n, 3)
+    assert rig.subject_colors.shape == (12, n, 3)
     assert rig.unit_deltas.shape == (rig.n_units, n, 3)
     assert resources.asset("head.npz").stat().st_size < 2_000_000
     topology = rig.topology
@@ -188,7 +188,7 @@ def test_rounding_and_spreading(rig: Rig) -> None:
 
 
 def _upper_incisor_edge(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Lowest point of the upper arch in 2 mm bins across the incisors, millimetres."""
+    """Lowest point of the upper arch in 2 mm bins across the incisors, millimeters."""
     start, stop = rig.topology.parts["teeth_upper"]
     front = vertices[start:stop] * MM
     front = front[front[:, 2] > front[:, 2].max() - 9.0]
@@ -197,7 +197,7 @@ def _upper_incisor_edge(rig: Rig, vertices: np.ndarray) -> np.ndarray:
 
 
 def _lip_surface(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Points strewn over the triangles of the lips, millimetres."""
+    """Points strewn over the triangles of the lips, millimeters."""
     on_lips = np.zeros(len(vertices), bool)
     on_lips[rig.topology.region("lips")] = True
     corners = vertices[rig.topology.triangles[on_lips[rig.topology.triangles].all(1)]] * MM
@@ -284,7 +284,7 @@ def test_subjects_differ(rig: Rig) -> None:
     faces = np.stack([rig.template(s)[skin] for s in rig.subject_names]) * MM
     distance = np.linalg.norm(faces[:, None] - faces[None], axis=-1).mean(-1)
     assert distance[np.triu_indices(12, 1)].min() > 2.0
-    tones = np.array([rig.colours(s)[skin].mean(0) for s in rig.subject_names])
+    tones = np.array([rig.colors(s)[skin].mean(0) for s in rig.subject_names])
     assert np.ptp(tones, axis=0).min() > 50
 
 

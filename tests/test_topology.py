@@ -30,8 +30,8 @@ def test_array_form_gives_the_same_back(unit: str, bare: bool) -> None:
     assert back.triangles.dtype == np.int32
 
 
-def test_units_in_metres() -> None:
-    sizes = {unit: Topology("t", TRIANGLE, 3, unit).metres_per_unit for unit in UNITS}
+def test_units_in_meters() -> None:
+    sizes = {unit: Topology("t", TRIANGLE, 3, unit).meters_per_unit for unit in UNITS}
     assert sizes == {"m": 1.0, "mm": 1e-3, "area1": None}
 
 

@@ -468,7 +468,7 @@ def test_data_that_does_not_fit_the_settings_is_refused(
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_without_clips(tmp_path: Path, split: str) -> None:
-    """Nothing can be learnt without training clips; without others the training loss judges."""
+    """Nothing can be learned without training clips; without others the training loss judges."""
     writer = PreparedWriter(tmp_path / "data", overwrite=False)
     writer.add(
         NewClip("one", "A", "train" if split == "val" else "val", moving(30, 0), voices.speech())

@@ -53,7 +53,7 @@ def test_panels_are_those_with_values() -> None:
 
 
 def test_the_best_epoch_is_the_one_that_was_kept() -> None:
-    """By the score, the first of equal ones; the error in millimetres is told where known."""
+    """By the score, the first of equal ones; the error in millimeters is told where known."""
     rows = [row(e, val_lve=v, score=s) for e, v, s in ((1, 1.0, 7.0), (2, 3.0, 5), (3, 2.0, 5))]
     rows[1]["val_lve_mm"] = 1.234
     (panel,) = panels(rows)

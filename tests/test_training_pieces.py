@@ -1,4 +1,4 @@
-"""What training is built of: kept arrays, the codebook's use, validation, optimisers."""
+"""What training is built of: kept arrays, the codebook's use, validation, optimizers."""
 
 import math
 import os
@@ -421,7 +421,7 @@ def test_both_stages_are_judged_by_their_lips(data: PreparedDataSet) -> None:
     assert second["val_lve_forced"] != second["val_lve"] and second["val_loss"] > 0
 
 
-# Optimisers, devices ----------------------------------------------------------------------------
+# Optimizers, devices ----------------------------------------------------------------------------
 
 
 def rates(steps_per_epoch: int, **train: Any) -> list[float]:
@@ -449,7 +449,7 @@ def test_learning_rates() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
-def test_optimisers(name: Any, kind: str) -> None:
+def test_optimizers(name: Any, kind: str) -> None:
     made = TrainSettings(optimizer=name, weight_decay=0.1, learning_rate=0.5)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], made)
     assert type(optimizer).__name__ == kind and optimizer.defaults["lr"] == 0.5
@@ -520,7 +520,7 @@ def folder(path: Path, content: str) -> Path:
 def test_mending_what_a_killed_process_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Killed at each rename in turn, there is one whole folder afterwards."""
+    """Killed at each rename in turn, there is one whole folder afterward."""
 
     class Killed(BaseException):
         pass

@@ -100,7 +100,7 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
 
 
 def mouth(*gaps_mm: float) -> tuple[Topology, torch.Tensor]:
-    """A topology of one pair of lip vertices, and (1, T, 2, 3) metres of it."""
+    """A topology of one pair of lip vertices, and (1, T, 2, 3) meters of it."""
     pair = {"inner_lip_upper": np.array([0]), "inner_lip_lower": np.array([1])}
     topology = Topology("mouth", np.zeros((0, 3), np.int32), 2, "m", pair)
     vertices = torch.zeros(1, len(gaps_mm), 2, 3)
@@ -225,7 +225,7 @@ def test_the_past_is_hidden_or_the_models_own_as_often_as_said(data: PreparedDat
     assert plain.keep_history is None and plain.own_history is None
 
 
-def test_what_a_clip_draws_does_not_depend_on_its_neighbours(data: PreparedDataSet) -> None:
+def test_what_a_clip_draws_does_not_depend_on_its_neighbors(data: PreparedDataSet) -> None:
     made = settings(history_dropout=0.5, own_history=0.5, n_augmentations=2, crop_frames=9)
     task = speech_task(data, made)
     for step in range(5):

@@ -78,14 +78,14 @@ def settings(**sections: dict[str, Any]) -> Settings:
 
 
 def randomize(module: torch.nn.Module, seed: int) -> None:
-    """Random weights everywhere, so that no zero or one of the initialisation hides a mistake."""
+    """Random weights everywhere, so that no zero or one of the initialization hides a mistake."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
             scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2
-            centre = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
-            parameter.copy_(centre + scale * noise)
+            center = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
+            parameter.copy_(center + scale * noise)
 
 
 def vq(seed: int = 0, n_vertices: int = N_VERTICES, **changes: Any) -> MotionVQ:

@@ -54,7 +54,7 @@ def faces() -> np.ndarray:
 
 
 def template(subject: str) -> np.ndarray:
-    """(V, 3) in metres: an egg of head size, with noise of its own."""
+    """(V, 3) in meters: an egg of head size, with noise of its own."""
     rng = np.random.default_rng(len(subject) + sum(subject.encode()))
     egg = np.random.default_rng(0).standard_normal((N_VERTICES, 3))
     egg *= np.array([0.08, 0.12, 0.1]) / np.linalg.norm(egg, axis=1, keepdims=True)

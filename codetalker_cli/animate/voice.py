@@ -169,7 +169,7 @@ class Voice:
 
     @property
     def styles(self) -> list[str]:
-        """Whose ways of speaking it learnt."""
+        """Whose ways of speaking it learned."""
         return list(self.checkpoint.settings.data.train_subjects)
 
     def animate(
@@ -287,7 +287,7 @@ class Voice:
             topology=mesh.topology,
             subject=subject,
             template=mesh.templates[subject],
-            colours=mesh.colours.get(subject),
+            colors=mesh.colors.get(subject),
             audio=recording.samples,
             audio_path=recording.path,
             codes=codes,

@@ -31,7 +31,7 @@ class FaceSource:
     """Faces that motion may belong to.
 
     Attributes:
-        mesh: Topology, templates, colours.
+        mesh: Topology, templates, colors.
         fps: Frames a second of motion that comes with them, or None.
         origin: Where they come from, for people.
         folder: The prepared data set they are of, or None.
@@ -120,9 +120,9 @@ def of_mesh_file(path: Path) -> FaceSource:
     height = float(np.ptp(mesh_file.vertices[:, 1]))
     unit = next((u for u, (low, high) in _HEADS.items() if low <= height <= high), _NO_SCALE)
     topology = Topology(path.stem, mesh_file.triangles, len(mesh_file.vertices), unit)
-    colours = {} if mesh_file.colours is None else {path.stem: mesh_file.colours}
+    colors = {} if mesh_file.colors is None else {path.stem: mesh_file.colors}
     templates = {path.stem: mesh_file.vertices.astype(np.float32)}
-    return FaceSource(Mesh(topology, templates, colours), None, str(path))
+    return FaceSource(Mesh(topology, templates, colors), None, str(path))
 
 
 def with_templates(faces: FaceSource, path: Path) -> FaceSource:
@@ -218,6 +218,6 @@ def motion_of(
         topology=mesh.topology,
         subject=owner,
         template=mesh.templates[owner],
-        colours=mesh.colours.get(owner),
+        colors=mesh.colors.get(owner),
         audio_path=faces.audio_of(split_name(path.stem)[0]),
     )

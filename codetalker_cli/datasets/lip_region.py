@@ -30,7 +30,7 @@ than a fifth of it."""
 _RIM = 0.4
 """Part of the strongest parting from which on a vertex belongs to the rim of the slit."""
 _MAX_RIM_SHARE = 0.3
-"""Where more of the vertices part from their neighbours, it is noise and not a mouth."""
+"""Where more of the vertices part from their neighbors, it is noise and not a mouth."""
 _LIP_WIDTH = 0.18
 """How far the lips reach from the rim, in parts of the rim's length."""
 _ALIGNED_BY = 2000
@@ -69,8 +69,8 @@ def infer_lips(
         surface = surfaces(template, triangles)
     if not weights.any():
         raise DataError("lips cannot be told from the motion: no face of the mesh moves")
-    centre = weights @ template / weights.sum()
-    squared_distances = np.square(template - centre).sum(1)
+    center = weights @ template / weights.sum()
+    squared_distances = np.square(template - center).sum(1)
     spread = float(np.sqrt(weights @ squared_distances / weights.sum()))
     limit = _PARTING * float(np.sqrt(np.quantile(energy[weights > 0], 0.99)))
     radii = [part * spread for part in _RADII]
@@ -78,7 +78,7 @@ def infer_lips(
     strengths = [float(np.sort(parting)[-min(20, len(parting))]) for parting in partings]
     if max(strengths) < limit or limit == 0:
         raise DataError(
-            "lips cannot be told from the motion: no two neighbours part, so no mouth opens in it; "
+            "lips cannot be told from the motion: no two neighbors part, so no mouth opens in it; "
             "give a list of the lip vertices"
         )
     best = int(np.argmax(np.array(strengths) >= _ENOUGH * max(strengths)))
@@ -198,7 +198,7 @@ def _best_slit(
     rim = np.flatnonzero(parting > limit)
     if len(rim) > _MAX_RIM_SHARE * len(template):
         raise DataError(
-            "lips cannot be told from the motion: neighbours part everywhere, as in noise; "
+            "lips cannot be told from the motion: neighbors part everywhere, as in noise; "
             "give a list of the lip vertices"
         )
     edges = [np.stack(pair, axis=1) for pair in _pairs(template[rim], template[rim], 2 * radius)]

@@ -14,7 +14,7 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.settings import SplitRule
 
 DISK_MARGIN = 1.02
-FACE_METRES = (0.05, 1.2)
+FACE_METERS = (0.05, 1.2)
 """Sizes that the recording of a head, with or without shoulders, may have."""
 
 
@@ -47,11 +47,11 @@ def drop_broken_templates(raw: RawDataSet) -> RawDataSet:
 
 def unlikely_sizes(raw: RawDataSet) -> list[Problem]:
     """Templates that no head has the size of, where the unit tells."""
-    metres = raw.mesh.topology.metres_per_unit
+    meters = raw.mesh.topology.meters_per_unit
     problems = []
-    for subject, template in raw.mesh.templates.items() if metres else ():
-        size = float(np.ptp(template, axis=0).max()) * (metres or 1.0)
-        if np.isfinite(size) and not FACE_METRES[0] <= size <= FACE_METRES[1]:
+    for subject, template in raw.mesh.templates.items() if meters else ():
+        size = float(np.ptp(template, axis=0).max()) * (meters or 1.0)
+        if np.isfinite(size) and not FACE_METERS[0] <= size <= FACE_METERS[1]:
             reason = f"its template measures {size:.3g} m, a head about 0.25 m; is the unit right?"
             problems.append(Problem(subject, "unit", reason))
     return problems

@@ -3,7 +3,7 @@
 A folder:
 
 - ``manifest.json``     what it is, and the clip table
-- ``mesh.npz``          topology, templates, colours (``topology``)
+- ``mesh.npz``          topology, templates, colors (``topology``)
 - ``clips/NAME.npy``    (T, V, 3) float32 vertices; opened as memory maps
 - ``audio/NAME.wav``    mono 16 kHz PCM16
 - ``report.txt``        the manifest in words

@@ -77,7 +77,7 @@ def sample_blocks(
     """The frames of a part at the wanted rate, ``size`` at a time.
 
     A whole ratio of the rates takes every n-th frame untouched, as the reference does; any other
-    blends the two neighbours in time.
+    blends the two neighbors in time.
     """
     n = part.n_frames(fps_in, fps_out)
     for start in range(0, n, size):

@@ -1,6 +1,6 @@
 """What the report shows beside numbers: curves as SVG, faces and videos as data addresses.
 
-Curves take their colours from the page's style sheet, so that one drawing serves light and dark.
+Curves take their colors from the page's style sheet, so that one drawing serves light and dark.
 """
 
 import base64
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
-"""Whose line has which of the style sheet's colours."""
+COLORS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
+"""Whose line has which of the style sheet's colors."""
 
 _INK = "#010101"
-_PLACEHOLDERS = {model: f"#0101{number:02x}" for number, model in enumerate(COLOURS, 2)}
-"""Stand for the style sheet's colours while matplotlib draws; it knows no others."""
+_PLACEHOLDERS = {model: f"#0101{number:02x}" for number, model in enumerate(COLORS, 2)}
+"""Stand for the style sheet's colors while matplotlib draws; it knows no others."""
 _PER_INCH = 72.0
 _RUNNING = 0.25
 """The curve ends where less than this share of the results is still running."""
@@ -55,8 +55,8 @@ Key = tuple[str, str | None]
 
 def length_unit(topology: Topology) -> tuple[float, str]:
     """What lengths are multiplied with for the page, and their unit there."""
-    metres = topology.metres_per_unit
-    return (1.0, "unit") if metres is None else (1000.0 * metres, "mm")
+    meters = topology.meters_per_unit
+    return (1.0, "unit") if meters is None else (1000.0 * meters, "mm")
 
 
 def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
@@ -166,7 +166,7 @@ def _axes(width: int, height: int) -> tuple["Figure", "Axes"]:
 
 
 def _svg(figure: "Figure", title: str) -> str:
-    """A figure as an element of the page: no addresses, no names, colours of the style sheet."""
+    """A figure as an element of the page: no addresses, no names, colors of the style sheet."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -182,7 +182,7 @@ def _svg(figure: "Figure", title: str) -> str:
     text = re.sub(r' (?:id|clip-path)="[^"]*"| font-family: [^;]*;|(?<=\.\d\d)\d+', "", text)
     text = re.sub(r"\s+", " ", text).replace(_INK, "currentColor")
     for model, placeholder in _PLACEHOLDERS.items():
-        text = text.replace(placeholder, f"var({COLOURS[model]})")
+        text = text.replace(placeholder, f"var({COLORS[model]})")
     box = re.search(r'viewBox="[^"]*"', text)
     assert box is not None
     head = f'<svg {box[0]} role="img" aria-label="{title}">'
@@ -194,13 +194,13 @@ def _svg(figure: "Figure", title: str) -> str:
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Faces coloured by how far each vertex is off.
+    """Faces colored by how far each vertex is off.
 
     Attributes:
         pictures: Model → data addresses, one a view.
-        maximum: At the colours' upper end.
+        maximum: At the colors' upper end.
         unit: Of it.
-        gradient: The colours as CSS, from 0 to the maximum.
+        gradient: The colors as CSS, from 0 to the maximum.
     """
 
     pictures: dict[str, list[str]]
@@ -239,7 +239,7 @@ def heat_maps(
     Raises:
         RenderError: The face cannot be drawn.
     """
-    from codetalker_cli.render import heat_colours, heat_picture
+    from codetalker_cli.render import heat_colors, heat_picture
 
     scale, unit = length_unit(truth.mesh.topology)
     values: dict[str, np.ndarray] = {}
@@ -261,10 +261,10 @@ def heat_maps(
             pictures[model].append(_jpeg(picture))
             on_drawn()
     stops = np.linspace(0, 1, _HEAT_STOPS)
-    colours = np.asarray(heat_colours(stops)).tolist()
+    colors = np.asarray(heat_colors(stops)).tolist()
     parts = [
         f"rgb({red},{green},{blue}) {100 * stop:.1f}%"
-        for stop, (red, green, blue) in zip(stops, colours, strict=True)
+        for stop, (red, green, blue) in zip(stops, colors, strict=True)
     ]
     return HeatMaps(pictures, maximum, unit, f"linear-gradient(to right, {', '.join(parts)})")
 
@@ -391,6 +391,6 @@ def _motion(truth: Truth, clip: str, vertices: Any, audio: np.ndarray | None) ->
         topology=truth.mesh.topology,
         subject=subject,
         template=truth.template(clip),
-        colours=truth.mesh.colours.get(subject),
+        colors=truth.mesh.colors.get(subject),
         audio=audio,
     )

@@ -55,7 +55,7 @@ _CUT_WARNING_SHARE = 0.01
 _UNMARKED = ("lip_closure_precision", "lip_closure_recall")
 """Lips that never open recall every closure: neither of the two says anything alone."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_AREA_NOTE = "unit: each template scaled to surface area 1; its size in metres is not known"
+_AREA_NOTE = "unit: each template scaled to surface area 1; its size in meters is not known"
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,12 @@ def write_report(
         "confidence": f"{100 * settings.confidence:g} %",
         "evaluate": settings,
         "curves": charts.error_chart(scores, truth, charts.fps_of(truth)),
-        "curve_colours": {name: charts.COLOURS[name] for name in scores if scores[name].errors},
+        "curve_colors": {name: charts.COLORS[name] for name in scores if scores[name].errors},
         "heat": illustrations.heat_maps(),
         "shown": [("Best", illustrations.clips(best)), ("Worst", illustrations.clips(worst))],
         "definitions": {name: METRICS[name].definition for name in names},
         "units": {name: unit_of(name, truth.mesh.topology) for name in names},
-        "unit_note": _AREA_NOTE if truth.mesh.topology.metres_per_unit is None else "",
+        "unit_note": _AREA_NOTE if truth.mesh.topology.meters_per_unit is None else "",
         "clip_names": [name for name in names if name != "diversity"],
         "clips": [clip_row(score, names) for score in scores[MODEL].results()],
         "problems": illustrations.problems,

@@ -14,7 +14,7 @@ from codetalker_cli.formats.templates import read_templates
 from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import UNITS, Mesh, Topology
 
-_UNKNOWN_UNIT = next(unit for unit, metres in UNITS.items() if metres is None)
+_UNKNOWN_UNIT = next(unit for unit, meters in UNITS.items() if meters is None)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Truth:
         clips: Clip → its vertices' file.
         subjects: Clip → whose it is.
         mesh: Templates, regions, unit.
-        train_subjects: Whose styles a model may have learnt; empty where that is not known.
+        train_subjects: Whose styles a model may have learned; empty where that is not known.
         data: The prepared data set, or None.
     """
 

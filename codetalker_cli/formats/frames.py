@@ -314,7 +314,7 @@ class AxisMap(NamedTuple):
 
 
 def axis_map(axes: str = AXES, scale: float = 1.0) -> AxisMap:
-    """From three recorded axes and the metres in a recorded unit.
+    """From three recorded axes and the meters in a recorded unit.
 
     Args:
         axes: Those that point to the subject's left, up, and the way the face looks, each once,

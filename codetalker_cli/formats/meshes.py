@@ -38,12 +38,12 @@ class MeshFile:
     Attributes:
         vertices: (V, 3) float64, in the file's order and unit; unused ones too.
         triangles: (F, 3) int32; polygons are cut into triangles from their first corner.
-        colours: (V, 3) uint8, or None.
+        colors: (V, 3) uint8, or None.
     """
 
     vertices: np.ndarray
     triangles: np.ndarray
-    colours: np.ndarray | None
+    colors: np.ndarray | None
 
 
 def read_mesh_file(path: Path) -> MeshFile:
@@ -55,7 +55,7 @@ def read_mesh_file(path: Path) -> MeshFile:
             or (.glb) several meshes, a coordinate is not finite, or a face names a vertex that
             does not exist.
     """
-    vertices, (n_corners, corners), colours = _parse(path, with_faces=True)
+    vertices, (n_corners, corners), colors = _parse(path, with_faces=True)
     _check_vertices(path, vertices)
     if n_corners.size and n_corners.min() < 3:
         k = int(n_corners.argmin())
@@ -67,7 +67,7 @@ def read_mesh_file(path: Path) -> MeshFile:
             f"{path}: face {k + 1} names vertex {corners[bad[0]]} (counted from 0), "
             f"but there are {len(vertices)}"
         )
-    return MeshFile(vertices, _triangles(n_corners, corners), colours)
+    return MeshFile(vertices, _triangles(n_corners, corners), colors)
 
 
 def read_vertices(path: Path) -> np.ndarray:

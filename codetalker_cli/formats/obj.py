@@ -49,16 +49,16 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
     widths = set(map(len, lines))
     if wrong := widths - _WIDTHS:
         k = next(i for i, line in enumerate(lines) if len(line) in wrong)
-        raise ValueError(f"vertex {k} has {len(lines[k])} numbers, expected 3, or 6 with a colour")
-    if len(widths) > 1:  # colours of some vertices are of no use
+        raise ValueError(f"vertex {k} has {len(lines[k])} numbers, expected 3, or 6 with a color")
+    if len(widths) > 1:  # colors of some vertices are of no use
         lines = [line[:3] for line in lines]
     values = np.array(list(map(float, chain.from_iterable(lines)))).reshape(len(lines), -1)
     vertices = values[:, :3]
     polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     if with_faces:
         polygons = _polygons(content)
-    colours = values[:, -3:] if values.shape[1] >= 6 else None
-    return np.ascontiguousarray(vertices), polygons, _colours(colours)
+    colors = values[:, -3:] if values.shape[1] >= 6 else None
+    return np.ascontiguousarray(vertices), polygons, _colors(colors)
 
 
 def _polygons(content: bytes) -> Polygons:
@@ -77,7 +77,7 @@ def _polygons(content: bytes) -> Polygons:
     return n_corners, corners - 1
 
 
-def _colours(values: np.ndarray | None) -> np.ndarray | None:
+def _colors(values: np.ndarray | None) -> np.ndarray | None:
     """Most programs write 0 to 1, some 0 to 255."""
     if values is None or not np.isfinite(values).all():
         return None

@@ -32,7 +32,7 @@ _TYPES = {
 _FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 _INDEX_NAMES = ("vertex_indices", "vertex_index")
 _AXES = ("x", "y", "z")
-_COLOURS = ("red", "green", "blue")
+_COLORS = ("red", "green", "blue")
 
 Polygons = tuple[np.ndarray, np.ndarray]
 """(n,) corners of each polygon, and the vertex indices of all corners, one after another."""
@@ -57,27 +57,27 @@ class _Element:
 
 
 def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
-    """Vertices, polygons and colours of a PLY file's content.
+    """Vertices, polygons and colors of a PLY file's content.
 
     Args:
         content: The whole file.
         with_faces: Without, nothing after the vertices is looked at.
 
     Returns:
-        (V, 3) float64 vertices, polygons, (V, 3) uint8 colours or None.
+        (V, 3) float64 vertices, polygons, (V, 3) uint8 colors or None.
 
     Raises:
         ValueError: Not a whole PLY file; says why.
     """
     order, elements, start = _header(content)
     body = _Ascii(content[start:]) if order == "" else _Binary(content, start, order)
-    vertices, colours = None, None
+    vertices, colors = None, None
     polygons: Polygons = (np.zeros(0, np.int64), np.zeros(0, np.int64))
     for element in elements:
         if element.name == "vertex" and not element.has_lists:
             columns = body.table(element)
             vertices = np.stack([columns[axis] for axis in _AXES], axis=1).astype(np.float64)
-            colours = _colours(columns)
+            colors = _colors(columns)
             if not with_faces:
                 break
         elif element.has_lists:
@@ -89,7 +89,7 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
             body.table(element)
     if vertices is None:
         raise ValueError("its vertices hold lists")
-    return vertices, polygons, colours
+    return vertices, polygons, colors
 
 
 def _header(content: bytes) -> tuple[str, list[_Element], int]:
@@ -130,10 +130,10 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
     return order, elements, end.end()
 
 
-def _colours(columns: dict[str, np.ndarray]) -> np.ndarray | None:
-    if not set(_COLOURS) <= set(columns):
+def _colors(columns: dict[str, np.ndarray]) -> np.ndarray | None:
+    if not set(_COLORS) <= set(columns):
         return None
-    values = np.stack([columns[name] for name in _COLOURS], axis=1)
+    values = np.stack([columns[name] for name in _COLORS], axis=1)
     if values.dtype.kind == "f":
         values = np.round(np.clip(values, 0.0, 1.0) * 255.0)
     return np.clip(values, 0, 255).astype(np.uint8)
@@ -227,7 +227,7 @@ class _Ascii:
             raise ValueError(_cut_message(element))
         self.rest = tokens.pop() if len(tokens) > n else b""
         values = np.array(list(map(float, tokens))).reshape(element.n, width)
-        # Whole numbers must not look like fractions: colours are told by it.
+        # Whole numbers must not look like fractions: colors are told by it.
         return {
             p.name: values[:, i] if p.dtype[0] == "f" else values[:, i].astype(np.int64)
             for i, p in enumerate(element.properties)

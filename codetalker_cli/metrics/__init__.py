@@ -1,6 +1,6 @@
 """Metrics of facial motion: each has one name, one definition and one unit.
 
-``definitions`` has the formulas and the catalogue of metrics; ``clip`` measures one clip in one
+``definitions`` has the formulas and the catalog of metrics; ``clip`` measures one clip in one
 pass over its file and summarizes clips. ``lips`` judges a motion against phone times and
 ``liveness`` its energy and stillness; both are measures of a voice, see ``benchmarks/``.
 """

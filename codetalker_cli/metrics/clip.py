@@ -154,9 +154,9 @@ class _MetricSums:
         errors = np.concatenate(self._lip_errors) if self._lip_errors else np.zeros(0)
         if self._lips is not None:
             fractions["lve"] = (float(errors.sum()), n_frames)
-            metres = self._topology.metres_per_unit
-            if metres is not None:
-                fractions["lve_mm"] = (float(np.sqrt(errors).sum()) * metres * 1000.0, n_frames)
+            meters = self._topology.meters_per_unit
+            if meters is not None:
+                fractions["lve_mm"] = (float(np.sqrt(errors).sum()) * meters * 1000.0, n_frames)
         if self._upper is not None:
             predicted_value, true_value = (
                 deviation.mean_deviation() for deviation in self._deviations

@@ -38,10 +38,10 @@ def lve(errors: Sequence[Float[np.ndarray, " _"]]) -> float:
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 
-def lve_mm(errors: Sequence[Float[np.ndarray, " _"]], metres_per_unit: float) -> float:
-    """Mean over all frames of the root of ``lip_errors``, in millimetres."""
+def lve_mm(errors: Sequence[Float[np.ndarray, " _"]], meters_per_unit: float) -> float:
+    """Mean over all frames of the root of ``lip_errors``, in millimeters."""
     roots = np.sqrt(np.concatenate(errors), dtype=np.float64)
-    return float(roots.mean() * metres_per_unit * 1000.0)
+    return float(roots.mean() * meters_per_unit * 1000.0)
 
 
 def mve(
@@ -93,16 +93,16 @@ def motion_dynamics(
 def closures(
     topology: Topology, vertices: Float[np.ndarray, "frames vertices 3"], closed_mm: float
 ) -> Bool[np.ndarray, " frames"]:
-    """Whether the inner lips are closer than ``closed_mm`` millimetres.
+    """Whether the inner lips are closer than ``closed_mm`` millimeters.
 
     Raises:
         DataError: The topology has no pairs of inner-lip vertices.
         ValueError: Its unit has no known size.
     """
-    if topology.metres_per_unit is None:
+    if topology.meters_per_unit is None:
         raise ValueError(f"topology {topology.name}: the size of its unit is not known")
     gap = topology.inner_lip_gap(vertices.astype(np.float64))
-    return gap * topology.metres_per_unit * 1000.0 < closed_mm
+    return gap * topology.meters_per_unit * 1000.0 < closed_mm
 
 
 def diversity(motions: Sequence[Float[Vertices, "_ vertices 3"]], block: int = 64) -> float:
@@ -129,7 +129,7 @@ def diversity(motions: Sequence[Float[Vertices, "_ vertices 3"]], block: int = 6
     return total / (len(pairs) * n_frames * motions[0].shape[1])
 
 
-# The catalogue ------------------------------------------------------------------------------------
+# The catalog ------------------------------------------------------------------------------------
 
 
 INNER_LIPS = ("inner_lip_upper", "inner_lip_lower")
@@ -144,8 +144,8 @@ class Metric:
         definition: In words, for reports.
         dimension: Power of length, or 0 for a share.
         regions: Vertex regions that it needs.
-        needs_metres: Whether the unit of length must be known.
-        is_mm: Whether it is told in millimetres whatever the topology's unit.
+        needs_meters: Whether the unit of length must be known.
+        is_mm: Whether it is told in millimeters whatever the topology's unit.
         better: ``low``, ``high``, ``zero`` or ``none``.
     """
 
@@ -153,7 +153,7 @@ class Metric:
     definition: str
     dimension: int
     regions: tuple[str, ...] = ()
-    needs_metres: bool = False
+    needs_meters: bool = False
     is_mm: bool = False
     better: str = "low"
 
@@ -171,7 +171,7 @@ _ALL = [
         "root of each frame's largest squared distance over the lip vertices; mean over all frames",
         1,
         ("lips",),
-        needs_metres=True,
+        needs_meters=True,
         is_mm=True,
     ),
     Metric(
@@ -196,7 +196,7 @@ _ALL = [
         "truth's are closed too",
         0,
         INNER_LIPS,
-        needs_metres=True,
+        needs_meters=True,
         better="high",
     ),
     Metric(
@@ -205,7 +205,7 @@ _ALL = [
         "prediction's are closed too",
         0,
         INNER_LIPS,
-        needs_metres=True,
+        needs_meters=True,
         better="high",
     ),
     Metric(
@@ -243,7 +243,7 @@ def lacking(name: str, topology: Topology) -> str:
     missing = [region for region in metric.regions if region not in topology.regions]
     if missing:
         return f"no region {' or '.join(missing)}"
-    if metric.needs_metres and topology.metres_per_unit is None:
+    if metric.needs_meters and topology.meters_per_unit is None:
         return "the size of the unit is not known"
     return ""
 
@@ -255,5 +255,5 @@ def unit_of(name: str, topology: Topology) -> str:
         return "share"
     if metric.is_mm:
         return "mm"
-    length = topology.unit if topology.metres_per_unit is not None else "unit"
+    length = topology.unit if topology.meters_per_unit is not None else "unit"
     return length if metric.dimension == 1 else f"{length}²"

@@ -1,7 +1,7 @@
 """Whether lips can be read: closures, contacts and openings of a motion against phone times.
 
 Phones are ARPABET. ``gap`` is the mean distance of the central pairs of inner-lip vertices
-(``Topology.inner_lip_gap``). All curves are (T,) arrays in millimetres, one value a frame.
+(``Topology.inner_lip_gap``). All curves are (T,) arrays in millimeters, one value a frame.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def score(curves: LipCurves, fps: float, phones: Sequence[TimedPhone]) -> Verdic
         ``false``: 1 for each contact with no p, b, m, f, v or silence within 2 frames.
         ``labiodental``: 1 for each f, v where lip and teeth come within 2 mm, ± 1 frame.
         ``opening``: 1 for each aa, ae, aw, ay, ah with a gap above 6 mm at its middle frame;
-        ``stressed``: the same without ah. ``rounded``, ``spread``: millimetres of width at the
+        ``stressed``: the same without ah. ``rounded``, ``spread``: millimeters of width at the
         middle frame of each w, uw, ow and of each iy, ih, s. ``lag``: frames from the middle of
         each p, b, m to the middle of the contact that meets it.
     """
@@ -189,7 +189,7 @@ def lip_curves(
 
 
 def _mm_per_unit(topology: Topology) -> float:
-    return (topology.metres_per_unit or 1.0) * 1000.0
+    return (topology.meters_per_unit or 1.0) * 1000.0
 
 
 def summarize(verdicts: Verdicts) -> dict[str, tuple[float, int]]:

@@ -5,7 +5,7 @@ A checkpoint is a folder that needs nothing else:
 - ``model.safetensors``  all weights, the speech encoder's too; float32, or float16 for a small file
 - ``settings.yaml``      the resolved settings
 - ``meta.json``          format and package version, stage, step, metrics, origin
-- ``mesh.npz``           topology, and each subject's template and colours (absent if unknown)
+- ``mesh.npz``           topology, and each subject's template and colors (absent if unknown)
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def save(
         folder: Where to.
         model: Stage 1, or both stages.
         meta: Joined to what is written anyway (versions, stage).
-        mesh: Topology, templates, colours.
+        mesh: Topology, templates, colors.
         half: Store float16: half the size; results change by rounding.
         overwrite: Replace an older checkpoint.
 

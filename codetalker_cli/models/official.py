@@ -96,7 +96,7 @@ def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Te
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
     for key, value in _strip_module_prefix(official).items():
-        if key.endswith(".pe"):  # position tables: computed, not learnt
+        if key.endswith(".pe"):  # position tables: computed, not learned
             continue
         if key in key_map:
             state[key_map[key]] = value
@@ -148,7 +148,7 @@ def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
 
 
 def _encoder_key(key: str) -> str:
-    """Weight norm of the positional convolution: old names → today's parametrisation."""
+    """Weight norm of the positional convolution: old names → today's parametrization."""
     head, _, suffix = key.rpartition(".")
     if suffix in _WEIGHT_NORM:
         return f"encoder.model.{head}.parametrizations.weight.{_WEIGHT_NORM[suffix]}"

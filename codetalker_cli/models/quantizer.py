@@ -1,4 +1,4 @@
-"""Vector quantiser: the codebook of facial motion (van den Oord et al. 2017)."""
+"""Vector quantizer: the codebook of facial motion (van den Oord et al. 2017)."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class Quantized(NamedTuple):
-    """What the quantiser gives.
+    """What the quantizer gives.
 
     Attributes:
         latents: Codebook entries; gradients pass straight through to the input.

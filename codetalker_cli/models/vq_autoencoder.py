@@ -24,7 +24,7 @@ class MotionBasis(nn.Module):
 
     With rank 0 the features are the 3V offsets themselves. With rank R they are the coefficients
     of an orthonormal basis, each divided by its scale, which keeps the model small and decoding
-    fast: all learnt projections then meet R numbers, not 3V.
+    fast: all learned projections then meet R numbers, not 3V.
     """
 
     def __init__(self, n_vertices: int, rank: int) -> None:
@@ -77,7 +77,7 @@ class Reconstruction(NamedTuple):
 
 
 class MotionEncoder(nn.Module):
-    """Motion features → latents before quantisation."""
+    """Motion features → latents before quantization."""
 
     def __init__(self, feature_size: int, s: VQSettings) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class MotionEncoder(nn.Module):
 
 
 class MotionDecoder(nn.Module):
-    """Quantised latents → motion features."""
+    """Quantized latents → motion features."""
 
     def __init__(self, feature_size: int, s: VQSettings) -> None:
         super().__init__()

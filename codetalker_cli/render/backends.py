@@ -25,7 +25,7 @@ class Renderer(Protocol):
     """What draws frames of one scene."""
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3), coloured by their distance to
+        """(height, width, 3 or 4) uint8 picture of vertices (V, 3), colored by their distance to
         ``against`` (V, 3) where the scene shows heat.
         """
         ...
@@ -143,7 +143,7 @@ def render_frames(
     """Pictures of some frames in the order asked for.
 
     Each is (size, size · panels, 3) uint8, with a fourth channel where the background is
-    transparent: how much of a pixel is covered, the colours not multiplied by it.
+    transparent: how much of a pixel is covered, the colors not multiplied by it.
 
     Args:
         shown: A motion, or panels from left to right.

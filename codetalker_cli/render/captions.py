@@ -1,4 +1,4 @@
-"""What is written over panels: labels at the top, the colour bar of heat at the right.
+"""What is written over panels: labels at the top, the color bar of heat at the right.
 
 Made once a clip with Pillow, then laid over every frame with NumPy.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.render.heat import heat_colours
+from codetalker_cli.render.heat import heat_colors
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 
 _FONT_SHARE, _BAR_FONT_SHARE = 1 / 22, 1 / 30
@@ -17,7 +17,7 @@ _MIN_FONT, _MIN_BAR_FONT = 10, 8
 _WIDTH_SHARE = 0.94
 """Part of the panel's width that a label may take."""
 _BAR_TOP, _BAR_BOTTOM, _BAR_WIDTH = 0.30, 0.72, 0.028
-"""The colour bar in parts of the panel."""
+"""The color bar in parts of the panel."""
 _LIGHT, _DARK = "#ffffff", "#30343a"
 _BRIGHT_BACKGROUND = 0.7
 """On backgrounds brighter than this, letters are dark."""
@@ -81,7 +81,7 @@ def label_strip(text: str, size: int, left: int, background: str) -> Strip:
 
 
 def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
-    """The colour bar at the right side of a panel, from 0 to ``hottest``.
+    """The color bar at the right side of a panel, from 0 to ``hottest``.
 
     Args:
         hottest: What is written at its hot end: a number and its unit.
@@ -100,7 +100,7 @@ def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
     draw.text((right, gap - font_size // 3), hottest, font=font, anchor="rs", **style)
     draw.text((right, gap + height + font_size // 3), "0", font=font, anchor="rt", **style)
     pixels = np.array(image)
-    ramp = heat_colours((height - np.arange(height) - 0.5) / height)
+    ramp = heat_colors((height - np.arange(height) - 0.5) / height)
     border = np.array([int(style["fill"][i : i + 2], 16) for i in (1, 3, 5)] + [255])
     pixels[gap - 1 : gap + height + 1, right - width - 1 : right + 1] = border
     pixels[gap : gap + height, right - width : right, :3] = ramp[:, None]
@@ -132,10 +132,10 @@ def _truncate(text: str, font: Any, width: float) -> str:
 
 
 def _letter_style(background: str, font_size: int) -> dict[str, Any]:
-    colour = BACKDROPS.get(background, background)
+    color = BACKDROPS.get(background, background)
     luminance = 0.0
-    if colour != TRANSPARENT:
-        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    if color != TRANSPARENT:
+        red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         luminance = 0.3 * red + 0.59 * green + 0.11 * blue
     fill, stroke = (_DARK, _LIGHT) if luminance > _BRIGHT_BACKGROUND else (_LIGHT, _DARK)
     return {"fill": fill, "stroke_fill": stroke, "stroke_width": max(1, font_size // 14)}

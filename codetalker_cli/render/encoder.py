@@ -159,7 +159,7 @@ def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -
             f"aresample={_SOUND_RATE},{length_filter},aformat=channel_layouts=mono|stereo",
         ]
     codec = codec_of(path, settings)
-    # said and done in BT.709, so that no player guesses another matrix and shifts the colours
+    # said and done in BT.709, so that no player guesses another matrix and shifts the colors
     pixel_format = _pixel_format(codec, transparent=channels == 4)
     command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={pixel_format}"]
     command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]

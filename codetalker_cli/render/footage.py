@@ -85,7 +85,7 @@ class Footage:
                     index = min(last, round(time * fps))
                     inside[..., :3] = clip.get_frame((index + 0.5) / clip.fps)
                     inside[..., 3:] = 255
-                    yield self._labelled(panel, settings)
+                    yield self._labeled(panel, settings)
 
     def _make_even(self, folder: Path, size: int, fps: float, seconds: float) -> Path:
         """Write an upright copy with square pixels and an even frame rate, fitted into a panel.
@@ -111,7 +111,7 @@ class Footage:
             raise InputError(f"{printable(self.path)}: the video is cut short; copy it again")
         return path
 
-    def _labelled(self, panel: np.ndarray, settings: RenderSettings) -> np.ndarray:
+    def _labeled(self, panel: np.ndarray, settings: RenderSettings) -> np.ndarray:
         picture = panel.copy()
         if self.label:
             label_strip(self.label, settings.size, 0, settings.background).blend_into(picture)

@@ -32,12 +32,12 @@ _OPEN_PLATFORMS: list[Any] = []
 _SAMPLES = 4
 _VERTEX_SHADER = """#version 330 core
 layout(location = 0) in vec3 position;
-layout(location = 1) in vec3 colour;
+layout(location = 1) in vec3 color;
 uniform mat4 projection;
 out vec3 shade;
 void main() {
     gl_Position = projection * vec4(position, 1.0);
-    shade = colour / 255.0;
+    shade = color / 255.0;
 }
 """
 _FRAGMENT_SHADER = """#version 330 core
@@ -144,14 +144,14 @@ class GLRenderer:
         self._projection_location = gl.glGetUniformLocation(self._program, "projection")
         n_vertices = len(scene.albedo)
         self._position_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
-        self._colour_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
-        back = _buffer(gl, scene.back_colours().astype(np.float32))
-        # outer sides, then the inner ones of open surfaces in colours of their own
+        self._color_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
+        back = _buffer(gl, scene.back_colors().astype(np.float32))
+        # outer sides, then the inner ones of open surfaces in colors of their own
         inner = scene.triangles[scene.open_triangles]
         self._passes = [
-            (_vertex_array(gl, triangles, self._position_buffer, colours), triangles.size, winding)
-            for triangles, colours, winding in (
-                (scene.triangles, self._colour_buffer, gl.GL_CW),
+            (_vertex_array(gl, triangles, self._position_buffer, colors), triangles.size, winding)
+            for triangles, colors, winding in (
+                (scene.triangles, self._color_buffer, gl.GL_CW),
                 (inner, back, gl.GL_CCW),
             )
             if triangles.size
@@ -170,9 +170,9 @@ class GLRenderer:
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
         """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
         gl = self._gl
-        view, colours = self._painter.paint(vertices, against)
+        view, colors = self._painter.paint(vertices, against)
         _upload(gl, self._position_buffer, view.astype(np.float32))
-        _upload(gl, self._colour_buffer, colours)
+        _upload(gl, self._color_buffer, colors)
         gl.glBindFramebuffer(gl.GL_FRAMEBUFFER, self._canvas)
         gl.glViewport(0, 0, *self._size)
         gl.glClear(gl.GL_COLOR_BUFFER_BIT | gl.GL_DEPTH_BUFFER_BIT)
@@ -207,7 +207,7 @@ class GLRenderer:
         return projection
 
     def _downsample(self) -> np.ndarray:
-        """(height, width, 4) uint8, the colours multiplied by the covered part of the pixel."""
+        """(height, width, 4) uint8, the colors multiplied by the covered part of the pixel."""
         n = self._supersampling
         if n == 1:
             return self._pixels
@@ -225,13 +225,13 @@ class GLRenderer:
         target, source = picture.reshape(-1, 4), pixels.reshape(-1, 4)
         edge = np.flatnonzero((coverage != 0) & (coverage != 255))
         alpha = source[edge, 3:].astype(np.float32) / 255
-        colour = source[edge, :3]
+        color = source[edge, :3]
         if self._scene.transparent:
-            target[edge, :3] = np.minimum(colour / alpha + 0.5, 255)
+            target[edge, :3] = np.minimum(color / alpha + 0.5, 255)
             target[edge, 3] = source[edge, 3]
             return picture
         background = self._scene.background.reshape(-1, 3)[edge]
-        target[edge, :3] = np.minimum(colour + (1 - alpha) * background + 0.5, 255)
+        target[edge, :3] = np.minimum(color + (1 - alpha) * background + 0.5, 255)
         return picture[..., :3]
 
     def close(self) -> None:
@@ -250,11 +250,11 @@ def _buffer(gl: Any, values: np.ndarray) -> int:
     return int(buffer)
 
 
-def _vertex_array(gl: Any, triangles: np.ndarray, positions: int, colours: int) -> int:
-    """A vertex array of triangles (n, 3) over buffers of places and colours."""
+def _vertex_array(gl: Any, triangles: np.ndarray, positions: int, colors: int) -> int:
+    """A vertex array of triangles (n, 3) over buffers of places and colors."""
     vertex_array = gl.glGenVertexArrays(1)
     gl.glBindVertexArray(vertex_array)
-    for location, buffer in enumerate((positions, colours)):
+    for location, buffer in enumerate((positions, colors)):
         gl.glBindBuffer(gl.GL_ARRAY_BUFFER, buffer)
         gl.glEnableVertexAttribArray(location)
         gl.glVertexAttribPointer(location, 3, gl.GL_FLOAT, gl.GL_FALSE, 0, ctypes.c_void_p(0))

@@ -1,4 +1,4 @@
-"""Distances as colours: the colour map of heat panels, and how hot a distance is."""
+"""Distances as colors: the color map of heat panels, and how hot a distance is."""
 
 import numpy as np
 
@@ -30,13 +30,13 @@ def _interpolate_stops() -> np.ndarray:
 _TABLE = np.rint(_interpolate_stops()).astype(np.uint8)
 
 
-def heat_colours(values: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 sRGB colours of values (...): 0 is cool, 1 the hottest; beyond is cut."""
+def heat_colors(values: np.ndarray) -> np.ndarray:
+    """(..., 3) uint8 sRGB colors of values (...): 0 is cool, 1 the hottest; beyond is cut."""
     return _TABLE[heat_steps(values)]
 
 
 def heat_steps(values: np.ndarray) -> np.ndarray:
-    """(...) indices into a table of 256 colours, of values from 0 to 1."""
+    """(...) indices into a table of 256 colors, of values from 0 to 1."""
     return np.rint(np.clip(values, 0, 1) * (_STEPS - 1)).astype(np.intp)
 
 
@@ -46,7 +46,7 @@ def heat_table() -> np.ndarray:
 
 
 def heat_range(topology: Topology, template: np.ndarray, settings: RenderSettings) -> float:
-    """The distance that is shown as the hottest colour, in the topology's unit.
+    """The distance that is shown as the hottest color, in the topology's unit.
 
     Args:
         topology: Tells the unit; without one the height of the face is the measure.
@@ -56,9 +56,9 @@ def heat_range(topology: Topology, template: np.ndarray, settings: RenderSetting
     Raises:
         RenderError: The face has no height.
     """
-    metres = topology.metres_per_unit
-    if metres is not None:
-        return settings.heat_max_mm / 1000 / metres
+    meters = topology.meters_per_unit
+    if meters is not None:
+        return settings.heat_max_mm / 1000 / meters
     height = float(np.ptp(template[np.unique(topology.triangles), 1]))
     if not (np.isfinite(height) and height > 0):
         raise RenderError(f"topology {topology.name}: the template has no height to show heat by")
@@ -66,6 +66,6 @@ def heat_range(topology: Topology, template: np.ndarray, settings: RenderSetting
 
 
 def heat_label(maximum: float, topology: Topology) -> str:
-    """What stands at the hot end of the colour bar: millimetres, or units where none is known."""
-    metres = topology.metres_per_unit
-    return f"{maximum:.2g} units" if metres is None else f"{maximum * metres * 1000:.3g} mm"
+    """What stands at the hot end of the color bar: millimeters, or units where none is known."""
+    meters = topology.meters_per_unit
+    return f"{maximum:.2g} units" if meters is None else f"{maximum * meters * 1000:.3g} mm"

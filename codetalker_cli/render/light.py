@@ -1,6 +1,6 @@
 """Light and surface: ambient occlusion, materials of the parts, light baked into the vertices.
 
-The lights hang on the camera, so that the face is well lit from any side. Colours are linear until
+The lights hang on the camera, so that the face is well lit from any side. Colors are linear until
 ``shade`` gives sRGB.
 """
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.render.rasteriser import Rasteriser
+from codetalker_cli.render.rasterizer import Rasterizer
 from codetalker_cli.topology import Topology
 
 _OCCLUSION_DIRECTIONS = 64
@@ -18,10 +18,10 @@ _OCCLUSION_SIZE = 192
 
 @dataclass(frozen=True)
 class _Lamp:
-    """A distant light, in the camera's axes (x right, y up, z towards the viewer)."""
+    """A distant light, in the camera's axes (x right, y up, z toward the viewer)."""
 
     direction: tuple[float, float, float]
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     wrap: float  # how far the light creeps round the edge of shadow, as through soft skin
 
     @property
@@ -46,7 +46,7 @@ _WHITE = 2.6
 @dataclass(frozen=True)
 class _Finish:
     """How a part shines, how much ambient light reaches it however hidden it lies at rest, and its
-    linear albedo on a face without colours (clay).
+    linear albedo on a face without colors (clay).
     """
 
     highlight: float
@@ -82,8 +82,8 @@ class Materials:
     is_skin: np.ndarray
 
     @classmethod
-    def of(cls, topology: Topology, colours: np.ndarray | None) -> "Materials":
-        """Materials by the names of the topology's parts; ``colours`` (V, 3) uint8 sRGB or None."""
+    def of(cls, topology: Topology, colors: np.ndarray | None) -> "Materials":
+        """Materials by the names of the topology's parts; ``colors`` (V, 3) uint8 sRGB or None."""
         finish = [_SKIN] * topology.n_vertices
         for vertex in topology.regions.get("lips", ()):
             finish[vertex] = _LIPS
@@ -91,10 +91,10 @@ class Materials:
             for prefix, part_finish in _FINISHES.items():
                 if part.startswith(prefix):
                     finish[start:stop] = [part_finish] * (stop - start)
-        if colours is None:
+        if colors is None:
             albedo = np.array([f.clay for f in finish], np.float32)
         else:
-            albedo = to_linear(np.asarray(colours, np.float32) / 255)
+            albedo = to_linear(np.asarray(colors, np.float32) / 255)
         return cls(
             albedo=albedo,
             gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
@@ -164,14 +164,14 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     # a little off the surface, so that a vertex is not hidden by its own faces
     probes = surface + 0.012 * normals
     half = _OCCLUSION_SIZE / 2
-    raster = Rasteriser(np.zeros((_OCCLUSION_SIZE, _OCCLUSION_SIZE, 3)), 1)
+    raster = Rasterizer(np.zeros((_OCCLUSION_SIZE, _OCCLUSION_SIZE, 3)), 1)
     black = np.zeros((len(vertices), 3))
     unoccluded, total = np.zeros(len(vertices)), np.zeros(len(vertices))
     for direction in _sphere(_OCCLUSION_DIRECTIONS):
         right = np.cross([0.0, 1.0, 0.0], direction)
         right /= np.linalg.norm(right)
         axes = np.stack([right, np.cross(right, direction), direction])
-        # parallel light: any number that grows towards the sky, is linear and > 0 does as 1/depth
+        # parallel light: any number that grows toward the sky, is linear and > 0 does as 1/depth
         to_map = [half, half, 1.0], [half, half, 2.0]
         raster.clear()
         raster.draw(np.einsum("ij,vj->vi", axes, surface) * to_map[0] + to_map[1], triangles, black)
@@ -210,16 +210,16 @@ def shade(
         cosine = (normals * direction).sum(1)
         hard = np.maximum(cosine, 0)
         soft = np.maximum((cosine + lamp.wrap) / (1 + lamp.wrap), 0) ** 1.5
-        colour = np.array(lamp.colour, np.float32)
+        color = np.array(lamp.color, np.float32)
         scattered = np.maximum(soft - hard, 0)[:, None]
-        light += colour * (np.minimum(soft, hard)[:, None] + scattered * _SCATTER) * direct
+        light += color * (np.minimum(soft, hard)[:, None] + scattered * _SCATTER) * direct
         half = to_eye + direction
         half /= np.sqrt((half**2).sum(1, keepdims=True))
         alignment = np.maximum((normals * half).sum(1), 0)
-        highlight += alignment ** gloss[:, 1] * gloss[:, 0] * (hard > 0) * colour[1]
+        highlight += alignment ** gloss[:, 1] * gloss[:, 0] * (hard > 0) * color[1]
     fresnel = (1 - np.maximum((normals * to_eye).sum(1), 0)) ** 3
     rim = np.maximum((normals * _RIM.unit_direction).sum(1), 0) * fresnel * occlusion
-    linear = albedo * (light + rim[:, None] * np.array(_RIM.colour, np.float32))
+    linear = albedo * (light + rim[:, None] * np.array(_RIM.color, np.float32))
     linear += (highlight * occlusion)[:, None]
     tone_mapped = linear * (1 + linear / _WHITE**2) / (1 + linear)
     return (255 * to_srgb(tone_mapped)).astype(np.float32)

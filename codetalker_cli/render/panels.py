@@ -26,8 +26,8 @@ class Panel:
     Attributes:
         motion: What is shown.
         label: What is written above it; empty for nothing.
-        against: Where given, vertices are coloured by their distance to this motion, frame by
-            frame, in place of the face's own colours.
+        against: Where given, vertices are colored by their distance to this motion, frame by
+            frame, in place of the face's own colors.
         origin: What errors call the motion, such as its file; else the label or the subject.
     """
 
@@ -202,7 +202,7 @@ class Source:
 def set_stage(
     panels: Sequence[Panel], settings: RenderSettings
 ) -> tuple[Stage, tuple[Source, ...]]:
-    """Scenes, labels and colour bars of panels, and the motions they show, each of them once.
+    """Scenes, labels and color bars of panels, and the motions they show, each of them once.
 
     Raises:
         RenderError: As ``build_scene``.
@@ -256,7 +256,7 @@ def _build_or_reuse_scene(
             and other.motion.topology.parts == motion.topology.parts
         ):
             continue
-        colours = None if heat > 0 else motion.colours
-        materials = Materials.of(motion.topology, colours)
+        colors = None if heat > 0 else motion.colors
+        materials = Materials.of(motion.topology, colors)
         return replace(scene, albedo=materials.albedo, heat=heat)
     return build_scene(motion, settings, heat)

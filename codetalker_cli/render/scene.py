@@ -1,8 +1,8 @@
-"""What is seen: the camera, the light baked into vertex colours, the backdrop.
+"""What is seen: the camera, the light baked into vertex colors, the backdrop.
 
 Every renderer draws the same scene. World axes are those of the heads: +y up, +z the way the face
 looks; any unit of length. The camera stands still over a clip. Pixel (0, 0) is at the upper left,
-its centre at (0.5, 0.5).
+its center at (0.5, 0.5).
 """
 
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ _VIEWS = {"front": (0.0, 0.0), "three-quarter": (35.0, 4.0), "profile": (90.0, 0
 _VIGNETTE = 0.45
 _TRANSPARENT_BRIGHTNESS = 0.6
 """Brightness, in parts of the face's, of what lies under transparent places: a codec mixes it into
-the pixels at the edge, where a colour like the face's is not seen."""
+the pixels at the edge, where a color like the face's is not seen."""
 _FULL_HEAT_SHARE = 0.25
-"""From this part of the hottest distance on, teeth and eyes have the colour of heat alone."""
+"""From this part of the hottest distance on, teeth and eyes have the color of heat alone."""
 _BACK_SIDE = np.array([0.16, 0.10, 0.09], np.float32)
-"""Linear colour of the inner sides of open surfaces: hollow, dark and warm."""
+"""Linear color of the inner sides of open surfaces: hollow, dark and warm."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        rotation: (3, 3) rows are the view axes in the world: right, up, towards the viewer.
+        rotation: (3, 3) rows are the view axes in the world: right, up, toward the viewer.
         eye: (3,) where it stands.
         focal: Focal length in pixels.
         width: Pixels in a row.
@@ -58,7 +58,7 @@ class Camera:
     height: int
 
     def view(self, vertices: np.ndarray) -> np.ndarray:
-        """(V, 3) in the camera's axes: x right, y up, z towards the viewer (negative in front)."""
+        """(V, 3) in the camera's axes: x right, y up, z toward the viewer (negative in front)."""
         x, y, z = (vertices.astype(np.float64) - self.eye).T
         # written out: a BLAS product may round differently from one process to another
         return np.stack([r[0] * x + r[1] * y + r[2] * z for r in self.rotation], axis=1)
@@ -105,13 +105,13 @@ def frame(
     right = np.array([np.cos(a), 0.0, -np.sin(a)])
     rotation = np.stack([right, np.cross(backward, right), backward])
     view = np.einsum("ij,nj->ni", rotation, points.astype(np.float64))
-    centre = (view.min(0) + view.max(0)) / 2
-    x, y, z = (view - centre).T
+    center = (view.min(0) + view.max(0)) / 2
+    x, y, z = (view - center).T
     extent = np.tan(np.radians(FIELD_OF_VIEW) / 2) * (1 - 2 * margin)
     # every point inside of the picture: |y| / (distance - z) <= extent, and x likewise
     distance = max((np.abs(x) * height / width / extent + z).max(), (np.abs(y) / extent + z).max())
     focal = height / 2 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-    eye = np.einsum("ji,j->i", rotation, centre + np.array([0, 0, distance]))
+    eye = np.einsum("ji,j->i", rotation, center + np.array([0, 0, distance]))
     return Camera(rotation, eye, float(focal * zoom), width, height)
 
 
@@ -122,15 +122,15 @@ class Scene:
     Attributes:
         triangles: (F, 3) int32.
         open_triangles: (F,) bool: part of a surface with a border, whose inner side can be seen.
-        albedo: (V, 3) float32 linear colours.
+        albedo: (V, 3) float32 linear colors.
         occlusion: (V,) float32, 1 where all of the ambient light arrives.
         gloss: (V, 2) float32 strength and exponent of the highlight.
         background: (height, width, 3) float32, 0 to 255.
         rotation, eye, focal: The camera's.
         samples: Sample points a pixel.
         transparent: Pictures have a fourth channel: how much of a pixel is covered.
-        heat: Distance that has the hottest colour, in the unit of the vertices; 0: none is shown.
-        min_heat: (V,) float32, 1 where even no distance is shown as a colour of heat.
+        heat: Distance that has the hottest color, in the unit of the vertices; 0: none is shown.
+        min_heat: (V,) float32, 1 where even no distance is shown as a color of heat.
     """
 
     triangles: np.ndarray
@@ -159,7 +159,7 @@ class Scene:
         height, width = self.background.shape[:2]
         return height, width, 4 if self.transparent else 3
 
-    def back_colours(self) -> np.ndarray:
+    def back_colors(self) -> np.ndarray:
         """(V, 3) float32 sRGB, 0 to 255, of the inner side of open surfaces."""
         return 255 * np.sqrt(_BACK_SIDE * np.sqrt(self.albedo))
 
@@ -175,7 +175,7 @@ class Scene:
 
 
 class Painter:
-    """Gives a scene's vertices their place before the camera and their colours, frame by frame.
+    """Gives a scene's vertices their place before the camera and their colors, frame by frame.
 
     Args:
         scene: What stays the same over the clip.
@@ -186,12 +186,12 @@ class Painter:
         self._camera = scene.camera
         self._normals = VertexNormals(scene.triangles, len(scene.albedo))
         self._rotation = scene.rotation.astype(np.float32)
-        self._heat_colours = to_linear(heat_table().astype(np.float32) / 255)
+        self._heat_colors = to_linear(heat_table().astype(np.float32) / 255)
 
     def paint(
         self, vertices: np.ndarray, against: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places and colours of vertices.
+        """Places and colors of vertices.
 
         Args:
             vertices: (V, 3) float32 of one frame.
@@ -208,12 +208,12 @@ class Painter:
         return view, shade(normals, view, albedo, scene.occlusion, scene.gloss)
 
     def heat_albedo(self, distance: np.ndarray) -> np.ndarray:
-        """(V, 3) float32 linear colours of distances (V,) in the unit of the vertices."""
+        """(V, 3) float32 linear colors of distances (V,) in the unit of the vertices."""
         scene = self._scene
         relative = distance / scene.heat
         weight = np.maximum(scene.min_heat, np.clip(relative / _FULL_HEAT_SHARE, 0, 1))[:, None]
-        colour = self._heat_colours[heat_steps(relative)]
-        return (scene.albedo + weight * (colour - scene.albedo)).astype(np.float32)
+        color = self._heat_colors[heat_steps(relative)]
+        return (scene.albedo + weight * (color - scene.albedo)).astype(np.float32)
 
 
 def _distance(vertices: np.ndarray, against: np.ndarray) -> np.ndarray:
@@ -224,10 +224,10 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
     """Frame the subject's neutral face, measure its occlusion, paint the backdrop.
 
     Args:
-        motion: Its template, topology and colours count, not its vertices.
+        motion: Its template, topology and colors count, not its vertices.
         settings: How.
-        heat: Distance that has the hottest colour, in the topology's unit; 0: the face's own
-            colours are shown.
+        heat: Distance that has the hottest color, in the topology's unit; 0: the face's own
+            colors are shown.
 
     Raises:
         RenderError: The template does not fit the topology, or cannot be framed.
@@ -241,7 +241,7 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
             f"topology {topology.name} needs ({topology.n_vertices}, 3)"
         )
     camera = _camera(template, topology, settings)
-    materials = Materials.of(topology, None if heat > 0 else motion.colours)
+    materials = Materials.of(topology, None if heat > 0 else motion.colors)
     transparent = settings.background == TRANSPARENT
     return Scene(
         triangles=np.asarray(topology.triangles, np.int32),
@@ -288,18 +288,18 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
 
 
 def _background(settings: RenderSettings, albedo: np.ndarray) -> np.ndarray:
-    size, colour, vignette = settings.size, settings.background, settings.vignette
-    if colour == TRANSPARENT:
+    size, color, vignette = settings.size, settings.background, settings.vignette
+    if color == TRANSPARENT:
         fill = 255 * np.sqrt(_TRANSPARENT_BRIGHTNESS * albedo.mean(0))
         return np.broadcast_to(fill.astype(np.float32), (size, size, 3)).copy()
     if vignette is None:
-        vignette = 0.0 if colour in BACKDROPS else _VIGNETTE
-    return backdrop(size, size, BACKDROPS.get(colour, colour), vignette)
+        vignette = 0.0 if color in BACKDROPS else _VIGNETTE
+    return backdrop(size, size, BACKDROPS.get(color, color), vignette)
 
 
-def backdrop(width: int, height: int, colour: str, vignette: float) -> np.ndarray:
-    """(height, width, 3) float32, 0 to 255: ``colour`` (#rrggbb), fading darker to the corners."""
-    base = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+def backdrop(width: int, height: int, color: str, vignette: float) -> np.ndarray:
+    """(height, width, 3) float32, 0 to 255: ``color`` (#rrggbb), fading darker to the corners."""
+    base = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     x = (np.arange(width, dtype=np.float32) + 0.5) / width - 0.5
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.42
     radius = np.minimum((x[None] ** 2 + y[:, None] ** 2) / 0.5, 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from codetalker_cli.render.rasteriser import Rasteriser
+from codetalker_cli.render.rasterizer import Rasterizer
 from codetalker_cli.render.scene import Painter, Scene
 
 
@@ -17,19 +17,19 @@ class SoftwareRenderer:
         self._scene = scene
         self._camera = scene.camera
         self._painter = Painter(scene)
-        self._raster = Rasteriser(scene.background, scene.samples)
-        self._back_colours = scene.back_colours()
+        self._raster = Rasterizer(scene.background, scene.samples)
+        self._back_colors = scene.back_colors()
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
         """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
         scene, raster = self._scene, self._raster
-        view, colours = self._painter.paint(vertices, against)
+        view, colors = self._painter.paint(vertices, against)
         points = self._camera.on_screen(view)
         front = _front_facing_mask(points, scene.triangles)
         raster.clear()
-        raster.draw(points, scene.triangles[front], colours)
+        raster.draw(points, scene.triangles[front], colors)
         inner = scene.triangles[scene.open_triangles & ~front]
-        raster.draw(points, inner[~raster.hidden(points, inner)], self._back_colours)
+        raster.draw(points, inner[~raster.hidden(points, inner)], self._back_colors)
         return raster.resolve(transparent=scene.transparent)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Single pictures: contact sheets, and a face coloured by a value at each of its vertices."""
+"""Single pictures: contact sheets, and a face colored by a value at each of its vertices."""
 
 from collections.abc import Sequence
 
@@ -75,7 +75,7 @@ def contact_sheet(
             tile = np.ascontiguousarray(picture[:, number * size : (number + 1) * size])
             sheet.paste(Image.fromarray(tile), (x, y + number * size))
         middle = (x + size / 2, y + row - strip / 2)
-        # on nothing a grey in the middle is read before white and before black
+        # on nothing a gray in the middle is read before white and before black
         draw.text(
             middle, texts[index], fill="#808080" if transparent else _INK, font=font, anchor="mm"
         )
@@ -91,7 +91,7 @@ def heat_picture(
     label: str = "",
     hottest: str | None = None,
 ) -> np.ndarray:
-    """A face coloured by a distance at each vertex, with a colour bar.
+    """A face colored by a distance at each vertex, with a color bar.
 
     Drawn in software, in this process.
 
@@ -100,9 +100,9 @@ def heat_picture(
         template: (V, 3) the face.
         values: (V,) distances of 0 or more, in the unit of the maximum.
         settings: How: size, view, background.
-        maximum: The distance that has the hottest colour.
+        maximum: The distance that has the hottest color.
         label: What is written above it.
-        hottest: What stands at the hot end of the colour bar; by default the maximum, taken in the
+        hottest: What stands at the hot end of the color bar; by default the maximum, taken in the
             topology's unit; empty: there is no bar.
 
     Returns:

@@ -19,6 +19,7 @@ from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.topology import Topology
 
 SIDES = ("Left", "Right")
+# The names in assets/head.npz; `subject_colours` keeps the spelling of the stored file.
 _ARRAYS = (
     "neutral", "faces", "uv", "uv_faces", "part_names", "part_ranges", "unit_names", "unit_deltas",
     "subject_names", "subject_deltas", "subject_blink", "subject_colours", "region_lips",
@@ -30,7 +31,7 @@ _ARRAYS = (
 class Rig:
     """A head that is linear in its unit weights.
 
-    Lengths are metres; the origin lies between the eyes, +y up, +z the way the face looks, +x to
+    Lengths are meters; the origin lies between the eyes, +y up, +z the way the face looks, +x to
     the subject's left.
 
     Attributes:
@@ -40,7 +41,7 @@ class Rig:
         subject_names: S names.
         subject_deltas: (S, V, 3) float32; a subject's template is neutral + delta.
         subject_blink: (S,) eyeBlink weight at which that subject's lids just close.
-        subject_colours: (S, V, 3) uint8 sRGB albedo.
+        subject_colors: (S, V, 3) uint8 sRGB albedo.
         topology: faces, regions, parts and texture coordinates.
         visemes: viseme name -> (U,) float32 unit weights.
     """
@@ -51,7 +52,7 @@ class Rig:
     subject_names: tuple[str, ...]
     subject_deltas: np.ndarray
     subject_blink: np.ndarray
-    subject_colours: np.ndarray
+    subject_colors: np.ndarray
     topology: Topology
     visemes: dict[str, np.ndarray]
 
@@ -75,7 +76,7 @@ class Rig:
             subject_names=tuple(str(n) for n in arrays["subject_names"]),
             subject_deltas=arrays["subject_deltas"].astype(np.float32),
             subject_blink=arrays["subject_blink"].astype(np.float32),
-            subject_colours=arrays["subject_colours"],
+            subject_colors=arrays["subject_colours"],
             topology=_build_topology(arrays),
             visemes=_read_visemes(path.with_name("visemes.json"), names),
         )
@@ -95,16 +96,16 @@ class Rig:
         return self.subject_names.index(subject)
 
     def template(self, subject: str) -> np.ndarray:
-        """(V, 3) float32 metres: a subject at rest, lips shut.
+        """(V, 3) float32 meters: a subject at rest, lips shut.
 
         Raises:
             InputError: unknown subject; the message lists the choices.
         """
         return self.neutral + self.subject_deltas[self._subject_index(subject)]
 
-    def colours(self, subject: str) -> np.ndarray:
+    def colors(self, subject: str) -> np.ndarray:
         """(V, 3) uint8 sRGB albedo of a subject."""
-        return self.subject_colours[self._subject_index(subject)]
+        return self.subject_colors[self._subject_index(subject)]
 
     def unit_weights(self, mapping: Mapping[str, float]) -> np.ndarray:
         """(U,) float32 weights from names.
@@ -127,7 +128,7 @@ class Rig:
             weights: (T, U).
 
         Returns:
-            (T, V, 3) float32 metres.
+            (T, V, 3) float32 meters.
 
         Raises:
             InputError: unknown subject.

@@ -8,7 +8,7 @@ How a frame comes about:
     down and never cut a closure, which is the undershoot of fast speech.
  3. The curves are sampled at the frame rate. Only then are the contacts pinned, in frames: the lips
     of p, b, m (and f, v) reach the whole contact pose for at least two frames. An added closing
-    unit would not do, nor would filtering afterwards: from an open vowel the lips meet only above
+    unit would not do, nor would filtering afterward: from an open vowel the lips meet only above
     0.93 of the way.
  4. Blinks, brows and gaze are added (`codetalker_cli.synthetic.expression`).
 
@@ -52,7 +52,7 @@ RETAINED_SHAPE = {
     "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
     "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
 }
-"""Share of the neighbours' rounding and spreading that stays in a contact ("pool" has a round p).
+"""Share of the neighbors' rounding and spreading that stays in a contact ("pool" has a round p).
 No mouthFunnel: it turns the lips outwards and opens them."""
 
 

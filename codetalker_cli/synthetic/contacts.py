@@ -2,7 +2,7 @@
 
 Owns the choice of the frames and the way into and out of a contact; what the lips do there is
 `codetalker_cli.synthetic.articulation`'s business. A contact fills whole frames, since
-whatever is blended, filtered or sampled afterwards would leave the lips ajar.
+whatever is blended, filtered or sampled afterward would leave the lips ajar.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MIN_CONTACT_FRAMES = 2
 MIN_CONTACT_SECONDS = 0.045
 CLOSING_SECONDS = 0.085
 OPENING_SECONDS = 0.065
-OPEN_CENTRE_AMOUNT = 0.2
+OPEN_CENTER_AMOUNT = 0.2
 """Most that a contact may take of the middle frame of an open vowel beside it."""
 
 
@@ -26,7 +26,7 @@ class LipContacts:
 
     def __init__(self, phones: Sequence[Phone], n_frames: int, fps: float) -> None:
         self._phones, self._n_frames, self._fps = phones, n_frames, fps
-        self._open_centres = {
+        self._open_centers = {
             round((p.start_seconds + p.end_seconds) / 2 * fps)
             for p in phones
             if PHONES[p.label].open_vowel
@@ -60,8 +60,8 @@ class LipContacts:
             after = (times - end) / self._transition_seconds(i + 1, OPENING_SECONDS)
             x = np.clip(1.0 - np.maximum(before, after), 0.0, 1.0)
             amount = np.maximum(amount, x * x * (3.0 - 2.0 * x))
-        centres = [k for k in self._open_centres if 0 <= k < self._n_frames]
-        amount[centres] = np.minimum(amount[centres], OPEN_CENTRE_AMOUNT)
+        centers = [k for k in self._open_centers if 0 <= k < self._n_frames]
+        amount[centers] = np.minimum(amount[centers], OPEN_CENTER_AMOUNT)
         for first, stop in self.frames(contact):
             amount[max(first, 0) : max(stop, 0)] = 1.0
         return amount
@@ -79,15 +79,15 @@ class LipContacts:
         def cost(begin: int) -> float:
             run = set(range(begin, begin + MIN_CONTACT_FRAMES))
             return (
-                abs(begin - middle) + 0.6 * len(run & self._open_centres) + 0.8 * len(run & taken)
+                abs(begin - middle) + 0.6 * len(run & self._open_centers) + 0.8 * len(run & taken)
             )
 
         first = min(range(round(middle) - 1, round(middle) + 2), key=cost)
         return first, first + MIN_CONTACT_FRAMES
 
-    def _transition_seconds(self, neighbour: int, seconds: float) -> float:
-        """Seconds to close or open next to the phone `neighbour`: less beside a short one."""
-        if not 0 <= neighbour < len(self._phones) or self._phones[neighbour].label == SILENCE:
+    def _transition_seconds(self, neighbor: int, seconds: float) -> float:
+        """Seconds to close or open next to the phone `neighbor`: less beside a short one."""
+        if not 0 <= neighbor < len(self._phones) or self._phones[neighbor].label == SILENCE:
             return seconds
-        phone = self._phones[neighbour]
+        phone = self._phones[neighbor]
         return float(np.clip(0.6 * (phone.end_seconds - phone.start_seconds), 0.045, seconds))

@@ -1,6 +1,6 @@
 """The synthetic talking-head data set: text → speech → phones → unit curves → vertices.
 
-No person was recorded: voices are synthesised (or any recordings with transcripts), faces are the
+No person was recorded: voices are synthesized (or any recordings with transcripts), faces are the
 bundled head's twelve subjects, motion follows rules
 (``synthetic.articulation``).
 """
@@ -137,11 +137,11 @@ def speak(
 
 def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
     """(T,) level of 60 ms around each frame against the median of the louder half, in dB."""
-    centres = (np.arange(n_frames) / fps * SAMPLE_RATE).astype(int)
+    centers = (np.arange(n_frames) / fps * SAMPLE_RATE).astype(int)
     half = int(0.03 * SAMPLE_RATE)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    start = np.clip(centres - half, 0, len(samples))
-    stop = np.clip(centres + half, 0, len(samples))
+    start = np.clip(centers - half, 0, len(samples))
+    stop = np.clip(centers + half, 0, len(samples))
     power = (energy[stop] - energy[start]) / np.maximum(stop - start, 1)
     level = 10 * np.log10(power + 1e-10)
     return level - np.median(level[level >= np.median(level)]) if n_frames else level
@@ -165,7 +165,7 @@ def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = Tru
     return Mesh(
         rig.topology,
         {name: rig.template(name) for name in selected},
-        {name: rig.colours(name) for name in selected},
+        {name: rig.colors(name) for name in selected},
         units,
         {name: float(rig.subject_blink[names.index(name)]) for name in selected} if idle else {},
     )

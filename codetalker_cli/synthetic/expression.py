@@ -52,9 +52,9 @@ def upper_face_motion(
 def brow_curve(
     phones: Sequence[Phone], times: np.ndarray, loudness_db: np.ndarray | None = None
 ) -> np.ndarray:
-    """(T,) height of the brows: a rise at each phrase's onset and at each emphasised vowel.
+    """(T,) height of the brows: a rise at each phrase's onset and at each emphasized vowel.
 
-    A vowel is emphasised that is long against the clip's vowels (and loud, where that is known).
+    A vowel is emphasized that is long against the clip's vowels (and loud, where that is known).
     """
     curve = np.zeros(len(times))
     vowels = [p for p in phones if p.label in VOWELS]

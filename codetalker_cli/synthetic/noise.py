@@ -25,14 +25,14 @@ def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarr
         kind: One of ``KINDS``; None: any.
     """
     waveform = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
-    floor = coloured_noise(n, rng)
+    floor = colored_noise(n, rng)
     waveform = _normalize(waveform) + _normalize(floor) * 10 ** (rng.uniform(-60.0, -25.0) / 20)
     return (_normalize(waveform) * 10 ** (rng.uniform(QUIETEST_DB, LOUDEST_DB) / 20)).astype(
         np.float32
     )
 
 
-def coloured_noise(n: int, rng: np.random.Generator) -> np.ndarray:
+def colored_noise(n: int, rng: np.random.Generator) -> np.ndarray:
     """(n,) Gaussian noise whose spectrum falls with 0 to 6 dB an octave."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequency = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)
@@ -67,11 +67,11 @@ def _slow_envelope(n: int, rng: np.random.Generator, per_second: float) -> np.nd
 
 
 def _hiss(n: int, rng: np.random.Generator) -> np.ndarray:
-    return coloured_noise(n, rng)
+    return colored_noise(n, rng)
 
 
 def _wind(n: int, rng: np.random.Generator) -> np.ndarray:
-    return coloured_noise(n, rng) * _slow_envelope(n, rng, rng.uniform(0.3, 3.0)) ** 2
+    return colored_noise(n, rng) * _slow_envelope(n, rng, rng.uniform(0.3, 3.0)) ** 2
 
 
 def _hum(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,7 +107,7 @@ def _beat_times(n: int, rng: np.random.Generator) -> np.ndarray:
 def _knock(n: int, rng: np.random.Generator) -> np.ndarray:
     time = np.arange(n) / SAMPLE_RATE
     ringing = np.sin(2 * np.pi * rng.uniform(60.0, 4000.0) * time)
-    noise = coloured_noise(n, rng)
+    noise = colored_noise(n, rng)
     mix = rng.random()
     waveform = mix * ringing + (1 - mix) * noise / (noise.std() + 1e-9)
     return waveform * np.exp(-time * rng.uniform(10.0, 120.0))
@@ -122,14 +122,12 @@ def _tone(n: int, rng: np.random.Generator) -> np.ndarray:
     return (np.sin(phase) + rng.random() * np.sin(2 * phase)) * edge
 
 
-def _note(pitch: float, n: int, rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
-    """One note of an instrument whose harmonics have the weights ``colour``."""
+def _note(pitch: float, n: int, rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
+    """One note of an instrument whose harmonics have the weights ``color``."""
     time = np.arange(n) / SAMPLE_RATE
     vibrato = 1.0 + rng.uniform(0.0, 0.006) * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * time)
     phase = 2 * np.pi * pitch * np.cumsum(vibrato) / SAMPLE_RATE
-    waves = [
-        w * np.sin(k * phase) for k, w in enumerate(colour, 1) if k * pitch < SAMPLE_RATE / 2.2
-    ]
+    waves = [w * np.sin(k * phase) for k, w in enumerate(color, 1) if k * pitch < SAMPLE_RATE / 2.2]
     return np.sum(waves, 0) if waves else np.zeros(n)
 
 
@@ -138,21 +136,21 @@ def _music(n: int, rng: np.random.Generator) -> np.ndarray:
     scale = np.array([[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]][rng.integers(2)])
     root, total = rng.uniform(55.0, 220.0), np.zeros(n)
     for _ in range(rng.integers(1, 4)):
-        colour = rng.random(12) / np.arange(1, 13) ** rng.uniform(0.5, 2.0)
+        color = rng.random(12) / np.arange(1, 13) ** rng.uniform(0.5, 2.0)
         octave, decay = 2.0 ** rng.integers(0, 3), rng.choice([0.0, rng.uniform(0.5, 8.0)])
         chord = rng.choice([1, 1, 3, 4])
 
         def play(
             length: int,
             rng: np.random.Generator,
-            colour: np.ndarray = colour,
+            color: np.ndarray = color,
             octave: float = octave,
             decay: float = decay,
             chord: int = int(chord),
         ) -> np.ndarray:
             degree = rng.integers(len(scale))
             degrees = scale[(degree + 2 * np.arange(chord)) % len(scale)]
-            notes = [_note(root * octave * 2 ** (d / 12), length, rng, colour) for d in degrees]
+            notes = [_note(root * octave * 2 ** (d / 12), length, rng, color) for d in degrees]
             time = np.arange(length) / SAMPLE_RATE
             attack = np.minimum(1.0, time / rng.uniform(0.002, 0.1))
             release = np.minimum(1.0, time[::-1] / 0.05)
@@ -185,8 +183,8 @@ def _laugh(n: int, rng: np.random.Generator) -> np.ndarray:
     fall = np.exp(-time * rng.uniform(0.1, 0.8))
     phase = np.cumsum(rng.uniform(120.0, 500.0) * fall) / SAMPLE_RATE
     pulses = np.diff(np.floor(phase), prepend=0.0)
-    centre = rng.uniform(500.0, 1100.0)
-    voice = _band(pulses, centre * 0.7, centre * 1.5)
+    center = rng.uniform(500.0, 1100.0)
+    voice = _band(pulses, center * 0.7, center * 1.5)
     air = _band(rng.standard_normal(n), 700.0, 4000.0)
     beat = np.sin(np.pi * rng.uniform(4.0, 6.0) * time)
     return fall * (

@@ -6,7 +6,7 @@ and the `SpeakingStyle` of the twelve bundled subjects. The curves themselves ar
 
 The channels move independently, as articulators do: the jaw is heavy and follows vowels, the
 opening of the lips is light, rounding looks far ahead, the tongue is local. A phone that does not
-care about a channel has a low dominance there and takes its neighbours' position (Löfqvist's
+care about a channel has a low dominance there and takes its neighbors' position (Löfqvist's
 gestural dominance; Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993).
 """
 

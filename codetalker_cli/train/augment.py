@@ -6,7 +6,7 @@ Timing is never changed, so the motion of the clean clip stays true.
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.synthetic.noise import coloured_noise, sound
+from codetalker_cli.synthetic.noise import colored_noise, sound
 
 VERSION = 2
 """To be raised when the same draw gives other samples: they are kept on the disk."""
@@ -28,7 +28,7 @@ def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarr
     if rng.random() < 0.5 and others:
         x = mixed(x, babble(len(x), others, rng), rng.uniform(3.0, 20.0))
     if rng.random() < 0.6:
-        noise = coloured_noise(len(x), rng) if rng.random() < 0.6 else sound(len(x), rng)
+        noise = colored_noise(len(x), rng) if rng.random() < 0.6 else sound(len(x), rng)
         x = mixed(x, noise, rng.uniform(6.0, 35.0))
     gain = 10 ** (rng.uniform(-20.0, 3.0) / 20)
     return np.clip(x * gain, -1.0, 1.0).astype(np.float32)

@@ -231,7 +231,7 @@ class Plan:
         return [steps[k] for k in rng.permutation(len(steps))]
 
     def shard(self, clips: Sequence[int], rank: int) -> Shard:
-        """What ``rank`` does in the step of ``clips``: neighbours in length together."""
+        """What ``rank`` does in the step of ``clips``: neighbors in length together."""
         shards = np.array_split(np.asarray(clips), self.world_size)
         n_parts = -(-len(shards[0]) // self.batch_size)  # as many in each: they are exchanged
         parts = [part.tolist() for part in np.array_split(shards[rank], n_parts)]

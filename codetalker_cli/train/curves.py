@@ -22,7 +22,7 @@ _WIDE_RANGE = 20
 """Lip errors whose largest is more than this times the smallest are drawn on a logarithmic axis."""
 _MAX_MARKERS = 40
 """Up to so many points of a line are marked, so that a lone one is seen too."""
-_RED, _GREY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
+_RED, _GRAY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
 _BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
 
 
@@ -61,7 +61,7 @@ _LINE_STYLES = {
     "val_perplexity": ("perplexity, validation", _ORANGE),
     "codes_used": ("codes used", _GREEN),
 }
-"""Words and colour of a line; the others are alone in their panel and need no words."""
+"""Words and color of a line; the others are alone in their panel and need no words."""
 
 
 def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
@@ -88,7 +88,7 @@ def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
     FigureCanvasAgg(figure)
     text_style: dict[str, Any] = {"va": "top", "parse_math": False}
     figure.text(0.02, 1 - 0.14 / height, title, fontsize=15, weight="bold", **text_style)
-    figure.text(0.02, 1 - 0.46 / height, _summary(rows), fontsize=10, color=_GREY, **text_style)
+    figure.text(0.02, 1 - 0.46 / height, _summary(rows), fontsize=10, color=_GRAY, **text_style)
     last_epoch = rows[-1]["epoch"]
     for k, chart in enumerate(charts):
         row, column = divmod(k, n_columns)
@@ -184,12 +184,12 @@ def _draw_panel(axes: "Axes", chart: Chart, last_epoch: int) -> None:
         )
         axes.plot(epochs, values, style, color=color, lw=1.3, marker=marker, ms=3, label=label)
     for (label, level), x in zip(chart.levels.items(), (1.0, 0.75), strict=False):
-        axes.axhline(level, color=_GREY, lw=1.1, ls=":")
+        axes.axhline(level, color=_GRAY, lw=1.1, ls=":")
         text_style: dict[str, Any] = {
             "ha": "right",
             "va": "bottom",
             "fontsize": 8.5,
-            "color": _GREY,
+            "color": _GRAY,
         }
         axes.text(x, level, label, transform=axes.get_yaxis_transform(), **text_style)
     if chart.best is not None:
@@ -203,7 +203,7 @@ def _draw_panel(axes: "Axes", chart: Chart, last_epoch: int) -> None:
     axes.set_xlabel("epoch", fontsize=9, labelpad=2)
     axes.set_ylabel(chart.unit, fontsize=9, labelpad=3)
     axes.tick_params(labelsize=8.5)
-    axes.grid(color=_GREY, alpha=0.2, lw=0.6)
+    axes.grid(color=_GRAY, alpha=0.2, lw=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     # stage 1 has one kind of lip error only, to which the words of stage 2 do not apply

@@ -120,7 +120,7 @@ def vertex_weights(
 class ContactWeights:
     """How much each frame of true motion weighs in the losses of stage 2.
 
-    What is learnt by squared error is the mean of what may be: where a p is as likely as a t, lips
+    What is learned by squared error is the mean of what may be: where a p is as likely as a t, lips
     half shut, which nobody reads as either. Short contacts are rare, so they are given more say.
 
     Args:
@@ -131,12 +131,12 @@ class ContactWeights:
     """
 
     def __init__(self, topology: Topology, fps: float, weight: float) -> None:
-        metres, regions = topology.metres_per_unit, ("inner_lip_upper", "inner_lip_lower")
+        meters, regions = topology.meters_per_unit, ("inner_lip_upper", "inner_lip_lower")
         self._weight = weight
         self._pairs: list[Tensor] | None = None
         if weight == 1.0:
             return
-        if metres is None or not set(regions) <= topology.regions.keys():
+        if meters is None or not set(regions) <= topology.regions.keys():
             logger.warning(
                 "contact_weight: %s has no pairs of inner-lip vertices of known size, so all "
                 "frames weigh the same",
@@ -145,7 +145,7 @@ class ContactWeights:
             return
         pairs = topology.central_lip_pairs()
         self._pairs = [torch.from_numpy(side.astype("int64")) for side in pairs]
-        self._closed_distance = CLOSED_MM / 1000.0 / metres
+        self._closed_distance = CLOSED_MM / 1000.0 / meters
         self._max_contact_frames = max(1, int(CONTACT_SECONDS * fps))
 
     def __call__(

@@ -133,7 +133,7 @@ def _build_model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
 
 
 def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
-    """Give the model the stage 2 of a checkpoint that learnt with the same stage 1."""
+    """Give the model the stage 2 of a checkpoint that learned with the same stage 1."""
     start = checkpoint.load(source)
     speech, start_speech = model.speech, start.model.speech
     assert speech is not None
@@ -156,7 +156,7 @@ def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None
         torch.equal(start_vq[key], stage1_vq[key]) for key in stage1_vq
     ):
         raise CheckpointError(
-            f"train_speech.start_from: {source} learnt the codes of another stage 1 than "
+            f"train_speech.start_from: {source} learned the codes of another stage 1 than "
             f"{stage1.path}; give `vq` {source}"
         )
     speech.load_state_dict(start_speech.state_dict())

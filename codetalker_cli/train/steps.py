@@ -26,7 +26,7 @@ class Stepper:
 
     Args:
         task: The stage.
-        settings: Optimiser, schedule, clipping.
+        settings: Optimizer, schedule, clipping.
         accelerator: Devices and processes.
         steps_per_epoch: For the schedule.
 

@@ -85,7 +85,7 @@ class Validation:
         count = len(self.source)
         self.clip_numbers = np.linspace(0, max(count - 1, 0), min(count, n_clips or count))
         topology = data.mesh.topology
-        self._metres = topology.metres_per_unit
+        self._meters = topology.meters_per_unit
         self._lips = topology.regions.get("lips", np.arange(topology.n_vertices))
 
     @cached_property
@@ -145,7 +145,7 @@ class Validation:
             topology=mesh.topology,
             subject=subject,
             template=mesh.templates[subject],
-            colours=mesh.colours.get(subject),
+            colors=mesh.colors.get(subject),
             audio=clip.samples()[: round(batch.n_frames[0] / fps * SAMPLE_RATE)],
         )
         write_sample(path, true, replace(true, vertices=predicted), settings)
@@ -193,8 +193,8 @@ class Validation:
                 torch.bincount(torch.from_numpy(np.concatenate([clip.codes for clip in clips])))
             ),
         }
-        if self._metres is not None:
-            values["val_lve_mm"] = metrics.lve_mm(errors, self._metres)
+        if self._meters is not None:
+            values["val_lve_mm"] = metrics.lve_mm(errors, self._meters)
         forced = [clip.forced for clip in clips if clip.forced is not None]
         if forced:
             values["val_lve_forced"] = metrics.lve(forced)
@@ -260,7 +260,7 @@ def diagnose(values: Values) -> dict[str, str]:
     if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
         messages["no-speech-effect"] = (
             f"the lips err by {values['val_lve']:.3g}, no less than the mean motion of the "
-            f"training clips ({values['val_lve_mean']:.3g}): nothing was learnt yet"
+            f"training clips ({values['val_lve_mean']:.3g}): nothing was learned yet"
         )
     if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
         messages["gap"] = (

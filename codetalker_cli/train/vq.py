@@ -103,7 +103,7 @@ def _basis_frame_counts(source: ClipSource) -> list[int]:
 
 
 def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Principal directions of the training motion (offsets from the template, not centred).
+    """Principal directions of the training motion (offsets from the template, not centered).
 
     Returns:
         (3V, R) orthonormal vectors, strongest first; (R,) scales of their coefficients.
@@ -145,7 +145,7 @@ class VQTraining(nn.Module):
         self.quantized: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 of the reconstruction plus the quantiser's loss (equation 4), each (B,)."""
+        """L1 of the reconstruction plus the quantizer's loss (equation 4), each (B,)."""
         vq, lengths, offsets = self.vq, batch.lengths, batch.offsets
         reconstruction, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
         rng = step_rng(self._settings.seed, batch.step)
@@ -254,7 +254,7 @@ class CodebookUsage:
         """Take a step in.
 
         Args:
-            quantized: (N, Z) latents before quantisation and (N,) codes of each of its batches.
+            quantized: (N, Z) latents before quantization and (N,) codes of each of its batches.
             accelerator: Of the run.
             step: Its number.
         """

@@ -25,7 +25,7 @@ def voice(report: Report, setup: Setup) -> None:
     subject = reference.subjects[0]
     expected = reference.animate(samples, subject)
     lips = expected.topology.region("lips")
-    to_mm = 1000 * expected.topology.metres_per_unit
+    to_mm = 1000 * expected.topology.meters_per_unit
     for graphs in (False, True) if setup.on_gpu else (False,):
         name = "CUDA graphs" if graphs else "plain launches"
         with report.guarded(f"bundled voice, {name}"):

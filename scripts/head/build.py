@@ -15,7 +15,7 @@ import os
 import zipfile
 from pathlib import Path
 
-import colours
+import colors
 import numpy as np
 import subjects
 from head import PART_NAMES, Head
@@ -23,7 +23,7 @@ from regions import regions
 from source import Source
 
 PP_BOW = 0.45
-"""Depth of the closed lip line's bow in PP, millimetres."""
+"""Depth of the closed lip line's bow in PP, millimeters."""
 
 
 def assemble(source: Source, visemes: dict[str, dict[str, float]]) -> dict[str, np.ndarray]:
@@ -54,9 +54,7 @@ def assemble(source: Source, visemes: dict[str, dict[str, float]]) -> dict[str, 
         "subject_blink": np.array(
             [subjects.blink_weight(head, s) for s in shapes.values()], np.float32
         ),
-        "subject_colours": np.stack(
-            [colours.paint(head, origin, colours.LOOKS[n]) for n in shapes]
-        ),
+        "subject_colours": np.stack([colors.paint(head, origin, colors.LOOKS[n]) for n in shapes]),
     }
     for name, indices in regions(head, origin).items():
         arrays[f"region_{name}"] = indices.astype(np.int32)

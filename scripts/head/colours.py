@@ -1,7 +1,7 @@
 """Albedo per vertex: skin with warm areas, lips, hair cap, mouth, teeth, eyes and brows.
 
 Owns: the tones of the twelve subjects and how they are painted. sRGB, 0 .. 255. Positions are
-those of the mean head relative to the point between the eyes, in millimetres.
+those of the mean head relative to the point between the eyes, in millimeters.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from head import Head, smoothstep
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Look:
-    """Tones of a subject; hairline is a shift in millimetres (positive: further up)."""
+    """Tones of a subject; hairline is a shift in millimeters (positive: further up)."""
 
-    skin: Colour
-    lip: Colour
-    hair: Colour
-    iris: Colour
+    skin: Color
+    lip: Color
+    hair: Color
+    iris: Color
     hairline: float = 0.0
     stubble: float = 0.0
     brow: float = 1.0
@@ -42,14 +42,14 @@ LOOKS = {
     "S12": Look((194, 144, 114), (184, 104, 96), (52, 36, 27), (86, 62, 40), 0),
 }
 
-# Hairline: azimuth in degrees (0 forehead, 180 nape) -> height above the eyes, millimetres.
+# Hairline: azimuth in degrees (0 forehead, 180 nape) -> height above the eyes, millimeters.
 HAIRLINE = (
     (0, 66), (16, 67), (32, 69), (44, 62), (52, 46), (58, 26), (64, 2), (70, -16), (80, -16),
     (90, 6), (104, 4), (114, -26), (130, -54), (150, -66), (180, -70),
 )  # fmt: skip
-SKULL_CENTRE_Z = -95.0
+SKULL_CENTER_Z = -95.0
 
-# (x, y, z, radius, strength, colour): warm areas; x is mirrored.
+# (x, y, z, radius, strength, color): warm areas; x is mirrored.
 WARM = (
     (42, -36, 0, 19, 0.26, (214, 92, 82)),
     (0, -33, 42, 9, 0.20, (214, 96, 84)),
@@ -61,7 +61,7 @@ WARM = (
 
 def hair_mask(head: Head, position: np.ndarray, shift: float) -> np.ndarray:
     """(n,) 0 skin .. 1 hair for skin vertices at `position`."""
-    azimuth = np.degrees(np.arctan2(np.abs(position[:, 0]), position[:, 2] - SKULL_CENTRE_Z))
+    azimuth = np.degrees(np.arctan2(np.abs(position[:, 0]), position[:, 2] - SKULL_CENTER_Z))
     line = np.array(HAIRLINE, float)
     height = np.interp(azimuth, line[:, 0], line[:, 1])
     height = height + shift * smoothstep(-azimuth, -70, -40)
@@ -69,9 +69,9 @@ def hair_mask(head: Head, position: np.ndarray, shift: float) -> np.ndarray:
     return smoothstep(position[:, 1] - height, -7.0, 8.0) * (1 - smoothstep(ear, 0.05, 0.4))
 
 
-def _mix(base: np.ndarray, colour: np.ndarray | Colour, amount: np.ndarray) -> np.ndarray:
+def _mix(base: np.ndarray, color: np.ndarray | Color, amount: np.ndarray) -> np.ndarray:
     a = amount.reshape(-1, 1)
-    return base * (1 - a) + np.asarray(colour, float) * a
+    return base * (1 - a) + np.asarray(color, float) * a
 
 
 def _lashes(head: Head, position: np.ndarray) -> np.ndarray:
@@ -81,10 +81,10 @@ def _lashes(head: Head, position: np.ndarray) -> np.ndarray:
     for side in ("left", "right"):
         ball = position[head.ranges[f"eye_{side}"]]
         radius = np.ptp(ball[:, 0]) / 2
-        centre = ball[0] - [0.0, 0.0, radius]
-        off = np.linalg.norm(p - centre, axis=1) - radius
-        rim = (off < 1.3) & (p[:, 2] - centre[2] > 4.0)
-        out = np.maximum(out, rim * np.where(p[:, 1] > centre[1] - 1.5, 0.75, 0.3))
+        center = ball[0] - [0.0, 0.0, radius]
+        off = np.linalg.norm(p - center, axis=1) - radius
+        rim = (off < 1.3) & (p[:, 2] - center[2] > 4.0)
+        out = np.maximum(out, rim * np.where(p[:, 1] > center[1] - 1.5, 0.75, 0.3))
     return out
 
 
@@ -107,27 +107,27 @@ def _crease(head: Head) -> np.ndarray:
 def _skin(head: Head, position: np.ndarray, look: Look) -> np.ndarray:
     p = position[head.ranges["skin"]]
     tone = np.array(look.skin, float)
-    colour = np.tile(tone, (len(p), 1))
+    color = np.tile(tone, (len(p), 1))
     for x, y, z, radius, strength, warm in WARM:
         d2 = (np.abs(p[:, 0]) - x) ** 2 + (p[:, 1] - y) ** 2 + (p[:, 2] - z) ** 2
         warm_tone = tone * (np.array(warm, float) / np.array([214, 165, 140]))
-        colour = _mix(colour, np.clip(warm_tone, 0, 255), strength * np.exp(-d2 / (2 * radius**2)))
+        color = _mix(color, np.clip(warm_tone, 0, 255), strength * np.exp(-d2 / (2 * radius**2)))
     mask = {n: head.skin.field(head.source.mask(n)) for n in ("lips", "inside-mouth", "eyelids")}
-    colour = _mix(colour, tone * [0.80, 0.70, 0.70], 0.45 * np.clip(mask["eyelids"], 0, 1))
-    colour = _mix(colour, np.array(look.hair) * 0.5 + 8, _lashes(head, position))
+    color = _mix(color, tone * [0.80, 0.70, 0.70], 0.45 * np.clip(mask["eyelids"], 0, 1))
+    color = _mix(color, np.array(look.hair) * 0.5 + 8, _lashes(head, position))
     beard = smoothstep(-p[:, 1], 44, 62) * smoothstep(p[:, 2], -70, -30)
     beard *= smoothstep(-np.abs(p[:, 0]), -72, -50) * smoothstep(p[:, 1], -150, -118)
-    colour = _mix(colour, np.array(look.hair) * 0.9 + 12, look.stubble * beard)
-    colour = _mix(colour, look.lip, np.clip(mask["lips"], 0, 1))
-    colour *= _crease(head)[:, None]
+    color = _mix(color, np.array(look.hair) * 0.9 + 12, look.stubble * beard)
+    color = _mix(color, look.lip, np.clip(mask["lips"], 0, 1))
+    color *= _crease(head)[:, None]
     hair = hair_mask(head, p, look.hairline)
     grain = np.random.default_rng(7).uniform(0.88, 1.12, len(p))[:, None]
-    colour = colour * (1 - hair[:, None]) + hair[:, None] * grain * look.hair
+    color = color * (1 - hair[:, None]) + hair[:, None] * grain * look.hair
     # The inner mouth falls off into darkness: light does not reach the far corners.
     inside = np.clip(mask["inside-mouth"], 0, 1)
     depth = smoothstep(-p[:, 2], -26, 14)[:, None]
     dark = (1 - depth) * np.array([128.0, 56, 54]) + depth * np.array([38.0, 15, 15])
-    return colour * (1 - inside[:, None]) + inside[:, None] * dark
+    return color * (1 - inside[:, None]) + inside[:, None] * dark
 
 
 def paint(head: Head, origin: np.ndarray, look: Look) -> np.ndarray:
@@ -149,11 +149,11 @@ def paint(head: Head, origin: np.ndarray, look: Look) -> np.ndarray:
         kind, angle = head.own[name].shade.T
         iris = np.array(look.iris, float)
         ring = np.array([[16, 14, 14], iris, iris * 0.35 + 8, [232, 227, 222]], float)
-        colour = ring[kind.astype(int)]
+        color = ring[kind.astype(int)]
         rim = (kind == 1) * smoothstep(angle, 9, 22)
-        colour *= 1 - 0.25 * rim[:, None]
-        colour = _mix(colour, (206, 150, 140), (kind == 3) * 0.5 * smoothstep(angle, 34, 60))
-        out[head.ranges[name]] = colour
+        color *= 1 - 0.25 * rim[:, None]
+        color = _mix(color, (206, 150, 140), (kind == 3) * 0.5 * smoothstep(angle, 34, 60))
+        out[head.ranges[name]] = color
     for name in ("brow_left", "brow_right"):
         density = head.own[name].shade[:, 0] * 0.92 * look.brow
         hair = np.array(look.hair, float) * 0.85

@@ -1,7 +1,7 @@
 """Puts the parts together and carries base-mesh displacements to them.
 
 Owns: part order and vertex ranges, the tongue's rest pose, the closed-mouth neutral, the 52 ARKit
-units and the correctives modelled here. Millimetres in base-mesh coordinates; the origin moves
+units and the correctives modeled here. Millimeters in base-mesh coordinates; the origin moves
 between the eyes only when the asset is written.
 """
 
@@ -21,7 +21,7 @@ PART_NAMES = (
     "brow_right",
 )  # fmt: skip
 LINE_BOW = 0.22
-"""Depth of the lip line's bow in the neutral, millimetres."""
+"""Depth of the lip line's bow in the neutral, millimeters."""
 
 SHUT_UNITS = (
     "mouthPucker", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft",
@@ -86,7 +86,7 @@ class Head:
         self.triangles, self.uv, self.uv_triangles = self._topology()
 
     def _topology(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Faces of all parts; the parts modelled here get small tiles of free texture space."""
+        """Faces of all parts; the parts modeled here get small tiles of free texture space."""
         quads = self.source.quads[self.source.quad_groups == "helper-tongue"]
         index = np.searchsorted(self._tongue, quads)
         tongue = np.concatenate([index[:, :3], index[:, [0, 2, 3]]])

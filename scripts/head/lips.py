@@ -2,7 +2,7 @@
 
 Owns: the contact pairs, the sealing of a face shape, and the fields of the lip correctives
 (`lipSeal`, `lipRound`, `lipTuckFV`, and what keeps shut lips shut under other units).
-All lengths in millimetres; shapes are skin vertices (n, 3).
+All lengths in millimeters; shapes are skin vertices (n, 3).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def spread(
         for loop in range(len(reach) - 1, -1, -1):
             move = move_a if loop <= front else move_b
             out[grid[loop]] = reach[loop] * move
-    for loop in range(len(UPPER_REACH)):  # the column next to the corner: half its neighbour
+    for loop in range(len(UPPER_REACH)):  # the column next to the corner: half its neighbor
         for step in (-1, 1):
             middle = skin.lips.upper.shape[1] // 2
             beside, last = (
@@ -82,10 +82,10 @@ def seal(skin: Skin, shape: np.ndarray, bow: float = 0.0) -> np.ndarray:
     Args:
         skin: topology.
         shape: (n, 3) skin.
-        bow: depth of the line's bow (the middle of the upper lip dips), millimetres.
+        bow: depth of the line's bow (the middle of the upper lip dips), millimeters.
 
     Returns:
-        (n, 3) displacement; afterwards the front contact pairs are 2 * HALF_GAP apart.
+        (n, 3) displacement; afterward the front contact pairs are 2 * HALF_GAP apart.
     """
     upper, lower = _columns(skin.lips)
     moves = []

@@ -1,8 +1,8 @@
-"""Parts modelled here: teeth, eyeballs and brows.
+"""Parts modeled here: teeth, eyeballs and brows.
 
 The base mesh carries only crude helper bands and balls for teeth and eyes. They are used as
-drivers: an affine fit of the helper's displacement moves the part modelled here. Brows are
-strips that ride on the skin by barycentric coordinates. Millimetres throughout.
+drivers: an affine fit of the helper's displacement moves the part modeled here. Brows are
+strips that ride on the skin by barycentric coordinates. Millimeters throughout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 @dataclass(frozen=True)
 class Part:
-    """One part: vertices (n, 3), faces (F, 3), uv (n, 2) in 0..1, shade (n, k) for colouring."""
+    """One part: vertices (n, 3), faces (F, 3), uv (n, 2) in 0..1, shade (n, k) for coloring."""
 
     vertices: np.ndarray
     triangles: np.ndarray
@@ -31,7 +31,7 @@ def _grid_triangles(n_rows: int, n_columns: int) -> np.ndarray:
     return np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])
 
 
-def _towards(vertices: np.ndarray, triangles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _toward(vertices: np.ndarray, triangles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Flips all faces if those chosen look away from +z on average."""
     t = vertices[triangles[chosen]]
     normal = np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
@@ -121,9 +121,9 @@ def teeth(upper: bool) -> Part:
         [np.c_[np.full(len(at), enamel), border * (enamel > 0)] for _, _, enamel in rows]
     )
     triangles = _grid_triangles(len(rows), len(at))
-    centre = vertices[triangles].mean(1)
+    center = vertices[triangles].mean(1)
     level = triangles.min(1) // len(at)
-    triangles = _towards(vertices, triangles, (np.abs(centre[:, 0]) < 6) & (level == 3))
+    triangles = _toward(vertices, triangles, (np.abs(center[:, 0]) < 6) & (level == 3))
     u = np.tile((at - at[0]) / (at[-1] - at[0]), len(rows))
     v = np.repeat(np.linspace(0, 1, len(rows)), len(at))
     return Part(vertices, triangles, np.c_[u, v], shade)
@@ -138,8 +138,8 @@ def eyeball(helper: np.ndarray, n_segments: int = 18) -> Part:
     """A ball fitted to the helper eye, pole forward; shade is (kind, angle in degrees)."""
     system = np.c_[2 * helper, np.ones(len(helper))]
     fit = np.linalg.lstsq(system, (helper**2).sum(1), rcond=None)[0]
-    centre = fit[:3]
-    radius = np.sqrt(fit[3] + centre @ centre)
+    center = fit[:3]
+    radius = np.sqrt(fit[3] + center @ center)
     angle = np.radians(EYE_RINGS[1:])[:, None]
     turn = 2 * np.pi * np.arange(n_segments) / n_segments
     rings = np.stack(
@@ -164,7 +164,7 @@ def eyeball(helper: np.ndarray, n_segments: int = 18) -> Part:
     radial = angles / EYE_RINGS[-1] * 0.5
     spin = np.r_[0.0, np.tile(turn, len(EYE_RINGS) - 1)]
     uv = 0.5 + np.c_[radial * np.cos(spin), radial * np.sin(spin)]
-    return Part(centre + radius * points, np.concatenate(triangles), uv, np.c_[kinds, angles])
+    return Part(center + radius * points, np.concatenate(triangles), uv, np.c_[kinds, angles])
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def brow(positions: np.ndarray, triangles: np.ndarray, side: float, n_along: int
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     vertices = (t * weights[..., None]).sum(1) + normal * lift[:, None]
     strip = _grid_triangles(5, n_along)
-    strip = _towards(vertices, strip, np.ones(len(strip), bool))
+    strip = _toward(vertices, strip, np.ones(len(strip), bool))
     uv = np.c_[np.tile(along, 5), np.repeat(np.linspace(0, 1, 5), n_along)]
     return Brow(vertices, strip, uv, density.reshape(-1, 1), corners, weights, lift)
 

@@ -78,9 +78,9 @@ def crop(source: Source, neutral: np.ndarray) -> np.ndarray:
     keep = base[:, 1] > 600.0 - 40.0 * forward
     for side in "lr":
         eye = neutral[source.group(f"helper-{side}-eye")]
-        centre = (eye.max(0) + eye.min(0)) / 2
-        near = np.linalg.norm(neutral - centre, axis=1) < 16.5
-        keep &= ~(near & (neutral[:, 2] - centre[2] < 1.0))
+        center = (eye.max(0) + eye.min(0)) / 2
+        near = np.linalg.norm(neutral - center, axis=1) < 16.5
+        keep &= ~(near & (neutral[:, 2] - center[2] < 1.0))
     chosen = (source.quad_groups == "body") & keep[quads].all(1)
     a, b = quads[chosen].ravel(), np.roll(quads[chosen], -1, 1).ravel()
     _, label = connected_components(coo_array((np.ones(len(a), bool), (a, b)), (N_BASE, N_BASE)))
@@ -92,15 +92,15 @@ def crop(source: Source, neutral: np.ndarray) -> np.ndarray:
 def half_loops(quads: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """(9, 20) base vertices of the left half of each mouth loop, walked from quad to quad."""
     by_edge = defaultdict(set)
-    neighbours = defaultdict(set)
+    neighbors = defaultdict(set)
     for index, quad in enumerate(quads):
         for a, b in zip(quad, np.roll(quad, -1), strict=True):
             by_edge[frozenset((a, b))].add(index)
-            neighbours[a].add(b)
-            neighbours[b].add(a)
+            neighbors[a].add(b)
+            neighbors[b].add(a)
     rows = []
     for start, stop in LOOP_MIDLINE:
-        second = next(n for n in neighbours[start] if positions[n, 0] > 0.1)
+        second = next(n for n in neighbors[start] if positions[n, 0] > 0.1)
         path = [start, second]
         while path[-1] != stop:
             before, here = path[-2:]
@@ -108,7 +108,7 @@ def half_loops(quads: np.ndarray, positions: np.ndarray) -> np.ndarray:
             path.append(
                 next(
                     n
-                    for n in neighbours[here]
+                    for n in neighbors[here]
                     if n != before and not by_edge[frozenset((here, n))] & touched
                 )
             )
@@ -180,7 +180,7 @@ def build(source: Source, neutral: np.ndarray) -> Skin:
 
     Args:
         source: the CC0 data.
-        neutral: (19158, 3) mean head, millimetres.
+        neutral: (19158, 3) mean head, millimeters.
     """
     chosen = crop(source, neutral)
     quads, uv_quads = source.quads[chosen], source.uv_quads[chosen]

@@ -2,7 +2,7 @@
 
 Owns: the wheel's check-sum, the parsers (mesh, targets, masks, mirror table) and the choice of
 files. Only `mpfb2/` and `faceunits01/` are opened, both dedicated to the public domain (CC0 1.0);
-nothing else of the wheel is read. Lengths leave this module in millimetres.
+nothing else of the wheel is read. Lengths leave this module in millimeters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 BASE_OBJ = "mpfb2/3dobjs/base.obj"
 MM_PER_UNIT = 100.0
-"""base.obj is in decimetres."""
+"""base.obj is in decimeters."""
 N_BASE = 19158
 ALLOWED = ("mpfb2/", "faceunits01/")
 
@@ -89,7 +89,7 @@ class Source:
 
     @property
     def vertices(self) -> np.ndarray:
-        """(19158, 3) millimetres, feet at the origin's height, +y up, +z forward, +x left."""
+        """(19158, 3) millimeters, feet at the origin's height, +y up, +z forward, +x left."""
         return self._obj[0]
 
     @property
@@ -125,7 +125,7 @@ class Source:
         return delta * MM_PER_UNIT
 
     def target(self, name: str) -> np.ndarray:
-        """(19158, 3) displacement of `mpfb2/targets/<name>.target.gz`, millimetres."""
+        """(19158, 3) displacement of `mpfb2/targets/<name>.target.gz`, millimeters."""
         if name not in self._targets:
             packed = self.read(f"mpfb2/targets/{name}.target.gz")
             self._targets[name] = self._parse_target(gzip.decompress(packed))
@@ -133,7 +133,7 @@ class Source:
 
     @cached_property
     def face_units(self) -> dict[str, np.ndarray]:
-        """The 52 ARKit units, name -> (19158, 3) millimetres, sorted by name."""
+        """The 52 ARKit units, name -> (19158, 3) millimeters, sorted by name."""
         out = {}
         for name in self.names("faceunits01/targets/faceunits/"):
             if name.endswith(".target"):
@@ -176,7 +176,7 @@ class Source:
             old: 0 young adult to 1 old.
 
         Returns:
-            (19158, 3) millimetres.
+            (19158, 3) millimeters.
         """
         delta = np.zeros((N_BASE, 3))
         for age, age_weight in (("young", 1 - old), ("old", old)):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import lips
 import numpy as np
-from colours import LOOKS, hair_mask
+from colors import LOOKS, hair_mask
 from head import LINE_BOW, Head
 from source import Source
 
@@ -30,7 +30,7 @@ N_DIMENSIONS = 30
 
 @dataclass(frozen=True)
 class Recipe:
-    """Macro shape and the seed of the local shapes; `hair` is its thickness in millimetres."""
+    """Macro shape and the seed of the local shapes; `hair` is its thickness in millimeters."""
 
     seed: int
     gender: float
@@ -72,14 +72,14 @@ def dimensions(source: Source) -> dict[str, dict[str, list[str]]]:
 
 
 def identity(source: Source, recipe: Recipe) -> np.ndarray:
-    """(19158, 3) displacement of a subject from the mean head, millimetres."""
+    """(19158, 3) displacement of a subject from the mean head, millimeters."""
     delta = source.macro(recipe.gender, recipe.race, recipe.old) - source.macro()
     table = dimensions(source)
     random = np.random.default_rng(recipe.seed)
     for key in random.choice(list(table), N_DIMENSIONS, replace=False):
         amount = float(np.clip(random.normal(0.0, SPREAD), -LIMIT, LIMIT))
         signs = table[str(key)]
-        if set(signs) == {"+"}:  # a shape (round, oval): only towards it
+        if set(signs) == {"+"}:  # a shape (round, oval): only toward it
             amount = abs(amount)
         amount *= 0.7 if key.startswith(("mouth", "eyes")) else 1.0
         for target in signs.get("+" if amount >= 0 else "-", []):

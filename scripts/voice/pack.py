@@ -11,7 +11,7 @@ from codetalker_cli.settings import Settings
 
 LIMIT_MB = 32
 SOURCES = "SOURCES.md"
-"""Origin, licences and figures; written by hand, it stays."""
+"""Origin, licenses and figures; written by hand, it stays."""
 
 
 def with_source(settings: Settings, source: str) -> Settings:

@@ -127,7 +127,7 @@ def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> 
         frame, what = worst + 1, "jumps away from the one before (a cut, or missing frames?)"
         for first in (worst, worst - 1):
             if {first, first + 1} <= set(large):
-                frame, what = first + 1, "stands out from both of its neighbours"
+                frame, what = first + 1, "stands out from both of its neighbors"
                 break
         when = f" ({frame / fps:.2f} s)" if fps > 0 else ""
         suffix = f"; {len(large)} such steps in all" if len(large) > 1 else ""

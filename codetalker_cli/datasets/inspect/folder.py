@@ -39,7 +39,7 @@ def read_mesh(folder: Path, manifest: Manifest, findings: Findings) -> Mesh | No
 
 
 def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
-    """The mesh with the templates of the right shape and without NaN, and with their colours."""
+    """The mesh with the templates of the right shape and without NaN, and with their colors."""
     usable = {}
     expected_shape = (mesh.topology.n_vertices, 3)
     for subject, template in mesh.templates.items():
@@ -57,8 +57,8 @@ def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
             )
         else:
             usable[subject] = template.astype(np.float32)
-    colours = {k: v for k, v in mesh.colours.items() if k in usable and v.shape == expected_shape}
-    return replace(mesh, templates=usable, colours=colours)
+    colors = {k: v for k, v in mesh.colors.items() if k in usable and v.shape == expected_shape}
+    return replace(mesh, templates=usable, colors=colors)
 
 
 def check_table(folder: Path, manifest: Manifest, mesh: Mesh | None, findings: Findings) -> None:

@@ -11,7 +11,7 @@ from codetalker_cli.datasets.prepared import MESH
 from codetalker_cli.topology import Topology
 
 _SIZES = (0.1, 0.6)
-"""Metres that a face (0.15 to 0.35), with neck and shoulders, reaches at most."""
+"""Meters that a face (0.15 to 0.35), with neck and shoulders, reaches at most."""
 _UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 _AREA = 0.02
 """How far the area of an ``area1`` face may be from 1."""
@@ -58,7 +58,7 @@ def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | Non
     if low <= reach * _UNITS[unit] <= high:
         return None
     fact = f"unit {unit}, but the face reaches over {reach:.4g} {unit}"
-    fits = [name for name, metres in _UNITS.items() if low <= reach * metres <= high]
+    fits = [name for name, meters in _UNITS.items() if low <= reach * meters <= high]
     if not fits:
         return ": that is no size of a face in m, cm or mm; scale it", fact
     advice = f": it looks like {fits[0]}; scale by {_UNITS[fits[0]] / _UNITS[unit]:g}"
@@ -136,10 +136,10 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     skin[triangles[surface[triangles[:, 0]] == surface[lips[0]]]] = True
     triangles = triangles[skin[triangles[:, 0]]]
     low, high = face[skin].min(0), face[skin].max(0)
-    centre, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
+    center, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
     a, b, c = (face[triangles[:, k]] for k in range(3))
-    normals, triangle_centres = np.cross(b - a, c - a), (a + b + c) / 3
-    outward_parts = normals * (triangle_centres - centre)
+    normals, triangle_centers = np.cross(b - a, c - a), (a + b + c) / 3
+    outward_parts = normals * (triangle_centers - center)
     outwardness = float(outward_parts.sum() / max(np.abs(outward_parts.sum(1)).sum(), 1e-30))
     if abs(outwardness) < _OUTWARDS:
         return None
@@ -151,10 +151,10 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     if abs(along[sideways]) < _ALONG:
         return Pose(0, 0, outwardness < 0)
     near = (
-        np.linalg.norm(triangle_centres - mouth, axis=1)
+        np.linalg.norm(triangle_centers - mouth, axis=1)
         < 2 * np.linalg.norm(lip_offsets, axis=1).max()
     )
-    facing = _front(normals, triangle_centres - centre, near)
+    facing = _front(normals, triangle_centers - center, near)
     facing[sideways] = 0
     forward, other = (int(k) for k in np.argsort(-np.abs(facing))[:2])
     if abs(facing[forward]) < 1.5 * abs(facing[other]) or other == sideways:
@@ -163,7 +163,7 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
     moving *= vertex_areas(face, np.asarray(topology.triangles))
     jaw = float(((moving @ face / moving.sum() - mouth) / half)[other])
-    place = float(((mouth - centre) / half)[other])
+    place = float(((mouth - center) / half)[other])
     is_consistent = np.sign(jaw) == np.sign(place) and abs(jaw) > 0.03 and abs(place) > 0.1
     up = 0
     if is_consistent or (abs(jaw) < 0.03 and abs(place) > 0.3):

@@ -24,7 +24,7 @@ _WIDTH, _ROW, _LINE = 15.0, 2.35, 0.185
 """Inches: the sheet's width, the height of a subject's row and of a line of text."""
 _CHARACTERS = 190
 """In a line of text at the foot."""
-_RED, _GREY, _GREEN, _BLUE, _ORANGE = "#c0392b", "#5d6570", "#2e7d4f", "#1f5fa8", "#d9822b"
+_RED, _GRAY, _GREEN, _BLUE, _ORANGE = "#c0392b", "#5d6570", "#2e7d4f", "#1f5fa8", "#d9822b"
 
 
 def check_sheet_path(path: Path) -> None:
@@ -70,8 +70,8 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
         top = 1 - (head + _ROW * k) / height
         _draw_row(figure, view(statistics, name), top, _ROW / height)
     y = (foot - 0.2) / height
-    for text, colour in lines:
-        figure.text(0.02, y, text, fontsize=8.5, color=colour, va="top", parse_math=False)
+    for text, color in lines:
+        figure.text(0.02, y, text, fontsize=8.5, color=color, va="top", parse_math=False)
         y -= _LINE / height
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
@@ -93,17 +93,17 @@ def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tu
 
 
 def _footer_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
-    """Lines of text with their colours."""
+    """Lines of text with their colors."""
     if not findings:
         return [("Nothing was found.", _GREEN)]
     lines = []
     for message in summary(findings, 2):
-        colour = _RED if message.startswith("problem") else _GREY
+        color = _RED if message.startswith("problem") else _GRAY
         lines += [
-            (line, colour) for line in textwrap.wrap(message, _CHARACTERS, subsequent_indent="    ")
+            (line, color) for line in textwrap.wrap(message, _CHARACTERS, subsequent_indent="    ")
         ]
     if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], ("…: the report has all of them", _GREY)]
+        lines = [*lines[: _MOST_LINES - 1], ("…: the report has all of them", _GRAY)]
     return lines
 
 
@@ -125,9 +125,9 @@ def _draw_head(
         facts.append(f"motion against sound: {_lag_text(lag, manifest.fps)} (all clips together)")
     text_style: dict[str, Any] = {"va": "top", "parse_math": False}
     figure.text(0.02, 1 - 0.14 / height, manifest.name, fontsize=15, weight="bold", **text_style)
-    for x, name, colour in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
-        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=colour, **text_style)
-    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GREY, **text_style)
+    for x, name, color in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
+        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=color, **text_style)
+    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GRAY, **text_style)
 
 
 def _lag_text(lag: Lag, fps: float) -> str:

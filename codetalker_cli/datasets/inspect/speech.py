@@ -124,9 +124,9 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
 
 def loudness(samples: np.ndarray, rate: int, fps: float, n_frames: int) -> np.ndarray:
     """(T,) root mean square of two frames' time around each frame, in dB of full scale."""
-    centres = np.arange(n_frames) / fps * rate
+    centers = np.arange(n_frames) / fps * rate
     power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    start = np.clip(np.rint(centres - rate / fps), 0, len(samples)).astype(int)
-    stop = np.clip(np.rint(centres + rate / fps), 0, len(samples)).astype(int)
+    start = np.clip(np.rint(centers - rate / fps), 0, len(samples)).astype(int)
+    stop = np.clip(np.rint(centers + rate / fps), 0, len(samples)).astype(int)
     mean = (power[stop] - power[start]) / np.maximum(stop - start, 1)
     return 10 * np.log10(np.maximum(mean, 1e-10))

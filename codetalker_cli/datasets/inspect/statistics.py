@@ -71,14 +71,14 @@ class Sample:
     Attributes:
         subjects: (N,) whose frames.
         offsets: (N, V, 3) float32, from the base of the subject.
-        centred: (N, V, 3) float32, from the mean of the subject's frames.
+        centered: (N, V, 3) float32, from the mean of the subject's frames.
         mean_face: (V, 3) mean of the bases.
-        variance: (V,) mean squared length of ``centred``.
+        variance: (V,) mean squared length of ``centered``.
     """
 
     subjects: np.ndarray
     offsets: np.ndarray
-    centred: np.ndarray
+    centered: np.ndarray
     mean_face: np.ndarray
     variance: np.ndarray
 
@@ -89,7 +89,7 @@ class Statistics:
     Attributes:
         manifest: The manifest.
         topology: None: not known.
-        templates, colours: By subject.
+        templates, colors: By subject.
         subjects: Those with a clip that could be read.
         n_vertices: V; None: not known before the first clip.
     """
@@ -98,7 +98,7 @@ class Statistics:
         self.manifest = manifest
         self.topology: Topology | None = None if mesh is None else mesh.topology
         self.templates = {} if mesh is None else mesh.templates
-        self.colours = {} if mesh is None else mesh.colours
+        self.colors = {} if mesh is None else mesh.colors
         self.subjects: dict[str, SubjectStatistics] = {}
         self.n_vertices = None if mesh is None else mesh.topology.n_vertices
         self._sampled: list[tuple[str, np.ndarray]] = []
@@ -142,12 +142,12 @@ class Statistics:
             names = np.concatenate([[name] * len(offsets) for name, offsets in self._sampled])
             offsets = np.concatenate([offsets for _, offsets in self._sampled])
             self._sampled = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]  # views
-            centred = offsets.copy()
+            centered = offsets.copy()
             for name in np.unique(names):
-                centred[names == name] -= offsets[names == name].mean(0)
+                centered[names == name] -= offsets[names == name].mean(0)
             bases = [self.subjects[name].base for name in np.unique(names)]
-            variance = np.einsum("tvx,tvx->v", centred, centred) / len(centred)
-            self._sample = Sample(names, offsets, centred, np.mean(bases, axis=0), variance)
+            variance = np.einsum("tvx,tvx->v", centered, centered) / len(centered)
+            self._sample = Sample(names, offsets, centered, np.mean(bases, axis=0), variance)
         return self._sample
 
     def moving_lips(self) -> np.ndarray | None:
@@ -160,7 +160,7 @@ class Statistics:
             # lips that are open in the templates may be less so in the mean of the frames
             for face in (sample.mean_face, sample.mean_face + sample.offsets.mean(0)):
                 try:
-                    self._lips = infer_lips(face, sample.centred, topology.triangles)
+                    self._lips = infer_lips(face, sample.centered, topology.triangles)
                     break
                 except DataError as error:
                     logger.debug("%s", error)

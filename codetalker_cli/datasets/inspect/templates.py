@@ -32,13 +32,13 @@ is within 0.2 of 0."""
 
 @dataclass(frozen=True)
 class _Shape:
-    centre: np.ndarray
+    center: np.ndarray
     spread: float
 
     @classmethod
     def of(cls, vertices: np.ndarray) -> "_Shape":
-        centre = vertices.mean(0)
-        return cls(centre, float(np.sqrt(np.square(vertices - centre).sum(1).mean())))
+        center = vertices.mean(0)
+        return cls(center, float(np.sqrt(np.square(vertices - center).sum(1).mean())))
 
 
 def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
@@ -63,9 +63,9 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
         )
     if _distance(frame, template) < _FITS * template_shape.spread:
         return None
-    a, b = frame - frame_shape.centre, template - template_shape.centre
+    a, b = frame - frame_shape.center, template - template_shape.center
     if _distance(a, b) < _FITS * template_shape.spread:
-        moved = frame_shape.centre - template_shape.centre
+        moved = frame_shape.center - template_shape.center
         moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
         shift = ", ".join(f"{x:.3g}" for x in moved)
         return (
@@ -142,7 +142,7 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
 
 def _modes(sample: Sample) -> np.ndarray:
     """(k, 3V) principal components of the motion, unit length."""
-    frames = sample.centred.reshape(len(sample.centred), -1)
+    frames = sample.centered.reshape(len(sample.centered), -1)
     _, vectors = np.linalg.eigh((frames @ frames.T).astype(np.float64))
     n_modes = min(_MODES, len(frames) // 4)
     modes = vectors[:, ::-1][:, :n_modes].T.astype(np.float32) @ frames

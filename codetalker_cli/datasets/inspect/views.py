@@ -165,8 +165,8 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
         return ["no faces"] * len(shapes)
     if not all(np.isfinite(shape).all() for shape in shapes):
         shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
-    colours = statistics.colours.get(name)
-    motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colours)
+    colors = statistics.colors.get(name)
+    motion = Motion(np.stack(shapes), 1.0, topology, name, np.asarray(shapes[0]), colors)
     pictures: list[Picture | str] = []
     try:
         scene = build_scene(motion, PICTURE)

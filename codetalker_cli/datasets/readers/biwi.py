@@ -115,7 +115,7 @@ def _read_download(
     return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, first)
 
 
-def normalise(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
+def normalize(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """What the reference makes of each raw frame and template.
 
     y and z are negated (half a turn about x), the mesh's own mean vertex is subtracted, and the
@@ -167,8 +167,8 @@ def _read_templates(
             mesh = _read_template(file, n_vertices, scratch)
             first = first or (file.label, mesh.triangles)
             if np.array_equal(mesh.triangles, first[1]):
-                normalised = normalise(mesh.vertices, _corner_indices(mesh.triangles))
-                templates[subject] = normalised.astype(np.float32)
+                normalized = normalize(mesh.vertices, _corner_indices(mesh.triangles))
+                templates[subject] = normalized.astype(np.float32)
                 continue
         except CodeTalkerError as error:
             message = str(error)
@@ -249,7 +249,7 @@ class _Frames:
         for index, position in enumerate(positions):
             raw = self._lists.read_one(int(position))
             try:
-                vertices[index] = normalise(raw, self._corners)
+                vertices[index] = normalize(raw, self._corners)
             except DataError as error:
                 raise DataError(f"{self._lists.name(int(position))}: {error}") from error
         return vertices

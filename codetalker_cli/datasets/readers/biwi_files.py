@@ -1,6 +1,6 @@
 """Where BIWI's frames, templates and recordings are, however far the download was unpacked.
 
-- ``faces/F1/e01.tar``      a vertex list a frame, frame_001.vl and on, in millimetres; 25 fps
+- ``faces/F1/e01.tar``      a vertex list a frame, frame_001.vl and on, in millimeters; 25 fps
 - ``faces/F1/e01.tgz``      something else of the same sentence
 - ``rigid_scans/F1.obj``    template and triangles of each subject
 - ``videos/``, ``audio/``   the speech: F1_e01.flv, F1_e01_cut.wav

@@ -23,8 +23,8 @@ from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.formats.frames import AxisMap, ConvertedFrames, FrameSource, axis_map
 from codetalker_cli.settings import CustomSettings, DataSettings
 
-METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
-"""Metres in each unit that recordings may have."""
+METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
+"""Meters in each unit that recordings may have."""
 
 
 def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
@@ -49,7 +49,7 @@ def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
         raise InputError(
             f"custom.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
         )
-    change = axis_map(settings.axes, METRES[settings.unit])
+    change = axis_map(settings.axes, METERS[settings.unit])
     motion_files, problems = find_motion_files(base, settings)
     recordings, unmatched = find_recordings(base, settings, motion_files)
     templates = read_custom_templates(base, settings, motion_files, name, change)

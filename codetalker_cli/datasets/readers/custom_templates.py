@@ -28,7 +28,7 @@ class _Neutral(NamedTuple):
     """A neutral face as it was found."""
 
     vertices: np.ndarray
-    colours: np.ndarray | None = None
+    colors: np.ndarray | None = None
 
 
 _Reader = Callable[[str], _Neutral]
@@ -40,7 +40,7 @@ class CustomTemplates:
     """The faces of all subjects.
 
     Attributes:
-        mesh: Topology and templates, in metres and our axes.
+        mesh: Topology and templates, in meters and our axes.
         unusable: Subject → why there is no template.
         file: What the triangles were read from.
         notes: For the manifest.
@@ -79,7 +79,7 @@ def read_custom_templates(
     triangles, n_vertices = _read_triangles(file)
     read_neutral = _choose_reader(source, template_files, motion_files, n_vertices)
     templates: dict[str, np.ndarray] = {}
-    colours: dict[str, np.ndarray] = {}
+    colors: dict[str, np.ndarray] = {}
     unusable: dict[str, str] = {}
     for subject in subjects:
         try:
@@ -89,8 +89,8 @@ def read_custom_templates(
             unusable[subject] = str(error)
             continue
         templates[subject] = change.apply(neutral.vertices).astype(np.float32)
-        if neutral.colours is not None:
-            colours[subject] = neutral.colours
+        if neutral.colors is not None:
+            colors[subject] = neutral.colors
     if not templates:
         raise InputError(f"no subject has a template: {next(iter(unusable.values()))}")
     oriented, is_flipped = outward(triangles, next(iter(templates.values())))
@@ -99,7 +99,7 @@ def read_custom_templates(
         "templates": source.name if isinstance(source, Path) else source,
     }
     topology = Topology(name, oriented, n_vertices, "m")
-    return CustomTemplates(Mesh(topology, templates, colours), unusable, file, notes)
+    return CustomTemplates(Mesh(topology, templates, colors), unusable, file, notes)
 
 
 def outward(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -236,7 +236,7 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
     path = template_files[subject]
     if path.suffix.lower() != ".npy":
         mesh = read_mesh_file(path)
-        return _Neutral(mesh.vertices, mesh.colours)
+        return _Neutral(mesh.vertices, mesh.colors)
     try:
         return _Neutral(np.array(map_array(path), dtype=np.float64).reshape(-1, 3))
     except (DataError, ValueError, TypeError) as error:

@@ -1,6 +1,6 @@
 """VOCASET's training data as it is downloaded: one array of all frames, and pickles around it.
 
-- ``data_verts.npy``          (N, 5023, 3), metres, a row each frame at 60 fps
+- ``data_verts.npy``          (N, 5023, 3), meters, a row each frame at 60 fps
 - ``subj_seq_to_idx.pkl``     [subject][sentence][frame number] → row
 - ``raw_audio_fixed.pkl``     [subject][sentence] → {"audio": 1-D array, "sample_rate": int}
 - ``templates.pkl``           [subject] → (5023, 3)

@@ -14,7 +14,7 @@ from torch import Tensor
 WINDOW_SECONDS = 30
 """Longest speech that an encoder's attention sees at once: what Whisper was trained on."""
 OVERLAP_SECONDS = 4
-"""Of two neighbouring windows; each keeps its half of it."""
+"""Of two neighboring windows; each keeps its half of it."""
 BLOCK_FEATURES = 1500
 """Features of a block of convolutions: 30 s."""
 
@@ -58,7 +58,7 @@ def convolve(
     """What transformers' convolutional feature extractors give.
 
     Long audio goes through in blocks that give the same: each holds all samples that its features
-    see. A first layer that is normalised over time (wav2vec 2.0 base) is so over the whole.
+    see. A first layer that is normalized over time (wav2vec 2.0 base) is so over the whole.
     """
     layers = list(extractor.conv_layers)
     stride, receptive_field = _receptive_field(layers)

@@ -54,7 +54,7 @@ class WorkerError(Exception):
 
 
 def open_library(request: dict[str, Any]) -> tuple[ctypes.CDLL, int]:
-    """The initialised library with the voice set, and its sample rate in Hz."""
+    """The initialized library with the voice set, and its sample rate in Hz."""
     library = ctypes.CDLL(request["library"])
     options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
     rate = library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, request["data"].encode(), options)

@@ -16,7 +16,7 @@ MAX_WORDS = 14
 _N_CANDIDATES = 4
 _N_REMEMBERED = 2000  # a sentence is not repeated within this many
 
-# Shares that the letters of each visible class are steered towards (of the five together).
+# Shares that the letters of each visible class are steered toward (of the five together).
 _SHARES = {"closure": 0.36, "labiodental": 0.17, "rounded": 0.15, "protruded": 0.12, "open": 0.20}
 _SPELLINGS = {
     "closure": re.compile(r"p(?!h)|b|m"),

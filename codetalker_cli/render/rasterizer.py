@@ -1,10 +1,10 @@
-"""A z-buffered triangle rasteriser in NumPy: exact coverage, smooth colours and edges.
+"""A z-buffered triangle rasterizer in NumPy: exact coverage, smooth colors and edges.
 
 Every pixel has ``samples`` sample points, one on each of as many sub-rows, each at its own place
 along the row (no two share a column, so that nearly upright and nearly level edges both get
 ``samples`` steps). A triangle is cut along the sub-rows into spans whose two ends come straight
-from its edges, so that no work is spent outside of the triangle and neighbours share their edges
-without gap or overlap. 1/depth is linear on the screen and the nearest sample wins; colours are
+from its edges, so that no work is spent outside of the triangle and neighbors share their edges
+without gap or overlap. 1/depth is linear on the screen and the nearest sample wins; colors are
 perspective-correct at both ends of a span and straight in between.
 Limits: a triangle that reaches behind the camera is left out; no transparency.
 """
@@ -21,7 +21,7 @@ _SAMPLES_AT_ONCE = 1 << 16
 _TILE = 8
 """Side in pixels of the tiles that tell whether a triangle is hidden as a whole."""
 _CHANNEL_BITS = 21
-"""Three colour channels travel in one integer, as fixed-point numbers of so many bits: one
+"""Three color channels travel in one integer, as fixed-point numbers of so many bits: one
 multiplication and one addition then interpolate all of them, and sums stay exact."""
 _LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
 
@@ -48,7 +48,7 @@ class _Spans:
     y: np.ndarray
 
 
-class Rasteriser:
+class Rasterizer:
     """Draws triangles into a buffer of samples and averages them into pixels.
 
     Args:
@@ -71,22 +71,22 @@ class Rasteriser:
     def clear(self) -> None:
         """Forget everything drawn."""
         self._keys.fill(0)
-        self._colours = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]  # span 0: nothing there
+        self._colors = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]  # span 0: nothing there
         self._n_spans = 1
 
-    def draw(self, points: np.ndarray, triangles: np.ndarray, colours: np.ndarray) -> None:
+    def draw(self, points: np.ndarray, triangles: np.ndarray, colors: np.ndarray) -> None:
         """Draw triangles among what is there; of two at the same depth the later one stays.
 
         Args:
             points: (V, 3) x (right), y (down) in pixels, 1/depth (> 0 in front of the camera).
             triangles: (n, 3) indices; both windings are drawn.
-            colours: (V, 3), 0 to 255.
+            colors: (V, 3), 0 to 255.
         """
         triangles = triangles[(points[:, 2] > 0)[triangles].all(1)]
         if not len(triangles):
             return
         corners = np.ascontiguousarray(points[triangles].transpose(2, 1, 0), dtype=np.float64)
-        shades = np.ascontiguousarray(colours[triangles].transpose(2, 1, 0), dtype=np.float64)
+        shades = np.ascontiguousarray(colors[triangles].transpose(2, 1, 0), dtype=np.float64)
         heights = np.ptp(np.clip(corners[1], 0, self.height), axis=0) * self.samples
         for batch in _batches(np.cumsum(heights), _SPANS_AT_ONCE):
             spans = self._spans(*corners[:2, :, batch])
@@ -94,7 +94,7 @@ class Rasteriser:
                 corners[..., batch], shades[..., batch], spans
             )
             self._fill(spans, depth, depth_step)
-            self._colours.append((value, step))
+            self._colors.append((value, step))
             self._n_spans += len(spans.count)
 
     def _spans(self, x: np.ndarray, y: np.ndarray) -> _Spans:
@@ -133,23 +133,23 @@ class Rasteriser:
             y=row_y,
         )
 
-    def _shade(self, corners: np.ndarray, colours: np.ndarray, spans: _Spans) -> tuple:
-        """Depth and colour of spans.
+    def _shade(self, corners: np.ndarray, colors: np.ndarray, spans: _Spans) -> tuple:
+        """Depth and color of spans.
 
         Args:
             corners: (3, 3, m) x, y, 1/depth of three corners of m triangles.
-            colours: (3, 3, m) red, green, blue of three corners.
+            colors: (3, 3, m) red, green, blue of three corners.
             spans: Of these triangles.
 
         Returns:
-            1/depth at the first sample and its step, (n,) float32 both; then packed colours, (n,)
+            1/depth at the first sample and its step, (n,) float32 both; then packed colors, (n,)
             int64 both: the value at the buffer's start and the step of a line along the buffer.
         """
 
         def spread(plane: np.ndarray) -> np.ndarray:
             return np.repeat(np.concatenate([plane, plane]), spans.n_spans)
 
-        at_zero, by_x, by_y = _planes(corners, colours)
+        at_zero, by_x, by_y = _planes(corners, colors)
         last = np.maximum(spans.count - 1, 0).astype(np.float64)
         steps = [spread(plane) for plane in by_x]
         firsts = [
@@ -237,9 +237,9 @@ class Rasteriser:
         """(height, width, 3) uint8: the mean of each pixel's samples.
 
         With ``transparent`` a fourth channel says how much of the pixel is covered, and where that
-        is anything the colour is the mean of what covers it, without the background.
+        is anything the color is the mean of what covers it, without the background.
         """
-        value, step = (np.concatenate(lines) for lines in zip(*self._colours, strict=True))
+        value, step = (np.concatenate(lines) for lines in zip(*self._colors, strict=True))
         image = np.empty((self.height, self.width, 4 if transparent else 3), np.uint8)
         stride = self.samples * self.width
         n_rows = max(1, _SAMPLES_AT_ONCE // stride)
@@ -265,7 +265,7 @@ class Rasteriser:
         return image
 
     def _unpack(self, packed: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """(n, 3) uint8: means of ``counts`` packed colours each, of their sums."""
+        """(n, 3) uint8: means of ``counts`` packed colors each, of their sums."""
         mask = (1 << _CHANNEL_BITS) - 1
         channels = [(packed >> (_CHANNEL_BITS * channel)) & mask for channel in range(3)]
         return (np.stack(channels, axis=1) // (counts[:, None] << self._fraction_bits)).astype(
@@ -301,10 +301,10 @@ def _line(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> tup
     return x0 - slope * y0, slope
 
 
-def _planes(corners: np.ndarray, colours: np.ndarray) -> tuple:
-    """1/depth and colour/depth as planes: value at (0, 0), d/dx and d/dy, (4, m) each."""
+def _planes(corners: np.ndarray, colors: np.ndarray) -> tuple:
+    """1/depth and color/depth as planes: value at (0, 0), d/dx and d/dy, (4, m) each."""
     x, y, inverse = corners
-    values = np.concatenate([inverse[None], colours * inverse])
+    values = np.concatenate([inverse[None], colors * inverse])
     x1, x2, y1, y2 = x[1] - x[0], x[2] - x[0], y[1] - y[0], y[2] - y[0]
     area = x1 * y2 - x2 * y1
     area[area == 0] = 1

@@ -1,23 +1,23 @@
-"""The rasteriser against brute force; camera, framing and light."""
+"""The rasterizer against brute force; camera, framing and light."""
 
 import numpy as np
 import pytest
 from ball import SOFTWARE, make_motion, sphere
 
 from codetalker_cli.motion import Motion
-from codetalker_cli.render import light, rasteriser, render_frames, scene
+from codetalker_cli.render import light, rasterizer, render_frames, scene
 from codetalker_cli.topology import Topology
 
-# --- rasteriser -----------------------------------------------------------------------------------
+# --- rasterizer -----------------------------------------------------------------------------------
 
 
-def brute_force(points, triangles, colours, width, height, samples):
-    """Depth and colour of every sample by barycentric coordinates, one triangle after another."""
-    offsets = rasteriser.sample_columns(samples)
+def brute_force(points, triangles, colors, width, height, samples):
+    """Depth and color of every sample by barycentric coordinates, one triangle after another."""
+    offsets = rasterizer.sample_columns(samples)
     y = (np.arange(height * samples) + 0.5) / samples
     x = np.arange(width) + offsets[np.arange(height * samples) % samples, None]
     y = np.broadcast_to(y[:, None], x.shape)
-    depth, colour = np.zeros(x.shape), np.zeros((*x.shape, 3))
+    depth, color = np.zeros(x.shape), np.zeros((*x.shape, 3))
     doubtful = np.zeros(x.shape, bool)  # so near to an edge that rounding decides
     for triangle in triangles:
         (x0, y0, q0), (x1, y1, q1), (x2, y2, q2) = points[triangle]
@@ -29,43 +29,43 @@ def brute_force(points, triangles, colours, width, height, samples):
         inverse = np.array([q0, q1, q2])
         q = np.einsum("i,ihw->hw", inverse, b)
         nearer = (b.min(0) >= 0) & (q > depth)
-        shade = np.einsum("ihw,ic->hwc", b * inverse[:, None, None], colours[triangle])
+        shade = np.einsum("ihw,ic->hwc", b * inverse[:, None, None], colors[triangle])
         depth[nearer] = q[nearer]
-        colour[nearer] = (shade / q[..., None])[nearer]
-    return depth, colour, doubtful
+        color[nearer] = (shade / q[..., None])[nearer]
+    return depth, color, doubtful
 
 
 @pytest.mark.parametrize("samples", [1, 4, 8])
 @pytest.mark.parametrize("depths", [(0.2, 3.0), (0.99, 1.01)])
 @pytest.mark.parametrize("seed", range(3))
-def test_rasteriser_agrees_with_brute_force(samples, depths, seed):
+def test_rasterizer_agrees_with_brute_force(samples, depths, seed):
     rng = np.random.default_rng(seed)
     width, height, n = 37, 29, 25
     points = np.concatenate(
         [rng.uniform(-10, 45, (n, 2)), rng.uniform(*depths, (n, 1))], axis=1
     )  # some beyond the borders
     triangles = rng.permuted(np.tile(np.arange(n), (40, 1)), axis=1)[:, :3]
-    colours = rng.uniform(0, 255, (n, 3))
-    raster = rasteriser.Rasteriser(np.full((height, width, 3), 17.0), samples)
-    raster.draw(points, triangles, colours)
-    depth, colour, doubtful = brute_force(points, triangles, colours, width, height, samples)
+    colors = rng.uniform(0, 255, (n, 3))
+    raster = rasterizer.Rasterizer(np.full((height, width, 3), 17.0), samples)
+    raster.draw(points, triangles, colors)
+    depth, color, doubtful = brute_force(points, triangles, colors, width, height, samples)
     found = raster.inverse_depth().reshape(height * samples, width)
     sure = ~doubtful
     np.testing.assert_array_equal((found > 0)[sure], (depth > 0)[sure])
     np.testing.assert_allclose(found[sure], depth[sure], rtol=2e-5)
-    colour[depth == 0] = 17
-    mean = colour.reshape(height, samples, width, 3).mean(1)
+    color[depth == 0] = 17
+    mean = color.reshape(height, samples, width, 3).mean(1)
     if depths[1] < 2:
-        # colours are exact at the ends of a span and straight in between, where the truth is a
+        # colors are exact at the ends of a span and straight in between, where the truth is a
         # slight curve: within a level or two on triangles no steeper than those of a face
         error = np.abs(raster.resolve() - mean)[sure.reshape(height, samples, width).all(1)]
         assert error.max() < 2
 
 
-def test_flat_colours_are_exact_and_parallel_gradients_within_a_level():
+def test_flat_colors_are_exact_and_parallel_gradients_within_a_level():
     points = np.array([[0, 0, 1], [40, 0, 1], [0, 40, 1], [40, 40, 1]], float)
     triangles = np.array([[0, 1, 2], [2, 1, 3]])
-    raster = rasteriser.Rasteriser(np.zeros((40, 40, 3)), 4)
+    raster = rasterizer.Rasterizer(np.zeros((40, 40, 3)), 4)
     raster.draw(points, triangles, np.full((4, 3), [10.0, 0.0, 255.0]))
     assert (raster.resolve() == [10, 0, 255]).all()
     raster.clear()
@@ -77,7 +77,7 @@ def test_flat_colours_are_exact_and_parallel_gradients_within_a_level():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_neighbours_share_an_edge_without_gap_or_overlap(seed):
+def test_neighbors_share_an_edge_without_gap_or_overlap(seed):
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1) * 5
     grid[1:-1, 1:-1] += rng.uniform(-2, 2, (6, 6, 2))
@@ -89,7 +89,7 @@ def test_neighbours_share_an_edge_without_gap_or_overlap(seed):
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
     covered = np.zeros((41, 4, 41), int)
     for triangle in triangles:
-        raster = rasteriser.Rasteriser(np.zeros((41, 41, 3)), 4)
+        raster = rasterizer.Rasterizer(np.zeros((41, 41, 3)), 4)
         raster.draw(points, triangle[None], np.zeros((64, 3)))
         covered += raster.inverse_depth() > 0
     assert covered.max() == 1
@@ -100,23 +100,23 @@ def test_edges_are_smooth_and_the_order_of_drawing_does_not_matter():
     points = np.array(
         [[3, 2, 1], [29, 7, 1], [12, 30, 1], [5, 20, 2], [31, 16, 2], [8, 3, 2]], float
     )
-    colours = np.repeat([[255.0, 255, 255], [0, 200, 0]], 3, axis=0)
+    colors = np.repeat([[255.0, 255, 255], [0, 200, 0]], 3, axis=0)
     pictures = []
     for order in ([[0, 1, 2], [3, 4, 5]], [[3, 4, 5], [0, 1, 2]]):
-        raster = rasteriser.Rasteriser(np.zeros((32, 32, 3)), 4)
-        raster.draw(points, np.array(order), colours)
+        raster = rasterizer.Rasterizer(np.zeros((32, 32, 3)), 4)
+        raster.draw(points, np.array(order), colors)
         pictures.append(raster.resolve())
     np.testing.assert_array_equal(*pictures)
     red = pictures[0][:, :, 0]
     assert set(np.unique(red)) == {0, 63, 64, 127, 128, 191, 255} & set(np.unique(red))
     assert ((red > 0) & (red < 255)).sum() > 20
-    aliased = rasteriser.Rasteriser(np.zeros((32, 32, 3)), 1)
-    aliased.draw(points, np.array([[0, 1, 2]]), colours)
+    aliased = rasterizer.Rasterizer(np.zeros((32, 32, 3)), 1)
+    aliased.draw(points, np.array([[0, 1, 2]]), colors)
     assert set(np.unique(aliased.resolve())) == {0, 255}
 
 
 def test_triangles_behind_the_camera_are_left_out():
-    raster = rasteriser.Rasteriser(np.full((8, 8, 3), 9.0), 2)
+    raster = rasterizer.Rasterizer(np.full((8, 8, 3), 9.0), 2)
     raster.draw(
         np.array([[0, 0, 1], [9, 0, -1], [0, 9, 1.0]]), np.array([[0, 1, 2]]), np.zeros((3, 3))
     )
@@ -127,11 +127,11 @@ def test_triangles_behind_the_camera_are_left_out():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_triangle_called_hidden_changes_nothing(seed):
     rng = np.random.default_rng(seed)
-    raster = rasteriser.Rasteriser(np.zeros((53, 45, 3)), 2)
+    raster = rasterizer.Rasterizer(np.zeros((53, 45, 3)), 2)
     wall = np.array([[-9, -9, 2], [90, -9, 2], [-9, 70, 2.0]])
     raster.draw(wall, np.array([[0, 1, 2]]), np.full((3, 3), 99.0))
-    centres = rng.uniform(0, 50, (300, 1, 2))
-    corners = centres + rng.normal(0, rng.uniform(0.5, 9, (300, 1, 1)), (300, 3, 2))
+    centers = rng.uniform(0, 50, (300, 1, 2))
+    corners = centers + rng.normal(0, rng.uniform(0.5, 9, (300, 1, 1)), (300, 3, 2))
     points = np.concatenate([corners, rng.uniform(0.5, 2.5, (300, 3, 1))], axis=2).reshape(-1, 3)
     triangles = np.arange(900).reshape(300, 3)
     hidden = raster.hidden(points, triangles)
@@ -188,9 +188,9 @@ def test_srgb_round_trip_and_shade_range():
     values = np.linspace(0, 1, 256, dtype=np.float32)
     np.testing.assert_allclose(light.to_srgb(light.to_linear(values)), values, atol=1e-5)
     motion = make_motion()
-    colours = scene.Painter(scene.build_scene(motion, SOFTWARE)).paint(motion.vertices[0])[1]
-    assert colours.shape == (motion.topology.n_vertices, 3)
-    assert colours.min() >= 0 and 100 < colours.max() <= 255
+    colors = scene.Painter(scene.build_scene(motion, SOFTWARE)).paint(motion.vertices[0])[1]
+    assert colors.shape == (motion.topology.n_vertices, 3)
+    assert colors.min() >= 0 and 100 < colors.max() <= 255
 
 
 def test_both_sides_of_an_open_surface_are_seen():
