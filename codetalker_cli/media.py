@@ -4,7 +4,10 @@ ffmpeg also reads playlists, which can open other files and URLs. It is therefor
 the containers below, and with the detected container as its explicit input format.
 """
 
+import re
+import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.errors import InputError, printable
@@ -20,9 +23,9 @@ _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
     "au": ((0, b".snd"),),
     "flac": ((0, b"fLaC"),),
     "ogg": ((0, b"OggS"),),
-    "mp3": ((0, b"ID3"),),
     "amr": ((0, b"#!AMR"),),
     "ac3": ((0, b"\x0b\x77"),),
+    "dts": ((0, b"\x7f\xfe\x80\x01"),),
     "wv": ((0, b"wvpk"),),
     "ape": ((0, b"MAC "),),
     "tta": ((0, b"TTA1"),),
@@ -37,6 +40,8 @@ _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
     "mxf": ((0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01"),),
 }
 """ffmpeg's name of a container → bytes at given offsets."""
+_LARGE_WAV = (b"RF64", b"BW64")
+"""The first bytes of WAV files above 4 GB."""
 _OLD_MOV_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip")
 """The first atoms of old QuickTime files, which have no atom that names the format."""
 VIDEO_CONTAINERS = {
@@ -53,27 +58,153 @@ VIDEO_CONTAINERS = {
 }
 
 
+@dataclass(frozen=True)
+class Track:
+    """A sound track of a media file.
+
+    Attributes:
+        index: Its number among all streams of the file.
+        codec: ffmpeg's name of the codec.
+        rate: Samples per second; 0 if unknown.
+        language: The language tag, or an empty string.
+        is_default: Whether the container marks it as the default track.
+    """
+
+    index: int
+    codec: str
+    rate: int
+    language: str
+    is_default: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ffmpeg reports about a media file without decoding it.
+
+    Attributes:
+        sound_tracks: All sound tracks, in order.
+        has_video: Whether the file has a video track other than a cover image.
+        start: The timestamp, in seconds, at which the file starts.
+        seconds: The length that the file states, or None.
+        reason: Why the file cannot be opened, or an empty string.
+    """
+
+    sound_tracks: tuple[Track, ...]
+    has_video: bool
+    start: float
+    seconds: float | None
+    reason: str
+
+
 def container_of(path: Path) -> str:
     """Return ffmpeg's name of the container of an audio or video file.
 
     Raises:
-        InputError: The file cannot be read, or its container is unknown.
+        InputError: The file cannot be read, is not a regular file, or its container is unknown.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise InputError(f"{printable(path)}: is {kind}, expected a regular file")
         with path.open("rb") as file:
             start = file.read(_START_BYTES)
+            if start.startswith(b"ID3"):  # a tag that may come before several formats
+                file.seek(10 + _synchsafe(start[6:10]))
+                start = file.read(_START_BYTES) or b"\xff\xfb"
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from error
     for name, marks in _MAGIC.items():
         if all(start[at : at + len(mark)] == mark for at, mark in marks):
             return name
+    if start[:4] in _LARGE_WAV and start[8:12] == b"WAVE":
+        return "wav"
     if start[4:8] in _OLD_MOV_ATOMS:
         return "mov"
     if start[4:5] == start[4 + _TIMED_TS_PACKET : 5 + _TIMED_TS_PACKET] == b"\x47":
         return "mpegts"  # written by cameras, with a timestamp before each packet
     if len(start) > 1 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:  # a frame of MPEG audio
         return "aac" if start[1] & 0xF6 == 0xF0 else "mp3"
-    raise InputError(f"{printable(path)}: unknown audio or video container")
+    raise InputError(f"{printable(path)}: {_describe_unknown(start)}")
+
+
+def _synchsafe(size: bytes) -> int:
+    return sum((byte & 0x7F) << (7 * k) for k, byte in enumerate(reversed(size)))
+
+
+def _describe_unknown(start: bytes) -> str:
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"#extm3u", b"ffconcat", b"[playlist]")):
+        return "is a playlist; give the recording itself"
+    if text.startswith((b"<!doctype", b"<html")):
+        return "is a web page, not a recording; download the file again"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not a recording; run `git lfs pull`"
+    return "unknown audio or video container"
+
+
+def ffmpeg_command() -> list[str]:
+    """Return the start of every ffmpeg command; it reads local files only."""
+    import imageio_ffmpeg
+
+    return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-v", "error"]
+
+
+def ffmpeg_input(path: Path) -> list[str]:
+    """Return the ffmpeg arguments that open one local media file and no other file.
+
+    Raises:
+        InputError: The file is not a regular file, or its container is unknown.
+    """
+    container = container_of(path)
+    whitelists = ["-protocol_whitelist", "file,pipe", "-format_whitelist", container]
+    return [*whitelists, "-f", container, "-i", f"file:{path}"]
+
+
+_STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[\w+\])?(?:\((\w+)\))?: (Audio|Video): (\w+)(.*)$")
+_DURATION = re.compile(r"^  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?")
+_PROBE_SECONDS = 60
+
+
+def probe(path: Path) -> Facts:
+    """Return the tracks and the length of a media file.
+
+    Raises:
+        InputError: The file is not a regular file, or its container is unknown.
+    """
+    command = [*ffmpeg_command(), "-v", "info", *ffmpeg_input(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Facts((), False, 0.0, None, f"reading takes more than {_PROBE_SECONDS} s")
+    tracks: list[Track] = []
+    has_video, start, seconds, reasons = False, 0.0, None, []
+    for line in done.stderr.decode(errors="replace").splitlines():
+        if found := _STREAM.match(line):
+            index, language, kind, codec, rest = found.groups()
+            if kind == "Video":
+                has_video |= "(attached pic)" not in rest
+                continue
+            rate = re.search(r"(\d+) Hz", rest)
+            rate_hz = int(rate[1]) if rate else 0
+            tracks.append(Track(int(index), codec, rate_hz, language or "", "(default)" in rest))
+        elif found := _DURATION.match(line):
+            hours, minutes, rest, first = found.groups()
+            seconds = int(hours) * 3600 + int(minutes) * 60 + float(rest) if hours else None
+            start = float(first or 0)
+        elif not line.startswith((" ", "Input", "At least one output file")):
+            reasons.append(clean_message(line.encode()))
+    if b"Estimating duration" in done.stderr:  # a guess from the bit rate
+        seconds = None
+    is_open = bool(tracks or has_video)
+    reason = "" if is_open else (reasons or ["it has no tracks"])[0]
+    return Facts(tuple(tracks), has_video, start, seconds, reason)
+
+
+def clean_message(line: bytes) -> str:
+    """Return a message of ffmpeg without its memory addresses, on one line."""
+    text = re.sub(r"^\[[^\]]* @ 0x[0-9a-f]+\]\s*", "", line.decode(errors="replace").strip())
+    return printable(re.sub(r"0x[0-9a-f]{6,}", "…", text))[:200]
 
 
 def has_stream(path: Path, kind: str) -> bool:
@@ -86,9 +217,6 @@ def has_stream(path: Path, kind: str) -> bool:
     Raises:
         InputError: The container is unknown.
     """
-    import imageio_ffmpeg
-
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
-    command += ["-f", container_of(path), "-i", f"file:{path}", "-map", f"0:{kind}:0"]
+    command = [*ffmpeg_command(), *ffmpeg_input(path), "-map", f"0:{kind}:0"]
     command += ["-t", "0.1", "-f", "null", "-"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

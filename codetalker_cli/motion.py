@@ -178,8 +178,6 @@ class Motion:
                 arrays[name] = value
         if self.audio is not None:
             arrays["audio_rate"] = np.array(SAMPLE_RATE)
-        if self.audio_path is not None:
-            arrays["audio_path"] = np.array(str(self.audio_path))
         return arrays | {f"topology_{k}": v for k, v in self.topology.to_arrays().items()}
 
     @classmethod
@@ -216,6 +214,5 @@ class Motion:
             template=arrays["template"],
             colors=arrays.get("colors", arrays.get("colours")),  # the former name
             audio=arrays.get("audio"),
-            audio_path=Path(str(arrays["audio_path"])) if "audio_path" in arrays else None,
             codes=arrays.get("codes"),
         )

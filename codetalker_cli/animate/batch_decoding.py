@@ -29,7 +29,8 @@ class Recording:
 
     Attributes:
         key: Whatever the caller knows it by.
-        samples: (n,) float32 at 16 kHz.
+        samples: (n,) float32 at 16 kHz for the encoder.
+        sound: (n,) float32 at 16 kHz as recorded; differs in level from ``samples``.
         path: Where they came from, or None.
         subject: Whose face.
         style: (n_styles,) float32 weights.
@@ -40,6 +41,7 @@ class Recording:
 
     key: int
     samples: np.ndarray
+    sound: np.ndarray
     path: Path | None
     subject: str
     style: np.ndarray

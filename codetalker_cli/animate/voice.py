@@ -14,7 +14,7 @@ from codetalker_cli import audio
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
 from codetalker_cli.animate.jobs import Request
 from codetalker_cli.devices import pick_device
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError, printable
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, VertexFrames, materialize
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CODETALKER_MODEL"
 """Environment variable that names the model to use when none is given."""
+_REPORTED_GAIN_DB = 3.0
+"""Smaller corrections of the level are not worth a message."""
 
 
 # Styles -------------------------------------------------------------------------------------------
@@ -260,7 +262,14 @@ class Voice:
         else:
             path = Path(speech)
             samples = audio.load(path) if request.samples is None else request.samples
-        recording = Recording(number, samples, path, subject, weights)
+        leveled = audio.raise_quiet_speech(samples)
+        if leveled.gain_db >= _REPORTED_GAIN_DB:
+            logger.info(
+                "%s: the speech is quiet; raised by %.0f dB for the speech encoder",
+                "speech" if path is None else printable(path),
+                leveled.gain_db,
+            )
+        recording = Recording(number, leveled.samples, samples, path, subject, weights)
         self._decoder.prepare(recording)
         return recording
 
@@ -288,7 +297,7 @@ class Voice:
             subject=subject,
             template=mesh.templates[subject],
             colors=mesh.colors.get(subject),
-            audio=recording.samples,
+            audio=recording.sound,
             audio_path=recording.path,
             codes=codes,
         )

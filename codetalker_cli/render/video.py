@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.errors import RenderError
+from codetalker_cli.audio import SAMPLE_RATE, write_playback
 from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress
@@ -123,19 +122,17 @@ def _audio_source(panels: Sequence[Panel]) -> Motion:
 @contextmanager
 def _sound_file(motion: Motion) -> Iterator[Path | None]:
     """A file with the motion's sound, or None if it has none."""
-    if motion.audio_path is not None:
-        if motion.audio_path.is_file():
-            yield motion.audio_path
-            return
-        if motion.audio is not None:
-            logger.info("%s is gone; the motion's own 16 kHz sound is used", motion.audio_path)
-        else:
-            raise RenderError(f"{motion.audio_path}: the motion's recording is gone; put it back")
-    if motion.audio is None:
+    if motion.audio_path is None and motion.audio is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "sound.wav"
+        if motion.audio_path is not None:
+            # The decoded samples, not the file itself: its timestamps may shift the sound.
+            write_playback(motion.audio_path, path)
+            yield path
+            return
+        assert motion.audio is not None
         samples = np.rint(np.clip(motion.audio, -1, 1) * 32767).astype("<i2")
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", "not compressed"))

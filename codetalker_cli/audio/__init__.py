@@ -1,0 +1,216 @@
+"""Read the sound of any audio or video file: mono at 16 kHz for the model, as stored for playback.
+
+The model's input, the sound of a video and the sound of a prepared data set come from one decoding
+(``decoding``), so they start at the same moment and have the same length.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from codetalker_cli.audio import decoding
+from codetalker_cli.audio.level import Leveled, raise_quiet_speech
+from codetalker_cli.audio.mixing import SILENCE_PEAK, Decoded, check_finite, decode_mono, mix_array
+from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
+from codetalker_cli.errors import InputError, printable
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "MIN_SECONDS",
+    "SAMPLE_RATE",
+    "SILENCE_PEAK",
+    "VIDEO_SUFFIXES",
+    "Leveled",
+    "check",
+    "check_file",
+    "load",
+    "raise_quiet_speech",
+    "read",
+    "resample",
+    "to_mono",
+    "write_playback",
+]
+
+MIN_SECONDS = 0.2
+"""The minimum length; a shorter recording contains no syllable and too few frames to animate."""
+# fmt: off
+AUDIO_SUFFIXES = (
+    ".wav", ".w64", ".flac", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".ogg", ".oga",
+    ".opus", ".mp3", ".mp2", ".m4a", ".m4b", ".aac", ".wma", ".ac3", ".eac3", ".dts", ".amr",
+    ".mka", ".weba", ".wv", ".ape", ".tta", ".voc",
+)
+"""Audio extensions, in order of preference."""
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".3gp",
+    ".3g2", ".ogv", ".ts", ".mts", ".m2ts", ".mxf", ".f4v", ".asf",
+)
+# fmt: on
+"""Extensions of videos with readable sound; audio files of the same name take precedence."""
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = "convert it to wav, flac, ogg or mp3"
+
+
+def load(path: Path | str) -> np.ndarray:
+    """Read speech from any audio or video file.
+
+    Channels are averaged, and samples are resampled to 16 kHz. In a video, sound that starts later
+    than the pictures gets silence before it.
+
+    Returns:
+        (n,) float32 samples, nominally within ±1.
+
+    Raises:
+        InputError: The file is missing, unreadable, empty, too short or silent, exceeds a limit, or
+            contains NaN or infinite samples.
+    """
+    samples, rate = read(path)
+    return check(resample(samples, rate, SAMPLE_RATE), printable(path))
+
+
+def read(path: Path | str) -> tuple[np.ndarray, int]:
+    """Read (n,) float32 mono samples of any audio or video file, and their rate in hertz.
+
+    The rate is that of the file; a long recording is returned at 16 kHz. Silence is accepted.
+
+    Raises:
+        InputError: The file is missing, unreadable or empty, exceeds a limit, or contains NaN or
+            infinite samples.
+    """
+    path = Path(path)
+    check_file(path)
+    decoded = _decode(path)
+    if len(decoded.samples) == 0:
+        raise InputError(f"{printable(path)}: holds no audio samples; check the recording")
+    return decoded.samples, decoded.rate
+
+
+def write_playback(path: Path, target: Path) -> None:
+    """Write the sound of a file as a WAV file at its own rate, with its own one or two channels.
+
+    The samples are those that ``load`` averages and resamples; more than two channels are averaged.
+
+    Raises:
+        InputError: As for ``read``.
+    """
+    import soundfile
+
+    check_file(path)
+    decoded = _decode(path)
+    with decoding.opened(path, decoded.decoder) as sound:
+        channels = sound.channels if sound.channels <= 2 else 1
+        with soundfile.SoundFile(
+            target, "w", sound.rate, channels, subtype="PCM_24", format="RF64"
+        ) as file:
+            for block in sound.blocks:
+                mixed = block if channels == sound.channels else block.mean(axis=1)
+                file.write(mixed / np.float32(decoded.scale))
+
+
+def _decode(path: Path) -> Decoded:
+    """Decode a file with each decoder until one reads all of it; the longest result counts."""
+    best: Decoded | None = None
+    reasons: list[str] = []
+    try:
+        names = decoding.decoders(path)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{printable(path)}: ")
+        raise _unreadable(path, reason) from error
+    for name in names:
+        try:
+            decoded = decode_mono(path, name)
+        except decoding.DecodingError as error:
+            reasons.append(str(error))
+            logger.debug("%s cannot read %s (%s)", name, printable(path), error)
+            continue
+        if best is None or decoded.seconds > best.seconds:
+            best = decoded
+        if decoded.is_complete and len(decoded.samples):
+            break
+    if best is None:
+        raise _unreadable(path, reasons[-1])
+    _report(path, best)
+    return best
+
+
+def _unreadable(path: Path, reason: str) -> InputError:
+    advice = "" if ";" in reason else f"; {_ADVICE}"
+    return InputError(
+        f"{printable(path)}: not an audio file that can be read ({printable(reason)}){advice}"
+    )
+
+
+def _report(path: Path, decoded: Decoded) -> None:
+    if decoded.scale != 1.0:
+        logger.warning(
+            "%s: its floating-point samples are on the scale of %d-bit integers; they are divided "
+            "by %d",
+            printable(path),
+            round(np.log2(decoded.scale)) + 1,
+            decoded.scale,
+        )
+    if not decoded.is_complete:
+        logger.warning(
+            "%s: ends after %.2f s of the %.2f s that its header states; the rest is missing",
+            printable(path),
+            decoded.seconds,
+            decoded.stated_seconds,
+        )
+    elif decoded.damage:
+        logger.warning(
+            "%s: parts of it are damaged and were skipped (%s)", printable(path), decoded.damage[0]
+        )
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that cannot be an audio file, before any slow work is done.
+
+    Raises:
+        InputError: The path is missing, a folder, or an empty file.
+    """
+    if not path.exists():
+        raise InputError(f"{printable(path)}: no such audio file")
+    if path.is_dir():
+        raise InputError(f"{printable(path)} is a folder, not an audio file")
+    if not path.is_file():
+        raise InputError(
+            f"{printable(path)}: is a pipe or a device; write the sound into a file first"
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{printable(path)}: the file is empty (0 bytes)")
+
+
+def check(samples: np.ndarray, name: str) -> np.ndarray:
+    """Refuse samples that cannot be animated, and return all others unchanged.
+
+    Args:
+        samples: (n,) float32 at 16 kHz.
+        name: The name of the recording in error messages.
+
+    Raises:
+        InputError: The samples are empty, too short, silent, or not finite.
+    """
+    seconds = len(samples) / SAMPLE_RATE
+    if len(samples) == 0:
+        raise InputError(f"{name}: holds no audio samples; check the recording")
+    check_finite(samples, name)
+    if seconds < MIN_SECONDS:
+        raise InputError(f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed")
+    peak = float(np.abs(samples).max())
+    if peak < SILENCE_PEAK:
+        raise InputError(
+            f"{name}: silent (loudest sample {peak:.1e} of full scale, at least {SILENCE_PEAK} "
+            "is needed); check the microphone or the export"
+        )
+    return samples
+
+
+def to_mono(samples: np.ndarray, name: str = "audio") -> np.ndarray:
+    """Average the channels of (n,) or (n, channels) samples to (n,) float32."""
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim == 1:
+        check_finite(samples, name)
+        return samples
+    return mix_array(samples, name)

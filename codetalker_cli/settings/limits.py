@@ -1,0 +1,33 @@
+"""Limits on what an input file can make a command do, checked before the work is done."""
+
+from pydantic import Field
+
+from codetalker_cli.settings.base import Positive, Section
+
+
+class LimitSettings(Section):
+    """Limits on input files. They are never read from a checkpoint."""
+
+    audio_hours: float = Field(4.0, gt=0.0, description="longest recording, in hours")
+    audio_channels: Positive = Field(64, description="most channels of a recording")
+    mesh_triangles: Positive = Field(5_000_000, description="most triangles of a mesh file")
+    archive_gb: float = Field(
+        200.0, gt=0.0, description="largest archive, unpacked, in gigabytes (10^9 bytes)"
+    )
+    zip_ratio: float = Field(
+        200.0, gt=1.0, description="largest ratio of a compressed entry's size to its packed size"
+    )
+
+
+_active = LimitSettings()
+
+
+def active() -> LimitSettings:
+    """Return the limits that are in force in this process."""
+    return _active
+
+
+def activate(limits: LimitSettings) -> None:
+    """Put limits in force for this process."""
+    global _active
+    _active = limits
