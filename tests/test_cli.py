@@ -156,7 +156,7 @@ BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty file": (lambda p: p.touch(), r"bad.wav: the file is empty \(0 bytes\)"),
     "no samples": (
         lambda p: soundfile.write(p, voices.speech(0), 16000),
-        "bad.wav: holds no audio samples; check the recording",
+        "bad.wav: contains no audio samples; check the recording",
     ),
     "silent": (
         lambda p: soundfile.write(p, 0 * voices.speech(), 16000),
@@ -164,7 +164,7 @@ BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "short": (
         lambda p: soundfile.write(p, voices.speech(0.1), 16000),
-        "bad.wav: 0.10 s of audio, at least 0.2 s are needed",
+        "bad.wav: the recording is 0.10 s long; at least 0.2 s is needed",
     ),
     "NaN": (
         lambda p: soundfile.write(p, nan(), 16000, subtype="FLOAT"),
