@@ -139,10 +139,7 @@ def prepare_custom(
     ] = None,
     audio: Annotated[str | None, typer.Option(help="Folder or path pattern of the speech.")] = None,
     pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="Pattern of subject and sentence in a path, e.g. '{subject}/{sentence}'."
-        ),
+        str | None, typer.Option(help="Pattern that extracts subject and sentence from a path.")
     ] = None,
     subject: Annotated[
         str | None, typer.Option(help="Subject of all clips (default: from the paths).")

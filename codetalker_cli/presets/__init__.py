@@ -244,7 +244,9 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise SettingsError(f"preset {name!r} is unknown; there are: {', '.join(names)}{hint}")
+        raise SettingsError(
+            f"preset {name!r} is unknown; the presets are: {', '.join(names)}{hint}"
+        )
     content = _read_yaml(resources.config(name))
     base = content.pop("base", None)
     if base is None:

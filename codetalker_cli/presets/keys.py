@@ -125,7 +125,7 @@ def near_name(path: Sequence[str], names: Iterable[str]) -> str:
 
 
 def suggestion(path: list[str]) -> str:
-    """Return a hint for an unknown key: why it was removed, or keys that may be meant."""
+    """Return a hint for an unknown key: why it was removed, or which keys are similar."""
     if reason := REMOVED.get(".".join(path)):
         return f"; it was removed: {reason}"
     if near := near_name(path, Settings.model_fields):
