@@ -153,7 +153,7 @@ def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
     end = offset + math.prod(shape) * dtype.itemsize
     try:
         if (n_bytes := os.path.getsize(path)) < end:
-            raise DataError(f"{path}: the file is cut short; it has {n_bytes} of {end} bytes")
+            raise DataError(f"{path}: cut short: it has {n_bytes} of {end} bytes")
         return np.memmap(path, dtype, "r", offset, shape, "F" if fortran_order else "C")
     except (OSError, ValueError) as error:  # changed or deleted since
         raise DataError(f"{path}: cannot be read ({error})") from error

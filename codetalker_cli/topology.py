@@ -58,14 +58,11 @@ class Topology:
             raise DataError(f"topology {self.name}: unit {self.unit!r} is not one of {[*UNITS]}")
         if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
             raise DataError(
-                f"topology {self.name}: triangles have shape {self.triangles.shape}, "
-                "expected (F, 3)"
+                f"topology {self.name}: triangles are {self.triangles.shape}, expected (F, 3)"
             )
         for what, indices in [("triangles", self.triangles), *self.regions.items()]:
             if what != "triangles" and indices.ndim != 1:
-                raise DataError(
-                    f"topology {self.name}: {what} has shape {indices.shape}, expected (n,)"
-                )
+                raise DataError(f"topology {self.name}: {what} is {indices.shape}, expected (n,)")
             if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
                 raise DataError(
                     f"topology {self.name}: {what}: indices are {indices.min()}..{indices.max()}, "
@@ -221,7 +218,7 @@ class Mesh:
         shapes["topology"] = (self.topology.n_vertices, 3)
         for what, shape in shapes.items():
             if shape != (n_vertices, 3):
-                raise DataError(f"{origin}: {what} has shape {shape}, expected ({n_vertices}, 3)")
+                raise DataError(f"{origin}: {what} is {shape}, expected ({n_vertices}, 3)")
 
     def save(self, path: Path) -> None:
         """Write as .npz."""
