@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 def load(path: Path | str) -> np.ndarray:
     """Read speech from any audio or video file.
 
-    soundfile reads wav, flac, ogg and mp3. The ffmpeg of imageio-ffmpeg reads everything else,
-    including videos. Channels are averaged, and samples are resampled to 16 kHz.
+    soundfile reads wav, flac, ogg and mp3. The ffmpeg binary of imageio-ffmpeg reads everything
+    else, including videos. Channels are averaged, and samples are resampled to 16 kHz.
 
     Returns:
         (n,) float32 samples, nominally within ±1.
@@ -57,9 +57,12 @@ def load(path: Path | str) -> np.ndarray:
 
 
 def read(path: Path | str) -> tuple[np.ndarray, int]:
-    """Read (n,) float32 mono samples of any audio or video file at their original rate in hertz.
+    """Read any audio or video file as mono samples at their original rate.
 
-    Files that only ffmpeg reads are returned at 16 kHz. Silence is accepted.
+    Files that only ffmpeg can read are returned at 16 kHz. Silence is accepted.
+
+    Returns:
+        (n,) float32 samples, and their rate in hertz.
 
     Raises:
         InputError: The file is missing, unreadable or empty, or it contains NaN or infinite
@@ -70,7 +73,7 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
     samples, rate = _decode(path)
     mono = to_mono(samples, str(path))
     if len(mono) == 0:
-        raise InputError(f"{path}: holds no audio samples; check the recording")
+        raise InputError(f"{path}: contains no audio samples; check the recording")
     return mono, rate
 
 
@@ -100,15 +103,17 @@ def check(samples: np.ndarray, name: str) -> np.ndarray:
     """
     seconds = len(samples) / SAMPLE_RATE
     if len(samples) == 0:
-        raise InputError(f"{name}: holds no audio samples; check the recording")
+        raise InputError(f"{name}: contains no audio samples; check the recording")
     _check_finite(samples, name)
     if seconds < MIN_SECONDS:
-        raise InputError(f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed")
+        raise InputError(
+            f"{name}: the recording is {seconds:.2f} s long; at least {MIN_SECONDS} s is needed"
+        )
     peak = float(np.abs(samples).max())
     if peak < SILENCE_PEAK:
         raise InputError(
-            f"{name}: silent (loudest sample {peak:.1e} of full scale, at least {SILENCE_PEAK} "
-            "is needed); check the microphone or the export"
+            f"{name}: silent (the loudest sample is {peak:.1e} of full scale; at least "
+            f"{SILENCE_PEAK} is needed); check the microphone or the export"
         )
     return samples
 
@@ -143,8 +148,8 @@ def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
 
 
 def _resample_by_fft(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample through the spectrum of the whole recording, for rates with very large filters."""
-    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, padded with silence
+    """Resample in the frequency domain, for rates that would need a very large filter."""
+    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds; the rest is silence
     spectrum = np.fft.rfft(samples, n_seconds * rate_in)
     n_out = -(-len(samples) * rate_out // rate_in)
     resampled = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)
@@ -169,7 +174,10 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: headerless .raw
+    except (
+        soundfile.LibsndfileError,
+        TypeError,
+    ) as error:  # TypeError: a .raw file without a header
         logger.debug("soundfile cannot read %s (%s); trying ffmpeg", path, error)
     return _decode_with_ffmpeg(path), SAMPLE_RATE
 

@@ -195,9 +195,9 @@ def test_no_sensible_frame_rate(voice: Voice, fps: float) -> None:
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.zeros(0, np.float32), "holds no audio samples"),
+        (np.zeros(0, np.float32), "contains no audio samples"),
         (np.zeros(16000, np.float32), "silent"),
-        (voices.speech(0.1), "0.10 s of audio"),
+        (voices.speech(0.1), "is 0.10 s long"),
         (np.full(16000, np.nan, np.float32), "NaN or infinite"),
         (np.stack([voices.speech()] * 2), r"expected \(n,\) floating-point samples at 16000 Hz"),
         ((voices.speech() * 32767).astype(np.int16), r"got \(16000,\) of int16"),

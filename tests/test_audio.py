@@ -48,10 +48,10 @@ def with_bad_samples(value: float) -> np.ndarray:
 
 
 BAD_WAVS = {
-    "no samples": (np.zeros(0, np.float32), "holds no audio samples"),
+    "no samples": (np.zeros(0, np.float32), "contains no audio samples"),
     "silent": (np.zeros(SAMPLE_RATE, np.float32), "silent"),
     "whisper of noise": (np.full(SAMPLE_RATE, 5e-5, np.float32), "silent"),
-    "0.1 s": (sine(0.1, SAMPLE_RATE), r"0\.10 s of audio, at least 0\.2 s"),
+    "0.1 s": (sine(0.1, SAMPLE_RATE), r"is 0\.10 s long; at least 0\.2 s"),
     "NaN": (with_bad_samples(np.nan), "1 samples are NaN or infinite .first at sample 777"),
     "infinite": (with_bad_samples(np.inf), "NaN or infinite"),
 }

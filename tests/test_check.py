@@ -186,7 +186,7 @@ def test_faces_and_regions_out_of_range(data: Path) -> None:
     said = found(data)
     assert "1 of 4992 triangles" in said["problem", "faces", "mesh.npz"]
     assert "triangle 7" in said["problem", "faces", "mesh.npz"]
-    assert "region upper_face names 1 vertices" in said["problem", "region", "mesh.npz"]
+    assert "region upper_face refers to 1 vertices" in said["problem", "region", "mesh.npz"]
     assert len(said) == 2
 
 

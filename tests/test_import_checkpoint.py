@@ -274,7 +274,7 @@ def test_missing_files_and_wrong_presets_are_one_line(
     files = ["stage1.pth.tar", "stage2.pth.tar", "out"]
     run = command.refuse
     said = run("import-checkpoint", "--preset", "vocasett", *files)
-    assert "there are: biwi, biwi-fast, custom, demo" in said
+    assert "the presets are: biwi, biwi-fast, custom, demo" in said
     assert "gone: no such" in run("import-checkpoint", "--preset", "vocaset", "gone", *files[1:])
     said = run("import-checkpoint", "--preset", "tiny", *files)
     assert said.startswith("stage 1: ") and "is it the right preset" in said

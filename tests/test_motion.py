@@ -137,7 +137,7 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
         arrays = {key: archive[key] for key in archive.files}
     arrays["format_version"] = np.array(FORMAT_VERSION + 1)
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1}.*upgrade"):
+    with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1} is newer.*upgrade"):
         Motion.load(path)
 
 

@@ -193,7 +193,7 @@ def test_what_only_biwi_knows_is_refused_elsewhere() -> None:
     custom_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
     neutral = ["--set", "prepare.neutral=true"]
     said = refuse("prepare-data", "custom", "mine", "--fps", 30, "--unit", "mm", *neutral)
-    assert said == "prepare.neutral: has an effect only on BIWI; remove it"
+    assert said == "prepare.neutral: only BIWI has neutral sentences; remove this setting"
     assert refuse("prepare-data", "vocaset", "mine", *neutral) == said
     said = refuse("prepare-data", "demo", "out", "--set", "prepare.fill_seconds=1")
     assert said.startswith("--set prepare.fill_seconds=1: expected demo.KEY=value or data.KEY")

@@ -39,10 +39,13 @@ def test_units_in_meters() -> None:
     ("changes", "message"),
     [
         ({"unit": "inch"}, "unit 'inch' is not one of"),
-        ({"triangles": np.zeros((2, 4), np.int32)}, r"triangles are \(2, 4\), expected \(F, 3\)"),
-        ({"n_vertices": 2}, r"triangles name vertices 0\.\.2, but there are 2"),
-        ({"triangles": -TRIANGLE}, r"triangles name vertices -2\.\.0"),
-        ({"regions": {"lips": np.array([3])}}, r"lips name vertices 3\.\.3, but there are 3"),
+        (
+            {"triangles": np.zeros((2, 4), np.int32)},
+            r"triangles are \(2, 4\), expected \(F, 3\)",
+        ),
+        ({"n_vertices": 2}, r"triangles: indices are 0\.\.2, expected 0\.\.1"),
+        ({"triangles": -TRIANGLE}, r"triangles: indices are -2\.\.0"),
+        ({"regions": {"lips": np.array([3])}}, r"lips: indices are 3\.\.3, expected 0\.\.2"),
     ],
 )
 def test_contradictions_are_refused(changes: dict, message: str) -> None:
