@@ -62,9 +62,7 @@ def _rows(content: bytes) -> tuple[bytes, _Rows, _Rows]:
         rows.pop(0)
     counts = rows.pop(0)[:2] if rows else []
     if len(counts) != 2 or not all(count.isdigit() for count in counts):
-        raise ValueError(
-            f"{keyword.decode()} is not followed by the number of vertices and the number of faces"
-        )
+        raise ValueError(f"{keyword.decode()} is not followed by the vertex and face counts")
     n_vertices, n_faces = map(int, counts)
     if len(rows) < n_vertices + n_faces:
         name, n = ("vertex", n_vertices) if len(rows) < n_vertices else ("face", n_faces)

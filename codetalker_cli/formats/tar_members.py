@@ -91,9 +91,7 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
     except DataError:
         raise
     except Exception as error:  # a damaged header can raise almost any exception
-        raise DataError(
-            f"{label}: the archive is damaged or cut short ({error}); download it again"
-        ) from error
+        raise DataError(f"{label}: damaged or cut short ({error}); download it again") from error
     end_block = stream.read_at(end, _BLOCK)
     if end_block != bytes(_BLOCK):
         what = "cut short" if len(end_block) < _BLOCK else "damaged"
