@@ -106,7 +106,7 @@ def test_unprintable_names_are_escaped_in_messages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gz", [False, True], ids=["tar", "tgz"])
-def test_plain_members_are_read_in_place_and_compressed_ones_from_scratch(
+def test_plain_members_are_read_in_place_and_compressed_ones_unpacked(
     tmp_path: Path, gz: bool
 ) -> None:
     path = write(tmp_path / "x.tar", tar_bytes(FILES, gz=gz))
@@ -287,9 +287,7 @@ def test_decompression_bombs_are_refused_early(
     files = list_archive(
         found_file(write(tmp_path / "y.tgz", tar_bytes({"y.bin": bytes(2000)}, gz=True)))
     )
-    refused = pytest.raises(
-        DataError, match=r"y\.tgz: y\.bin: the file has 2000 bytes, expected at most 1999"
-    )
+    refused = pytest.raises(DataError, match=r"y\.tgz: y\.bin: 2000 bytes, expected at most 1999")
     with refused, on_disk(files, tmp_path / "scratch", 1999):
         pass
     monkeypatch.setattr(tar_members, "MAX_MEMBERS", 2)

@@ -62,7 +62,7 @@ def obj_text(draw: st.DrawFn, vertices: np.ndarray, polygons: list[list[int]]) -
 
 
 def triangle_set(vertices: np.ndarray, triangles: np.ndarray) -> set[tuple]:
-    """Return the corner positions of each triangle, rotated to start at the smallest."""
+    """Return each triangle as its corner positions, rotated so that the smallest comes first."""
     found = set()
     for corners in np.round(np.asarray(vertices)[triangles], 6).tolist():
         turns = [tuple(map(tuple, corners[k:] + corners[:k])) for k in range(3)]
@@ -71,7 +71,7 @@ def triangle_set(vertices: np.ndarray, triangles: np.ndarray) -> set[tuple]:
 
 
 @given(meshes(), st.data())
-def test_obj_files_are_read_like_trimesh_reads_them(
+def test_obj_files_are_read_as_trimesh_reads_them(
     tmp_path_factory: pytest.TempPathFactory, mesh: tuple, data: st.DataObject
 ) -> None:
     vertices, polygons = mesh
@@ -224,7 +224,7 @@ BAD_OBJ = {
     "hello": "contains no vertices",
     "v 1 2\n": "vertex 0 has 2 numbers",
     "v 1 2 x\n": "could not convert string to float: b?'x'",
-    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 vertices are",
+    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 vertices in total",
     SQUARE + "f 1 2 5\n": r"face 1 refers to vertex 4 \(counted from 0\), but there are only 4",
     SQUARE + "f 1 2 3\nf 1 -5 2\n": r"face 2 refers to vertex -1",
     SQUARE + "f 1 2 3\nf 1 0 2\n": "face 2 refers to vertex 0, but .obj counts from 1",
@@ -252,10 +252,10 @@ BAD_PLY = {
     b"solid cube\n": "does not begin with a PLY header",
     header(format_ascii="format zip"): "unknown header line 'format zip 1.0'",
     header(property_float_x="property complex x"): "unknown header line 'property complex x'",
-    header(property_float_x="property float y"): "header contains an invalid element vertex",
+    header(property_float_x="property float y"): "the element vertex in its header is invalid",
     header(property_float_x="property float w"): "its vertices have no x",
     header(element_vertex_5="element vertex many"): "unknown header line 'element vertex many'",
-    header(element_vertex_5="element vertex -5"): "header contains an invalid element vertex",
+    header(element_vertex_5="element vertex -5"): "the element vertex in its header is invalid",
     header(element_vertex_5="element vertex 999999999999"): "ends within its 999999999999 vertex",
     header(element_vertex="element corner"): "it contains no vertices",
     header() + b"0 0 0 1": "ends within its 5 vertex entries",

@@ -307,12 +307,10 @@ def _unpack(
     """Unpack files into one temporary file. Yield its path and the offset of each file, by id."""
     for file in files:
         if file.size > max_bytes:
-            raise DataError(
-                f"{file.label}: the file has {file.size} bytes, expected at most {max_bytes}"
-            )
+            raise DataError(f"{file.label}: {file.size} bytes, expected at most {max_bytes}")
     offsets: dict[int, int] = {}
     with ExitStack() as stack:
-        try:  # without the yield, because an error of the caller is not an unpacking error
+        try:  # not around the yield, because an error in the caller is not an unpacking error
             if scratch is not None:
                 scratch.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(TemporaryDirectory(prefix="codetalker-", dir=scratch))
@@ -352,8 +350,8 @@ def _copy(file: FoundFile, stream: ByteStream, out: IO[bytes]) -> None:
 def unpacked_size(file: FoundFile) -> int | None:
     """Estimate the uncompressed size of an archive in bytes without decompressing it.
 
-    gzip stores the size modulo 4 GB, and only of the last part of a file with several parts, so
-    the estimate can be too small.
+    The estimate is too small above 4 GB, because gzip stores the size modulo 4 GB. It is also too
+    small for several concatenated gzip files, because only the last size is read.
 
     Returns:
         The size, or None for an archive within a compressed archive.

@@ -195,7 +195,7 @@ class Pc2Frames(FrameSource):
 
     Raises:
         InputError: The file is missing.
-        DataError: The vertex count differs, or see ``read_pc2_header``.
+        DataError: The file is invalid (see ``read_pc2_header``) or its vertex count differs.
     """
 
     def __init__(self, path: Path, n_vertices: int) -> None:

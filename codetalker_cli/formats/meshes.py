@@ -158,10 +158,11 @@ def _encode(
 
 
 def _n_decimals(vertices: np.ndarray) -> int:
-    """Return the decimals that give eight digits, down to 1e-12 of the largest coordinate."""
+    """Return how many decimals keep eight significant digits of each coordinate."""
     sizes = np.abs(vertices[vertices != 0])
     if not sizes.size:
         return 1
+    # Without this limit, one tiny coordinate would add many decimals to all of them.
     smallest = max(sizes.min(), 1e-12 * sizes.max())
     return max(8, 8 - int(np.floor(np.log10(smallest))))
 
@@ -189,7 +190,9 @@ def _check_vertices(path: Path, vertices: np.ndarray) -> None:
         raise DataError(f"{path}: not a readable mesh file (it contains no vertices)")
     bad = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
     if bad.size:
-        raise DataError(f"{path}: vertex {bad[0]} is NaN or infinite ({len(bad)} vertices are)")
+        raise DataError(
+            f"{path}: vertex {bad[0]} is NaN or infinite ({len(bad)} vertices in total)"
+        )
 
 
 def _triangles(n_corners: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -1,13 +1,13 @@
 """OBJ files: vertices, polygons and vertex colors.
 
-We parse these files ourselves, because trimesh reads many of them differently:
+We parse these files ourselves, because trimesh changes many of them:
 
-- Texture or normal indices drop unreferenced vertices.
-- Each material becomes a separate mesh.
-- A negative index counts back from the end of the file instead of from the face.
-- A zero index is accepted, and a face with two corners is skipped silently.
-- Lines with tabs between the values are skipped.
-- The second triangle of a quad starts at the third corner of the quad.
+- It drops unreferenced vertices if faces have texture or normal indices.
+- It returns a separate mesh for each material.
+- It counts negative indices back from the end of the file instead of from the face.
+- It accepts a zero index, and silently skips a face with two corners.
+- It skips lines with tabs between the values.
+- It starts the second triangle of a quad at the third corner of the quad.
 
 Rewriting such files for trimesh would require parsing every number, so nothing would be gained.
 trimesh is also slower for mesh sequences, because it cannot skip the faces: 9 ms instead of 3 ms a

@@ -12,7 +12,7 @@ _MAX_DIGITS = 64  # longest line with a decimal number
 
 
 class RefusedError(Exception):
-    """A pickle contains something that is not allowed. The message names it."""
+    """An error for content that is not allowed in a pickle."""
 
 
 class Budget:
@@ -61,7 +61,7 @@ class _CheckedFile:
     def read(self, n_bytes: int) -> bytes:
         self.check_follows(n_bytes)
         content = self._file.read(n_bytes)
-        if n_bytes == 1:  # an opcode, or a one-byte length, which no line follows
+        if n_bytes == 1:  # possibly a one-byte length, but those are not followed by a line
             self._opcode = content
         return content
 
@@ -75,7 +75,7 @@ class _CheckedFile:
     def check_follows(self, n_bytes: int) -> None:
         """Refuse a length beyond the end of the file before memory is allocated for it."""
         if n_bytes > 1 and n_bytes > self._n_bytes - self._file.tell():
-            raise RefusedError(f"it declares {n_bytes} more bytes than it contains")
+            raise RefusedError(f"it ends before the {n_bytes} bytes that it declares")
 
 
 def check_opcodes(pickled: BinaryIO, n_bytes: int) -> int:
@@ -152,12 +152,12 @@ def check_hashable(key: Any) -> Any:
     """Return a key that can be hashed safely.
 
     Raises:
-        RefusedError: The key is a tuple that contains a tuple. Hashing deeply nested tuples
-            overflows the C stack.
+        RefusedError: The key is a tuple that contains a tuple or an imported name. Hashing deeply
+            nested tuples overflows the C stack.
     """
     parts = key if isinstance(key, tuple) else ()
     if key is _TUPLE_WITH_NAME or any(isinstance(part, tuple) for part in parts):
-        raise RefusedError("a key contains nested tuples")
+        raise RefusedError("a key is a tuple of tuples or of imported names")
     return key
 
 

@@ -115,9 +115,7 @@ def _build_dtype(code: str, state: Any) -> np.dtype:
 
 def _reconstruct(kind: Any, shape: Any, _code: Any) -> _Standin:
     if kind is not _NAMES["numpy", "ndarray"] or shape != (0,):
-        raise RefusedError(
-            "it creates an array of another class, or with a shape before its content"
-        )
+        raise RefusedError("it creates an array of another class or with a shape other than (0,)")
     return _Standin(build=_build_array)
 
 
@@ -147,7 +145,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray
     raw = flat.view(np.uint8)
     content = content.encode(_LATIN1) if isinstance(content, str) else content
     raw[:] = np.frombuffer(content, np.uint8)
-    if dtype.kind == "b":  # bytes other than 0 and 1 are invalid as bool
+    if dtype.kind == "b":  # a bool must be stored as 0 or 1
         np.not_equal(raw, 0, out=flat)
     elif dtype.kind == "U":
         points = flat.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
@@ -200,7 +198,7 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
 
 
 class _LoadBudget(threading.local):
-    """The budget of the load that runs in this thread."""
+    """The budget of the pickle that this thread is loading."""
 
     def __init__(self) -> None:
         self._budget = Budget(0)
@@ -266,7 +264,7 @@ def _replace(value: Any, resolve: Callable[[Any], Any]) -> Any:
 def _check_key(value: Any) -> Any:
     kinds = (str, bytes, int, float, type(None), np.generic)
     if not all(isinstance(v, kinds) for v in (value if type(value) is tuple else (value,))):
-        raise RefusedError(f"a key is of type {type(value).__name__}")
+        raise RefusedError(f"a key has the unsupported type {type(value).__name__}")
     return value
 
 
@@ -295,14 +293,14 @@ def read_pickle(path: Path | str) -> Any:
     except Exception as error:  # a damaged pickle can raise almost any exception
         reason = error if isinstance(error, RefusedError) else f"damaged: {type(error).__name__}"
         raise DataError(
-            f"{path}: not a pickle of plain arrays, no code in it was run ({reason}); download the "
-            "file from its original source"
+            f"{path}: not a pickle of plain arrays ({reason}), and no code in it was run; download "
+            "the file from its original source"
         ) from error
 
 
 def _load(file: BinaryIO, n_bytes: int) -> Any:
     largest_index = check_opcodes(file, n_bytes)
-    # A legitimate file converts each text once to bytes, and those once to an array.
+    # A legitimate file converts each text to bytes once, and the bytes to an array once.
     _budget.set(4 * n_bytes + (1 << 20))
     file.seek(0)
     if largest_index > n_bytes:

@@ -1,12 +1,12 @@
 """PLY files (ASCII, little-endian or big-endian): vertices, polygons and vertex colors.
 
-We parse these files ourselves, because trimesh reads many of them differently:
+We parse these files ourselves, because trimesh changes many of them:
 
-- Texture coordinates of vertices (such as s and t) drop unreferenced vertices.
-- Texture coordinates of faces split and reorder vertices.
-- A binary file with faces of different corner counts is refused.
-- An ASCII file that is cut short is accepted.
-- Faces are reordered: triangles first, then quads, then other polygons.
+- It drops unreferenced vertices if vertices have texture coordinates (such as s and t).
+- It splits and reorders vertices if faces have texture coordinates.
+- It refuses binary files with faces of different corner counts.
+- It accepts ASCII files that are cut short.
+- It reorders faces: triangles first, then quads, then other polygons.
 
 If the texture columns were renamed, trimesh could read binary files with a single corner count.
 That would save only 15 lines here. The header and the vertices are parsed here in any case, because
@@ -119,7 +119,7 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
     for element in elements:
         names = [p.name for p in element.properties]
         if element.n < 0 or len(set(names)) != len(names):
-            raise ValueError(f"its header contains an invalid element {element.name}")
+            raise ValueError(f"the element {element.name} in its header is invalid")
     scalar_names = {
         e.name: {p.name for p in e.properties if p.count_dtype is None} for e in elements
     }
@@ -155,7 +155,7 @@ class _Binary:
         """Read the list properties of an element."""
         if element.n == 0:
             return {}
-        # Nearly always, all lists are as long as the first, and one table can contain them.
+        # Usually all lists are as long as the first one, so that they form a table.
         start = self.position
         fields: list[tuple] = []
         for p in element.properties:

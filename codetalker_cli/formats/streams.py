@@ -108,8 +108,8 @@ class _GzipReader:
 class GzipStream:
     """The decompressed bytes of another stream, checked against the checksums in the gzip data.
 
-    gzip data can only be decompressed forward. The most recent decompressors stay open, so that
-    two parts that are read in alternation, each in order, do not restart the decompression.
+    gzip data can only be decompressed forward. The most recent decompressors stay open, so
+    alternating between parts does not restart the decompression if each part is read in order.
 
     Args:
         open_base: A function that opens the compressed bytes. It is called again after a ``close``.
@@ -147,7 +147,7 @@ class GzipStream:
             return content
 
     def close(self) -> None:
-        """Close the compressed stream; the next read opens it again."""
+        """Close the compressed stream. The next read opens it again."""
         with self._lock:
             self._readers.clear()
             if self._base is not None:

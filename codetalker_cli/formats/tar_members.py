@@ -67,7 +67,7 @@ class _TarBytes(StreamReader):
 
     def read(self, n: int) -> bytes:
         if not 0 <= n <= _MAX_HEADER or self.tell() < 0:
-            raise DataError(f"{self._label}: a header is not plausible; {_ORIGINAL}")
+            raise DataError(f"{self._label}: it contains an implausible header; {_ORIGINAL}")
         return super().read(n)
 
 
@@ -83,7 +83,7 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
                 if info is None:
                     break
                 if info.size < 0 or info.offset_data <= end or n_members == MAX_MEMBERS:
-                    raise DataError(f"{label}: a header is not plausible; {_ORIGINAL}")
+                    raise DataError(f"{label}: it contains an implausible header; {_ORIGINAL}")
                 end = info.offset_data
                 untyped_tar.members.clear()  # tarfile would keep every member in memory
                 yield info

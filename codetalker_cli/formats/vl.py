@@ -106,8 +106,8 @@ class VertexLists:
         """Return the (n_vertices, 3) float32 vertices at an index into ``numbers``.
 
         Raises:
-            DataError: The file cannot be read, or see ``read_vl``. The message names the file and
-                the frame.
+            DataError: The file cannot be read or the list is invalid (see ``read_vl``). The message
+                names the file and the frame.
         """
         span = self._spans[position]
         name = self.name(position)
