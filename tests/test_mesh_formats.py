@@ -125,7 +125,7 @@ def test_a_failed_write_leaves_the_existing_file_unchanged(tmp_path: Path) -> No
     assert path.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
 
 
-# Files of other programs -------------------------------------------------------------------------
+# Files of other programs --------------------------------------------------------------------------
 
 OBJ = "".join(f"v {x} {y} {z}\n" for x, y, z in VERTICES)
 OFF = "".join(f"{x} {y} {z}\n" for x, y, z in VERTICES)

@@ -101,7 +101,7 @@ def test_ply_files_written_by_trimesh_are_read(
     np.testing.assert_array_equal(read_vertices(path), read.vertices)
 
 
-# Content that is kept-----------------------------------------------------------------------------
+# Content that is kept -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "ascii.ply"])
