@@ -461,7 +461,7 @@ class Hostile:
 def test_hostile_templates_run_nothing(root: Path, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     (root / "templates.pkl").write_bytes(pickle.dumps({"F1": Hostile(proof)}))
-    with pytest.raises(DataError, match=r"templates\.pkl: .*asks for (posix|nt)\.system"):
+    with pytest.raises(DataError, match=r"templates\.pkl: .*imports (posix|nt)\.system"):
         read(root)
     assert not proof.exists()
 
@@ -544,7 +544,7 @@ def one_vertex_less(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (cut, r"F1_hello.npy: cut short: it holds 19 whole frames of 20"),
+        (cut, r"F1_hello.npy: cut short: it contains only 19 of 20 frames"),
         (one_vertex_less, r"F1_hello.npy: its frames have 25 vertices, expected 26"),
         (lambda path: path.write_bytes(b""), r"F1_hello.npy: not a readable .npy file"),
     ],
