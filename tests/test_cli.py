@@ -374,7 +374,7 @@ def test_settings_are_shown_with_their_origins() -> None:
         (["prepare-data", "demo", "out", "--preset", "vocaset"], "the bundled head has no Face"),
         (["prepare-data", "demo", "out", "--engine", "x"], "Input should be 'espeak' or 'kokoro'"),
         (["prepare-data", "demo", "out", "--minutes", "-1"], "demo.minutes: Input should be grea"),
-        (["prepare-data", "demo", "out", "--speech", "none"], "none: there is no such folder"),
+        (["prepare-data", "demo", "out", "--speech", "none"], "none: no such folder"),
         (["prepare-data", "demo", "out", "--speech", "runs"], "runs: no recordings"),
         (["prepare-data", "demo", "speech.wav", "--preset", "tiny"], "speech.wav: cannot write"),
         (["train-vq", "none"], "none: no prepared data set (no manifest.json); make one with"),

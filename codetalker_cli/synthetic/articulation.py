@@ -325,7 +325,7 @@ def _pin_contact(
 ) -> np.ndarray:
     """Blend the lips into the contact pose by `amount` (T,); the tongue and jaw are unchanged.
 
-    Where the jaw is lower than in the contact pose, `mouthClose` raises the lower lip to compensate.
+    Where the jaw is lower than in the contact pose, `mouthClose` raises the lower lip to the upper.
     """
     names = list(rig.unit_names)
     jaw, close = names.index("jawOpen"), names.index("mouthClose")

@@ -40,7 +40,7 @@ def colored_noise(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def breath(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Generate an (n,) float64 inhalation, in some cases followed by an exhalation."""
+    """Generate an (n,) float64 inhalation, sometimes followed by an exhalation."""
     low, high = rng.uniform(200.0, 900.0), rng.uniform(2000.0, 6500.0)
     noise = _band(rng.standard_normal(n), low, high)
     shape = np.sin(np.pi * np.linspace(0.0, 1.0, n)) ** rng.uniform(0.7, 2.0)
@@ -132,7 +132,7 @@ def _note(pitch: float, n: int, rng: np.random.Generator, color: np.ndarray) -> 
 
 
 def _music(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Generate one to three plucked or sustained instruments on a scale, in some cases with drums."""
+    """Generate one to three plucked or sustained instruments on a scale, sometimes with drums."""
     scale = np.array([[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]][rng.integers(2)])
     root, total = rng.uniform(55.0, 220.0), np.zeros(n)
     for _ in range(rng.integers(1, 4)):

@@ -141,7 +141,7 @@ def _align_once(
     """Run both passes with one beam.
 
     Returns:
-        The phones, which are empty if the first pass fails, and their mean acoustic score per frame.
+        The phones, or none if the first pass fails, and their mean acoustic score per frame.
     """
     model = _model()
     decoder = _pocketsphinx().Decoder(

@@ -82,7 +82,7 @@ def synthesize(
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
         raise InputError(
-            "`minutes` must be above 0, and `speeds` an ascending range above 0; "
+            "the minutes of speech must be above 0, and the speeds an ascending range above 0; "
             f"found {minutes} and {speeds}"
         )
     out = Path(out_dir)

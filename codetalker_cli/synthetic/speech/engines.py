@@ -11,7 +11,7 @@ def _espeak(**options: Any) -> Engine:
     if options:
         raise InputError(
             f"the engine espeak does not support {', '.join(f'`{name}`' for name in options)}; "
-            "use `engine` kokoro"
+            "set `engine` to kokoro"
         )
     from codetalker_cli.synthetic.speech.espeak import EspeakEngine
 

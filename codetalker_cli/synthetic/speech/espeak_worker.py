@@ -80,7 +80,7 @@ def phonemes(library: ctypes.CDLL, text: str) -> str:
 
 
 def speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
-    """Return the int16 samples and the phone events [(start sample, IPA), ...] of the first text."""
+    """Return the int16 samples of the first text, and its phone events [(first sample, IPA)]."""
     chunks: list[bytes] = []
     events: list[tuple[int, str]] = []
 

@@ -180,7 +180,7 @@ def _check_phones(phones: list[Phone], recording: Path, source: Path) -> list[Ph
     last = max(phone.end_seconds for phone in phones)
     if last > duration + _OVERRUN_SECONDS:
         raise DataError(
-            f"{source}: the phones end at {last:.2f} s, but the recording ends at {duration:.2f} s; "
+            f"{source}: the phones end at {last:.2f} s, but the recording at {duration:.2f} s; "
             "they seem to belong to another recording"
         )
     return fill_with_silence(phones, duration)
