@@ -43,7 +43,7 @@ PAD_SECONDS = 0.5
 JAW_SPEED = 5.0
 """The maximum change of jawOpen per second, about 0.17 m/s at the bundled head's incisors."""
 JAW_SLACK = {"PP": 0.12, "FF": 0.08}
-"""The jaw opening allowed in a contact beyond the contact pose; the lips compensate for it."""
+"""The extra jaw opening that is allowed during a contact, and that the lips compensate for."""
 ONSET_SECONDS = 0.12
 """The time from the start of the mouth motion to the first sound."""
 OFFSET_SECONDS = 0.20
@@ -135,7 +135,7 @@ def padded_phones(phones: Sequence[Phone], seconds: float) -> list[Phone]:
         start, end = phone.start_seconds, phone.end_seconds
         if phone.label not in PHONES:
             raise DataError(
-                f"phone {phone.label!r} at {start:.3f} s is unknown; expected one of {[*PHONES]}"
+                f"phone {phone.label!r} at {start:.3f} s is unknown; use any of {', '.join(PHONES)}"
             )
         if not now - 0.005 <= start <= end:
             raise DataError(

@@ -21,7 +21,7 @@ PART_NAMES = (
     "brow_right",
 )  # fmt: skip
 LINE_BOW = 0.22
-"""The depth of the lip line's bow in the neutral, in millimeters."""
+"""The depth of the lip line's bow in the neutral face, in millimeters."""
 
 SHUT_UNITS = (
     "mouthPucker", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft",

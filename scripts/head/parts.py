@@ -78,9 +78,11 @@ def _arch(points: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarr
 
 
 def _tooth_columns(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the arc positions of the columns, and for each its place in the tooth and the tooth.
+    """Distribute the columns of vertices over the teeth.
 
-    The place is 0 to 1 and the number of the tooth is 0 to 6, starting at the midline.
+    Returns:
+        The position of each column along the arch, its relative position in the tooth (0 to 1), and
+        the number of the tooth (0 to 6, from the midline).
     """
     edges = np.r_[-np.cumsum(widths)[::-1], 0.0, np.cumsum(widths)]
     at, place, number = [], [], []

@@ -34,7 +34,7 @@ SPLIT_GAPS = (18, 17, 16, 15)
 class LipGrid:
     """The skin vertices of the lips on a regular grid.
 
-    Columns with the same number face each other.
+    The inner columns of the two lips with the same number face each other.
 
     Attributes:
         upper: (9 loops, 25 columns), with columns from the right corner (-12) to the left (12).
@@ -125,7 +125,7 @@ def half_loops(quads: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _split_supports(loops: np.ndarray, mirror: np.ndarray) -> dict[frozenset[int], list[int]]:
-    """Return the edges to split, each with the four vertices along the loop that interpolate it."""
+    """Return the edges to split, each with the four loop vertices that interpolate its middle."""
     out = {}
     for row in loops[:-1]:
         around = np.r_[row, mirror[row[N_HALF - 2]]]

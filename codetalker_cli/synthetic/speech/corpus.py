@@ -74,17 +74,13 @@ def synthesize(
 
     Raises:
         InputError: A voice is unknown, or a number is out of range.
-        DataError: The folder contains clips of another seed or engine, or too many clips in a row
-            failed.
+        DataError: The folder contains clips of another seed or engine, or too many clips failed.
         MissingDependencyError: The engine is not installed, or no phone times are available.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(
-            "the minutes of speech must be above 0, and the speeds an ascending range above 0; "
-            f"found {minutes} and {speeds}"
-        )
+        raise InputError(f"invalid minutes or speeds: expected above 0, found {minutes}, {speeds}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
@@ -100,7 +96,7 @@ def synthesize(
             failed_in_a_row += 1
             if failed_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 raise DataError(
-                    f"{failed_in_a_row} clips in a row failed; the last error is: {error}"
+                    f"{failed_in_a_row} clips in a row failed, last: {error}"
                 ) from error
             continue
         failed_in_a_row = 0

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TEXT_SUFFIXES = (".txt", ".lab")
 _FOLDERS_WITHOUT_NAME = frozenset({"wavs", "wav", "audio", "clips", "flac", "mp3"})
-_OVERRUN_SECONDS = 0.5  # the tolerated time of given phones after the end of the recording
+_OVERRUN_SECONDS = 0.5  # tolerance for given phones that end after the recording
 _ALIGNMENT_VERSION = 1  # raise when `alignment.align` gives other times
 
 
