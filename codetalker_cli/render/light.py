@@ -169,7 +169,7 @@ def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Return the (V,) float32 ambient occlusion: 1 where nothing blocks the light, 0 where all is.
+    """Return the (V,) float32 ambient occlusion, from 0 (fully occluded) to 1 (open).
 
     It is the cosine-weighted fraction of unblocked directions above each vertex. A depth map of
     the mesh is drawn from many directions; a direction is unblocked if nothing is in front of the
