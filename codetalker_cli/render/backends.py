@@ -118,7 +118,8 @@ def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
         if settings.renderer == "pyrender":
             raise RenderError(
                 f"renderer pyrender: OpenGL does not work on this machine ({gl_probe.reason}); "
-                "install libegl1, libopengl0 and libgl1 (or libosmesa6), or use renderer software"
+                "install libegl1, libopengl0 and libgl1 (or libosmesa6), or use the software "
+                "renderer"
             )
         logger.info("using the software renderer: OpenGL does not work (%s)", gl_probe.reason)
     return Backend("software", n_workers if n_workers > 1 else 0)

@@ -91,7 +91,8 @@ class _Worker:
                 "try fewer workers or a smaller size"
             )
         return RenderError(
-            f"a drawing process exited early (exit code {code}): {message}; try renderer software"
+            f"a drawing process exited early (exit code {code}): {message}; "
+            "try the software renderer"
         )
 
     def stop(self) -> None:

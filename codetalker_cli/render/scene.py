@@ -180,7 +180,7 @@ class Scene:
 
 
 class Painter:
-    """Computes the positions in camera space and the colors of a scene's vertices.
+    """Per-frame computation of vertex positions in camera space and of vertex colors.
 
     Args:
         scene: Everything that is constant over the clip.
