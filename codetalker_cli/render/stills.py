@@ -120,8 +120,8 @@ def heat_picture(
     distances = np.asarray(values, np.float64)
     if distances.shape != (topology.n_vertices,) or not np.isfinite(distances).all():
         raise RenderError(
-            f"heat map: `values` must be finite and of shape ({topology.n_vertices},) for topology "
-            f"{topology.name}; their shape is {distances.shape}"
+            f"heat map: `values` have shape {distances.shape}; topology {topology.name} needs "
+            f"finite values of shape ({topology.n_vertices},)"
         )
     if not (np.isfinite(maximum) and maximum > 0):
         raise RenderError(f"heat map: `maximum` must be above 0; it is {maximum}")
