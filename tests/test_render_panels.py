@@ -200,7 +200,7 @@ def test_heat_picture_shows_values_and_a_bar() -> None:
     ):
         with pytest.raises(RenderError, match=message):
             heat_picture(motion.topology, motion.template, bad, settings, 3.0)
-    with pytest.raises(RenderError, match="`maximum` must be above 0; it is 0"):
+    with pytest.raises(RenderError, match="the maximum must be above 0; it is 0"):
         heat_picture(motion.topology, motion.template, values, settings, 0.0)
 
 

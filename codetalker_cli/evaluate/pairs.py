@@ -50,8 +50,7 @@ def select_styles(rule: str, subject: str, train_subjects: Sequence[str]) -> lis
     for name in names:
         if name not in train_subjects:
             raise InputError(
-                f"`style` {name!r} is unknown; this model has the styles "
-                f"{', '.join(train_subjects)}"
+                f"`style` {name!r} is unknown; this model has: {', '.join(train_subjects)}"
             )
     return names
 

@@ -42,8 +42,7 @@ def contact_sheet(
         footage: Filmed videos; each is a row as well.
 
     Raises:
-        RenderError: There are no frames, the number of labels does not match, or the motions
-            cannot be drawn (see ``render_frames``).
+        RenderError: The labels do not match the frames, or see ``render_frames``.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -54,10 +53,7 @@ def contact_sheet(
     times = [f % n / fps for f in frames]
     texts = [f"{time:.2f} s" for time in times] if labels is None else labels
     if len(texts) != len(frames):
-        raise RenderError(
-            f"contact sheet: there are {len(texts)} labels for {len(frames)} frames; "
-            "give one per frame"
-        )
+        raise RenderError(f"{len(texts)} labels for {len(frames)} frames; give one label per frame")
     n_panels = len(panels) + len(footage)
     if n_columns is None:
         n_columns = len(frames) if n_panels > 1 else -int(-(len(frames) ** 0.5) // 1)
@@ -120,11 +116,11 @@ def heat_picture(
     distances = np.asarray(values, np.float64)
     if distances.shape != (topology.n_vertices,) or not np.isfinite(distances).all():
         raise RenderError(
-            f"heat map: `values` have shape {distances.shape}; topology {topology.name} needs "
+            f"heat map: the values have shape {distances.shape}; topology {topology.name} needs "
             f"finite values of shape ({topology.n_vertices},)"
         )
     if not (np.isfinite(maximum) and maximum > 0):
-        raise RenderError(f"heat map: `maximum` must be above 0; it is {maximum}")
+        raise RenderError(f"heat map: the maximum must be above 0; it is {maximum}")
     scene = build_scene(Motion(neutral[None], 1.0, topology, "mean", neutral), settings, maximum)
     # The renderer shows distances to a reference, so displace a copy by exactly these values.
     displaced = neutral.astype(np.float64)
