@@ -204,7 +204,7 @@ def test_labels_are_assigned_to_files_in_order(workplace: Path) -> None:
     labels = [word for name in ("x", "y", "z") for word in ("--label", name)]
     command.succeed(*render("a.npz", "filmed.mp4", "a.npz", *labels, "-o", "c.mp4"))
     said = command.refuse(*render("a.npz", "filmed.mp4", "--label", "x", "-o", "d.mp4"))
-    assert said.startswith("--label: 1 labels for 2 files")
+    assert said.startswith("--label: expected one label per file (2), found 1")
 
 
 def test_a_file_that_is_not_a_video_is_refused_in_one_line(workplace: Path) -> None:

@@ -48,7 +48,7 @@ def test_contact_sheet_has_one_tile_per_frame():
     assert sheet.shape == (2 * (64 + 16), 128, 3)
     (first,) = render_frames(make_motion(), SOFTWARE, [0])
     np.testing.assert_array_equal(sheet[:64, :64], first)
-    with pytest.raises(RenderError, match="1 labels for 2 frames"):
+    with pytest.raises(RenderError, match=r"one label per frame \(2\), found 1"):
         contact_sheet(make_motion(), SOFTWARE, [0, 1], labels=["a"])
 
 

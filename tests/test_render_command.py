@@ -193,7 +193,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
         (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, ball.ply has 266"),
         (["a.npz", "--subject", "S01"], "are for .npy: .npz has its face"),
         (["a.npz", "--heat"], "--heat compares motions with the first one"),
-        (["a.npz", "--label", "x", "--label", "y"], "--label: 2 labels for 1 files"),
+        (["a.npz", "--label", "x", "--label", "y"], "--label: expected one label per file (1)"),
         (["a.npz", "fast.npz"], "a.npz has 25 frames per second, fast.npz has 30; give --fps"),
         (["a.npz", "long.npz"], "a.npz has 6 frames, long.npz has 12"),
         (["a.npz", "tiny.npz", "--heat"], "tiny.npz has 4 vertices, a.npz has 266; a heat map"),

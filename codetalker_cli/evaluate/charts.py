@@ -112,7 +112,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
 
 
 def pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack curves into (results, T), padded with NaN, up to where too few results are left."""
+    """Stack curves to (results, T), padded with NaN and cut where few results are left."""
     if not curves:
         return np.empty((0, 0))
     lengths = sorted((len(curve) for curve in curves), reverse=True)
@@ -380,7 +380,7 @@ def clip_of(truth: Truth, name: str) -> Clip | None:
 
 
 def _adapt_settings(render: RenderSettings, **changes: Any) -> RenderSettings:
-    # An .mp4 video cannot be transparent, and the page has a light and a dark theme.
+    # .mp4 videos cannot be transparent, and the page has a light and a dark theme.
     if render.background == TRANSPARENT:
         changes["background"] = RenderSettings().background
     return render.model_copy(update=changes)

@@ -36,7 +36,7 @@ class Scores:
         errors: (clip, style) → (T,) squared lip errors.
         vertex_errors: (V,) distance of each vertex from the truth, summed over frames.
         n_frames: Number of frames in that sum.
-        n_cut: Number of true frames without a prediction, because a prediction is too short.
+        n_cut: Number of true frames that have no prediction, because predictions are too short.
     """
 
     clip_scores: list[ClipScores] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Scores:
         self.clip_scores.append(ClipScores(clip, subject, None, 0, {"diversity": (value, 1.0)}))
 
     def join(self, others: Iterable["Scores"]) -> "Scores":
-        """Return these and other results combined, sorted by clip."""
+        """Return these results combined with those of others, sorted by clip."""
         joined = Scores()
         for part in (self, *others):
             joined.clip_scores += part.clip_scores
@@ -150,8 +150,8 @@ def score_pairs(
         pairs: The predictions.
         truth: The true clips.
         settings: The evaluation settings.
-        metric_names: Names of the metrics that are needed; empty: all. Without ``diversity``,
-            its slow computation (quadratic in the number of styles) is skipped.
+        metric_names: Names of the metrics to measure; empty: all. Leaving out ``diversity`` skips
+            a slow computation (quadratic in the number of styles).
         progress: Called with the number of clips done and the total.
         into: Scores to add the results to; None: new ones.
 

@@ -126,7 +126,9 @@ def compare(
             requested for a single motion, the recording does not exist, or a video cannot be read.
     """
     if labels and len(labels) != len(paths):
-        raise InputError(f"`labels`: {len(labels)} labels for {len(paths)} files; give one each")
+        raise InputError(
+            f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
+        )
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None and not audio.is_file():

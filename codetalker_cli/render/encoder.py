@@ -28,7 +28,7 @@ _SOUND_RATE = 48_000
 """Sample rate of the sound track, in Hz; every player supports it."""
 _CRF_CODECS = ("libx264", "libx265")
 _X264_PRESET = "veryfast"
-# At about the same quality, VP9's CRF is higher than that of x264 by this much.
+# For about the same quality, VP9 needs a CRF this much higher than x264.
 _VP9_CRF_OFFSET = 13
 
 logger = logging.getLogger(__name__)

@@ -70,7 +70,7 @@ class Probe:
 
 @lru_cache(maxsize=1)
 def probe() -> Probe:
-    """Test in a separate process whether pyrender can draw on this machine; cached."""
+    """Test in a separate process whether pyrender can draw on this machine; cache the result."""
     return run_probe(python_command(_PROBE_CODE))
 
 

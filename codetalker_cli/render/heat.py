@@ -1,4 +1,4 @@
-"""Color map of heat maps, and the distance that its hottest color stands for."""
+"""The color map of heat maps, and the distance that has its hottest color."""
 
 import numpy as np
 

@@ -219,7 +219,7 @@ def shade(
         gloss: (V, 2) strength and exponent of the highlight.
     """
     to_eye = (-view / np.sqrt((view**2).sum(1, keepdims=True))).astype(np.float32)
-    # Occlusion reduces the lamps less than the ambient light, because they are in front.
+    # The lamps are in front of the face, so occlusion dims them less than the ambient light.
     ambient, direct = occlusion[:, None], np.sqrt(occlusion)[:, None]
     up = (0.5 + 0.5 * normals[:, 1])[:, None]
     light = (_GROUND + (_SKY - _GROUND) * up) * ambient + _BOUNCE * (1 - ambient)

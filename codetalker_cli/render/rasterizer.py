@@ -222,7 +222,7 @@ class Rasterizer:
         return farthest
 
     def inverse_depth(self) -> np.ndarray:
-        """Return the (height, samples, width) float32 1/depth of the samples; 0: background."""
+        """Return (height, samples, width) float32 1/depth of the samples, 0 for background."""
         depth = self._keys.view(np.uint32)[_HIGH::2].view(np.float32)
         return depth.reshape(self.height, self.samples, self.width)
 
@@ -244,7 +244,7 @@ class Rasterizer:
         for exponent in range(level.max() + 1):
             selected = np.flatnonzero(level == exponent)
             hidden[selected] = nearest[selected] < farthest[low[selected, 1], low[selected, 0]]
-            # Grow the windows, over which the minimum is taken, to twice their side.
+            # Double the side of the windows over which the minimum is taken.
             for axis in (0, 1):
                 shifted = np.full_like(farthest, np.inf)
                 step = 1 << exponent
@@ -287,7 +287,7 @@ class Rasterizer:
         return image
 
     def _unpack(self, packed: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return the (n, 3) uint8 mean colors for sums of ``counts`` packed colors."""
+        """Divide sums of packed colors by ``counts`` and unpack them to (n, 3) uint8 colors."""
         mask = (1 << _CHANNEL_BITS) - 1
         channels = [(packed >> (_CHANNEL_BITS * channel)) & mask for channel in range(3)]
         return (np.stack(channels, axis=1) // (counts[:, None] << self._fraction_bits)).astype(

@@ -53,7 +53,7 @@ def contact_sheet(
     times = [f % n / fps for f in frames]
     texts = [f"{time:.2f} s" for time in times] if labels is None else labels
     if len(texts) != len(frames):
-        raise RenderError(f"{len(texts)} labels for {len(frames)} frames; give one label per frame")
+        raise RenderError(f"expected one label per frame ({len(frames)}), found {len(texts)}")
     n_panels = len(panels) + len(footage)
     if n_columns is None:
         n_columns = len(frames) if n_panels > 1 else -int(-(len(frames) ** 0.5) // 1)
