@@ -25,7 +25,7 @@ _LEAD_METRICS = ("lve_mm", "lve", "mve")
 """Metrics for the summary, in order of preference; the first one with a value is used."""
 _MODELS = {
     MODEL: "the evaluated checkpoint",
-    ORACLE: "the true motion, encoded and decoded by stage 1; an upper bound for the model",
+    ORACLE: "the true motion, encoded and decoded by stage 1; the best that the codes allow",
     MEAN: (
         "the neutral face plus the mean offset of the training clips, without motion; the best "
         "speech-independent prediction"
@@ -236,7 +236,7 @@ def summary(evaluation: Evaluation, lead: str) -> str:
         for name, words in (
             (MEAN, "the mean motion, the best speech-independent prediction"),
             (TEMPLATE, "the template, a face without motion"),
-            (ORACLE, "the stage 1 reconstruction, an upper bound for the model"),
+            (ORACLE, "the stage 1 reconstruction, the best that the codes allow"),
         )
         if name in evaluation.values
         and (other := evaluation.values[name][lead]["value"]) is not None

@@ -1,8 +1,8 @@
 """Evaluate a checkpoint on a split against speech-independent baselines (``codetalker eval``).
 
 The model is compared with the template (no motion), the mean motion of the training clips (the
-best speech-independent prediction) and, for stage 2, stage 1's reconstruction of the truth, which
-is an upper bound on what its codes allow.
+best speech-independent prediction) and, for stage 2, stage 1's reconstruction of the truth (the
+best that the codes allow).
 """
 
 import logging
