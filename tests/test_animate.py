@@ -119,14 +119,14 @@ def test_styles_differ_and_a_face_that_was_not_trained_on_takes_the_first(voice:
         ("D", "`style` 'D' is unknown; this model has: A, B, C"),
         ("A:0.5,D:0.5", "`style` 'D' is unknown; this model has: A, B, C"),
         ("", "`style` '' is unknown"),
-        ("A:x", "`style` A:x: expected a name, or name:weight,name:weight"),
+        ("A:x", "`style` A:x: expected a name, or weights such as S01:0.3,S02:0.7"),
         ("A:", "expected a name, or"),
-        ("A:1,A:1", "names A twice"),
-        ("A,A", "names A twice"),
-        ("A:0", "weights must be positive"),
-        ("A:2,B:-1", "weights must be positive"),
-        ("A:nan", "weights must be positive"),
-        ("A:inf", "weights must be positive"),
+        ("A:1,A:1", "A is listed twice"),
+        ("A,A", "A is listed twice"),
+        ("A:0", "the weights must be positive numbers"),
+        ("A:2,B:-1", "the weights must be positive numbers"),
+        ("A:nan", "the weights must be positive numbers"),
+        ("A:inf", "the weights must be positive numbers"),
     ],
 )
 def test_a_style_that_makes_no_sense_is_told(voice: Voice, style: str, message: str) -> None:
@@ -262,7 +262,7 @@ def test_stage_1_alone_and_folders_without_a_face_say_what_to_do(workplace: Path
     with pytest.raises(CheckpointError, match="stage 1 only; train stage 2 with"):
         ct.load("vq")
     checkpoint.save(Path("faceless"), tiny.codetalker())
-    with pytest.raises(CheckpointError, match="holds no face; import it again with `templates`"):
+    with pytest.raises(CheckpointError, match="contains no templates to animate; import it again"):
         ct.load("faceless").animate(voices.speech())
 
 

@@ -214,9 +214,15 @@ def test_what_is_done_is_skipped_and_a_broken_one_does_not_stop_the_rest() -> No
 
     for name in ("broken", "silent"):
         soundfile.write(f"in/{name}.wav", voices.speech(), 16000)
-    assert succeed(*animate("a.wav", "in", "-o", "out")) == "2 animated, 2 done before\n"
+    assert (
+        succeed(*animate("a.wav", "in", "-o", "out"))
+        == "2 animated, 2 skipped (already animated)\n"
+    )
     assert all(p.read_bytes() == content for p, content in before.items())
-    assert succeed(*animate("a.wav", "in", "-o", "out")) == "0 animated, 4 done before\n"
+    assert (
+        succeed(*animate("a.wav", "in", "-o", "out"))
+        == "0 animated, 4 skipped (already animated)\n"
+    )
     assert succeed(*animate("a.wav", "-o", "out/"), "--overwrite") == "1 animated\n"
 
 
@@ -234,7 +240,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(monkeypatch: pytest.MonkeyP
         succeed(*animate("a.wav", "b.wav", "in", "-o", "out"))
     monkeypatch.setattr(Motion, "save", save)
     assert [p.name for p in Path("out").iterdir()] == [Path(saved[0]).name]
-    assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out")) == "2 animated, 1 done before\n"
+    assert (
+        succeed(*animate("a.wav", "b.wav", "in", "-o", "out"))
+        == "2 animated, 1 skipped (already animated)\n"
+    )
 
 
 def test_the_first_row_of_a_manifest_speaks_only_for_itself() -> None:
@@ -261,7 +270,7 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv names the recordings"),
+        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv: recordings were also given"),
         (["a.wav", "none.wav"], "none.wav: no such audio file"),
         (
             ["a.wav", "b.wav", "--subject", "nobody"],
@@ -271,10 +280,10 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
             ["a.wav", "b.wav", "--style", "nobody"],
             "--style 'nobody' is unknown; this model has: A, B",
         ),
-        (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames a second"),
+        (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames per second"),
         (["a.wav", "b.wav", "--set", "decode.method=fast"], "decode.method: Input should be"),
         (["a.wav", "b.wav", "-o", "in/c.wav/"], "cannot write here (Not a directory)"),
-        ([], "no recording: give one, several, a folder of them, or --manifest FILE"),
+        ([], "no recordings: give files or folders, or --manifest with a CSV file"),
     ],
 )
 def test_what_is_wrong_for_all_is_told_before_anything_is_done(
@@ -286,7 +295,9 @@ def test_what_is_wrong_for_all_is_told_before_anything_is_done(
 def test_one_recording_and_a_format() -> None:
     succeed(*animate("a.wav"))
     assert Path("a.npz").is_file()
-    assert "--format npz: --out b.npy has an ending" in refuse(*animate("a.wav", "-o", "b.npy"))
+    assert "--format npz: --out b.npy already determines the format" in refuse(
+        *animate("a.wav", "-o", "b.npy")
+    )
     assert ".gif: the ending must be one of" in refuse(
         "animate", "a.wav", "b.wav", "--model", "mine", "--format", "gif"
     )

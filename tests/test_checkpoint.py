@@ -159,12 +159,12 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
         "not a safetensors file",
     ),
-    "meta cut": (lambda f: cut(f / "meta.json"), "damaged checkpoint"),
-    "meta a list": (lambda f: (f / "meta.json").write_text("[]"), "damaged checkpoint"),
+    "meta cut": (lambda f: cut(f / "meta.json"), "the checkpoint is damaged"),
+    "meta a list": (lambda f: (f / "meta.json").write_text("[]"), "the checkpoint is damaged"),
     "no stage": (lambda f: (f / "meta.json").write_text('{"format_version": 1}'), "damaged"),
-    "mesh cut": (lambda f: cut(f / "mesh.npz"), "damaged checkpoint"),
-    "mesh empty": (lambda f: (f / "mesh.npz").write_bytes(b""), "damaged checkpoint"),
-    "no settings": (lambda f: (f / "settings.yaml").unlink(), "damaged checkpoint"),
+    "mesh cut": (lambda f: cut(f / "mesh.npz"), "the checkpoint is damaged"),
+    "mesh empty": (lambda f: (f / "mesh.npz").write_bytes(b""), "the checkpoint is damaged"),
+    "no settings": (lambda f: (f / "settings.yaml").unlink(), "the checkpoint is damaged"),
     "settings not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
     "settings a list": (lambda f: (f / "settings.yaml").write_text("- 1"), "settings.yaml|damaged"),
     "settings empty": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
@@ -178,10 +178,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "settings.yaml").write_text(
             (f / "settings.yaml").read_text().replace("codebook_size: 12", "codebook_size: 13")
         ),
-        r"vq\.quantizer\.codebook is \(12, 8\), expected \(13, 8\)",
+        r"vq\.quantizer\.codebook has shape \(12, 8\), expected \(13, 8\)",
     ),
     "other stage": (change_meta(stage="vq"), "extra speech"),
-    "newer format": (change_meta(format_version=99), "checkpoint format 99.*upgrade codetalker"),
+    "newer format": (change_meta(format_version=99), "has format 99.*upgrade codetalker"),
 }
 
 
@@ -303,7 +303,7 @@ def test_files_in_the_wrong_order_and_of_the_wrong_preset(case: tuple[dict, Stat
     with pytest.raises(CheckpointError, match=r"stage 1: .* in the right order"):
         from_official(stage2, stage1, settings)
     fewer = settings.model_copy(update={"vq": settings.vq.model_copy(update={"n_layers": 1})})
-    with pytest.raises(CheckpointError, match="is it the right preset"):
+    with pytest.raises(CheckpointError, match="check the preset"):
         from_official(stage1, stage2, fewer)
 
 
@@ -342,7 +342,7 @@ def test_a_hostile_file_runs_no_code(tmp_path: Path, kind: str, hidden: bool) ->
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "model.pth.tar"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="holds no state_dict of tensors"):
+    with pytest.raises(CheckpointError, match="contains no state_dict of tensors"):
         official.read_state(path)
 
 
@@ -355,7 +355,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     cut(whole)
     for path, data in {"empty": b"", "text": b"hello\nyou\n", "cut": whole.read_bytes()}.items():
         (tmp_path / path).write_bytes(data)
-        with pytest.raises(CheckpointError, match="not a file of plain weights") as caught:
+        with pytest.raises(CheckpointError, match="cannot be read as plain weights") as caught:
             official.read_state(tmp_path / path)
         assert "\n" not in str(caught.value)
 

@@ -29,6 +29,6 @@ def test_a_checkpoint_with_other_things_in_it_is_not_replaced(tmp_path: Path, in
     kept = folder / inside
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("kept")
-    with pytest.raises(InputError, match="is no part of a checkpoint"):
+    with pytest.raises(InputError, match="is not part of a checkpoint"):
         checkpoint.check_folder(folder, overwrite=True)
     assert kept.read_text() == "kept"

@@ -90,8 +90,12 @@ def test_an_existing_result_is_refused_for_one_and_skipped_for_several() -> None
 @pytest.mark.parametrize(
     ("speech", "more", "message"),
     [
-        ([], {}, "no recording: give one"),
-        (["a.wav"], {"manifest": Path("list.csv")}, "`manifest` list.csv names the recordings"),
+        ([], {}, "no recordings: give files or folders"),
+        (
+            ["a.wav"],
+            {"manifest": Path("list.csv")},
+            "`manifest` list.csv: recordings were also given",
+        ),
         (["b.wav"], {}, r"b\.wav: the file is empty"),
         (["a.wav", "b.wav"], {"suffix": "gif"}, r"a\.gif: the ending must be one of \.mp4, \.npz"),
     ],
@@ -106,9 +110,9 @@ def test_a_plan_refuses_what_cannot_work(speech: list[str], more: Any, message: 
     [
         (["a.wav", "none.wav"], None, "none.wav: no such audio file"),
         (["a.wav", "new"], None, "new: no such audio file"),
-        (["empty"], None, "empty: no recordings in it"),
-        (["a.wav", "a.wav"], None, "a.wav: is listed twice"),
-        (["in", "in/c.WAV"], "x", "in/c.WAV: is listed twice"),
+        (["empty"], None, "empty: the folder contains no recordings"),
+        (["a.wav", "a.wav"], None, "a.wav: listed twice"),
+        (["in", "in/c.WAV"], "x", "in/c.WAV: listed twice"),
     ],
 )
 def test_bad_arguments(speech: list[str], out: str | None, message: str) -> None:
@@ -118,7 +122,7 @@ def test_bad_arguments(speech: list[str], out: str | None, message: str) -> None
 
 def test_two_recordings_with_one_result_are_refused() -> None:
     Path("in/a.wav").touch()
-    with pytest.raises(InputError, match=r"a.wav and in/a.wav would both become x/a.mp4"):
+    with pytest.raises(InputError, match=r"a.wav and in/a.wav would both be written to x/a.mp4"):
         made("a.wav", "in", out="x")
 
 
@@ -154,13 +158,13 @@ def test_a_manifest_is_relative_to_itself_and_its_results_to_the_folder_given() 
     [
         ("", "no column 'audio'"),
         ("wav,out\na.wav,b\n", "unknown column 'wav'"),
-        ("audio\n", "no recordings in it, only the header"),
+        ("audio\n", "lists no recordings, only the header"),
         ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected a number"),
         ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
-        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: is listed twice"),
-        ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both become x.mp4"),
+        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: listed twice"),
+        ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both be written to x.mp4"),
         ('audio\n"a.wav\n', "not a CSV file"),
     ],
 )
@@ -173,5 +177,5 @@ def test_a_manifest_that_cannot_be_read() -> None:
     with pytest.raises(InputError, match=r"none.csv: cannot be read"):
         from_manifest(Path("none.csv"), None, ".mp4", DEFAULT)
     Path("binary.csv").write_bytes(b"audio\n\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary.csv: not a CSV file"):
+    with pytest.raises(InputError, match=r"binary.csv: the file is not a CSV file"):
         from_manifest(Path("binary.csv"), None, ".mp4", DEFAULT)
