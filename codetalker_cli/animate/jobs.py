@@ -152,8 +152,9 @@ def from_arguments(
     """Return the jobs for recordings and folders of recordings.
 
     Args:
-        speech: The recordings and folders. As with ``cp``, the last one of several can be the output
-            folder: an existing folder without recordings, or a new name that ends with a slash.
+        speech: The recordings and folders. As with ``cp``, the last one of several can be the
+            output folder: an existing folder without recordings, or a new name that ends with a
+            slash.
         out: The output folder; None: next to each recording.
         suffix: The ending of the output files.
         request: The options.

@@ -90,7 +90,7 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     if family != settings.family:
         raise SettingsError(
             f"speech.encoder.family is {settings.family}, but {settings.source!r} contains a "
-            f"{family} model; set speech.encoder.family={family}, or give another source"
+            f"{family} model; give `set` speech.encoder.family={family}, or another source"
         )
     return values
 
@@ -100,5 +100,5 @@ def _source_error(settings: AudioEncoderSettings) -> MissingDependencyError:
     return MissingDependencyError(
         f"speech.encoder.source: no {settings.family} model was found for the {where} "
         f"{settings.source!r}; on a machine without internet access, copy its config.json and "
-        "model.safetensors into a folder and set speech.encoder.source=FOLDER"
+        "model.safetensors into a folder and give `set` speech.encoder.source=FOLDER"
     )

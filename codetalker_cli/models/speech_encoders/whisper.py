@@ -1,7 +1,7 @@
 """The encoder of Whisper (Radford et al. 2022, arXiv 2212.04356) and its log-mel spectrogram.
 
-The weights have the same names as in the ``WhisperEncoder`` of transformers, and the results are
-the same (tests/test_audio_encoder.py). This implementation exists because importing transformers takes
+The names of the weights and the results are the same as for the ``WhisperEncoder`` of transformers
+(tests/test_audio_encoder.py). This implementation exists because importing transformers takes
 longer than animating a short recording with the bundled voice.
 """
 
