@@ -127,10 +127,10 @@ def test_new_subject_uses_the_first_style(voice: Voice) -> None:
         ("A:", "expected a name, or"),
         ("A:1,A:1", "A is listed twice"),
         ("A,A", "A is listed twice"),
-        ("A:0", "the weights must be positive numbers"),
-        ("A:2,B:-1", "the weights must be positive numbers"),
-        ("A:nan", "the weights must be positive numbers"),
-        ("A:inf", "the weights must be positive numbers"),
+        ("A:0", "the weights must be finite, not negative, and not all 0"),
+        ("A:2,B:-1", "the weights must be finite, not negative, and not all 0"),
+        ("A:nan", "the weights must be finite, not negative, and not all 0"),
+        ("A:inf", "the weights must be finite, not negative, and not all 0"),
     ],
 )
 def test_invalid_style_is_an_error(voice: Voice, style: str, message: str) -> None:

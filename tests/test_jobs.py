@@ -111,8 +111,8 @@ def test_invalid_plan_is_an_error(speech: list[str], more: Any, message: str) ->
         (["a.wav", "none.wav"], None, "none.wav: no such audio file"),
         (["a.wav", "new"], None, "new: no such audio file"),
         (["empty"], None, "empty: the folder contains no recordings"),
-        (["a.wav", "a.wav"], None, "a.wav: listed twice"),
-        (["in", "in/c.WAV"], "x", "in/c.WAV: listed twice"),
+        (["a.wav", "a.wav"], None, "a.wav: the recording is listed twice"),
+        (["in", "in/c.WAV"], "x", "in/c.WAV: the recording is listed twice"),
     ],
 )
 def test_invalid_arguments_are_errors(speech: list[str], out: str | None, message: str) -> None:
@@ -163,7 +163,7 @@ def test_manifest_paths_are_relative_to_its_folder() -> None:
         ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
-        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: listed twice"),
+        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: the recording is listed twice"),
         ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both be written to x.mp4"),
         ('audio\n"a.wav\n', "not a CSV file"),
     ],

@@ -143,7 +143,7 @@ class BatchDecoder:
 
         Args:
             recordings: The recordings. The iterable is consumed only as far as needed.
-            progress: Called with (frames decoded, frames known so far).
+            progress: Called with (frames decoded, frames of all recordings read so far).
 
         Yields:
             Each recording when all of its segments are decoded, not necessarily in input order.

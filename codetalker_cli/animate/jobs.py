@@ -24,7 +24,7 @@ COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 
 @dataclass(frozen=True)
 class Request:
-    """A recording, and the options for animating it; see ``Voice.animate`` for the other options.
+    """A recording and the options for animating it, which ``Voice.animate`` describes.
 
     Attributes:
         speech: The path of the recording, or (n,) float32 samples at 16 kHz.
@@ -283,7 +283,10 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
                 "specify the outputs in a manifest"
             )
         if target in first:
-            raise InputError(f"{job.speech}: listed twice; both would be written to {job.out}")
+            raise InputError(
+                f"{job.speech}: the recording is listed twice; both results would be written to "
+                f"{job.out}"
+            )
         if target == job.speech.absolute():
             raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
         first[target] = job.speech

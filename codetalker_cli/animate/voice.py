@@ -52,7 +52,9 @@ def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
         weights[list(names).index(name)] += weight
     total = float(weights.sum())
     if not np.isfinite(total) or (weights < 0).any() or total <= 0:
-        raise InputError(f"`style` {style}: the weights must be positive numbers")
+        raise InputError(
+            f"`style` {style}: the weights must be finite, not negative, and not all 0"
+        )
     return weights / total
 
 
@@ -231,7 +233,7 @@ class Voice:
 
         Args:
             requests: The recordings and options. The iterable is consumed only as far as needed.
-            progress: Called with (frames decoded, frames known so far).
+            progress: Called with (frames decoded, frames of all recordings read so far).
 
         Yields:
             The index of a request, and its motion or the error that prevented it. The order can

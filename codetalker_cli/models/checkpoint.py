@@ -78,9 +78,9 @@ def save(
     Args:
         folder: The folder to write.
         model: The model, with stage 1 or both stages.
-        meta: Entries for ``meta.json`` in addition to the versions, the stage and the names.
+        meta: Additional entries for ``meta.json``.
         mesh: The topology, templates and colors.
-        half: Store float16 weights. This halves the size; results change by rounding.
+        half: Store float16 weights, which halves the size but rounds the weights.
         overwrite: Replace an existing checkpoint.
 
     Returns:
@@ -208,7 +208,7 @@ def bundled() -> dict[str, Path]:
 
 
 def available(runs: Path = RUNS) -> dict[str, Path]:
-    """Return the name and folder of each checkpoint that has a name, newest first."""
+    """Return the name and folder of each checkpoint that can be loaded by name, newest first."""
     folders = checkpoints(runs)
     return {folder.relative_to(runs).as_posix(): folder for folder in folders} | bundled()
 

@@ -71,11 +71,11 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
         raise InputError(f"{path}: no such checkpoint file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types here, all for unusable files
+    except Exception as error:  # torch raises many types of exceptions for unusable files
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
         raise CheckpointError(
-            f"{path}: the file cannot be read as plain weights, and no code in it was executed "
-            f"({reason}); give the original .pth.tar file"
+            f"{path}: the file cannot be read as plain weights ({reason}); no code in it was "
+            "executed; give the original .pth.tar file"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):

@@ -22,8 +22,8 @@ class MotionBasis(nn.Module):
     """A fixed linear map between vertex offsets and motion features.
 
     With rank 0, the features are the 3V offsets themselves. With rank R, they are the coefficients
-    of an orthonormal basis, each divided by its scale. The learned projections then have R instead
-    of 3V inputs and outputs, so the model is smaller and decoding is faster.
+    of an orthonormal basis, each divided by its scale. The first and last projections then act on R
+    instead of 3V features, so the model is smaller and decoding is faster.
 
     Args:
         n_vertices: The number of vertices V.

@@ -2,8 +2,7 @@
 
 A step runs a few hundred small kernels, and launching them takes longer than executing them. A
 graph captures them once and replays them with a single launch. Because a graph has fixed shapes,
-there is one graph for every ``STRIDE`` frames of length. Each graph attends to its full length, and
-the frames that are still to come are masked.
+there is one graph for every multiple of ``STRIDE`` frames. Future frames are masked.
 """
 
 from collections.abc import Callable

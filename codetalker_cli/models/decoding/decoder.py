@@ -23,7 +23,7 @@ from codetalker_cli.settings import DecodeSettings
 
 Method = Literal["exact", "window"]
 # oneDNN compiles a kernel for each new number of frames, which takes longer than computing a few
-# masked frames more.
+# extra frames that are masked.
 _CPU_STRIDE = 8
 
 

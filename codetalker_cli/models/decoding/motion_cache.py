@@ -150,7 +150,7 @@ class MotionDecoderCache:
 
     Args:
         decoder: The decoder of stage 1, in evaluation mode.
-        window: The frames to recompute at each step; None: all frames, which is exact.
+        window: The numbers of frames to recompute at each step; None: all frames, which is exact.
         dtype: The data type of the matrix products; None: that of the weights.
     """
 

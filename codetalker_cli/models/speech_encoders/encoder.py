@@ -52,7 +52,7 @@ def _build_model(settings: AudioEncoderSettings) -> Any:
 def resample_features(
     features: Float[Tensor, "batch features channels"], n: int
 ) -> Float[Tensor, "batch {n} channels"]:
-    """Interpolate features linearly over time to ``n``; the first and the last one are kept."""
+    """Resample to ``n`` features by linear interpolation over time, with both ends unchanged."""
     return F.interpolate(
         features.transpose(1, 2), size=n, mode="linear", align_corners=True
     ).transpose(1, 2)
@@ -77,7 +77,8 @@ class AudioEncoder(nn.Module):
         if features_per_frame > 1 and fps * features_per_frame != FEATURE_RATE:
             raise SettingsError(
                 f"speech.features_per_frame: {features_per_frame} features per frame at {fps:g} "
-                f"fps must equal {FEATURE_RATE} features per second; use 1 to interpolate"
+                f"fps are {fps * features_per_frame:g} features per second, expected "
+                f"{FEATURE_RATE}; use 1 to interpolate"
             )
         self.settings = settings
         self.fps = fps
@@ -198,7 +199,7 @@ class AudioEncoder(nn.Module):
     def _encode_trainable_clip(
         self, frozen_features: Float[Tensor, "batch inputs channels"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features {self.size}"]:
-        """Compute the final features from frozen features, in overlapping windows beyond 30 s."""
+        """Compute the final features; clips longer than 30 s are split into overlapping windows."""
         if self.settings.family == "whisper":
             window = 2 * self.model.config.max_source_positions
             overlap = OVERLAP_SECONDS * 2 * FEATURE_RATE

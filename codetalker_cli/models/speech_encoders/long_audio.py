@@ -33,7 +33,7 @@ def apply_in_windows(
     """Apply ``function`` to overlapping windows of ``x`` and concatenate the results.
 
     Args:
-        function: The function, which returns one output for every ``factor`` inputs.
+        function: A function that returns one output for every ``factor`` inputs.
         x: The inputs. Inputs that fit into one window are processed in one pass.
         window, overlap: The length and the overlap of the windows, in inputs. Both must be
             multiples of ``2 · factor``.
