@@ -141,7 +141,7 @@ def test_unknown_name_lists_the_checkpoints_under_runs(
         assert str(caught.value).endswith(f"known by name: {known}")
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
@@ -155,21 +155,24 @@ def change_meta(**values: Any) -> Callable[[Path], None]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "weights cut": (lambda f: cut(f / "model.safetensors"), "not a safetensors file"),
-    "weights empty": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
-    "weights pickled": (
+    "truncated weights": (lambda f: truncate(f / "model.safetensors"), "not a safetensors file"),
+    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
+    "pickled weights": (
         lambda f: torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
         "not a safetensors file",
     ),
-    "meta cut": (lambda f: cut(f / "meta.json"), "the checkpoint is damaged"),
-    "meta a list": (lambda f: (f / "meta.json").write_text("[]"), "the checkpoint is damaged"),
+    "truncated meta": (lambda f: truncate(f / "meta.json"), "the checkpoint is damaged"),
+    "meta is a list": (lambda f: (f / "meta.json").write_text("[]"), "the checkpoint is damaged"),
     "no stage": (lambda f: (f / "meta.json").write_text('{"format_version": 1}'), "damaged"),
-    "mesh cut": (lambda f: cut(f / "mesh.npz"), "the checkpoint is damaged"),
-    "mesh empty": (lambda f: (f / "mesh.npz").write_bytes(b""), "the checkpoint is damaged"),
+    "truncated mesh": (lambda f: truncate(f / "mesh.npz"), "the checkpoint is damaged"),
+    "empty mesh": (lambda f: (f / "mesh.npz").write_bytes(b""), "the checkpoint is damaged"),
     "no settings": (lambda f: (f / "settings.yaml").unlink(), "the checkpoint is damaged"),
-    "settings not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
-    "settings a list": (lambda f: (f / "settings.yaml").write_text("- 1"), "settings.yaml|damaged"),
-    "settings empty": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
+    "settings are not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
+    "settings are a list": (
+        lambda f: (f / "settings.yaml").write_text("- 1"),
+        "settings.yaml|damaged",
+    ),
+    "empty settings": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
     "unknown setting": (
         lambda f: (f / "settings.yaml").write_text(
             (f / "settings.yaml").read_text().replace("n_layers", "layers")
@@ -357,7 +360,7 @@ def test_unreadable_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such checkpoint file"):
         official.read_state(tmp_path)
     whole = write(tmp_path / "cut.pth.tar", {"a": torch.zeros(999)})
-    cut(whole)
+    truncate(whole)
     for path, data in {"empty": b"", "text": b"hello\nyou\n", "cut": whole.read_bytes()}.items():
         (tmp_path / path).write_bytes(data)
         with pytest.raises(CheckpointError, match="cannot be read as plain weights") as caught:

@@ -25,14 +25,14 @@ from codetalker_cli.settings import DecodeSettings
 N_STYLES = 3
 METHODS: tuple[Method, ...] = ("exact", "window")
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
-    "as vocaset": {},
-    "as biwi": {
+    "vocaset": {},
+    "biwi": {
         "speech": {"features_per_frame": 2},
         "vq": {"latent_projection": True, "hidden_size": 24, "output_bias": False},
     },
     "two features, eight heads": {"speech": {"features_per_frame": 2, "n_heads": 8}},
-    "no reach": {"vq": {"kernel_size": 1}},
-    "long reach, one block": {"vq": {"kernel_size": 9, "n_layers": 1}},
+    "kernel size 1": {"vq": {"kernel_size": 1}},
+    "kernel size 9, one block": {"vq": {"kernel_size": 9, "n_layers": 1}},
     "basis, short period": {"vq": {"basis_rank": 6}, "speech": {"period_frames": 1}},
 }
 FULL_WINDOW = DecodeSettings(window_frames=64)
@@ -134,7 +134,7 @@ def test_codes_do_not_depend_on_future_speech(shape: str, method: Method) -> Non
 
 @pytest.mark.parametrize("method", METHODS)
 def test_batch_equals_single_clips(method: Method) -> None:
-    speech, vq = tiny.stages(0, **SHAPES["as biwi"])
+    speech, vq = tiny.stages(0, **SHAPES["biwi"])
     lengths = [5, 11, 1, 11, 8]
     hidden, style = encoder_features(speech, 11, 5), styles(speech, 3)[[0, 1, 2, 0, 1]]
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))

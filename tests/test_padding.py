@@ -22,7 +22,7 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 LENGTHS = (9, 5, 2, 1)
 V = tiny.N_VERTICES
 GARBAGE = 1e30
-"""A value for the padding; it would be visible in any result, even if multiplied by zero."""
+"""A huge value for the padding, which would be visible in any result that depended on it."""
 STAGE1: dict[str, dict[str, Any]] = {
     "plain": {},
     "projection": {"latent_projection": True, "output_bias": False, "code_dim": 6},

@@ -94,7 +94,7 @@ def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
 
 
 def _cuts(loudness: np.ndarray, longest: int) -> list[int]:
-    """Return the first frame of each segment but the first.
+    """Return the cuts, i.e. the first frame of each segment after the first one.
 
     Segments have from ``longest`` / 2 to ``longest`` frames; the last one can be shorter.
     """

@@ -91,7 +91,7 @@ class Choice:
 def choose_model(model: str | None, subject: str | None) -> Choice:
     """Choose the model to animate with.
 
-    The first of these that exists is chosen:
+    The first of these that applies is chosen:
 
     1. ``model``, if it is given.
     2. The model in the environment variable CODETALKER_MODEL.
