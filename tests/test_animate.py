@@ -265,7 +265,7 @@ def test_choice_skips_stage_1_and_prefers_the_best_checkpoint(workplace: Path) -
 
 def test_error_for_unusable_checkpoint_says_what_to_do(workplace: Path) -> None:
     voices.save(Path("vq"), "A", with_speech=False)
-    with pytest.raises(CheckpointError, match="stage 1 only; train stage 2 with"):
+    with pytest.raises(CheckpointError, match="contains only stage 1; train stage 2 with"):
         ct.load("vq")
     checkpoint.save(Path("faceless"), tiny.codetalker())
     with pytest.raises(CheckpointError, match="contains no templates to animate; import it again"):

@@ -279,7 +279,7 @@ def test_an_unknown_model_lists_the_known() -> None:
     said = refuse("animate", "speech.wav", "--model", "runs")
     assert "'runs' is a folder without a checkpoint; known by name" in said
     said = refuse("animate", "speech.wav", "--model", "other/vq")
-    assert "stage 1 only; train stage 2 with `codetalker train-speech`" in said
+    assert "contains only stage 1; train stage 2 with `codetalker train-speech`" in said
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "meta.json", "settings.yaml", "mesh.npz"])

@@ -95,7 +95,7 @@ def run(
     """
     device = join_processes(device)
     voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
-    voice.check(planned.request)
+    voice.check(planned.request)  # report a bad subject or style before processing any recording
     jobs = shard(planned.jobs, longest_first)
     report = BatchReport()
     todo = []

@@ -71,7 +71,7 @@ class Recording:
             whole = hidden.new_zeros(self.n_frames, hidden.shape[1])
             chosen = codes.new_zeros(self.n_frames, codes.shape[1])
             for k, segment in enumerate(self.segments):
-                hidden, codes = self.outputs.pop(k)
+                hidden, codes = self.outputs.pop(k)  # frees the memory of the segment
                 weights = torch.from_numpy(segment.weights())[:, None]
                 whole[segment.start : segment.stop] += weights * hidden
                 segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
@@ -180,6 +180,7 @@ class BatchDecoder:
 
     def _take(self, waiting: list[_SegmentJob]) -> list[_SegmentJob]:
         """Remove and return a batch: the longest waiting job, and the next ones of its method."""
+        # Clips of similar length waste little computation on padding.
         waiting.sort(key=lambda job: -job.segment.n_frames)
         jobs = [job for job in waiting if job.method == waiting[0].method]
         jobs = jobs[: self.settings.batch_size]

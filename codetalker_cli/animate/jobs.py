@@ -211,6 +211,7 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
             contains the line number.
     """
     try:
+        # Spreadsheet programs write a byte order mark, which "utf-8-sig" removes.
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
             rows = [(reader.line_num, row) for row in reader]

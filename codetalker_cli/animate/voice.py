@@ -334,7 +334,7 @@ class Voice:
             return style
         if subject in self.styles:
             return subject
-        if subject not in self._announced:
+        if subject not in self._announced:  # log this once per subject
             first = self.styles[0]
             logger.info("%s was not in the training data; using the style of %s", subject, first)
             self._announced.add(subject)

@@ -197,6 +197,7 @@ def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeT
     except SafetensorError as error:
         raise CheckpointError(f"{path}: the file is not a safetensors file ({error})") from error
     model = CodeTalker(settings, with_speech=with_speech)
+    # The file can contain float16 weights; computation always uses float32.
     fill(model, {key: value.float() for key, value in state.items()}, str(path))
     return model.eval()
 

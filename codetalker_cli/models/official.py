@@ -150,6 +150,7 @@ def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
         return {}
     prefix, rest = f"layers.{parts[2]}", parts[3]
     size = value.shape[0] // 3
+    # torch stacks q, k and v in one matrix. In our cross-attention the query is a separate layer.
     for kind in ("weight", "bias"):
         if rest == f"self_attn.in_proj_{kind}":
             return {f"{prefix}.self_attention.qkv.{kind}": value}

@@ -42,6 +42,7 @@ class Quantizer(nn.Module):
         """Return the index of the nearest entry for each latent."""
         with torch.autocast(z.device.type, enabled=False):
             flat, codebook = _to_float32(z.reshape(-1, z.shape[-1])), _to_float32(self.codebook)
+            # |z − e|² is expanded, because all differences z − e would need much more memory.
             distance = (
                 flat.square().sum(1, keepdim=True)
                 + codebook.square().sum(1)
@@ -111,4 +112,5 @@ def _mean_squared_error(
         error = (_to_float32(entries) - _to_float32(latents)).square()
         if valid is None:
             return error.mean((1, 2))
+        # `where` also removes infinity and NaN in the padding, which a product with 0 would keep.
         return torch.where(valid[..., None], error, 0.0).mean(-1).sum(1) / valid.sum(1)

@@ -205,6 +205,7 @@ class SpeechToCodes(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(size, latent_size, bias=False)
         nn.init.zeros_(self.head.weight)
+        # The position encoding is periodic, so the table covers a single period.
         table = sinusoidal_table(settings.period_frames, size)
         self.register_buffer("position", table, persistent=False)
         self.position: Tensor
@@ -236,7 +237,7 @@ class SpeechToCodes(nn.Module):
         s = self.settings
         # The first input is the projection of zero motion, which includes the bias. At inference
         # the first input is zero, without the bias. The reference code has the same difference.
-        past = F.pad(features[:, :-1], (0, 0, 1, 0))
+        past = F.pad(features[:, :-1], (0, 0, 1, 0))  # shifted by one frame
         x = self.motion_projection(past)
         if keep_history is not None:
             x = x * keep_history[:, None, None]

@@ -56,7 +56,7 @@ class StepGraphs:
                     clear()
                     step(n)
         torch.cuda.current_stream().wait_stream(stream)
-        pool = None
+        pool = None  # all graphs share one memory pool, because only one runs at a time
         for n in sizes:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):

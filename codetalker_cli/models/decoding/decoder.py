@@ -159,7 +159,7 @@ class Decoder:
             hidden, style, round_up(n_frames, self.stride), motion_cache, past
         )
         graphs = None
-        if self.uses_graphs:
+        if self.uses_graphs:  # graphs have fixed shapes, so they always process the whole batch
             step = partial(self._step, state, motion_cache)
             graphs = StepGraphs(step, state.clear, lengths[0], hidden.device)
         n_active, view = len(lengths), state
@@ -168,7 +168,7 @@ class Decoder:
             if graphs is not None:
                 graphs.replay(n)
             else:
-                while lengths[n_active - 1] <= i:
+                while lengths[n_active - 1] <= i:  # drop the clips that have ended
                     n_active -= 1
                     view = state.first(n_active)
                 self._step(view, motion_cache, n)

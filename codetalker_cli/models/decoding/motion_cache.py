@@ -82,6 +82,8 @@ class _Block:
         self.mlp_in = PackedLinear(block.mlp_in.weight, block.mlp_in.bias, "gelu", dtype)
         self.mlp_out = PackedLinear(block.mlp_out.weight, block.mlp_out.bias, dtype=dtype)
         if single_query:
+            # The key matrix is applied to the query and the value matrix to the weighted sum, so
+            # that neither is applied to all frames.
             query, key, value = attention.qkv.weight.detach().chunk(3)
             self.query = PackedLinear(query * self.scale, dtype=dtype)
             self.key = key.unflatten(0, (self.n_heads, -1))  # (heads, H/heads, H)
@@ -173,6 +175,7 @@ class MotionDecoderCache:
         self._changed_offsets = torch.arange(-padding, 1, device=device)
         self._tap_offsets = torch.arange(-padding, padding + 1, device=device)
         self.eps = temporal.norm.eps
+        # The position encoding is the same for all frames, so it is added to the bias.
         bias = temporal.linear.bias + temporal.position[0]
         self.linear = PackedLinear(temporal.linear.weight, bias, dtype=dtype)
         last_index = len(temporal.blocks) - 1
@@ -194,7 +197,7 @@ class MotionDecoderCache:
             like: A tensor with the data type and device of the state.
         """
         hidden_size, n_heads = self.hidden_size, self.blocks[-1].n_heads
-        window_capacity = capacity if self.window is not None else 0
+        window_capacity = capacity if self.window is not None else 0  # `exact` has no such caches
         # MPS has no float64.
         sum_dtype = torch.float32 if like.device.type == "mps" else torch.float64
         return MotionState(

@@ -143,6 +143,8 @@ class SpeechDecoderCache:
         )
         self.layers = [_Layer(cast(SpeechDecoderLayer, layer), dtype) for layer in speech.layers]
         self.head = PackedLinear(speech.head.weight, dtype=dtype)
+        # The feedback is projected to motion features and back. Both projections are linear, so
+        # they are merged into one matrix, which is much smaller.
         output_projection, motion_projection = (
             vq.decoder.output_projection,
             speech.motion_projection,
@@ -200,6 +202,7 @@ class SpeechDecoderCache:
             n: The number of frames to attend to, at least i + 1.
         """
         capacity = state.bias.shape[1] // 2
+        # `frame` is on the device, so the bias is selected by index: slicing would synchronize.
         distances = torch.arange(capacity - 1, capacity - 1 + n, device=frame.device) - frame
         bias = state.bias.index_select(1, distances)[None, :, None]
         x = state.previous + state.style

@@ -119,7 +119,7 @@ class AudioEncoder(nn.Module):
             return samples
         mean = samples.mean(-1, keepdim=True)
         variance = samples.var(-1, keepdim=True, unbiased=False)
-        return (samples - mean) / torch.sqrt(variance + 1e-7)
+        return (samples - mean) / torch.sqrt(variance + 1e-7)  # as in transformers
 
     def n_frames(self, n_features: int) -> int:
         """Return the number of motion frames in ``n_features`` features at 50 Hz."""
@@ -201,6 +201,7 @@ class AudioEncoder(nn.Module):
     ) -> Float[Tensor, "batch features {self.size}"]:
         """Compute the final features; clips longer than 30 s are split into overlapping windows."""
         if self.settings.family == "whisper":
+            # Whisper has two spectra per feature.
             window = 2 * self.model.config.max_source_positions
             overlap = OVERLAP_SECONDS * 2 * FEATURE_RATE
             features = apply_in_windows(
@@ -208,6 +209,7 @@ class AudioEncoder(nn.Module):
             )
             return self._align_to_frames(features, n_frames)
         rate = FEATURE_RATE if self.features_per_frame > 1 else self.fps
+        # Both lengths must be even, because each window contributes half of the overlap.
         window, overlap = (2 * round(s * rate / 2) for s in (WINDOW_SECONDS, OVERLAP_SECONDS))
         return apply_in_windows(
             self._run_transformer, frozen_features, window=window, overlap=overlap

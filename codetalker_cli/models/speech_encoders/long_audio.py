@@ -102,7 +102,7 @@ def _group_norm_affine(
     squares: Any = 0.0
     count = 0
     for block in _first_conv_blocks(conv, audio):
-        block_double = block.double()
+        block_double = block.double()  # float32 sums would be inaccurate for long recordings
         total, squares = total + block_double.sum(2), squares + block_double.square().sum(2)
         count += block.shape[2]
     mean = total / count

@@ -19,6 +19,7 @@ def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettin
     """
     config_class, _ = transformers_classes(settings.family)
     config = config_class.from_dict(_source_config(settings)).to_diff_dict()
+    # These keys do not describe the architecture.
     for key in ("transformers_version", "model_type", "architectures", "torch_dtype", "dtype"):
         config.pop(key, None)
     return settings.model_copy(update={"config": config})
@@ -63,6 +64,7 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
         transformers.utils.logging.set_verbosity(verbosity)
     model, info = result
     required = [k for k in info["missing_keys"] if k.startswith("encoder.") or not whisper]
+    # Some published checkpoints lack this embedding, which only SpecAugment uses.
     missing = sorted(key for key in required if key != "masked_spec_embed")
     if missing:
         raise SettingsError(
