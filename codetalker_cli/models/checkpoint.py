@@ -122,7 +122,7 @@ def save(
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Check that a checkpoint can be written to ``folder``.
 
-    Call this before a long computation, so that a bad path does not cost its result.
+    Call this before a long computation, so that an invalid path does not waste it.
 
     Raises:
         InputError: The folder exists and ``overwrite`` is false, it is not writable, or it contains
