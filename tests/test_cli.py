@@ -108,8 +108,8 @@ def test_progress_and_chosen_model_are_printed_on_stderr() -> None:
     )
     assert done.returncode == 0, done.stderr
     model, style, bar = done.stderr.splitlines()
-    assert model == "model: runs/newer (the newest under runs/ that knows S01)"
-    assert style == "S01 was not trained on; speaking in the style of A"
+    assert model == "model: runs/newer (the newest one under runs/ with the subject S01)"
+    assert style == "S01 was not in the training data; using the style of A"
     assert "animate" in bar and "25/25" in bar
     assert done.stdout == "a.npz: S01, 25 frames, 1.0 s\n"
 
@@ -152,7 +152,7 @@ def speech_with_nan() -> np.ndarray:
 
 BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda p: None, "bad.wav: no such audio file"),
-    "folder": (lambda p: p.mkdir(), "bad.wav: no recordings in it"),
+    "folder": (lambda p: p.mkdir(), "bad.wav: the folder contains no recordings"),
     "empty file": (lambda p: p.touch(), r"bad.wav: the file is empty \(0 bytes\)"),
     "no samples": (
         lambda p: soundfile.write(p, voices.speech(0), 16000),
@@ -222,7 +222,7 @@ def test_failed_video_leaves_no_file_and_keeps_the_old_one() -> None:
         ),
         ("a", "--out a: the ending must be one of"),
         ("speech.wav/a.npz", "speech.wav: cannot write here (Not a directory); give another"),
-        ("runs.npz", "--out runs.npz is a folder; give the name of a file"),
+        ("runs.npz", "--out runs.npz: expected a file, but this is a folder"),
         ("x" * 300 + ".npz", "File name too long"),
         ("/proc/nowhere/a.npz", "/proc/nowhere: cannot write here"),
     ],
@@ -244,7 +244,7 @@ def test_output_must_differ_from_the_recording() -> None:
     before = Path("talk.mp4").read_bytes()
     for arguments in (["talk.mp4"], ["talk.mp4", "-o", "runs/../talk.mp4"]):
         error = refuse("animate", *arguments, "--overwrite", "--model", "mine")
-        assert "is the recording itself; give another --out" in error
+        assert "this is the recording itself; give another --out" in error
     assert Path("talk.mp4").read_bytes() == before
 
 
@@ -253,7 +253,7 @@ def test_output_must_differ_from_the_recording() -> None:
     [
         (["--subject", "Bob"], "--subject 'Bob' is unknown; this model has: A, S01"),
         (["--style", "Bob"], "--style 'Bob' is unknown; this model has: A, B, C"),
-        (["--style", "A:x"], "--style A:x: expected a name, or name:weight"),
+        (["--style", "A:x"], "--style A:x: expected a name, or weights such as"),
         (["--fps", "0"], "--fps 0: expected 1 to 240"),
         (["--fps", "nan"], "--fps nan: expected 1 to 240"),
         (["--device", "tpu9"], "--device tpu9: not usable here"),
@@ -279,7 +279,7 @@ def test_unknown_model_lists_the_known_ones() -> None:
     error = refuse("animate", "speech.wav", "--model", "runs")
     assert "'runs' is a folder without a checkpoint; known by name" in error
     error = refuse("animate", "speech.wav", "--model", "other/vq")
-    assert "stage 1 only; train stage 2 with `codetalker train-speech`" in error
+    assert "contains only stage 1; train stage 2 with `codetalker train-speech`" in error
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "meta.json", "settings.yaml", "mesh.npz"])
