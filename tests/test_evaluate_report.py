@@ -297,7 +297,7 @@ def test_without_lips(tmp_path: Path) -> None:
 def test_without_a_known_size(tmp_path: Path) -> None:
     _, page = written(evaluated(tmp_path, changed=of_unknown_size))
     assert "unit² (squared) on average" in page.text and "lip error, unit" in page.text
-    assert "lve_mm: the size of the unit is not known" in page.text
+    assert "lve_mm: the scale is unknown" in page.text
 
 
 def test_stage_1_has_no_ceiling(tmp_path: Path) -> None:

@@ -184,9 +184,9 @@ def test_float32_files_are_summed_in_float64() -> None:
 def test_what_cannot_be_compared_names_the_frame() -> None:
     predicted, true = hand_made()
     predicted[1, 3, 2] = np.inf
-    with pytest.raises(DataError, match="frame 1 of the prediction holds NaN"):
+    with pytest.raises(DataError, match="frame 1 of the prediction has NaN"):
         metrics.measure(predicted, true, TEMPLATE, TOPOLOGY)
-    with pytest.raises(DataError, match="5 vertices a frame, expected 6"):
+    with pytest.raises(DataError, match="5 vertices per frame, expected 6"):
         metrics.measure(true[:, :5], true, TEMPLATE, TOPOLOGY)
     with pytest.raises(DataError, match="no frame"):
         metrics.measure(true[:0], true, TEMPLATE, TOPOLOGY)
@@ -196,7 +196,7 @@ def test_a_topology_gives_the_metrics_that_it_can() -> None:
     unknown = replace(TOPOLOGY, unit="area1", regions={"lips": np.array([0, 1])})
     made = metrics.measure(*hand_made(), TEMPLATE, unknown)
     assert set(made.fractions) == {"mve", "lve"}
-    assert metrics.lacking("lve_mm", unknown) == "the size of the unit is not known"
+    assert metrics.lacking("lve_mm", unknown) == "the scale is unknown"
     assert metrics.lacking("fdd", unknown) == "no region upper_face"
     assert metrics.unit_of("lve", unknown) == "unit²" and metrics.unit_of("mve", TOPOLOGY) == "mm"
     assert metrics.expand(["lip_closure", "lve", "lip_closure_recall"]) == [
@@ -204,7 +204,7 @@ def test_a_topology_gives_the_metrics_that_it_can() -> None:
         "lip_closure_recall",
         "lve",
     ]
-    with pytest.raises(InputError, match="'lvee' is unknown; there are: lve, "):
+    with pytest.raises(InputError, match="'lvee' is unknown; the choices are lve, "):
         metrics.expand(["lvee"])
 
 
