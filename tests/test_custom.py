@@ -390,10 +390,10 @@ def test_first_frame_comes_from_the_first_readable_clip(root: Path) -> None:
         ("neutral:F1_hello:99", r"F1_hello\.npy: no frame 99; the clip has frames 0 to 19"),
         ("neutral:F1_hello", r"expected neutral:CLIP:FRAME"),
         ("neutral:F1_hello:-1", r"expected neutral:CLIP:FRAME"),
-        ("neutral:F9:0", r"no clip F9; an example of a clip is F1_good-bye"),
+        ("neutral:F9:0", r"there is no clip F9; clips have names such as F1_good-bye"),
         ("none.pkl", r"none\.pkl: no such file or folder .* contains head\.obj, templ"),
-        ("none/{subject}.obj", r"none.F1\.obj: no template"),
-        ("wav", r"wav: no template named F1 \(\.obj, \.ply, \.glb, \.off, \.npy\)"),
+        ("none/{subject}.obj", r"none.F1\.obj: no template file"),
+        ("wav", r"wav: no template file named F1 \(\.obj, \.ply, \.glb, \.off, \.npy\)"),
         ("head.obj", r"head\.obj: custom\.templates is a single file, but there are 2 subjects"),
     ],
 )
@@ -411,7 +411,7 @@ def test_error_without_templates_lists_the_choices(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda path: path.unlink(), r"no template named M_2 \("),
+        (lambda path: path.unlink(), r"no template file named M_2 \("),
         (lambda path: np.save(path, HEAD[1:]), r"template of M_2 has 25 vertices, but .* has 26"),
         (lambda path: np.save(path, HEAD * np.nan), r"the template of M_2 contains NaN"),
         (lambda path: path.write_bytes(b"x"), r"M_2\.npy: expected an array of \(V, 3\) vertices"),
@@ -519,12 +519,12 @@ def test_split_rule_that_matches_no_clip_is_refused(root: Path) -> None:
     raw = read(root)
     for rule, message in (
         ({"subjects": ["F11"]}, r"test: there are no clips of F11; the subjects are F1, M_2"),
-        ({"sentences": ["helo"]}, r"test: no clip matches this rule; an example .* F1_good-bye"),
+        ({"sentences": ["helo"]}, r"test: no clip matches this rule; clips .* F1_good-bye"),
         ({"clips": ["x*"]}, r"test: no clip matches this rule"),
     ):
         with pytest.raises(InputError, match=rf"custom\.splits\.{message}"):
             data_of(raw, settings(splits={"test": rule, "train": {}}))
-    with pytest.raises(InputError, match="the split train contains clips of M_2, not listed"):
+    with pytest.raises(InputError, match="that are not listed \(M_2\)"):
         data_of(raw, settings(train_subjects=["F1"]))
 
 

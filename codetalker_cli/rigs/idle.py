@@ -23,7 +23,7 @@ _PAUSE_TO_BLINK_SECONDS = 0.12
 
 @dataclass(frozen=True)
 class IdleMotion:
-    """Idle motion of one clip.
+    """The idle motion of one clip.
 
     Attributes:
         weights: The unit weights, (T, U) float32.

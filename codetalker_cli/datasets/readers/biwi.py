@@ -199,7 +199,9 @@ def _read_template(file: FoundFile, n_vertices: int, scratch: Path | None) -> Me
             # For a file in an archive, the message names a temporary copy.
             raise DataError(str(error).replace(str(path), file.label)) from error
     if len(mesh.vertices) != n_vertices:
-        raise DataError(f"{file.label}: {len(mesh.vertices)} vertices, expected {n_vertices}")
+        raise DataError(
+            f"{file.label}: the mesh has {len(mesh.vertices)} vertices, expected {n_vertices}"
+        )
     return mesh
 
 

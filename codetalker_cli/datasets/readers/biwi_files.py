@@ -43,7 +43,7 @@ class Key(NamedTuple):
 
     @property
     def clip(self) -> str:
-        """The name of the clip."""
+        """The clip name, such as ``F1_e01``."""
         return f"{self.subject}_{self.sentence}"
 
     @classmethod
@@ -225,7 +225,7 @@ def find_files(root: Path, expected: Iterable[str]) -> BiwiFiles:
 
 
 def _holds_several_clips(file: FoundFile) -> bool:
-    """Return whether a file is an archive of anything but the frames of a single clip."""
+    """Return whether a file is an archive to search, unlike one with the frames of one clip."""
     if not file.is_archive or _is_in(file, _UNUSED):
         return False
     key = Key.of(file)
@@ -233,10 +233,10 @@ def _holds_several_clips(file: FoundFile) -> bool:
 
 
 def _is_in(file: FoundFile, *starts: str) -> bool:
-    """Return whether the innermost folder or archive with a known name starts with one of these.
+    """Return whether the innermost folder or archive of a known kind has one of these prefixes.
 
-    Only the innermost one counts, because outer folders may have misleading names, such as
-    ``audiovisual_corpus/faces``.
+    Folders further out are ignored, because their names can mislead: the frames in
+    ``audiovisual_corpus/faces`` are not audio.
     """
     places = file.parts if file.is_archive else file.parts[:-1]
     names = (part.lower() for part in reversed(places))

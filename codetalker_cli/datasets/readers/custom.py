@@ -180,8 +180,8 @@ def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
     others = sorted({c.subject for c in raw.clips if split_of[c.name] == "train"} - set(subjects))
     if others:
         raise InputError(
-            f"custom.train_subjects: the split train contains clips of {', '.join(others)}, not "
-            "listed here; add these subjects, or restrict custom.splits.train to the listed ones"
+            "custom.train_subjects: the split train contains clips of subjects that are not listed "
+            f"({', '.join(others)}); add them, or restrict custom.splits.train to listed subjects"
         )
     unknown = [name for name in subjects if name not in raw.mesh.templates]
     if unknown:
@@ -214,6 +214,6 @@ def _check_rules(raw: RawDataSet, settings: CustomSettings) -> None:
         if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
             example = raw.clips[0]
             raise InputError(
-                f"custom.splits.{split}: no clip matches this rule; an example of a clip is "
-                f"{example.name} (sentence {example.sentence})"
+                f"custom.splits.{split}: no clip matches this rule; clips have names such as "
+                f"{example.name} and sentences such as {example.sentence}"
             )

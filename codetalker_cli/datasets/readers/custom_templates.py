@@ -216,7 +216,7 @@ def _read_triangles(file: Path) -> tuple[np.ndarray, int]:
     mesh = read_mesh_file(file)
     if not len(mesh.triangles):
         raise DataError(
-            f"{file}: the mesh has no triangles; set custom.triangles to a mesh that has some"
+            f"{file}: the mesh has no triangles; set custom.triangles to another mesh file"
         )
     return mesh.triangles, len(mesh.vertices)
 
@@ -247,7 +247,7 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
     if subject not in template_files:
         where = str(source).replace(FIELD, subject)
         name = "" if FIELD in str(source) else f" named {subject}"
-        raise InputError(f"{where}: no template{name} ({', '.join(_SUFFIXES)})")
+        raise InputError(f"{where}: no template file{name} ({', '.join(_SUFFIXES)})")
     path = template_files[subject]
     if path.suffix.lower() != ".npy":
         mesh = read_mesh_file(path)
@@ -291,7 +291,7 @@ def _read_neutral_frame(
     )
     if motion_file is None:
         raise InputError(
-            f"custom.templates {setting!r}: no clip {clip}; an example of a clip is "
+            f"custom.templates {setting!r}: there is no clip {clip}; clips have names such as "
             f"{motion_files[0].name}"
         )
     if motion_file.subject != subject:

@@ -189,12 +189,12 @@ def _read_audio(content: Any, where: str) -> RawAudio:
 
 
 def _scale_to_unit(samples: np.ndarray, where: str) -> np.ndarray:
-    """Return the samples as float32 in the range ±1."""
+    """Return the samples as float32, scaled to the range ±1."""
     if samples.dtype.kind == "u":
         half = (int(np.iinfo(samples.dtype).max) + 1) / 2
         return ((samples - half) / half).astype(np.float32)
     if not np.isfinite(samples).all():
-        raise DataError(f"{where}: NaN or infinite samples")
+        raise DataError(f"{where}: the audio contains NaN or infinite samples")
     loudest = float(np.abs(samples.astype(np.float64)).max())
     if samples.dtype.kind == "f" and loudest <= 2.0:
         return samples.astype(np.float32)
