@@ -133,12 +133,12 @@ def test_holes_and_clips_missing_in_one_file_are_reported() -> None:
     assert f"{silent.replace('/', '_')}: no speech in raw_audio_fixed.pkl" in report
     assert f"{motionless.replace('/', '_')}: no frames in subj_seq_to_idx.pkl" in report
     assert f"{VAL}_sentence21: templates.pkl contains no template for {VAL}" in report
-    clips = prepared()
-    assert list(clips) == [f"{stem}_part1", f"{stem}_part2"]
+    parts = prepared()
+    assert list(parts) == [f"{stem}_part1", f"{stem}_part2"]
     truth = vocaset_raw.vertices(name, range(90))
-    np.testing.assert_array_equal(clips[f"{stem}_part1"].vertices, truth[0:40:2])
-    np.testing.assert_array_equal(clips[f"{stem}_part2"].vertices, truth[50:90:2])
-    assert clips[f"{stem}_part2"].entry.n_samples == pytest.approx(40 / FPS * 16000, abs=2)
+    np.testing.assert_array_equal(parts[f"{stem}_part1"].vertices, truth[0:40:2])
+    np.testing.assert_array_equal(parts[f"{stem}_part2"].vertices, truth[50:90:2])
+    assert parts[f"{stem}_part2"].entry.n_samples == pytest.approx(40 / FPS * 16000, abs=2)
 
 
 def test_missing_files_are_listed_with_their_source(download: Path) -> None:
