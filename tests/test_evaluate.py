@@ -209,7 +209,7 @@ def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSe
     header, *lines = Path("out/clips.csv").read_text().splitlines()
     assert header.startswith("model,clip,subject,style,frames,lve,") and len(lines) == 2
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
-    assert unknown["lve_mm"]["lacking"] == "the size of the unit is not known"
+    assert unknown["lve_mm"]["lacking"] == "the scale is unknown"
     assert unknown["lve"]["unit"] == "unit²"
 
 
@@ -231,7 +231,7 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     broken = whole.copy()
     broken[7, 2] = np.nan
     np.save(name, broken)
-    assert f"{name}: frame 7 of the prediction holds NaN" in refuse("metrics", *FILES)
+    assert f"{name}: frame 7 of the prediction has NaN" in refuse("metrics", *FILES)
     np.save(name, whole[:, :33])
     assert "its frames have 11 vertices, expected 12" in refuse("metrics", *FILES)
     np.save(name, np.array([{}], dtype=object))
