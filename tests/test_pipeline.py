@@ -164,7 +164,7 @@ def test_stage_2_without_stage_1_says_what_to_do(workplace: Path) -> None:
 
 def test_settings_that_do_not_fit_the_data_are_told(workplace: Path) -> None:
     said = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
-    assert said.startswith("data/a: 30 fps, the settings say 25")
+    assert said.startswith("data/a: the frame rate is 30 fps, but the settings require 25")
     unknown = ["--set", 'train_vq.region_weights={"lip": 3}', "--out", "runs/x/vq"]
     assert "no region 'lip'; it has: inner_lip_lower" in command.refuse(
         "train-vq", "data/a", *unknown

@@ -441,10 +441,10 @@ def test_stage_1_of_another_topology_is_refused(data: PreparedDataSet, tmp_path:
     mesh = data.mesh
     turned = replace(mesh.topology, triangles=mesh.topology.triangles[::-1].copy(), name="turned")
     for given, message in (
-        (more, r"vq13: stage 1 was trained on the topology other .* \(n_vertices 13 against 12\)"),
+        (more, r"vq13: stage 1 was trained on the topology other .* \(n_vertices 13 instead of 12\)"),
         (
             replace(stage1(), mesh=replace(mesh, topology=turned)),
-            r"on the topology turned of tiny, .* has strip \(as many vertices, but other triangles",
+            r"on the topology turned of tiny, .* has strip \(same number of vertices, but different triangles",
         ),
     ):
         with pytest.raises(CheckpointError, match=message):
@@ -458,8 +458,8 @@ def test_data_that_does_not_fit_the_settings_is_refused(
     out = tmp_path / "vq"
     for changes, message in (
         ({"n_vertices": 13}, r"template of A is \(12, 3\), expected \(13, 3\)"),
-        ({"fps": 30}, "25 fps, the settings say 30; use the preset"),
-        ({"train_subjects": ["A", "B"]}, "subjects A, B, C are not those of the settings, A, B"),
+        ({"fps": 30}, "25 fps, but the settings require 30; use the preset"),
+        ({"train_subjects": ["A", "B"]}, r"subjects are A, B, C, but the settings require A, B;"),
     ):
         with pytest.raises(DataError, match=message):
             train_vq(data, tiny.settings(data=changes), out)
