@@ -158,7 +158,7 @@ def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) ->
 def test_stage_2_without_stage_1_says_what_to_do(workplace: Path) -> None:
     said = command.refuse("train-speech", "data/a", "--out", "runs/new/speech")
     assert said.startswith(
-        "runs/new/vq: no stage 1 there; train it first with `codetalker train-vq"
+        "runs/new/vq: there is no stage-1 checkpoint here; train it first with `codetalker train-vq"
     )
 
 

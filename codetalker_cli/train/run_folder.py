@@ -175,7 +175,7 @@ class RunFolder:
         }
         if accelerator.is_main_process:
             if resumed is None:
-                if resume:  # `set_up` skips this check for a run to resume, but there is none
+                if resume:  # `set_up` leaves out this check when resuming
                     self.check(overwrite=False)
                 self.begin(description)
             else:
