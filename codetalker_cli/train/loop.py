@@ -355,8 +355,8 @@ class _TrainingRun:
                 )
         if content["step"] > self.progress.n_steps:
             raise CheckpointError(
-                f"{self.folder.out}: the run has already done {content['step']} steps, but "
-                f"{self.settings.epochs} epochs have only {self.progress.n_steps}; request more "
+                f"{self.folder.out}: the run has already done {content['step']} steps, but with "
+                f"epochs = {self.settings.epochs} it has only {self.progress.n_steps}; increase "
                 "epochs"
             )
         if content["progress"]["best_epoch"] and not self.folder.out.is_dir():
