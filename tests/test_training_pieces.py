@@ -74,7 +74,7 @@ def test_cached_array_is_computed_again_only_if_incomplete(tmp_path: Path) -> No
 
 def test_failed_computation_leaves_no_cache_file(tmp_path: Path) -> None:
     def fail() -> np.ndarray:
-        raise RuntimeError("no")
+        raise RuntimeError("failed")
 
     cache = ArrayCache("speech", ["a key"], tmp_path)
     with pytest.raises(RuntimeError):
@@ -141,7 +141,7 @@ def test_cached_crop_equals_the_crop_of_the_encoded_clip(
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
-    """Return a function that counts how often speech and motion were encoded since its last call."""
+    """Return a function that counts the encodings of speech and motion since its last call."""
     calls = {"encode_frozen": 0, "encode": 0}
 
     def count(owner: type, name: str) -> None:
