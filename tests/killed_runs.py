@@ -100,7 +100,7 @@ def outcome(out: Path) -> dict[str, Any]:
     for row in rows:
         assert row.pop("seconds") >= 0
     left = [p.name for f in (out.parent, run.folder, run.states) for p in f.glob(".*")]
-    unfinished = sorted(name for name in left if not name.endswith(".probe"))  # empty test files
+    unfinished = sorted(name for name in left if not name.endswith(".probe"))  # write tests
     return {**made, "metrics": rows, "unfinished": unfinished}
 
 
@@ -259,7 +259,7 @@ class Runs:
         return (self.folder / name / "log").read_text()
 
     def killed(self, *deadly: int) -> dict[str, Any]:
-        """Kill a run at each of the points in turn, resuming in between, and compare the outcome."""
+        """Kill a run at each point in turn, resuming in between, and compare the outcome."""
         name = "-".join(map(str, deadly))
         ends = [self.go(name, point, resume=k > 0) for k, point in enumerate(deadly)]
         last = self.go(name, resume=True)

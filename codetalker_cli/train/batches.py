@@ -24,7 +24,7 @@ def clip_rng(seed: int, step: int, clip: int) -> np.random.Generator:
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """Return the random generator of a step for everything that all its clips share."""
+    """Return the random generator of a step for draws that all its clips share."""
     return np.random.default_rng([seed, 2, step])
 
 

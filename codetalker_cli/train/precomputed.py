@@ -1,4 +1,4 @@
-"""Compute once, and cache on disk, what stage 2 needs of each clip and training does not change.
+"""Compute and cache the inputs of stage 2 that do not change during training.
 
 - Speech: the output of the frozen part of the speech encoder.
 - Motion: the stage-1 codes of the whole clip, from which the codes of each crop are cut.
@@ -34,11 +34,11 @@ from codetalker_cli.train.batches import Batch, ClipSource
 logger = logging.getLogger(__name__)
 
 MEL_RATE = 100
-"""The columns per second of Whisper's spectrogram, which is cached if Whisper is trained."""
+"""The columns per second of Whisper's spectrogram, which is cached when Whisper is trained."""
 MIN_SAMPLES = SAMPLE_RATE // 10
-"""The length to which shorter speech is padded with silence, as convolutions need enough input."""
+"""The minimum length; shorter speech is padded with silence, because the convolutions need it."""
 N_OTHERS = 6
-"""The maximum number of clips from which the background of an augmented clip is mixed."""
+"""The maximum number of clips that can be mixed into the background of an augmented clip."""
 
 
 class Precomputed:
@@ -82,7 +82,7 @@ class Precomputed:
             training: The training clips: clean and augmented speech, and codes.
             validation: The validation clips: clean speech only.
             accelerator: The processes of the run; all of them must call this.
-            progress: Called in the main process with (clips done, clips) of that process.
+            progress: Called in the main process with (done, total) for the clips of that process.
         """
         jobs = [(training, k) for k in range(len(training))]
         jobs += [(validation, k) for k in range(len(validation))]
@@ -226,8 +226,8 @@ class ArrayCache:
     """The cached arrays of one kind, one for each clip.
 
     Args:
-        kind: The name of the kind, with which the folder name starts.
-        key: Everything that the arrays depend on apart from the clip; JSON-serializable.
+        kind: The name of the kind, used as the prefix of the folder name.
+        key: Everything that the arrays depend on, except the clip; JSON-serializable.
         folder: The parent folder; default: the user's cache folder.
     """
 
@@ -237,7 +237,7 @@ class ArrayCache:
         )
 
     def path(self, clip: str) -> Path:
-        """Return the path of an array; ``clip`` is a ``short_hash`` of what identifies the clip."""
+        """Return the path of an array; ``clip`` is a key computed by ``short_hash``."""
         return self.folder / f"{clip}.npy"
 
     def ensure(self, clip: str, compute: Callable[[], np.ndarray]) -> None:

@@ -201,12 +201,14 @@ class RunFolder:
         if stored is not None and stage1 is not None and stored["stage1_weights"] != weights:
             raise CheckpointError(
                 f"{self.out}: the run was started with stage 1 from {stored['stage1']}, but the "
-                f"weights of {stage1.path} are different; start again with `overwrite`"
+                f"weights of {stage1.path} are different; give the original stage 1, or start "
+                "again with `overwrite`"
             )
         if stored is not None and stored["data_id"] != data_id:
             raise CheckpointError(
                 f"{self.out}: the run was started with data {stored['data_id']} from "
-                f"{stored['data']}, but {data.folder} is {data_id}; start again with `overwrite`"
+                f"{stored['data']}, but {data.folder} now contains {data_id}; start again with "
+                "`overwrite`"
             )
         return stored
 

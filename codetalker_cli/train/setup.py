@@ -148,7 +148,7 @@ def set_up(
         SettingsError: The settings are invalid, or they differ from those of the resumed run.
     """
     if out is not None and not out.name:
-        raise InputError(f"`out` {out}: the checkpoint needs a folder with a name")
+        raise InputError(f"`out` {out}: the checkpoint folder must have a name")
     if resume and overwrite:
         raise InputError("`resume` continues a run and `overwrite` replaces it; give only one")
     begun = RunFolder(out).describe() if resume and out is not None else None

@@ -49,7 +49,7 @@ class SpeechReports(NamedTuple):
 
     Attributes:
         steps: Called after each step.
-        encoding: Called with (clips done, total) while speech features and codes are precomputed.
+        encoding: Called with (done, total) clips while speech features and codes are precomputed.
     """
 
     steps: ProgressReport | None = None
@@ -142,7 +142,7 @@ def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None
     assert speech is not None
     if start_speech is None:
         raise CheckpointError(
-            f"train_speech.start_from: {source} contains only stage 1; give a checkpoint of stage 2"
+            f"train_speech.start_from: {source} contains only stage 1; give a stage-2 checkpoint"
         )
     expected_shapes = {key: value.shape for key, value in speech.state_dict().items()}
     start_shapes = {key: value.shape for key, value in start_speech.state_dict().items()}
@@ -154,7 +154,8 @@ def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None
     if mismatched or start.settings.data.train_subjects != model.settings.data.train_subjects:
         raise CheckpointError(
             f"train_speech.start_from: the architecture or styles of {source} differ from the "
-            f"settings ({', '.join(mismatched[:3]) or 'different training subjects'})"
+            f"settings ({', '.join(mismatched[:3]) or 'different training subjects'}); use the "
+            "settings and the training subjects of that checkpoint"
         )
     start_vq, stage1_vq = start.model.vq.state_dict(), stage1.model.vq.state_dict()
     if start_vq.keys() != stage1_vq.keys() or not all(
@@ -178,12 +179,13 @@ def _encoder_from_checkpoint(settings: AudioEncoderSettings) -> AudioEncoder | N
     speech = checkpoint.load(source).model.speech
     if speech is None:
         raise CheckpointError(
-            f"speech.encoder.source: {source} contains only stage 1 and has no speech encoder"
+            f"speech.encoder.source: {source} contains only stage 1 and has no speech encoder; "
+            "give a stage-2 checkpoint"
         )
     if speech.encoder.settings.family != settings.family:
         raise CheckpointError(
             f"speech.encoder.family is {settings.family}, but the encoder of the checkpoint "
-            f"{source} is {speech.encoder.settings.family}"
+            f"{source} is {speech.encoder.settings.family}; set speech.encoder.family to this"
         )
     return speech.encoder
 
@@ -210,7 +212,7 @@ class SpeechTraining(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the teacher-forced (B,) losses: motion, latents and their sum (equation 6)."""
+        """Return the teacher-forced (B,) motion and latent losses and their sum (equation 6)."""
         s = self._settings
         lengths = batch.lengths
         hidden, _ = self.speech.encoder.encode_trainable(batch.speech, batch.n_frames)

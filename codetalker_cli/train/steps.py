@@ -164,7 +164,7 @@ def make_optimizer(
         parameters: All trained parameters.
         s: The optimizer, learning rate and weight decay.
         encoder: The parameters of the speech encoder.
-        encoder_rate: The learning rate of the speech encoder as a multiple of the general one.
+        encoder_rate: The learning rate of the encoder, as a multiple of ``s.learning_rate``.
     """
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     encoder_ids = {id(p) for p in encoder} if encoder_rate != 1.0 else set()

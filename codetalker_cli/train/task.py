@@ -21,7 +21,7 @@ class Task(ABC):
             value per clip; ``loss`` is the one to minimize.
         lengths: The number of frames of each training clip that a step uses.
         encoder: The pretrained part of the module, or None.
-        encoder_rate: The learning rate of ``encoder`` as a multiple of the general one.
+        encoder_rate: The learning rate of ``encoder``, as a multiple of ``learning_rate``.
         unused_parameters: Whether a step can leave some weights without a gradient.
     """
 
@@ -39,8 +39,8 @@ class Task(ABC):
     def validate(self, accelerator: Accelerator) -> Values:
         """Return named values of the validation split, the same in every process.
 
-        ``score`` (lower is better) selects the best checkpoint. Without a ``score``, the training
-        loss does.
+        The value ``score`` (lower is better) selects the best checkpoint. If it is missing, the
+        training loss is used.
         """
 
     @abstractmethod

@@ -34,9 +34,9 @@ class ClipResult(NamedTuple):
     """The prediction of a model for one clip.
 
     Attributes:
-        vertices: (T, V, 3) the prediction as at inference: reconstructed or free-running.
+        vertices: (T, V, 3) the reconstruction (stage 1) or free-running prediction (stage 2).
         codes: The codes of the prediction, in any shape.
-        forced: (T, V, 3) the teacher-forced prediction, if it differs (stage 2).
+        forced: (T, V, 3) the teacher-forced prediction (stage 2), or None.
         loss: The training loss of the clip, if it is computed.
     """
 
@@ -84,7 +84,7 @@ class Validation:
 
     Attributes:
         source: The clips of the split ``val``.
-        clip_numbers: The indices of the clips that are measured, not yet rounded.
+        clip_numbers: The indices of the measured clips, before rounding.
     """
 
     def __init__(

@@ -154,7 +154,7 @@ class VQTraining(nn.Module):
         self.quantized: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the (B,) L1 reconstruction loss, quantizer loss and their sum (equation 4)."""
+        """Return the (B,) L1 motion loss, codebook loss and their weighted sum (equation 4)."""
         vq, lengths, offsets = self.vq, batch.lengths, batch.offsets
         reconstruction, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
         rng = step_rng(self._settings.seed, batch.step)
