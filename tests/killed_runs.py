@@ -100,7 +100,7 @@ def outcome(out: Path) -> dict[str, Any]:
     for row in rows:
         assert row.pop("seconds") >= 0
     left = [p.name for f in (out.parent, run.folder, run.states) for p in f.glob(".*")]
-    unfinished = sorted(name for name in left if not name.endswith(".probe"))  # write tests
+    unfinished = sorted(name for name in left if not name.endswith(".probe"))
     return {**made, "metrics": rows, "unfinished": unfinished}
 
 
@@ -129,7 +129,7 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def due(self) -> bool:
-        """Whether the next point is deadly."""
+        """Return whether the process is killed at the next point."""
         return len(self.seen) == self._deadly
 
     def watch(self, stack: ExitStack) -> None:

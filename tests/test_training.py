@@ -253,7 +253,7 @@ def test_non_finite_motion_stops_and_keeps_an_older_checkpoint(
     assert checkpoint.load(tmp_path / "vq").meta["stage"] == "vq"
 
 
-def test_non_finite_score_stops(tmp_path: Path) -> None:
+def test_non_finite_score_stops_training(tmp_path: Path) -> None:
     with pytest.raises(CodeTalkerError, match="epoch 2: the validation score is nan"):
         trained(ScriptedTask([3.0, math.nan]), tmp_path / "out", epochs=3)
     assert epoch_of(tmp_path / "out") == 1

@@ -1,4 +1,4 @@
-"""Test that clips in a padded batch have the same losses and gradients as alone."""
+"""Test that clips have the same losses and gradients in a padded batch as alone."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -362,7 +362,7 @@ def test_clip_with_non_finite_speech_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_non_finite_gradient_stops(
+def test_non_finite_gradient_stops_training(
     commands: Callable[[str], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = commands("vq")

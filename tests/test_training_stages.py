@@ -147,7 +147,7 @@ def test_weighted_mean_equals_the_mean_of_repeated_frames(size: tuple) -> None:
 # Codebook ---------------------------------------------------------------------------------------
 
 
-def test_only_unused_entries_are_replaced_and_by_latents(
+def test_unused_entries_are_replaced_by_latents(
     data: PreparedDataSet,
 ) -> None:
     made = settings(revive_after_steps=3, crop_frames=None)
@@ -162,7 +162,7 @@ def test_only_unused_entries_are_replaced_and_by_latents(
         task.module(batch)
         task.after_step(accelerator, step)
         assert torch.equal(codebook, before)
-    task.module(batch)  # the third step without them
+    task.module(batch)  # the third step in which they are unused
     [(latents, codes)] = task.module.quantized
     n_codes = sum(batch.n_frames) * made.vq.codes_per_frame  # without the padding
     assert latents.shape == (n_codes, made.vq.code_dim) and codes.shape == (n_codes,)

@@ -82,7 +82,7 @@ def of_stages(train: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def settings(
     *, frozen: bool = True, sections: dict[str, dict[str, Any]] | None = None, **train: Any
 ) -> Settings:
-    """Return tiny settings with ``train`` in the training sections, and other ``sections``."""
+    """Return tiny settings; ``train`` are training settings, ``sections`` are other sections."""
     train = {
         "epochs": 1,
         "batch_size": 2,

@@ -51,7 +51,7 @@ def data(folder: Path) -> PreparedDataSet:
 
 
 def settings(**changes: Any) -> Settings:
-    """Return settings without random draws inside the model, which differ between processes.
+    """Return settings without random draws inside the model, because those differ by process.
 
     The speech encoder is trained.
     """
@@ -65,7 +65,7 @@ def settings(**changes: Any) -> Settings:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Compute training steps in float64, so that rounding does not hide or cause differences."""
+    """Compute training steps in float64, so that differences are not due to rounding."""
     begin, load = Stepper.__init__, ClipSource.batch
 
     def doubled(stepper: Stepper, task: Task, *arguments: Any) -> None:

@@ -35,7 +35,7 @@ from codetalker_cli.train.validation import diagnose
 logger = logging.getLogger(__name__)
 
 DIAGNOSE_AFTER = 0.2
-"""The fraction of the epochs without diagnostics: at first, a face that barely moves is normal."""
+"""The fraction of the epochs before diagnostics start; until then, barely any motion is normal."""
 LOGGED_VALUES = (
     "loss",
     "codes_used",
@@ -44,9 +44,9 @@ LOGGED_VALUES = (
     "val_lve_forced",
     "val_motion_energy",
 )
-"""The values of an epoch that the log line contains; ``metrics.jsonl`` contains all."""
+"""The values in the log line of an epoch; ``metrics.jsonl`` contains all values."""
 SAVING_SHARE = 20
-"""Saving the state takes at most one part in ``SAVING_SHARE`` of the time."""
+"""Saving the state takes at most 1 / ``SAVING_SHARE`` of the training time."""
 
 
 def fit(
@@ -198,7 +198,8 @@ class _TrainingRun:
             num_workers=self.settings.workers if fork else 0,
             multiprocessing_context="fork" if fork and self.settings.workers else None,
             pin_memory=on_gpu,
-            generator=torch.Generator(),  # the loader draws a seed; keep that off the global state
+            # The loader draws a seed, which must not change the global random state.
+            generator=torch.Generator(),
         )
         return iter(loader)
 

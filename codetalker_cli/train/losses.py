@@ -61,8 +61,7 @@ class EncodedClips:
         vertices: The true motion; frames after the end of the speech are ignored.
         template: The neutral face of each clip's subject.
         style_ids: The index of each clip's training subject.
-        lengths: The number of frames of each clip, for which both speech and motion exist; None:
-            all frames.
+        lengths: The number of frames for which each clip has both speech and motion; None: all.
         codes: The codes of the true motion; None: stage 1 computes them.
     """
 
@@ -98,7 +97,8 @@ def vertex_weights(
     If the topology has no regions at all, log a warning and return None.
 
     Raises:
-        DataError: The topology has regions, but not this one; the message lists them.
+        DataError: The topology does not have a region in ``region_weights``; the message lists
+            the regions that it has.
     """
     if not region_weights:
         return None
@@ -163,8 +163,8 @@ class ContactWeights:
         upper, lower = (vertices[:, :, pair.to(vertices.device)] for pair in self._pairs)
         closed = ((upper - lower).norm(dim=-1).mean(-1) < self._closed_distance).float()
         window = self._max_contact_frames + 1
-        # A morphological opening (erosion, then dilation) keeps only closures of at least a window.
-        # Closures at the ends of a crop have unknown length and are padded to count as long ones.
+        # A morphological opening (erosion, then dilation) keeps only closures that last at least a
+        # window. The length of closures at the ends of a crop is unknown; padding makes them long.
         padded = F.pad(closed, (window - 1, window - 1), value=1.0)
         eroded = -F.max_pool1d(-padded[:, None], window, 1)
         rest = F.max_pool1d(eroded, window, 1)[:, 0]

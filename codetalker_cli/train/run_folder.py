@@ -37,7 +37,7 @@ CHANGEABLE = {"save_every_seconds", "workers", "sample_frames", "trackers"}
 
 
 def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str) -> Settings:
-    """Return the settings with which to resume a run, after checking them against its own.
+    """Check the requested settings against those of the run, and return the ones to resume with.
 
     The number of epochs may change, unless the learning rate depends on it (schedule cosine).
 

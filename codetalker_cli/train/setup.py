@@ -26,7 +26,7 @@ SECTIONS: dict[Stage, tuple[str, ...]] = {
 }
 """The sections of the settings that each stage reads in training."""
 CUSTOM_PRESET = "custom"
-"""The preset for a data set whose name is not a preset."""
+"""The preset for data sets that do not have a preset of their own."""
 
 
 @dataclass(frozen=True)

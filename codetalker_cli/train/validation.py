@@ -241,7 +241,7 @@ LABELS = ("truth", "model")
 
 
 def write_sample(out: Path, true: Motion, predicted: Motion, settings: RenderSettings) -> None:
-    """Render two motions of the same face side by side, with the audio of the true one if any.
+    """Render two motions of the same face side by side, with the audio of the true motion.
 
     Args:
         out: The video, with a suffix that the renderer knows, such as .mp4; an older file is
