@@ -100,6 +100,7 @@ def outcome(out: Path) -> dict[str, Any]:
     for row in rows:
         assert row.pop("seconds") >= 0
     left = [p.name for f in (out.parent, run.folder, run.states) for p in f.glob(".*")]
+    # An empty .probe file is left if the process is killed while testing whether it can write.
     unfinished = sorted(name for name in left if not name.endswith(".probe"))
     return {**made, "metrics": rows, "unfinished": unfinished}
 
