@@ -126,7 +126,7 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
     before = (workplace / "runs/tiny/vq/model.safetensors").read_bytes()
     for stage in ("vq", "speech"):
         said = command.refuse(f"train-{stage}", "data/a")
-        assert said.startswith(f"runs/tiny/{stage}: a run was begun here already; give --resume")
+        assert said.startswith(f"runs/tiny/{stage}: a run was already started here; give --resume")
     assert command.refuse("prepare-data", "demo", "data/a", *TINY).startswith(
         "data/a holds a prepared data set already; give --overwrite"
     )
@@ -150,21 +150,21 @@ def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) ->
     made = json.loads(succeed(*asked, "--set", "train_vq.epochs=3", "--json"))
     assert made["steps"] == 6 and made["last"]["learning_rate"] == 0.002
     said = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
-    assert said.startswith("--resume: the run was begun with train_vq.learning_rate = 0.002, now")
+    assert said.startswith("--resume: the run was started with train_vq.learning_rate = 0.002, but")
     assert command.refuse(*asked, "--overwrite").startswith("--resume continues a run")
-    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint's folder")
+    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint folder")
 
 
 def test_stage_2_without_stage_1_says_what_to_do(workplace: Path) -> None:
     said = command.refuse("train-speech", "data/a", "--out", "runs/new/speech")
     assert said.startswith(
-        "runs/new/vq: no stage 1 there; train it first with `codetalker train-vq"
+        "runs/new/vq: there is no stage-1 checkpoint here; train it first with `codetalker train-vq"
     )
 
 
 def test_settings_that_do_not_fit_the_data_are_told(workplace: Path) -> None:
     said = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
-    assert said.startswith("data/a: 30 fps, the settings say 25")
+    assert said.startswith("data/a: the frame rate is 30 fps, but the settings require 25")
     unknown = ["--set", 'train_vq.region_weights={"lip": 3}', "--out", "runs/x/vq"]
     assert "no region 'lip'; it has: inner_lip_lower" in command.refuse(
         "train-vq", "data/a", *unknown
