@@ -112,7 +112,7 @@ def test_a_few_frames_are_enough(rig: Rig) -> None:
         (lambda x: 0 * x + x[20], "nothing moves"),
         (lambda x: 1e-3 * x, "nothing moves"),
         (lambda x: np.where(np.arange(len(x))[:, None, None] == 3, np.nan, x), "NaN"),
-        (lambda x: np.random.default_rng(0).normal(0, 0.01, x.shape), "part everywhere"),
+        (lambda x: np.random.default_rng(0).normal(0, 0.01, x.shape), "separate everywhere"),
     ],
 )
 def test_motion_that_tells_nothing_is_refused(rig: Rig, change, message: str) -> None:

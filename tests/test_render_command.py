@@ -184,7 +184,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
         (["text.npz"], "text.npz: not a motion file"),
         (["flat.npy"], "flat.npy: is (4, 7), expected (frames, vertices, 3)"),
         (["empty.npy"], "empty.npy: holds no frame"),
-        (["small.npy"], "small.npy: has 4 vertices, which fits no known face: none; give --data"),
+        (["small.npy"], "small.npy: no known face has 4 vertices like this motion (known: none); give --data"),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
         (["small.npy", "--mesh", "nothing"], "checkpoint 'nothing' is not known"),
