@@ -99,7 +99,10 @@ def test_a_clip_that_is_cut_short(data: Path) -> None:
     frame = 12 * len(talking.patch())
     path.write_bytes(whole[: len(whole) - 3 * frame - 100])
     said = found(data)
-    assert "cut short: 56 whole frames of the 60" in said["problem", "file", FIRST]
+    assert (
+        "cut short: 56 complete frames, but the file header specifies 60"
+        in said["problem", "file", FIRST]
+    )
     assert "+4.0 frames" in said["note", "length", FIRST]
     assert len(said) == 2
 
@@ -112,7 +115,7 @@ def test_a_clip_that_is_cut_short(data: Path) -> None:
         (np.asfortranarray, "shape", "Fortran order"),
         (lambda v: v.astype(np.float64), "dtype", "float64, expected float32"),
         (lambda v: v.astype(np.int32), "dtype", "int32"),
-        (lambda v: v[:0], "length", "holds no frames"),
+        (lambda v: v[:0], "length", "the vertices have no frames"),
     ],
 )
 def test_arrays_of_another_kind(
@@ -137,12 +140,12 @@ def test_a_file_that_is_no_array(data: Path, content: bytes) -> None:
     path = data / "clips" / f"{FIRST}.npy"
     path.unlink()
     path.write_bytes(content)
-    check_only(data, "file", FIRST, "no whole .npy file")
+    check_only(data, "file", FIRST, "not a complete .npy file")
 
 
 def test_another_length_than_the_table_says(data: Path) -> None:
     talking.edit_row(data, FIRST, n_frames=61)
-    check_only(data, "length", FIRST, "60 frames, the clip table says 61")
+    check_only(data, "length", FIRST, "60 frames, expected 61 (clip table)")
 
 
 def test_bytes_that_were_changed(data: Path) -> None:

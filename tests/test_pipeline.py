@@ -128,7 +128,7 @@ def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
         said = command.refuse(f"train-{stage}", "data/a")
         assert said.startswith(f"runs/tiny/{stage}: a run was begun here already; give --resume")
     assert command.refuse("prepare-data", "demo", "data/a", *TINY).startswith(
-        "data/a holds a prepared data set already; give --overwrite"
+        "data/a: already contains a prepared data set; give --overwrite"
     )
     succeed("train-vq", "data/a", "--overwrite", *no_video("vq"))
     assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before

@@ -93,7 +93,7 @@ def test_a_short_hole_is_filled_in_a_straight_line(tmp_path: Path) -> None:
     there = [n for n in range(60) if n not in (10, 11, 12)]
     done = run(data_set(clip("A_1", there)), tmp_path / "out")
     assert numbers(tmp_path / "out", "A_1") == list(range(0, 60, 2))
-    assert problems(done) == [("A_1", "hole", "frames 10-12 are missing, filled")]
+    assert problems(done) == [("A_1", "hole", "frames 10-12 are missing; filled by interpolation")]
 
 
 def test_a_long_hole_splits_the_clip_and_its_sound(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_long_hole_splits_the_clip_and_its_sound(tmp_path: Path) -> None:
     assert seconds(out, "A_1_part1") == pytest.approx((0, 21 / 60), abs=2e-3)
     assert seconds(out, "A_1_part2") == pytest.approx((30 / 60, 1), abs=2e-3)
     assert problems(done) == [
-        ("A_1", "hole", "frames 21 to 29 are missing (0.15 s): split there"),
+        ("A_1", "hole", "frames 21 to 29 are missing (0.15 s); split"),
     ]
 
 
@@ -115,7 +115,10 @@ def test_a_piece_that_is_too_short_is_told(tmp_path: Path) -> None:
     there = [*range(0, 45), *range(55, 60)]
     done = run(data_set(clip("A_1", there)), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
-    assert "A_1_part2: 0.08 s between two holes are too short, left out" in problems(done)[-1][2]
+    assert (
+        "A_1_part2: the part between two holes is only 0.08 s long; skipped"
+        in problems(done)[-1][2]
+    )
 
 
 def test_missing_first_frames_take_their_sound_with_them(tmp_path: Path) -> None:
@@ -123,13 +126,13 @@ def test_missing_first_frames_take_their_sound_with_them(tmp_path: Path) -> None
     done = run(raw, tmp_path / "out")
     assert numbers(tmp_path / "out", "A_1") == list(range(12, 60, 2))
     assert seconds(tmp_path / "out", "A_1") == pytest.approx((12 / 60, 1), abs=2e-3)
-    assert problems(done) == [("A_1", "hole", "frames 0 to 11 are missing at its start")]
+    assert problems(done) == [("A_1", "hole", "frames 0 to 11 are missing at the start")]
 
 
 def test_sound_and_motion_of_other_lengths_are_told_and_kept(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", sound=lambda: tone(75)), clip("A_2", sound=lambda: tone(61)))
     done = run(raw, tmp_path / "out")
-    reason = "A_1: 1.250 s of sound, 1.000 s of motion (+0.250 s)"
+    reason = "A_1: 1.250 s of audio, 1.000 s of motion (+0.250 s)"
     assert problems(done) == [("A_1", "length", reason)]
     assert done.manifest.clips[0].n_samples == 20000
 
@@ -191,7 +194,7 @@ def test_a_broken_clip_is_told_and_does_not_stop_the_others(
 
 def test_where_all_is_broken_nothing_is_left_behind(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable))
-    with pytest.raises(DataError, match=r"not one clip could be prepared .A_1: frame 20 has NaN"):
+    with pytest.raises(DataError, match=r"no clip could be prepared .A_1: frame 20 has NaN"):
         run(raw, tmp_path / "out")
     assert listing(tmp_path) == {}
 
@@ -208,9 +211,9 @@ def test_clips_that_the_splits_name_are_missed(tmp_path: Path) -> None:
     data = settings(splits={**rules, "val": {"share": 0.5}})
     done = run(data_set(clip("A_08")), tmp_path / "out", data)
     assert problems(done) == [
-        ("A_09", "missing", "neither motion nor speech"),
-        ("A_10", "missing", "neither motion nor speech"),
-        ("B", "missing", "nothing of this subject; 3 clips of it belong to splits"),
+        ("A_09", "missing", "neither motion nor speech found"),
+        ("A_10", "missing", "neither motion nor speech found"),
+        ("B", "missing", "no data for this subject; the splits name 3 of its clips"),
     ]
 
 
@@ -301,8 +304,12 @@ def test_other_settings_start_an_interrupted_run_over(tmp_path: Path) -> None:
     ("again", "data", "told"),
     [
         (counted("A_1", "A_2").raw, settings(fps=60), "made with other settings"),
-        (counted("A_1", "A_2", A_1="2").raw, None, r"1 of its clips have changed .* \(A_1\)"),
-        (counted("A_2").raw, None, r"1 of its clips are gone since \(A_1\)"),
+        (
+            counted("A_1", "A_2", A_1="2").raw,
+            None,
+            r"1 of its clips have changed since, .* \(A_1\)",
+        ),
+        (counted("A_2").raw, None, r"1 of its clips are no longer in the raw data \(A_1\)"),
     ],
 )
 def test_what_is_there_is_replaced_only_when_asked_for(
@@ -333,7 +340,9 @@ def test_a_full_disk_is_told_before_anything_is_written(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"out: about 0\.0 GB are needed, 0\.0 GB are free"):
+    with pytest.raises(
+        InputError, match=r"needs about 0\.0 GB, but this disk has only 0\.0 GB free"
+    ):
         run(data_set(clip("A_1")), tmp_path / "a" / "out")
     assert listing(tmp_path) == {}
 
@@ -341,7 +350,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
 def test_files_of_something_else_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     np.save(tmp_path / "clips" / "mine.npy", np.zeros(3))
-    with pytest.raises(InputError, match="of something else"):
+    with pytest.raises(InputError, match="but no prepared data set; give an empty"):
         run(data_set(clip("A_1")), tmp_path)
 
 
@@ -386,7 +395,7 @@ def test_damaged_raw_data_never_costs_the_old_data_set(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = listing(out)
-    with pytest.raises(DataError, match="not one clip could be prepared"):
+    with pytest.raises(DataError, match="no clip could be prepared"):
         broken = [clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable)]
         run(data_set(*broken), out, overwrite=True)
     assert listing(out) == before
@@ -399,7 +408,7 @@ def test_no_clip_takes_the_place_of_another(tmp_path: Path, order: tuple[str, st
     made = {"A_1": clip("A_1", there), "A_1_part1": _named(clip("A_2"), "A_1_part1")}
     done = run(data_set(*(made[name] for name in order)), tmp_path / "out")
     assert {c.source for c in done.manifest.clips} == {order[0]}
-    assert problems(done)[-1][1] == "broken" and "already; rename one" in problems(done)[-1][2]
+    assert problems(done)[-1][1] == "broken" and "already has a clip named" in problems(done)[-1][2]
     first = done.manifest.clips[0].name
     expected = list(range(0, 40 if order[0] == "A_1" else 60, 2))
     assert numbers(tmp_path / "out", first) == expected
@@ -415,7 +424,7 @@ def _named(raw: RawClip, name: str) -> RawClip:
 def test_a_name_never_leaves_the_folder(tmp_path: Path, name: str) -> None:
     done = run(data_set(_named(clip("A_1"), name), clip("A_2")), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_2"]
-    assert "cannot be the name of a file" in problems(done)[0][2]
+    assert "is not a valid file name" in problems(done)[0][2]
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
@@ -433,7 +442,7 @@ def test_a_piece_without_sound_is_left_out_alone(tmp_path: Path) -> None:
     assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
     assert problems(done)[-1][1:] == (
         "length",
-        "A_1_part2: there is no sound for its 1.00 s of motion, left out",
+        "A_1_part2: no audio for its 1.00 s of motion; skipped",
     )
 
 
@@ -488,7 +497,7 @@ def test_faces_of_an_unlikely_size_are_told(tmp_path: Path) -> None:
     large = replace(small, templates={"A": small.templates["A"] * 1000, "B": small.templates["B"]})
     done = run(data_set(clip("A_1"), mesh=large), tmp_path / "out")
     assert [(p[0], p[1]) for p in problems(done)] == [("A", "unit")]
-    assert "a head about 0.25 m; is the unit right?" in problems(done)[0][2]
+    assert "but a head measures about 0.25 m; check the unit" in problems(done)[0][2]
 
 
 def test_a_template_with_nan_breaks_its_subjects_clips(tmp_path: Path) -> None:
@@ -497,11 +506,13 @@ def test_a_template_with_nan_breaks_its_subjects_clips(tmp_path: Path) -> None:
     torn[3, 1] = np.nan
     mesh = replace(whole, templates={**whole.templates, "A": torn})
     done = run(data_set(clip("A_1"), clip("B_1"), mesh=mesh), tmp_path / "out")
-    assert problems(done) == [("A_1", "broken", "A has no template, or one with NaN")]
+    assert problems(done) == [
+        ("A_1", "broken", "subject A has no template, or its template contains NaN")
+    ]
     assert list(PreparedDataSet(tmp_path / "out").mesh.templates) == ["B"]
 
 
 def test_a_single_frame_is_no_clip(tmp_path: Path) -> None:
     done = run(data_set(clip("A_1", range(1)), clip("A_2")), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_2"]
-    assert "1 frame is no motion" in problems(done)[0][2]
+    assert "the motion has only 1 frame; at least 2 are needed" in problems(done)[0][2]

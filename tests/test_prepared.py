@@ -87,7 +87,7 @@ def test_without_its_last_file_it_is_no_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     writer = PreparedWriter(folder, overwrite=False)
     writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
-    with pytest.raises(InputError, match="data: an unfinished data set; run the same"):
+    with pytest.raises(InputError, match="data: the data set is unfinished; run the same"):
         PreparedDataSet(folder)
     # What was stopped can be begun again, and what it left does not stay.
     write(folder, "two")
@@ -99,7 +99,7 @@ def test_a_finished_one_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write(folder, "one", "two")
     before = command.listing(folder)
-    with pytest.raises(InputError, match="holds a prepared data set already; give `overwrite`"):
+    with pytest.raises(InputError, match="already contains a prepared data set; give `overwrite`"):
         PreparedWriter(folder, overwrite=False)
     PreparedWriter(folder, overwrite=True)  # whoever fails before the first clip destroys nothing
     assert command.listing(folder) == before
@@ -113,7 +113,7 @@ def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
     write(tmp_path, "one", "two")
     writer = PreparedWriter(tmp_path, overwrite=True)
     writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
-    with pytest.raises(InputError, match="an unfinished data set"):
+    with pytest.raises(InputError, match="the data set is unfinished"):
         PreparedDataSet(tmp_path)  # half old, half new
     write(tmp_path, "three")
     assert [p.name for p in tmp_path.glob("clips/*")] == ["three.npy"]
@@ -124,7 +124,7 @@ def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
 def test_files_of_something_else_are_safe(tmp_path: Path, name: str, overwrite: bool) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text("precious")
-    with pytest.raises(InputError, match="of something else; give an empty or a new folder"):
+    with pytest.raises(InputError, match="but no prepared data set; give an empty or a new folder"):
         write(tmp_path, "one", overwrite=overwrite)
     assert (tmp_path / name).read_text() == "precious"
 
@@ -162,7 +162,9 @@ def test_a_newer_format_is_told(tmp_path: Path) -> None:
     write(tmp_path, "one")
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
-    with pytest.raises(DataError, match="format 3, this codetalker reads up to 2; upgrade"):
+    with pytest.raises(
+        DataError, match="format version is 3, but this codetalker reads only up to 2; upgrade"
+    ):
         PreparedDataSet(tmp_path)
 
 
@@ -185,16 +187,19 @@ def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": "fast"}, "fps 'fast', expected a rate in hertz"),
-        ({"fps": 0}, "fps 0, expected a rate"),
-        ({"format_version": 0}, "format_version 0, expected 1 to 2"),
-        ({"name": None}, "name None is no text"),
-        ({"train_subjects": "A"}, "train_subjects is no list"),
-        ({"notes": []}, "notes is no object"),
+        ({"fps": "fast"}, "fps is 'fast', expected a number of frames per second"),
+        ({"fps": 0}, "fps is 0, expected a number of frames"),
+        ({"format_version": 0}, "format_version is 0, expected 1 to 2"),
+        ({"name": None}, "name is None, expected text"),
+        ({"train_subjects": "A"}, "train_subjects is not a list"),
+        ({"notes": []}, "notes is not a JSON object"),
         ({"color": "red"}, "unknown key 'color'"),
         ({"clips": [3]}, "manifest.json, clip 0: the row has no name"),
-        ({"clips": [{"name": "../x"}]}, "manifest.json, clip 0: name '../x' is no file name"),
-        ({"clips": [{"name": "x"}]}, "x: subject None is no name"),
+        (
+            {"clips": [{"name": "../x"}]},
+            "manifest.json, clip 0: name '../x' is not a valid file name",
+        ),
+        ({"clips": [{"name": "x"}]}, "x: subject is None, expected a name"),
     ],
 )
 def test_the_first_fault_of_a_manifest_is_an_error_and_all_are_reported(
@@ -211,7 +216,7 @@ def test_the_first_fault_of_a_manifest_is_an_error_and_all_are_reported(
     lines = [f"{where}: {line}".removeprefix("manifest.json: ") for _, where, line in faults]
     assert any(line.startswith(message) for line in lines)
     assert str(caught.value) == f"{path}: damaged manifest ({lines[0]})"
-    assert "unit 7 is no text; prepare the data again" in lines
+    assert "unit is 7, expected text; prepare the data again" in lines
     assert "clips" in change or understood.clips == manifest.clips
 
 
@@ -233,7 +238,7 @@ def test_speech_is_read_as_it_is(tmp_path: Path, subtype: str) -> None:
     np.testing.assert_array_equal(clip.samples(), expected)
     assert clip.samples().dtype == np.float32
     soundfile.write(clip.audio_path, np.stack([expected, expected], 1), 16000, subtype=subtype)
-    with pytest.raises(DataError, match=r"one\.wav: 2 channels, expected 1"):
+    with pytest.raises(DataError, match=r"one\.wav: the speech has 2 channels, expected 1"):
         clip.samples()
 
 

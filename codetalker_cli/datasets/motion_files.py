@@ -89,7 +89,7 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
         DataError: A file is damaged.
     """
     if fps is not None and not 1 <= fps <= 240:
-        raise InputError(f"`fps` is {fps:g}, expected 1 to 240 frames per second")
+        raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames per second")
     if options.are_given and not any(path.suffix.lower() == ".npy" for path in paths):
         raise InputError(
             "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a .npz "
