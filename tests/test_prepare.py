@@ -86,7 +86,7 @@ def test_what_is_prepared(tmp_path: Path) -> None:
     assert manifest["subjects"] == ["A", "B"] and manifest["splits"]["val"]["frames"] == 30
     assert "one of every 2 of the captured 60, untouched" in manifest["notes"]["frames"]
     report = (tmp_path / "out" / "report.txt").read_text()
-    assert "nothing was missing or broken" in report and "val: 1 clips, 30 frames" in report
+    assert "no problems were found" in report and "val: 1 clips, 30 frames" in report
 
 
 def test_a_short_hole_is_filled_in_a_straight_line(tmp_path: Path) -> None:

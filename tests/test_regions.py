@@ -49,9 +49,9 @@ def test_one_file_of_all(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("1, 2, 12", r"lve: names vertices 1\.\.12, but there are 12 \(0 to 11\)"),
-        ("-1, 2", r"names vertices -1\.\.2"),
-        ("1, two", r"lve\.txt: expected vertex numbers with commas between"),
+        ("1, 2, 12", r"lve: contains vertices 1\.\.12, but the topology has only 0 to 11; give"),
+        ("-1, 2", r"contains vertices -1\.\.2"),
+        ("1, two", r"lve\.txt: expected vertex indices separated by commas"),
         ("", "expected a list of vertex indices"),
     ],
 )
@@ -87,7 +87,9 @@ def test_what_is_given_has_to_be_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"prepare\.regions: .*nowhere does not exist"):
         find_regions(str(tmp_path / "nowhere"), tmp_path, V)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: a folder of regions holds NAME\.txt files"):
+    with pytest.raises(
+        InputError, match=r"empty: the folder contains no regions \(NAME\.txt files\)"
+    ):
         find_regions(str(tmp_path / "empty"), tmp_path, V)
 
 

@@ -101,7 +101,7 @@ def test_a_second_run_changes_nothing(download: Path) -> None:
     linked(download)
     succeed("prepare-data", "vocaset")
     before = listing()
-    assert "all was done already, nothing changed" in succeed("prepare-data", "vocaset")
+    assert "already up to date" in succeed("prepare-data", "vocaset")
     assert listing() == before
 
 

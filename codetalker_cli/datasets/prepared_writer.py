@@ -236,7 +236,7 @@ class PreparedWriter:
         self._pending = []
 
     def discard(self) -> None:
-        """Remove the empty folders of a data set for which no clip could be written."""
+        """Remove what this run created, because no clip could be written."""
         if self.finished is not None or self._has_files():
             return
         if self._has_begun:
