@@ -323,8 +323,8 @@ def _describe_frame_rate(fps_in: float, fps_out: float) -> str:
         return f"{fps_out:g} per second, as captured"
     if abs(ratio - round(ratio)) < 1e-9:
         return (
-            f"{fps_out:g} per second: one of every {round(ratio)} of the captured {fps_in:g}, "
-            "unchanged"
+            f"{fps_out:g} per second: one of every {round(ratio)} captured frames "
+            f"({fps_in:g} per second), unchanged"
         )
     return f"{fps_out:g} per second, interpolated from {fps_in:g}"
 

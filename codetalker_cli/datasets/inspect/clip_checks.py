@@ -136,8 +136,8 @@ def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> 
         add(
             "jump",
             clip.name,
-            f"frame {frame}{when} {what}: the step is {ratios[worst]:.1f} times as large as usual "
-            f"large steps{suffix}; check the raw frames",
+            f"frame {frame}{when} {what}: the step is {ratios[worst]:.1f} times the size of a "
+            f"typical large step{suffix}; check the raw frames",
         )
 
 

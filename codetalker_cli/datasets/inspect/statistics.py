@@ -165,7 +165,7 @@ class Statistics:
         return self._lips if len(self._lips) else None
 
     def mouth(self) -> np.ndarray | None:
-        """Return the inferred lip vertices, or else the region ``lips``; None if both are missing."""
+        """Return the inferred lip vertices, or the region ``lips``; None if both are missing."""
         lips, topology = self.moving_lips(), self.topology
         if lips is None and topology is not None and len(topology.regions.get("lips", ())):
             return topology.regions["lips"]
