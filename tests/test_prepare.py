@@ -491,7 +491,7 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "mine.wav").write_bytes(b"mine")
     before = listing(tmp_path)
-    with pytest.raises(InputError, match=r"manifest\.json: not a manifest of codetalker"):
+    with pytest.raises(InputError, match=r"manifest\.json: not a codetalker manifest"):
         run(data_set(clip("A_1")), tmp_path, overwrite=True)
     assert listing(tmp_path) == before
 

@@ -186,7 +186,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
         (["empty.npy"], "empty.npy: holds no frame"),
         (
             ["small.npy"],
-            "small.npy: no known face has 4 vertices like this motion (known: none); give --data",
+            "small.npy: the motion has 4 vertices, unlike all known faces (none); give its",
         ),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),

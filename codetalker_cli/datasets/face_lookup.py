@@ -151,8 +151,8 @@ def choose(
 ) -> FaceSource:
     """Return the faces that fit a motion best.
 
-    Candidates with the clip of the motion come first, then candidates with its subject, then
-    the others, each in the given order.
+    Candidates that contain the clip of the motion are preferred, then candidates that contain its
+    subject. The given order decides between equal candidates.
 
     Args:
         known: The candidates, most likely first.
@@ -167,8 +167,8 @@ def choose(
     if not matching:
         names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
-            f"{path}: no known face has {n_vertices} vertices like this motion (known: {names}); "
-            "give `data` with its prepared data set, or `mesh` with a mesh file or a checkpoint"
+            f"{path}: the motion has {n_vertices} vertices, unlike all known faces ({names}); give "
+            "its prepared data set as `data`, or a mesh file or a checkpoint as `mesh`"
         )
     clip = split_name(path.stem)[0]
 

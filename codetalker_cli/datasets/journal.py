@@ -25,7 +25,7 @@ class ClipRecord:
     """The outcome of one raw clip.
 
     Attributes:
-        stamp: The stamp of the files that the clip was read from.
+        stamp: A hash of the files that the clip was read from (see ``stamp_of``).
         entries: The prepared clips made from it; empty if the raw clip is broken.
         problems: The problems reported for it.
     """
@@ -40,7 +40,7 @@ class ResumeState:
     """The state that an interrupted run left behind.
 
     Attributes:
-        recipe: The stamp of the settings and faces of that run.
+        recipe: A hash of the settings and faces of that run.
         replaces: The clips whose files are removed at the end unless they are written again.
         done: The outcome of each finished raw clip, by name.
     """
@@ -110,7 +110,7 @@ def clip_names_of(folder: Path) -> set[str]:
         return set()
     if not isinstance(content, dict) or not {"format_version", "clips"} <= content.keys():
         raise InputError(
-            f"{folder / MANIFEST}: not a manifest of codetalker; give another output folder"
+            f"{folder / MANIFEST}: not a codetalker manifest; give another output folder"
         )
     try:
         return {str(clip["name"]) for clip in content["clips"]}

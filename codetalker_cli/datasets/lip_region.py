@@ -13,19 +13,19 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.topology import label_components
 
 MIN_FRAMES = 10
-"""The minimum number of frames for an inference."""
+"""The minimum number of frames for inferring the lips."""
 _MAX_FRAMES = 240
 """The maximum number of frames that are used; more frames do not improve the result."""
 _TINY = 5e-4
 """The smallest usable motion (root mean square), as a fraction of the template's diagonal."""
 _QUIET = 0.25
-"""Vertices that move less than this fraction of the largest motion do not affect its center."""
+"""Vertices that move less than this fraction of the largest motion are ignored in its center."""
 # The spread of the motion is about 27 mm on a head (jaw and mouth). The larger radii are needed
 # for templates with open lips.
 _RADII = (0.12, 0.2, 0.3)
-"""The tried radii of a vertex's neighborhood, as fractions of the spread of the motion."""
+"""The candidate radii of a vertex's neighborhood, as fractions of the spread of the motion."""
 _ENOUGH = 0.8
-"""The smallest radius is chosen that reaches this fraction of the strongest separation."""
+"""The smallest radius that reaches this fraction of the strongest separation is chosen."""
 # Elsewhere, skin stretches by less than a fifth of the largest motion.
 _PARTING = 0.4
 """The minimum separation of the two sides of a slit, as a fraction of the largest motion."""
@@ -36,7 +36,7 @@ _MAX_RIM_SHARE = 0.3
 _LIP_WIDTH = 0.18
 """The width of the lips around the rim of the mouth, as a fraction of the rim's length."""
 _ALIGNED_BY = 2000
-"""The maximum number of vertices that a frame is aligned by."""
+"""The maximum number of vertices used to align a frame."""
 _POINTS_AT_ONCE = 512
 
 
@@ -145,12 +145,12 @@ def _align_frames(rest: np.ndarray, offsets: np.ndarray, anchors: np.ndarray) ->
 def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return the (V, 3k) float32 motion of each vertex in k principal components.
 
-    The distance between two rows is the root mean square over the frames of the distance between
-    the two vertices' offsets. The k leading components replace the frames, to save memory.
+    The distance between two rows is the RMS distance between the offsets of the two vertices over
+    all frames. The k leading components replace the frames to save memory.
     """
     n_vertices = len(template)
     if offsets.ndim != 3 or offsets.shape[1:] != (n_vertices, 3):
-        raise DataError(f"offsets are {offsets.shape}, expected (frames, {n_vertices}, 3)")
+        raise DataError(f"offsets have shape {offsets.shape}, expected (frames, {n_vertices}, 3)")
     n_frames = len(offsets)
     if n_frames < MIN_FRAMES:
         raise DataError(

@@ -29,7 +29,7 @@ _DERIVED = {"splits", "data_id"}
 """The keys that ``Manifest.to_json`` adds for human readers."""
 
 Report = Callable[[str, str, str], None]
-"""Receives a fault: its kind, where it is (a clip or a file), and a message of one line."""
+"""A callback that receives a fault: its kind, the clip or file, and a one-line message."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Manifest:
         mesh_sha256: The hash of mesh.npz.
         problems: A ``{clip, kind, reason}`` for each clip that was missing, broken, filled or
             split.
-        sources: The stamp of the files that each raw clip was read from, by raw clip.
-        recipe: The stamp of the settings and faces that the data set was made with.
+        sources: A hash of the files of each raw clip, by the name of the raw clip.
+        recipe: A hash of the settings and faces that the data set was made with.
         notes: Facts about how the data set was made.
         format_version: The version of the prepared format.
     """

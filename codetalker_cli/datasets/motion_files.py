@@ -61,7 +61,7 @@ class FaceOptions:
         if not any(candidate.n_vertices == n_vertices for candidate in candidates):
             candidates += _checkpoints(bundled=False)
         faces = face_lookup.choose(candidates, path, n_vertices, self.subject)
-        logger.info("%s: using the faces of %s", path, faces.origin)
+        logger.info("%s: using the faces from %s", path, faces.origin)
         return faces
 
     def _specified(self, mesh: str) -> FaceSource:
@@ -93,7 +93,7 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
     if options.are_given and not any(path.suffix.lower() == ".npy" for path in paths):
         raise InputError(
             "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a .npz "
-            "contains its face; drop them"
+            "contains its face; drop these options"
         )
     return [_read(path, options, fps) for path in paths]
 

@@ -74,7 +74,7 @@ def prepare(
         options: The settings for missing frames and for the clips to skip.
         regions: The vertex regions, or an instruction to infer them.
         overwrite: Whether to replace a finished data set in ``out``.
-        stages: Reports the progress of each stage.
+        stages: A function that returns the progress callback of a stage.
 
     Raises:
         InputError: ``out`` contains other files or a different data set, or the disk is too small.

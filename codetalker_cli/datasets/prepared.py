@@ -39,7 +39,7 @@ class Speech(NamedTuple):
     Attributes:
         samples: (n, channels) int16 for PCM16 files, float32 for others.
         rate: The sample rate in hertz.
-        subtype: The format of the samples in the terms of soundfile.
+        subtype: The format of the samples, named as in soundfile.
     """
 
     samples: np.ndarray
@@ -93,8 +93,8 @@ class Clip:
             n_vertices: The expected V, or None if any V is valid.
 
         Returns:
-            The header, or None if no frame can be read. For a truncated file, its shape contains
-            only the complete frames.
+            The header, or None if no frame can be read. For a file that is cut short, its shape
+            counts only the complete frames.
         """
         name, path = self.entry.name, self.vertices_path
         try:

@@ -81,7 +81,7 @@ class PreparedWriter:
     Args:
         folder: The prepared folder; it is created if needed.
         overwrite: Whether to replace a finished data set in the folder.
-        recipe: The stamp of the settings and faces; a folder with the same recipe is resumed.
+        recipe: A hash of the settings and faces; a folder with the same recipe is resumed.
             Empty: always start from scratch.
 
     Attributes:
@@ -143,7 +143,7 @@ class PreparedWriter:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder contains a finished data set that no clip was added to."""
+        """Whether the folder contains a finished data set and no clip has been added since."""
         return self.finished is not None and not (self.folder / UNFINISHED).exists()
 
     def has(self, source: str, stamp: str) -> bool:
@@ -267,7 +267,7 @@ class PreparedWriter:
             splits: The split of each raw clip, in the order of the clip table; other raw clips are
                 omitted. None: all clips, in the order and with the splits they were added with.
             problems: The problems of the data set in addition to those of its clips.
-            report: Returns the text of report.txt. None: no report is written.
+            report: A function that returns the text of report.txt; None: no report is written.
         """
         records = {source: self.done[source] for source in splits or self.done}
         entries = tuple(
@@ -322,7 +322,7 @@ def _is_complete(folder: Path, entry: ClipEntry) -> bool:
         shape = map_array(vertices).shape
     except DataError:
         return False
-    # A WAV header has 44 bytes, and each sample has two.
+    # A WAV file has a header of 44 bytes, and two bytes per sample.
     return shape[:1] == (entry.n_frames,) and (
         speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
     )

@@ -43,8 +43,10 @@ class RawClip:
         n_frames: The number of frames at the raw rate, or an estimate if it is not known in
             advance.
         stamp: A hash that changes with the files of the clip (see ``stamp_of``).
-        open: Opens the frames, as a context manager because archives are unpacked temporarily.
-        read_audio: Reads the speech, or raises a CodeTalkerError that names the file.
+        open: A function that opens the frames. It returns a context manager, because archives are
+            unpacked temporarily.
+        read_audio: A function that reads the speech. If that fails, it raises a CodeTalkerError
+            that names the file.
         text: The spoken text, if known.
     """
 
@@ -68,7 +70,7 @@ class Problem:
             data cannot be used; ``hole``: frames are missing; ``length``: the lengths of audio
             and motion differ; ``audio``: the audio was repaired; ``unit``: the size of the
             template is implausible.
-        reason: A description of one line.
+        reason: A one-line description.
     """
 
     clip: str

@@ -21,7 +21,7 @@ from codetalker_cli.topology import Mesh
 
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
-"""The names of the regions whose files have other names in the reference code."""
+"""The names of regions whose files have different names in the reference code."""
 PAIRED = ("inner_lip_upper", "inner_lip_lower")
 """Regions whose k-th vertices touch when the mouth is shut, ordered from corner to corner."""
 SAMPLE_BYTES = 128 << 20
@@ -48,7 +48,8 @@ class Regions:
         """Return the mesh with these regions added, and a description of their origin.
 
         Args:
-            mesh: The topology and templates. Its regions are kept unless they are read anew.
+            mesh: The topology and templates. Regions from files replace its regions of the
+                same name.
             sample: A (V, 3) template and (N, V, 3) offsets from it, to infer the lips from.
 
         Raises:
@@ -88,7 +89,7 @@ def find_regions(setting: str, root: Path, n_vertices: int) -> Regions:
         if not paths:
             raise InputError(
                 f"prepare.regions: {setting} does not exist; give a folder of NAME.txt files, a "
-                ".json or .pkl file that maps names to vertex indices, auto, infer or none"
+                ".json or .pkl file that maps names to vertex indices, or one of auto, infer, none"
             )
     named: dict[str, np.ndarray] = {}
     for path in paths:

@@ -37,7 +37,7 @@ class Prepared:
         return [problem for problem in self.manifest.problems if problem["kind"] == kind]
 
     def summary(self) -> str:
-        """Return a summary of one line."""
+        """Return a one-line summary."""
         counts = self.manifest.splits.items()
         splits = ", ".join(f"{split['clips']} {name}" for name, split in counts)
         by_kind = {kind: len(self.problems(kind)) for kind in _PROBLEM_TITLES}

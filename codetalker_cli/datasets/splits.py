@@ -19,9 +19,9 @@ def assign(clips: Sequence[RawClip], rules: Mapping[str, SplitRule]) -> dict[str
     """Return the split of each clip, by name, in the order of the clips.
 
     A clip belongs to the first split whose rule it meets. An empty rule matches all clips that
-    belong to no other split, regardless of its position. A share is a share of all clips that meet
-    the rest of its rule, including those of earlier splits, so an additional earlier rule does not
-    change its size.
+    belong to no other split, regardless of its position. The size of a share is relative to all
+    clips that meet the rest of its rule, including those of earlier splits, so an additional
+    earlier rule does not change it.
     """
     split_of: dict[str, str] = {}
     for split, rule in sorted(rules.items(), key=lambda item: item[1] == SplitRule()):

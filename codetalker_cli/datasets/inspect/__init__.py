@@ -114,7 +114,9 @@ def _read_clip(
         positions = statistics.sample_positions(number, header.shape[0])
         motion, base = measure_motion(clip.vertices_path, header, base, positions, hashing)
     except OSError as error:
-        findings.problem("file", entry.name, f"cannot be read ({error}); check the disk")
+        findings.problem(
+            "file", entry.name, f"the vertices cannot be read ({error}); check the disk"
+        )
         return None, speech
     subject = statistics.subject(entry.subject, base)
     mean = subject.base + motion.total / max(motion.n_sampled, 1)

@@ -12,17 +12,17 @@ from codetalker_cli.workspace import MANIFEST
 _LENGTH_SECONDS = 0.2
 """A larger difference between the lengths of audio and motion is not just a rounding error."""
 _RATE, _RATE_CLIPS, _RATE_FRAMES = 0.03, 4, 2
-"""The minimum relative difference in length, clips and frames for a wrong frame rate."""
+"""A wrong frame rate needs this relative difference in length, in so many clips and frames."""
 _STILL = 1e-5
 """Smaller steps (root mean square, as a fraction of the face's size) count as no motion."""
 _REPEATED = 0.25
 """The largest acceptable fraction of frames that are identical to the previous frame."""
-# Speech stays below 2.
+# The steps of speech stay below 2.
 _JUMP, _HARD_JUMP = 3.5, 7.0
-"""The size of a jump for a note and for a problem, relative to the usual large step."""
+"""Thresholds of a jump for a note and for a problem, in multiples of a typical large step."""
 # The largest leap of a single vertex varies slightly more than the step of the whole face.
 _LEAP = 1.25
-"""The factor that leaps are divided by to compare them with steps."""
+"""Leaps are divided by this factor before they are compared with steps."""
 
 
 def check_motion(entry: ClipEntry, motion: ClipMotion, size: float, findings: Findings) -> None:
@@ -142,7 +142,7 @@ def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> 
 
 
 def _usual_size(steps: list[np.ndarray]) -> float:
-    """Return the median over the clips of their 95th percentile; 0 if there are no steps."""
+    """Return the 95th percentile of each clip's steps, as a median over the clips (or 0)."""
     each = [x[np.isfinite(x) & (x > 0)] for x in steps]
     large = [float(np.quantile(x, 0.95)) for x in each if len(x)]
     return float(np.median(large)) if large else 0.0

@@ -26,7 +26,7 @@ class ClipMotion:
         steps: (T - 1,) root mean square distance of the vertices between successive frames.
         leaps: (T - 1,) largest coordinate change of any vertex between successive frames.
         total: (V, 3) sum of the offsets from the base over ``n_sampled`` frames.
-        sample: (k, V, 3) offsets from the base of the frames that were asked for.
+        sample: (k, V, 3) offsets from the base, of the frames requested for the sample.
         bad: The frame and the vertex of the first NaN or infinite number, or None.
         n_bad: The number of frames with NaN or infinite numbers.
         n_bytes: The number of bytes read.

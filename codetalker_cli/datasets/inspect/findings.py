@@ -17,7 +17,7 @@ class Finding:
             possibly intended.
         kind: The category: ``missing``, ``length``, ``unit``, ``axes``, …
         where: The clip, subject or file.
-        message: One line with what was found, what was expected and what to do.
+        message: A one-line message: what was found, what was expected, and what to do.
     """
 
     level: Level
@@ -67,12 +67,12 @@ class InspectionReport:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """The findings that training would suffer from."""
+        """The findings that would harm training."""
         return tuple(f for f in self.findings if f.level == "problem")
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """The findings that may be intended."""
+        """The findings that are unusual but possibly intended."""
         return tuple(f for f in self.findings if f.level == "note")
 
     def lines(self, most: int = 3) -> list[str]:
@@ -80,7 +80,7 @@ class InspectionReport:
         return summary(self.findings, most)
 
     def verdict(self) -> str:
-        """Return a summary of one line."""
+        """Return a one-line summary."""
         counts = f"{len(self.problems)} problems, {len(self.notes)} notes"
         found = counts if self.findings else "no problems"
         return (

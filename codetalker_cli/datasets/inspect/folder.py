@@ -47,7 +47,8 @@ def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
             findings.problem(
                 "template",
                 subject,
-                f"the template is {template.shape}, expected {expected_shape}; {PREPARE_AGAIN}",
+                f"the template has shape {template.shape}, expected {expected_shape}; "
+                f"{PREPARE_AGAIN}",
             )
         elif n_bad := int((~np.isfinite(template)).any(1).sum()):
             findings.problem(

@@ -11,13 +11,13 @@ from codetalker_cli.datasets.prepared import MESH
 from codetalker_cli.topology import Topology
 
 _SIZES = (0.1, 0.6)
-"""The plausible sizes in meters; a face has 0.15 to 0.35, and more with neck and shoulders."""
+"""The plausible sizes in meters, from a part of a face to a head with neck and shoulders."""
 _UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 _AREA = 0.02
 """The tolerance for the surface area of an ``area1`` face."""
-# A head has 0.8, and a patch of a face 0.6.
+# The value is 0.8 for a head and 0.6 for a patch of a face.
 _OUTWARDS = 0.4
-"""The minimum mean cosine between the normals and the outward direction to infer the winding."""
+"""The winding is inferred only above this mean cosine of normals and outward direction."""
 _ALONG = 0.95
 """The minimum cosine between the long axis of the lips and a coordinate axis."""
 _AXES = "xyz"
@@ -29,7 +29,7 @@ def check_units(statistics: Statistics, findings: Findings) -> None:
     if topology is None:
         return
     used = np.unique(topology.triangles)
-    messages: dict[str, tuple[str, list[str]]] = {}  # by advice, as sizes differ slightly
+    messages: dict[str, tuple[str, list[str]]] = {}  # keyed by advice, because sizes differ
     for name, template in statistics.templates.items():
         reach = float(np.ptp(template[used], axis=0).max())
         area = float(vertex_areas(template, topology.triangles).sum())
@@ -197,8 +197,8 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
         findings.note(
             "region",
             MESH,
-            f"no region {' and no region '.join(missing)}; the metrics LVE (lips) and FDD (upper "
-            "face) and region_weights need them; set prepare.regions",
+            f"the topology has no region {' and no region '.join(missing)}; the metrics LVE (lips) and "
+            "FDD (upper face) and region_weights need them; set prepare.regions",
         )
     lips = statistics.moving_lips()
     if sample is None or lips is None or "lips" in missing:
@@ -213,5 +213,6 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
             "region",
             MESH,
             f"only {100 * share:.0f} % of the region lips are where the lips move, so its indices "
-            "may belong to another topology; set prepare.regions for this topology, or to infer",
+            "may belong to another topology; set prepare.regions to regions of this topology, or to "
+            "infer",
         )

@@ -1,5 +1,6 @@
-"""Measure the lag between motion and audio, because the mouth opens when the speech is loud.
+"""Measure the lag between motion and audio.
 
+The mouth usually opens when the speech is loud, so the lips' motion correlates with the loudness.
 A single clip of two seconds is not enough for a reliable lag. All clips together determine it to
 within a frame.
 """

@@ -12,17 +12,17 @@ from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
 _FITS = 0.25
 """The largest RMS distance of mean frame and template, as a fraction of the face's spread."""
 _TURNED = 20.0
-"""The minimum rotation, in degrees, to report; a smaller one can come from another face shape."""
+"""The smallest rotation to report, in degrees; the shape of a face can cause smaller ones."""
 _SCALE = 1.35
 """The largest plausible ratio between the sizes of two people's faces."""
 _NEARER = 0.5
-"""The largest ratio of distances at which another subject's template is the correct one."""
+"""Another subject's template is preferred if its distance is below this fraction."""
 _MODES = 16
 """The number of principal components; speech causes hardly any motion outside of them."""
 _MIN_FRAMES = 12
 # Correct templates are below 0.1, and templates of other subjects above 2.
 _OTHER_FACE = 1.2
-"""The smallest distance between another face and the modes, relative to the size of the motion."""
+"""A larger distance from the modes, relative to the size of the motion, is another face."""
 _STILL = 1e-4
 """Smaller motion, as a fraction of the face's spread, is not checked."""
 # Correct templates are within 0.2 of 0.
@@ -45,7 +45,7 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
     """Compare the mean frame (V, 3) of a clip with a template (V, 3).
 
     Returns:
-        A message of one line if the position, size, rotation or vertex order does not fit, or None.
+        A one-line message if the position, size, rotation or vertex order does not fit, else None.
     """
     frame, template = frame.astype(np.float64), template.astype(np.float64)
     frame_shape, template_shape = _Shape.of(frame), _Shape.of(template)
@@ -97,7 +97,7 @@ def better_template(
 
     Returns:
         The subject of that template, its distance, and the distance of the subject's own template;
-        None if there is none.
+        None if there is no such template.
     """
     distances = {name: _distance(frame, template) for name, template in templates.items()}
     nearest = min(distances, key=lambda name: distances[name])

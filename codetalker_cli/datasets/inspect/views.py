@@ -1,4 +1,4 @@
-"""Make the content of the contact sheet: pictures of a face, and curves of its longest clip."""
+"""Make the content of the contact sheet: pictures of faces, and curves of motion and loudness."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
