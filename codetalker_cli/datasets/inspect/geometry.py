@@ -197,8 +197,8 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
         findings.note(
             "region",
             MESH,
-            f"the topology has no region {' and no region '.join(missing)}; the metrics LVE (lips) and "
-            "FDD (upper face) and region_weights need them; set prepare.regions",
+            f"the topology has no region {' and no region '.join(missing)}; LVE (lips), FDD (upper "
+            "face) and region_weights need them; set prepare.regions",
         )
     lips = statistics.moving_lips()
     if sample is None or lips is None or "lips" in missing:
@@ -213,6 +213,6 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
             "region",
             MESH,
             f"only {100 * share:.0f} % of the region lips are where the lips move, so its indices "
-            "may belong to another topology; set prepare.regions to regions of this topology, or to "
-            "infer",
+            "may belong to another topology; set prepare.regions to regions of this topology or "
+            "to infer",
         )
