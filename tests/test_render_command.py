@@ -168,7 +168,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
     succeed("render", "FaceTalk_2_sentence01_condition_X.npy", *given, *QUICK)
     other = ("--subject", "FaceTalk_9", "--mesh", "face.ply", "--templates", "templates.pkl")
     line = refuse("render", "FaceTalk_2_sentence01_condition_X.npy", *other)
-    assert "--subject 'FaceTalk_9' is unknown" in line and "FaceTalk_1, FaceTalk_2" in line
+    assert "--subject 'FaceTalk_9' is not in" in line and "FaceTalk_1, FaceTalk_2" in line
 
 
 # What is refused --------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
         (["small.npy", "--mesh", "nothing"], "checkpoint 'nothing' is not known"),
         (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both specify the faces"),
         (["small.npy", "--templates", "t.pkl"], "the triangles are missing; also give --mesh"),
-        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, ball.ply has 266"),
+        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, but ball.ply has 266"),
         (["a.npz", "--subject", "S01"], "apply only to .npy files"),
         (["a.npz", "--heat"], "--heat shows the distance from the first motion"),
         (["a.npz", "--label", "x", "--label", "y"], "--label: 2 labels for 1 motions"),
