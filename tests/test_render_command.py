@@ -113,7 +113,7 @@ def test_the_layout_of_the_official_results_gives_the_same_picture(
         succeed("render", name, "-o", "s.png", "--overwrite", *QUICK)
         sheets.append(picture("s.png"))
         np.testing.assert_array_equal(sheets[-1], sheets[0])
-    assert f"B_x.npy: faces of {Path('data/tiny')}" in caplog.text
+    assert f"B_x.npy: using the faces from {Path('data/tiny')}" in caplog.text
 
 
 def test_a_data_sets_clip_has_its_speech(places: Path) -> None:
