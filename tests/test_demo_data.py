@@ -256,7 +256,7 @@ def test_duplicate_clip_names_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "spoken" / "x"
     for k, (name, seconds) in enumerate({"a+1": 3, "a": 1.5, "aa/other": 3, "b": 1.5}.items()):
         record(folder / f"{name}.flac", k, "", seconds)
-    with pytest.raises(DataError, match=r"S01_x-a\+1 is the name of two clips"):
+    with pytest.raises(DataError, match=r"two clips are named S01_x-a\+1"):
         prepare(tmp_path / "data", tmp_path / "spoken", seconds_per_clip=2.0)
 
 

@@ -222,7 +222,9 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     assert "the folder contains no motion" in refuse("metrics", "--pred", "empty", *FILES[2:])
     assert "no such folder" in refuse("metrics", "--pred", "nowhere", *FILES[2:])
     Path("regions/lve.txt").write_text("1, 12")
-    assert "lve: names vertices 1..12, but there are 12 (0 to 11)" in refuse("metrics", *FILES)
+    assert "lve: contains vertices 1..12, but the topology has only 0 to 11" in refuse(
+        "metrics", *FILES
+    )
     Path("regions/lve.txt").write_text("1, 2")
     name = "pred/A_clip0_condition_A.npy"
     whole = np.load(name)

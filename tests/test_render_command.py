@@ -113,7 +113,7 @@ def test_npy_files_in_the_official_layout_give_the_same_picture(
         succeed("render", name, "-o", "s.png", "--overwrite", *QUICK)
         sheets.append(picture("s.png"))
         np.testing.assert_array_equal(sheets[-1], sheets[0])
-    assert f"B_x.npy: faces of {Path('data/tiny')}" in caplog.text
+    assert f"B_x.npy: using the faces from {Path('data/tiny')}" in caplog.text
 
 
 def test_a_clip_of_a_data_set_is_shown_with_its_speech(places: Path) -> None:
@@ -168,7 +168,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
     succeed("render", "FaceTalk_2_sentence01_condition_X.npy", *given, *QUICK)
     other = ("--subject", "FaceTalk_9", "--mesh", "face.ply", "--templates", "templates.pkl")
     line = refuse("render", "FaceTalk_2_sentence01_condition_X.npy", *other)
-    assert "--subject 'FaceTalk_9' is unknown" in line and "FaceTalk_1, FaceTalk_2" in line
+    assert "--subject 'FaceTalk_9' is not in" in line and "FaceTalk_1, FaceTalk_2" in line
 
 
 # Errors -----------------------------------------------------------------------------------------
@@ -179,22 +179,25 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
     [
         (["none.npz"], "none.npz: no such file"),
         (["none.npy"], "none.npy: no such file"),
-        (["notes.txt"], "notes.txt: a motion is .npy or .npz, not '.txt'"),
+        (["notes.txt"], "notes.txt: expected a motion (.npy or .npz), found '.txt'"),
         (["text.npy"], "text.npy: not a readable .npy file"),
         (["text.npz"], "text.npz: not a motion file"),
-        (["flat.npy"], "flat.npy: the array has shape (4, 7), expected (frames, vertices, 3)"),
-        (["empty.npy"], "empty.npy: contains no frames"),
-        (["small.npy"], "small.npy: has 4 vertices, which fits no known face: none; give --data"),
+        (["flat.npy"], "flat.npy: is (4, 7), expected (frames, vertices, 3)"),
+        (["empty.npy"], "empty.npy: holds no frame"),
+        (
+            ["small.npy"],
+            "small.npy: the motion has 4 vertices, unlike all known faces (none); give its",
+        ),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
         (["small.npy", "--mesh", "nothing"], "checkpoint 'nothing' is not known"),
-        (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both give the faces"),
-        (["small.npy", "--templates", "t.pkl"], "also give the triangles, --mesh"),
-        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, ball.ply has 266"),
-        (["a.npz", "--subject", "S01"], "are for .npy: .npz has its face"),
-        (["a.npz", "--heat"], "--heat compares motions with the first one"),
-        (["a.npz", "--label", "x", "--label", "y"], "--label: expected one label per file (1)"),
-        (["a.npz", "fast.npz"], "a.npz has 25 frames per second, fast.npz has 30; give --fps"),
+        (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both specify the faces"),
+        (["small.npy", "--templates", "t.pkl"], "the triangles are missing; also give --mesh"),
+        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, but ball.ply has 266"),
+        (["a.npz", "--subject", "S01"], "apply only to .npy files"),
+        (["a.npz", "--heat"], "--heat shows the distance from the first motion"),
+        (["a.npz", "--label", "x", "--label", "y"], "--label: 2 labels for 1 motions"),
+        (["a.npz", "fast.npz"], "a.npz has 25 frames a second, fast.npz has 30; give --fps"),
         (["a.npz", "long.npz"], "a.npz has 6 frames, long.npz has 12"),
         (["a.npz", "tiny.npz", "--heat"], "tiny.npz has 4 vertices, a.npz has 266; a heat map"),
         (["nan.npz"], "nan.npz: frame 2 of the motion contains NaN"),

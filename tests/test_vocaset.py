@@ -102,7 +102,7 @@ def test_second_run_changes_nothing(download: Path) -> None:
     linked(download)
     succeed("prepare-data", "vocaset")
     before = listing()
-    assert "all was done already, nothing changed" in succeed("prepare-data", "vocaset")
+    assert "already up to date" in succeed("prepare-data", "vocaset")
     assert listing() == before
 
 
@@ -111,7 +111,7 @@ def test_missing_clips_of_the_splits_are_listed(download: Path) -> None:
     succeed("prepare-data", "vocaset")
     report = Path("data/vocaset/report.txt").read_text()
     assert f"{TRAIN}_sentence40: neither motion nor speech" in report
-    assert "FaceTalk_170904_00128_TA: nothing of this subject; 40 clips" in report
+    assert "FaceTalk_170904_00128_TA: no data for this subject; the splits name 40" in report
     assert f"{VAL}_sentence20" not in report  # no split names it
 
 
@@ -128,8 +128,8 @@ def test_holes_and_clips_missing_in_one_file_are_reported() -> None:
     assert ended.code == 1  # a clip without a template is broken
     report = Path("data/vocaset/report.txt").read_text()
     stem = name.replace("/", "_")
-    assert f"{stem}: frames 7 are missing, filled" in report
-    assert f"{stem}: frames 40 to 49 are missing (0.17 s): split there" in report
+    assert f"{stem}: frames 7 are missing; filled" in report
+    assert f"{stem}: frames 40 to 49 are missing (0.17 s); split" in report
     assert f"{silent.replace('/', '_')}: no speech in raw_audio_fixed.pkl" in report
     assert f"{motionless.replace('/', '_')}: no frames in subj_seq_to_idx.pkl" in report
     assert f"{VAL}_sentence21: templates.pkl contains no template for {VAL}" in report
