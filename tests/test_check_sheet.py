@@ -114,7 +114,7 @@ def test_text_replaces_missing_pictures(valid: Path) -> None:
     flat = np.zeros_like(talking.mesh().templates["S01"])
     statistics = measured_statistics(valid)
     statistics.subjects["S01"].base = flat
-    assert "nothing to frame" in str(views.view(statistics, "S01").template)
+    assert "cannot frame the template" in str(views.view(statistics, "S01").template)
 
 
 # The picture ------------------------------------------------------------------------------------

@@ -373,11 +373,14 @@ def test_show_settings_prints_values_with_origins() -> None:
     ("arguments", "message"),
     [
         (["prepare-data", "demo", "out", "--preset", "tinny"], "did you mean tiny?"),
-        (["prepare-data", "demo", "out", "--preset", "vocaset"], "the bundled head has no Face"),
+        (
+            ["prepare-data", "demo", "out", "--preset", "vocaset"],
+            "the bundled head does not have Face",
+        ),
         (["prepare-data", "demo", "out", "--engine", "x"], "Input should be 'espeak' or 'kokoro'"),
         (["prepare-data", "demo", "out", "--minutes", "-1"], "demo.minutes: Input should be grea"),
         (["prepare-data", "demo", "out", "--speech", "none"], "none: no such folder"),
-        (["prepare-data", "demo", "out", "--speech", "runs"], "runs: no recordings"),
+        (["prepare-data", "demo", "out", "--speech", "runs"], "runs: contains no recordings"),
         (["prepare-data", "demo", "speech.wav", "--preset", "tiny"], "speech.wav: cannot write"),
         (["train-vq", "none"], "none: no prepared data set (no manifest.json); make one with"),
         (["train-speech", "runs"], "runs: no prepared data set"),

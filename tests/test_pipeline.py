@@ -150,9 +150,7 @@ def test_resume_uses_the_original_settings_and_allows_more_epochs(pipeline_folde
     made = json.loads(succeed(*asked, "--set", "train_vq.epochs=3", "--json"))
     assert made["steps"] == 6 and made["last"]["learning_rate"] == 0.002
     error = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
-    assert error.startswith(
-        "--resume: the run was started with train_vq.learning_rate = 0.002, but"
-    )
+    assert error.startswith("--resume: the run was started with train_vq.learning_rate = 0.002")
     assert command.refuse(*asked, "--overwrite").startswith("--resume continues a run")
     assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint folder")
 
