@@ -1,16 +1,18 @@
-"""How fast is free-running decoding, and how near is the window to the exact past?
+"""Measure the speed of free-running decoding, and the deviation of window from exact decoding.
 
     python benchmarks/decode.py [--seconds 2 5 10 20] [--methods plain exact window] [--json]
     python benchmarks/decode.py --deviation RECORDINGS... [--model demo]
 
-The first prints one table, clip length × method: seconds from speech features to vertices at the
-full size of a preset (random weights, all the same), the ratio to plain recomputation in the same
-run (``plain_decoding.py``), the share of codes that equal plain's, and peak memory. Every cell has
-a process of its own. A method is ``plain``, ``exact``, ``window`` (the default one) or
-``window:NEWEST+REFRESHED``; behind it may stand ``x8`` (so many clips at once) and ``/bf16``.
+The first command prints a table with a row for each clip length and method: the seconds from speech
+features to vertices at the full size of a preset (with fixed random weights), the speed relative to
+plain recomputation in the same run (``plain_decoding.py``), the share of codes equal to those of
+plain recomputation, and the peak memory. Each row is measured in its own process. A method is
+``plain``, ``exact``, ``window`` (the default window) or ``window:NEWEST+REFRESHED``. The suffix
+``x8`` decodes a batch of 8 clips, and ``/bf16`` sets the precision.
 
-The second animates recordings with a trained voice, exactly and through windows of several sizes:
-share of equal codes, and the error of the lips (largest of the lips' vertices in each frame, mm).
+The second command animates recordings with a trained voice, exactly and with windows of several
+sizes. It reports the share of equal codes and the lip error, which is the largest error of a lip
+vertex in each frame, in millimeters.
 """
 
 import argparse
@@ -38,14 +40,14 @@ METHOD = re.compile(r"(plain|exact|window)(?::(\d+)\+(\d+))?(?:x(\d+))?(/bf16)?"
 METHODS = ["plain", "exact", "window", "window:8+8", "windowx8"]
 WINDOWS = [(1, 0), (16, 0), (1, 3), (1, 7), (4, 4), (1, 15), (8, 8), (1, 31)]
 MAX_REPEATED_SECONDS = 20.0
-"""What takes longer is measured once."""
+"""The duration above which a measurement is not repeated."""
 
 
 # One cell ----------------------------------------------------------------------------------------
 
 
 def build(preset: str) -> CodeTalker:
-    """Both stages at full size with random weights; the speech encoder's are not needed."""
+    """Return both stages at full size with random weights, without a full speech encoder."""
     sections = resolve(preset).settings.model_dump()
     sections["speech"]["encoder"] = {
         "family": "whisper",
@@ -56,7 +58,8 @@ def build(preset: str) -> CodeTalker:
     torch.manual_seed(0)
     model = CodeTalker(settings_from_dict(sections, preset)).eval().requires_grad_(False)
     assert model.speech is not None
-    # A head that starts at zero would choose one code for everything; motion is millimeters.
+    # A head initialized with zeros would always choose the same code, so it is randomized. The
+    # output is scaled to motion of millimeters.
     torch.nn.init.normal_(model.speech.head.weight, std=0.05)
     model.vq.decoder.output_projection.weight.mul_(0.01)
     torch.nn.init.normal_(model.vq.quantizer.codebook)
@@ -64,7 +67,7 @@ def build(preset: str) -> CodeTalker:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds, memory and codes of one cell."""
+    """Measure the seconds, memory and codes of one row."""
     found = METHOD.fullmatch(job["method"])
     assert found is not None
     name, newest, refreshed, n_clips, half = found.groups()
@@ -77,7 +80,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
     shape = (int(n_clips or 1), n_frames * speech.settings.features_per_frame, speech.encoder.size)
     hidden = torch.randn(shape, generator=generator)
-    # Speech changes slowly; independent noise would let no past be heard.
+    # Real features change slowly. With independent noise, previous motion would have no influence.
     hidden = (hidden.cumsum(1) / torch.arange(1, shape[1] + 1)[:, None].sqrt()).to(device)
     style = speech.style_embedding.weight[:1].expand(shape[0], -1)
     template = torch.zeros(shape[0], model.settings.data.n_vertices, 3, device=device)
@@ -88,7 +91,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     def once() -> tuple[float, torch.Tensor]:
         start = time.perf_counter()
         codes = run(hidden, style)
-        for k in range(len(codes)):  # a batch of all vertices would be gigabytes
+        for k in range(len(codes)):  # all vertices of a batch would need gigabytes
             vq.decode(codes[k : k + 1], template[k : k + 1]).cpu()
         if device.type == "cuda":
             torch.cuda.synchronize()
@@ -112,7 +115,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def decoding(name: str, model: CodeTalker, settings: DecodeSettings) -> Any:
-    """A function from encoder features and styles to codes."""
+    """Return a function from encoder features and styles to codes."""
     assert model.speech is not None
     if name == "plain":
         from plain_decoding import PlainDecoding
@@ -124,12 +127,12 @@ def decoding(name: str, model: CodeTalker, settings: DecodeSettings) -> Any:
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
-    """``measure`` in a fresh Python."""
+    """Run ``measure`` in a new process."""
     done = subprocess.run(
         [sys.executable, __file__, "--cell", json.dumps(job)],
         stdout=subprocess.PIPE,
@@ -143,7 +146,7 @@ def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """All cells; the ratio is to plain's seconds for one clip of the same length."""
+    """Measure all rows; the speedup is relative to plain for one clip of the same length."""
     rows: list[dict[str, Any]] = []
     for seconds in given.seconds:
         plain: dict[str, Any] | None = None
@@ -174,7 +177,7 @@ HEAD = (
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table."""
+    """Format a row of the table."""
     ratio = f"{row['times_plain']:.1f}" if "times_plain" in row else ""
     equal = f"{100 * row['codes_equal']:.1f} %" if "codes_equal" in row else ""
     pace = row["seconds"] / row["clip_seconds"]
@@ -185,7 +188,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Each window's codes and lips against the exact ones, over all recordings whole."""
+    """Compare the codes and lips of each window with the exact ones, on unsegmented recordings."""
     import codetalker_cli as ct
     from codetalker_cli.animate.jobs import Request, recordings
     from codetalker_cli.audio import AUDIO_SUFFIXES
@@ -226,17 +229,18 @@ def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print a table, or JSON."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", nargs="+", type=float, default=[2, 5, 10, 20])
-    parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("--preset", default="vocaset")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--deviation", nargs="+", type=Path, metavar="RECORDINGS")
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--json", action="store_true")
+    add = parser.add_argument
+    add("--seconds", nargs="+", type=float, default=[2, 5, 10, 20], help="lengths of the clips")
+    add("--methods", nargs="+", default=METHODS, help="decoding methods")
+    add("--preset", default="vocaset", help="preset that defines the sizes (default: vocaset)")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads")
+    add("--repeats", type=int, default=3, help="repeats of fast measurements (default: 3)")
+    add("--device", default="cpu", help="device (default: cpu)")
+    add("--deviation", nargs="+", type=Path, metavar="RECORDINGS", help="measure the deviation")
+    add("--model", default="demo", help="voice for --deviation (default: demo)")
+    add("--json", action="store_true", help="print JSON")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.cell:
@@ -245,7 +249,8 @@ def main() -> None:
     unknown = [method for method in given.methods if not METHOD.fullmatch(method)]
     if unknown:
         parser.error(
-            f"--methods {unknown[0]}: expected plain, exact, window, window:8+8, exactx8 …"
+            f"--methods {unknown[0]}: unknown method; use plain, exact, window, window:8+8, "
+            "exactx8 or window/bf16"
         )
     if not given.json and not given.deviation:
         print(HEAD)

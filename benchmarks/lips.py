@@ -1,28 +1,31 @@
-"""Could somebody read these lips? A voice's lips against phone times of recordings.
+"""Measure whether the lips of a voice can be read, using recordings with phone times.
 
     python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10] [--json]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
-RECORDINGS are folders (or files) of audio with NAME.json beside it: {"phones": [{"phone", "start",
-"end"}, ...]}, ARPABET, seconds. The gap is the mean distance of the central paired inner-lip
-vertices (regions inner_lip_upper, inner_lip_lower). Intervals are those of the phones, in frames.
+RECORDINGS are audio files, or folders of them, with a NAME.json next to each: {"phones": [{"phone",
+"start", "end"}, ...]}, with ARPABET labels and seconds. The gap is the mean distance between the
+central paired inner-lip vertices (regions inner_lip_upper and inner_lip_lower). The interval of a
+phone is its time range in frames.
 
-closure   share of p, b, m whose gap comes under 1 mm in their interval, ± 1 frame
-false     share of all contacts (runs of frames under 1 mm) with no p, b, m, f, v or silence within
-          2 frames of any of their frames
-labiodental  share of f, v where the lower lip comes within 2 mm of the upper incisors' edge (median
-          along the edge) in the interval, ± 1 frame; on S02 lips at rest are as near, so it tells
-          nothing there
-opening   share of aa, ae, aw, ay, ah with a gap over 6 mm at the center frame
-stressed  the same without ah, which most often is a schwa
-width     how surely the width of the mouth tells w, uw, ow from iy, ih, s at the center frame (AUC)
-lag       median frames from a bilabial's middle to the middle of the contact that meets it
+closure      share of p, b, m with a gap below 1 mm in their interval, ± 1 frame
+false        share of contacts (runs of frames with a gap below 1 mm) without p, b, m, f, v or
+             silence within 2 frames of the contact
+labiodental  share of f, v in which the lower lip comes within 2 mm of the edge of the upper
+             incisors (median along the edge) in the interval, ± 1 frame; not meaningful for S02,
+             whose lips are that close at rest
+opening      share of aa, ae, aw, ay, ah with a gap above 6 mm at the center frame
+stressed     the same without ah, which is usually a schwa
+width        how well the width of the mouth at the center frame separates w, uw, ow from iy, ih, s
+             (AUC)
+lag          median number of frames from the middle of a bilabial to the middle of its contact
 
-The measures are codetalker_cli.metrics.lips.
+The measures are implemented in codetalker_cli.metrics.lips.
 
---teacher measures the rules that the bundled voice learned from, given the true phones; with
---stage1 also after that model's stage 1, which tells what each part loses. --babble mixes other
-recordings of the same call into each, at a signal-to-noise ratio in dB.
+--teacher measures the rules that generated the training data of the bundled voice, with the true
+phones. With --stage1, their motion is also encoded and decoded by stage 1 of that model, to show
+how much each stage loses. --babble mixes the other given recordings into each one, at a
+signal-to-noise ratio in dB.
 """
 
 import argparse
@@ -39,7 +42,7 @@ from codetalker_cli.motion import Motion
 
 
 def recordings(given: list[Path]) -> list[Path]:
-    """Audio files that have their phones beside them."""
+    """Return the audio files that have a .json file next to them."""
     files = [f for g in given for f in (sorted(g.iterdir()) if g.is_dir() else [g])]
     return [
         f
@@ -49,7 +52,7 @@ def recordings(given: list[Path]) -> list[Path]:
 
 
 def measure(motion: Motion, phones: list[dict]) -> lips.Verdicts:
-    """All measures of a motion whose topology has pairs of inner-lip vertices."""
+    """Compute all measures of a motion whose topology has paired inner-lip vertices."""
     vertices = np.asarray(motion.vertices)
     template = vertices[0] if motion.template is None else np.asarray(motion.template)
     curves = lips.lip_curves(motion.topology, template, vertices)
@@ -58,7 +61,12 @@ def measure(motion: Motion, phones: list[dict]) -> lips.Verdicts:
 
 
 class Rules:
-    """The synthetic talking heads' own motion, given the phones."""
+    """The rule-based motion of the synthetic talking heads.
+
+    Args:
+        subject: The subject; None uses S01.
+        stage1: A model whose stage 1 encodes and decodes the motion, or None.
+    """
 
     def __init__(self, subject: str | None, stage1: str | None) -> None:
         from codetalker_cli.rigs.head import Rig
@@ -87,44 +95,47 @@ class Rules:
 
 
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
-    """Recording k with four others behind it."""
+    """Mix up to four other recordings into recording k, at a signal-to-noise ratio in dB."""
     from codetalker_cli.train.augment import mixed
 
     steps = [step for step in (1, 3, 5, 7) if step % len(samples)]
     others = [samples[(k + step) % len(samples)] for step in steps]
-    heard = sum(np.resize(other, len(samples[k])) / (other.std() + 1e-9) for other in others)
-    mix = mixed(samples[k], np.asarray(heard), snr_db)
+    babble = sum(np.resize(other, len(samples[k])) / (other.std() + 1e-9) for other in others)
+    mix = mixed(samples[k], np.asarray(babble), snr_db)
     return (mix / max(1.0, np.abs(mix).max())).astype(np.float32)
 
 
 def main() -> None:
-    """Print a table, a line for each folder and one for all."""
+    """Print a line for each folder, and one for all recordings."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recordings", nargs="+", type=Path)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--subject", default=None)
-    parser.add_argument("--babble", type=float, default=None, metavar="DB")
-    parser.add_argument("--teacher", action="store_true")
-    parser.add_argument("--stage1", default=None, metavar="MODEL")
-    parser.add_argument("--json", action="store_true")
+    add = parser.add_argument
+    add(
+        "recordings", nargs="+", type=Path, help="folders or audio files with .json files of phones"
+    )
+    add("--model", default=None, help="voice to measure (default: as in animate)")
+    add("--subject", default=None, help="subject to animate (default: the voice's first subject)")
+    add("--babble", type=float, default=None, metavar="DB", help="mix in the other recordings")
+    add("--teacher", action="store_true", help="measure the rules instead of a voice")
+    add("--stage1", default=None, metavar="MODEL", help="with --teacher: apply this stage 1")
+    add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     files = recordings(given.recordings)
     if not files:
-        sys.exit("no recording with a .json of phones beside it")
+        sys.exit("no recordings with phones were found; each needs a .json file next to it")
     if given.babble is not None and len(files) < 2:
-        sys.exit("--babble needs other recordings to mix in: give at least two")
+        sys.exit("--babble mixes in other recordings; give at least two recordings")
     samples = [audio.load(file) for file in files]
     rules = Rules(given.subject, given.stage1) if given.teacher else None
     voice = None if rules else ct.load(given.model)
     table: dict[str, lips.Verdicts] = {}
     for k, file in enumerate(files):
         phones = json.loads(file.with_suffix(".json").read_text())["phones"]
-        heard = samples[k] if given.babble is None else with_babble(samples, k, given.babble)
+        speech = samples[k] if given.babble is None else with_babble(samples, k, given.babble)
         if rules is not None:
-            motion = rules.animate(heard, phones)
+            motion = rules.animate(speech, phones)
         else:
-            motion = voice.animate(heard, subject=given.subject)
+            motion = voice.animate(speech, subject=given.subject)
         for key, values in measure(motion, phones).items():
             for row in (file.parent.name, "all"):
                 table.setdefault(row, {}).setdefault(key, []).extend(values)

@@ -1,19 +1,23 @@
-"""Is a voice's motion as lively as its teacher's, no shakier, and still where nobody speaks?
+"""Measure whether a voice moves as much as its training data, without jitter or idle lip motion.
 
     python benchmarks/liveness.py data/demo [--model demo] [--clips 24] [--sounds FILES] [--json]
 
-On the test split of the data set that the voice learned from, clip by clip in its subject's style:
+These measures use the test split of the voice's data set. Each clip is animated in the style of its
+subject:
 
-energy    squared velocity of the lip region, against the data's (1: as lively)
-jitter    the part of it above 8 Hz, against the data's (1: as smooth)
-styles    mean distance of the lips between the clip said in two styles by one face, in mm
-own       share of the clips whose lips, said in the style of their speaker, are nearer to the data
-          than said in another
+energy    squared velocity of the lip region, relative to the data (1 means equally lively)
+jitter    the part of that energy above 8 Hz, relative to the data (1 means equally smooth)
+styles    mean distance between the lips of one subject in two styles, in mm
+own       share of clips whose lips are closer to the data in the subject's style than in another
 
-On sounds that are no speech (10 s of near silence, room, noise and music, and recordings given as
---sounds; the noise is like that of the training data), with four faces: the widest gap of the lips
-in mm ("gap"), the share of frames with one over 1 mm ("open"), and the energy as a share of that of
-the data's speech ("energy"). The measures are codetalker_cli.metrics.liveness.
+These measures use four subjects and non-speech sounds: 10 s of near silence, room noise, loud noise
+and music, and the recordings given as --sounds. The noise is like that of the training data.
+
+gap       largest gap between the lips, in mm
+open      share of frames with a gap above 1 mm
+energy    squared velocity of the lip region, relative to the data's speech
+
+The measures are implemented in codetalker_cli.metrics.liveness.
 """
 
 import argparse
@@ -33,7 +37,7 @@ QUIET_SECONDS = 10.0
 
 
 def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarray]:
-    """Name → (n,) float32 at 16 kHz: silence, room noise, loud noise, music without voices."""
+    """Return (n,) float32 sounds at 16 kHz by name: near silence, room noise, loud noise, music."""
     n = int(seconds * SAMPLE_RATE)
     rng = np.random.default_rng(0)
     time = np.arange(n) / SAMPLE_RATE
@@ -47,7 +51,7 @@ def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarra
     noise = colored_noise(n, rng)
     noise /= np.abs(noise).max()
     return {
-        "silence": (0.0002 * noise).astype(np.float32),  # digital silence is refused
+        "silence": (0.0002 * noise).astype(np.float32),  # not 0, which would be refused
         "room": (0.003 * noise).astype(np.float32),
         "noise": (0.3 * noise).astype(np.float32),
         "music": (0.5 * music / np.abs(music).max()).astype(np.float32),
@@ -57,7 +61,7 @@ def sounds_without_speech(seconds: float = QUIET_SECONDS) -> dict[str, np.ndarra
 def against_data(
     data: PreparedDataSet, voice: Voice, n_clips: int
 ) -> tuple[dict[str, float], float]:
-    """Energy, jitter, styles and own; and the energy of the data's speech."""
+    """Measure energy, jitter, styles and own; also return the energy of the data's speech."""
     topology, fps = data.mesh.topology, data.manifest.fps
     lips = topology.region("lips")
     clips = []
@@ -74,7 +78,7 @@ def against_data(
 
 
 def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) -> dict[str, float]:
-    """Gap, open and energy (as a share of ``energy``) of a sound, over four faces."""
+    """Measure the gap, open and energy (relative to ``energy``) of a sound, with four subjects."""
     gaps, moved = [], []
     for subject in voice.subjects[:: max(1, len(voice.subjects) // 4)]:
         motion = voice.animate(samples, subject, idle=False)
@@ -88,14 +92,14 @@ def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) 
 
 
 def main() -> None:
-    """Print what the header says."""
+    """Print all measures."""
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--clips", type=int, default=24)
-    parser.add_argument("--sounds", type=Path, nargs="*", default=[])
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("data", type=Path, help="prepared data set of the voice")
+    parser.add_argument("--model", default=None, help="voice (default: as in animate)")
+    parser.add_argument("--clips", type=int, default=24, help="test clips to use (default: 24)")
+    parser.add_argument("--sounds", type=Path, nargs="*", default=[], help="non-speech recordings")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     voice = ct.load(given.model)
     found, energy = against_data(PreparedDataSet(given.data), voice, given.clips)

@@ -1,8 +1,9 @@
-"""Free-running decoding as the published code does it: at each step everything is computed anew.
+"""Decode free-running as the published code does, by recomputing everything at each step.
 
-The whole prefix goes through PyTorch's own decoder layers, with the whole clip as their memory; it
-is quantized, decoded by stage 1 to every vertex of every frame, and the last frame is projected.
-This is the tests' oracle and the benchmark's baseline.
+In each step the decoder layers of PyTorch process all previous frames, with the speech of the whole
+clip as their memory. The result is quantized and decoded by stage 1, and the last decoded frame is
+projected as input of the next step. This is the reference of the tests and the baseline of the
+benchmark.
 """
 
 import torch
@@ -13,7 +14,7 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 
 
 def torch_layer(layer: nn.Module, speech: SpeechToCodes) -> nn.TransformerDecoderLayer:
-    """PyTorch's decoder layer with the weights of ours."""
+    """Return PyTorch's decoder layer with the weights of one of our layers."""
     s = speech.settings
     made = nn.TransformerDecoderLayer(s.hidden_size, s.n_heads, s.mlp_size, batch_first=True)
     ours = layer.state_dict()
@@ -38,11 +39,11 @@ def torch_layer(layer: nn.Module, speech: SpeechToCodes) -> nn.TransformerDecode
 
 
 class PlainDecoding:
-    """Both stages, decoded plainly.
+    """Decoding without any cache.
 
     Args:
-        speech: Stage 2, in evaluation mode.
-        vq: Stage 1, likewise.
+        speech: Stage 2 in evaluation mode.
+        vq: Stage 1 in evaluation mode.
     """
 
     def __init__(self, speech: SpeechToCodes, vq: MotionVQ) -> None:
@@ -50,12 +51,12 @@ class PlainDecoding:
         self.layers = [torch_layer(layer, speech) for layer in speech.layers]
 
     def latents(self, memory: Tensor, style: Tensor, past: Tensor) -> Tensor:
-        """Latents of all frames so far, from what each is told of the frame before it.
+        """Return the latents of all frames so far.
 
         Args:
-            memory: (B, S, D) projected speech of the whole clip.
-            style: (B, D).
-            past: (B, T, D) projected motion of the frame before.
+            memory: (B, S, D) projected encoder features of the whole clip.
+            style: (B, D) style embeddings.
+            past: (B, T, D) projected motion of the frame before each frame.
         """
         s, device = self.speech.settings, past.device
         steps = torch.arange(past.shape[1], device=device)
@@ -72,10 +73,18 @@ class PlainDecoding:
 
     @torch.no_grad()
     def decode(self, hidden: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T·F, size) encoder features and (B, D) styles → motion features (B, T, …), codes."""
+        """Decode a batch of clips.
+
+        Args:
+            hidden: (B, T·F, size) encoder features.
+            style: (B, D) style embeddings.
+
+        Returns:
+            (B, T, …) motion features, and the codes.
+        """
         n_frames = hidden.shape[1] // self.speech.settings.features_per_frame
         memory = self.speech.audio_projection(hidden)
-        # Nothing is known of a frame before the first, not even the projection's bias.
+        # The first frame has no previous motion, so even the bias of the projection is left out.
         past = torch.zeros_like(style)[:, None]
         for _ in range(n_frames):
             quantized_latents, codes = self.vq.quantize(self.latents(memory, style, past))

@@ -1,11 +1,12 @@
-"""How fast and in how much memory a full-size VOCASET is prepared, beside the disk's copy speed.
+"""Measure speed and memory of preparing a full-size VOCASET, compared with copying the file.
 
     python benchmarks/prepare.py [--clips 480] [--folder DIR] [--json]
 
-A synthetic VOCASET of true size (480 clips, 104 000 frames, 6.3 GB of random numbers) is streamed
-to the disk. Then, from cold files each time, in one run: the large array is copied; the data set is
-prepared by a process of its own; and prepared once more, which should find nothing to do. Both
-times end when all is on the disk. Needs about 13 GB in the folder, and removes what it made.
+A synthetic VOCASET of the original size (480 clips, 104 000 frames, 6.3 GB of random numbers) is
+written to the disk. Then three steps are measured, each with a cold file cache: copying the large
+array, preparing the data set in a new process, and preparing it again, which should be a no-op.
+Copying and preparing are timed until all data is on the disk. The script needs about 13 GB of disk
+space and removes its files at the end.
 """
 
 import argparse
@@ -29,7 +30,7 @@ BLOCK = 8 << 20
 
 
 def generate(folder: Path, n_clips: int) -> int:
-    """Write the five raw files; bytes of the large one."""
+    """Write the five raw files, and return the size of the large one in bytes."""
     rng = np.random.default_rng(0)
     n_frames = n_clips * FRAMES_PER_CLIP
     row = rng.standard_normal((FRAMES_PER_CLIP, N_VERTICES, 3)).astype(np.float32) * 0.01
@@ -37,7 +38,7 @@ def generate(folder: Path, n_clips: int) -> int:
         header = {"descr": "<f4", "fortran_order": False, "shape": (n_frames, N_VERTICES, 3)}
         np.lib.format.write_array_header_1_0(file, header)
         for k in range(n_clips):
-            file.write((row + np.float32(k * 1e-4)).data)  # no two clips alike
+            file.write((row + np.float32(k * 1e-4)).data)  # makes all clips different
     subjects = [f"FaceTalk_{k:06d}_TA" for k in range(SUBJECTS)]
     rows: dict = {subject: {} for subject in subjects}
     speech: dict = {subject: {} for subject in subjects}
@@ -63,7 +64,7 @@ def generate(folder: Path, n_clips: int) -> int:
 
 
 def cool(folder: Path) -> None:
-    """Write everything to the disk and forget it in memory, so that files are cold."""
+    """Flush all files to the disk, and drop them from the file cache."""
     os.sync()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -72,7 +73,7 @@ def cool(folder: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> float:
-    """Seconds of a plain copy until it is on the disk."""
+    """Copy a file, and return the seconds until it is on the disk."""
     started = time.perf_counter()
     with source.open("rb") as reader, target.open("wb") as writer:
         while block := reader.read(BLOCK):
@@ -83,7 +84,7 @@ def copy(source: Path, target: Path) -> float:
 
 
 def prepare(raw: Path, out: Path) -> tuple[float, float]:
-    """Seconds of the command until all is on the disk; largest memory of a child so far, GB."""
+    """Run the command; return the seconds until all data is on disk, and the peak memory in GB."""
     command = [sys.executable, "-m", "codetalker_cli", "prepare-data", "vocaset", raw, out]
     started = time.perf_counter()
     subprocess.run([*map(str, command), "--json"], check=True, stdout=subprocess.DEVNULL)
@@ -93,7 +94,7 @@ def prepare(raw: Path, out: Path) -> tuple[float, float]:
 
 
 def measure(folder: Path, n_clips: int) -> dict[str, float]:
-    """All figures of one run."""
+    """Return all figures of one run."""
     raw, out = folder / "raw", folder / "prepared"
     raw.mkdir()
     n_bytes = generate(raw, n_clips)
@@ -121,9 +122,11 @@ def measure(folder: Path, n_clips: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=480)
-    parser.add_argument("--folder", type=Path, help="where to work; default: here")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--clips", type=int, default=480, help="number of clips (default: 480)")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for temporary files (default: the working folder)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     made = Path(tempfile.mkdtemp(prefix="prepare-benchmark-", dir=given.folder or Path.cwd()))
     try:

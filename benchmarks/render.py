@@ -1,15 +1,16 @@
-"""How fast are videos drawn and encoded, and what memory does that take?
+"""Measure the speed and memory of rendering and encoding videos.
 
     python benchmarks/render.py [--frames 600] [--size 512] [--renderers software pyrender] [--json]
 
-Two tables. The first, renderer × mesh: frames a second of ``render_video`` from its call to the
-finished file (drawing, encoding, starting processes), the ratio to the first row of the same run,
-peak memory of the main process and of the largest other process (those that draw, and ffmpeg). The
-second: the same memory for a short clip and for one ten times as long, read from a motion file.
-Every row has a process of its own.
+The script prints two tables. The first has a row for each renderer and mesh: the frames per second
+of ``render_video`` from its call to the finished file (including encoding and starting processes),
+the speed relative to the first row, and the peak memory of the main process and of the largest
+other process (a renderer or ffmpeg). The second table shows the peak memory for a short clip and
+for one that is ten times as long, both read from a motion file. Each row is measured in its own
+process.
 
-Meshes: ``head`` is the bundled head (5370 vertices); ``dense`` is a closed egg with a nose, of the
-size of a head and 23370 vertices, as many as BIWI's faces have. Both swing around their mouths.
+The mesh ``head`` is the bundled head (5370 vertices). ``dense`` is a closed egg with a nose, with
+the size of a head and the 23370 vertices of BIWI. The area around the mouth moves in both.
 """
 
 import argparse
@@ -34,14 +35,14 @@ MESHES = ("head", "dense")
 
 
 def head() -> tuple[Topology, np.ndarray, np.ndarray | None]:
-    """Topology, template and colors of the bundled head."""
+    """Return the topology, template and colors of the bundled head."""
     mesh = Mesh.load(resources.asset("voice") / "mesh.npz")
     subject = next(iter(mesh.templates))
     return mesh.topology, mesh.templates[subject], mesh.colors[subject]
 
 
 def dense() -> tuple[Topology, np.ndarray, np.ndarray | None]:
-    """An egg of 127 rings and two poles, 23370 vertices, in meters."""
+    """Return an egg with 127 rings and two poles (23370 vertices), in meters."""
     theta = np.linspace(0, np.pi, RINGS + 2)[1:-1, None]
     phi = np.linspace(0, 2 * np.pi, SEGMENTS, endpoint=False)[None]
     ring = np.stack(
@@ -66,7 +67,7 @@ def dense() -> tuple[Topology, np.ndarray, np.ndarray | None]:
 
 
 def write_motion(path: Path, mesh: str, n_frames: int) -> None:
-    """A motion file of a face whose mouth swings."""
+    """Write a motion file of a mesh whose mouth area oscillates."""
     topology, template, colors = {"head": head, "dense": dense}[mesh]()
     low, high = template.min(0), template.max(0)
     mouth = np.array([(low[0] + high[0]) / 2, low[1] + 0.3 * (high[1] - low[1]), high[2]])
@@ -81,14 +82,14 @@ def write_motion(path: Path, mesh: str, n_frames: int) -> None:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """One row, in this process."""
+    """Measure one row."""
     settings = RenderSettings(size=job["size"], renderer=job["renderer"])
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "motion.npz"
         write_motion(path, job["mesh"], job["frames"])
         code = "import sys; sys.path[:0] = [sys.argv[1]]; import render; render.draw(*sys.argv[2:])"
         here = str(Path(__file__).parent)
-        # in one more process: this one has made the motion, and its peak would count that
+        # A new process is needed, because the peak memory of this one includes the motion.
         done = subprocess.run(
             [sys.executable, "-c", code, here, str(path), settings.model_dump_json()],
             stdout=subprocess.PIPE,
@@ -98,7 +99,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw(path: str, settings: str) -> None:
-    """Draw a motion file; the figures go to stdout."""
+    """Render a motion file, and print the figures as JSON."""
     motion = Motion.load(path)
     out = Path(path).with_suffix(".mp4")
     report = render_video(motion, out, RenderSettings.model_validate_json(settings))
@@ -115,14 +116,17 @@ def draw(path: str, settings: str) -> None:
 
 
 def own_peak() -> float:
-    """Largest resident size of this process in MB; getrusage would count its starter's too."""
+    """Return the peak resident memory of this process in MB.
+
+    `getrusage` is not used, because it includes the memory of the parent process before exec.
+    """
     status = Path("/proc/self/status").read_text("utf-8")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def speed_rows(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """The best of the repeats of every cell; another program may only slow one down."""
+    """Measure each renderer and mesh, and return the fastest of the repeats."""
     rows: list[dict[str, Any]] = []
     for mesh in given.meshes:
         for renderer in given.renderers:
@@ -142,14 +146,14 @@ def speed_rows(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def memory_rows(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """A clip, and one ten times as long; small pictures, which change nothing in this."""
+    """Measure a clip and one that is ten times as long, with small pictures to save time."""
     job = {"renderer": given.renderers[0], "mesh": "head", "size": 64}
     lengths = (given.memory_frames, 10 * given.memory_frames)
     return [measure({**job, "frames": n_frames}) for n_frames in lengths]
 
 
 def show(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
-    """A table of some columns."""
+    """Print a table of some columns."""
     print("  ".join(f"{title:>16}" for title in columns.values()))
     for row in rows:
         cells = (row[key] for key in columns)
@@ -159,13 +163,14 @@ def show(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=600, help="of the head; dense has half")
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--renderers", nargs="+", default=["software", "pyrender"])
-    parser.add_argument("--meshes", nargs="+", choices=MESHES, default=list(MESHES))
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--memory-frames", type=int, default=300)
-    parser.add_argument("--json", action="store_true")
+    add = parser.add_argument
+    add("--frames", type=int, default=600, help="frames of head; dense has half as many")
+    add("--size", type=int, default=512, help="width and height in pixels (default: 512)")
+    add("--renderers", nargs="+", default=["software", "pyrender"], help="renderers to measure")
+    add("--meshes", nargs="+", choices=MESHES, default=list(MESHES), help="meshes to measure")
+    add("--repeats", type=int, default=2, help="repeats of each row (default: 2)")
+    add("--memory-frames", type=int, default=300, help="frames of the short clip (default: 300)")
+    add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
     result = {
         "cores": len(os.sched_getaffinity(0)),

@@ -1,21 +1,25 @@
-"""How fast both stages train at full VOCASET size, and in how much memory.
+"""Measure the speed and memory of training both stages at full VOCASET size.
 
     python benchmarks/train.py [--stage vq speech] [--device auto] [--threads N] [--steps N]
                                [--compile] [--json]
 
-plain          a batch-1 float32 loop that computes everything in every step, as the published
-               training code does: in stage 2 the whole speech encoder with its convolutions, and
-               stage 1's latents of the true motion
-batch 1        `codetalker train-vq` and `train-speech` with the preset vocaset, the paper's recipe
-fast           with the preset vocaset-fast; on a CPU in float32 too; with --compile compiled too
+These variants are measured:
 
-All of them run the same model code, from random weights of the real sizes (wav2vec 2.0 base), on
-synthetic clips as long as VOCASET's (90 to 150 frames at 30 fps), each in a process of its own with
-N threads. A step is timed from its batch to the moved weights: no validation, no checkpoint. What
-is computed once a clip (stage 2) is there before the first step; the time it took is told apart.
+plain      a batch-1 float32 loop that computes everything in each step, as the published code does;
+           in stage 2 this includes the speech encoder and stage 1's latents of the true motion
+batch 1    `codetalker train-vq` and `train-speech` with the preset vocaset, the paper's recipe
+fast       the same commands with the preset vocaset-fast; on a CPU it is also measured in float32,
+           and with --compile also compiled
 
-frames/s is the median over the steps; clips/s is that by the clips' mean length; memory is the
-largest resident set of the process on a CPU, the most that PyTorch held on a GPU.
+All variants run the same model code with random weights of the original size (wav2vec 2.0 base), on
+synthetic clips as long as those of VOCASET (90 to 150 frames at 30 fps). Each runs in its own
+process with N threads. A step is timed from its batch to the updated weights, without validation
+and checkpoints. In stage 2, the results that are computed once per clip are cached before the first
+step, and their time is reported separately.
+
+frames/s is the median over the steps, and clips/s is frames/s divided by the mean length of the
+clips. The peak memory is the resident memory of the process on a CPU, and the memory allocated by
+PyTorch on a GPU.
 """
 
 import argparse
@@ -54,23 +58,23 @@ from codetalker_cli.train.vq import train_vq
 
 SECTIONS = {"vq": "train_vq", "speech": "train_speech"}
 NO_END = 1_000_000_000
-"""Epochs until a validation, seconds until a state is saved: a run that only takes steps."""
+"""The number of epochs and seconds that disables validation and saving."""
 FAST = {"batch_size": 8, "precision": "bf16", "schedule": "cosine"}
-"""Where a preset has no fast one beside it."""
+"""The changes for ``fast`` if a preset has no -fast variant."""
 CPU_STEPS, GPU_STEPS = 6, 60
-"""Timed steps of batch 1; half as many of the larger batches."""
+"""The timed steps of ``plain`` and ``batch 1``; the other variants run half as many."""
 CPU_WARMUP, GPU_WARMUP = 1, 10
 
 
 class Enough(Exception):
-    """All steps are timed."""
+    """Raised when all steps are timed."""
 
 
-# What is trained on -------------------------------------------------------------------------------
+# Data and settings --------------------------------------------------------------------------------
 
 
 def generate(folder: Path, settings: Settings, n_clips: int, frames: tuple[int, int]) -> None:
-    """A prepared data set of smooth random motion and noise for speech."""
+    """Write a prepared data set with smooth random motion, and noise as speech."""
     rng = np.random.default_rng(0)
     shape = (settings.data.n_vertices, 3)
     subjects = settings.data.train_subjects
@@ -96,18 +100,23 @@ def generate(folder: Path, settings: Settings, n_clips: int, frames: tuple[int, 
 
 
 def settings_of(preset: str, changes: dict[str, Any]) -> Settings:
-    """A preset's, with a random speech encoder, and ``changes`` to how both stages are trained."""
+    """Return the settings of a preset with a random speech encoder.
+
+    Args:
+        preset: The name of a bundled preset, or a YAML file.
+        changes: The changes to the training settings of both stages.
+    """
     values = read_preset(preset)
     encoder = values["speech"]["encoder"]
     encoder["source"] = ""
-    encoder.setdefault("config", {"hidden_size": 768})  # all else of it is the base model's already
+    encoder.setdefault("config", {"hidden_size": 768})  # all defaults are those of the base model
     for section in SECTIONS.values():
         values[section].update(changes)
     return settings_from_dict(values, preset)
 
 
 def recipes(preset: str, device: str, compiled: bool) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Variant → its preset and what is changed in it."""
+    """Return the preset of each variant, and the changes to it."""
     fast, changes = f"{preset}-fast", {}
     if fast not in resources.config_names():
         fast, changes = preset, FAST
@@ -123,10 +132,10 @@ def recipes(preset: str, device: str, compiled: bool) -> dict[str, tuple[str, di
 
 
 class Clock:
-    """Takes the time after each step; ends the run when there are enough.
+    """Records the time after each step, and ends the run after the last one.
 
     Args:
-        job: ``device``, ``warmup``, ``steps``.
+        job: The job, of which ``device``, ``warmup`` and ``steps`` are used.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -135,28 +144,28 @@ class Clock:
         self.filled: list[float] = []
 
     def report(self, progress: TrainingProgress) -> None:
-        """After a step of the training loop, or once more at the end of an epoch."""
+        """Handle the progress of the training loop, which repeats the last step of an epoch."""
         if progress.step != self._step:
             self._step = progress.step
             self.tick()
 
     def tick(self) -> None:
-        """A step is done."""
+        """Record the end of a step."""
         if self._job["device"] == "cuda":
             torch.cuda.synchronize()
-            if not self.times:  # what filling the caches took is no part of a step
+            if not self.times:  # the memory for filling the caches does not count
                 torch.cuda.reset_peak_memory_stats()
         self.times.append(time.perf_counter())
         if len(self.times) >= self._job["warmup"] + self._job["steps"]:
             raise Enough
 
     def encoding(self, done: int, count: int) -> None:
-        """A clip's part of the cache is filled."""
+        """Record that the cache of a clip is filled."""
         self.filled.append(time.perf_counter())
 
 
 def plain_vq(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optimizer, Callable]:
-    """Stage 1: optimizer, and from one clip to its loss."""
+    """Return the optimizer of stage 1, and a function that computes the loss of one clip."""
     vq = model.vq.train()
 
     def loss(vertices: Tensor, template: Tensor, style: Tensor, audio: Tensor) -> Tensor:
@@ -168,7 +177,7 @@ def plain_vq(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optim
 
 
 def plain_speech(model: CodeTalker, device: torch.device) -> tuple[torch.optim.Optimizer, Callable]:
-    """Stage 2: optimizer, and from one clip to its loss."""
+    """Return the optimizer of stage 2, and a function that computes the loss of one clip."""
     speech = model.speech
     assert speech is not None
     model.vq.eval().requires_grad_(False)
@@ -184,7 +193,7 @@ def plain_speech(model: CodeTalker, device: torch.device) -> tuple[torch.optim.O
 
 
 def run_plain(job: dict[str, Any], data: PreparedDataSet, settings: Settings, clock: Clock) -> None:
-    """The loop without anything of ours but the model."""
+    """Train with a plain loop that uses only the model and the data loading of the package."""
     torch.manual_seed(0)
     source, device = ClipSource(data, "train"), torch.device(job["device"])
     model = CodeTalker(settings, with_speech=job["stage"] == "speech").to(device)
@@ -202,12 +211,12 @@ def run_plain(job: dict[str, Any], data: PreparedDataSet, settings: Settings, cl
             optimizer.zero_grad()
             loss.sum().backward()
             optimizer.step()
-            loss.item()  # it is shown
+            loss.item()  # the published loop also prints the loss, which synchronizes
             clock.tick()
 
 
 def run_ours(job: dict[str, Any], data: PreparedDataSet, settings: Settings, clock: Clock) -> None:
-    """The commands' own way."""
+    """Train in the same way as the commands."""
     with tempfile.TemporaryDirectory(dir=job["folder"]) as folder:
         out = Path(folder) / job["stage"]
         if job["stage"] == "vq":
@@ -221,7 +230,7 @@ def run_ours(job: dict[str, Any], data: PreparedDataSet, settings: Settings, clo
 
 
 def frames_of_steps(settings: Settings, section: str, lengths: Sequence[int], n: int) -> list[int]:
-    """Frames that each of the first ``n`` steps sees."""
+    """Return the number of frames in each of the first ``n`` steps."""
     s = getattr(settings, section)
     seen = [min(length, s.crop_frames or length) for length in lengths]
     plan = Plan(seen, s.batch_size, s.accumulation, seed=s.seed)
@@ -230,7 +239,7 @@ def frames_of_steps(settings: Settings, section: str, lengths: Sequence[int], n:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """The figures of one variant, measured in this process."""
+    """Measure one variant in this process."""
     section = SECTIONS[job["stage"]]
     no_end = {"epochs": NO_END, "validate_every": NO_END, "save_every_seconds": NO_END}
     settings = settings_of(job["preset"], {**job["changes"], **no_end})
@@ -254,7 +263,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_memory(device: str) -> int:
-    """Bytes."""
+    """Return the peak memory of this process in bytes."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     import resource
@@ -263,11 +272,11 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-# All of them --------------------------------------------------------------------------------------
+# All variants -------------------------------------------------------------------------------------
 
 
 def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
-    """``measure`` in a new process, with its threads pinned and its own cache."""
+    """Run ``measure`` in a new process with a fixed number of threads and a separate cache."""
     threads = {k: str(job["threads"]) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     environment = {**os.environ, **threads, resources.CACHE_VARIABLE: f"{job['folder']}/cache"}
     command = [sys.executable, __file__, "--job", json.dumps(job)]
@@ -276,7 +285,7 @@ def in_own_process(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def machine(device: str, threads: int) -> str:
-    """What the figures are of."""
+    """Return a one-line description of the machine."""
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -287,7 +296,7 @@ def machine(device: str, threads: int) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """All figures in Markdown; ``× plain`` is against the plain loop of the same stage."""
+    """Format all figures in Markdown; ``× plain`` is relative to the plain loop of the stage."""
     lines = ["| stage | variant | clips/s | frames/s | × plain | step, s | peak memory, GB |"]
     lines.append("|---|---|---|---|---|---|---|")
     plain = {r["stage"]: r["frames_per_second"] for r in rows if r["variant"] == "plain"}
@@ -298,12 +307,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells += [f"{r['seconds_per_step']:.3g}", f"{r['peak_memory_gb']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     fill = [r for r in rows if r["variant"] == "batch 1" and r["cache_seconds_per_clip"]]
-    lines += [f"\nfilling the caches: {r['cache_seconds_per_clip']:.3f} s a clip" for r in fill]
+    lines += [f"\nfilling the caches: {r['cache_seconds_per_clip']:.3f} s per clip" for r in fill]
     return "\n".join(lines)
 
 
 def jobs(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """What is measured, in order; the first of ours in stage 2 fills the caches."""
+    """Return the jobs in order; in stage 2 the first one after the plain loop fills the caches."""
     gpu = given.device == "cuda"
     steps = given.steps or (GPU_STEPS if gpu else CPU_STEPS)
     warmup = given.warmup or (GPU_WARMUP if gpu else CPU_WARMUP)
@@ -328,7 +337,7 @@ def jobs(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 
 def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Stage, variant and figures of each."""
+    """Measure all jobs, and return a row with stage, variant and figures for each."""
     folder = Path(tempfile.mkdtemp(prefix="train-benchmark-", dir=given.folder or Path.cwd()))
     try:
         generate(folder / "data", settings_of(given.preset, {}), given.clips, given.frames)
@@ -344,18 +353,19 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stage", nargs="+", choices=[*SECTIONS], default=[*SECTIONS])
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, help="timed steps of batch 1; of larger ones half")
-    parser.add_argument("--warmup", type=int, help="steps before those that are timed, at least 1")
-    parser.add_argument("--compile", action="store_true", help="measure it compiled too")
-    parser.add_argument("--preset", default="vocaset", help="bundled preset, or a YAML file")
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--frames", type=int, nargs=2, default=[90, 150], help="shortest, longest")
-    parser.add_argument("--folder", type=Path, help="where to work (1 GB); default: here")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--stage", nargs="+", choices=[*SECTIONS], default=[*SECTIONS], help="stages to measure")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="device (default: auto)")
+    add("--threads", type=int, default=os.cpu_count(), help="CPU threads (default: all cores)")
+    add("--steps", type=int, help="timed steps at batch size 1; larger batches run half as many")
+    add("--warmup", type=int, help="steps before the timed ones, at least 1")
+    add("--compile", action="store_true", help="also measure fast with torch.compile")
+    add("--preset", default="vocaset", help="bundled preset or YAML file (default: vocaset)")
+    add("--clips", type=int, default=64, help="number of clips (default: 64)")
+    add("--frames", type=int, nargs=2, default=[90, 150], help="shortest and longest clip")
+    add("--folder", type=Path, help="folder for 1 GB of temporary files (default: working folder)")
+    add("--json", action="store_true", help="print JSON")
+    add("--job", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.job:
         job = json.loads(given.job)
@@ -369,7 +379,7 @@ def main() -> None:
     if given.json:
         print(json.dumps({"machine": name, "rows": rows}))
         return
-    print(f"{name}\n\n{table(rows)}\n\nthe whole took {time.perf_counter() - started:.0f} s")
+    print(f"{name}\n\n{table(rows)}\n\ntotal time: {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

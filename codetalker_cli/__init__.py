@@ -4,7 +4,7 @@
     motion = ct.load("demo").animate("speech.wav", subject="S01")
     motion.save("speech.npz")
 
-All names are imported at first use, so ``import codetalker_cli`` is fast.
+Each name is imported when it is first used, so ``import codetalker_cli`` is fast.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -15,8 +15,8 @@ import numpy as np
 from codetalker_cli.errors import DataError
 
 _ZIP_HEADER = struct.Struct("<26x2H")
-"""The header before a zip member; it contains the lengths of the name and the extra field."""
-_MAX_SIDE = 1 << 40
+"""The header of a zip member, which contains the lengths of its name and its extra field."""
+_MAX_SIDE = 1 << 40  # a longer axis occurs only in a damaged header
 _DAMAGE = (
     DataError,
     OSError,
@@ -34,14 +34,15 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
 
     Args:
         path: The file.
-        mapped: The arrays to return as read-only memory maps. Compressed ones are read anyway.
+        mapped: The arrays to return as read-only memory maps. Compressed arrays are read
+            into memory.
 
     Raises:
         DataError: The file is missing, cut short, or not an .npz file.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle
+    if not zipfile.is_zipfile(path):  # NumPy would try to read it as a pickle
         raise DataError(f"{path}: not a complete .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -122,15 +123,14 @@ def read_npy_header(source: Path | str | IO[bytes]) -> NpyHeader:
         elif version == (2, 0):
             shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(source)
         else:
-            raise ValueError(f"format version {version} is not one of arrays of numbers")
+            raise ValueError(f"format version {version} is not supported")
         offset = source.tell()
-    except (
-        Exception
-    ) as error:  # the header is a Python expression; a damaged one can raise anything
+    # The header is a Python expression, and parsing a damaged one can raise anything.
+    except Exception as error:
         reason = str(error).splitlines()[0][:200] if str(error) else "damaged"
         raise DataError(f"{name}: not a readable .npy file ({reason})") from error
     if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
-        raise DataError(f"{name}: its header is damaged: it contains an impossible shape")
+        raise DataError(f"{name}: its header is damaged (it contains an impossible shape)")
     if dtype.hasobject:
         raise DataError(
             f"{name}: contains Python objects, which are not read because they could run code; "
@@ -162,8 +162,8 @@ def map_array(path: Path | str, header: NpyHeader | None = None) -> np.ndarray:
 def release_pages(array: object) -> None:
     """Release the memory pages of a read-only map; they are read again when they are used.
 
-    A touched page counts as used memory for as long as its map lives, so reading a whole file once
-    would use as much memory as the file is large. Other arrays are unchanged.
+    A page that was read counts as used memory for as long as its map exists. Without this, reading
+    a file once would use as much memory as the file is large. Other arrays are unchanged.
     """
     memory_map = getattr(array, "_mmap", None)
     if (
@@ -187,8 +187,8 @@ def write_arrays(
 ) -> None:
     """Write an .npz from arrays and from streamed float32 arrays (blocks along the first axis).
 
-    Equal content gives equal bytes. Nothing is compressed: it would save only a fifth of the size
-    of vertices, and ten minutes of motion took 26 s longer to write.
+    Equal content gives equal bytes. Nothing is compressed: compression would make vertices only a
+    fifth smaller, and writing ten minutes of motion took 26 s longer with it.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

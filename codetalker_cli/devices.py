@@ -130,8 +130,8 @@ def make_accelerator(
 
     Args:
         precision: The precision of the computation in a step.
-        device: The device of a single process. Several processes (``accelerate launch``) share
-            the devices between them.
+        device: The device of a single process. With several processes (``accelerate
+            launch``), accelerate assigns a device to each.
         unused_parameters: Whether a step may leave some weights without a gradient.
 
     Raises:
@@ -157,8 +157,8 @@ def make_accelerator(
                 mixed_precision=_MIXED_PRECISION[precision],
                 kwargs_handlers=[shared],
             )
-        if precision == "fp16" and accelerator.scaler is None:  # accelerate accepts this
-            raise ValueError("its gradients are not scaled")
+        if precision == "fp16" and accelerator.scaler is None:  # accelerate does not check this
+            raise ValueError("gradients cannot be scaled there")
     except (ValueError, NotImplementedError) as error:
         raise SettingsError(
             f"precision {precision}: not supported on {device} ({error}); use float32"

@@ -38,7 +38,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to ``path`` (same suffix) and rename it to ``path`` on success.
 
-    On an error, whatever was written is removed and an existing ``path`` is unchanged. This works
+    On an error, the temporary output is removed and an existing ``path`` is unchanged. This works
     for files and folders. A folder replaces the existing one as a whole.
 
     Raises:

@@ -1,7 +1,7 @@
 """Detect the container of an audio or video file from its first bytes.
 
-ffmpeg also reads playlists, which can open other files and URLs. It is therefore started only for
-the containers below, and with the detected container as its explicit input format.
+ffmpeg also reads playlists, which can open other files and URLs. Therefore it is run only on the
+containers below, and the detected container is passed as its input format.
 """
 
 import re

@@ -104,7 +104,7 @@ class Motion:
         template: (V, 3) float32 neutral face of the subject.
         colors: (V, 3) uint8 sRGB albedo, or None.
         audio: (n,) float32 mono samples at 16 kHz, or None.
-        audio_path: The recording of the samples, or None.
+        audio_path: The file that the samples were read from, or None.
         codes: (T, codes_per_frame) int32 motion codes, or None.
     """
 
@@ -120,12 +120,12 @@ class Motion:
 
     @property
     def n_frames(self) -> int:
-        """T."""
+        """The number of frames T."""
         return int(self.vertices.shape[0])
 
     @property
     def seconds(self) -> float:
-        """Length in seconds."""
+        """The length in seconds."""
         return self.n_frames / self.fps
 
     def at_fps(self, fps: float) -> "Motion":
@@ -195,12 +195,14 @@ class Motion:
             version = int(arrays["format_version"])
             if version > FORMAT_VERSION:
                 raise InputError(
-                    f"{path}: motion format {version}, this codetalker reads up to "
-                    f"{FORMAT_VERSION}; upgrade codetalker-cli"
+                    f"{path}: motion format {version} is newer than {FORMAT_VERSION}, the latest "
+                    "format that this version reads; upgrade codetalker-cli"
                 )
             return cls._from_arrays(arrays)
         except (DataError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a motion file (.npz of `codetalker animate`)") from error
+            raise InputError(
+                f"{path}: not a motion file; expected an .npz from `codetalker animate`"
+            ) from error
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Motion":
@@ -212,7 +214,7 @@ class Motion:
             topology=Topology.from_arrays(topology),
             subject=str(arrays["subject"]),
             template=arrays["template"],
-            colors=arrays.get("colors", arrays.get("colours")),  # the former name
+            colors=arrays.get("colors", arrays.get("colours")),  # the name in older files
             audio=arrays.get("audio"),
             codes=arrays.get("codes"),
         )

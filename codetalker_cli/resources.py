@@ -12,7 +12,7 @@ CACHE_VARIABLE = "CODETALKER_CACHE"
 
 @lru_cache(maxsize=1)
 def root() -> Path:
-    """Return the folder of configs/ and assets/, in the installed wheel or in the checkout."""
+    """Return the folder of configs/ and assets/: in the installed wheel, or the checkout itself."""
     bundled = _PACKAGE / "_bundled"
     if bundled.is_dir():
         return bundled
@@ -36,12 +36,12 @@ def package_version() -> str:
 
 
 def asset(name: str) -> Path:
-    """Return the path of a bundled asset; raise CodeTalkerError if it is missing."""
+    """Return the path of a bundled asset; raise ``CodeTalkerError`` if it is missing."""
     return _check_exists(root() / "assets" / name)
 
 
 def config(name: str) -> Path:
-    """Return the path of a bundled preset file; ``name`` is without ``.yaml``."""
+    """Return the path of a bundled preset file by its name, which has no ``.yaml``."""
     return _check_exists(root() / "configs" / f"{name}.yaml")
 
 

@@ -10,7 +10,7 @@ from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError
 
 Report = Callable[[str, str], None]
-"""Receives a problem of a mesh: its kind (``faces``, ``region``) and a message."""
+"""Called with the kind of a mesh problem (``faces`` or ``region``) and a message."""
 UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
 """Length unit → meters; ``area1``: every mesh is scaled to a surface area of 1 (BIWI)."""
 
@@ -19,7 +19,7 @@ def label_components(n_vertices: int, edges: np.ndarray) -> np.ndarray:
     """Return the (V,) index of the connected component of each vertex.
 
     Args:
-        n_vertices: V.
+        n_vertices: The number of vertices V.
         edges: (E, 2) indices of connected vertices, in any order.
     """
     from scipy.sparse import coo_array
@@ -34,11 +34,11 @@ class Topology:
     """Connectivity shared by all subjects of a data set.
 
     Attributes:
-        name: Name shown in messages.
+        name: The name shown in messages.
         triangles: (F, 3) int32 vertex indices, counter-clockwise seen from outside.
-        n_vertices: V.
+        n_vertices: The number of vertices V.
         unit: One of ``UNITS``.
-        regions: Vertex index lists by name (``lips``, ``upper_face``, ...), each (n,) int32.
+        regions: Name (``lips``, ``upper_face``, …) → (n,) int32 vertex indices.
         uv: (N, 2) float32 texture coordinates, or None.
         uv_triangles: (F, 3) int32 indices into ``uv``, or None.
         parts: Vertex ranges [start, stop) of the separate parts (skin, teeth_upper, ...).
@@ -65,8 +65,8 @@ class Topology:
                 raise DataError(f"topology {self.name}: {what} is {indices.shape}, expected (n,)")
             if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
                 raise DataError(
-                    f"topology {self.name}: {what} name vertices {indices.min()}..{indices.max()}, "
-                    f"but there are {self.n_vertices}"
+                    f"topology {self.name}: {what}: indices are {indices.min()}..{indices.max()}, "
+                    f"expected 0..{self.n_vertices - 1}"
                 )
 
     @property
@@ -172,7 +172,7 @@ def _without_unknown_vertices(
         first = bad.argmax()
         report(
             "faces",
-            f"{bad.sum()} of {len(triangles)} triangles name vertices that do not exist "
+            f"{bad.sum()} of {len(triangles)} triangles refer to vertices that do not exist "
             f"(triangle {first}: {[int(i) for i in triangles[first]]}; there are {n_vertices} "
             "vertices)",
         )
@@ -181,7 +181,7 @@ def _without_unknown_vertices(
         bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
         if bad.any():
             name = key.removeprefix("region_")
-            report("region", f"region {name} names {bad.sum()} vertices that do not exist")
+            report("region", f"region {name} refers to {bad.sum()} vertices that do not exist")
             kept[key] = arrays[key][~bad]
     return kept
 
@@ -259,12 +259,12 @@ class Mesh:
             return cls(
                 Topology.from_arrays(topology, report),
                 _unpack(arrays, "template"),
-                _unpack(arrays, "color") or _unpack(arrays, "colour"),  # the former name
+                _unpack(arrays, "color") or _unpack(arrays, "colour"),  # the name in older files
                 {k: v.astype(np.float32) for k, v in _unpack(arrays, "idle_unit").items()},
                 {k: float(v) for k, v in _unpack(arrays, "lid_closure").items()},
             )
         except (DataError, ValueError, KeyError, TypeError) as error:
-            reason = f"no array {error}" if isinstance(error, KeyError) else error
+            reason = f"array {error} is missing" if isinstance(error, KeyError) else error
             raise DataError(f"not a mesh file ({reason})") from error
 
 

@@ -74,7 +74,7 @@ def run_folder_of(checkpoint: Path) -> Path:
 
 
 def newest_run(root: Path = RUNS) -> Path | None:
-    """Return the newest best checkpoint of a training run; None if there is no run."""
+    """Return the best checkpoint of the newest training run; None if there is no run."""
     runs = (path for path in checkpoints(root) if (run_folder_of(path) / RUN).is_file())
     return next(runs, None)
 

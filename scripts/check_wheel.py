@@ -1,7 +1,7 @@
-"""Build the wheel, install it in a fresh environment elsewhere, and use it there.
+"""Build the wheel, install it in a new environment outside the checkout, and use it there.
 
-Run by ``make wheel-check`` with the interpreter of .venv. Everything is made in a temporary folder
-(about 5 GB; TMPDIR says where) that is removed at the end, also after a failure.
+``make wheel-check`` runs this script with the interpreter of .venv. All files are written to a
+temporary folder in TMPDIR (about 5 GB), which is removed at the end, even after a failure.
 """
 
 import os
@@ -48,8 +48,8 @@ print(f"second.mp4: {n_frames} frames, {seconds:.2f} s")
 
 
 def main() -> None:
-    """Run all steps; the first that fails ends the check."""
-    # So that a stopped run still leaves the `with` block and removes its folder.
+    """Run all steps, and stop at the first failure."""
+    # A terminated run must still leave the `with` block, which removes the folder.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="codetalker-wheel-") as temporary:
@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def build_wheel(out: Path) -> Path:
-    """sdist from the checkout, wheel from the sdist: so both are tried."""
+    """Build the sdist from the checkout and the wheel from the sdist, so both are tested."""
     run([sys.executable, "-m", "build", "--outdir", str(out), str(CHECKOUT)], cwd=CHECKOUT)
     (wheel,) = out.glob("*.whl")
     return wheel
 
 
 def check_content(wheel: Path) -> None:
-    """Every file of configs/ and assets/ is inside; tests and scripts are not."""
+    """Check that the wheel contains all files of configs/ and assets/, but no tests or scripts."""
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         f"{BUNDLED}/{path.relative_to(CHECKOUT).as_posix()}"
@@ -82,26 +82,26 @@ def check_content(wheel: Path) -> None:
     needed = {f"{BUNDLED}/assets/{name}" for name in ("sample.wav", "voice/model.safetensors")}
     assert needed <= bundled, f"not in the wheel: {sorted(needed - bundled)}"
     code = [name for name in bundled if name.endswith(".py")]
-    assert not code, f"code among the data files: {code}"
-    strangers = [
+    assert not code, f"code in the data folders: {code}"
+    outside = [
         name
         for name in names
         if not name.startswith("codetalker_cli/") and ".dist-info/" not in name
     ]
-    assert not strangers, f"files outside the package: {strangers}"
+    assert not outside, f"files outside the package: {outside}"
     tests = [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
     assert not tests, f"tests in the wheel: {tests}"
 
 
 def use_elsewhere(wheel: Path, folder: Path) -> None:
-    """Install into a fresh environment; load the presets and animate one second there."""
+    """Install the wheel into a new environment, load the presets, and animate one second."""
     environment = folder / "env"
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     venv.create(environment, with_pip=True)
     python = str(environment / "bin" / "python")
     constraints = str(CHECKOUT / "constraints.txt")
-    # Byte code for all of torch would take longer than the check itself.
+    # Compiling all of torch to bytecode would take longer than the check itself.
     install = ["-m", "pip", "install", "--quiet", "--no-compile", "-c", constraints, str(wheel)]
     run([python, *install], cwd=elsewhere)
     presets = ",".join(sorted(path.stem for path in (CHECKOUT / "configs").glob("*.yaml")))
@@ -113,7 +113,7 @@ def use_elsewhere(wheel: Path, folder: Path) -> None:
 
 
 def run(command: list[str], cwd: Path) -> None:
-    """Run a command that sees nothing of the checkout or of the calling environment."""
+    """Run a command isolated from the checkout and from the calling environment."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {key: value for key, value in os.environ.items() if key not in hidden}
     shown = [part if "\n" not in part else "…" for part in command]

@@ -3,14 +3,15 @@
     python scripts/gpu_check.py [--only PART ...] [--out DIR]           # on a GPU, under 5 minutes
     python scripts/gpu_check.py --device cpu --small                    # dry run, no GPU needed
 
-Each part runs in a process of its own with its own time limit, so a crash or a hang costs only that
-part. Correctness parts share the GPU; parts that measure speed run alone. DIR receives
-``gpu_check.json`` and ``gpu_check.md``, whose tables go into docs/performance.md. The exit code is
-0 if every check passed, 1 if one failed, 2 without CUDA.
+Each part runs in its own process with its own time limit, so a crash or a hang affects only that
+part. Correctness parts share the GPU; parts that measure speed run alone. The results are written
+to DIR as ``gpu_check.json`` and ``gpu_check.md``, whose tables are copied to docs/performance.md.
+The exit code is 0 if all checks passed, 1 if one failed, and 2 without CUDA.
 
 The package does not have to be installed. Python needs torch 2.11, torchaudio, transformers,
 accelerate, safetensors, scipy, PyYAML, rich, jinja2, matplotlib, tensorboard, pillow and the
-packages of WHEELS. On a GPU machine without a network, bring those as wheels:
+packages of WHEELS. For a GPU machine without network access, download the latter as wheels (12 MB)
+and copy them:
 
     pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \\
@@ -19,9 +20,9 @@ packages of WHEELS. On a GPU machine without a network, bring those as wheels:
     pip install --no-index --no-deps --target /tmp/site wheels/*.whl
     PYTHONPATH=/tmp/site python scripts/gpu_check.py --out results
 
-They take 12 MB. OpenGL through EGL also needs libEGL and libOpenGL, which GLVND provides (Debian:
-libegl1, libopengl0, libgl1, libglvnd0); ``apt-get download`` fetches the packages and
-``dpkg -x FILE /`` unpacks them.
+OpenGL through EGL also needs libEGL and libOpenGL from GLVND. On Debian, download the packages
+libegl1, libopengl0, libgl1 and libglvnd0 with ``apt-get download``, and unpack them with
+``dpkg -x FILE /``.
 """
 
 import argparse
@@ -59,17 +60,24 @@ WHEELS = (
     "imageio",
     "trimesh",
 )
-"""Packages that an image made for machine learning often lacks; versions as constraints.txt has."""
+"""Packages that machine-learning images often lack; constraints.txt pins their versions."""
 TOTAL_SECONDS = 300.0
 SHARING = 3
-"""Correctness parts that run at the same time."""
+"""The number of correctness parts that run in parallel."""
 LOG_CHARACTERS = 3000
-"""Length of the end of a part's output that the JSON file keeps."""
+"""The number of characters of a part's output, from its end, that the JSON file contains."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part: a function of a module in scripts/gpu_parts, and its limit in seconds."""
+    """A part of the check.
+
+    Attributes:
+        module: The module in scripts/gpu_parts.
+        function: The function in that module.
+        seconds: The time limit.
+        alone: Whether the part must have the GPU for itself.
+    """
 
     module: str
     function: str
@@ -96,13 +104,13 @@ PARTS = {
 
 
 def run_in_this_process(name: str, device: str, small: bool, folder: Path, entries: Path) -> None:
-    """Run a part and write its entries, one line of JSON each."""
+    """Run a part in this process, and write its entries as lines of JSON."""
     sys.path[:0] = [path for path in SEARCH_PATH if path not in sys.path]
     from gpu_parts.report import Report, Setup
 
     from codetalker_cli.devices import pick_device
 
-    pick_device(device)  # as the commands do; this also turns TF32 off
+    pick_device(device)  # also disables TF32, as in the commands
     part = PARTS[name]
     function = getattr(importlib.import_module(f"gpu_parts.{part.module}"), part.function)
     with entries.open("a", encoding="utf-8") as file:
@@ -110,7 +118,7 @@ def run_in_this_process(name: str, device: str, small: bool, folder: Path, entri
 
 
 def run_part(name: str, given: argparse.Namespace, seconds: float, threads: int) -> dict[str, Any]:
-    """Run a part in a process of its own; never raises for what happens there."""
+    """Run a part in a new process, and return its result even if it crashes or times out."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="gpu-check-", dir=given.scratch) as scratch:
         folder, log = Path(scratch), Path(scratch) / "log.txt"
@@ -133,7 +141,7 @@ def run_part(name: str, given: argparse.Namespace, seconds: float, threads: int)
             except subprocess.TimeoutExpired:
                 status = f"stopped after {seconds:.0f} s"
             finally:
-                # The part's own processes end with it.
+                # This also ends the processes that the part started.
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -147,7 +155,7 @@ def run_part(name: str, given: argparse.Namespace, seconds: float, threads: int)
 
 
 def run_all(names: Sequence[str], given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the parts that share the GPU, then each of the others; in the order of PARTS."""
+    """Run the parts that share the GPU in parallel, and then the others one by one."""
     started, n_cores = time.monotonic(), len(os.sched_getaffinity(0))
 
     def run(name: str, threads: int) -> dict[str, Any]:
@@ -167,7 +175,7 @@ def run_all(names: Sequence[str], given: argparse.Namespace) -> list[dict[str, A
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures are of."""
+    """Return a description of the machine and the software versions."""
     import torch
 
     made = {"torch": torch.__version__, "python": platform.python_version()}
@@ -182,7 +190,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """The checks as one table, then each table of figures."""
+    """Format the results in Markdown, with a table of checks and the tables of figures."""
     about = result["machine"]
     name = f"{about['card']}, PyTorch {about['torch']}, {about['cores']} CPU cores"
     lines = [f"`make gpu-check` on {name}; {result['seconds']:.0f} s.", ""]
@@ -206,35 +214,43 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def failures(parts: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of the checks that failed; missed targets of speed do not count."""
+    """Return the names of the failed checks; missed speed targets do not count as failures."""
     entries = (entry for part in parts for entry in part["entries"] if "target" not in entry)
     return [entry["check"] for entry in entries if entry.get("passed") is False]
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="parts to run")
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--small", action="store_true", help="tiny models, for a dry run")
-    parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder of the results")
-    parser.add_argument("--seconds", type=float, default=TOTAL_SECONDS, help="limit of all parts")
-    parser.add_argument("--scratch", type=Path, help="folder for temporary files (1 GB)")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(PARTS), help="parts to run (default: all)"
+    )
+    parser.add_argument(
+        "--device", choices=["cuda", "cpu"], default="cuda", help="device (default: cuda)"
+    )
+    parser.add_argument("--small", action="store_true", help="use tiny models, for a dry run")
+    parser.add_argument(
+        "--out", type=Path, default=Path("gpu-check"), help="output folder (default: gpu-check)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=TOTAL_SECONDS, help="total time limit (default: 300)"
+    )
+    parser.add_argument("--scratch", type=Path, help="folder for 1 GB of temporary files")
     parser.add_argument("--wheels", action="store_true", help="print the pinned WHEELS and exit")
     parser.add_argument("--part", nargs=2, metavar=("NAME", "ENTRIES"), help=argparse.SUPPRESS)
     return parser.parse_args(given)
 
 
 def pinned_wheels() -> list[str]:
-    """The packages of WHEELS as ``name==version``, by constraints.txt."""
+    """Return the packages of WHEELS as ``name==version``, with the pins of constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     versions = dict(line.lower().replace("_", "-").split("==") for line in lines if "==" in line)
     return [f"{name}=={versions[name.lower()]}" for name in WHEELS]
 
 
 def main(given: argparse.Namespace) -> int:
-    """Run the parts, write the results, return the exit code."""
+    """Run the parts, write the results, and return the exit code."""
     if given.wheels:
         print(*pinned_wheels())
         return 0
@@ -245,7 +261,7 @@ def main(given: argparse.Namespace) -> int:
     import torch
 
     if given.device == "cuda" and not torch.cuda.is_available():
-        advice = "use a machine with an NVIDIA GPU, or --device cpu --small for a dry run"
+        advice = "use a machine with an NVIDIA GPU, or give --device cpu --small for a dry run"
         print(f"gpu_check: no CUDA device was found; {advice}", file=sys.stderr)
         return 2
     started = time.monotonic()

@@ -1,8 +1,8 @@
-"""Write docs/settings.md from the settings' own declarations.
+"""Generate docs/settings.md from the declarations of the settings.
 
     python scripts/settings_docs.py
 
-A test compares the page with the declarations.
+A test checks that the page is up to date.
 """
 
 import json
@@ -45,7 +45,7 @@ def page() -> str:
 
 
 def table(section: type[BaseModel], prefix: str) -> str:
-    """Return a Markdown table of a section, and of the sections within it."""
+    """Return the Markdown tables of a section and of its subsections."""
     rows = ["| key | default | values | what |", "|---|---|---|---|"]
     inner = []
     for name, field in section.model_fields.items():
@@ -60,7 +60,7 @@ def table(section: type[BaseModel], prefix: str) -> str:
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section that a field holds, if it holds one."""
+    """Return the section class of a field, or None if the field is a plain value."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return None if get_origin(annotation) in (dict, tuple, list) else kind
@@ -77,7 +77,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def values_of(field: FieldInfo) -> str:
-    """Return the values that a field takes, in a few words."""
+    """Return a short description of the type and bounds of a field."""
     words = type_words(field.annotation)
     bounds = []
     for limit in field.metadata:
@@ -88,7 +88,7 @@ def values_of(field: FieldInfo) -> str:
 
 
 def type_words(annotation: Any) -> str:
-    """Return a type in a few words."""
+    """Return a short description of a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)

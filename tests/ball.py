@@ -1,4 +1,4 @@
-"""A small closed mesh and a motion of it, and how tests draw it."""
+"""A small closed mesh, a motion of it, and render settings for tests."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ SOFTWARE = RenderSettings(renderer="software", size=64, workers=1)
 
 
 def sphere(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """A closed sphere of radius 1: vertices (V, 3), faces (F, 3) counter-clockwise from outside."""
+    """Return a closed sphere of radius 1: vertices (V, 3) and triangles (F, 3)."""
     theta, phi = np.linspace(0, np.pi, n + 1)[1:-1], np.linspace(0, 2 * np.pi, 2 * n, False)
     t, p = (a.ravel() for a in np.meshgrid(theta, phi, indexing="ij"))
     ring = np.stack([np.sin(t) * np.sin(p), np.cos(t), np.sin(t) * np.cos(p)], axis=1)
@@ -27,7 +27,7 @@ def sphere(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_motion(n_frames: int = 6, fps: float = 25.0, **kwargs) -> Motion:
-    """The sphere, breathing; further fields of the Motion by name."""
+    """Return a motion of the sphere that swells and shrinks; ``kwargs`` are fields of Motion."""
     vertices, triangles = sphere()
     topology = Topology("ball", triangles, len(vertices))
     swell = 1 + 0.2 * np.sin(np.arange(n_frames))[:, None, None]

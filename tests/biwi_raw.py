@@ -1,8 +1,8 @@
-"""Small look-alikes of BIWI's download: full vertex count, few frames, smooth made-up faces.
+"""Small imitations of BIWI's download with synthetic faces, few frames and all vertices.
 
     folder = biwi_raw.build(tmp_path / "BIWI", layout="real")
 
-Every layout holds the same frames, bit for bit: ``frame`` gives them.
+All layouts contain the same frames, bit for bit. ``frame`` returns them.
 """
 
 import io
@@ -20,14 +20,14 @@ from codetalker_cli.settings import DataSettings
 
 ROWS, COLUMNS = 123, 190
 N_VERTICES = ROWS * COLUMNS
-"""23370, as in the real data."""
+"""23370, as in the real data set."""
 N_FACES = 2 * (ROWS - 1) * (COLUMNS - 1)
 FPS, RATE = 25, 44_100
 
 Layout = Literal[
-    "real",  # faces/F1/e01.tar beside an e01.tgz of pictures
+    "real",  # faces/F1/e01.tar, and faces/F1/e01.tgz with images
     "extracted",  # faces/F1/e01/frame_001.vl
-    "tgz",  # faces/F1/e01.tgz alone, names with ./
+    "tgz",  # faces/F1/e01.tgz only, with member names that start with ./
     "flat",  # faces/F1_e01.TGZ
     "subject tar",  # faces/F1.tar: e01.tar
     "subject tgz",  # faces/F1.tgz: F1/e01/frame_001.vl
@@ -50,12 +50,14 @@ LAYOUTS: tuple[Layout, ...] = (
 
 @dataclass(frozen=True)
 class Contents:
-    """What a look-alike holds.
+    """The contents of a download.
 
     Attributes:
-        subjects: F1 to F8, M1 to M6.
-        sentences: e01 to e40; 01 to 40 are the neutral ones.
-        numbers: Of the frames of every clip.
+        subjects: The subjects, from F1 to F8 and M1 to M6.
+        sentences: The sentences, from e01 to e40, or 01 to 40 for the neutral ones.
+        numbers: The frame numbers of every clip.
+        sound: The kind of recording.
+        clips: The (subject, sentence) pairs.
     """
 
     subjects: Sequence[str] = ("F2", "M3")
@@ -70,7 +72,7 @@ class Contents:
 
 
 def data_settings(*train: str) -> DataSettings:
-    """The facts of the data set, with other training subjects."""
+    """Return BIWI's data settings with the given training subjects."""
     return DataSettings(
         name="biwi", fps=FPS, unit="area1", n_vertices=N_VERTICES, train_subjects=train or ("F2",)
     )
@@ -78,7 +80,7 @@ def data_settings(*train: str) -> DataSettings:
 
 @lru_cache(maxsize=1)
 def faces() -> np.ndarray:
-    """(N_FACES, 3) int32 triangles of a sheet."""
+    """Return the (N_FACES, 3) int32 triangles of a rectangular grid."""
     corner = np.arange(N_VERTICES, dtype=np.int32).reshape(ROWS, COLUMNS)
     a, b = corner[:-1, :-1].ravel(), corner[:-1, 1:].ravel()
     c, d = corner[1:, 1:].ravel(), corner[1:, :-1].ravel()
@@ -94,17 +96,17 @@ def _sheet() -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=4)
 def template(subject: str) -> np.ndarray:
-    """(N_VERTICES, 3) millimeters, y down and z away, as the real ones."""
+    """Return (N_VERTICES, 3) vertices in millimeters, with y down and z away from the camera."""
     u, v = _sheet()
     wide = 60 + sum(subject.encode()) % 13
     depth = 80 * np.sqrt(np.clip(1 - 0.4 * u**2 - 0.3 * v**2, 0, None))
     nose = 18 * np.exp(-((u / 0.15) ** 2) - (v / 0.25) ** 2)
-    made = np.stack([wide * u, 85 * v + 3 * u**2, -(depth + nose)], axis=-1)
-    return np.round(made.reshape(-1, 3) + np.array([4.0, -20.0, 650.0]), 3)
+    vertices = np.stack([wide * u, 85 * v + 3 * u**2, -(depth + nose)], axis=-1)
+    return np.round(vertices.reshape(-1, 3) + np.array([4.0, -20.0, 650.0]), 3)
 
 
 def frame(subject: str, sentence: str, number: int) -> np.ndarray:
-    """(N_VERTICES, 3) float32: the template with a jaw that moves, at another place."""
+    """Return a frame, (N_VERTICES, 3) float32: the moved template with a moving jaw."""
     _, v = _sheet()
     weight = np.clip(v, 0, None).reshape(-1, 1) ** 2
     phase = sum(sentence.encode()) + 0.8 * number
@@ -113,18 +115,18 @@ def frame(subject: str, sentence: str, number: int) -> np.ndarray:
 
 
 def vl_bytes(vertices: np.ndarray, count: int | None = None) -> bytes:
-    """A .vl file; ``count`` is what it says of itself."""
+    """Return a .vl file. ``count`` replaces the vertex count in its header."""
     head = np.uint32(len(vertices) if count is None else count).tobytes()
     return head + np.asarray(vertices, dtype="<f4").tobytes()
 
 
 def frame_files(subject: str, sentence: str, numbers: Iterable[int]) -> dict[str, bytes]:
-    """frame_001.vl → content."""
+    """Return the contents of the frame files, by name (frame_001.vl, …)."""
     return {f"frame_{k:03d}.vl": vl_bytes(frame(subject, sentence, k)) for k in numbers}
 
 
 def tar_bytes(files: Mapping[str, bytes], *, gz: bool = False) -> bytes:
-    """A tar archive of files, in the order given."""
+    """Return a tar archive with the files in the given order."""
     buffer = io.BytesIO()
     mode: Literal["w:gz", "w"] = "w:gz" if gz else "w"
     options = {"compresslevel": 1} if gz else {}
@@ -137,7 +139,7 @@ def tar_bytes(files: Mapping[str, bytes], *, gz: bool = False) -> bytes:
 
 
 def obj_bytes(vertices: np.ndarray, triangles: np.ndarray) -> bytes:
-    """A Wavefront file."""
+    """Return an .obj file."""
     lines = ["# scan", *(f"v {x:.3f} {y:.3f} {z:.3f}" for x, y, z in vertices.tolist())]
     lines += [f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in (triangles + 1).tolist()]
     return ("\n".join(lines) + "\n").encode()
@@ -149,13 +151,13 @@ def _template_file(subject: str) -> bytes:
 
 
 def samples(n_frames: int) -> np.ndarray:
-    """(n,) float32 noise that lasts as long as the motion."""
+    """Return (n,) float32 noise as long as ``n_frames`` of motion."""
     n = round(n_frames / FPS * RATE)
     return (0.1 * np.random.default_rng(n).standard_normal(n)).astype(np.float32)
 
 
 def wav_bytes(n_frames: int) -> bytes:
-    """A recording of the length of the motion."""
+    """Return a .wav file as long as ``n_frames`` of motion."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -164,7 +166,7 @@ def wav_bytes(n_frames: int) -> bytes:
 
 
 def write_flv(path: Path, n_frames: int) -> None:
-    """A video file that holds speech alone."""
+    """Write an .flv file with audio but no video."""
     import imageio_ffmpeg
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -174,63 +176,65 @@ def write_flv(path: Path, n_frames: int) -> None:
 
 
 def write(path: Path, content: bytes) -> Path:
-    """Write a file and the folders above it."""
+    """Write a file and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
 
 
 def write_all(root: Path, files: Mapping[str, bytes]) -> None:
-    """Write files by their names below ``root``."""
+    """Write files by their paths relative to ``root``."""
     for name, content in files.items():
         write(root / name, content)
 
 
 def face_files(contents: Contents, layout: Layout) -> dict[str, bytes]:
-    """What lies in the root of the download for the frames: name → content."""
-    made: dict[str, bytes] = {}
+    """Return the files that contain the frames, by path."""
+    result: dict[str, bytes] = {}
     for subject in contents.subjects:
         clips = {q: frame_files(subject, q, contents.numbers) for q in contents.sentences}
         plain = {f"{q}/{name}": c for q, files in clips.items() for name, c in files.items()}
         tars = {q: tar_bytes(files) for q, files in clips.items()}
         place = f"faces/{subject}"
         if layout == "real":
-            made |= {f"{place}/{q}.tar": tar for q, tar in tars.items()}
+            result |= {f"{place}/{q}.tar": tar for q, tar in tars.items()}
             pictures = tar_bytes({"frame_001.png": b"picture"}, gz=True)
-            made |= {f"{place}/{q}.tgz": pictures for q in tars}
+            result |= {f"{place}/{q}.tgz": pictures for q in tars}
         elif layout == "extracted":
-            made |= {f"{place}/{name}": content for name, content in plain.items()}
+            result |= {f"{place}/{name}": content for name, content in plain.items()}
         elif layout in ("tgz", "flat"):
             for q, files in clips.items():
                 dotted = {f"./{q}/{name}": content for name, content in files.items()}
                 name = f"{place}/{q}.tgz" if layout == "tgz" else f"{place}_{q}.TGZ"
-                made[name] = tar_bytes(dotted, gz=True)
+                result[name] = tar_bytes(dotted, gz=True)
         elif layout == "subject tar":
-            made[f"{place}.tar"] = tar_bytes({f"{q}.tar": tar for q, tar in tars.items()})
+            result[f"{place}.tar"] = tar_bytes({f"{q}.tar": tar for q, tar in tars.items()})
         elif layout == "subject tgz":
             inner = {f"{subject}/{name}": content for name, content in plain.items()}
-            made[f"{place}.tgz"] = tar_bytes(inner, gz=True)
+            result[f"{place}.tgz"] = tar_bytes(inner, gz=True)
         elif layout == "subject nested":
             inner = {f"{subject}/{q}.tgz": tar_bytes(files, gz=True) for q, files in clips.items()}
-            made[f"{place}.tgz"] = tar_bytes(inner, gz=True)
+            result[f"{place}.tgz"] = tar_bytes(inner, gz=True)
         else:
-            made |= {f"{place}/{q}.tar": tar for q, tar in tars.items()}
-    return {"faces01.tgz": tar_bytes(made, gz=True)} if layout == "download" else made
+            result |= {f"{place}/{q}.tar": tar for q, tar in tars.items()}
+    return {"faces01.tgz": tar_bytes(result, gz=True)} if layout == "download" else result
 
 
 def rest_files(contents: Contents) -> dict[str, bytes]:
-    """Templates, something else that lies beside them, and .wav recordings."""
-    made = {f"rigid_scans/{subject}.obj": _template_file(subject) for subject in contents.subjects}
-    made["rigid_scans/scan_000.obj"] = b"v 0 0 0\n"
+    """Return the templates, an unrelated file next to them, and the .wav recordings, by path."""
+    result = {
+        f"rigid_scans/{subject}.obj": _template_file(subject) for subject in contents.subjects
+    }
+    result["rigid_scans/scan_000.obj"] = b"v 0 0 0\n"
     end = {"cut": "_cut.wav", "wav": ".wav"}.get(contents.sound)
     if end:
         sound = wav_bytes(max(contents.numbers))
-        made |= {f"audio/{s}_{q}{end}": sound for s, q in contents.clips}
-    return made
+        result |= {f"audio/{s}_{q}{end}": sound for s, q in contents.clips}
+    return result
 
 
 def build(root: Path, layout: Layout = "real", contents: Contents | None = None) -> Path:
-    """Write a look-alike; gives ``root``."""
+    """Write a download and return ``root``."""
     contents = contents or Contents()
     faces, rest = face_files(contents, layout), rest_files(contents)
     if layout == "download":

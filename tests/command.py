@@ -1,4 +1,4 @@
-"""The ``codetalker`` command as a person runs it, within the test's own process."""
+"""Run the ``codetalker`` command as a user would, but inside the test process."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from codetalker_cli import cli
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code and what it wrote."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -20,7 +20,7 @@ class Ended:
 
 
 def run(*arguments: object) -> Ended:
-    """Run the command in the current folder; never raises what it shows to people."""
+    """Run the command in the current folder; its errors end up in the result."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     given = mock.patch.object(sys, "argv", ["codetalker", *map(str, arguments)])
     with given, redirect_stdout(out), redirect_stderr(err):
@@ -32,14 +32,14 @@ def run(*arguments: object) -> Ended:
 
 
 def succeed(*arguments: object) -> str:
-    """Run the command, which has to succeed; what it wrote on stdout."""
+    """Run the command, assert that it succeeds, and return its stdout."""
     ended = run(*arguments)
     assert ended.code == 0, ended.err
     return ended.out
 
 
 def refuse(*arguments: object) -> str:
-    """Run the command, which has to refuse: its one error line. Nothing may appear or change."""
+    """Assert that the command fails with one error line and changes no file; return the line."""
     before = listing()
     ended = run(*arguments)
     assert listing() == before
@@ -52,6 +52,6 @@ def refuse(*arguments: object) -> str:
 
 
 def listing(folder: Path | None = None) -> dict[str, bytes]:
-    """Content of every file below a folder, and its folders."""
+    """Return path → content of everything below a folder; folders have empty content."""
     found = (folder or Path()).rglob("*")
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in found}

@@ -1,5 +1,8 @@
-"""Set-up of all tests: no network, nothing in the user's home, the same examples in every run, no
-limit on a busy machine."""
+"""Set up all tests.
+
+They use no network and no files in the user's home, see the same examples in every run, and have no
+time limit on a busy machine.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +12,8 @@ from hypothesis import settings
 
 from codetalker_cli.resources import CACHE_VARIABLE
 
-# Both are read when libraries are first imported, hence here. Tests are of small shapes, which
-# several threads only slow down, and of processes that would take each other's cores.
+# Libraries read both variables when they are first imported. One thread is fastest: the arrays in
+# tests are small, and parallel test processes compete for the cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -19,8 +22,8 @@ settings.load_profile("project")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is computed once is kept for the tests alone; processes that they start use it too."""
+def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Use a temporary cache folder, also in the processes that tests start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield

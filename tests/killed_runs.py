@@ -1,8 +1,8 @@
-"""Runs of training that are killed wherever they write, and then resumed.
+"""Kill training runs wherever they write, resume them, and compare the outcome.
 
-A program of its own: it trains in forked children, which is safe while torch has one thread. Each
-call that changes the disk is a point to be killed at: before it, after it, and in its midst. What
-is found is written as one line of JSON for each case.
+This is a separate program because it trains in forked children, which is only safe while torch has
+one thread. Each call that changes the disk has three points at which to kill: before it, after it,
+and in the middle. The program prints one line of JSON per case.
 """
 
 import argparse
@@ -59,11 +59,11 @@ EVERYTHING: dict[str, Any] = {
     "save_every_seconds": 0.0,
     "sample_frames": 0,
 }
-"""Training settings by which a step draws, counts and remembers all that it can."""
+"""Training settings that use every kind of random draw, counter and saved value."""
 
 
 def everything(**changes: Any) -> Settings:
-    """Settings of both stages with ``EVERYTHING`` and a speech encoder that is trained."""
+    """Return settings of both stages with ``EVERYTHING`` and a trained speech encoder."""
     made = tiny_data.settings(**{**EVERYTHING, **changes})
     encoder = made.speech.encoder.model_copy(update={"frozen": False})
     speech = made.speech.model_copy(update={"encoder": encoder, "dropout": 0.2})
@@ -80,7 +80,7 @@ def train(
     report: ProgressReport | None = None,
     **more: Any,
 ) -> TrainingProgress:
-    """Train a stage; the second on a stage 1 of known weights."""
+    """Train a stage; stage 2 uses a stage 1 with known weights."""
     if stage == "vq":
         return train_vq(data, settings, out, report=report, **more)
     stage1 = tiny_data.stage1(settings)
@@ -88,7 +88,7 @@ def train(
 
 
 def outcome(out: Path) -> dict[str, Any]:
-    """All that a run is judged by: both checkpoints and the metrics without the seconds."""
+    """Return what two runs are compared by: both checkpoints, and the metrics without times."""
     run = RunFolder(out)
     made: dict[str, Any] = {
         f"{folder.name[len(out.name) :]}/{path.name}": path.read_bytes()
@@ -100,12 +100,13 @@ def outcome(out: Path) -> dict[str, Any]:
     for row in rows:
         assert row.pop("seconds") >= 0
     left = [p.name for f in (out.parent, run.folder, run.states) for p in f.glob(".*")]
-    unfinished = sorted(name for name in left if not name.endswith(".probe"))  # which is empty
+    # An empty .probe file is left if the process is killed while testing whether it can write.
+    unfinished = sorted(name for name in left if not name.endswith(".probe"))
     return {**made, "metrics": rows, "unfinished": unfinished}
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Names of what is not the same."""
+    """Return the names of the files and values that differ."""
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
@@ -113,10 +114,10 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 class Points:
-    """Counts the points of a run; the process dies at one of them.
+    """Records the points of a run, and kills the process at one of them.
 
     Attributes:
-        seen: Name of each point that was passed.
+        seen: The name of each point that was passed.
     """
 
     def __init__(self, deadly: int | None = None) -> None:
@@ -129,11 +130,11 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def due(self) -> bool:
-        """Whether the next point is deadly."""
+        """Return whether the process is killed at the next point."""
         return len(self.seen) == self._deadly
 
     def watch(self, stack: ExitStack) -> None:
-        """Put points around everything that changes the disk."""
+        """Add points around every call that changes the disk."""
 
         def around(owner: Any, name: str, half: Callable[..., None] | None = None) -> None:
             real = getattr(owner, name)
@@ -189,7 +190,7 @@ class Points:
 
 
 def fork(action: Callable[[], None], log: Path) -> int:
-    """Do something in a child; its exit code, or minus the signal that ended it."""
+    """Run an action in a child; return its exit code, or minus the signal that ended it."""
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -211,12 +212,12 @@ def fork(action: Callable[[], None], log: Path) -> int:
 
 
 class Runs:
-    """Runs of one stage in a folder, all to end as the one that nothing disturbed.
+    """Runs of one stage, which are compared with an undisturbed run.
 
     Args:
-        folder: Where everything goes.
+        folder: The folder for all runs.
         stage: ``vq`` or ``speech``.
-        sparse: Save the state at some steps alone.
+        sparse: Whether to save the state only after some steps.
     """
 
     def __init__(self, folder: Path, stage: str, *, sparse: bool) -> None:
@@ -234,7 +235,7 @@ class Runs:
         self.wanted = outcome(self.folder / "undisturbed" / "out")
 
     def go(self, name: str, deadly: int | None = None, resume: bool = False) -> int:
-        """One run; gives how it ended."""
+        """Train a run in a child, and return its exit code as ``fork`` does."""
         home = self.folder / name
         home.mkdir(exist_ok=True)
         points = Points(deadly)
@@ -247,7 +248,7 @@ class Runs:
                     clock = mock.Mock(wraps=time, monotonic=lambda: float(next(ticks)))
                     stack.enter_context(mock.patch.object(loop, "time", clock))
                     stack.enter_context(mock.patch.object(loop, "SAVING_SHARE", 1))
-                stack.enter_context(mock.patch.object(loop, "draw_curves"))  # takes long
+                stack.enter_context(mock.patch.object(loop, "draw_curves"))  # slow
                 points.watch(stack)
                 train(self.stage, self.data, self.settings, home / "out", resume=resume)
             (home / "points.json").write_text(json.dumps(points.seen))
@@ -255,11 +256,11 @@ class Runs:
         return fork(action, home / "log")
 
     def log(self, name: str) -> str:
-        """What the last run there wrote."""
+        """Return the output of the latest run with this name."""
         return (self.folder / name / "log").read_text()
 
     def killed(self, *deadly: int) -> dict[str, Any]:
-        """Kill a run, then as often its resumed ones, resume it, and compare."""
+        """Kill a run at each point in turn, resuming in between, and compare the outcome."""
         name = "-".join(map(str, deadly))
         ends = [self.go(name, point, resume=k > 0) for k, point in enumerate(deadly)]
         last = self.go(name, resume=True)
@@ -278,24 +279,24 @@ class Runs:
 
 
 def chosen(points: list[str], n: int, rng: np.random.Generator) -> list[int]:
-    """Numbers of n points (0: all) of as many sorts as can be, writing in its midst first."""
+    """Return the numbers of n points (0: all) with different names, the ``amid`` ones first."""
     if not n:
         return list(range(len(points)))
-    names = sorted(set(points))  # a set alone has another order in every process
+    names = sorted(set(points))  # the order of a set differs between processes
     sorts = sorted(names, key=lambda name: (not name.startswith("amid"), rng.random()))
     return [int(rng.choice([k for k, name in enumerate(points) if name == s])) for s in sorts[:n]]
 
 
 def main() -> None:
-    """Kill runs of each kind at many points, some of them twice."""
+    """Kill runs of each kind at many points, and some runs twice."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("kinds", nargs="+", help="vq, speech, vq-sparse, speech-sparse")
-    parser.add_argument("--points", type=int, default=0, help="how many of each kind; 0: all")
-    parser.add_argument("--twice", type=int, default=0, help="how many pairs of points")
+    parser.add_argument("--points", type=int, default=0, help="points per kind (0: all)")
+    parser.add_argument("--twice", type=int, default=0, help="runs per kind that are killed twice")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    for name in SLOW_IMPORTS:  # once, not in each child
+    for name in SLOW_IMPORTS:  # once here, instead of in each child
         importlib.import_module(name)
     given.folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Raw data sets in memory: what readers give, with any fault that readers tell of."""
+"""Raw data sets in memory, as readers return them, with optional faults."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ SUBJECTS = ("A", "B")
 
 
 class Rows:
-    """Frames whose vertices tell their number: vertex v is at (number, v, clip)."""
+    """Frames in which vertex v is at (frame number, v, mark)."""
 
     def __init__(self, numbers: Sequence[int], mark: int, fault: Callable | None) -> None:
         self.numbers = np.array(numbers, dtype=np.int64)
@@ -28,15 +28,15 @@ class Rows:
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         self.largest = max(self.largest, len(positions))
-        made = np.empty((len(positions), tiny.N_VERTICES, 3))
-        made[..., 0] = self.numbers[positions][:, None]
-        made[..., 1] = np.arange(tiny.N_VERTICES)
-        made[..., 2] = self._mark
-        return self._fault(made, self.numbers[positions]) if self._fault else made
+        vertices = np.empty((len(positions), tiny.N_VERTICES, 3))
+        vertices[..., 0] = self.numbers[positions][:, None]
+        vertices[..., 1] = np.arange(tiny.N_VERTICES)
+        vertices[..., 2] = self._mark
+        return self._fault(vertices, self.numbers[positions]) if self._fault else vertices
 
 
 def tone(n_frames: int, rate: int = RATE) -> RawAudio:
-    """A ramp: the value of each sample tells its time, from -0.5 to 0.5."""
+    """Return a ramp from -0.5 to 0.5, so that the value of a sample indicates its time."""
     return RawAudio(np.linspace(-0.5, 0.5, round(n_frames / FPS * rate), dtype=np.float32), rate)
 
 
@@ -48,7 +48,7 @@ def clip(
     fault: Callable | None = None,
     stamp: str = "1",
 ) -> RawClip:
-    """A clip SUBJECT_SENTENCE."""
+    """Return a raw clip named SUBJECT_SENTENCE."""
     subject, sentence = name.split("_")
     span = max(numbers) - min(numbers) + 1
 
@@ -56,14 +56,16 @@ def clip(
     def opened() -> Iterator[Rows]:
         yield Rows(numbers, sum(name.encode()), fault)
 
-    heard = sound or partial(tone, span)
-    return RawClip(name, subject, sentence, len(numbers), stamp, opened, heard, f"says {sentence}")
+    read_audio = sound or partial(tone, span)
+    return RawClip(
+        name, subject, sentence, len(numbers), stamp, opened, read_audio, f"says {sentence}"
+    )
 
 
 def mesh() -> Mesh:
-    """Two faces of the size of heads."""
-    made = voices.mesh(*SUBJECTS)
-    return replace(made, templates={k: v * 0.05 for k, v in made.templates.items()})
+    """Return a mesh with two templates of a plausible size."""
+    mesh = voices.mesh(*SUBJECTS)
+    return replace(mesh, templates={k: v * 0.05 for k, v in mesh.templates.items()})
 
 
 def data_set(*clips: RawClip, **changes: Any) -> RawDataSet:
@@ -71,7 +73,7 @@ def data_set(*clips: RawClip, **changes: Any) -> RawDataSet:
 
 
 def settings(**changes: Any) -> DataSettings:
-    """Sentences 1 to 5 train, 6 validates."""
+    """Return data settings with sentences 1 to 5 in train and 6 in val."""
     values: dict[str, Any] = {
         "name": "look-alike",
         "fps": 30,

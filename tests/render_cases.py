@@ -1,9 +1,9 @@
-"""What the golden pictures show, and how they are made anew:
+"""The cases of the golden pictures. To draw the pictures again:
 
     python tests/render_cases.py
 
-writes tests/golden_pictures/*.png. Look at them before they are committed: they are what
-test_render_golden.py takes for right.
+This writes tests/golden_pictures/*.png. Look at the pictures before you commit them:
+test_render_golden.py compares against them.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ SETTINGS = RenderSettings(renderer="software", size=112, workers=1)
 
 
 def bundled_head(n_frames: int = 2) -> Motion:
-    """The bundled voice's first face; from the second frame on its chin is pushed out by 8 mm."""
+    """Return the first head of the bundled voice; from frame 1 on, its chin is 8 mm further out."""
     mesh = Mesh.load(resources.asset("voice") / "mesh.npz")
     subject = next(iter(mesh.templates))
     template = mesh.templates[subject]
@@ -34,13 +34,13 @@ def bundled_head(n_frames: int = 2) -> Motion:
 
 
 def picture(shown: Motion | list[Panel], **changes: object) -> np.ndarray:
-    """The second frame, drawn in software unless the changes say otherwise."""
+    """Draw frame 1; ``changes`` are render settings."""
     (made,) = render_frames(shown, SETTINGS.model_copy(update=changes), [1])
     return made
 
 
 def heat(**changes: object) -> np.ndarray:
-    """The head held against its own neutral face."""
+    """Draw a heat map of the head's distance from its own neutral face."""
     head = bundled_head()
     still = replace(head, vertices=np.repeat(head.template[None], 2, 0))
     changes = {"background": "white", **changes}

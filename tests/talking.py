@@ -1,4 +1,4 @@
-"""A small prepared data set that is right: the front of the bundled head talks, and is heard."""
+"""A small, valid prepared data set: the front of the bundled head, talking."""
 
 import functools
 import hashlib
@@ -32,7 +32,7 @@ def rig() -> Rig:
 
 @functools.cache
 def patch() -> np.ndarray:
-    """The vertices of the head's front."""
+    """Return the vertices on the front of the head."""
     template = rig().neutral
     skin = np.arange(len(template)) < rig().topology.parts["skin"][1]
     return np.flatnonzero(skin & (template[:, 2] > -0.04) & (template[:, 1] > -0.14))
@@ -54,13 +54,13 @@ def mesh() -> Mesh:
 
 
 def open_mouth(subject: str, weight: float) -> np.ndarray:
-    """(V, 3) a face with the mouth open."""
+    """Return (V, 3) vertices of a face with an open mouth."""
     return rig().pose(subject, rig().unit_weights({"jawOpen": weight})[None])[0, patch()]
 
 
 @functools.cache
 def spoken(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and samples of a clip: syllables that are louder the wider the mouth is."""
+    """Return vertices and samples of a clip; the loudness follows the opening of the mouth."""
     subject, number = name.split("_")
     rng = np.random.default_rng([SUBJECTS.index(subject), int(number)])
     syllables = np.convolve(rng.random(N_FRAMES) < 0.3, np.hanning(7), "same")
@@ -85,7 +85,7 @@ def write(
     faces: Mesh | None = None,
     change: Callable[[np.ndarray], np.ndarray] = lambda x: x,
 ) -> Path:
-    """The data set; ``change`` is done to all vertices, frames and templates alike."""
+    """Write the data set; ``change`` is applied to all vertices of frames and templates."""
     faces = mesh() if faces is None else faces
     writer = PreparedWriter(folder, overwrite=False)
     for k, name in enumerate(CLIPS):
@@ -98,7 +98,7 @@ def write(
 
 
 def linked(source: Path, folder: Path) -> Path:
-    """A copy that shares the files: replace them, never write into them."""
+    """Copy a data set with hard links; files of the copy must be replaced, not modified."""
     for path in sorted(source.rglob("*")):
         target = folder / path.relative_to(source)
         if path.is_dir():
@@ -145,14 +145,14 @@ def edit_row(folder: Path, name: str, **values: Any) -> None:
 
 
 def found(folder: Path) -> dict[tuple[str, str, str], str]:
-    """(level, kind, where) → message; every message is one line and says something."""
+    """Check a data set, and return the messages by (level, kind, where)."""
     report = check(folder)
     assert all("\n" not in f.message and len(f.message) > 20 for f in report.findings)
     return {(f.level, f.kind, f.where): f.message for f in report.findings}
 
 
 def check_only(folder: Path, kind: str, where: str, *parts: str, level: str = "problem") -> None:
-    """There is this finding, with these words in it, and no other."""
+    """Assert that a check has exactly one finding, whose message contains ``parts``."""
     findings = found(folder)
     assert list(findings) == [(level, kind, where)], findings
     message = findings[level, kind, where]

@@ -1,4 +1,4 @@
-"""Speech → Motion through the Python API: styles, idle eyes, frame rates, equal bytes."""
+"""Animation through the Python API: styles, idle motion, frame rates, choice of the model."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ OTHERS = [v for v in range(tiny.N_VERTICES) if v not in EYES]
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    """Faces A and Zoë, styles A, B, C."""
+    """A voice with the subjects A and Zoë and the styles A, B and C."""
     return ct.load(voices.save(tmp_path_factory.mktemp("animate") / "voice", "A", "Zoë"))
 
 
@@ -33,7 +33,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_motion_has_all_that_it_takes_to_show_it(voice: Voice, recording: Path) -> None:
+def test_motion_contains_everything_needed_to_render_it(voice: Voice, recording: Path) -> None:
     motion = voice.animate(recording, "Zoë")
     assert motion.vertices.shape == (motion.n_frames, tiny.N_VERTICES, 3)
     assert motion.vertices.dtype == np.float32 and np.isfinite(motion.vertices).all()
@@ -45,12 +45,12 @@ def test_a_motion_has_all_that_it_takes_to_show_it(voice: Voice, recording: Path
     assert np.array_equal(motion.template, voice.checkpoint.mesh.templates["Zoë"])  # type: ignore
 
 
-def test_the_first_face_is_the_default_and_names_are_known(voice: Voice) -> None:
+def test_default_subject_is_the_first(voice: Voice) -> None:
     assert voice.subjects == ["A", "Zoë"] and voice.styles == ["A", "B", "C"]
     assert voice.animate(voices.speech()).subject == "A"
 
 
-def test_samples_and_their_file_give_the_same(voice: Voice, recording: Path) -> None:
+def test_samples_and_file_give_the_same_motion(voice: Voice, recording: Path) -> None:
     samples, _ = soundfile.read(recording, dtype="float32")
     from_file, from_array = voice.animate(str(recording)), voice.animate(samples)
     np.testing.assert_array_equal(from_file.vertices, from_array.vertices)
@@ -58,7 +58,9 @@ def test_samples_and_their_file_give_the_same(voice: Voice, recording: Path) -> 
     np.testing.assert_array_equal(voice.animate(samples.astype(np.float64)).audio, samples)
 
 
-def test_equal_input_gives_equal_bytes(voice: Voice, recording: Path, tmp_path: Path) -> None:
+def test_animation_is_reproducible_byte_for_byte(
+    voice: Voice, recording: Path, tmp_path: Path
+) -> None:
     again = ct.load(voice.checkpoint.path)
     for name, speaker in (("1", voice), ("2", voice), ("3", again)):
         speaker.animate(recording, "Zoë", "A:1,C:2", seed=3).save(tmp_path / f"{name}.npz")
@@ -76,7 +78,7 @@ def test_progress_counts_frames(voice: Voice) -> None:
 
 
 def decoded(voice: Voice, style: torch.Tensor, subject: str) -> np.ndarray:
-    """What the model itself gives for a (D,) style vector."""
+    """Return vertices that are decoded with the model directly, for a (D,) style vector."""
     model, speech = voice.checkpoint.model, voice.checkpoint.model.speech
     assert speech is not None and voice.checkpoint.mesh is not None
     with torch.no_grad():
@@ -98,7 +100,9 @@ def decoded(voice: Voice, style: torch.Tensor, subject: str) -> np.ndarray:
         (None, (1, 0, 0)),
     ],
 )
-def test_a_blend_mixes_the_style_vectors(voice: Voice, style: object, weights: tuple) -> None:
+def test_blend_is_a_weighted_mean_of_style_vectors(
+    voice: Voice, style: object, weights: tuple
+) -> None:
     assert voice.checkpoint.model.speech is not None
     vectors = voice.checkpoint.model.speech.style_embedding.weight.detach()
     mixed = sum(w * vector for w, vector in zip(weights, vectors, strict=True))
@@ -107,7 +111,7 @@ def test_a_blend_mixes_the_style_vectors(voice: Voice, style: object, weights: t
     np.testing.assert_allclose(made.vertices, expected, atol=1e-5)
 
 
-def test_styles_differ_and_a_face_that_was_not_trained_on_takes_the_first(voice: Voice) -> None:
+def test_new_subject_uses_the_first_style(voice: Voice) -> None:
     made = {s: voice.animate(voices.speech(), "Zoë", s, idle=False) for s in ("A", "B", None)}
     assert np.abs(made["A"].vertices - made["B"].vertices).max() > 1e-3
     assert np.array_equal(made["A"].vertices, made[None].vertices)
@@ -119,32 +123,32 @@ def test_styles_differ_and_a_face_that_was_not_trained_on_takes_the_first(voice:
         ("D", "`style` 'D' is unknown; this model has: A, B, C"),
         ("A:0.5,D:0.5", "`style` 'D' is unknown; this model has: A, B, C"),
         ("", "`style` '' is unknown"),
-        ("A:x", "`style` A:x: expected a name, or name:weight,name:weight"),
+        ("A:x", "`style` A:x: expected a name, or weights such as S01:0.3,S02:0.7"),
         ("A:", "expected a name, or"),
-        ("A:1,A:1", "names A twice"),
-        ("A,A", "names A twice"),
-        ("A:0", "weights must be positive"),
-        ("A:2,B:-1", "weights must be positive"),
-        ("A:nan", "weights must be positive"),
-        ("A:inf", "weights must be positive"),
+        ("A:1,A:1", "A is listed twice"),
+        ("A,A", "A is listed twice"),
+        ("A:0", "the weights must be finite, not negative, and not all 0"),
+        ("A:2,B:-1", "the weights must be finite, not negative, and not all 0"),
+        ("A:nan", "the weights must be finite, not negative, and not all 0"),
+        ("A:inf", "the weights must be finite, not negative, and not all 0"),
     ],
 )
-def test_a_style_that_makes_no_sense_is_told(voice: Voice, style: str, message: str) -> None:
+def test_invalid_style_is_an_error(voice: Voice, style: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         voice.animate(voices.speech(), style=style)
     assert message in str(caught.value)
 
 
-def test_style_texts() -> None:
+def test_parse_styles() -> None:
     assert parse_styles("S01") == {"S01": 1.0}
     assert parse_styles(" S01:0.3 , S02:0.7 ") == {"S01": 0.3, "S02": 0.7}
     assert parse_styles("with:colon:0.5") == {"with:colon": 0.5}
 
 
-# Idle eyes --------------------------------------------------------------------------------------
+# Idle motion ------------------------------------------------------------------------------------
 
 
-def test_the_seed_moves_the_eyes_and_nothing_else(voice: Voice) -> None:
+def test_seed_affects_only_the_eyes(voice: Voice) -> None:
     speech = voices.speech(4.0)
     still = voice.animate(speech, "A", idle=False).vertices
     moving = [voice.animate(speech, "A", seed=seed).vertices for seed in (0, 1)]
@@ -154,7 +158,7 @@ def test_the_seed_moves_the_eyes_and_nothing_else(voice: Voice) -> None:
     assert not np.array_equal(moving[0], moving[1])
 
 
-def test_a_blink_closes_the_lids_of_that_face(tmp_path: Path) -> None:
+def test_blink_uses_the_lid_closure_of_the_subject(tmp_path: Path) -> None:
     lids = [voices.EYES["eyeBlinkLeft"], voices.EYES["eyeBlinkRight"]]
     for closure in (0.5, 0.8):
         mesh = voices.mesh("A", closure=closure)
@@ -167,7 +171,7 @@ def test_a_blink_closes_the_lids_of_that_face(tmp_path: Path) -> None:
         np.testing.assert_allclose(down[:, 0], down[:, 1], atol=1e-6)
 
 
-def test_a_face_without_such_units_stays_as_it_speaks(tmp_path: Path) -> None:
+def test_mesh_without_idle_units_has_no_idle_motion(tmp_path: Path) -> None:
     mesh = voices.mesh("A")
     bare = type(mesh)(mesh.topology, mesh.templates)
     voice = ct.load(checkpoint.save(tmp_path / "bare", tiny.codetalker(), mesh=bare))
@@ -179,7 +183,7 @@ def test_a_face_without_such_units_stays_as_it_speaks(tmp_path: Path) -> None:
 # Frame rate, input ------------------------------------------------------------------------------
 
 
-def test_another_frame_rate_samples_the_same_motion(voice: Voice) -> None:
+def test_other_frame_rate_resamples_the_same_motion(voice: Voice) -> None:
     own, double = (voice.animate(voices.speech(), fps=fps) for fps in (None, 50))
     assert double.fps == 50 and double.seconds == pytest.approx(own.seconds)
     np.testing.assert_allclose(double.vertices[::2], own.vertices, atol=1e-6)
@@ -187,7 +191,7 @@ def test_another_frame_rate_samples_the_same_motion(voice: Voice) -> None:
 
 
 @pytest.mark.parametrize("fps", [0, -1, 0.5, 1000, float("nan"), float("inf")])
-def test_no_sensible_frame_rate(voice: Voice, fps: float) -> None:
+def test_invalid_frame_rate_is_an_error(voice: Voice, fps: float) -> None:
     with pytest.raises(InputError, match="expected 1 to 240"):
         voice.animate(voices.speech(), fps=fps)
 
@@ -195,30 +199,30 @@ def test_no_sensible_frame_rate(voice: Voice, fps: float) -> None:
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.zeros(0, np.float32), "holds no audio samples"),
+        (np.zeros(0, np.float32), "contains no audio samples"),
         (np.zeros(16000, np.float32), "silent"),
-        (voices.speech(0.1), "0.10 s of audio"),
+        (voices.speech(0.1), "is 0.10 s long"),
         (np.full(16000, np.nan, np.float32), "NaN or infinite"),
         (np.stack([voices.speech()] * 2), r"expected \(n,\) floating-point samples at 16000 Hz"),
-        ((voices.speech() * 32767).astype(np.int16), r"got \(16000,\) of int16"),
+        ((voices.speech() * 32767).astype(np.int16), r"got shape \(16000,\) and type int16"),
     ],
 )
-def test_samples_that_are_no_speech(voice: Voice, samples: np.ndarray, message: str) -> None:
+def test_invalid_samples_are_an_error(voice: Voice, samples: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         voice.animate(samples)
 
 
-def test_an_unknown_face_lists_the_known(voice: Voice) -> None:
+def test_unknown_subject_lists_the_choices(voice: Voice) -> None:
     with pytest.raises(InputError, match="`subject` 'Q' is unknown; this model has: A, Zoë"):
         voice.animate(voices.speech(), "Q")
 
 
-# Which model ------------------------------------------------------------------------------------
+# Choice of the model ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder with a stand-in for the bundled voice, of the face S01."""
+    """An empty working folder, with a fake bundled voice that has the subject S01."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CODETALKER_MODEL", raising=False)
     folder = voices.save(tmp_path / "bundle" / "voice", "S01")
@@ -226,14 +230,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_order_of_models(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_is_chosen_in_the_documented_order(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = voices.save(Path("runs/mine/speech"), "A", "S01")
     other = voices.save(Path("elsewhere"), "A")
     bundled = workplace / "bundle" / "voice"
     assert choose_model(None, None).folder == bundled
     assert choose_model(None, "A").folder == mine
     assert choose_model(None, "S01").folder == mine
-    assert choose_model(None, "Q").folder == bundled  # which then lists its faces
+    assert choose_model(None, "Q").folder == bundled  # animating then lists its subjects
     assert choose_model("demo", "A").folder == bundled
     assert choose_model("elsewhere", "A").folder == other
     assert choose_model("mine/speech", None).folder == mine
@@ -249,7 +255,7 @@ def test_the_order_of_models(workplace: Path, monkeypatch: pytest.MonkeyPatch) -
         choose_model(None, None)
 
 
-def test_only_what_can_speak_is_chosen_and_the_best_before_the_last(workplace: Path) -> None:
+def test_choice_skips_stage_1_and_prefers_the_best_checkpoint(workplace: Path) -> None:
     voices.save(Path("runs/mine/vq"), "A", with_speech=False)
     assert choose_model(None, "A").folder == workplace / "bundle" / "voice"
     best = voices.save(Path("runs/mine/speech"), "A")
@@ -257,16 +263,16 @@ def test_only_what_can_speak_is_chosen_and_the_best_before_the_last(workplace: P
     assert choose_model(None, "A").folder == best
 
 
-def test_stage_1_alone_and_folders_without_a_face_say_what_to_do(workplace: Path) -> None:
+def test_error_for_unusable_checkpoint_says_what_to_do(workplace: Path) -> None:
     voices.save(Path("vq"), "A", with_speech=False)
-    with pytest.raises(CheckpointError, match="stage 1 only; train stage 2 with"):
+    with pytest.raises(CheckpointError, match="contains only stage 1; train stage 2 with"):
         ct.load("vq")
     checkpoint.save(Path("faceless"), tiny.codetalker())
-    with pytest.raises(CheckpointError, match="holds no face; import it again with `templates`"):
+    with pytest.raises(CheckpointError, match="contains no templates to animate; import it again"):
         ct.load("faceless").animate(voices.speech())
 
 
-def test_without_a_bundled_voice_it_says_so(
+def test_missing_bundled_voice_is_an_error(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "bundled", dict)
@@ -274,7 +280,7 @@ def test_without_a_bundled_voice_it_says_so(
         ct.load()
 
 
-def test_devices() -> None:
+def test_pick_device() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("tpu9", "cuda:99"):
@@ -282,10 +288,10 @@ def test_devices() -> None:
             pick_device(name)
 
 
-# The voice that comes with the package ----------------------------------------------------------
+# The bundled voice ------------------------------------------------------------------------------
 
 
-def test_the_bundled_voice_speaks_on_every_face() -> None:
+def test_bundled_voice_animates() -> None:
     voice = ct.load("demo")
     assert voice.subjects == voice.styles == [f"S{k:02d}" for k in range(1, 13)]
     motion = voice.animate(voices.speech(), "S07", idle=False)

@@ -1,4 +1,4 @@
-"""Many recordings in one command: batches, what is done, what is broken, several processes."""
+"""Animation of several recordings: batches, existing results, failures, several processes."""
 
 import json
 import os
@@ -28,8 +28,9 @@ from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.motion import Motion
 
 HERE = Path(__file__).parent
+# The faces in these tests are a few units large. In float32, batches and single clips differ by
+# rounding errors of this size.
 CLOSE = {"rtol": 0, "atol": 1e-4}
-"""Faces of these tests are some units large: so float32 rounds side by side and alone."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """a.wav, b.wav, in/c.wav and the model mine; nothing is bundled."""
+    """A working folder with a.wav, b.wav, in/c.wav and the model "mine", without a bundled one."""
     folder = tmp_path / "work"
     (folder / "in").mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -62,7 +63,7 @@ def voice() -> Voice:
 # Batches ---------------------------------------------------------------------------------------
 
 
-def test_side_by_side_each_gets_what_it_gets_alone(voice: Voice) -> None:
+def test_batch_equals_single_animations(voice: Voice) -> None:
     requests = [
         Request("a.wav", "A", "B"),
         Request("b.wav", "S01", "A:0.5,C:0.5", seed=3),
@@ -81,8 +82,8 @@ def test_side_by_side_each_gets_what_it_gets_alone(voice: Voice) -> None:
             np.testing.assert_array_equal(together.codes, alone.codes)
 
 
-def steps_of(speaker: Voice, seconds: list[float]) -> tuple[list[int], list[int]]:
-    """Frames of each recording, and how many clips each step of decoding made a frame of."""
+def active_clips(speaker: Voice, seconds: list[float]) -> tuple[list[int], list[int]]:
+    """Return the frames of each recording, and the number of clips in each decoding step."""
     done = [0]
     requests = [Request(voices.speech(s, seed=k)) for k, s in enumerate(seconds)]
     made = dict(speaker.animate_many(requests, lambda now, _: done.append(int(now))))
@@ -91,8 +92,8 @@ def steps_of(speaker: Voice, seconds: list[float]) -> tuple[list[int], list[int]
     return [motion.n_frames for motion in motions], np.diff(done).tolist()  # type: ignore[union-attr]
 
 
-def in_pairs(lengths: list[int]) -> list[int]:
-    """The steps of decoding two at a time, those of like length together, the longest first."""
+def expected_active_clips(lengths: list[int]) -> list[int]:
+    """Return the number of clips in each step if they are decoded in pairs, longest first."""
     ordered = sorted(lengths, reverse=True)
     steps = []
     for longer, shorter in zip_longest(ordered[::2], ordered[1::2], fillvalue=0):
@@ -100,29 +101,29 @@ def in_pairs(lengths: list[int]) -> list[int]:
     return steps
 
 
-def test_recordings_are_decoded_in_batches_of_like_length(voice: Voice) -> None:
+def test_batches_combine_recordings_of_similar_length(voice: Voice) -> None:
     speaker = ct.load("mine", decode={"batch_size": 2})
-    frames, steps = steps_of(speaker, [0.5, 1.5, 0.52, 1.52])
+    frames, steps = active_clips(speaker, [0.5, 1.5, 0.52, 1.52])
     short, long = sorted([frames[0], frames[2]]), sorted([frames[1], frames[3]])
     assert long[0] > 2 * short[1] and long[1] - long[0] <= 1 and short[1] - short[0] <= 1
-    # A pair of unlike ones would end with single steps.
-    assert steps == in_pairs([*frames])
+    # A pair of different lengths would end with steps of a single clip.
+    assert steps == expected_active_clips([*frames])
 
 
 def test_long_recordings_are_decoded_in_segments(voice: Voice) -> None:
     decode = {"batch_size": 2, "whole_frames": 45, "segment_seconds": 1.2}
     speaker = ct.load("mine", decode=decode)
-    (n_frames,), steps = steps_of(speaker, [4.0])
+    (n_frames,), steps = active_clips(speaker, [4.0])
     fps = speaker.checkpoint.settings.data.fps
     segments = plan_segments(voices.speech(4.0), n_frames, fps, speaker.decode)
     lengths = [segment.n_frames for segment in segments]
     assert len(lengths) > 2 and max(lengths) < n_frames
-    assert steps == in_pairs(lengths)
-    (alone,), steps = steps_of(ct.load("mine", decode={"whole_frames": n_frames}), [4.0])
+    assert steps == expected_active_clips(lengths)
+    (alone,), steps = active_clips(ct.load("mine", decode={"whole_frames": n_frames}), [4.0])
     assert alone == n_frames and steps == [1] * n_frames
 
 
-def test_few_recordings_are_held_at_a_time(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_are_consumed_lazily(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = given = 0
     monkeypatch.setattr(batch_decoding, "LOOKAHEAD", 1)
     speaker = ct.load("mine", decode={"batch_size": 2})
@@ -139,7 +140,7 @@ def test_few_recordings_are_held_at_a_time(voice: Voice, monkeypatch: pytest.Mon
     assert given == 12
 
 
-def test_what_cannot_be_animated_comes_back_as_its_reason(voice: Voice) -> None:
+def test_failed_request_yields_its_error(voice: Voice) -> None:
     requests = [Request("none.wav"), Request("a.wav"), Request("b.wav", "nobody")]
     made = dict(voice.animate_many(requests))
     assert isinstance(made[1], Motion)
@@ -149,7 +150,7 @@ def test_what_cannot_be_animated_comes_back_as_its_reason(voice: Voice) -> None:
         voice.animate("none.wav")
 
 
-def test_progress_counts_the_frames_of_all(voice: Voice) -> None:
+def test_progress_counts_the_frames_of_all_recordings(voice: Voice) -> None:
     seen: list[tuple[int, int]] = []
     made = dict(voice.animate_many([Request("a.wav"), Request("b.wav")], lambda *x: seen.append(x)))
     total = sum(m.n_frames for m in made.values() if isinstance(m, Motion))
@@ -159,10 +160,9 @@ def test_progress_counts_the_frames_of_all(voice: Voice) -> None:
 
 @pytest.mark.parametrize("method", ["exact", "window", "auto"])
 @pytest.mark.parametrize("seconds", [1.4, 4.0])
-def test_the_method_may_be_chosen(tmp_path: Path, method: Any, seconds: float) -> None:
-    """By itself it is exact for what is short enough."""
+def test_method_follows_the_setting(tmp_path: Path, method: Any, seconds: float) -> None:
     given = {"window_frames": 1, "refresh_frames": 0, "whole_frames": 45, "segment_seconds": 9.0}
-    attentive = voices.save(tmp_path / "attentive", "A")  # its codes depend on its past
+    attentive = voices.save(tmp_path / "attentive", "A")  # its codes depend on its motion history
     speaker = ct.load(str(attentive), decode={**given, "method": method})
     samples = voices.speech(seconds)
     made = speaker.animate(samples, "A")
@@ -180,7 +180,7 @@ def test_the_method_may_be_chosen(tmp_path: Path, method: Any, seconds: float) -
     np.testing.assert_array_equal(made.codes, codes[expected])
 
 
-def test_settings_of_decoding_come_from_the_checkpoint_and_are_checked(voice: Voice) -> None:
+def test_decode_settings_are_stored_in_the_checkpoint_and_checked(voice: Voice) -> None:
     assert voice.decode == voice.checkpoint.settings.decode
     with pytest.raises(CodeTalkerError, match=r"decode.windw: unknown key"):
         ct.load("mine", decode={"windw": 3})
@@ -193,34 +193,40 @@ def test_settings_of_decoding_come_from_the_checkpoint_and_are_checked(voice: Vo
 # The command -----------------------------------------------------------------------------------
 
 
-def test_files_and_folders_become_files_in_a_folder() -> None:
+def test_files_and_folders_are_written_to_the_output_folder() -> None:
     assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out/")) == "3 animated\n"
     assert sorted(p.name for p in Path("out").iterdir()) == ["a.npz", "b.npz", "c.npz"]
     alone = ct.load("mine").animate("b.wav")
     np.testing.assert_allclose(Motion.load("out/b.npz").vertices, alone.vertices, **CLOSE)
 
 
-def test_what_is_done_is_skipped_and_a_broken_one_does_not_stop_the_rest() -> None:
+def test_existing_results_are_skipped_and_broken_files_reported() -> None:
     Path("in/broken.wav").write_text("no sound")
     soundfile.write("in/silent.wav", 0 * voices.speech(), 16000)
     ended = run(*animate("a.wav", "in", "-o", "out"), "--json")
-    told = json.loads(ended.out)
+    report = json.loads(ended.out)
     assert ended.code == 1
-    assert sorted(row["out"] for row in told["done"]) == ["out/a.npz", "out/c.npz"]
-    reasons = {row["speech"]: row["reason"] for row in told["failed"]}
+    assert sorted(row["out"] for row in report["done"]) == ["out/a.npz", "out/c.npz"]
+    reasons = {row["speech"]: row["reason"] for row in report["failed"]}
     assert set(reasons) == {"in/broken.wav", "in/silent.wav"}
     assert "not an audio file" in reasons["in/broken.wav"] and "silent" in reasons["in/silent.wav"]
     before = {p: p.read_bytes() for p in Path("out").iterdir()}
 
     for name in ("broken", "silent"):
         soundfile.write(f"in/{name}.wav", voices.speech(), 16000)
-    assert succeed(*animate("a.wav", "in", "-o", "out")) == "2 animated, 2 done before\n"
+    assert (
+        succeed(*animate("a.wav", "in", "-o", "out"))
+        == "2 animated, 2 skipped (already animated)\n"
+    )
     assert all(p.read_bytes() == content for p, content in before.items())
-    assert succeed(*animate("a.wav", "in", "-o", "out")) == "0 animated, 4 done before\n"
+    assert (
+        succeed(*animate("a.wav", "in", "-o", "out"))
+        == "0 animated, 4 skipped (already animated)\n"
+    )
     assert succeed(*animate("a.wav", "-o", "out/"), "--overwrite") == "1 animated\n"
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
     save, saved = Motion.save, []
 
     def stop_at_the_second(self: Motion, path: Any, **more: Any) -> Path:
@@ -230,15 +236,18 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(monkeypatch: pytest.MonkeyP
         return save(self, path, **more)
 
     monkeypatch.setattr(Motion, "save", stop_at_the_second)
-    with pytest.raises(BaseException):  # noqa: B017 (as Ctrl-C ends it)
+    with pytest.raises(BaseException):  # noqa: B017 (Ctrl-C is a BaseException)
         succeed(*animate("a.wav", "b.wav", "in", "-o", "out"))
     monkeypatch.setattr(Motion, "save", save)
     assert [p.name for p in Path("out").iterdir()] == [Path(saved[0]).name]
-    assert succeed(*animate("a.wav", "b.wav", "in", "-o", "out")) == "2 animated, 1 done before\n"
+    assert (
+        succeed(*animate("a.wav", "b.wav", "in", "-o", "out"))
+        == "2 animated, 1 skipped (already animated)\n"
+    )
 
 
-def test_the_first_row_of_a_manifest_speaks_only_for_itself() -> None:
-    """Neither the choice of the model nor the check before the batch depends on it."""
+def test_bad_first_row_of_a_manifest_fails_alone() -> None:
+    """The first row determines neither the model nor the checks before the batch."""
     voices.save(Path("runs/newer"), "Z")
     Path("list.csv").write_text("audio,subject,style\na.wav,Z,\nb.wav,,\n")
     ended = run("animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz")
@@ -250,7 +259,7 @@ def test_the_first_row_of_a_manifest_speaks_only_for_itself() -> None:
     assert ended.code == 1 and ended.out == "1 animated, 1 failed: b.wav\n"
 
 
-def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
+def test_manifest_is_animated(caplog: pytest.LogCaptureFixture) -> None:
     Path("list.csv").write_text("audio,out,subject,style\na.wav,x.npz,S01,B\nb.wav,,,\nno.wav,,,\n")
     ended = run("animate", "--manifest", "list.csv", "--model", "mine", "--format", "npz")
     assert ended.code == 1 and ended.out == "2 animated, 1 failed: no.wav\n"
@@ -261,7 +270,7 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv names the recordings"),
+        (["a.wav", "--manifest", "list.csv"], "--manifest list.csv: recordings were also given"),
         (["a.wav", "none.wav"], "none.wav: no such audio file"),
         (
             ["a.wav", "b.wav", "--subject", "nobody"],
@@ -271,22 +280,24 @@ def test_a_manifest(caplog: pytest.LogCaptureFixture) -> None:
             ["a.wav", "b.wav", "--style", "nobody"],
             "--style 'nobody' is unknown; this model has: A, B",
         ),
-        (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames a second"),
+        (["a.wav", "b.wav", "--fps", "999"], "--fps 999: expected 1 to 240 frames per second"),
         (["a.wav", "b.wav", "--set", "decode.method=fast"], "decode.method: Input should be"),
         (["a.wav", "b.wav", "-o", "in/c.wav/"], "cannot write here (Not a directory)"),
-        ([], "no recording: give one, several, a folder of them, or --manifest FILE"),
+        ([], "no recordings: give files or folders, or --manifest with a CSV file"),
     ],
 )
-def test_what_is_wrong_for_all_is_told_before_anything_is_done(
+def test_invalid_arguments_are_rejected_before_any_output(
     arguments: list[str], message: str
 ) -> None:
     assert message in refuse(*animate(*arguments))
 
 
-def test_one_recording_and_a_format() -> None:
+def test_single_recording_with_format() -> None:
     succeed(*animate("a.wav"))
     assert Path("a.npz").is_file()
-    assert "--format npz: --out b.npy has an ending" in refuse(*animate("a.wav", "-o", "b.npy"))
+    assert "--format npz: --out b.npy already determines the format" in refuse(
+        *animate("a.wav", "-o", "b.npy")
+    )
     assert ".gif: the ending must be one of" in refuse(
         "animate", "a.wav", "b.wav", "--model", "mine", "--format", "gif"
     )
@@ -296,7 +307,7 @@ def test_one_recording_and_a_format() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_cover_all_jobs_evenly(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from codetalker_cli.animate.jobs import from_arguments
 
     jobs = from_arguments(["a.wav", "b.wav", "in"], None, ".npz", Request(Path()))
@@ -309,7 +320,7 @@ def test_processes_share_the_work(count: int, monkeypatch: pytest.MonkeyPatch) -
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_two_processes_make_what_one_makes() -> None:
+def test_two_processes_equal_one() -> None:
     Path("in/broken.wav").write_text("no sound")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "codetalker_cli", "animate", "a.wav", "b.wav", "in", "-o", "out"]
@@ -322,9 +333,9 @@ def test_two_processes_make_what_one_makes() -> None:
         timeout=120,
         check=False,
     )
-    told = json.loads(ended.stdout)
+    report = json.loads(ended.stdout)
     assert ended.returncode == 1, ended.stderr
-    assert sorted(row["out"] for row in told["done"]) == ["out/a.npz", "out/b.npz", "out/c.npz"]
-    assert [row["speech"] for row in told["failed"]] == ["in/broken.wav"]
+    assert sorted(row["out"] for row in report["done"]) == ["out/a.npz", "out/b.npz", "out/c.npz"]
+    assert [row["speech"] for row in report["failed"]] == ["in/broken.wav"]
     alone = ct.load("mine").animate("in/c.wav")
     np.testing.assert_allclose(Motion.load("out/c.npz").vertices, alone.vertices, **CLOSE)

@@ -1,4 +1,4 @@
-"""The shape of the code: imports go down, light code stays light, files stay short."""
+"""Imports go down only, light imports stay light, and files and functions stay short."""
 
 import ast
 import re
@@ -11,9 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "codetalker_cli"
 
-# From top to bottom. Each name is a module or a package; the longest name that fits counts, and ""
-# is the package's own __init__. A module may import what is in the rows below its own, and what is
-# in its own package. Where a row is open, it may also import other names of its row.
+# The order of imports, from top to bottom. Each name is a module or a package, and "" is the
+# package's own __init__. A module belongs to the longest name that matches it. It may import from
+# the rows below its own and from its own package. In a row marked True, it may also import other
+# names of the row.
 ROWS: list[tuple[set[str], bool]] = [
     ({"__main__"}, False),
     ({"cli", ""}, False),
@@ -47,7 +48,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 7
 
 
 def module_name(path: Path) -> str:
-    """``models/layers.py`` → ``models.layers``; a folder's __init__ is the folder itself."""
+    """Convert a path: ``models/layers.py`` → ``models.layers``, ``cli/__init__.py`` → ``cli``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -64,8 +65,10 @@ def is_block(node: ast.AST, test: str) -> bool:
 
 
 def imported(module: str) -> set[str]:
-    """Modules of the package that ``module`` imports, anywhere in it: at its top, inside functions,
-    and for type checkers alone."""
+    """Return the modules of the package that ``module`` imports.
+
+    Imports inside functions and imports for type checkers count too.
+    """
     names: set[str] = set()
     for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
@@ -79,39 +82,41 @@ def imported(module: str) -> set[str]:
 
 
 def own_name(name: str) -> str:
-    """``codetalker_cli.models`` → ``models``; a name of another package stays as it is."""
+    """Remove ``codetalker_cli.`` from a module name; other packages keep their names."""
     return "" if name == "codetalker_cli" else name.removeprefix("codetalker_cli.")
 
 
 def place(module: str) -> tuple[int, str]:
-    """The row of a module, and the name in it that the module belongs to."""
+    """Return the row of a module, and the name in that row that the module belongs to."""
     parts = module.split(".")
     for n in range(len(parts), 0, -1):
         name = ".".join(parts[:n])
         for number, (names, _) in enumerate(ROWS):
             if name in names:
                 return number, name
-    pytest.fail(f"codetalker_cli/{module} has no place in the order of imports yet")
+    pytest.fail(f"codetalker_cli/{module} is not in the order of imports; add it to ROWS")
 
 
 LIBRARY = [module for module in TREES if place(module)[0] > place("cli")[0]]
 
 
-def test_imports_are_found_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imports_are_found_in_functions_and_type_checking_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     code = """
 from typing import TYPE_CHECKING
 import codetalker_cli.audio
 from codetalker_cli import errors
 if TYPE_CHECKING:
     from codetalker_cli.motion import Motion
-def late():
+def function():
     from codetalker_cli.train.loop import fit
 """
     monkeypatch.setitem(TREES, "example", ast.parse(code))
     assert imported("example") == {"audio", "errors", "motion", "train.loop"}
 
 
-def test_every_name_of_the_order_exists() -> None:
+def test_every_name_in_the_order_exists() -> None:
     names = set().union(*(names for names, _ in ROWS))
     assert sorted(name for name in names if name not in TREES) == []
 
@@ -125,11 +130,11 @@ def test_imports_go_down_only(module: str) -> None:
         assert allowed, f"{module} imports {other}, which is not below it"
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_modules_have_no_import_cycle() -> None:
     TopologicalSorter({module: imported(module) for module in TREES}).prepare()
 
 
-def test_no_packages_import_each_other() -> None:
+def test_packages_have_no_import_cycle() -> None:
     edges: dict[str, set[str]] = {}
     for module in TREES:
         name = place(module)[1]
@@ -138,7 +143,7 @@ def test_no_packages_import_each_other() -> None:
     TopologicalSorter(edges).prepare()
 
 
-def test_contributing_shows_the_order() -> None:
+def test_contributing_lists_the_same_order() -> None:
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text("utf-8")
     shown = re.findall(r"^    (\w[\w, .]*)(?: →)?$", text, flags=re.MULTILINE)
     rows = [set(line.split(", ")) for line in shown]
@@ -146,7 +151,7 @@ def test_contributing_shows_the_order() -> None:
 
 
 def heavy_modules_after(code: str) -> list[str]:
-    """Heavy packages that a fresh interpreter has loaded after ``code``."""
+    """Run code in a new interpreter and return the heavy packages that it loaded."""
     report = f"import sys\nprint('loaded', *[name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
@@ -161,7 +166,7 @@ def heavy_modules_after(code: str) -> list[str]:
     return last[1:]
 
 
-def test_heavy_modules_are_found() -> None:
+def test_heavy_imports_are_detected() -> None:
     assert heavy_modules_after("import soundfile, json") == ["soundfile"]
 
 
@@ -184,12 +189,12 @@ except SystemExit as end:
 
 
 @pytest.mark.parametrize("what", LIGHT)
-def test_light_imports_stay_light(what: str) -> None:
+def test_light_modules_load_no_heavy_package(what: str) -> None:
     assert heavy_modules_after(LIGHT[what]) == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["animate", "--help"]])
-def test_help_needs_nothing_heavy(arguments: list[str]) -> None:
+def test_help_loads_no_heavy_package(arguments: list[str]) -> None:
     assert heavy_modules_after(HELP.format(arguments=arguments)) == []
 
 
@@ -202,8 +207,8 @@ assert len(ct.load("demo").animate(noise).vertices) == 30
 """
 
 
-def test_the_bundled_voice_needs_no_more_than_torch() -> None:
-    """transformers alone would take longer to import than all the rest takes."""
+def test_bundled_voice_loads_only_torch_and_soundfile() -> None:
+    # Importing transformers would take longer than everything else together.
     assert set(heavy_modules_after(ANIMATE)) <= {"torch", "torchaudio", "soundfile"}
 
 
@@ -219,7 +224,7 @@ def test_files_and_functions_stay_short(module: str) -> None:
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Names of the parameters, without self and cls; those of ``*args`` and ``**kwargs`` too."""
+    """Return the parameter names, including ``*args`` and ``**kwargs`` but not self and cls."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
@@ -227,7 +232,7 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 
 def command_functions() -> set[str]:
-    """``cli.animate.animate``: functions that typer turns into commands, an option a parameter."""
+    """Return the names of the functions that typer turns into commands."""
     from codetalker_cli.cli import app
 
     groups = [app, *(group.typer_instance for group in app.registered_groups)]
@@ -236,7 +241,7 @@ def command_functions() -> set[str]:
 
 
 def test_parameter_lists_stay_short() -> None:
-    """What is longer has a class of its own with a meaning; commands need an option a parameter."""
+    # Commands are exempt, because each of their parameters is an option.
     commands = command_functions()
     assert "cli.animate.animate" in commands
     too_long = [
@@ -250,8 +255,7 @@ def test_parameter_lists_stay_short() -> None:
     assert too_long == []
 
 
-def test_every_parameter_that_a_message_names_has_its_flag() -> None:
-    """And every flag of the table is one of a command."""
+def test_every_parameter_named_in_a_message_has_an_existing_flag() -> None:
     import typer.main
 
     from codetalker_cli.cli import app
@@ -273,7 +277,7 @@ def test_every_parameter_that_a_message_names_has_its_flag() -> None:
             text = node.value if isinstance(node, ast.Constant) else None
             if isinstance(text, str) and id(node) not in documented:
                 named |= set(re.findall(r"(?<!`)`([a-z][a-z0-9_]*)`(?!`)", text))
-    assert named - set(FLAGS) <= {"sound"}  # prose under a constant
+    assert named - set(FLAGS) <= {"sound"}  # in the text below a constant
     commands = [typer.main.get_command(app)]
     for command in commands:
         commands += getattr(command, "commands", {}).values()
@@ -283,11 +287,11 @@ def test_every_parameter_that_a_message_names_has_its_flag() -> None:
 
 @pytest.mark.parametrize("module", [name for name in LIBRARY if not name.startswith("settings")])
 def test_library_messages_name_parameters_not_flags(module: str) -> None:
-    """The command line turns `out` into --out; the library does not know it."""
+    # The command line replaces `out` with --out.
     constants = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant))
     texts = [node.value for node in constants if isinstance(node.value, str)]
     pattern = re.compile(r"(?<![\w-])--(overwrite|out|resume|subject|style|fps|device|model|set)\b")
-    # The name of a layer in presets, and a CSS variable.
+    # --set is the name of a layer in presets, and --model a CSS variable.
     named = [text for text in texts if pattern.search(text) and text not in ("--set", "--model")]
     docstrings = {
         ast.get_docstring(node, clean=False)
@@ -299,8 +303,8 @@ def test_library_messages_name_parameters_not_flags(module: str) -> None:
 
 @pytest.mark.parametrize("module", LIBRARY)
 def test_library_code_does_not_exit(module: str) -> None:
-    """Ruff's T20 refuses print; it has no rule for this."""
-    # A worker's own process may end as a program does.
+    # Ruff's T20 forbids print but has no rule for exits. The main block of a worker process may
+    # exit.
     program = {
         inner
         for node in TREES[module].body
@@ -316,8 +320,7 @@ def test_library_code_does_not_exit(module: str) -> None:
 
 
 def private_definitions(tree: ast.AST) -> set[str]:
-    """Names with one leading underscore that a module defines: functions, classes, variables,
-    attributes."""
+    """Return the functions, classes, variables and attributes with one leading underscore."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -330,15 +333,14 @@ def private_definitions(tree: ast.AST) -> set[str]:
 
 
 PRIVATE = re.compile(r"_[A-Za-z]")
+# _replace is also a documented method of named tuples.
 PRIVATE_NAMES = set().union(*map(private_definitions, TREES.values())) - {"_replace"}
-"""Without the name that a function of the package shares with a documented method of named
-tuples."""
 PATCHERS = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
-"""Functions that take the name of an attribute, or the path of one, as text."""
+"""Functions that take the name or path of an attribute as text."""
 
 
 def private_uses(tree: ast.AST) -> list[str]:
-    """What a test takes of the package's private names: imports, attributes, patches."""
+    """Return the private names of the package that a test imports, accesses or patches."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("codetalker_cli"):
@@ -364,7 +366,7 @@ def private_uses(tree: ast.AST) -> list[str]:
         "with mock.patch('codetalker_cli.evaluate.charts._RUNNING'): pass",
     ],
 )
-def test_uses_of_private_names_are_found(code: str) -> None:
+def test_uses_of_private_names_are_detected(code: str) -> None:
     assert len(private_uses(ast.parse(code))) == 1
 
 

@@ -1,4 +1,4 @@
-"""Headers and memory maps of .npy files: the one reader that everything else uses."""
+"""Headers and memory maps of .npy files."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,9 @@ from codetalker_cli.errors import DataError
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_a_map_equals_the_array(tmp_path: Path, version: tuple[int, int], order: str) -> None:
+def test_a_memory_map_equals_the_array(
+    tmp_path: Path, version: tuple[int, int], order: str
+) -> None:
     array = np.arange(60.0).reshape((5, 4, 3), order=order)  # type: ignore[call-overload]
     with (tmp_path / "a.npy").open("wb") as file:
         np.lib.format.write_array(file, array, version)
@@ -23,7 +25,7 @@ def test_a_map_equals_the_array(tmp_path: Path, version: tuple[int, int], order:
     np.testing.assert_array_equal(mapped, array)
 
 
-def test_rows_of_a_file_that_is_cut_short_are_counted(tmp_path: Path) -> None:
+def test_whole_rows_of_a_truncated_file_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((5, 2), np.float32))
     whole, header = path.read_bytes(), read_npy_header(path)
@@ -37,7 +39,7 @@ def test_rows_of_a_file_that_is_cut_short_are_counted(tmp_path: Path) -> None:
     assert header.count_whole_rows(path) == 5
 
 
-def test_a_header_is_read_from_where_the_file_is() -> None:
+def test_a_header_is_read_from_the_current_position() -> None:
     file = io.BytesIO(b"before")
     file.name = "part"  # type: ignore[attr-defined]
     file.seek(6)
@@ -53,7 +55,7 @@ def test_a_header_is_read_from_where_the_file_is() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"PK\3\4", b"\x93NUMPY\x03\x00\x04\x00\x00\x00{}\n\n"]
 )
-def test_what_is_no_array_of_numbers_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_other_than_arrays_of_numbers_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.npy: not a readable \.npy file"):
         map_array(tmp_path / "a.npy")
@@ -65,7 +67,7 @@ def test_what_is_no_array_of_numbers_is_refused(tmp_path: Path, content: bytes) 
 
 
 @pytest.mark.parametrize("shape", [f"({2**39}, {2**39})", f"({2**40 - 1}, 1)", "(-1, 3)"])
-def test_shapes_that_cannot_be_are_refused(tmp_path: Path, shape: str) -> None:
+def test_impossible_shapes_are_refused(tmp_path: Path, shape: str) -> None:
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
     (tmp_path / "a.npy").write_bytes(head + header + bytes(40))

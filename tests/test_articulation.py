@@ -1,6 +1,6 @@
-"""Mouth curves: contacts, openings, rest, smoothness, styles.
+"""Test the mouth curves: contacts, openings, rest, smoothness and styles.
 
-Most properties are proved on a small stand-in rig; distances in millimeters on the bundled head.
+Most properties are tested on a small fake rig, and distances in millimeters on the bundled head.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _POSES: dict[str, dict[str, float]] = {
 
 
 @dataclass(frozen=True)
-class StandInRig:
-    """Unit names and viseme weights only."""
+class FakeRig:
+    """A rig with only unit names and viseme weights."""
 
     unit_names: tuple[str, ...] = (
         *_SINGLE,
@@ -79,12 +79,15 @@ class StandInRig:
         return self.unit_names.index(unit)
 
 
-RIG = StandInRig()
+RIG = FakeRig()
 NEUTRAL_STYLE = SpeakingStyle()
 
 
 def phones_of(text: str, seconds: float = 0.08, pause: float = 0.4) -> list[Phone]:
-    """ "SIL M AA1" → phones of `seconds` each, silences of `pause`; "AA:0.2" gives a duration."""
+    """Parse labels such as "SIL M AA:0.2" into contiguous phones.
+
+    Phones without a duration are `seconds` long, and silences are `pause` seconds long.
+    """
     phones, now = [], 0.0
     for item in text.split():
         label, _, length = item.partition(":")
@@ -119,7 +122,7 @@ rates = st.sampled_from([25.0, 30.0, 60.0])
 # --- tables ---------------------------------------------------------------------------------------
 
 
-def test_every_phone_has_an_articulation_whose_segments_fill_it() -> None:
+def test_every_phone_has_an_articulation_with_complete_phases() -> None:
     assert set(PHONES) == set(LABELS)
     for label, articulation in PHONES.items():
         assert sum(segment.share for segment in articulation.phases) == pytest.approx(1.0), label
@@ -127,7 +130,7 @@ def test_every_phone_has_an_articulation_whose_segments_fill_it() -> None:
         assert all(level > 0 for level in articulation.dominance.values()), label
 
 
-def test_channels_of_units() -> None:
+def test_units_belong_to_the_expected_channels() -> None:
     assert channel_of("jawOpen") == "jaw"
     assert channel_of("mouthStretchLeft") == "spread"
     assert channel_of("mouthLowerDownRight") == "open"
@@ -177,7 +180,7 @@ def test_every_bilabial_is_pinned_for_two_frames_near_its_closure(
     assert len(bilabials) == len(contacts.frames("PP"))
     for phone, (first, stop) in zip(bilabials, contacts.frames("PP"), strict=True):
         assert stop - first >= 2
-        # no more than a frame and a half outside the phone
+        # At most 1.5 frames outside the phone.
         assert first / fps >= phone.start_seconds - 1.5 / fps
         assert (stop - 1) / fps <= phone.end_seconds + 1.5 / fps
         for frame in range(max(first, 0), min(stop, n_frames)):
@@ -186,14 +189,14 @@ def test_every_bilabial_is_pinned_for_two_frames_near_its_closure(
             assert press == pytest.approx(0.3)
             assert row[RIG.column("mouthLowerDownLeft")] == pytest.approx(0.0, abs=1e-9)
             assert row[RIG.column("mouthUpperUpLeft")] == pytest.approx(0.0, abs=1e-9)
-            # the lower lip makes up for all of the jaw's opening
+            # The lower lip compensates for the whole opening of the jaw.
             shut = row[RIG.column("mouthClose")] - row[RIG.column("jawOpen")]
             assert shut >= 0.04 - 1e-9
 
 
 @given(phones=speech)
 @settings(max_examples=40, deadline=None)
-def test_the_same_seed_gives_the_same_curves(phones: list[Phone]) -> None:
+def test_curves_are_reproducible_from_the_seed(phones: list[Phone]) -> None:
     np.testing.assert_array_equal(curves(phones), curves(phones))
 
 
@@ -205,7 +208,7 @@ def test_limit_speed_is_the_lower_lipschitz_envelope(values: list[float], step: 
     np.testing.assert_allclose(limit_speed(curve, step), expected, atol=1e-9)
 
 
-def test_bad_phones_are_named() -> None:
+def test_unknown_and_misordered_phones_are_refused() -> None:
     with pytest.raises(DataError, match="QQ"):
         padded_phones([Phone("QQ", 0.0, 0.1)], 1.0)
     with pytest.raises(DataError, match="out of order"):
@@ -217,7 +220,7 @@ def test_bad_phones_are_named() -> None:
 # --- co-articulation ------------------------------------------------------------------------------
 
 
-def test_rounding_looks_ahead_over_consonants() -> None:
+def test_rounding_is_anticipated_across_consonants() -> None:
     rounded = phones_of("SIL T IY S T UW SIL")
     spread = phones_of("SIL T IY S T IY SIL")
     s = frame_of(rounded[3])
@@ -228,20 +231,20 @@ def test_rounding_looks_ahead_over_consonants() -> None:
         column(curves(rounded), "mouthStretchLeft")[s + 1]
         < (column(curves(spread), "mouthStretchLeft")[s + 1])
     )
-    # it reaches further ahead than it lasts behind
+    # Rounding reaches further ahead of the vowel than beyond its end.
     alone = phones_of("SIL K UW K SIL", seconds=0.12)
     pucker = column(curves(alone, fps=120.0), "mouthPucker")
     begin, end = int(alone[2].start_seconds * 120), int(alone[2].end_seconds * 120)
     assert pucker[begin - 10] > pucker[end + 10]
 
 
-def test_consonants_take_their_opening_from_their_neighbors() -> None:
+def test_consonants_adopt_the_opening_of_their_neighbors() -> None:
     wide, narrow = phones_of("SIL HH AA K AA SIL", 0.1), phones_of("SIL HH IY K IY SIL", 0.1)
     k = frame_of(wide[3])
     assert column(curves(wide), "jawOpen")[k] > column(curves(narrow), "jawOpen")[k] + 0.08
 
 
-def test_the_jaw_undershoots_in_fast_speech_but_contacts_do_not() -> None:
+def test_jaw_undershoots_in_fast_speech() -> None:
     slow, fast = phones_of("SIL M AA M AA M SIL", 0.2), phones_of("SIL M AA M AA M SIL", 0.05)
     jaw_slow, jaw_fast = (column(curves(p), "jawOpen").max() for p in (slow, fast))
     assert jaw_slow > 0.4
@@ -257,7 +260,7 @@ def test_louder_and_longer_vowels_open_more() -> None:
     assert column(loud, "jawOpen").max() > 1.1 * column(soft, "jawOpen").max()
 
 
-def test_labiodentals_reach_the_tuck() -> None:
+def test_labiodentals_tuck_the_lower_lip() -> None:
     for text in ("SIL F AA SIL", "SIL AA V IY SIL", "SIL P AE M F L AH T SIL"):
         phones = phones_of(text, 0.06)
         tuck = column(curves(phones), "lipTuckFV")
@@ -265,7 +268,7 @@ def test_labiodentals_reach_the_tuck() -> None:
         assert (tuck[at - 2 : at + 3] >= 0.999).any(), text
 
 
-def test_silence_is_at_rest_and_the_mouth_moves_before_the_sound() -> None:
+def test_mouth_rests_in_silence_and_moves_before_the_sound() -> None:
     phones = phones_of("SIL:0.8 AA:0.2 T:0.1 SIL:0.9")
     padded = padded_phones(phones, 2.0)
     weights = mouth_curves(padded, 60, FPS, RIG, NEUTRAL_STYLE)
@@ -274,12 +277,12 @@ def test_silence_is_at_rest_and_the_mouth_moves_before_the_sound() -> None:
     assert weights[rest].max() < 1e-3
     jaw = column(weights, "jawOpen")
     assert jaw[int(0.75 * FPS)] > 0.01  # anticipation
-    assert jaw[int(1.15 * FPS)] > 0.005  # it does not snap shut
+    assert jaw[int(1.15 * FPS)] > 0.005  # gradual closing
     only_silence = padded_phones([], 1.0)
     assert not mouth_curves(only_silence, 30, FPS, RIG, NEUTRAL_STYLE).any()
 
 
-def test_the_mouth_does_not_depend_on_the_seed() -> None:
+def test_mouth_does_not_depend_on_the_seed() -> None:
     phones = phones_of("SIL B AH B AH L SIL")
     a, b = (
         articulate(phones, 40, FPS, RIG, NEUTRAL_STYLE, np.random.default_rng(seed))
@@ -304,14 +307,14 @@ def head() -> Rig:
 
 
 def gaps_mm(head: Rig, subject: str, phones: list[Phone]) -> np.ndarray:
-    """Inner-lip gap of every frame, by the head's own measure on its lip vertices."""
+    """Return the inner-lip gap of every frame in millimeters."""
     style = SpeakingStyle.for_subject(subject)
     n_frames = int(phones[-1].end_seconds * FPS) + 1
     weights = articulate(phones, n_frames, FPS, head, style, np.random.default_rng(0))
     return 1000.0 * head.topology.inner_lip_gap(head.pose(subject, weights))
 
 
-def test_lips_shut_in_fast_speech_for_every_subject(head: Rig) -> None:
+def test_lips_close_in_fast_speech_for_every_subject(head: Rig) -> None:
     for seconds in (0.045, 0.08):
         phones = phones_of(FAST, seconds)
         bilabials = [phone for phone in phones if phone.label in ("P", "B", "M")]
@@ -345,7 +348,7 @@ def test_lips_touch_only_in_contacts_and_at_rest(head: Rig) -> None:
         assert gap[rest].max() < 1.0, subject
 
 
-def test_lower_lip_meets_the_upper_teeth_in_labiodentals(head: Rig) -> None:
+def test_lower_lip_touches_the_upper_teeth_in_labiodentals(head: Rig) -> None:
     phones = phones_of("SIL F AA DH ER V AE L IY K AO F UW F SIL", 0.07)
     n_frames = int(phones[-1].end_seconds * FPS) + 1
     start, stop = head.topology.parts["teeth_upper"]

@@ -1,4 +1,4 @@
-"""Audio: what can be read becomes mono 16 kHz, what cannot is refused in one clear line."""
+"""Recordings are loaded as mono at 16 kHz, and unusable ones are refused in one line."""
 
 import subprocess
 from pathlib import Path
@@ -25,7 +25,7 @@ def sine(seconds: float, rate: int, hz: float = HZ) -> np.ndarray:
 
 
 def measured(samples: np.ndarray, rate: int) -> tuple[float, float]:
-    """Frequency and amplitude of the strongest tone of (n,) samples, their edges left out."""
+    """Return the frequency and amplitude of the strongest tone in (n,) windowed samples."""
     n = len(samples)
     window = np.hanning(n)
     spectrum = np.abs(np.fft.rfft(samples * window, 8 * n))
@@ -38,7 +38,7 @@ def write(path: Path, samples: np.ndarray, rate: int = SAMPLE_RATE, **more: str)
     return path
 
 
-# What cannot be used ---------------------------------------------------------------------------
+# Unusable recordings ---------------------------------------------------------------------------
 
 
 def with_bad_samples(value: float) -> np.ndarray:
@@ -48,10 +48,10 @@ def with_bad_samples(value: float) -> np.ndarray:
 
 
 BAD_WAVS = {
-    "no samples": (np.zeros(0, np.float32), "holds no audio samples"),
+    "no samples": (np.zeros(0, np.float32), "contains no audio samples"),
     "silent": (np.zeros(SAMPLE_RATE, np.float32), "silent"),
-    "whisper of noise": (np.full(SAMPLE_RATE, 5e-5, np.float32), "silent"),
-    "0.1 s": (sine(0.1, SAMPLE_RATE), r"0\.10 s of audio, at least 0\.2 s"),
+    "almost silent": (np.full(SAMPLE_RATE, 5e-5, np.float32), "silent"),
+    "0.1 s": (sine(0.1, SAMPLE_RATE), r"is 0\.10 s long; at least 0\.2 s"),
     "NaN": (with_bad_samples(np.nan), "1 samples are NaN or infinite .first at sample 777"),
     "infinite": (with_bad_samples(np.inf), "NaN or infinite"),
 }
@@ -75,7 +75,7 @@ def test_unusable_recordings_are_refused(tmp_path: Path, kind: str) -> None:
     refusal(path)
 
 
-def test_a_nan_in_one_of_many_channels_at_another_rate_is_refused(tmp_path: Path) -> None:
+def test_a_nan_in_one_channel_at_another_rate_is_refused(tmp_path: Path) -> None:
     samples = np.stack([sine(1, 48_000)] * 8, axis=1)
     samples[5, 3] = np.nan
     assert "first at sample 5" in refusal(
@@ -83,9 +83,9 @@ def test_a_nan_in_one_of_many_channels_at_another_rate_is_refused(tmp_path: Path
     )
 
 
-def test_files_that_are_no_audio_are_refused(tmp_path: Path) -> None:
+def test_files_other_than_audio_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.wav"
-    text.write_text("I am not a recording.\n")
+    text.write_text("This is not a recording.\n")
     empty = tmp_path / "empty.wav"
     empty.touch()
     folder = tmp_path / "folder.wav"
@@ -104,12 +104,14 @@ def test_a_picture_is_refused(tmp_path: Path) -> None:
     refusal(path)
 
 
-# What can be used ------------------------------------------------------------------------------
+# Usable recordings -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 96_000])
 @pytest.mark.parametrize("n_channels", [1, 2, 8])
-def test_rates_and_channels_become_mono_16_khz(tmp_path: Path, rate: int, n_channels: int) -> None:
+def test_all_rates_and_channels_become_mono_16_khz(
+    tmp_path: Path, rate: int, n_channels: int
+) -> None:
     path = write(tmp_path / "speech.wav", np.stack([sine(1, rate)] * n_channels, axis=1), rate)
     samples = audio.load(path)
     assert samples.shape == (SAMPLE_RATE,) and samples.dtype == np.float32
@@ -125,7 +127,7 @@ def test_channels_are_averaged() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".aiff"])
-def test_formats_of_soundfile(tmp_path: Path, suffix: str) -> None:
+def test_formats_that_soundfile_reads(tmp_path: Path, suffix: str) -> None:
     samples = audio.load(write(tmp_path / f"speech{suffix}", sine(1, 44_100), 44_100))
     assert len(samples) == pytest.approx(SAMPLE_RATE, abs=0.1 * SAMPLE_RATE)
     hz, amplitude = measured(samples, SAMPLE_RATE)
@@ -133,7 +135,7 @@ def test_formats_of_soundfile(tmp_path: Path, suffix: str) -> None:
     assert amplitude == pytest.approx(AMPLITUDE, rel=0.1)
 
 
-def test_the_content_counts_and_not_the_name(tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_content(tmp_path: Path) -> None:
     path = write(tmp_path / "speech.flac", sine(1, SAMPLE_RATE)).rename(tmp_path / "speech.wav")
     assert len(audio.load(path)) == SAMPLE_RATE
 
@@ -158,7 +160,7 @@ def test_containers_that_only_ffmpeg_reads(tmp_path: Path, suffix: str) -> None:
     assert amplitude == pytest.approx(AMPLITUDE, rel=0.1)
 
 
-def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
+def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mute.mp4"
     ffmpeg("-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=1", str(path))
     refusal(path)
@@ -181,14 +183,14 @@ def test_resampling_keeps_tones(hz: float, rates: list[int]) -> None:
     assert amplitude == pytest.approx(AMPLITUDE, rel=0.02)
 
 
-def test_resampling_removes_what_the_new_rate_cannot_hold() -> None:
+def test_resampling_removes_tones_above_the_new_nyquist_frequency() -> None:
     samples = audio.resample(sine(0.5, 48_000, 11_000), 48_000, 16_000)
     assert np.abs(samples[200:-200]).max() < 0.01 * AMPLITUDE
 
 
 @pytest.mark.parametrize("rate", [22_051, 47_999, 7_993])
-def test_odd_rates_take_no_more_memory_and_give_the_same(rate: int) -> None:
-    whole = rate // 100 * 100  # the next rate whose filter is small
+def test_unusual_rates_are_resampled_like_nearby_common_rates(rate: int) -> None:
+    whole = rate // 100 * 100  # a nearby rate with a small filter
     odd, near = (audio.resample(sine(0.7, r, 440), r, SAMPLE_RATE) for r in (rate, whole))
     assert abs(len(odd) - 0.7 * SAMPLE_RATE) <= 2
     n = min(len(odd), len(near)) - 300
@@ -204,25 +206,25 @@ def test_the_same_rate_changes_nothing() -> None:
     assert len(audio.resample(np.zeros(0, np.float32), 8_000, SAMPLE_RATE)) == 0
 
 
-def test_a_name_with_a_colon_is_no_protocol(
+def test_a_file_name_with_a_colon_is_not_a_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5
     soundfile.write("plain.wav", tone, 16000)
-    ffmpeg("-i", "plain.wav", "plain.m4a")  # which only ffmpeg reads
+    ffmpeg("-i", "plain.wav", "plain.m4a")  # a format that only ffmpeg reads
     Path("plain.m4a").rename("10:30.m4a")
     assert len(audio.load("10:30.m4a")) == pytest.approx(16000, abs=2100)
 
 
-def test_headerless_sound_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_headerless_audio_is_refused(tmp_path: Path) -> None:
     raw = tmp_path / "speech.raw"
     raw.write_bytes(bytes(32000))
     with pytest.raises(InputError, match=r"speech\.raw: not an audio file"):
         audio.load(raw)
 
 
-def test_channels_that_cancel_are_told(tmp_path: Path) -> None:
+def test_channels_that_cancel_each_other_are_refused(tmp_path: Path) -> None:
     tone = np.sin(np.arange(16000) * 0.1) * 0.5
     soundfile.write(tmp_path / "anti.wav", np.stack([tone, -tone], axis=1), 16000)
     with pytest.raises(InputError, match="2 channels cancel each other"):

@@ -1,4 +1,4 @@
-"""Speech encoders: the same numbers as transformers gives, at the frames that motion needs."""
+"""Speech encoders: equality with transformers, number of frames, pretrained weights."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def speech(seconds: float, n_clips: int = 1, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_features_at_50_hz_are_those_of_transformers(family: str) -> None:
+def test_features_at_50_hz_equal_transformers(family: str) -> None:
     ours = encoder(family)
     audio = ours.prepare(speech(1.0, 2))
     with torch.no_grad():
@@ -48,11 +48,11 @@ def test_features_at_50_hz_are_those_of_transformers(family: str) -> None:
     torch.testing.assert_close(got, expected)
 
 
-def test_whisper_features_of_30_s_are_those_of_transformers() -> None:
+def test_whisper_features_of_30_s_equal_transformers() -> None:
     ours = encoder("whisper")
     config = transformers.WhisperConfig(**ours.settings.config)
     theirs = WhisperEncoder(config).eval()
-    theirs.load_state_dict(ours.model.state_dict())  # the same names, none more or less
+    theirs.load_state_dict(ours.model.state_dict())  # this also checks that the names are equal
     audio = speech(30.0)
     extract = transformers.WhisperFeatureExtractor()
     mel = extract(audio[0].numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
@@ -64,7 +64,7 @@ def test_whisper_features_of_30_s_are_those_of_transformers() -> None:
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-def test_log_mel_is_that_of_transformers(n_mels: int) -> None:
+def test_log_mel_equals_transformers(n_mels: int) -> None:
     audio = speech(1.37)
     extract = transformers.WhisperFeatureExtractor(feature_size=n_mels)
     expected = extract(
@@ -78,7 +78,7 @@ def test_log_mel_is_that_of_transformers(n_mels: int) -> None:
     torch.testing.assert_close(got, expected.transpose(1, 2), atol=2e-4, rtol=1e-4)
 
 
-def test_log_mel_of_a_clip_does_not_depend_on_its_batch() -> None:
+def test_log_mel_is_independent_of_the_batch() -> None:
     loud, quiet = speech(0.5), 1e-3 * speech(0.5, seed=1)
     both = log_mel(torch.cat([loud, quiet]), 80)
     torch.testing.assert_close(both[:1], log_mel(loud, 80))
@@ -86,14 +86,14 @@ def test_log_mel_of_a_clip_does_not_depend_on_its_batch() -> None:
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_samples_are_normalized_as_transformers_does(family: str) -> None:
+def test_normalization_equals_transformers(family: str) -> None:
     audio = 0.3 * speech(0.5) + 0.2
     extract = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
     expected = extract(audio[0].numpy(), sampling_rate=SAMPLE_RATE).input_values[0]
     np.testing.assert_allclose(encoder(family).prepare(audio)[0], expected, atol=1e-5)
 
 
-def test_whisper_takes_samples_as_they_are() -> None:
+def test_whisper_samples_are_not_normalized() -> None:
     audio = speech(0.5) + 0.2
     assert torch.equal(encoder("whisper").prepare(audio), audio)
 
@@ -103,9 +103,7 @@ def test_whisper_takes_samples_as_they_are() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("fps", "per_frame"), [(30, 1), (25, 1), (60, 1), (29.97, 1), (25, 2)])
-def test_every_family_gives_the_frames_that_the_speech_lasts(
-    family: str, fps: float, per_frame: int
-) -> None:
+def test_number_of_frames_follows_the_duration(family: str, fps: float, per_frame: int) -> None:
     ours = encoder(family, fps, per_frame)
     n_features = 50 if family == "whisper" else 49
     n_frames = ours.n_frames(n_features)
@@ -117,7 +115,7 @@ def test_every_family_gives_the_frames_that_the_speech_lasts(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_frames_that_are_asked_for_come_back(family: str) -> None:
+def test_requested_number_of_frames_is_returned(family: str) -> None:
     ours = encoder(family, 30)
     with torch.no_grad():
         assert ours(speech(1.0), 17).shape[1] == 17
@@ -125,7 +123,7 @@ def test_the_frames_that_are_asked_for_come_back(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_with_two_features_a_frame_speech_is_cut_and_never_stretched(family: str) -> None:
+def test_two_features_per_frame_are_cut_and_never_stretched(family: str) -> None:
     ours = encoder(family, 25, 2)
     with torch.no_grad():
         assert ours(speech(1.0), 17).shape[1] == 34
@@ -135,7 +133,7 @@ def test_with_two_features_a_frame_speech_is_cut_and_never_stretched(family: str
 
 
 @given(n_features=st.integers(1, 5_000))
-def test_frame_count(n_features: int) -> None:
+def test_n_frames(n_features: int) -> None:
     assert encoder_of_rate(30).n_frames(n_features) == int(n_features / 50 * 30)
     assert encoder_of_rate(25, 2).n_frames(n_features) == n_features // 2
 
@@ -148,7 +146,7 @@ def encoder_of_rate(fps: float, per_frame: int = 1) -> AudioEncoder:
 
 
 @given(n=st.integers(2, 40), m=st.integers(2, 40))
-def test_alignment_keeps_the_ends_and_straight_lines(n: int, m: int) -> None:
+def test_resampling_keeps_straight_lines_and_their_ends(n: int, m: int) -> None:
     line = torch.linspace(-1, 3, n, dtype=torch.float64)[None, :, None]
     expected = torch.linspace(-1, 3, m, dtype=torch.float64)[None, :, None]
     torch.testing.assert_close(resample_features(line, m), expected)
@@ -156,8 +154,10 @@ def test_alignment_keeps_the_ends_and_straight_lines(n: int, m: int) -> None:
 
 
 @pytest.mark.parametrize("fps", [30, 24.9])
-def test_several_features_a_frame_need_the_matching_rate(fps: float) -> None:
-    with pytest.raises(SettingsError, match=f"2 features × {fps:g} fps must be 50"):
+def test_several_features_per_frame_require_a_matching_frame_rate(fps: float) -> None:
+    with pytest.raises(
+        SettingsError, match=f"2 features per frame at {fps:g} fps are .*, expected 50"
+    ):
         encoder("wav2vec2", fps, 2)
 
 
@@ -165,14 +165,14 @@ def test_several_features_a_frame_need_the_matching_rate(fps: float) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_frozen_encoder_trains_nothing(family: str) -> None:
+def test_frozen_encoder_has_no_trainable_weights(family: str) -> None:
     ours = AudioEncoder(tiny.encoder_settings(family, frozen=True), 30.0, 1).train()
     assert not any(parameter.requires_grad for parameter in ours.parameters())
     assert not any(module.training for module in ours.modules())
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_the_convolutions_are_never_trained(family: str) -> None:
+def test_convolutions_are_never_trained(family: str) -> None:
     ours = AudioEncoder(tiny.encoder_settings(family), 30.0, 1).train()
     trained = {name for name, parameter in ours.named_parameters() if parameter.requires_grad}
     assert trained and not any(name.startswith("model.feature_extractor.") for name in trained)
@@ -180,7 +180,7 @@ def test_the_convolutions_are_never_trained(family: str) -> None:
 
 
 def pretrained_folder(family: str, folder: Path) -> Path:
-    """A pretrained model of the family as transformers stores it."""
+    """Save a model of the family with transformers, and return its folder."""
     config = tiny.ENCODER_CONFIGS[family]
     torch.manual_seed(1)
     if family == "whisper":
@@ -201,7 +201,7 @@ def pretrained_folder(family: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_come_from_a_local_folder(family: str, tmp_path: Path) -> None:
+def test_weights_load_from_a_local_folder(family: str, tmp_path: Path) -> None:
     folder = pretrained_folder(family, tmp_path / family)
     bare = tiny.encoder_settings(family, source=str(folder)).model_copy(update={"config": {}})
     settings = with_pretrained_config(bare)
@@ -214,8 +214,8 @@ def test_weights_come_from_a_local_folder(family: str, tmp_path: Path) -> None:
         assert torch.equal(value, stored[f"{prefix}{key}"]), key
 
 
-def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
-    """Else what WavLM has and wav2vec2 lacks would stay random, with a warning at most."""
+def test_weights_of_another_family_are_rejected(tmp_path: Path) -> None:
+    """transformers would leave weights that only WavLM has random, with only a warning."""
     folder = pretrained_folder("wav2vec2", tmp_path / "wav2vec2")
     settings = tiny.encoder_settings("wavlm", source=str(folder))
     with pytest.raises(CodeTalkerError, match="wavlm"):
@@ -223,7 +223,7 @@ def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["folder", "hub"])
-def test_a_source_that_gives_nothing_is_told(where: str, tmp_path: Path) -> None:
+def test_unusable_source_is_an_error(where: str, tmp_path: Path) -> None:
     source = str(tmp_path) if where == "folder" else "nobody/nothing"
     settings = tiny.encoder_settings("hubert", source=source)
     for action in (

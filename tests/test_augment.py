@@ -1,4 +1,4 @@
-"""Worsened recordings: as noisy as asked for, never moved in time, the same for the same seed."""
+"""Test that augmented speech has the given noise level, keeps its timing and is repeatable."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,12 @@ import voices
 from codetalker_cli.synthetic.noise import colored_noise
 from codetalker_cli.train import augment
 
-# Whispers: a hum of the same pitch as the speech would look like an echo of it.
+# White noise: a hum at the pitch of the speech would look like an echo of it.
 OTHERS = [np.random.default_rng(k).standard_normal(11_200).astype(np.float32) for k in range(1, 4)]
 
 
 def broadband(seed: int = 0) -> np.ndarray:
-    """(n,) float32 speech with so much breath that its correlation has a sharp peak."""
+    """Return (n,) float32 speech with noise that gives its correlation a sharp peak."""
     noise = np.random.default_rng(seed).standard_normal(16000)
     return (voices.speech(seed=seed) + 0.05 * noise).astype(np.float32)
 
@@ -22,7 +22,7 @@ def power(x: np.ndarray) -> float:
 
 
 def delay(x: np.ndarray, y: np.ndarray) -> int:
-    """Samples by which ``y`` comes after ``x``: where their correlation peaks."""
+    """Return the delay of ``y`` after ``x`` in samples, which is the peak of their correlation."""
     size = 2 * len(x)
     spectrum = np.fft.rfft(y, size) * np.conj(np.fft.rfft(x, size))
     peak = int(np.argmax(np.fft.irfft(spectrum, size)))
@@ -30,14 +30,14 @@ def delay(x: np.ndarray, y: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 30.0])
-def test_noise_comes_at_the_ratio_asked_for(snr_db: float) -> None:
+def test_noise_has_the_given_signal_to_noise_ratio(snr_db: float) -> None:
     clean = voices.speech()
     noise = colored_noise(len(clean), np.random.default_rng(0))
     added = augment.mixed(clean, noise, snr_db) - clean
     assert 10 * np.log10(power(clean) / power(added)) == pytest.approx(snr_db, abs=0.01)
 
 
-def test_noise_is_not_darker_or_brighter_than_said() -> None:
+def test_spectral_slope_of_noise_is_in_range() -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         noise = colored_noise(1 << 16, rng)
@@ -50,14 +50,14 @@ def test_noise_is_not_darker_or_brighter_than_said() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 5000, 40_000])
-def test_babble_lasts_as_long_as_asked_for(n: int) -> None:
+def test_babble_has_the_given_length_and_is_repeatable(n: int) -> None:
     made = augment.babble(n, OTHERS, np.random.default_rng(0))
     assert made.shape == (n,) and np.isfinite(made).all()
     assert augment.babble(n, OTHERS, np.random.default_rng(0)).tobytes() == made.tobytes()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_rooms_and_telephones_move_nothing_in_time(seed: int) -> None:
+def test_reverberation_and_filters_keep_the_timing(seed: int) -> None:
     clean = broadband(seed)
     rng = np.random.default_rng(seed)
     for changed in (augment.reverberant(clean, 0.4, rng), augment.filtered(clean, rng)):
@@ -65,7 +65,7 @@ def test_rooms_and_telephones_move_nothing_in_time(seed: int) -> None:
         assert delay(clean, changed) == 0
 
 
-def test_a_room_hears_nothing_before_the_sound() -> None:
+def test_reverberation_is_causal_and_decays() -> None:
     click = np.zeros(8000, np.float32)
     click[3000] = 1.0
     heard = augment.reverberant(click, 0.3, np.random.default_rng(0))
@@ -93,7 +93,7 @@ def test_every_version_is_usable_aligned_and_repeatable(others: list[np.ndarray]
     assert np.array_equal(clean, kept)
 
 
-def test_silence_stays_usable() -> None:
+def test_augmented_silence_is_finite() -> None:
     for seed in range(10):
         made = augment.augment(
             np.zeros(8000, np.float32), np.random.default_rng(seed), [np.zeros(10, np.float32)]

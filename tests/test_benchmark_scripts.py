@@ -1,5 +1,8 @@
-"""The programs of ``benchmarks/`` at their smallest size: they print the fields that their
-docstrings promise, and figures that agree with each other and with what is measured here."""
+"""Test the programs of ``benchmarks/`` at their smallest size.
+
+They must print the documented fields, with figures that are consistent with each other and with
+independent measurements.
+"""
 
 import itertools
 import json
@@ -25,25 +28,25 @@ ELSEWHERE = {
     "liveness": "test_liveness_script.py",
     "plain_decoding": "test_decode_benchmark.py",
 }
-"""Programs and modules with tests of their own."""
+"""The programs and modules that are tested in other files."""
 
 
 def peak_gb(who: int) -> float:
-    """Largest resident set so far of this process, or of those that it started."""
+    """Return the peak resident memory of this process or of its children, in GB."""
     return resource.getrusage(who).ru_maxrss * 1024 / 1e9
 
 
 def numpy_gb() -> float:
-    """Largest resident set of a process that imports NumPy and nothing else.
+    """Return the peak resident memory of a process that only imports NumPy, in GB.
 
-    Not by getrusage, which counts the process that started it too.
+    `getrusage` is not used, because it includes the memory of the parent process.
     """
     code = "import numpy; print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     return int(subprocess.check_output([sys.executable, "-c", code])) * 1024 / 1e9
 
 
-class Trained:
-    """``train.py`` by a clock that stands still but for half a second at each look."""
+class TrainCase:
+    """``train.py`` with a fake clock that advances by 0.5 s each time it is read."""
 
     fields = (
         *("stage", "variant", "frames_per_second", "clips_per_second", "seconds_per_step"),
@@ -57,12 +60,12 @@ class Trained:
             *("--preset", str(preset), "--clips", "10", "--frames", "20", "30", "--steps", "3"),
             *("--threads", "1", "--device", "cpu", "--folder", str(folder)),
         ]
-        looks = itertools.count()
-        patch.setattr(program, "time", SimpleNamespace(perf_counter=lambda: next(looks) / 2))
+        readings = itertools.count()
+        patch.setattr(program, "time", SimpleNamespace(perf_counter=lambda: next(readings) / 2))
         patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
 
         def run(job: dict[str, Any]) -> dict[str, Any]:
-            """A process of its own for each variant would take seconds to import torch."""
+            # A new process for each variant would take seconds to import torch.
             return json.loads(json.dumps(program.measure(json.loads(json.dumps(job)))))
 
         patch.setattr(program, "in_own_process", run)
@@ -90,11 +93,11 @@ class Trained:
             lengths.add(round(row["frames_per_second"] / row["clips_per_second"], 6))
         assert len(lengths) == 1 and 20 < lengths.pop() < 30  # the mean length of a clip
         text = self.program.table(result["rows"])
-        assert "| vq | plain |" in text and "filling the caches: 0.500 s a clip" in text
+        assert "| vq | plain |" in text and "filling the caches: 0.500 s per clip" in text
 
 
-class Prepared:
-    """``prepare.py`` on two clips."""
+class PrepareCase:
+    """``prepare.py`` with two clips."""
 
     fields = (
         *("clips", "raw_gb", "prepared_gb", "copy_seconds", "copy_mb_per_second"),
@@ -112,7 +115,7 @@ class Prepared:
         n_bytes = 2 * 217 * 5023 * 3 * 4
         assert result["clips"] == 2
         assert result["raw_gb"] == pytest.approx(n_bytes / 1e9, rel=0.02)
-        # VOCASET is prepared at half its rate; the rest is sound.
+        # The motion is prepared at half its frame rate. The audio adds to that.
         assert 0.5 < result["prepared_gb"] / result["raw_gb"] < 0.6
         for stage in ("copy", "prepare"):
             megabytes = result[f"{stage}_mb_per_second"] * result[f"{stage}_seconds"]
@@ -124,8 +127,8 @@ class Prepared:
         assert numpy_gb() < result["peak_memory_gb"] <= peak_gb(resource.RUSAGE_CHILDREN)
 
 
-class Drawn:
-    """``render.py`` on two frames."""
+class RenderCase:
+    """``render.py`` with two frames."""
 
     fields = (
         *("drawn_by", "vertices", "size", "frames", "frames_per_second"),
@@ -158,7 +161,7 @@ class Drawn:
         assert drawing < wall_seconds
 
 
-CASES: dict[str, Callable] = {"prepare": Prepared, "render": Drawn, "train": Trained}
+CASES: dict[str, Callable] = {"prepare": PrepareCase, "render": RenderCase, "train": TrainCase}
 
 
 def test_every_program_is_tested() -> None:
@@ -167,7 +170,7 @@ def test_every_program_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_figures_of_the_smallest_run(
+def test_smallest_run_prints_consistent_figures(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -183,13 +186,13 @@ def test_figures_of_the_smallest_run(
     rows = case.rows(result)
     assert rows and all(row.keys() >= set(case.fields) for row in rows)
     case.check(result, wall_seconds)
-    assert not list(tmp_path.glob(f"{name}-benchmark-*"))  # its work is removed
+    assert not list(tmp_path.glob(f"{name}-benchmark-*"))  # temporary files are removed
 
 
-def test_the_dense_head_is_a_closed_surface_of_the_promised_size() -> None:
+def test_dense_mesh_is_closed_and_has_the_documented_size() -> None:
     topology, template, _ = scripts.benchmark("render").dense()
     assert len(template) == 23370 == topology.n_vertices
-    # Every edge has two triangles, one in each direction.
+    # Each edge belongs to two triangles, once in each direction.
     edges = topology.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).tolist()
     directed = {(a, b) for a, b in edges}
     assert len(directed) == len(edges) and {(b, a) for a, b in edges} == directed

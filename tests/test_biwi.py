@@ -1,4 +1,4 @@
-"""BIWI's download: every layout gives the same frames, the reference's arithmetic, told faults."""
+"""The BIWI reader: layouts of the download, normalization of the frames, and reported problems."""
 
 import os
 import pickle
@@ -27,13 +27,13 @@ def read(root: Path, **options: bool) -> RawDataSet:
 
 
 def frames(clip: RawClip) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) numbers and (n, V, 3) vertices of a whole clip."""
+    """Return the (n,) frame numbers and the (n, V, 3) vertices of a clip."""
     with clip.open() as opened:
         return opened.numbers, opened.read(np.arange(len(opened.numbers)))
 
 
 def reference(subject: str, sentence: str, number: int) -> np.ndarray:
-    """What it should be, told another way: a rotation matrix, and a sum of Voronoi areas."""
+    """Normalize a frame independently, with a rotation matrix and a sum of Voronoi areas."""
     angle = np.pi
     turn = np.array(
         [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]]
@@ -44,11 +44,11 @@ def reference(subject: str, sentence: str, number: int) -> np.ndarray:
 
 
 def voronoi_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V,) mixed Voronoi area of each vertex; in an obtuse triangle half goes to that corner."""
+    """Return the (V,) mixed Voronoi areas; an obtuse triangle gives half to its obtuse corner."""
     corners = vertices[faces]
     lengths = np.stack(
         [np.sum((corners[:, (k + 1) % 3] - corners[:, (k + 2) % 3]) ** 2, -1) for k in range(3)], 1
-    )  # squared, opposite of each corner
+    )  # squared length of the edge opposite each corner
     cosines = np.stack(
         [
             np.einsum(
@@ -83,18 +83,18 @@ def voronoi_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two subjects, two sentences, four frames, as they are downloaded; not to be changed."""
+    """A download with two subjects, two sentences and four frames, which tests must not change."""
     return biwi_raw.build(tmp_path_factory.mktemp("real") / "BIWI")
 
 
 @pytest.fixture
 def one(tmp_path: Path) -> Path:
-    """One extracted clip of three frames, to be changed."""
+    """A folder with one unpacked clip of three frames, which tests may change."""
     return biwi_raw.build(tmp_path / "BIWI", "extracted", ONE)
 
 
-def broken(root: Path) -> str:
-    """The error of the only clip's frames."""
+def frames_error(root: Path) -> str:
+    """Return the error of reading the frames of the only clip."""
     (clip,) = read(root).clips
     with pytest.raises(CodeTalkerError) as caught:
         frames(clip)
@@ -103,7 +103,7 @@ def broken(root: Path) -> str:
     return str(caught.value)
 
 
-def test_what_a_download_gives(real: Path) -> None:
+def test_download_contains_the_clips_templates_and_audio(real: Path) -> None:
     raw = read(real)
     assert raw.fps == 25 and raw.first_number == 1
     assert [(c.name, c.subject, c.sentence, c.n_frames) for c in raw.clips] == [
@@ -126,7 +126,7 @@ def test_what_a_download_gives(real: Path) -> None:
     absent = [p for p in raw.problems if p.clip.startswith("F2")]
     assert [p.clip for p in absent] == [f"F2_e{k:02d}" for k in range(2, 41) if k != 37]
     assert {p.kind for p in raw.problems} == {"missing"}
-    assert absent[0].reason == f"no frames: no faces/F2/e02.tar or the like in {real}"
+    assert absent[0].reason == f"no frames (faces/F2/e02.tar, …) in {real}"
 
 
 @pytest.mark.parametrize("layout", biwi_raw.LAYOUTS)
@@ -147,7 +147,7 @@ def test_every_layout_gives_the_same_frames(tmp_path: Path, layout: biwi_raw.Lay
     assert everything(root) == before and not everything(tmp_path / "scratch")
 
 
-def test_arithmetic_of_the_reference(real: Path) -> None:
+def test_frames_match_an_independent_normalization(real: Path) -> None:
     clips = read(real).clips[1:3]
     assert len(clips) == 2
     for clip in clips:
@@ -161,21 +161,21 @@ def test_arithmetic_of_the_reference(real: Path) -> None:
         assert vertices.dtype == np.float64
 
 
-def test_arithmetic_does_not_ask_where_or_how_large() -> None:
+def test_normalization_is_invariant_to_position_and_scale() -> None:
     rng = np.random.default_rng(0)
     vertices, corners = rng.standard_normal((30, 3)), rng.integers(0, 30, (3, 40))
-    made = normalize(vertices, corners)
-    assert made.shape == vertices.shape and made.dtype == np.float64
+    normalized = normalize(vertices, corners)
+    assert normalized.shape == vertices.shape and normalized.dtype == np.float64
     moved = normalize(170 * vertices + [1, 20, 300], corners)
-    np.testing.assert_allclose(moved, made, atol=1e-9)
+    np.testing.assert_allclose(moved, normalized, atol=1e-9)
     np.testing.assert_array_equal(
-        made.argmax(axis=0), [vertices[:, 0].argmax(), *vertices[:, 1:].argmin(axis=0)]
+        normalized.argmax(axis=0), [vertices[:, 0].argmax(), *vertices[:, 1:].argmin(axis=0)]
     )
-    with pytest.raises(DataError, match="surface area is 0"):
+    with pytest.raises(DataError, match="surface area of the mesh is 0"):
         normalize(np.ones((30, 3)), corners)
 
 
-def test_order_in_an_archive_does_not_matter_and_holes_stay(one: Path) -> None:
+def test_frames_are_sorted_by_number_and_holes_are_kept(one: Path) -> None:
     shutil.rmtree(one / "faces" / "F2" / "e01")
     scattered = frame_files("F2", "e01", (10, 2, 9, 1))
     write(one / "faces" / "F2" / "e01.tar", tar_bytes(scattered))
@@ -186,7 +186,7 @@ def test_order_in_an_archive_does_not_matter_and_holes_stay(one: Path) -> None:
     assert np.abs(part - [reference("F2", "e01", k) for k in (2, 10)]).max() < 1e-9
 
 
-def test_a_frame_number_is_no_sentence(one: Path) -> None:
+def test_frame_number_is_not_parsed_as_a_sentence(one: Path) -> None:
     place = one / "faces" / "F2" / "e01"
     for k in (1, 2, 3):
         os.rename(place / f"frame_{k:03d}.vl", place / f"frame_{10 * k}.vl")
@@ -195,7 +195,7 @@ def test_a_frame_number_is_no_sentence(one: Path) -> None:
     np.testing.assert_array_equal(frames(clip)[0], [10, 20, 30])
 
 
-def test_frames_that_are_counted_from_0(tmp_path: Path) -> None:
+def test_first_number_is_0_only_if_frames_start_at_0(tmp_path: Path) -> None:
     counted = Contents(subjects=("F2",), sentences=("e01", "e02"), numbers=(0, 1))
     assert read(biwi_raw.build(tmp_path / "a", "real", counted)).first_number == 0
     late = Contents(subjects=("F2",), sentences=("e01",), numbers=(5, 6))
@@ -204,10 +204,10 @@ def test_frames_that_are_counted_from_0(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["extracted", "real"])
 @pytest.mark.parametrize(("usual", "odd"), [(1, 0), (0, 1)])
-def test_a_clip_that_counts_otherwise_shifts_no_sound(
+def test_clip_with_an_unusual_first_number_keeps_its_audio_offset(
     tmp_path: Path, layout: biwi_raw.Layout, usual: int, odd: int
 ) -> None:
-    """Wherever it is among the others, and though its sound may last longer than its frames."""
+    """The position of the clip among the others and a longer recording make no difference."""
     sentences = ("e01", "e02", "e03")
     both = [
         biwi_raw.face_files(Contents(subjects=("F2",), sentences=sentences, numbers=[n]), layout)
@@ -216,9 +216,9 @@ def test_a_clip_that_counts_otherwise_shifts_no_sound(
     root = biwi_raw.build(tmp_path / "BIWI", layout, Contents(("F2",), sentences, (1,)))
     for place in sentences:
         shutil.rmtree(root / "faces")
-        for files, mine in zip(both, (False, True), strict=True):
+        for files, is_odd in zip(both, (False, True), strict=True):
             biwi_raw.write_all(
-                root, {n: content for n, content in files.items() if (place in n) == mine}
+                root, {n: content for n, content in files.items() if (place in n) == is_odd}
             )
         raw = read(root)
         assert [clip.sentence for clip in raw.clips] == [*sentences]
@@ -233,7 +233,7 @@ def test_a_clip_that_counts_otherwise_shifts_no_sound(
                     assert late == first
 
 
-def test_known_numbers_tell_before_any_archive_is_opened(tmp_path: Path) -> None:
+def test_first_number_is_determined_without_opening_archives(tmp_path: Path) -> None:
     extracted = Contents(("F2",), ("e01", "e02", "e03", "e04", "e05"), (1,))
     root = biwi_raw.build(tmp_path / "BIWI", "extracted", extracted)
     for sentence in ("e01", "e02"):
@@ -243,11 +243,11 @@ def test_known_numbers_tell_before_any_archive_is_opened(tmp_path: Path) -> None
         )
     assert read(root).first_number == 1  # three of five
     for name in ("e06.tgz", "e07.tgz"):
-        write(root / "faces" / "F2" / name, b"never looked at: it has no sound")
+        write(root / "faces" / "F2" / name, b"never opened, because it has no recording")
     assert read(root).first_number == 1
 
 
-def test_the_archive_that_holds_frames_is_taken_the_tar_first(one: Path) -> None:
+def test_source_with_frames_is_used_and_tar_is_preferred(one: Path) -> None:
     folder = one / "faces" / "F2"
     for name, gz, number in (("e01.tgz", True, 30), ("e01.tar", False, 20)):
         write(folder / name, tar_bytes(frame_files("F2", "e01", [number]), gz=gz))
@@ -257,18 +257,19 @@ def test_the_archive_that_holds_frames_is_taken_the_tar_first(one: Path) -> None
     shutil.rmtree(folder / "e01")
     np.testing.assert_array_equal(frames(read(one).clips[0])[0], [30])
     write(folder / "e01.tgz", tar_bytes({"frame_001.png": b"picture"}))
-    assert "e01.tar: holds no frame" in broken(one)
+    assert "e01.tar: the archive contains no frames" in frames_error(one)
 
 
-def test_archives_are_opened_only_for_what_the_folders_lack(one: Path) -> None:
-    write(one / "faces" / "F2" / "other.tgz", b"damaged")  # of F2, of which 39 sentences lack
+def test_archives_are_opened_only_if_files_are_missing(one: Path) -> None:
+    # F2 lacks 39 sentences, which this archive could contain.
+    write(one / "faces" / "F2" / "other.tgz", b"damaged")
     (clip,) = (raw := read(one)).clips
     assert clip.name == "F2_e01"
     assert {p.kind for p in raw.problems if p.clip.startswith("F2")} == {"broken"}
     assert "other.tgz" in raw.problems[0].reason
-    write(one / "scans01.tgz", b"damaged, never looked at")
+    write(one / "scans01.tgz", b"damaged, but never opened")
     read(one)
-    write(one / "faces02.tgz", b"damaged")  # might hold anybody
+    write(one / "faces02.tgz", b"damaged")  # could contain any subject
     with pytest.raises(DataError, match=r"faces02\.tgz"):
         read(one)
 
@@ -279,7 +280,7 @@ DAMAGED = {
     "trailing": (GOOD + b"1", "too long, 280445 bytes"),
     "vertex count": (vl_bytes(np.ones((5023, 3))), "5023 vertices, expected 23370"),
     "empty": (b"", "0 bytes, expected 280444"),
-    "no area": (vl_bytes(np.ones((biwi_raw.N_VERTICES, 3))), "its surface area is 0"),
+    "no area": (vl_bytes(np.ones((biwi_raw.N_VERTICES, 3))), "surface area of the mesh is 0"),
     "NaN": (vl_bytes(np.full((biwi_raw.N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
 }
 
@@ -288,8 +289,8 @@ DAMAGED = {
     ("packed", "what"),
     [*(("", what) for what in DAMAGED), (".tar", "truncated"), (".tgz", "vertex count")],
 )
-def test_a_damaged_frame_is_told_by_file_and_number(one: Path, packed: str, what: str) -> None:
-    content, told = DAMAGED[what]
+def test_damaged_frame_is_reported_by_file_and_number(one: Path, packed: str, what: str) -> None:
+    content, expected = DAMAGED[what]
     place = one / "faces" / "F2" / "e01"
     if packed:
         shutil.rmtree(place)
@@ -297,53 +298,50 @@ def test_a_damaged_frame_is_told_by_file_and_number(one: Path, packed: str, what
         write(place.with_suffix(packed), tar_bytes(files, gz=packed == ".tgz"))
     else:
         write(place / "frame_002.vl", content)
-    message = broken(one)
-    assert "frame_002.vl (frame 2)" in message and told in message
+    message = frames_error(one)
+    assert "frame_002.vl (frame 2)" in message and expected in message
     assert str(place.with_suffix(packed)) in message
 
 
-def test_other_faults_of_a_clip(one: Path) -> None:
+def test_duplicate_frames_and_damaged_archives_are_reported(one: Path) -> None:
     place = one / "faces" / "F2" / "e01"
     write(place / "again" / "frame_0002.vl", b"")
-    assert "both frame 2" in broken(one)
+    assert "both frame 2" in frames_error(one)
     shutil.rmtree(place)
     tar = tar_bytes(frame_files("F2", "e01", (1, 2, 3)))
     write(place.with_suffix(".tar"), tar[: len(tar) // 2])
-    assert "e01.tar: damaged or cut short" in broken(one)
+    assert "e01.tar: damaged or cut short" in frames_error(one)
     bomb = {"frame_001.vl": bytes(65 * 280_444)}
     place.with_suffix(".tar").unlink()
     write(place.with_suffix(".tgz"), tar_bytes(bomb, gz=True))
-    assert "frame_001.vl: 18228860 bytes, expected at most" in broken(one)
+    assert "frame_001.vl: 18228860 bytes, expected at most" in frames_error(one)
 
 
 @pytest.mark.parametrize("what", ["up", "link to the root", "hard link up", "device"])
 @pytest.mark.parametrize("suffix", [".tar", ".tgz"])
-def test_a_hostile_archive_of_a_clip_breaks_that_clip_alone(
-    one: Path, suffix: str, what: str
-) -> None:
+def test_unsafe_archive_of_a_clip_breaks_only_that_clip(one: Path, suffix: str, what: str) -> None:
     shutil.rmtree(one / "faces" / "F2" / "e01")
     write(one / "faces" / "F2" / f"e01{suffix}", with_member(HOSTILE[what], gz=suffix == ".tgz"))
     before = everything(one.parent)
-    message = broken(one)
+    message = frames_error(one)
     assert f"e01{suffix}" in message and "evil" in message
     assert everything(one.parent) == before
 
 
-def test_a_hostile_archive_of_a_subject_breaks_that_subject_alone(one: Path) -> None:
-    hostile = with_member(HOSTILE["up"])
-    write(one / "faces" / "M3.tar", hostile)
+def test_unsafe_archive_of_a_subject_breaks_only_that_subject(one: Path) -> None:
+    write(one / "faces" / "M3.tar", with_member(HOSTILE["up"]))
     raw = read(one)
     assert [c.name for c in raw.clips] == ["F2_e01"]
-    told = [p for p in raw.problems if p.clip.startswith("M3")]
-    assert [p.clip for p in told] == [f"M3_e{k:02d}" for k in range(1, 41)]
-    assert {p.kind for p in told} == {"broken"}
-    assert "M3.tar: member '../evil.bin' leads out" in told[0].reason
+    problems = [p for p in raw.problems if p.clip.startswith("M3")]
+    assert [p.clip for p in problems] == [f"M3_e{k:02d}" for k in range(1, 41)]
+    assert {p.kind for p in problems} == {"broken"}
+    assert "M3.tar: member '../evil.bin' points outside" in problems[0].reason
     shutil.rmtree(one / "faces" / "F2")
     with pytest.raises(DataError, match=r"M3\.tar"):
         read(one)
 
 
-def test_what_is_missing_is_told_at_once(tmp_path: Path, one: Path) -> None:
+def test_missing_parts_are_listed_in_one_error(tmp_path: Path, one: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path / "nowhere")
     for word in ("nowhere", "faces/F1/e01.tar", "rigid_scans/F1.obj", "videos/", "b3dac2"):
@@ -356,20 +354,20 @@ def test_what_is_missing_is_told_at_once(tmp_path: Path, one: Path) -> None:
     assert "withdrawn" in str(caught.value)
 
 
-def test_what_the_reference_made_of_it_is_read_too(tmp_path: Path, one: Path) -> None:
-    with pytest.raises(InputError, match=r"x\.ply: a mesh file is not needed"):
+def test_output_of_the_reference_scripts_is_read(tmp_path: Path, one: Path) -> None:
+    with pytest.raises(InputError, match=r"x\.ply: no mesh file is needed"):
         read_biwi(one, DATA, tmp_path / "x.ply")
-    made = tmp_path / "made"
+    prepared = tmp_path / "prepared"
     vertices = np.array([reference("F2", "e01", k) for k in (1, 2)])
-    write(made / "vertices_npy" / "F2_e01.npy", b"")
-    np.save(made / "vertices_npy" / "F2_e01.npy", vertices.reshape(2, -1))
-    write(made / "wav" / "F2_e01.wav", biwi_raw.wav_bytes(2))
+    write(prepared / "vertices_npy" / "F2_e01.npy", b"")
+    np.save(prepared / "vertices_npy" / "F2_e01.npy", vertices.reshape(2, -1))
+    write(prepared / "wav" / "F2_e01.wav", biwi_raw.wav_bytes(2))
     template = normalize(biwi_raw.template("F2"), biwi_raw.faces().T)
-    write(made / "templates.pkl", pickle.dumps({"F2": template}))
+    write(prepared / "templates.pkl", pickle.dumps({"F2": template}))
     with pytest.raises(InputError, match=r"BIWI\.ply"):
-        read_biwi(made, DATA)
+        read_biwi(prepared, DATA)
     mesh = write(tmp_path / "mesh.obj", biwi_raw.obj_bytes(template, biwi_raw.faces()))
-    raw = read_biwi(made, DATA, mesh)
+    raw = read_biwi(prepared, DATA, mesh)
     assert (raw.fps, raw.mesh.topology.unit) == (25, "area1")
     np.testing.assert_array_equal(frames(raw.clips[0])[1], vertices)
     assert [(c.name, c.subject, c.sentence) for c in raw.clips] == [("F2_e01", "F2", "e01")]
@@ -377,29 +375,29 @@ def test_what_the_reference_made_of_it_is_read_too(tmp_path: Path, one: Path) ->
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """Two extracted clips of one frame, of two subjects, to be changed."""
+    """A folder with one unpacked clip of one frame for each of two subjects."""
     kept = Contents(subjects=("F2", "M3"), sentences=("e01",), numbers=(1,))
     return biwi_raw.build(tmp_path / "BIWI", "extracted", kept)
 
 
-def test_a_subject_without_a_template_is_told(two: Path) -> None:
+def test_clips_without_a_template_are_reported(two: Path) -> None:
     path = two / "rigid_scans" / "F2.obj"
     for change in (path.unlink, lambda: path.write_text("v 0 0 0\nf 1 1 1\n")):
         change()
         raw = read(two)
         assert [c.name for c in raw.clips] == ["M3_e01"] and list(raw.mesh.templates) == ["M3"]
-        (told,) = [p for p in raw.problems if p.clip == "F2_e01"]
-        assert told.kind == "broken" and str(path) in told.reason
+        (problem,) = [p for p in raw.problems if p.clip == "F2_e01"]
+        assert problem.kind == "broken" and str(path) in problem.reason
 
 
-def test_templates_of_different_triangles_are_refused(two: Path) -> None:
+def test_templates_with_different_triangles_are_refused(two: Path) -> None:
     path = two / "rigid_scans" / "M3.obj"
     path.write_bytes(biwi_raw.obj_bytes(biwi_raw.template("M3"), biwi_raw.faces()[:-1]))
-    with pytest.raises(DataError, match=r"F2\.obj and .*M3\.obj are of different triangles"):
+    with pytest.raises(DataError, match=r"F2\.obj and .*M3\.obj have different triangles"):
         read(two)
 
 
-def test_names_in_other_cases(two: Path) -> None:
+def test_file_names_are_case_insensitive(two: Path) -> None:
     os.rename(two / "rigid_scans" / "F2.obj", two / "rigid_scans" / "f2.OBJ")
     os.rename(two / "audio" / "F2_e01_cut.wav", two / "audio" / "f2-E01.WAV")
     place = two / "faces" / "F2"
@@ -408,7 +406,7 @@ def test_names_in_other_cases(two: Path) -> None:
     assert [c.name for c in read(two).clips] == ["F2_e01", "M3_e01"]
 
 
-def test_sound_is_found_where_it_may_be(one: Path) -> None:
+def test_best_of_several_recordings_is_used(one: Path) -> None:
     place, root = one / "audio", one
     n_samples: Callable[[], int] = lambda: len(read(root).clips[0].read_audio().samples)  # noqa: E731
     best_first = [
@@ -422,16 +420,16 @@ def test_sound_is_found_where_it_may_be(one: Path) -> None:
         import soundfile
 
         path = write(root / name, b"")
-        kind = {".avi": "WAV"}.get(path.suffix)  # whatever it is called, its content tells
+        kind = {".avi": "WAV"}.get(path.suffix)  # the content decides, not the suffix
         with path.open("wb") as out:
             soundfile.write(out, np.ones(1000 + k), 8000, format=kind or path.suffix[1:].upper())
         assert n_samples() == 1000 + k
-    (root / best_first[0]).write_bytes(b"RIFF, but nothing more")
+    (root / best_first[0]).write_bytes(b"RIFF, but not a WAV file")
     with pytest.raises(InputError, match=r"F2_e01_cut\.wav"):
         n_samples()
 
 
-def test_sound_of_a_video_and_of_an_archive(one: Path) -> None:
+def test_audio_is_read_from_videos_and_archives(one: Path) -> None:
     shutil.rmtree(one / "audio")
     biwi_raw.write_flv(one / "videos" / "F2_e01.flv", 25)
     (clip,) = read(one).clips
@@ -445,15 +443,15 @@ def test_sound_of_a_video_and_of_an_archive(one: Path) -> None:
     assert not everything(one.parent / "scratch")
 
 
-def test_a_clip_without_sound_is_told(two: Path) -> None:
+def test_clip_without_a_recording_is_reported(two: Path) -> None:
     (two / "audio" / "F2_e01_cut.wav").unlink()
     raw = read(two)
     assert [c.name for c in raw.clips] == ["M3_e01"]
-    (told,) = [p for p in raw.problems if p.clip == "F2_e01"]
-    assert told.kind == "missing" and "no audio" in told.reason
+    (problem,) = [p for p in raw.problems if p.clip == "F2_e01"]
+    assert problem.kind == "missing" and "no recording (F2_e01.wav" in problem.reason
 
 
-def test_neutral_sentences_have_names_of_their_own(tmp_path: Path) -> None:
+def test_neutral_sentences_are_read_only_on_request(tmp_path: Path) -> None:
     both = Contents(subjects=("F2",), sentences=("e01", "01"), numbers=(1,))
     root = biwi_raw.build(tmp_path / "BIWI", "subject tar", both)
     raw = read(root)
@@ -467,7 +465,7 @@ def test_neutral_sentences_have_names_of_their_own(tmp_path: Path) -> None:
     assert np.abs(neutral - reference("F2", "01", 1)).max() < 1e-9
 
 
-def test_the_stamp_changes_with_the_files(two: Path) -> None:
+def test_stamp_changes_with_the_files_of_the_clip(two: Path) -> None:
     def stamps() -> dict[str, str]:
         return {clip.name: clip.stamp for clip in read(two).clips}
 
@@ -480,7 +478,7 @@ def test_the_stamp_changes_with_the_files(two: Path) -> None:
         first = now
 
 
-def test_frames_of_nobody_are_counted(one: Path) -> None:
+def test_frames_without_subject_or_sentence_are_counted(one: Path) -> None:
     write(one / "faces" / "somebody" / "frame_001.vl", b"")
     write(one / "rigid_scans" / "F2" / "e09" / "frame_001.vl", b"")
     raw = read(one)
@@ -490,7 +488,7 @@ def test_frames_of_nobody_are_counted(one: Path) -> None:
 
 @pytest.mark.parametrize("above", ["audiovisual_corpus", "scans", "rigid_scans", "Video.tar"])
 @pytest.mark.parametrize("layout", ["extracted", "real"])
-def test_folders_above_may_have_any_name(
+def test_outer_folders_may_have_any_name(
     tmp_path: Path, above: str, layout: biwi_raw.Layout
 ) -> None:
     kept = Contents(subjects=("F2",), sentences=("e01",), numbers=(1,))
@@ -506,7 +504,9 @@ def test_folders_above_may_have_any_name(
 
 
 @pytest.mark.parametrize("layout", ["real", "tgz"])
-def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Layout) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_clip(
+    tmp_path: Path, layout: biwi_raw.Layout
+) -> None:
     def peak(n_frames: int) -> int:
         kept = Contents(subjects=("F2",), sentences=("e01",), numbers=range(1, n_frames + 1))
         (clip,) = read(biwi_raw.build(tmp_path / str(n_frames), layout, kept)).clips
@@ -514,8 +514,8 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, layout: biwi_raw.Lay
         with clip.open() as opened:
             for position in range(0, n_frames, 7):
                 opened.read(np.array([position]))
-        made = tracemalloc.get_traced_memory()[1]
+        n_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return made
+        return n_bytes
 
-    assert peak(40) < peak(4) + 5 * 280_444  # of 36 frames more
+    assert peak(40) < peak(4) + 5 * 280_444  # fewer than 6 of the 36 additional frames

@@ -1,4 +1,4 @@
-"""The check of a prepared data set: nothing on a right one; faults of the table and the faces."""
+"""Inspection: a valid data set has no findings, and each fault of table or mesh is reported."""
 
 import json
 from dataclasses import replace
@@ -18,22 +18,22 @@ from codetalker_cli.topology import Mesh, Topology
 
 
 @pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return talking.write(tmp_path_factory.mktemp("right") / "data")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return talking.write(tmp_path_factory.mktemp("valid") / "data")
 
 
 @pytest.fixture
-def data(right: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return talking.linked(right, tmp_path / "data")
+def data(valid: Path, tmp_path: Path) -> Path:
+    """A copy that tests can damage."""
+    return talking.linked(valid, tmp_path / "data")
 
 
-# A right one ------------------------------------------------------------------------------------
+# A valid data set ------------------------------------------------------------------------------
 
 
-def test_nothing_is_found_in_a_right_one(right: Path) -> None:
+def test_a_valid_data_set_has_no_findings(valid: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = check(right, progress=lambda done, total: seen.append((done, total)))
+    report = check(valid, progress=lambda done, total: seen.append((done, total)))
     assert report.findings == () and report.sheet is None
     assert (report.name, report.n_clips, report.n_frames) == ("talking", 6, 360)
     assert report.seconds == pytest.approx(14.4)
@@ -41,7 +41,7 @@ def test_nothing_is_found_in_a_right_one(right: Path) -> None:
     assert seen == [(k, 6) for k in range(1, 7)]
 
 
-def test_noise_and_motion_of_the_head_are_no_faults(tmp_path: Path) -> None:
+def test_noise_and_head_motion_are_not_reported(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     nod = np.array([0.01, -0.02, 0.015])
 
@@ -55,7 +55,7 @@ def test_noise_and_motion_of_the_head_are_no_faults(tmp_path: Path) -> None:
     assert found(talking.write(tmp_path, change=change)) == {}
 
 
-def test_faces_of_area_1_are_right_where_they_are_declared(tmp_path: Path) -> None:
+def test_unit_area1_must_match_the_surface_area(tmp_path: Path) -> None:
     faces = talking.mesh()
 
     def scaled(x: np.ndarray) -> np.ndarray:
@@ -69,8 +69,7 @@ def test_faces_of_area_1_are_right_where_they_are_declared(tmp_path: Path) -> No
     check_only(talking.write(tmp_path / "c", unit), "unit", "mesh.npz", "has surface area 0.")
 
 
-def test_faces_that_are_no_heads_have_no_axes(tmp_path: Path) -> None:
-    """Random strips and swelling balls: nothing is made up about axes, winding or lips."""
+def test_axes_and_lips_of_objects_other_than_heads_are_not_reported(tmp_path: Path) -> None:
     kinds = {f.kind for f in check(tiny_data.prepared(tmp_path / "a").folder).findings}
     assert kinds <= {"unit", "length", "sync"}, kinds
     vertices, faces = sphere()
@@ -89,73 +88,74 @@ def test_faces_that_are_no_heads_have_no_axes(tmp_path: Path) -> None:
 # The table and the folder -----------------------------------------------------------------------
 
 
-def test_without_a_manifest_it_is_no_data_set(tmp_path: Path) -> None:
+def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no prepared data set \(no manifest.json\); make one"):
         check(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", "[" * 100_000])
-def test_a_manifest_that_is_none_is_told(data: Path, content: str) -> None:
+def test_an_invalid_manifest_is_a_problem(data: Path, content: str) -> None:
     (data / "manifest.json").unlink()
     (data / "manifest.json").write_text(content)
     assert ("problem", "manifest", "manifest.json") in found(data)
 
 
-def test_what_can_be_understood_of_a_damaged_manifest_is_checked(data: Path) -> None:
+def test_every_fault_of_a_damaged_manifest_is_reported(data: Path) -> None:
     rows = json.loads((data / "manifest.json").read_text())["clips"]
     rows[0] = 3
     rows[1]["name"] = "../../etc/passwd"
     rows[2]["n_frames"] = "sixty"
     rows[3]["subject"] = None
     talking.edit(data, clips=rows, fps="fast", format_version=99)
-    said = found(data)
+    messages = found(data)
     for where in ("clip 0", "clip 1"):
-        assert ("problem", "manifest", f"manifest.json, {where}") in said
-    assert "'sixty' is no count" in said["problem", "manifest", "S03_0"]
-    assert "None is no name" in said["problem", "manifest", "S03_1"]
-    both = [f.message for f in check(data).findings if f.where == "manifest.json"]
-    assert any("format_version 99" in m for m in both) and any("fps 'fast'" in m for m in both)
-    # The first two clips' files are no longer in the table.
-    assert ("note", "stranger", "clips/") in said and ("note", "stranger", "audio/") in said
+        assert ("problem", "manifest", f"manifest.json, {where}") in messages
+    assert "n_frames is 'sixty', expected a count" in messages["problem", "manifest", "S03_0"]
+    assert "subject is None, expected a name" in messages["problem", "manifest", "S03_1"]
+    in_manifest = [f.message for f in check(data).findings if f.where == "manifest.json"]
+    assert any("format_version is 99" in m for m in in_manifest)
+    assert any("fps is 'fast'" in m for m in in_manifest)
+    # The damaged rows no longer name the files of the first two clips.
+    assert ("note", "stranger", "clips/") in messages and ("note", "stranger", "audio/") in messages
 
 
-def test_files_that_are_missing_or_not_in_the_table(data: Path) -> None:
+def test_missing_and_unlisted_files_are_reported(data: Path) -> None:
     (data / "clips" / f"{FIRST}.npy").unlink()
     (data / "audio" / f"{LAST}.wav").unlink()
     (data / "clips" / ".S01_1.ab12.npy").write_text("")
     (data / ".unfinished").touch()
-    said = found(data)
-    assert "clips/S01_0.npy is not there" in said["problem", "missing", FIRST]
-    assert "audio/S05_1.wav is not there" in said["problem", "missing", LAST]
-    assert ".S01_1.ab12.npy" in said["note", "stranger", "clips/"]
-    assert "run the same prepare-data again" in said["problem", "unfinished", ".unfinished"]
-    assert len([key for key in said if key[0] == "problem"]) == 3
+    messages = found(data)
+    assert "clips/S01_0.npy is missing" in messages["problem", "missing", FIRST]
+    assert "audio/S05_1.wav is missing" in messages["problem", "missing", LAST]
+    assert ".S01_1.ab12.npy" in messages["note", "stranger", "clips/"]
+    assert "run the same prepare-data again" in messages["problem", "unfinished", ".unfinished"]
+    assert len([key for key in messages if key[0] == "problem"]) == 3
 
 
-def test_names_that_stand_there_twice(data: Path) -> None:
+def test_duplicate_names_are_a_problem(data: Path) -> None:
     rows = json.loads((data / "manifest.json").read_text())["clips"]
     talking.edit(data, clips=[*rows, rows[2]])
     check_only(data, "duplicate", "S03_0", "2 rows")
 
 
-def test_splits_and_subjects(data: Path) -> None:
+def test_unusable_splits_and_subjects_are_reported(data: Path) -> None:
     talking.edit(data, train_subjects=["S01", "S03", "S09"])
     talking.edit_row(data, SECOND, split="validation")
-    said = found(data)
-    assert "never used" in said["note", "split", "manifest.json"]
-    assert "without clips of split train" in said["note", "subject", "S09"]
-    assert "is no training subject" in said["problem", "subject", "S05"]
+    messages = found(data)
+    assert "never used" in messages["note", "split", "manifest.json"]
+    assert "no clips in split train" in messages["note", "subject", "S09"]
+    assert "is not a training subject" in messages["problem", "subject", "S05"]
     notes = [f.message for f in check(data).notes]
-    assert any("no clips of split val" in m for m in notes)
-    assert not any("split train: there is nothing" in m for m in notes)
+    assert any("split val has no clips" in m for m in notes)
+    assert not any("there is nothing to train on" in m for m in notes)
     talking.edit(data, clips=[])
     assert "no clips" in found(data)["problem", "empty", "manifest.json"]
 
 
-# The faces --------------------------------------------------------------------------------------
+# The mesh --------------------------------------------------------------------------------------
 
 
-def test_a_mesh_that_cannot_be_read_hides_nothing_else(data: Path) -> None:
+def test_an_unreadable_mesh_does_not_hide_other_problems(data: Path) -> None:
     (data / "mesh.npz").unlink()
     (data / "mesh.npz").write_bytes(b"PK")
     (data / "audio" / f"{LAST}.wav").unlink()
@@ -165,7 +165,7 @@ def test_a_mesh_that_cannot_be_read_hides_nothing_else(data: Path) -> None:
     }
 
 
-def test_a_mesh_that_was_changed(data: Path) -> None:
+def test_a_changed_mesh_is_a_problem(data: Path) -> None:
     path = data / "mesh.npz"
     before = path.read_bytes()
     path.unlink()
@@ -175,7 +175,7 @@ def test_a_mesh_that_was_changed(data: Path) -> None:
     check_only(data, "hash", "mesh.npz", "was changed")
 
 
-def test_faces_and_regions_out_of_range(data: Path) -> None:
+def test_triangles_and_regions_out_of_range_are_problems(data: Path) -> None:
     with np.load(data / "mesh.npz") as archive:
         arrays = {key: archive[key] for key in archive.files}
     arrays["topology_faces"][7, 1] = 99_999
@@ -183,11 +183,11 @@ def test_faces_and_regions_out_of_range(data: Path) -> None:
     (data / "mesh.npz").unlink()
     np.savez(data / "mesh.npz", **arrays)
     talking.edit(data, mesh_sha256="")
-    said = found(data)
-    assert "1 of 4992 triangles" in said["problem", "faces", "mesh.npz"]
-    assert "triangle 7" in said["problem", "faces", "mesh.npz"]
-    assert "region upper_face names 1 vertices" in said["problem", "region", "mesh.npz"]
-    assert len(said) == 2
+    messages = found(data)
+    assert "1 of 4992 triangles" in messages["problem", "faces", "mesh.npz"]
+    assert "triangle 7" in messages["problem", "faces", "mesh.npz"]
+    assert "region upper_face refers to 1 vertices" in messages["problem", "region", "mesh.npz"]
+    assert len(messages) == 2
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_faces_and_regions_out_of_range(data: Path) -> None:
         ("topology_region_lips", np.array(["a"])),
     ],
 )
-def test_arrays_that_are_no_mesh(data: Path, key: str, value: np.ndarray) -> None:
+def test_invalid_mesh_arrays_are_a_problem(data: Path, key: str, value: np.ndarray) -> None:
     with np.load(data / "mesh.npz") as archive:
         arrays = {name: archive[name] for name in archive.files}
     (data / "mesh.npz").unlink()
@@ -208,25 +208,31 @@ def test_arrays_that_are_no_mesh(data: Path, key: str, value: np.ndarray) -> Non
     check_only(data, "mesh", "mesh.npz", "not a mesh file (")
 
 
-def test_templates(data: Path) -> None:
+def test_missing_and_nan_templates_are_problems(data: Path) -> None:
     templates = dict(talking.mesh().templates)
     del templates["S03"]
     templates["S05"] = templates["S05"].copy()
     templates["S05"][12] = np.nan
     talking.put_mesh(data, replace(talking.mesh(), templates=templates))
-    said = found(data)
-    assert "2 clips but no template (there are: S01, S05)" in said["problem", "template", "S03"]
-    assert "1 vertices of the template" in said["problem", "nan", "S05"]
-    assert len(said) == 2
+    messages = found(data)
+    assert (
+        "2 clips but no template (templates exist for: S01, S05)"
+        in messages["problem", "template", "S03"]
+    )
+    assert "1 vertices of the template" in messages["problem", "nan", "S05"]
+    assert len(messages) == 2
 
 
-def test_regions_that_are_missing_or_elsewhere(data: Path) -> None:
+def test_missing_and_misplaced_regions_are_reported(data: Path) -> None:
     faces = talking.mesh()
     regions = {"lips": faces.topology.regions["upper_face"]}
     talking.put_mesh(data, replace(faces, topology=replace(faces.topology, regions=regions)))
-    said = found(data)
-    assert "no region upper_face" in said["note", "region", "mesh.npz"]
-    assert "0 % of region lips lie where the lips move" in said["problem", "region", "mesh.npz"]
+    messages = found(data)
+    assert "no region upper_face" in messages["note", "region", "mesh.npz"]
+    assert (
+        "0 % of the region lips are where the lips move"
+        in messages["problem", "region", "mesh.npz"]
+    )
 
 
 # Unit, axes, winding ----------------------------------------------------------------------------
@@ -234,11 +240,15 @@ def test_regions_that_are_missing_or_elsewhere(data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("factor", "words"),
-    [(100, "looks like cm; scale by 0.01"), (1000, "looks like mm"), (7, "no size of a face")],
+    [
+        (100, "the unit may be cm; scale by 0.01"),
+        (1000, "the unit may be mm"),
+        (7, "which is not plausible in m, cm or mm"),
+    ],
 )
-def test_the_unit(tmp_path: Path, factor: float, words: str) -> None:
+def test_an_implausible_unit_is_a_problem(tmp_path: Path, factor: float, words: str) -> None:
     folder = talking.write(tmp_path, change=lambda x: (factor * x).astype(np.float32))
-    check_only(folder, "unit", "mesh.npz", "unit m, but the face reaches over", words)
+    check_only(folder, "unit", "mesh.npz", "the unit is m, but the face measures", words)
 
 
 @pytest.mark.parametrize(
@@ -246,16 +256,18 @@ def test_the_unit(tmp_path: Path, factor: float, words: str) -> None:
     [
         ((1, -3, 2), "as in Blender", "(x, z, -y)"),
         ((-1, 2, -3), "looks to -z", "(-x, y, -z)"),
-        ((1, -2, -3), "upside down, as the raw BIWI scans", "(x, -y, -z)"),
+        ((1, -2, -3), "upside down like the raw BIWI scans", "(x, -y, -z)"),
         ((-1, -2, 3), "upside down", "(-x, -y, z)"),
         ((2, 3, 1), "axes are swapped", "(z, x, y)"),
     ],
 )
-def test_the_axes(tmp_path: Path, axes: tuple[int, ...], words: str, recipe: str) -> None:
+def test_wrong_axes_are_a_problem_with_the_correction(
+    tmp_path: Path, axes: tuple[int, ...], words: str, recipe: str
+) -> None:
     columns, signs = np.abs(axes) - 1, np.sign(axes).astype(np.float32)
     folder = talking.write(tmp_path, change=lambda x: x[..., columns] * signs)
-    check_only(folder, "axes", "mesh.npz", words, f"write (x, y, z) as {recipe}")
-    # What the message says to write is right.
+    check_only(folder, "axes", "mesh.npz", words, f"replace (x, y, z) with {recipe}")
+    # The correction in the message restores the original axes.
     turned = talking.mesh().templates["S01"][..., columns] * signs
     names = {"x": 0, "y": 1, "z": 2}
     new = [
@@ -265,20 +277,20 @@ def test_the_axes(tmp_path: Path, axes: tuple[int, ...], words: str, recipe: str
     np.testing.assert_array_equal(np.stack(new, 1), talking.mesh().templates["S01"])
 
 
-def test_faces_inside_out(tmp_path: Path) -> None:
+def test_an_inside_out_mesh_is_a_problem(tmp_path: Path) -> None:
     faces = talking.mesh()
     flipped = replace(faces.topology, triangles=faces.topology.triangles[:, ::-1].copy())
     folder = talking.write(tmp_path / "a", replace(faces, topology=flipped))
     check_only(folder, "winding", "mesh.npz", "inside out")
     mirror = np.array([-1, 1, 1], np.float32)
     folder = talking.write(tmp_path / "b", change=lambda x: x * mirror)
-    check_only(folder, "winding", "mesh.npz", "undo a mirroring")
+    check_only(folder, "winding", "mesh.npz", "undo the mirroring")
 
 
 # The report -------------------------------------------------------------------------------------
 
 
-def test_all_findings_are_given_and_the_report_is_plain_data(data: Path) -> None:
+def test_the_report_contains_all_findings_and_converts_to_json(data: Path) -> None:
     for name in talking.CLIPS[:4]:
         (data / "clips" / f"{name}.npy").unlink()
     (data / "audio" / "song.mp3").write_text("")
@@ -290,7 +302,7 @@ def test_all_findings_are_given_and_the_report_is_plain_data(data: Path) -> None
         "level": "problem",
         "kind": "missing",
         "where": FIRST,
-        "message": "clips/S01_0.npy is not there; prepare the data again, or restore it",
+        "message": "clips/S01_0.npy is missing; prepare the data again, or restore the file",
     }
     lines = report.lines(most=2)
-    assert len(lines) == 4 and lines[2] == "problem: 2 more of this sort (missing)"
+    assert len(lines) == 4 and lines[2] == "problem: 2 more of this kind (missing)"

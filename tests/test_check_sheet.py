@@ -1,4 +1,4 @@
-"""The sheet of a data set: one picture, whatever is wrong with the data."""
+"""The contact sheet of a data set, which is drawn for valid and for damaged data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +24,14 @@ from codetalker_cli.topology import Mesh, Topology
 
 
 @pytest.fixture(scope="module")
-def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return talking.write(tmp_path_factory.mktemp("right") / "data")
+def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return talking.write(tmp_path_factory.mktemp("valid") / "data")
 
 
 @pytest.fixture
-def data(right: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return talking.linked(right, tmp_path / "data")
+def data(valid: Path, tmp_path: Path) -> Path:
+    """A copy that tests can damage."""
+    return talking.linked(valid, tmp_path / "data")
 
 
 def picture(path: Path) -> np.ndarray:
@@ -40,8 +40,8 @@ def picture(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def gathered(folder: Path, name: str = FIRST) -> Statistics:
-    """The statistics of one clip."""
+def measured_statistics(folder: Path, name: str = FIRST) -> Statistics:
+    """Return the statistics of a single clip."""
     data, findings = PreparedDataSet(folder), Findings()
     statistics = Statistics(data.manifest, data.mesh)
     entry = next(entry for entry in data.manifest.clips if entry.name == name)
@@ -66,11 +66,11 @@ def gathered(folder: Path, name: str = FIRST) -> Statistics:
     return statistics
 
 
-# What is shown ----------------------------------------------------------------------------------
+# The content ----------------------------------------------------------------------------------
 
 
-def test_a_view_shows_the_widest_mouth_and_both_curves(right: Path) -> None:
-    shown = views.view(gathered(right), "S01")
+def test_a_view_shows_the_widest_mouth_and_both_curves(valid: Path) -> None:
+    shown = views.view(measured_statistics(valid), "S01")
     curves, vertices = shown.curves, talking.spoken(FIRST)[0]
     assert isinstance(curves, Curves) and curves.name == FIRST and curves.fps == 25
     lips = talking.mesh().topology.regions["lips"]
@@ -92,35 +92,35 @@ def test_a_view_shows_the_widest_mouth_and_both_curves(right: Path) -> None:
     assert rows.mean() > 200 and 150 < columns.mean() < 250  # the lower half: mouth and jaw
 
 
-def test_frames_with_nan_are_passed_over(data: Path) -> None:
+def test_frames_with_nan_are_skipped(data: Path) -> None:
     vertices = talking.spoken(FIRST)[0].copy()
     vertices[20, :50] = np.nan
     vertices[21] = np.inf
     talking.put_vertices(data, FIRST, vertices)
-    shown = views.view(gathered(data), "S01")
+    shown = views.view(measured_statistics(data), "S01")
     assert isinstance(shown.curves, Curves) and np.isfinite(shown.curves.energy).all()
     assert shown.curves.widest not in (20, 21)
     assert isinstance(shown.widest, Picture)
 
 
-def test_what_cannot_be_shown_is_said(right: Path) -> None:
-    statistics = gathered(right)
+def test_text_replaces_missing_pictures(valid: Path) -> None:
+    statistics = measured_statistics(valid)
     other = views.view(statistics, "S03")  # has a template, but no clip was read
     assert isinstance(other.template, Picture) and other.curves == "no clip could be read"
-    nobody = views.view(statistics, "S99")
-    assert (nobody.template, nobody.widest) == ("no template", "no clip")
+    unknown = views.view(statistics, "S99")
+    assert (unknown.template, unknown.widest) == ("no template", "no clip")
     statistics.topology = None
-    assert views.view(statistics, "S01").template == "no faces"
+    assert views.view(statistics, "S01").template == "no triangles"
     flat = np.zeros_like(talking.mesh().templates["S01"])
-    statistics = gathered(right)
+    statistics = measured_statistics(valid)
     statistics.subjects["S01"].base = flat
-    assert "nothing to frame" in str(views.view(statistics, "S01").template)
+    assert "cannot frame the template" in str(views.view(statistics, "S01").template)
 
 
 # The picture ------------------------------------------------------------------------------------
 
 
-def test_a_sheet_has_a_row_a_subject_and_findings_at_the_foot(data: Path, tmp_path: Path) -> None:
+def test_a_sheet_has_a_row_per_subject_and_the_findings_below(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "new" / "sheet.png"
     report = check(data, path)
     assert report.sheet == path and report.to_dict()["sheet"] == str(path)
@@ -132,15 +132,15 @@ def test_a_sheet_has_a_row_a_subject_and_findings_at_the_foot(data: Path, tmp_pa
     assert green and not (foot[..., 0] > foot[..., 1] + 60).any()
     talking.edit_row(data, FIRST, n_frames=61)
     (data / "clips" / "x.npy").write_text("")
-    check(data, path)  # replaces the older one
+    check(data, path)  # the existing sheet is replaced
     image = picture(path)
-    assert len(image) == pytest.approx(height + 18.5, abs=2)  # a line more
+    assert len(image) == pytest.approx(height + 18.5, abs=2)  # one more line
     foot = image[-60:].astype(int)
     assert (foot[..., 0] > foot[..., 1] + 60).any()  # red: a problem
     assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
 
 
-def test_a_data_set_in_ruins_still_gives_a_sheet(data: Path, tmp_path: Path) -> None:
+def test_a_sheet_is_drawn_for_a_heavily_damaged_data_set(data: Path, tmp_path: Path) -> None:
     (data / "clips" / f"{CLIPS[0]}.npy").unlink()
     (data / "clips" / f"{CLIPS[1]}.npy").unlink()
     vertices = talking.spoken(CLIPS[2])[0].copy()
@@ -162,7 +162,7 @@ def test_a_data_set_in_ruins_still_gives_a_sheet(data: Path, tmp_path: Path) -> 
     assert len(picture(tmp_path / "c.png")) < 500
 
 
-def test_many_subjects_fit_and_those_with_problems_are_shown(
+def test_subjects_with_problems_are_preferred_if_there_are_too_many(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sheet, "MOST_SUBJECTS", 2)
@@ -178,8 +178,7 @@ def test_many_subjects_fit_and_those_with_problems_are_shown(
     assert drawn == [SUBJECTS[0], SUBJECTS[2]]
 
 
-def test_any_topology_will_do(tmp_path: Path) -> None:
-    """A ball of another unit, inside out, without regions, parts or colors."""
+def test_a_sheet_is_drawn_for_any_topology(tmp_path: Path) -> None:
     vertices, faces = sphere()
     writer = PreparedWriter(tmp_path / "ball", overwrite=False)
     swell = 1 + 0.2 * np.sin(np.arange(60))[:, None, None]
@@ -190,20 +189,24 @@ def test_any_topology_will_do(tmp_path: Path) -> None:
     assert picture(tmp_path / "a.png").shape[1] == 1500
 
 
-def test_a_sheet_that_cannot_be_written_is_refused_at_once(right: Path, tmp_path: Path) -> None:
+def test_an_unwritable_sheet_is_refused_before_the_data_is_read(
+    valid: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     seen: list[int] = []
     for path, message in (
-        (tmp_path / "sheet.jpg", r"sheet\.jpg: the sheet is a \.png"),
+        (tmp_path / "sheet.jpg", r"sheet\.jpg: the sheet is written as \.png"),
         (tmp_path / "file" / "sheet.png", "cannot write here"),
     ):
         with pytest.raises(InputError, match=message):
-            check(right, path, progress=lambda done, _: seen.append(done))
+            check(valid, path, progress=lambda done, _: seen.append(done))
     assert not seen
 
 
-def test_long_lists_are_cut(right: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    statistics = gathered(right)
+def test_long_lists_of_findings_are_shortened(
+    valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statistics = measured_statistics(valid)
     written: list[str] = []
     draw_text = Figure.text
 
@@ -218,14 +221,14 @@ def test_long_lists_are_cut(right: Path, tmp_path: Path, monkeypatch: pytest.Mon
         findings = [Finding("problem", f"k{k}", "x", "word " * 60) for k in range(n)]
         sheet.draw_sheet(statistics, findings, tmp_path / "sheet.png")
         heights[n] = len(picture(tmp_path / "sheet.png"))
-        found = [line for line in written if "word" in line or "the report has all" in line]
+        found = [line for line in written if "word" in line or "the report lists all" in line]
         assert all(len(line) <= 200 for line in found)
-        assert ("the report has all" in found[-1]) == (n > 1)
+        assert ("the report lists all" in found[-1]) == (n > 1)
     assert len(found) == 40
     assert heights[1] < heights[50] == heights[100]
 
 
-def test_findings_of_one_sort_are_summed_up() -> None:
+def test_summary_counts_further_findings_of_a_kind() -> None:
     same = [Finding("note", "k", f"c{k}", "m") for k in range(9)]
     assert summary(same) == ["note: c0: m", "note: c1: m", "note: c2: m",
-                             "note: 6 more of this sort (k)"]  # fmt: skip
+                             "note: 6 more of this kind (k)"]  # fmt: skip

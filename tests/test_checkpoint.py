@@ -1,4 +1,4 @@
-"""Checkpoint folders, and the official files: all is kept, all keys are named, no code is run."""
+"""Checkpoint folders and official files: round trips, error messages, no code execution."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def equal(a: CodeTalker, b: CodeTalker, **tolerance: float) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A saved checkpoint of both stages with its mesh."""
+    """A saved checkpoint with both stages and a mesh."""
     return checkpoint.save(tmp_path / "voice", tiny.codetalker(), mesh=mesh())
 
 
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("with_speech", [True, False])
 @pytest.mark.parametrize("changes", [{}, {"vq": {"basis_rank": 4}}])
-def test_a_loaded_model_is_the_saved_one(
+def test_loaded_model_equals_the_saved_one(
     tmp_path: Path, with_speech: bool, changes: dict[str, dict]
 ) -> None:
     model = tiny.codetalker(with_speech=with_speech, **changes)
@@ -67,7 +67,7 @@ def test_a_loaded_model_is_the_saved_one(
     assert loaded.meta["styles"] == ["A", "B", "C"]
 
 
-def test_half_precision_is_close_and_half_as_large(tmp_path: Path) -> None:
+def test_half_precision_halves_the_size(tmp_path: Path) -> None:
     model = tiny.codetalker()
     whole = checkpoint.save(tmp_path / "whole", model)
     half = checkpoint.save(tmp_path / "half", model, half=True)
@@ -78,7 +78,7 @@ def test_half_precision_is_close_and_half_as_large(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("colors", [True, False])
-def test_the_mesh_comes_with_it(tmp_path: Path, colors: bool) -> None:
+def test_mesh_is_saved(tmp_path: Path, colors: bool) -> None:
     saved = mesh(colors=colors)
     loaded = checkpoint.load(checkpoint.save(tmp_path / "a", tiny.codetalker(), mesh=saved))
     assert loaded.mesh is not None
@@ -91,7 +91,7 @@ def test_the_mesh_comes_with_it(tmp_path: Path, colors: bool) -> None:
     assert np.array_equal(loaded.mesh.topology.triangles, saved.topology.triangles)
 
 
-def test_the_folder_is_plain_data(folder: Path) -> None:
+def test_folder_contains_the_documented_files(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "mesh.npz",
         "meta.json",
@@ -103,7 +103,9 @@ def test_the_folder_is_plain_data(folder: Path) -> None:
     assert yaml.safe_load((folder / "settings.yaml").read_text())["data"]["name"] == "tiny"
 
 
-def test_a_failed_save_leaves_the_older_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_keeps_the_old_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
@@ -114,14 +116,14 @@ def test_a_failed_save_leaves_the_older_one(folder: Path, monkeypatch: pytest.Mo
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_an_existing_folder_is_kept_unless_told_otherwise(folder: Path) -> None:
+def test_existing_folder_is_replaced_only_with_overwrite(folder: Path) -> None:
     with pytest.raises(InputError, match="already exists"):
         checkpoint.save(folder, tiny.codetalker(seed=1), overwrite=False)
     checkpoint.save(folder, tiny.codetalker(seed=1))
     assert checkpoint.load(folder).mesh is None
 
 
-def test_names_are_folders_under_runs_and_an_error_lists_them(
+def test_unknown_name_lists_the_checkpoints_under_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,7 +141,7 @@ def test_names_are_folders_under_runs_and_an_error_lists_them(
         assert str(caught.value).endswith(f"known by name: {known}")
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
@@ -153,21 +155,24 @@ def change_meta(**values: Any) -> Callable[[Path], None]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "weights cut": (lambda f: cut(f / "model.safetensors"), "not a safetensors file"),
-    "weights empty": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
-    "weights pickled": (
+    "truncated weights": (lambda f: truncate(f / "model.safetensors"), "not a safetensors file"),
+    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
+    "pickled weights": (
         lambda f: torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
         "not a safetensors file",
     ),
-    "meta cut": (lambda f: cut(f / "meta.json"), "damaged checkpoint"),
-    "meta a list": (lambda f: (f / "meta.json").write_text("[]"), "damaged checkpoint"),
+    "truncated meta": (lambda f: truncate(f / "meta.json"), "the checkpoint is damaged"),
+    "meta is a list": (lambda f: (f / "meta.json").write_text("[]"), "the checkpoint is damaged"),
     "no stage": (lambda f: (f / "meta.json").write_text('{"format_version": 1}'), "damaged"),
-    "mesh cut": (lambda f: cut(f / "mesh.npz"), "damaged checkpoint"),
-    "mesh empty": (lambda f: (f / "mesh.npz").write_bytes(b""), "damaged checkpoint"),
-    "no settings": (lambda f: (f / "settings.yaml").unlink(), "damaged checkpoint"),
-    "settings not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
-    "settings a list": (lambda f: (f / "settings.yaml").write_text("- 1"), "settings.yaml|damaged"),
-    "settings empty": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
+    "truncated mesh": (lambda f: truncate(f / "mesh.npz"), "the checkpoint is damaged"),
+    "empty mesh": (lambda f: (f / "mesh.npz").write_bytes(b""), "the checkpoint is damaged"),
+    "no settings": (lambda f: (f / "settings.yaml").unlink(), "the checkpoint is damaged"),
+    "settings are not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
+    "settings are a list": (
+        lambda f: (f / "settings.yaml").write_text("- 1"),
+        "settings.yaml|damaged",
+    ),
+    "empty settings": (lambda f: (f / "settings.yaml").write_text(""), "settings.yaml|damaged"),
     "unknown setting": (
         lambda f: (f / "settings.yaml").write_text(
             (f / "settings.yaml").read_text().replace("n_layers", "layers")
@@ -178,15 +183,15 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "settings.yaml").write_text(
             (f / "settings.yaml").read_text().replace("codebook_size: 12", "codebook_size: 13")
         ),
-        r"vq\.quantizer\.codebook is \(12, 8\), expected \(13, 8\)",
+        r"vq\.quantizer\.codebook has shape \(12, 8\), expected \(13, 8\)",
     ),
     "other stage": (change_meta(stage="vq"), "extra speech"),
-    "newer format": (change_meta(format_version=99), "checkpoint format 99.*upgrade codetalker"),
+    "newer format": (change_meta(format_version=99), "has format 99.*upgrade codetalker"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_folder_is_one_clear_error(folder: Path, damage: str) -> None:
+def test_damaged_checkpoint_is_a_one_line_error(folder: Path, damage: str) -> None:
     action, message = DAMAGE[damage]
     action(folder)
     with pytest.raises(CodeTalkerError, match=message) as caught:
@@ -199,7 +204,7 @@ def test_a_damaged_folder_is_one_clear_error(folder: Path, damage: str) -> None:
 
 @pytest.fixture(scope="module", params=["vocaset_tiny_13", "biwi_tiny_14"])
 def case(request: pytest.FixtureRequest) -> tuple[dict, State, State]:
-    """Fields of a golden case, with the tensors of its two official files."""
+    """The fields of a golden case, and the tensors of its two official files."""
     meta, _ = golden_cases.load(request.param)
     states = (golden_cases.weights(meta, meta[key]) for key in ("stage1_keys", "stage2_keys"))
     return meta, *states
@@ -210,7 +215,7 @@ def write(path: Path, state: State) -> Path:
     return path
 
 
-def test_files_give_the_model(case: tuple[dict, State, State], tmp_path: Path) -> None:
+def test_official_files_load(case: tuple[dict, State, State], tmp_path: Path) -> None:
     meta, stage1, stage2 = case
     settings = golden_cases.settings(meta)
     files = [write(tmp_path / f"{k}.pth.tar", state) for k, state in enumerate((stage1, stage2))]
@@ -219,7 +224,7 @@ def test_files_give_the_model(case: tuple[dict, State, State], tmp_path: Path) -
     assert from_official(stage1, None, settings).speech is None
 
 
-def test_prefixes_and_keys_that_carry_nothing(case: tuple[dict, State, State]) -> None:
+def test_module_prefix_and_unused_keys_are_ignored(case: tuple[dict, State, State]) -> None:
     meta, stage1, stage2 = case
     more1 = stage1 | {"encoder.encoder_pos_embedding.pe": torch.zeros(5, 1, 32)}
     more2 = stage2 | {"PPE.pe": torch.zeros(1, 9, 32), "autoencoder.x.weight": torch.zeros(2)}
@@ -229,7 +234,7 @@ def test_prefixes_and_keys_that_carry_nothing(case: tuple[dict, State, State]) -
     equal(from_official(*prefixed, golden_cases.settings(meta)), golden_cases.build(meta))
 
 
-def test_old_and_new_names_of_the_weight_norm(case: tuple[dict, State, State]) -> None:
+def test_both_naming_schemes_of_weight_norm_load(case: tuple[dict, State, State]) -> None:
     meta, stage1, stage2 = case
     names = {"weight_g": "parametrizations.weight.original0"}
     names["weight_v"] = "parametrizations.weight.original1"
@@ -244,7 +249,7 @@ def test_old_and_new_names_of_the_weight_norm(case: tuple[dict, State, State]) -
     )
 
 
-def test_every_missing_key_is_named(case: tuple[dict, State, State]) -> None:
+def test_missing_key_is_named(case: tuple[dict, State, State]) -> None:
     meta, stage1, stage2 = case
     settings = golden_cases.settings(meta)
     model = CodeTalker(settings)
@@ -256,14 +261,17 @@ def test_every_missing_key_is_named(case: tuple[dict, State, State]) -> None:
     for module, state in stages:
         for key in state:
             less = {other: value for other, value in state.items() if other != key}
-            with pytest.raises(CheckpointError, match=f"here: does not fit .*: missing {key}$"):
+            with pytest.raises(
+                CheckpointError,
+                match=f"here: the weights do not match the settings: missing {key}$",
+            ):
                 fill(module, less, "here")
         with pytest.raises(CheckpointError, match=r"missing .*; and \d+ more$"):
             fill(module, {}, "here")
 
 
-def test_no_official_key_is_lost(case: tuple[dict, State, State]) -> None:
-    """Each tensor arrives under its own name, whole or cut into pieces that lose nothing."""
+def test_every_official_weight_is_used(case: tuple[dict, State, State]) -> None:
+    """Some tensors are split, but the total number of weights is the same."""
     meta, stage1, stage2 = case
     settings = golden_cases.settings(meta)
     for state, renamed in (
@@ -278,7 +286,7 @@ def test_no_official_key_is_lost(case: tuple[dict, State, State]) -> None:
     ("stage", "key", "named"),
     [
         (1, "decoder.more.weight", "decoder.more.weight"),
-        (1, "quantize.embedding.weight", "quantizer.codebook is (3,), expected"),
+        (1, "quantize.embedding.weight", "quantizer.codebook has shape (3,), expected"),
         (2, "lip_reader.weight", "lip_reader.weight"),
         (2, "feat_map.bias", "extra head.bias"),
         (2, "transformer_decoder.layers.2.linear1.weight", "layers.2.linear1.weight"),
@@ -286,7 +294,7 @@ def test_no_official_key_is_lost(case: tuple[dict, State, State]) -> None:
         (2, "audio_encoder.more", "extra encoder.model.more"),
     ],
 )
-def test_extra_and_misshapen_keys_are_named(
+def test_unknown_and_misshapen_keys_are_named(
     case: tuple[dict, State, State], stage: int, key: str, named: str
 ) -> None:
     meta, *states = case
@@ -297,18 +305,18 @@ def test_extra_and_misshapen_keys_are_named(
     assert "\n" not in str(caught.value)
 
 
-def test_files_in_the_wrong_order_and_of_the_wrong_preset(case: tuple[dict, State, State]) -> None:
+def test_swapped_files_and_wrong_preset_are_errors(case: tuple[dict, State, State]) -> None:
     meta, stage1, stage2 = case
     settings = golden_cases.settings(meta)
-    with pytest.raises(CheckpointError, match=r"stage 1: .* in the right order"):
+    with pytest.raises(CheckpointError, match=r"stage 1 file: .* the order of the two files"):
         from_official(stage2, stage1, settings)
     fewer = settings.model_copy(update={"vq": settings.vq.model_copy(update={"n_layers": 1})})
-    with pytest.raises(CheckpointError, match="is it the right preset"):
+    with pytest.raises(CheckpointError, match="check the preset"):
         from_official(stage1, stage2, fewer)
 
 
-class Hostile:
-    """Unpickling it makes a file."""
+class Malicious:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -319,47 +327,47 @@ class Hostile:
 
 @pytest.mark.parametrize("kind", ["zip", "pickle", "legacy"])
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_hostile_file_runs_no_code(tmp_path: Path, kind: str, hidden: bool) -> None:
+def test_malicious_file_executes_no_code(tmp_path: Path, kind: str, hidden: bool) -> None:
     ran, path = tmp_path / "ran", tmp_path / "model.pth.tar"
-    content: Any = Hostile(ran)
+    content: Any = Malicious(ran)
     if hidden:
         content = {"state_dict": {"feat_map.weight": torch.zeros(2), "x": content}}
     if kind == "pickle":
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
-    with pytest.raises(CheckpointError, match="nothing in it was run") as caught:
+    with pytest.raises(CheckpointError, match="no code in it was executed") as caught:
         official.read_state(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert not ran.exists()
     torch.load(path, weights_only=False) if kind != "pickle" else pickle.loads(path.read_bytes())
-    assert ran.exists(), "the file was not hostile at all"
+    assert ran.exists(), "the file was not malicious at all"
 
 
 @pytest.mark.parametrize(
     "content", [None, [1, 2], {"state_dict": None}, {"state_dict": {"a": 3}}, {"epoch": 3}]
 )
-def test_a_file_without_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+def test_file_without_tensors_is_rejected(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "model.pth.tar"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="holds no state_dict of tensors"):
+    with pytest.raises(CheckpointError, match="contains no state_dict of tensors"):
         official.read_state(path)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such checkpoint file"):
         official.read_state(tmp_path / "none.pth.tar")
     with pytest.raises(InputError, match="no such checkpoint file"):
         official.read_state(tmp_path)
     whole = write(tmp_path / "cut.pth.tar", {"a": torch.zeros(999)})
-    cut(whole)
+    truncate(whole)
     for path, data in {"empty": b"", "text": b"hello\nyou\n", "cut": whole.read_bytes()}.items():
         (tmp_path / path).write_bytes(data)
-        with pytest.raises(CheckpointError, match="not a file of plain weights") as caught:
+        with pytest.raises(CheckpointError, match="cannot be read as plain weights") as caught:
             official.read_state(tmp_path / path)
         assert "\n" not in str(caught.value)
 
 
-def test_bare_state_dicts_are_taken_too(tmp_path: Path) -> None:
+def test_bare_state_dict_loads(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "bare.pth")
     assert torch.equal(official.read_state(tmp_path / "bare.pth")["a"], torch.ones(2))

@@ -1,4 +1,4 @@
-"""The benchmark of decoding, at tiny size."""
+"""Test the decoding benchmark at a tiny size."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ import scripts
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(scripts.BENCHMARKS))
     module = scripts.benchmark("decode")
-    # A process of its own for each cell would take seconds to import torch.
+    # A new process for each row would take seconds to import torch.
     run = lambda job: json.loads(json.dumps(module.measure(json.loads(json.dumps(job)))))  # noqa: E731
     monkeypatch.setattr(module, "in_own_process", run)
     return module
@@ -31,7 +31,7 @@ def preset(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_every_method_is_measured_against_plain(
+def test_all_methods_are_compared_with_plain(
     benchmark: ModuleType,
     preset: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,16 +58,16 @@ def test_every_method_is_measured_against_plain(
     assert len(table) == 2 + 10 and len({line.count("|") for line in table}) == 1
 
 
-def test_a_method_that_is_none_is_refused(
+def test_unknown_method_is_refused(
     benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["decode.py", "--methods", "quick"])
     with pytest.raises(SystemExit):
         benchmark.main()
-    assert "--methods quick: expected plain, exact" in capsys.readouterr().err
+    assert "--methods quick: unknown method; use plain, exact" in capsys.readouterr().err
 
 
-def test_windows_are_compared_with_the_exact_motion(
+def test_windows_are_compared_with_exact_decoding(
     benchmark: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

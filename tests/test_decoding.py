@@ -1,4 +1,4 @@
-"""Free-running decoding against plain recomputation; the window; batches; static shapes."""
+"""Free-running decoding: equality with recomputation, the window, batches, CUDA graphs."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,18 +25,18 @@ from codetalker_cli.settings import DecodeSettings
 N_STYLES = 3
 METHODS: tuple[Method, ...] = ("exact", "window")
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
-    "as vocaset": {},
-    "as biwi": {
+    "vocaset": {},
+    "biwi": {
         "speech": {"features_per_frame": 2},
         "vq": {"latent_projection": True, "hidden_size": 24, "output_bias": False},
     },
     "two features, eight heads": {"speech": {"features_per_frame": 2, "n_heads": 8}},
-    "no reach": {"vq": {"kernel_size": 1}},
-    "long reach, one block": {"vq": {"kernel_size": 9, "n_layers": 1}},
+    "kernel size 1": {"vq": {"kernel_size": 1}},
+    "kernel size 9, one block": {"vq": {"kernel_size": 9, "n_layers": 1}},
     "basis, short period": {"vq": {"basis_rank": 6}, "speech": {"period_frames": 1}},
 }
-EVERYTHING = DecodeSettings(window_frames=64)
-"""A window that nothing ever leaves."""
+FULL_WINDOW = DecodeSettings(window_frames=64)
+"""A window that covers the complete clip."""
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -74,7 +74,7 @@ def features(vq: MotionVQ, codes: Tensor) -> Tensor:
     dtype=st.sampled_from([torch.float64, torch.float32]),
     window=st.booleans(),
 )
-def test_decoding_equals_recomputing_everything(
+def test_decoding_equals_full_recomputation(
     shape: str,
     seed: int,
     n_frames: int,
@@ -83,16 +83,16 @@ def test_decoding_equals_recomputing_everything(
     dtype: torch.dtype,
     window: bool,
 ) -> None:
-    """All codes, and what they decode to; the window too, as long as it sees everything."""
+    """The codes and features are equal, also for a window that covers the complete clip."""
     speech, vq = (model.to(dtype) for model in tiny.stages(seed, **SHAPES[shape]))
     hidden, style = encoder_features(speech, n_frames, n_clips, seed), styles(speech, n_clips)
     expected, codes = PlainDecoding(speech, vq).decode(hidden, style)
-    decoder = Decoder(speech, vq, EVERYTHING)
+    decoder = Decoder(speech, vq, FULL_WINDOW)
     decoder.stride = stride
     made = decoder.decode(hidden, style, method="window" if window else "exact")
     assert torch.equal(made, codes)
-    # The codes' entries are rounded on their way through the plain version (z + (e − z)), and an
-    # instance norm over a few frames that are nearly the same magnifies that.
+    # The plain version rounds the codebook entries (z + (e − z)), and an instance norm over a few
+    # nearly equal frames amplifies the difference.
     single = 1e-5 if n_frames >= 12 else 2e-4
     atol = 1e-12 if dtype == torch.float64 else single * float(expected.abs().max())
     torch.testing.assert_close(features(vq, made), expected, atol=atol, rtol=0)
@@ -100,7 +100,7 @@ def test_decoding_equals_recomputing_everything(
 
 @pytest.mark.parametrize("n_frames", [1, 2])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_and_two_frames(shape: str, n_frames: int) -> None:
+def test_clips_of_one_and_two_frames(shape: str, n_frames: int) -> None:
     speech, vq = tiny.stages(3, **SHAPES[shape])
     hidden = encoder_features(speech, n_frames)
     expected, codes = PlainDecoding(speech, vq).decode(hidden, styles(speech))
@@ -109,8 +109,8 @@ def test_one_and_two_frames(shape: str, n_frames: int) -> None:
     torch.testing.assert_close(features(vq, made), expected)
 
 
-def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
-    """Else a wrong past could not be told from a right one."""
+def test_models_of_these_tests_depend_on_the_motion_history() -> None:
+    """Without this, the other tests could not detect a wrong motion history."""
     for shape in SHAPES.values():
         speech, vq = tiny.stages(0, **shape)
         hidden = encoder_features(speech, 20)
@@ -122,7 +122,7 @@ def test_the_models_of_these_tests_listen_to_their_own_past() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method) -> None:
+def test_codes_do_not_depend_on_future_speech(shape: str, method: Method) -> None:
     speech, vq = tiny.stages(0, **SHAPES[shape])
     hidden, n = encoder_features(speech, 12), 6 * speech.settings.features_per_frame
     other = torch.cat([hidden[:, :n], encoder_features(speech, 6, seed=8)], dim=1)
@@ -133,8 +133,8 @@ def test_speech_to_come_does_not_alter_earlier_codes(shape: str, method: Method)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
-    speech, vq = tiny.stages(0, **SHAPES["as biwi"])
+def test_batch_equals_single_clips(method: Method) -> None:
+    speech, vq = tiny.stages(0, **SHAPES["biwi"])
     lengths = [5, 11, 1, 11, 8]
     hidden, style = encoder_features(speech, 11, 5), styles(speech, 3)[[0, 1, 2, 0, 1]]
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=3, refresh_frames=2))
@@ -147,8 +147,8 @@ def test_a_batch_gives_what_its_clips_give_alone(method: Method) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_given_past_replaces_the_predicted_one(shape: str, method: Method) -> None:
-    """Its own codes as the past change nothing; another past changes only the frames after it."""
+def test_past_codes_replace_the_predicted_history(shape: str, method: Method) -> None:
+    """Its own codes as the history change nothing; other codes change only later frames."""
     speech, vq = tiny.stages(0, **SHAPES[shape])
     lengths, style = [9, 12], styles(speech)
     hidden = encoder_features(speech, 12)
@@ -163,7 +163,7 @@ def test_a_given_past_replaces_the_predicted_one(shape: str, method: Method) -> 
     assert not torch.equal(forced[:, 6:], free[:, 6:])
 
 
-def test_progress_is_told_after_each_frame() -> None:
+def test_progress_is_reported_after_each_frame() -> None:
     speech, vq = tiny.stages()
     previous: list[tuple[int, int]] = []
     Decoder(speech, vq).decode(
@@ -172,7 +172,7 @@ def test_progress_is_told_after_each_frame() -> None:
     assert previous == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_codes_may_be_used_where_gradients_are_computed() -> None:
+def test_codes_can_be_used_in_training() -> None:
     speech, vq = tiny.stages()
     codes = Decoder(speech, vq).decode(encoder_features(speech, 4), styles(speech))
     vq.decode_features(vq.dequantize(codes)).sum().backward()
@@ -182,10 +182,10 @@ def test_codes_may_be_used_where_gradients_are_computed() -> None:
 # The window ------------------------------------------------------------------------------------
 
 
-def newest_rows(
+def feedback(
     vq: MotionVQ, latents: Tensor, window: Window | None, **changes: Any
 ) -> tuple[Tensor, Tensor]:
-    """(B, T, H) what the speech decoder is told, and the same of plain decodes of each prefix."""
+    """Return (B, T, H) cached feedback, and the same from a plain decode of each prefix."""
     steps = MotionDecoderCache(vq.decoder, window, **changes)
     state = steps.state(len(latents), latents.shape[1], latents)
     previous, plain = [], []
@@ -199,41 +199,40 @@ def newest_rows(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_told_is_the_newest_frame_of_the_prefix_decode(shape: str) -> None:
+def test_feedback_is_the_newest_frame_of_the_decoded_prefix(shape: str) -> None:
     _, vq = tiny.stages(1, **SHAPES[shape])
     latents = noise(2, 15, vq.settings.latent_size)
     for window in (None, Window(15, 0), Window(8, 7)):
-        previous, plain = newest_rows(vq, latents, window)
+        previous, plain = feedback(vq, latents, window)
         seen = slice(None) if window is None or window.newest == 15 else slice(0, 15)
         torch.testing.assert_close(previous[:, seen], plain[:, seen])
 
 
-def test_statistics_stay_exact_over_a_long_clip_with_a_large_mean() -> None:
-    """Running sums, where sums of float32 squares would have lost the variance."""
+def test_instance_norm_is_accurate_for_long_clips_with_a_large_mean() -> None:
+    """Sums of squares in float32 would lose the variance."""
     _, vq = tiny.stages(2)
     vq.decoder.temporal.conv.bias.data += 50
     latents = noise(1, 400, vq.settings.latent_size)
-    _, true = newest_rows(vq, latents, None)
-    previous, plain = newest_rows(vq.float(), latents.float(), None)
+    _, true = feedback(vq, latents, None)
+    previous, plain = feedback(vq.float(), latents.float(), None)
     ours, theirs = (float((made - true).abs().max()) for made in (previous, plain))
     assert ours < 1.2 * theirs < 0.01, (ours, theirs)
 
 
-def test_a_wider_window_comes_nearer_to_the_exact_past() -> None:
+def test_wider_window_is_more_accurate() -> None:
     _, vq = tiny.stages(4, vq={"n_layers": 3})
     latents = noise(4, 60, vq.settings.latent_size)
 
     def error(newest: int, refreshed: int) -> float:
-        previous, plain = newest_rows(vq, latents, Window(newest, refreshed))
+        previous, plain = feedback(vq, latents, Window(newest, refreshed))
         return float((previous - plain).square().mean() / plain.var())
 
     errors = [error(1, 0), error(4, 4), error(16, 16)]
     assert errors[0] > errors[1] > errors[2] and errors[1] < 0.05, errors
-    assert error(8, 8) < error(16, 0), "refreshing old frames is worth more than new ones"
+    assert error(8, 8) < error(16, 0), "refreshing older frames helps more than newer ones"
 
 
-def test_all_older_frames_have_their_turn() -> None:
-    """Each of them again and again, however many there are."""
+def test_all_older_frames_are_refreshed_in_rotation() -> None:
     _, vq = tiny.stages(4)
     steps = MotionDecoderCache(vq.decoder, Window(2, 3))
     latents = noise(1, 60, vq.settings.latent_size)
@@ -251,7 +250,7 @@ def test_all_older_frames_have_their_turn() -> None:
         assert max(waits) <= 60 / 3 + 2, (row, times)
 
 
-def test_the_first_frames_of_the_window_are_exact() -> None:
+def test_window_is_exact_while_it_covers_the_prefix() -> None:
     speech, vq = tiny.stages(5)
     hidden, style = encoder_features(speech, 30), styles(speech)
     decoder = Decoder(speech, vq, DecodeSettings(window_frames=6, refresh_frames=3))
@@ -265,7 +264,7 @@ def test_the_first_frames_of_the_window_are_exact() -> None:
 
 @pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
 @pytest.mark.parametrize("rows", [1, 3, 70])
-def test_packed_weights_multiply_as_the_plain_ones(rows: int, activation: Any) -> None:
+def test_packed_linear_equals_plain_linear(rows: int, activation: Any) -> None:
     x, weight, bias = (noise(*s, dtype=torch.float32) for s in ((2, rows, 20), (40, 20), (40,)))
     expected = torch.nn.functional.linear(x.double(), weight.double(), bias.double())
     if activation == "relu":
@@ -281,7 +280,7 @@ def test_packed_weights_multiply_as_the_plain_ones(rows: int, activation: Any) -
 
 
 @pytest.mark.parametrize("what", ["no oneDNN", "no such operator"])
-def test_where_weights_cannot_be_packed_nothing_changes(
+def test_codes_are_the_same_without_packed_weights(
     monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     speech, vq = (model.float() for model in tiny.stages(6))
@@ -301,12 +300,12 @@ def test_where_weights_cannot_be_packed_nothing_changes(
 
 
 def test_cuda_graphs_are_off_by_default() -> None:
-    """Until scripts/gpu_check.py has passed on a GPU; the bundled voice must agree."""
+    """They stay off until scripts/gpu_check.py has passed on a GPU."""
     assert not DecodeSettings().cuda_graphs
     assert not checkpoint.load("demo").settings.decode.cuda_graphs
 
 
-def test_bf16_is_near_and_off_by_default() -> None:
+def test_bf16_is_close_and_off_by_default() -> None:
     speech, vq = (model.float() for model in tiny.stages(7))
     hidden, style = encoder_features(speech, 20), styles(speech)
     half = Decoder(speech, vq, DecodeSettings(precision="bf16")).decode(hidden, style)
@@ -320,9 +319,12 @@ def test_bf16_is_near_and_off_by_default() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -> None:
-    """It could not be captured as a graph: with tensors that have a device and no content, a
-    tensor on another device or a value that is read back is an error."""
+def test_decoding_step_on_cuda_never_synchronizes(shape: str, method: Method) -> None:
+    """A step that synchronizes could not be captured as a graph.
+
+    Fake tensors have a device but no content. Reading a value, or using a tensor on another device,
+    is an error.
+    """
     sections = tiny.settings(**SHAPES[shape])
     with FakeTensorMode():
         with torch.device("cuda"):
@@ -341,8 +343,8 @@ def test_a_step_on_cuda_never_waits_for_the_device(shape: str, method: Method) -
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_graphs_are_captured_only_when_asked_for(graphs: bool) -> None:
-    """Without CUDA a capture fails, while all other steps run on tensors without content."""
+def test_graphs_are_captured_only_if_enabled(graphs: bool) -> None:
+    """Without a GPU, only the capture fails; all other operations work with fake tensors."""
     sections = tiny.settings()
     with FakeTensorMode(), torch.device("cuda"):
         model = CodeTalker(sections).eval()
@@ -358,9 +360,11 @@ def test_graphs_are_captured_only_when_asked_for(graphs: bool) -> None:
             assert decoder.decode(hidden, style, lengths=[70, 50]).shape == (2, 70, 2)
 
 
-class Uncaptured:
-    """Stands in for the graphs where there is no GPU: tries the steps as a capture does, on the
-    state itself, and then does them."""
+class FakeStepGraphs:
+    """A replacement for the graphs on machines without a GPU.
+
+    Like a capture, it first runs a few steps, which modify the state. Replaying calls the step.
+    """
 
     def __init__(
         self,
@@ -375,8 +379,8 @@ class Uncaptured:
         self.replay = step
 
 
-def test_what_capturing_graphs_leaves_behind_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codetalker_cli.models.decoding.decoder.StepGraphs", Uncaptured)
+def test_capturing_graphs_does_not_change_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codetalker_cli.models.decoding.decoder.StepGraphs", FakeStepGraphs)
     speech, vq = tiny.stages(8)
     hidden, style = encoder_features(speech, 10), styles(speech)
     for method in METHODS:

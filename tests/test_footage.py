@@ -1,4 +1,4 @@
-"""Filmed videos beside motions: in sync, fitted into their panel, from known containers only."""
+"""Filmed videos next to motions: in sync, scaled to a panel, from known containers only."""
 
 import subprocess
 from pathlib import Path
@@ -29,7 +29,7 @@ def film(
     shape: tuple[int, int] = (64, 96),
     sound: Path | None = None,
 ) -> Path:
-    """A video whose frame k has the gray level 5 k + 20."""
+    """Write a video in which frame k has the gray level 5 k + 20."""
     stream = VideoStream((*shape, 3), frame_rate(fps), n_frames, sound)
     with Encoder(path, stream, SETTINGS.model_copy(update={"crf": 5})) as encoder:
         for k in range(n_frames):
@@ -45,30 +45,30 @@ def tone(path: Path, hertz: float, seconds: float = 2.0) -> Path:
 
 
 def levels(footage: Footage, times: list[float], fps: float = 30.0) -> list[int]:
-    """Numbers of the film's frames at some times."""
+    """Return the indices of the video frames that are shown at the given times."""
     pictures = footage.frames(times, fps, SETTINGS)
     middle = [picture[SIZE // 2, SIZE // 2].astype(float).mean() for picture in pictures]
     return [round((level - 20) / 5) for level in middle]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
-def test_each_frame_is_the_one_of_its_time(tmp_path: Path, name: str) -> None:
+def test_each_time_shows_the_frame_of_that_time(tmp_path: Path, name: str) -> None:
     footage = Footage.open(film(tmp_path / name))
     assert not footage.has_sound
-    times = [k / 30 for k in range(58)]  # 30 frames a second of a film of 20
+    times = [k / 30 for k in range(58)]  # the video has 20 frames per second
     assert levels(footage, times) == [int(20 * t + 1e-6) for t in times]
 
 
-def test_a_film_that_is_too_short_keeps_its_last_frame_and_says_so(
+def test_a_video_that_is_too_short_repeats_its_last_frame_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     footage = Footage.open(film(tmp_path / "a.mp4", n_frames=10))
     assert levels(footage, [0.0, 0.4, 0.8, 1.2]) == [0, 8, 9, 9]
-    assert "ends after 0.5 s, the motions take 1.2 s; its last frame stays" in caplog.text
+    assert "the video ends after 0.5 s, the motions after 1.2 s; the last frame" in caplog.text
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (96, 64), (64, 64), (32, 128)])
-def test_the_whole_frame_is_fitted_into_the_panel(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_the_whole_frame_is_scaled_to_the_panel(tmp_path: Path, shape: tuple[int, int]) -> None:
     footage = Footage.open(film(tmp_path / "a.mp4", n_frames=3, shape=shape))
     settings = SETTINGS.model_copy(update={"background": "#204060"})
     (picture,) = footage.frames([0.0], 30.0, settings)
@@ -78,10 +78,10 @@ def test_the_whole_frame_is_fitted_into_the_panel(tmp_path: Path, shape: tuple[i
     assert max(rows, columns) == SIZE
     assert rows / columns == pytest.approx(height / width, rel=0.07)
     assert (picture[~inside] == [0x20, 0x40, 0x60]).all()
-    assert abs(inside.any(1)[::-1].argmax() - inside.any(1).argmax()) <= 1  # in the middle
+    assert abs(inside.any(1)[::-1].argmax() - inside.any(1).argmax()) <= 1  # centered
 
 
-def test_films_are_put_into_their_columns(tmp_path: Path) -> None:
+def test_videos_are_inserted_at_their_columns(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", n_frames=3)
     panels = [np.full((SIZE, SIZE, 3), level, np.uint8) for level in (200, 220)]
     pictures = [np.concatenate(panels, 1)] * 2
@@ -93,7 +93,7 @@ def test_films_are_put_into_their_columns(tmp_path: Path) -> None:
 
 
 def encoded(source: Path, target: Path, *options: str) -> Path:
-    """A film as another program writes it."""
+    """Encode a video again with the given ffmpeg options."""
     ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y"]
     inputs = [word for word in options if word.startswith("-display")]
     before = list(options[: 2 * len(inputs)])
@@ -102,8 +102,8 @@ def encoded(source: Path, target: Path, *options: str) -> Path:
     return target
 
 
-def test_a_film_of_varying_frame_rate_stays_in_sync(tmp_path: Path) -> None:
-    """Phones drop frames in the dark; here two of three in the second half."""
+def test_a_video_with_a_variable_frame_rate_stays_in_sync(tmp_path: Path) -> None:
+    """Phones drop frames in the dark; here two of three are dropped in the second half."""
     source = film(tmp_path / "a.mp4", n_frames=40)
     select = "select='if(lt(t,1),1,not(mod(n,3)))'"
     varying = encoded(source, tmp_path / "b.mp4", "-vf", select, "-fps_mode", "vfr", "-crf", "5")
@@ -113,7 +113,7 @@ def test_a_film_of_varying_frame_rate_stays_in_sync(tmp_path: Path) -> None:
         assert now - 3.1 < level <= now + 0.1, k
 
 
-def test_a_rotated_film_is_upright(tmp_path: Path) -> None:
+def test_a_rotated_video_is_shown_upright(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", n_frames=3, shape=(32, 64))
     rotated = encoded(source, tmp_path / "b.mp4", "-display_rotation", "90", "-c", "copy")
     (picture,) = Footage.open(rotated).frames([0.0], 30.0, SETTINGS)
@@ -144,7 +144,7 @@ def test_a_stream_without_a_duration_is_read(tmp_path: Path) -> None:
     assert levels(Footage.open(tmp_path / "live.mkv"), [0.0, 0.2]) == [0, 4]
 
 
-def test_a_transparent_panel_is_empty_around_the_film(tmp_path: Path) -> None:
+def test_a_transparent_panel_is_empty_around_the_video(tmp_path: Path) -> None:
     footage = Footage.open(film(tmp_path / "a.mp4", n_frames=2))
     settings = SETTINGS.model_copy(update={"background": "transparent"})
     (picture,) = footage.frames([0.0], 30.0, settings, channels=4)
@@ -166,7 +166,7 @@ def render(*arguments: str) -> tuple[str, ...]:
     return ("render", *arguments, *quick)
 
 
-def test_a_filmed_reference_stands_beside_the_motion_with_its_sound(workplace: Path) -> None:
+def test_a_filmed_reference_is_shown_next_to_the_motion_with_its_sound(workplace: Path) -> None:
     film(workplace / "filmed.mp4", sound=tone(workplace / "tone.wav", 440.0))
     command.succeed(*render("a.npz", "filmed.mp4", "-o", "compare.mp4"))
     assert Footage.open(workplace / "compare.mp4").has_sound
@@ -179,7 +179,7 @@ def test_a_filmed_reference_stands_beside_the_motion_with_its_sound(workplace: P
     assert peak == pytest.approx(440, abs=3)
 
 
-def test_sound_comes_from_any_video(workplace: Path) -> None:
+def test_the_sound_can_come_from_any_video(workplace: Path) -> None:
     film(workplace / "a.mkv", sound=tone(workplace / "tone.wav", 880.0))
     command.succeed(*render("a.npz", "--audio", "a.mkv", "-o", "b.mp4"))
     samples = audio.load(workplace / "b.mp4")
@@ -187,27 +187,27 @@ def test_sound_comes_from_any_video(workplace: Path) -> None:
     assert peak == pytest.approx(880, abs=3)
 
 
-def test_a_video_without_sound_is_refused_as_the_recording(workplace: Path) -> None:
+def test_a_video_without_sound_is_refused_as_audio(workplace: Path) -> None:
     film(workplace / "mute.mp4", n_frames=3)
     said = command.refuse(*render("a.npz", "--audio", "mute.mp4", "-o", "b.mp4"))
     assert said == "--audio mute.mp4: the video has no sound"
 
 
-def test_films_are_rows_of_a_contact_sheet(workplace: Path) -> None:
+def test_videos_are_rows_of_a_contact_sheet(workplace: Path) -> None:
     film(workplace / "filmed.mov")
     made = command.succeed(*render("filmed.mov", "a.npz", "a.npz", "-o", "sheet.png", "--json"))
     assert '"panels": 3' in made
 
 
-def test_labels_belong_to_files_in_their_order(workplace: Path) -> None:
+def test_labels_are_assigned_to_files_in_order(workplace: Path) -> None:
     film(workplace / "filmed.mp4", n_frames=30)
     labels = [word for name in ("x", "y", "z") for word in ("--label", name)]
     command.succeed(*render("a.npz", "filmed.mp4", "a.npz", *labels, "-o", "c.mp4"))
     said = command.refuse(*render("a.npz", "filmed.mp4", "--label", "x", "-o", "d.mp4"))
-    assert said.startswith("--label: 1 labels for 2 motions")
+    assert said.startswith("--label: expected one label per file (2), found 1")
 
 
-def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
+def test_a_file_that_is_not_a_video_is_refused_in_one_line(workplace: Path) -> None:
     (workplace / "list.mp4").write_text("#EXTM3U\n#EXTINF:1\na.npz\n")
     (workplace / "concat.mov").write_text("ffconcat version 1.0\nfile a.npz\n")
     good = film(workplace / "good.mp4", sound=tone(workplace / "tone.wav", 440.0)).read_bytes()
@@ -218,16 +218,16 @@ def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
         ("list.mp4", "list.mp4: unknown audio or video container"),
         ("concat.mov", "concat.mov: unknown audio or video container"),
         ("cut.mp4", "cut.mp4: the video is cut short; copy it again"),
-        ("headless.mp4", "headless.mp4: holds no video that can be read"),
-        ("none.mp4", "none.mp4: no such video"),
-        ("sound.avi", "sound.avi: holds no video"),
+        ("headless.mp4", "headless.mp4: the file does not contain a readable video"),
+        ("none.mp4", "none.mp4: no such file"),
+        ("sound.avi", "sound.avi: the file does not contain a readable video"),
     ):
         assert command.refuse(*render("a.npz", name, "-o", "x.mp4")).startswith(said), name
     assert command.refuse(*render("good.mp4", "-o", "x.mp4")).startswith(
-        "good.mp4 is a video; give"
+        "good.mp4 is a filmed video; also give"
     )
     said = command.refuse(*render("a.npz", "good.mp4", "-o", "good.mp4", "--overwrite"))
-    assert said == "--out good.mp4: is one of the files to show; give another name"
+    assert said == "--out good.mp4 is one of the input files; give another name"
     assert (workplace / "good.mp4").read_bytes() == good
 
 
@@ -249,7 +249,7 @@ def test_what_is_no_film_is_refused_in_one_line(workplace: Path) -> None:
         (b"OggS\0\x02", "ogg"),
     ],
 )
-def test_containers_are_told_by_their_first_bytes(
+def test_containers_are_detected_by_their_first_bytes(
     tmp_path: Path, start: bytes, container: str
 ) -> None:
     (tmp_path / "x").write_bytes(start + bytes(300))

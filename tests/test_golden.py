@@ -1,4 +1,4 @@
-"""Our models against what the official code gave."""
+"""Our models against outputs of the official code."""
 
 import golden_cases
 import numpy as np
@@ -7,13 +7,13 @@ import pytest
 INPUTS = {"audio", "template", "vertices"}
 
 
-def test_the_folder_contains_the_named_cases_and_nothing_else() -> None:
+def test_golden_folder_contains_exactly_the_named_cases() -> None:
     expected = {f"{name}{ending}" for name in golden_cases.CASES for ending in (".json", ".npz")}
     assert {path.name for path in golden_cases.GOLDEN.iterdir()} == expected
 
 
 @pytest.mark.parametrize("name", golden_cases.CASES)
-def test_every_array_equals_the_official_one(name: str) -> None:
+def test_outputs_equal_the_official_ones(name: str) -> None:
     meta, arrays = golden_cases.load(name)
     got = golden_cases.outputs(golden_cases.build(meta), arrays, meta)
     assert set(got) == set(arrays) - INPUTS

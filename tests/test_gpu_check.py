@@ -1,4 +1,4 @@
-"""The GPU check: a dry run of every part on the CPU, and a runner that loses nothing."""
+"""Test the GPU check: a dry run of every part on the CPU, and the runner."""
 
 import argparse
 import importlib
@@ -30,7 +30,7 @@ PARTS = (
     "training-speed",
 )
 ABSENT = ("moviepy", "imageio_ffmpeg", "proglog")
-"""Packages that neither the GPU machine nor the wheels of the check provide."""
+"""The packages that neither the GPU machine nor the wheels of the check provide."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     module = scripts.load(ROOT / "scripts" / "gpu_check.py")
     for path in module.SEARCH_PATH:
         monkeypatch.syspath_prepend(path)
-    # Parts set it for their own processes.
+    # The parts set this variable, so it has to be restored after the test.
     monkeypatch.setenv("CODETALKER_CACHE", str(tmp_path / "cache"))
     return module
 
@@ -48,14 +48,14 @@ def options(check: ModuleType, *arguments: str) -> argparse.Namespace:
 
 
 def dry_run(check: ModuleType, name: str, folder: Path) -> list[dict[str, Any]]:
-    """Entries of a part that runs in this process: importing torch again takes seconds."""
+    """Run a part in this process, to avoid importing torch again, and return its entries."""
     entries = folder / "entries.jsonl"
     check.run_in_this_process(name, "cpu", True, folder, entries)
     return [json.loads(line) for line in entries.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_dry_run_of_a_part_passes(check: ModuleType, name: str, tmp_path: Path) -> None:
+def test_dry_run_of_each_part_passes(check: ModuleType, name: str, tmp_path: Path) -> None:
     entries = dry_run(check, name, tmp_path)
     assert [e for e in entries if e.get("passed") is False] == []
     skipped = {e["check"] for e in entries if "check" in e and e["passed"] is None}
@@ -63,12 +63,12 @@ def test_dry_run_of_a_part_passes(check: ModuleType, name: str, tmp_path: Path) 
     assert any("table" in e or e["passed"] for e in entries)
 
 
-def test_the_dry_runs_cover_every_part(check: ModuleType) -> None:
+def test_dry_runs_cover_every_part(check: ModuleType) -> None:
     assert set(PARTS) == set(check.PARTS)
     assert all(part.seconds < 120 for part in check.PARTS.values())
 
 
-def test_parts_import_nothing_that_a_gpu_machine_lacks(check: ModuleType) -> None:
+def test_parts_import_only_packages_of_a_gpu_machine(check: ModuleType) -> None:
     modules = sorted({f"gpu_parts.{part.module}" for part in check.PARTS.values()})
     code = (
         f"import importlib, sys; sys.path[:0] = {check.SEARCH_PATH!r}\n"
@@ -78,7 +78,7 @@ def test_parts_import_nothing_that_a_gpu_machine_lacks(check: ModuleType) -> Non
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_wrong_code_fails_the_check(
+def test_wrong_code_fails_the_check(
     check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoding = importlib.import_module("gpu_parts.decoding")
@@ -94,7 +94,7 @@ def test_a_wrong_code_fails_the_check(
     assert [e["value"] for e in failed] == [1, 1, 1, 1]
 
 
-def test_only_codes_that_are_not_tied_count_as_wrong(check: ModuleType) -> None:
+def test_tied_codes_do_not_count_as_wrong(check: ModuleType) -> None:
     codes = importlib.import_module("gpu_parts.codes")
     codebook = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [3.0, 0.0]])
     latents = torch.tensor([[1e-7, 2.0], [0.5, 0.0], [0.0, 0.0]])
@@ -103,13 +103,13 @@ def test_only_codes_that_are_not_tied_count_as_wrong(check: ModuleType) -> None:
     assert codes.count_differences(codebook, latents, expected, expected) == (0, 0)
 
 
-def test_nan_and_exceptions_fail(check: ModuleType) -> None:
+def test_nan_and_exceptions_fail_the_check(check: ModuleType) -> None:
     report = importlib.import_module("gpu_parts.report")
     file = io.StringIO()
-    made = report.Report(file)
-    made.at_most("a", float("nan"), 1.0)
-    made.at_least("b", float("nan"), 1.0)
-    with made.guarded("c"):
+    checks = report.Report(file)
+    checks.at_most("a", float("nan"), 1.0)
+    checks.at_least("b", float("nan"), 1.0)
+    with checks.guarded("c"):
         raise RuntimeError("CUDA error\nmore lines")
     entries = [json.loads(line) for line in file.getvalue().splitlines()]
     assert [e["passed"] for e in entries] == [False] * 3
@@ -119,10 +119,10 @@ def test_nan_and_exceptions_fail(check: ModuleType) -> None:
 # The runner --------------------------------------------------------------------------------------
 
 
-def test_a_part_that_crashes_or_hangs_costs_only_itself(
+def test_crash_or_timeout_of_a_part_is_reported(
     check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``golden`` crashes, since it sees no CUDA device; ``evaluation`` has no time to end."""
+    """``golden`` crashes without a CUDA device, and ``evaluation`` runs into its time limit."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     given = check.arguments(["--device", "cuda", "--scratch", str(tmp_path)])
     crashed = check.run_part("golden", given, 60, 1)
@@ -135,7 +135,7 @@ def test_a_part_that_crashes_or_hangs_costs_only_itself(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_results_are_written_and_failures_give_exit_code_1(
+def test_results_are_written_and_failures_exit_with_code_1(
     check: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str, *_: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def test_results_are_written_and_failures_give_exit_code_1(
     assert check.main(options(check, "--out", str(tmp_path / "out"), "--only", "golden")) == 0
 
 
-def test_without_cuda_one_line_and_exit_code_2(
+def test_missing_cuda_prints_one_line_and_exits_with_code_2(
     check: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -165,7 +165,7 @@ def test_without_cuda_one_line_and_exit_code_2(
     assert "no CUDA device was found" in output.err and "--device cpu --small" in output.err
 
 
-def test_the_wheels_are_pinned(check: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wheels_are_pinned(check: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main(check.arguments(["--wheels"])) == 0
     names = capsys.readouterr().out.split()
     assert len(names) == len(check.WHEELS) and all("==" in name for name in names)

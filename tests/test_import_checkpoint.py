@@ -1,4 +1,4 @@
-"""Official files → a folder that animates with the official numbers; bad files are named."""
+"""Import of official files: the same motion as the official code, and errors for bad files."""
 
 import json
 import os
@@ -26,7 +26,7 @@ WEIGHT_NORM |= {"weight_v": "parametrizations.weight.original1"}
 
 
 class Case:
-    """The files that somebody with a golden case's weights would have, in ``folder``."""
+    """The official files of a golden case, written to ``folder``."""
 
     def __init__(self, folder: Path, name: str = "vocaset_tiny_13") -> None:
         self.meta, self.arrays = golden_cases.load(name)
@@ -36,14 +36,14 @@ class Case:
         self.write("stage1.pth.tar", "stage1_keys")
         self.write("stage2.pth.tar", "stage2_keys")
         template = self.arrays["template"].reshape(-1, 3)
-        # As the data sets have it: float64, from Python 2 and NumPy 1.
+        # The data sets contain float64 arrays that were pickled with Python 2 and NumPy 1.
         content = pickle.dumps({self.subject: template.astype(np.float64)}, protocol=2)
         (folder / "templates.pkl").write_bytes(content.replace(b"numpy._core.", b"numpy.core."))
         self.mesh_file("head.ply", len(template))
         soundfile.write(folder / "speech.wav", self.arrays["audio"], 16000, subtype="FLOAT")
 
     def write(self, name: str, keys: str, *, module: bool = False, new_names: bool = False) -> None:
-        """An official-looking file: a dict with state_dict, as torch.save leaves it."""
+        """Write a file in the official format."""
         state = golden_cases.weights(self.meta, self.meta[keys])
         if new_names:
             for old, new in WEIGHT_NORM.items():
@@ -60,7 +60,7 @@ class Case:
         return self.folder / name
 
     def run(self, out: Path, **changes: Any) -> Path:
-        """Import through the function."""
+        """Import the files with the library function."""
         files = {"templates": self.folder / "templates.pkl", "mesh_file": self.folder / "head.ply"}
         files = {**files, **changes}
         stages = [self.folder / f"stage{k}.pth.tar" for k in (1, 2)]
@@ -82,7 +82,7 @@ def close(vertices: np.ndarray, case: Case) -> None:
 @pytest.mark.parametrize("name", ["vocaset_tiny_13", "biwi_tiny_14"])
 @pytest.mark.parametrize("module", [False, True])
 @pytest.mark.parametrize("new_names", [False, True])
-def test_the_folder_animates_with_the_official_numbers(
+def test_imported_checkpoint_reproduces_the_official_motion(
     tmp_path: Path, name: str, module: bool, new_names: bool
 ) -> None:
     case = Case(tmp_path, name)
@@ -99,7 +99,7 @@ def test_the_folder_animates_with_the_official_numbers(
     assert motion.topology.unit == case.settings.data.unit
 
 
-def test_the_command_does_the_same_with_sizes_given(
+def test_import_command_reproduces_the_official_motion(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -114,12 +114,12 @@ def test_the_command_does_the_same_with_sizes_given(
     faces = ["--templates", "templates.pkl", "--faces", "head.ply"]
     out = command.succeed("import-checkpoint", "--preset", "vocaset", *files, *faces, *sizes)
     assert "runs/official/a: imported" in out
-    # The subject alone finds the folder.
+    # The imported checkpoint is found by its subject.
     command.succeed("animate", "speech.wav", "--subject", case.subject, "-o", "a.npy")
     close(np.load("a.npy"), case)
 
 
-def test_what_is_written_stands_for_itself(case: Case, tmp_path: Path) -> None:
+def test_imported_checkpoint_is_self_contained(case: Case, tmp_path: Path) -> None:
     out = case.run(tmp_path / "out")
     for path in [*tmp_path.glob("*.tar"), tmp_path / "templates.pkl", tmp_path / "head.ply"]:
         path.unlink()
@@ -131,30 +131,30 @@ def test_what_is_written_stands_for_itself(case: Case, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         loaded.mesh.templates[case.subject], case.arrays["template"].reshape(-1, 3)
     )
-    assert loaded.mesh.topology.triangles[0].tolist() == [37, 38, 39]  # the file's own order
+    assert loaded.mesh.topology.triangles[0].tolist() == [37, 38, 39]  # the order in the file
 
 
-def test_without_faces_it_is_a_model_that_says_what_it_lacks(case: Case, tmp_path: Path) -> None:
+def test_import_without_templates_cannot_animate(case: Case, tmp_path: Path) -> None:
     voice = ct.load(case.run(tmp_path / "out", templates=None, mesh_file=None))
-    with pytest.raises(CheckpointError, match="holds no face; import it again with `templates`"):
+    with pytest.raises(CheckpointError, match="contains no templates to animate; import it again"):
         voice.animate(case.arrays["audio"])
 
 
-def test_templates_and_faces_belong_together(case: Case, tmp_path: Path) -> None:
+def test_templates_and_mesh_file_are_required_together(case: Case, tmp_path: Path) -> None:
     for lacking in ("templates", "mesh_file"):
-        with pytest.raises(InputError, match="`templates` and `mesh_file` belong together"):
+        with pytest.raises(InputError, match="`templates` and `mesh_file` must be given together"):
             case.run(tmp_path / "out", **{lacking: None})
 
 
-def test_a_format_without_vertex_order_is_refused(case: Case) -> None:
-    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj or \.ply, which keep the order"):
+def test_mesh_format_without_vertex_order_is_rejected(case: Case) -> None:
+    with pytest.raises(DataError, match=r"head\.stl: .* which keep the vertex order"):
         read_mesh(case.folder / "templates.pkl", case.mesh_file("head.stl", 40), case.settings.data)
 
 
-# What can go wrong ------------------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------------------------
 
 
-class Hostile:
+class Malicious:
     def __init__(self, proof: Path) -> None:
         self.proof = proof
 
@@ -163,44 +163,46 @@ class Hostile:
 
 
 @pytest.mark.parametrize("as_torch", [False, True])
-def test_a_hostile_checkpoint_runs_nothing(case: Case, tmp_path: Path, as_torch: bool) -> None:
+def test_malicious_checkpoint_executes_no_code(case: Case, tmp_path: Path, as_torch: bool) -> None:
     proof, path = tmp_path / "proof", tmp_path / "stage2.pth.tar"
-    hostile = {"state_dict": Hostile(proof)}
+    malicious = {"state_dict": Malicious(proof)}
     if as_torch:
-        torch.save(hostile, path)
+        torch.save(malicious, path)
     else:
-        path.write_bytes(pickle.dumps(hostile, protocol=2))
-    with pytest.raises(CheckpointError, match=r"stage2\.pth\.tar: not a file of plain weights"):
+        path.write_bytes(pickle.dumps(malicious, protocol=2))
+    with pytest.raises(
+        CheckpointError, match=r"stage2\.pth\.tar: the file cannot be read as plain weights"
+    ):
         case.run(tmp_path / "out")
     assert not proof.exists() and not (tmp_path / "out").exists()
 
 
-def test_hostile_templates_run_nothing(case: Case, tmp_path: Path) -> None:
+def test_malicious_templates_execute_no_code(case: Case, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
-    (tmp_path / "templates.pkl").write_bytes(pickle.dumps({case.subject: Hostile(proof)}))
-    with pytest.raises(DataError, match=r"templates\.pkl: .*asks for posix\.system"):
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps({case.subject: Malicious(proof)}))
+    with pytest.raises(DataError, match=r"templates\.pkl: .*imports posix\.system"):
         case.run(tmp_path / "out")
     assert not proof.exists() and not (tmp_path / "out").exists()
 
 
-def test_swapped_files_are_told(case: Case, tmp_path: Path) -> None:
+def test_swapped_files_are_an_error(case: Case, tmp_path: Path) -> None:
     one, two = tmp_path / "stage1.pth.tar", tmp_path / "stage2.pth.tar"
     one.rename(tmp_path / "x")
     two.rename(one)
     (tmp_path / "x").rename(two)
-    with pytest.raises(CheckpointError, match=r"stage 1: .*two files in the right order") as caught:
+    with pytest.raises(CheckpointError, match=r"stage 1 file: .*order of the two files") as caught:
         case.run(tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_the_same_file_twice_is_told(case: Case, tmp_path: Path) -> None:
+def test_same_file_for_both_stages_is_an_error(case: Case, tmp_path: Path) -> None:
     stage1 = (tmp_path / "stage1.pth.tar").read_bytes()
     (tmp_path / "stage2.pth.tar").write_bytes(stage1)
-    with pytest.raises(CheckpointError, match=r"stage 2: .*right order"):
+    with pytest.raises(CheckpointError, match=r"stage 2 file: .*the order of the two files"):
         case.run(tmp_path / "out")
 
 
-def test_keys_that_lack_or_have_another_shape_are_named(case: Case, tmp_path: Path) -> None:
+def test_missing_and_misshapen_keys_are_named(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "stage1.pth.tar"
     content = torch.load(path, weights_only=True)
     del content["state_dict"]["quantize.embedding.weight"]
@@ -209,7 +211,7 @@ def test_keys_that_lack_or_have_another_shape_are_named(case: Case, tmp_path: Pa
         case.run(tmp_path / "out")
     content["state_dict"]["quantize.embedding.weight"] = torch.zeros(3, 5)
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match=r"codebook is \(3, 5\), expected \(24, 8\)"):
+    with pytest.raises(CheckpointError, match=r"codebook has shape \(3, 5\), expected \(24, 8\)"):
         case.run(tmp_path / "out")
 
 
@@ -219,31 +221,35 @@ def test_keys_that_lack_or_have_another_shape_are_named(case: Case, tmp_path: Pa
         ({}, "expected a dictionary of templates"),
         ([1], "expected a dictionary of templates"),
         ({"A": np.zeros((41, 3))}, r"template of A is \(41, 3\), expected \(40, 3\)"),
-        ({"A": np.zeros(10)}, "a template is no array of vertices"),
-        ({"A": "text"}, "a template is no array of vertices"),
-        ({"A": None}, "a template is no array of vertices"),
-        ({"A": np.array([{}, 1], object)}, "not a pickle of arrays alone.*object array"),
+        ({"A": np.zeros(10)}, "a template is not an array of vertices"),
+        ({"A": "text"}, "a template is not an array of vertices"),
+        ({"A": None}, "a template is not an array of vertices"),
+        ({"A": np.array([{}, 1], object)}, "not a pickle of plain arrays.*object array"),
     ],
 )
-def test_templates_that_are_none(case: Case, tmp_path: Path, content: Any, message: str) -> None:
+def test_invalid_templates_are_an_error(
+    case: Case, tmp_path: Path, content: Any, message: str
+) -> None:
     (tmp_path / "templates.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=rf"templates\.pkl: {message}"):
         case.run(tmp_path / "out")
 
 
-def test_faces_of_another_head_are_refused(case: Case, tmp_path: Path) -> None:
+def test_invalid_mesh_file_is_an_error(case: Case, tmp_path: Path) -> None:
     for n in (39, 41):
-        with pytest.raises(DataError, match=f"other.ply: has {n} vertices, vocaset has 40"):
+        with pytest.raises(
+            DataError, match=f"other.ply: the mesh has {n} vertices, but vocaset has 40"
+        ):
             case.run(tmp_path / "out", mesh_file=case.mesh_file("other.ply", n))
     (tmp_path / "text.ply").write_text("no mesh")
-    with pytest.raises(DataError, match=r"text\.ply: not a mesh file"):
+    with pytest.raises(DataError, match=r"text\.ply: not a readable mesh file"):
         case.run(tmp_path / "out", mesh_file=tmp_path / "text.ply")
     with pytest.raises(InputError, match=r"gone\.ply: no such mesh file"):
         case.run(tmp_path / "out", mesh_file=tmp_path / "gone.ply")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_older_folder_stays_unless_it_may_go(case: Case, tmp_path: Path) -> None:
+def test_existing_checkpoint_is_replaced_only_with_overwrite(case: Case, tmp_path: Path) -> None:
     out = case.run(tmp_path / "out")
     before = command.listing(out)
     with pytest.raises(InputError, match="out already exists; give `overwrite`"):
@@ -256,25 +262,25 @@ def test_an_older_folder_stays_unless_it_may_go(case: Case, tmp_path: Path) -> N
     assert case.run(out, overwrite=True) == out
 
 
-def test_a_folder_of_something_else_is_never_replaced(case: Case, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_never_replaced(case: Case, tmp_path: Path) -> None:
     mine = tmp_path / "pictures"
     mine.mkdir()
     (mine / "cat.png").write_text("")
-    with pytest.raises(InputError, match=r"holds cat\.png, which is no part of a checkpoint"):
+    with pytest.raises(InputError, match=r"contains cat\.png, which is not part of a checkpoint"):
         case.run(mine, overwrite=True)
-    with pytest.raises(InputError, match="is a file, a checkpoint is a folder"):
+    with pytest.raises(InputError, match="a checkpoint is a folder, not a file"):
         case.run(mine / "cat.png", overwrite=True)
     assert [p.name for p in mine.iterdir()] == ["cat.png"]
 
 
-def test_missing_files_and_wrong_presets_are_one_line(
+def test_missing_file_and_wrong_preset_are_one_line_errors(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = ["stage1.pth.tar", "stage2.pth.tar", "out"]
     run = command.refuse
     said = run("import-checkpoint", "--preset", "vocasett", *files)
-    assert "there are: biwi, biwi-fast, custom, demo" in said
+    assert "the presets are: biwi, biwi-fast, custom, demo" in said
     assert "gone: no such" in run("import-checkpoint", "--preset", "vocaset", "gone", *files[1:])
     said = run("import-checkpoint", "--preset", "tiny", *files)
-    assert said.startswith("stage 1: ") and "is it the right preset" in said
+    assert said.startswith("stage 1 file: ") and "check the preset" in said

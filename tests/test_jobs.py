@@ -1,4 +1,4 @@
-"""Which recordings a command is given, and what each becomes."""
+"""Which recordings are animated, and where their outputs are written."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def made(*speech: str, out: str | None = None, suffix: str = ".mp4") -> dict[str
     return {str(j.speech): str(j.out) for j in from_arguments(speech, out, suffix, DEFAULT)}
 
 
-def test_results_stand_beside_their_recordings_or_in_a_folder() -> None:
+def test_output_is_next_to_the_recording_or_in_the_folder() -> None:
     assert made("a.wav", "b.wav") == {"a.wav": "a.mp4", "b.wav": "b.mp4"}
     assert made("a.wav", "b.wav", out="x", suffix=".npz") == {
         "a.wav": "x/a.npz",
@@ -43,7 +43,7 @@ def test_results_stand_beside_their_recordings_or_in_a_folder() -> None:
     }
 
 
-def test_a_folder_means_all_recordings_below_it() -> None:
+def test_folder_is_searched_recursively() -> None:
     below = {"in/c.WAV": "in/c.mp4", "in/deep/d.flac": "in/deep/d.mp4"}
     assert made("in") == below
     assert made("in", "a.wav", out="x") == {
@@ -54,7 +54,7 @@ def test_a_folder_means_all_recordings_below_it() -> None:
 
 
 @pytest.mark.parametrize("last", ["new/", "empty", "empty/", "videos"])
-def test_a_last_folder_without_recordings_is_where_results_go(last: str) -> None:
+def test_last_folder_without_recordings_is_the_output_folder(last: str) -> None:
     assert made("a.wav", "b.wav", last) == {
         "a.wav": f"{Path(last)}/a.mp4",
         "b.wav": f"{Path(last)}/b.mp4",
@@ -65,7 +65,7 @@ def planned(speech: list[str], out: str | None = None, **more: Any) -> Animation
     return plan(speech, DEFAULT, endings=(".mp4", ".npz"), out=out, **more)
 
 
-def test_one_recording_and_one_file_are_a_single_job() -> None:
+def test_plan_with_one_recording_and_one_file_is_single() -> None:
     soundfile.write("a.wav", voices.speech(0.5), 16000)
     single = planned(["a.wav"], "b.mp4")
     assert single.is_single and planned(["a.wav"]).is_single
@@ -79,7 +79,7 @@ def test_one_recording_and_one_file_are_a_single_job() -> None:
     assert not planned(["a.wav"], "new/").is_single
 
 
-def test_an_existing_result_is_refused_for_one_and_skipped_for_several() -> None:
+def test_existing_output_is_an_error_only_for_a_single_recording() -> None:
     soundfile.write("a.wav", voices.speech(0.5), 16000)
     with pytest.raises(InputError, match=r"videos/a\.mp4 already exists"):
         planned(["a.wav"], "videos/a.mp4")
@@ -90,13 +90,17 @@ def test_an_existing_result_is_refused_for_one_and_skipped_for_several() -> None
 @pytest.mark.parametrize(
     ("speech", "more", "message"),
     [
-        ([], {}, "no recording: give one"),
-        (["a.wav"], {"manifest": Path("list.csv")}, "`manifest` list.csv names the recordings"),
+        ([], {}, "no recordings: give files or folders"),
+        (
+            ["a.wav"],
+            {"manifest": Path("list.csv")},
+            "`manifest` list.csv: recordings were also given",
+        ),
         (["b.wav"], {}, r"b\.wav: the file is empty"),
         (["a.wav", "b.wav"], {"suffix": "gif"}, r"a\.gif: the ending must be one of \.mp4, \.npz"),
     ],
 )
-def test_a_plan_refuses_what_cannot_work(speech: list[str], more: Any, message: str) -> None:
+def test_invalid_plan_is_an_error(speech: list[str], more: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         planned(speech, **more)
 
@@ -106,19 +110,19 @@ def test_a_plan_refuses_what_cannot_work(speech: list[str], more: Any, message: 
     [
         (["a.wav", "none.wav"], None, "none.wav: no such audio file"),
         (["a.wav", "new"], None, "new: no such audio file"),
-        (["empty"], None, "empty: no recordings in it"),
-        (["a.wav", "a.wav"], None, "a.wav: is listed twice"),
-        (["in", "in/c.WAV"], "x", "in/c.WAV: is listed twice"),
+        (["empty"], None, "empty: the folder contains no recordings"),
+        (["a.wav", "a.wav"], None, "a.wav: the recording is listed twice"),
+        (["in", "in/c.WAV"], "x", "in/c.WAV: the recording is listed twice"),
     ],
 )
-def test_bad_arguments(speech: list[str], out: str | None, message: str) -> None:
+def test_invalid_arguments_are_errors(speech: list[str], out: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         made(*speech, out=out)
 
 
-def test_two_recordings_with_one_result_are_refused() -> None:
+def test_two_recordings_with_the_same_output_are_an_error() -> None:
     Path("in/a.wav").touch()
-    with pytest.raises(InputError, match=r"a.wav and in/a.wav would both become x/a.mp4"):
+    with pytest.raises(InputError, match=r"a.wav and in/a.wav would both be written to x/a.mp4"):
         made("a.wav", "in", out="x")
 
 
@@ -127,20 +131,20 @@ def manifest(text: str, out: str | None = None) -> list:
     return from_manifest(Path("list.csv"), out, ".mp4", DEFAULT)
 
 
-def test_a_manifest_says_who_speaks_what_and_how() -> None:
+def test_manifest_columns_set_the_options() -> None:
     rows = manifest(
         'audio,style,out,seed,fps\na.wav,"S01:0.3,S02:0.7",x/one.npz,9,60\nb.wav,,two,,\nin/c.WAV\n'
     )
     first, second, third = rows
     assert (first.speech, first.out) == (Path("a.wav"), Path("x/one.npz"))
-    spoken = first.request
-    assert (spoken.subject, spoken.style) == ("A", "S01:0.3,S02:0.7")
-    assert (spoken.seed, spoken.fps) == (9, 60.0)
+    options = first.request
+    assert (options.subject, options.style) == ("A", "S01:0.3,S02:0.7")
+    assert (options.seed, options.fps) == (9, 60.0)
     assert (second.out, second.request.seed, second.request.style) == (Path("two.mp4"), 4, None)
     assert (third.speech, third.out) == (Path("in/c.WAV"), Path("in/c.mp4"))
 
 
-def test_a_manifest_is_relative_to_itself_and_its_results_to_the_folder_given() -> None:
+def test_manifest_paths_are_relative_to_its_folder() -> None:
     Path("in/list.csv").write_text("\ufeffaudio,out\nc.WAV,\ndeep/d.flac,y/d.mov\n", "utf-8")
     rows = from_manifest(Path("in/list.csv"), "x", ".mp4", DEFAULT)
     assert [(str(r.speech), str(r.out)) for r in rows] == [
@@ -154,24 +158,24 @@ def test_a_manifest_is_relative_to_itself_and_its_results_to_the_folder_given() 
     [
         ("", "no column 'audio'"),
         ("wav,out\na.wav,b\n", "unknown column 'wav'"),
-        ("audio\n", "no recordings in it, only the header"),
+        ("audio\n", "lists no recordings, only the header"),
         ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected a number"),
         ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
-        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: is listed twice"),
-        ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both become x.mp4"),
+        ("audio\na.wav\nb.wav\na.wav\n", "a.wav: the recording is listed twice"),
+        ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both be written to x.mp4"),
         ('audio\n"a.wav\n', "not a CSV file"),
     ],
 )
-def test_bad_manifests_name_the_line(text: str, message: str) -> None:
+def test_invalid_manifest_names_the_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         manifest(text)
 
 
-def test_a_manifest_that_cannot_be_read() -> None:
-    with pytest.raises(InputError, match=r"none.csv: cannot be read"):
+def test_unreadable_manifest_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"none.csv: the file cannot be read"):
         from_manifest(Path("none.csv"), None, ".mp4", DEFAULT)
     Path("binary.csv").write_bytes(b"audio\n\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary.csv: not a CSV file"):
+    with pytest.raises(InputError, match=r"binary.csv: the file is not a CSV file"):
         from_manifest(Path("binary.csv"), None, ".mp4", DEFAULT)

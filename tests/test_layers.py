@@ -1,4 +1,4 @@
-"""Our layers against PyTorch's, and against the formulas."""
+"""Layers compared with PyTorch's layers and with formulas."""
 
 import math
 
@@ -25,7 +25,7 @@ def tensor(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def torch_attention(qkv: nn.Linear, output: nn.Linear, scale: float = 1.0) -> nn.MultiheadAttention:
-    """PyTorch's attention with the same weights; ``scale`` multiplies its queries."""
+    """Return PyTorch's attention with the same weights and with queries multiplied by ``scale``."""
     reference = nn.MultiheadAttention(SIZE, HEADS, batch_first=True).double()
     with torch.no_grad():
         reference.in_proj_weight.copy_(qkv.weight)
@@ -36,17 +36,17 @@ def torch_attention(qkv: nn.Linear, output: nn.Linear, scale: float = 1.0) -> nn
     return reference
 
 
-def test_self_attention_equals_torchs_with_the_scale_of_the_full_width() -> None:
+def test_self_attention_equals_torch_scaled_by_the_full_width() -> None:
     own = SelfAttention(SIZE, HEADS).double()
     tiny.randomize(own, 1)
     x = tensor(BATCH, FRAMES, SIZE)
-    # PyTorch divides by the root of the head width, the reference by that of the whole width.
+    # PyTorch divides by the square root of the head size, the reference code by that of the width.
     reference = torch_attention(own.qkv, own.output, scale=HEADS**-0.5)
     expected, _ = reference(x, x, x, need_weights=False)
     torch.testing.assert_close(own(x), expected)
 
 
-def test_a_block_is_two_residual_steps() -> None:
+def test_block_has_two_residual_branches() -> None:
     block = Block(SIZE, HEADS, 32).double()
     tiny.randomize(block, 2)
     x = tensor(BATCH, FRAMES, SIZE)
@@ -55,8 +55,8 @@ def test_a_block_is_two_residual_steps() -> None:
     torch.testing.assert_close(block(x), middle + mlp(middle))
 
 
-def test_the_transformer_sees_order_only_through_its_convolution() -> None:
-    """All frames get the same position row: blocks commute with any shuffle of the frames."""
+def test_temporal_order_comes_only_from_the_convolution() -> None:
+    """All frames have the same position, so the blocks commute with a permutation of the frames."""
     model = TemporalTransformer(SIZE, 2, HEADS, 32, kernel_size=1).double()
     tiny.randomize(model, 3)
     x = tensor(BATCH, FRAMES, SIZE)
@@ -67,7 +67,7 @@ def test_the_transformer_sees_order_only_through_its_convolution() -> None:
     assert not torch.allclose(wide(x[:, order]), wide(x)[:, order], rtol=0.1)
 
 
-def test_the_position_row_is_row_0_of_the_table() -> None:
+def test_position_is_row_0_of_the_table() -> None:
     position = TemporalTransformer(SIZE, 1, HEADS, 32, 5).position
     assert torch.equal(position, torch.tensor([[0.0, 1.0] * (SIZE // 2)]))
 
@@ -91,7 +91,7 @@ def test_slopes_of_four_heads() -> None:
 
 
 @pytest.mark.parametrize("n_heads", [1, 2, 8, 16])
-def test_slopes_are_a_geometric_sequence_that_ends_at_two_to_the_minus_eight(n_heads: int) -> None:
+def test_slopes_are_geometric_and_end_at_2_to_the_minus_8(n_heads: int) -> None:
     slopes = attention_slopes(n_heads).double()
     assert slopes[-1].item() == pytest.approx(2**-8, rel=1e-5)
     ratios = slopes[1:] / slopes[:-1]
@@ -104,7 +104,7 @@ def test_slopes_are_a_geometric_sequence_that_ends_at_two_to_the_minus_eight(n_h
     head=st.integers(0, 3),
     data=st.data(),
 )
-def test_bias_falls_by_the_slope_with_each_whole_period(
+def test_bias_decreases_by_the_slope_with_each_period(
     n_frames: int, period: int, head: int, data: st.DataObject
 ) -> None:
     i = data.draw(st.integers(0, n_frames - 1))
@@ -116,7 +116,7 @@ def test_bias_falls_by_the_slope_with_each_whole_period(
     assert bias[head, i, j].item() == expected
 
 
-def test_bias_of_one_frame_is_that_row_of_all() -> None:
+def test_bias_of_one_query_equals_the_row_of_the_full_bias() -> None:
     frames = torch.arange(50)
     whole = periodic_causal_bias(4, 30, frames, frames)
     for i in (0, 29, 30, 49):
@@ -124,7 +124,7 @@ def test_bias_of_one_frame_is_that_row_of_all() -> None:
         assert torch.equal(row[:, 0], whole[:, i, : i + 1])
 
 
-def test_causal_attention_equals_torchs_with_the_bias_as_mask() -> None:
+def test_causal_attention_equals_torch_with_the_bias_as_mask() -> None:
     own = CausalAttention(SIZE, HEADS).double()
     tiny.randomize(own, 4)
     x = tensor(BATCH, FRAMES, SIZE)
@@ -136,7 +136,7 @@ def test_causal_attention_equals_torchs_with_the_bias_as_mask() -> None:
 
 
 @pytest.mark.parametrize("per_frame", [1, 2, 3])
-def test_frame_attention_equals_torchs_with_a_block_mask(per_frame: int) -> None:
+def test_frame_attention_equals_torch_with_a_block_mask(per_frame: int) -> None:
     own = FrameAttention(SIZE, HEADS).double()
     tiny.randomize(own, 5)
     x = tensor(BATCH, FRAMES, SIZE)

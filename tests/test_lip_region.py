@@ -1,4 +1,4 @@
-"""Lips told by the motion alone: the bundled head's own lips are found, and nothing is made up."""
+"""Lip inference finds the lips of the bundled head and refuses motion without lips."""
 
 import numpy as np
 import pytest
@@ -21,23 +21,23 @@ def rig() -> Rig:
 
 
 def offsets(rig: Rig, *subjects: str, blinks: bool = False) -> np.ndarray:
-    """Every second frame of some seconds of speech of each subject, minus its template."""
+    """Return every second frame of synthetic speech as an offset from the subject's template."""
     labels = LABELS * 2
     phones = [Phone(x, k * SECONDS, (k + 1) * SECONDS) for k, x in enumerate(labels)]
     passage = Passage("p", "", voices.speech(len(labels) * SECONDS), phones)
-    said = []
+    frames = []
     for k, subject in enumerate(subjects):
         rng = np.random.default_rng(k)
         vertices = dataset.speak(rig, passage, subject, 30, rng, blinks=blinks)
-        said.append((vertices - rig.template(subject))[::2])
-    return np.concatenate(said)
+        frames.append((vertices - rig.template(subject))[::2])
+    return np.concatenate(frames)
 
 
 def template(rig: Rig, *subjects: str) -> np.ndarray:
     return np.mean([rig.template(subject) for subject in subjects], axis=0)
 
 
-def check_found(rig: Rig, found: np.ndarray, face: np.ndarray) -> None:
+def check_lips(rig: Rig, found: np.ndarray, face: np.ndarray) -> None:
     lips = rig.topology.regions["lips"]
     assert found.dtype == np.int32 and (np.diff(found) > 0).all()
     assert np.isin(lips, found).mean() >= 0.8  # recall
@@ -45,24 +45,24 @@ def check_found(rig: Rig, found: np.ndarray, face: np.ndarray) -> None:
     assert np.mean(away < 0.012) >= 0.95
     assert not np.isin(found, rig.topology.regions["upper_face"]).any()
     skin_stop = rig.topology.parts["skin"][1]
-    assert found.max() < skin_stop  # neither teeth nor tongue
+    assert found.max() < skin_stop  # no teeth and no tongue
 
 
 @pytest.mark.parametrize("blinks", [False, True])
 @pytest.mark.parametrize("subjects", [("S01",), ("S05",), ("S02", "S07", "S11")])
-def test_the_head_s_lips_are_found(rig: Rig, subjects: tuple[str, ...], blinks: bool) -> None:
+def test_the_lips_of_the_head_are_found(rig: Rig, subjects: tuple[str, ...], blinks: bool) -> None:
     face = template(rig, *subjects)
     found = infer_lips(face, offsets(rig, *subjects, blinks=blinks), rig.topology.triangles)
-    check_found(rig, found, face)
+    check_lips(rig, found, face)
 
 
-def test_the_skin_alone_needs_no_faces(rig: Rig) -> None:
+def test_triangles_are_optional_for_a_single_surface(rig: Rig) -> None:
     stop = rig.topology.parts["skin"][1]
     face = template(rig, "S03")[:stop]
-    check_found(rig, infer_lips(face, offsets(rig, "S03")[:, :stop]), face)
+    check_lips(rig, infer_lips(face, offsets(rig, "S03")[:, :stop]), face)
 
 
-def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
+def test_unit_axes_and_head_motion_do_not_matter(rig: Rig) -> None:
     face, moved, triangles = template(rig, "S01"), offsets(rig, "S01"), rig.topology.triangles
     expected = infer_lips(face, moved, triangles)
     turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))
@@ -83,39 +83,39 @@ def test_unit_axes_and_motion_of_the_head_do_not_matter(rig: Rig) -> None:
     )
 
 
-def test_noise_of_the_capture_does_not_matter(rig: Rig) -> None:
+def test_capture_noise_does_not_matter(rig: Rig) -> None:
     face, moved = template(rig, "S04"), offsets(rig, "S04")
     noise = np.random.default_rng(0).normal(0, 0.0005, moved.shape)
-    check_found(rig, infer_lips(face, moved + noise, rig.topology.triangles), face)
+    check_lips(rig, infer_lips(face, moved + noise, rig.topology.triangles), face)
 
 
-def test_a_template_with_slightly_open_lips_will_do(rig: Rig) -> None:
+def test_lips_are_found_with_a_slightly_open_template(rig: Rig) -> None:
     face = rig.pose("S01", rig.unit_weights({"jawOpen": 0.15})[None])[0]
     assert rig.topology.inner_lip_gap(face) > 0.004
     moved = offsets(rig, "S01") + rig.template("S01") - face
-    check_found(rig, infer_lips(face, moved, rig.topology.triangles), face)
+    check_lips(rig, infer_lips(face, moved, rig.topology.triangles), face)
 
 
-def test_a_few_frames_are_enough(rig: Rig) -> None:
+def test_lips_are_found_with_few_frames(rig: Rig) -> None:
     face = template(rig, "S06")
     moved = offsets(rig, "S06")[::4]
     assert len(moved) < 20
-    check_found(rig, infer_lips(face, moved, rig.topology.triangles), face)
+    check_lips(rig, infer_lips(face, moved, rig.topology.triangles), face)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x[:9], "from 9 frames of motion, at least 10"),
+        (lambda x: x[:9], "from 9 frames of motion; at least 10"),
         (lambda x: x[:, :-1], r"expected \(frames, 5370, 3\)"),
-        (lambda x: 0 * x, "nothing moves by more than 0"),
-        (lambda x: 0 * x + x[20], "nothing moves"),
-        (lambda x: 1e-3 * x, "nothing moves"),
+        (lambda x: 0 * x, "no vertex moves by more than 0"),
+        (lambda x: 0 * x + x[20], "no vertex moves"),
+        (lambda x: 1e-3 * x, "no vertex moves"),
         (lambda x: np.where(np.arange(len(x))[:, None, None] == 3, np.nan, x), "NaN"),
-        (lambda x: np.random.default_rng(0).normal(0, 0.01, x.shape), "part everywhere"),
+        (lambda x: np.random.default_rng(0).normal(0, 0.01, x.shape), "separate everywhere"),
     ],
 )
-def test_motion_that_tells_nothing_is_refused(rig: Rig, change, message: str) -> None:
+def test_unusable_motion_is_refused(rig: Rig, change, message: str) -> None:
     with pytest.raises(DataError, match=message):
         infer_lips(template(rig, "S01"), change(offsets(rig, "S01")), rig.topology.triangles)
 
@@ -123,13 +123,13 @@ def test_motion_that_tells_nothing_is_refused(rig: Rig, change, message: str) ->
 def test_a_face_that_only_swells_has_no_lips(rig: Rig) -> None:
     face = template(rig, "S01")
     swell = face * np.sin(np.arange(30))[:, None, None] * 0.1
-    with pytest.raises(DataError, match="no mouth opens in it; give a list of the lip vertices"):
+    with pytest.raises(DataError, match="the mouth never opens; give a list of the lip vertices"):
         infer_lips(face, swell, rig.topology.triangles)
 
 
-def test_surfaces_are_what_faces_connect() -> None:
+def test_surfaces_are_connected_by_triangles_and_seams() -> None:
     vertices = np.arange(27.0).reshape(9, 3)
-    vertices[8] = vertices[0]  # a seam: the same place twice
+    vertices[8] = vertices[0]  # a seam: two vertices at the same position
     triangles = np.array([[0, 1, 2], [2, 3, 1], [4, 5, 6], [8, 7, 8]])
     label = surfaces(vertices, triangles)
     assert len(set(label[[0, 1, 2, 3, 7, 8]])) == 1 and len(set(label[[4, 5, 6]])) == 1

@@ -1,4 +1,4 @@
-"""``benchmarks/lips.py``: the recordings that it takes, and what it prints of them."""
+"""Test ``benchmarks/lips.py``: the recordings it uses and the measures it prints."""
 
 import json
 import sys
@@ -25,11 +25,11 @@ def program() -> ModuleType:
 
 
 def phone(label: str, first: float, last: float) -> dict:
-    """A phone between two frames."""
+    """Return the entry of a phone between two frames."""
     return {"phone": label, "start": first / FPS, "end": last / FPS}
 
 
-def test_babble_is_as_loud_as_asked_for_and_made_of_the_others(program: ModuleType) -> None:
+def test_babble_has_the_requested_signal_to_noise_ratio(program: ModuleType) -> None:
     rng = np.random.default_rng(0)
     samples = [rng.normal(0, level, 16000 + k) for k, level in enumerate((0.01, 0.02, 0.03, 0.005))]
     mixed = program.with_babble(samples, 0, 10.0)
@@ -38,7 +38,7 @@ def test_babble_is_as_loud_as_asked_for_and_made_of_the_others(program: ModuleTy
     assert 10 * np.log10(ratio) == pytest.approx(10.0, abs=0.05)
 
 
-def test_the_rules_pass_their_own_examination(program: ModuleType) -> None:
+def test_rule_based_motion_gets_perfect_scores(program: ModuleType) -> None:
     labels = ["SIL", "P", "AA", "B", "IY", "F", "AE", "M", "SIL"]
     phones = [phone(label, 6 * k, 6 * k + 6) for k, label in enumerate(labels)]
     motion = program.Rules("S01", None).animate(voices.speech(seconds=54 / FPS), phones)
@@ -49,7 +49,7 @@ def test_the_rules_pass_their_own_examination(program: ModuleType) -> None:
     assert abs(np.median(found["lag"])) <= 1.0
 
 
-def test_recordings_are_those_with_phones_beside_them(program: ModuleType, tmp_path: Path) -> None:
+def test_only_recordings_with_phones_are_used(program: ModuleType, tmp_path: Path) -> None:
     for name in ("a.wav", "a.json", "b.flac", "c.json", "d.txt", "d.json", "e.mp3", "e.json"):
         (tmp_path / name).write_text("")
     found = program.recordings([tmp_path])
@@ -57,8 +57,8 @@ def test_recordings_are_those_with_phones_beside_them(program: ModuleType, tmp_p
     assert program.recordings([tmp_path / "e.mp3", tmp_path / "b.flac"]) == [tmp_path / "e.mp3"]
 
 
-class Chewing:
-    """A voice whose mouth is open in the first half and shut in the second."""
+class ChewingVoice:
+    """A voice whose mouth is open in the first half and closed in the second."""
 
     def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
         rig = Rig.load()
@@ -67,7 +67,7 @@ class Chewing:
         return Motion(rig.pose("S01", jaw), FPS, topology, "S01", template)
 
 
-def test_the_table_of_a_folder(
+def test_table_contains_each_folder_and_all(
     program: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -76,7 +76,7 @@ def test_the_table_of_a_folder(
     soundfile.write(tmp_path / "a.wav", voices.speech(), 16000)
     phones = [phone("AA1", 3, 9), phone("M", 17, 23), phone("AE1", 22, 26)]
     (tmp_path / "a.json").write_text(json.dumps({"phones": phones}))
-    monkeypatch.setattr(ct, "load", lambda model: Chewing(), raising=False)
+    monkeypatch.setattr(ct, "load", lambda model: ChewingVoice(), raising=False)
     monkeypatch.setattr(sys, "argv", ["lips.py", str(tmp_path), "--json"])
     program.main()
     shares = json.loads(capsys.readouterr().out)
@@ -86,5 +86,5 @@ def test_the_table_of_a_folder(
     program.main()
     assert "closure 100.0 % of 1" in capsys.readouterr().out
     (tmp_path / "a.json").unlink()
-    with pytest.raises(SystemExit, match=r"no recording with a \.json of phones"):
+    with pytest.raises(SystemExit, match="no recordings with phones were found"):
         program.main()

@@ -1,4 +1,4 @@
-"""``benchmarks/liveness.py``: its sounds, and what it prints of a voice of known motion."""
+"""Test ``benchmarks/liveness.py``: its sounds and its measures of a voice with known motion."""
 
 import json
 import sys
@@ -25,16 +25,18 @@ def program() -> ModuleType:
     return scripts.benchmark("liveness")
 
 
-def test_sounds_without_speech_are_as_loud_as_they_say(program: ModuleType) -> None:
+def test_non_speech_sounds_have_the_documented_peaks(program: ModuleType) -> None:
     sounds = program.sounds_without_speech(1.0)
     peaks = {name: float(np.abs(samples).max()) for name, samples in sounds.items()}
     assert peaks == pytest.approx({"silence": 0.0002, "room": 0.003, "noise": 0.3, "music": 0.5})
     assert all(len(s) == 16000 and s.dtype == np.float32 for s in sounds.values())
 
 
-class Restrained:
-    """A voice that moves half as far as the data, and 2 mm beside that in another style; where it
-    does not know the speech, the bundled head opens its mouth for a quarter of the frames."""
+class RestrainedVoice:
+    """A voice that moves half as far as the data, with an offset of 2 mm in any other style.
+
+    For audio that is not in the data, it opens the mouth in a quarter of the frames.
+    """
 
     subjects = styles = talking.SUBJECTS
 
@@ -46,8 +48,8 @@ class Restrained:
         if known:
             mesh = self.data.mesh
             template = mesh.templates[subject]
-            beside = np.float32([0.0 if style == subject else 0.002, 0.0, 0.0])
-            vertices = template + 0.5 * (np.array(known[0].vertices) - template) + beside
+            offset = np.float32([0.0 if style == subject else 0.002, 0.0, 0.0])
+            vertices = template + 0.5 * (np.array(known[0].vertices) - template) + offset
         else:
             mesh = mesh_of(talking.rig())
             template = mesh.templates[subject]
@@ -55,7 +57,7 @@ class Restrained:
         return Motion(vertices.astype(np.float32), talking.FPS, mesh.topology, subject, template)
 
 
-def test_what_is_printed_of_a_voice_of_known_motion(
+def test_measures_of_a_voice_with_known_motion(
     program: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,7 +70,7 @@ def test_what_is_printed_of_a_voice_of_known_motion(
         writer.add(NewClip(name, name.split("_")[0], split, vertices, samples))
     facts = DataSetFacts("talking", talking.FPS, talking.SUBJECTS)
     writer.finish(facts, talking.mesh(), {})
-    voice = Restrained(PreparedDataSet(tmp_path / "data"))
+    voice = RestrainedVoice(PreparedDataSet(tmp_path / "data"))
     monkeypatch.setattr(ct, "load", lambda model: voice, raising=False)
     arguments = ["liveness.py", str(tmp_path / "data"), "--clips", "3"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--json"])

@@ -1,4 +1,4 @@
-"""Speech beyond one pass of an encoder: exact blocks of convolutions, windows of attention."""
+"""Encoding of long speech: convolutions in exact blocks, and attention in windows."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ def encoder(family: str, fps: float = 25, per_frame: int = 1, **config: Any) -> 
 
 
 def speech(seconds: float, n_clips: int = 1) -> Tensor:
-    """Louder toward the end, so that statistics of a part are not those of the whole."""
+    """Return noise that gets louder, so that a part has other statistics than the whole."""
     generator = torch.Generator().manual_seed(0)
     n = round(seconds * SAMPLE_RATE)
     samples = torch.randn(n_clips, n, generator=generator, dtype=torch.float64)
@@ -40,7 +40,7 @@ def speech(seconds: float, n_clips: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_blocks_of_convolutions_give_what_one_pass_gives(
+def test_convolutions_in_blocks_equal_one_pass(
     family: str, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = encoder(family, feat_extract_norm=norm)
@@ -54,9 +54,7 @@ def test_blocks_of_convolutions_give_what_one_pass_gives(
 
 
 @pytest.mark.parametrize("block", [7, 64, 130])
-def test_blocks_of_the_spectrogram_give_what_one_pass_gives(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spectrogram_in_blocks_equals_one_pass(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = speech(1.3, 2)
     whole = whisper.log_mel(audio, 80)
     monkeypatch.setattr(whisper, "BLOCK_SPECTRA", block)
@@ -69,8 +67,8 @@ def test_blocks_of_the_spectrogram_give_what_one_pass_gives(
 @given(
     n=st.integers(1, 90), half=st.integers(1, 4), rest=st.integers(1, 5), factor=st.integers(1, 2)
 )
-def test_windows_are_joined_at_the_right_places(n: int, half: int, rest: int, factor: int) -> None:
-    """What depends on nothing but its own place comes out as in one pass."""
+def test_windows_are_joined_without_shifts(n: int, half: int, rest: int, factor: int) -> None:
+    """A function of each position alone has the same result as in one pass."""
     overlap, window = 2 * factor * half, 2 * factor * (half + rest)
     x = torch.arange(n, dtype=torch.float64)[None, :, None]
     seen: list[int] = []
@@ -88,36 +86,35 @@ def test_windows_are_joined_at_the_right_places(n: int, half: int, rest: int, fa
     ("family", "fps", "per_frame"),
     [("wav2vec2", 30, 1), ("hubert", 25, 2), ("wavlm", 25, 1), ("whisper", 30, 1)],
 )
-def test_all_but_attention_gives_in_windows_what_one_pass_gives(
+def test_windows_equal_one_pass_except_for_attention(
     family: str, fps: float, per_frame: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Convolutions, positions, alignment with the frames: an overlap of 4 s is wider than they
-    reach, so that nothing of a seam is left."""
+    """Without attention, the receptive field is smaller than the overlap of 4 s."""
     made = encoder(family, fps, per_frame)
     for name, parameter in made.model.named_parameters():
-        if "out_proj" in name:  # of the attention
+        if "out_proj" in name:  # the output projection of the attention
             parameter.data.zero_()
     audio = made.prepare(speech(14.0))
 
-    def heard(seconds: int) -> Tensor:
+    def encode(seconds: int) -> Tensor:
         if family == "whisper":
             made.model.config = replace(made.model.config, max_source_positions=50 * seconds)
-            # Positions count from each window's start.
+            # The position table must be zero, because positions start at 0 in each window.
             made.model.embed_positions.weight.data.zero_()
             made.model.embed_positions.weight.data.resize_(3000, made.size).zero_()
         monkeypatch.setattr("codetalker_cli.models.speech_encoders.encoder.WINDOW_SECONDS", seconds)
         with torch.no_grad():
             return made(audio)
 
-    windows, whole = heard(6), heard(60)
+    windows, whole = encode(6), encode(60)
     assert windows.shape == whole.shape
     torch.testing.assert_close(windows, whole)
     assert float(whole.std(1).min()) > 0
 
 
 @pytest.mark.parametrize("family", CONVOLUTIONAL)
-def test_each_side_of_a_seam_is_what_its_own_window_gives(family: str) -> None:
-    made = encoder(family, 25, 2)  # with two features a frame, none is interpolated
+def test_each_half_of_an_overlap_comes_from_its_window(family: str) -> None:
+    made = encoder(family, 25, 2)  # two features per frame are not interpolated
     audio = made.prepare(speech(33.0))
 
     def transformer(fixed: Tensor) -> Tensor:
@@ -129,13 +126,13 @@ def test_each_side_of_a_seam_is_what_its_own_window_gives(family: str) -> None:
         fixed = convolve(made.model.feature_extractor, audio).transpose(1, 2)
         got = made(audio)
         assert 1600 < got.shape[1] <= fixed.shape[1]
-        fixed = fixed[:, : got.shape[1]]  # as many as there are frames
+        fixed = fixed[:, : got.shape[1]]  # drop a feature that does not fill a frame
         first, second = transformer(fixed[:, :1500]), transformer(fixed[:, 1300:])
     torch.testing.assert_close(got[:, :1400], first[:, :1400])
     torch.testing.assert_close(got[:, 1400:], second[:, 100:])
 
 
-def test_speech_of_any_length_gives_its_frames() -> None:
+def test_number_of_frames_of_long_speech() -> None:
     made = encoder("whisper", 30)
     for seconds in (29.9, 30.0, 30.1, 61.3):
         with torch.no_grad():

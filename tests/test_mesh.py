@@ -1,4 +1,4 @@
-"""Mesh files give back what was saved; faces of another vertex count are refused."""
+"""A mesh file loads as it was saved, and other vertex counts are refused."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def mesh() -> Mesh:
     )
 
 
-def test_a_mesh_file_gives_the_same_back(tmp_path: Path) -> None:
+def test_a_mesh_loads_as_it_was_saved(tmp_path: Path) -> None:
     saved = mesh()
     saved.save(tmp_path / "mesh.npz")
     loaded = Mesh.load(tmp_path / "mesh.npz")
@@ -35,7 +35,7 @@ def test_a_mesh_file_gives_the_same_back(tmp_path: Path) -> None:
     assert np.array_equal(loaded.topology.triangles, saved.topology.triangles)
 
 
-def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
+def test_missing_optional_fields_load_as_empty(tmp_path: Path) -> None:
     Mesh(tiny.topology(), mesh().templates).save(tmp_path / "mesh.npz")
     loaded = Mesh.load(tmp_path / "mesh.npz")
     assert (loaded.colors, loaded.idle_units, loaded.lid_closure) == ({}, {}, {})

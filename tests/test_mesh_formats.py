@@ -1,4 +1,4 @@
-"""Every mesh format keeps every vertex in its place, whatever else the file contains."""
+"""Every mesh format keeps the vertex order, whatever else the file contains."""
 
 import json
 import struct
@@ -13,7 +13,7 @@ from command import refuse
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_meshes import triangles as as_set
+from test_meshes import triangle_set
 
 import codetalker_cli
 from codetalker_cli.datasets import face_lookup
@@ -23,7 +23,7 @@ from codetalker_cli.formats.meshes import SUFFIXES, read_mesh_file, read_vertice
 VERTICES = np.array(
     [[9, 9, 9], [0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 2, 0], [1, 1, 0]], np.float64
 )
-"""The first vertex is unreferenced, the last one a duplicate."""
+"""Test vertices, of which the first is unreferenced and the last is a duplicate."""
 TRIANGLES = np.array([[1, 2, 3], [1, 6, 4], [4, 6, 5]])
 COLORS = np.arange(21, dtype=np.uint8).reshape(7, 3)
 
@@ -76,27 +76,27 @@ def test_precision_does_not_depend_on_the_unit(tmp_path: Path, suffix: str, scal
     np.testing.assert_allclose(read_vertices(path), VERTICES * scale, rtol=1e-6)
 
 
-def test_write_mesh_is_public(tmp_path: Path) -> None:
+def test_write_mesh_is_part_of_the_package(tmp_path: Path) -> None:
     codetalker_cli.write_mesh(tmp_path / "FACE.GLB", VERTICES, TRIANGLES)
     np.testing.assert_array_equal(read_vertices(tmp_path / "FACE.GLB"), VERTICES)
 
 
 BAD_ARGUMENTS = {
-    "a mesh is written as .obj, .ply, .glb or .off, not '.stl'": {"path": "m.stl"},
-    "vertices have the shape (7, 2)": {"vertices": VERTICES[:, :2]},
-    "vertices have the shape (0, 3)": {"vertices": VERTICES[:0]},
+    "cannot write a mesh as '.stl'; use .obj, .ply, .glb or .off": {"path": "m.stl"},
+    "vertices have shape (7, 2)": {"vertices": VERTICES[:, :2]},
+    "vertices have shape (0, 3)": {"vertices": VERTICES[:0]},
     "a coordinate is NaN": {"vertices": np.full((7, 3), np.nan)},
     "too large for float32": {"vertices": np.full((7, 3), 1e39)},
-    "triangles are int64 of the shape (3, 4)": {"triangles": np.zeros((3, 4), int)},
+    "triangles are int64 of shape (3, 4)": {"triangles": np.zeros((3, 4), int)},
     "triangles are float64": {"triangles": TRIANGLES / 1},
-    "triangles name vertices 1 to 7, but there are 7": {"triangles": TRIANGLES + (TRIANGLES > 5)},
-    "colors are uint8 of the shape (6, 3)": {"colors": COLORS[:6]},
+    "refer to vertices 1 to 7, but the 7 vertices are": {"triangles": TRIANGLES + (TRIANGLES > 5)},
+    "colors are uint8 of shape (6, 3)": {"colors": COLORS[:6]},
     "colors are float64": {"colors": COLORS / 255},
 }
 
 
 @pytest.mark.parametrize(("message", "change"), BAD_ARGUMENTS.items(), ids=range(10))
-def test_arguments_that_cannot_be_written_leave_the_file(
+def test_invalid_arguments_leave_an_existing_file_unchanged(
     tmp_path: Path, message: str, change: dict[str, Any]
 ) -> None:
     path = tmp_path / change.get("path", "m.ply")
@@ -108,7 +108,7 @@ def test_arguments_that_cannot_be_written_leave_the_file(
     assert path.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_write_that_fails_leaves_the_older_file(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_existing_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "m.off"
     path.write_bytes(b"older")
 
@@ -125,7 +125,7 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1
 
 
-# What other programs write ----------------------------------------------------------------------
+# Files of other programs --------------------------------------------------------------------------
 
 OBJ = "".join(f"v {x} {y} {z}\n" for x, y, z in VERTICES)
 OFF = "".join(f"{x} {y} {z}\n" for x, y, z in VERTICES)
@@ -163,7 +163,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_no_vertex_is_split_dropped_or_moved(tmp_path: Path, name: str) -> None:
+def test_no_vertex_is_split_dropped_or_reordered(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(KEPT[name])
     read = read_mesh_file(path)
@@ -180,7 +180,7 @@ POLYGON_FILES = {
 
 
 @pytest.mark.parametrize("name", POLYGON_FILES)
-def test_polygons_become_triangles_around_their_first_corner(tmp_path: Path, name: str) -> None:
+def test_polygons_become_triangle_fans(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text(POLYGON_FILES[name])
     read = read_mesh_file(path)
@@ -189,7 +189,7 @@ def test_polygons_become_triangles_around_their_first_corner(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("row", ["255 0 51 255", "1.0 0.0 0.2 1.0", "1 0.0 0.2"])
-def test_off_colors(tmp_path: Path, row: str) -> None:
+def test_off_colors_are_read(tmp_path: Path, row: str) -> None:
     path = tmp_path / "c.off"
     path.write_text("COFF\n3 1 0\n" + f"0 0 0 {row}\n1 0 0 {row}\n0 1 0 {row}\n" + "3 0 1 2\n")
     colors = read_mesh_file(path).colors
@@ -212,7 +212,7 @@ def glb(tree: object, data: bytes = b"") -> bytes:
 
 
 def face_tree(**changes: Any) -> tuple[Tree, bytes]:
-    """Two primitives on one POSITION accessor, as of two materials; 16-bit colors."""
+    """Return a face with two primitives (materials), one POSITION accessor and 16-bit colors."""
     colors = np.full((7, 4), 65535, "<u2")
     colors[:, :3] = COLORS.astype(np.uint16) * 257
     blocks = [
@@ -255,7 +255,7 @@ def written(folder: Path, tree: Tree, data: bytes) -> Path:
     return folder / "m.glb"
 
 
-def test_primitives_with_the_same_vertices_are_one_mesh(tmp_path: Path) -> None:
+def test_primitives_that_share_vertices_are_one_mesh(tmp_path: Path) -> None:
     path = written(tmp_path, *face_tree())
     read = read_mesh_file(path)
     np.testing.assert_array_equal(read.vertices, VERTICES)
@@ -276,7 +276,7 @@ def test_node_transforms_are_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.vertices, np.stack([-y, 2 * x, z + 5], axis=1), atol=1e-12)
     np.testing.assert_array_equal(read.triangles, TRIANGLES)
     mirror = np.diag([-1.0, 1, 1, 1])
-    mirror[3, :3] = [1, 2, 3]  # by columns: the translation
+    mirror[3, :3] = [1, 2, 3]  # glTF stores matrices by columns, so this is the translation
     read = read_mesh_file(
         written(tmp_path, *face_tree(nodes=[{"mesh": 0, "matrix": mirror.ravel().tolist()}]))
     )
@@ -284,13 +284,13 @@ def test_node_transforms_are_applied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.triangles, TRIANGLES[:, ::-1])
 
 
-def test_the_node_of_a_skinned_mesh_does_not_move_it(tmp_path: Path) -> None:
+def test_the_node_transform_of_a_skinned_mesh_is_ignored(tmp_path: Path) -> None:
     nodes = [{"mesh": 0, "skin": 0, "translation": [0, 0, 5]}, {}]
     read = read_mesh_file(written(tmp_path, *face_tree(nodes=nodes, skins=[{"joints": [1]}])))
     np.testing.assert_array_equal(read.vertices, VERTICES)
 
 
-def test_interleaved_vertices_strips_and_missing_scenes(tmp_path: Path) -> None:
+def test_interleaved_vertices_strips_and_missing_scenes_are_read(tmp_path: Path) -> None:
     rows = np.zeros(7, [("position", "<f4", 3), ("normal", "<f4", 3)])
     rows["position"] = VERTICES
     tree, _ = face_tree()
@@ -306,10 +306,12 @@ def test_interleaved_vertices_strips_and_missing_scenes(tmp_path: Path) -> None:
     tree["meshes"][0]["primitives"] = [{"attributes": {"POSITION": 0}, "indices": 1, "mode": 5}]
     read = read_mesh_file(written(tmp_path, tree, rows.tobytes() + bytes([1, 2, 4, 3])))
     np.testing.assert_array_equal(read.vertices, VERTICES)
-    assert as_set(VERTICES, read.triangles) == as_set(VERTICES, np.array([[1, 2, 4], [4, 2, 3]]))
+    assert triangle_set(VERTICES, read.triangles) == triangle_set(
+        VERTICES, np.array([[1, 2, 4], [4, 2, 3]])
+    )
 
 
-def test_a_glb_of_trimesh_with_a_texture_keeps_its_vertices(tmp_path: Path) -> None:
+def test_a_textured_glb_written_by_trimesh_keeps_its_vertices(tmp_path: Path) -> None:
     from PIL import Image
 
     visual = trimesh.visual.TextureVisuals(uv=VERTICES[:, :2], image=Image.new("RGB", (2, 2)))
@@ -349,7 +351,7 @@ BAD_GLB = {
     "the file 'http://x/y.png'": set_in("images", value=[{"uri": "http://x/y.png"}]),
     "the file 'a;base64,AAAA'": set_in("buffers", 0, "uri", value="a;base64,AAAA"),
     "its scene contains no mesh": set_in("nodes", value=[{}]),
-    "its node 0 is placed twice": set_in("nodes", 0, "children", value=[0]),
+    "its node 0 occurs twice": set_in("nodes", 0, "children", value=[0]),
     "its meshes have no entry 7": set_in("nodes", 0, "mesh", value=7),
     "its accessors have no entry -1": set_in(
         "meshes", 0, "primitives", value=[{"attributes": {"POSITION": -1}}]
@@ -359,21 +361,21 @@ BAD_GLB = {
     "without quantization": set_in("accessors", 0, "componentType", value=5122),
     "invalid size or offset": set_in("accessors", 0, "count", value=-7),
     "its accessor 1 has an invalid size": set_in("bufferViews", 1, "byteStride", value=0.5),
-    "m.glb: not a mesh file that can be read (cannot": set_in("accessors", 0, "count", value=10**9),
+    "m.glb: not a readable mesh file (cannot": set_in("accessors", 0, "count", value=10**9),
     "its JSON is invalid: AssertionError": set_in("bufferViews", 0, "byteLength", value=10**12),
     "its JSON is invalid: KeyError('primitives')": set_in("meshes", 0, value={}),
     "primitive mode 6": set_in("meshes", 0, "primitives", 0, "mode", value=6),
-    "face 1 names vertex 1000": set_in("accessors", 1, "byteOffset", value=0),
+    "face 1 refers to vertex 1000": set_in("accessors", 1, "byteOffset", value=0),
 }
 
 
 @pytest.mark.parametrize(("message", "change"), BAD_GLB.items(), ids=range(len(BAD_GLB)))
-def test_a_glb_that_cannot_be_one_face_is_refused(
+def test_an_unsupported_glb_is_refused_without_opening_files(
     tmp_path: Path, message: str, change: Any
 ) -> None:
     tree, data = face_tree()
     tree = json.loads(json.dumps(tree))
-    if "names vertex" in message:
+    if "refers to vertex" in message:
         data = data.replace(TRIANGLES[:2].astype("<u2").tobytes()[:2], b"\xe8\x03", 1)
         start = tree["bufferViews"][1]["byteOffset"]
         data = data[:start] + b"\xe8\x03" + data[start + 2 :]
@@ -387,7 +389,7 @@ def test_a_glb_that_cannot_be_one_face_is_refused(
 
 
 def read_mesh_file_of_bytes(path: Path, content: bytes) -> None:
-    """Read without the file system, so that nothing else needs ``open``."""
+    """Read a mesh without ``open``, so that a test can forbid ``open`` for other files."""
     with (
         mock.patch.object(Path, "is_file", return_value=True),
         mock.patch.object(Path, "read_bytes", return_value=content),
@@ -395,7 +397,7 @@ def read_mesh_file_of_bytes(path: Path, content: bytes) -> None:
         read_mesh_file(path)
 
 
-def test_a_buffer_in_the_json_is_read(tmp_path: Path) -> None:
+def test_a_base64_buffer_in_the_json_is_read(tmp_path: Path) -> None:
     import base64
 
     tree, data = face_tree()
@@ -408,17 +410,17 @@ def test_a_buffer_in_the_json_is_read(tmp_path: Path) -> None:
 
 GOOD = glb(*face_tree())
 DAMAGED = {
-    "empty.obj": (b"", "holds no vertices"),
+    "empty.obj": (b"", "contains no vertices"),
     "empty.ply": (b"", "does not begin with a PLY header"),
     "empty.glb": (b"", "does not begin with a GLB header"),
     "empty.off": (b"", "does not begin with OFF"),
-    "garbage.obj": (bytes(range(256)), "holds no vertices"),
+    "garbage.obj": (bytes(range(256)), "contains no vertices"),
     "garbage.ply": (bytes(range(256)), "does not begin with a PLY header"),
     "garbage.glb": (bytes(range(256)), "does not begin with a GLB header"),
     "garbage.off": (bytes(range(256)), "does not begin with OFF"),
     "claims.glb": (
         GOOD[:8] + b"\xff" * 4 + GOOD[12:],
-        f"declares 4294967295 bytes and has {len(GOOD)}",
+        f"declares 4294967295 bytes but has only {len(GOOD)}",
     ),
     "chunk.glb": (GOOD[:12] + b"\xff" * 4 + GOOD[16:], "it declares 4294967315 bytes"),
     "cut.glb": (GOOD[:-9], "it is cut short"),
@@ -428,19 +430,22 @@ DAMAGED = {
     "nan.off": (b"OFF\n1 0 0\nnan 0 0\n", "vertex 0 is NaN or infinite"),
     "far.off": (b"OFF\n1 1 0\n0 0 0\n3 0 0 9\n", "face index outside the range"),
     "cut.off": (b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "ends within its 2 face entries"),
-    "row.off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "face 1 lists 2 of its 3 corners"),
+    "row.off": (
+        b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n",
+        "face 1 lists only 2 of its 3 corners",
+    ),
     "two.off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n", "face 1 has 2 corners"),
     "huge.off": (b"OFF\n99999999999 2 0\n0 0 0\n", "ends within its 99999999999 vertex entries"),
     "word.off": (b"OFF\n1 0 0\n0 zero 0\n", "could not convert string to float"),
-    "binary.off": (b"OFF BINARY\n\0\0\0\7", "not followed by the numbers of vertices"),
+    "binary.off": (b"OFF BINARY\n\0\0\0\7", "not followed by the vertex and face counts"),
     "latin.off": (b"OFF\n1 0 0\n0 0 0\xe9\n", "not ASCII text"),
-    "none.off": (b"OFF\n0 0 0\n", "holds no vertices"),
+    "none.off": (b"OFF\n0 0 0\n", "contains no vertices"),
     "m.gltf": (b"{}", ".gltf stores its vertices in another file; export it as .glb"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_mesh_is_one_clear_line(
+def test_a_damaged_mesh_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     content, message = DAMAGED[name]
@@ -455,7 +460,7 @@ def test_a_damaged_mesh_is_one_clear_line(
 
 
 @pytest.mark.parametrize("suffix", [".glb", ".off"])
-def test_a_file_cut_anywhere_is_an_error(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_an_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"m{suffix}"
     write_mesh_file(path, VERTICES, TRIANGLES, COLORS)
     content = path.read_bytes().rstrip() if suffix == ".off" else path.read_bytes()
@@ -467,7 +472,7 @@ def test_a_file_cut_anywhere_is_an_error(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".glb", ".off"])
 @given(data=st.data())
-def test_changed_bytes_never_raise_another_error(
+def test_changed_bytes_raise_no_other_error(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"changed{suffix}"
@@ -486,7 +491,7 @@ def test_changed_bytes_never_raise_another_error(
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_face_is_looked_up_in_every_format(tmp_path: Path, suffix: str) -> None:
+def test_a_face_is_read_from_every_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"face{suffix}"
     write_mesh_file(path, VERTICES, TRIANGLES, COLORS)
     mesh = face_lookup.of_mesh_file(path).mesh

@@ -1,4 +1,4 @@
-"""Mesh files keep every vertex in its place; damaged ones are told in one line."""
+"""OBJ and PLY files keep the vertex order, and damaged ones are refused in one line."""
 
 from pathlib import Path
 
@@ -33,12 +33,12 @@ def obj(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-# Against another reader -------------------------------------------------------------------------
+# Comparison with trimesh ------------------------------------------------------------------------
 
 
 @st.composite
 def meshes(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]]]:
-    """Vertices no two of which are the same, and faces of 3 or 4 corners."""
+    """Draw distinct vertices and faces with 3 or 4 corners."""
     n = draw(st.integers(4, 12))
     grid = hnp.arrays(np.int32, (n, 3), elements=st.integers(-(10**6), 10**6), unique=True)
     corners = st.lists(st.integers(0, n - 1), min_size=3, max_size=4, unique=True)
@@ -47,8 +47,8 @@ def meshes(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]]]:
 
 @st.composite
 def obj_text(draw: st.DrawFn, vertices: np.ndarray, polygons: list[list[int]]) -> str:
-    """One of the many ways to write it down: order, forms of indices, blanks, comments."""
-    lines = ["# made for a test", "mtllib none.mtl", "o head", "vt 0 0", "vn 0 0 1"]
+    """Draw an OBJ file of a mesh with a varied layout, index style and line ending."""
+    lines = ["# written by a test", "mtllib none.mtl", "o head", "vt 0 0", "vn 0 0 1"]
     style = draw(st.sampled_from(["{}", "{}/1", "{}//1", "{}/1/1"]))
     for x, y, z in vertices:
         lines.append(" ".join(["v", repr(float(x)), f"{y:.3f}", f"{z:e}"]))
@@ -61,8 +61,8 @@ def obj_text(draw: st.DrawFn, vertices: np.ndarray, polygons: list[list[int]]) -
     return end.join(lines) + draw(st.sampled_from(["", end]))
 
 
-def triangles(vertices: np.ndarray, triangles: np.ndarray) -> set[tuple]:
-    """Each triangle by its corners' places; where it begins does not matter, its sense does."""
+def triangle_set(vertices: np.ndarray, triangles: np.ndarray) -> set[tuple]:
+    """Return each triangle as its corner positions, rotated so that the smallest comes first."""
     found = set()
     for corners in np.round(np.asarray(vertices)[triangles], 6).tolist():
         turns = [tuple(map(tuple, corners[k:] + corners[:k])) for k in range(3)]
@@ -71,7 +71,7 @@ def triangles(vertices: np.ndarray, triangles: np.ndarray) -> set[tuple]:
 
 
 @given(meshes(), st.data())
-def test_obj_against_trimesh(
+def test_obj_files_are_read_as_trimesh_reads_them(
     tmp_path_factory: pytest.TempPathFactory, mesh: tuple, data: st.DataObject
 ) -> None:
     vertices, polygons = mesh
@@ -80,13 +80,13 @@ def test_obj_against_trimesh(
     read = read_mesh_file(path)
     np.testing.assert_allclose(read.vertices, vertices, rtol=1e-6, atol=1e-12)
     np.testing.assert_array_equal(read_vertices(path), read.vertices)
-    path.write_text(text)  # the other reader takes no tabs
+    path.write_text(text)  # trimesh does not accept tabs
     other = trimesh.load(path, process=False, force="mesh")
-    assert triangles(read.vertices, read.triangles) == triangles(other.vertices, other.faces)
+    assert triangle_set(read.vertices, read.triangles) == triangle_set(other.vertices, other.faces)
 
 
 @given(meshes(), st.sampled_from(["ascii", "binary_little_endian"]))
-def test_ply_against_trimesh(
+def test_ply_files_written_by_trimesh_are_read(
     tmp_path_factory: pytest.TempPathFactory, mesh: tuple, kind: str
 ) -> None:
     vertices, polygons = mesh
@@ -101,11 +101,11 @@ def test_ply_against_trimesh(
     np.testing.assert_array_equal(read_vertices(path), read.vertices)
 
 
-# What is kept -----------------------------------------------------------------------------------
+# Content that is kept -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["obj", "ply", "ascii.ply"])
-def test_unused_and_equal_vertices_stay_where_they_are(folder: Path, suffix: str) -> None:
+def test_unused_and_equal_vertices_keep_their_index(folder: Path, suffix: str) -> None:
     vertices = np.concatenate([[[5.0, 5, 5]], HEAD, HEAD[:1], [[7.0, 7, 7]]])
     triangles = FACES[::-1] + 1
     path = folder / f"m.{suffix}"
@@ -120,33 +120,33 @@ def test_unused_and_equal_vertices_stay_where_they_are(folder: Path, suffix: str
     assert read.colors is None
 
 
-def test_obj_polygons_texture_seams_and_continued_lines(folder: Path) -> None:
+def test_obj_polygons_texture_seams_and_continued_lines_are_read(folder: Path) -> None:
     text = SQUARE + "vt 0 0\nvt 1 1\nf 1/1 2/2 3/1 4/2 # a square\nf 1/2 \\\n3/1 4/1\nl 1 2\np 1\n"
     read = read_mesh_file(obj(folder, text))
     assert len(read.vertices) == 4
     assert read.triangles.tolist() == [[0, 1, 2], [0, 2, 3], [0, 2, 3]]
 
 
-def test_obj_indices_count_back_from_where_they_stand(folder: Path) -> None:
+def test_negative_obj_indices_count_back_from_their_face(folder: Path) -> None:
     text = "v 0 0 0\nv 1 0 0\nv 1 1 0\nf -3 -2 -1\nv 0 1 0\nv 0 2 0\nf -3 -2 -1\nf 1 -1 2\n"
     assert read_mesh_file(obj(folder, text)).triangles.tolist() == [[0, 1, 2], [2, 3, 4], [0, 4, 1]]
 
 
 @pytest.mark.parametrize("full", ["1", "255"])
-def test_obj_colors(folder: Path, full: str) -> None:
+def test_obj_colors_are_read(folder: Path, full: str) -> None:
     text = f"v 0 0 0 {full} 0 0\nv 1 0 0 0 {full} 0\nv 0 1 0 0 0 0\nf 1 2 3\n"
     colors = read_mesh_file(obj(folder, text)).colors
     assert colors is not None and colors.dtype == np.uint8
     assert colors.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 0]]
 
 
-def test_obj_weights_and_colors_of_some_vertices(folder: Path) -> None:
+def test_obj_weights_and_incomplete_colors_are_ignored(folder: Path) -> None:
     read = read_mesh_file(obj(folder, "v 0 0 0 1.0\nv 1 2 3 .1 .2 .3\nv 0 1 0\nf 1 2 3\n"))
     assert read.vertices.tolist() == [[0, 0, 0], [1, 2, 3], [0, 1, 0]] and read.colors is None
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_ply_colors(folder: Path, binary: bool) -> None:
+def test_ply_colors_are_read(folder: Path, binary: bool) -> None:
     colors = np.arange(len(HEAD) * 3, dtype=np.uint8).reshape(-1, 3)
     read = read_mesh_file(write_ply(folder / "c.ply", HEAD, colors=colors, binary=binary))
     np.testing.assert_array_equal(read.colors, colors)
@@ -169,7 +169,7 @@ def mixed_ply(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
-def test_ply_with_polygons_of_all_sizes(folder: Path, kind: str) -> None:
+def test_ply_files_with_polygons_of_several_sizes_are_read(folder: Path, kind: str) -> None:
     (folder / "m.ply").write_bytes(mixed_ply(kind))
     read = read_mesh_file(folder / "m.ply")
     assert read.triangles.tolist() == FANS
@@ -177,8 +177,8 @@ def test_ply_with_polygons_of_all_sizes(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian"])
-def test_ply_with_more_than_it_takes(folder: Path, kind: str) -> None:
-    """Normals, flags and texture coordinates of faces, an element before the vertices, edges."""
+def test_additional_ply_elements_and_properties_are_skipped(folder: Path, kind: str) -> None:
+    """Normals, face flags, texture coordinates, edges and other elements are skipped."""
     header = (
         f"ply\nformat {kind} 1.0\nelement camera 1\nproperty float view\n"
         "element vertex 3\nproperty double x\nproperty double y\nproperty double z\n"
@@ -207,7 +207,7 @@ def test_ply_with_more_than_it_takes(folder: Path, kind: str) -> None:
     np.testing.assert_array_equal(read_vertices(folder / "m.ply"), CORNERS[:3])
 
 
-def test_meshes_without_faces(folder: Path) -> None:
+def test_meshes_without_faces_are_read(folder: Path) -> None:
     for path in (
         write_obj(folder / "p.obj", HEAD, None),
         write_ply(folder / "p.ply", HEAD, np.zeros((0, 3), int)),
@@ -217,24 +217,24 @@ def test_meshes_without_faces(folder: Path) -> None:
         assert read.triangles.shape == (0, 3) and len(read.vertices) == len(HEAD)
 
 
-# What can go wrong ------------------------------------------------------------------------------
+# Invalid files ----------------------------------------------------------------------------------
 
 BAD_OBJ = {
-    "": "holds no vertices",
-    "hello": "holds no vertices",
+    "": "contains no vertices",
+    "hello": "contains no vertices",
     "v 1 2\n": "vertex 0 has 2 numbers",
     "v 1 2 x\n": "could not convert string to float: b?'x'",
-    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 such",
-    SQUARE + "f 1 2 5\n": r"face 1 names vertex 4 \(counted from 0\), but there are 4",
-    SQUARE + "f 1 2 3\nf 1 -5 2\n": r"face 2 names vertex -1",
-    SQUARE + "f 1 2 3\nf 1 0 2\n": "face 2 names vertex 0, but .obj counts from 1",
+    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 vertices in total",
+    SQUARE + "f 1 2 5\n": r"face 1 refers to vertex 4 \(counted from 0\), but there are only 4",
+    SQUARE + "f 1 2 3\nf 1 -5 2\n": r"face 2 refers to vertex -1",
+    SQUARE + "f 1 2 3\nf 1 0 2\n": "face 2 refers to vertex 0, but .obj counts from 1",
     SQUARE + "f 1 2\n": "face 1 has 2 corners",
     SQUARE + "f 1 2 a\n": "invalid literal for int",
 }
 
 
 @pytest.mark.parametrize(("text", "reason"), BAD_OBJ.items(), ids=range(len(BAD_OBJ)))
-def test_a_damaged_obj_is_told(folder: Path, text: str, reason: str) -> None:
+def test_a_damaged_obj_is_refused_in_one_line(folder: Path, text: str, reason: str) -> None:
     with pytest.raises(DataError, match=rf"mesh\.obj: .*{reason}") as caught:
         read_mesh_file(obj(folder, text))
     assert "\n" not in str(caught.value)
@@ -252,28 +252,30 @@ BAD_PLY = {
     b"solid cube\n": "does not begin with a PLY header",
     header(format_ascii="format zip"): "unknown header line 'format zip 1.0'",
     header(property_float_x="property complex x"): "unknown header line 'property complex x'",
-    header(property_float_x="property float y"): "describes the element vertex wrongly",
+    header(property_float_x="property float y"): "the element vertex in its header is invalid",
     header(property_float_x="property float w"): "its vertices have no x",
     header(element_vertex_5="element vertex many"): "unknown header line 'element vertex many'",
-    header(element_vertex_5="element vertex -5"): "describes the element vertex wrongly",
+    header(element_vertex_5="element vertex -5"): "the element vertex in its header is invalid",
     header(element_vertex_5="element vertex 999999999999"): "ends within its 999999999999 vertex",
-    header(element_vertex="element corner"): "it has no vertices",
+    header(element_vertex="element corner"): "it contains no vertices",
     header() + b"0 0 0 1": "ends within its 5 vertex entries",
     header() + b"0 0 0 1 0 0 1 1 0 0 1 0 2 2 zwei": "could not convert",
 }
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD_PLY.items(), ids=range(len(BAD_PLY)))
-def test_a_damaged_ply_is_told(folder: Path, content: bytes, reason: str) -> None:
+def test_a_damaged_ply_is_refused_in_one_line(folder: Path, content: bytes, reason: str) -> None:
     (folder / "m.ply").write_bytes(content)
     for read in (read_mesh_file, read_vertices):
-        with pytest.raises(DataError, match=rf"m\.ply: not a mesh file .*{reason}") as caught:
+        with pytest.raises(
+            DataError, match=rf"m\.ply: not a readable mesh file .*{reason}"
+        ) as caught:
             read(folder / "m.ply")
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["ascii", "binary_little_endian", "binary_big_endian"])
-def test_a_ply_cut_short_anywhere_is_an_error(folder: Path, kind: str) -> None:
+def test_a_ply_truncated_anywhere_is_an_error(folder: Path, kind: str) -> None:
     content = mixed_ply(kind)
     for n in range(0, len(content) - 1, 7):
         (folder / "m.ply").write_bytes(content[:n])
@@ -282,7 +284,7 @@ def test_a_ply_cut_short_anywhere_is_an_error(folder: Path, kind: str) -> None:
 
 
 @given(st.data())
-def test_bytes_that_changed_never_raise_anything_else(
+def test_changed_bytes_raise_no_other_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     kind = data.draw(st.sampled_from(["ascii", "binary_little_endian", "binary_big_endian"]))
@@ -300,7 +302,7 @@ def test_bytes_that_changed_never_raise_anything_else(
         assert 0 <= read.triangles.min() <= read.triangles.max() < len(read.vertices)
 
 
-def test_a_ply_that_is_cut_within_its_faces_still_has_vertices(folder: Path) -> None:
+def test_vertices_can_be_read_from_a_ply_truncated_in_its_faces(folder: Path) -> None:
     path = write_ply(folder / "m.ply", HEAD)
     path.write_bytes(path.read_bytes()[:-5])
     assert len(read_vertices(path)) == len(HEAD)
@@ -308,7 +310,7 @@ def test_a_ply_that_is_cut_within_its_faces_still_has_vertices(folder: Path) -> 
         read_mesh_file(path)
 
 
-def test_missing_files_and_other_formats(folder: Path) -> None:
+def test_missing_files_and_other_formats_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.ply: no such mesh file"):
         read_mesh_file(folder / "none.ply")
     (folder / "head.stl").write_text("solid\nendsolid\n")

@@ -1,4 +1,4 @@
-"""The measures of lips: verdicts on curves that are known, and curves of the head's own poses."""
+"""Lip metrics: scores of known curves, and curves of poses of the bundled head."""
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ FPS = 30.0
 
 
 def phone(label: str, first: float, last: float) -> TimedPhone:
-    """A phone between two frames."""
+    """Return a phone between two frames."""
     return TimedPhone(label, first / FPS, last / FPS)
 
 
 def gap(n: int, **frames: float) -> LipCurves:
-    """Curves of (n,) gaps of 3 mm, but ``f7=0.5`` at frame 7."""
-    made = np.full(n, 3.0)
+    """Return curves with n gaps of 3 mm, except for the given frames (``f7=0.5``: frame 7)."""
+    gap_mm = np.full(n, 3.0)
     for name, value in frames.items():
-        made[int(name[1:])] = value
-    return LipCurves(made)
+        gap_mm[int(name[1:])] = value
+    return LipCurves(gap_mm)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def gap(n: int, **frames: float) -> LipCurves:
         ({}, False),
     ],
 )
-def test_a_bilabial_is_closed_within_a_frame_of_its_interval(frames: dict, closed: bool) -> None:
+def test_bilabial_is_closed_within_one_frame_of_its_interval(frames: dict, closed: bool) -> None:
     for label in ("P", "b", "M"):
         verdicts = lips.score(gap(20, **frames), FPS, [phone(label, 9, 11)])
         assert verdicts["closure"] == [closed]
@@ -44,7 +44,7 @@ def test_a_bilabial_is_closed_within_a_frame_of_its_interval(frames: dict, close
 
 
 @pytest.mark.parametrize(("at", "is_open"), [(6.1, True), (6.0, False), (0.0, False)])
-def test_an_open_vowel_is_judged_at_its_center(at: float, is_open: bool) -> None:
+def test_open_vowel_is_scored_at_its_middle_frame(at: float, is_open: bool) -> None:
     for label in ("AA1", "ae", "AW0", "AY2", "AH"):
         verdicts = lips.score(gap(20, f10=at, f9=9.0), FPS, [phone(label, 8, 12)])
         assert verdicts["opening"] == [is_open]
@@ -52,15 +52,15 @@ def test_an_open_vowel_is_judged_at_its_center(at: float, is_open: bool) -> None
     assert lips.score(gap(20, f10=at), FPS, [phone("IY1", 8, 12)])["opening"] == []
 
 
-def test_false_contacts_are_those_that_no_phone_excuses() -> None:
+def test_contact_without_a_nearby_phone_is_false() -> None:
     phones = [phone("S", 0, 10), phone("M", 10, 12), phone("T", 12, 20)]
-    # Runs: 3 to 4, which nothing excuses; 7 to 8, of which 8 is near the m; 11; 15.
+    # Contacts: frames 3 and 4 (false); 7 and 8 (8 is near the m); 11 (in the m); 15 (false).
     closed = {f"f{k}": 0.5 for k in (3, 4, 7, 8, 11, 15)}
     assert lips.score(gap(20, **closed), FPS, phones)["false"] == [1.0, 0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("late", [-3, 0, 2])
-def test_lag_is_from_the_middle_of_the_phone_to_that_of_the_contact(late: int) -> None:
+def test_lag_compares_the_middles_of_phone_and_contact(late: int) -> None:
     closed = {f"f{k + late}": 0.5 for k in (9, 10, 11)}
     assert lips.score(gap(30, **closed), FPS, [phone("B", 9, 11)])["lag"] == [late]
     assert lips.score(gap(30, f20=0.5), FPS, [phone("B", 9, 11)])["lag"] == []
@@ -68,18 +68,18 @@ def test_lag_is_from_the_middle_of_the_phone_to_that_of_the_contact(late: int) -
     assert nearest == [1.0]
 
 
-def test_widths_are_told_apart_by_rank() -> None:
+def test_rounded_and_spread_widths_are_compared_by_rank() -> None:
     width = np.linspace(30.0, 60.0, 20)
     phones = [phone("W", 2, 4), phone("IY1", 10, 12), phone("T", 13, 15), phone("S", 16, 18)]
-    found = lips.score(gap(20)._replace(width_mm=width), FPS, phones)
-    assert found["rounded"] == [width[3]] and found["spread"] == [width[11], width[17]]
+    values = lips.score(gap(20)._replace(width_mm=width), FPS, phones)
+    assert values["rounded"] == [width[3]] and values["spread"] == [width[11], width[17]]
     assert lips.area_under_curve([1.0, 2.0], [3.0, 4.0]) == 1.0
     assert lips.area_under_curve([3.0, 4.0], [1.0, 2.0]) == 0.0
     assert lips.area_under_curve([1.0, 3.0], [2.0, 3.0]) == pytest.approx((1 + 1 + 0 + 0.5) / 4)
 
 
 @pytest.mark.parametrize("subject", [f"S{k:02d}" for k in range(1, 13)])
-def test_the_lower_lip_meets_the_teeth_in_f_and_in_no_vowel(subject: str) -> None:
+def test_lower_lip_touches_the_teeth_in_f_but_not_in_vowels(subject: str) -> None:
     rig = Rig.load()
     poses = np.stack([rig.visemes[name] for name in ("FF", "E", "aa", "U")])
     template = rig.template(subject)
@@ -88,7 +88,7 @@ def test_the_lower_lip_meets_the_teeth_in_f_and_in_no_vowel(subject: str) -> Non
     assert apart[0] < 1.0 and (apart[1:] > lips.TEETH_MM).all()
 
 
-def test_phones_beyond_the_motion_do_not_count() -> None:
+def test_phones_after_the_end_of_the_motion_are_ignored() -> None:
     phones = [phone("AA", 18, 20), phone("P", 25, 35), phone("SIL", 30, 40)]
     verdicts = lips.score(gap(20, f19=9.0), FPS, phones)
     assert verdicts["opening"] == [True] and verdicts["closure"] == []
@@ -98,7 +98,7 @@ def test_phones_beyond_the_motion_do_not_count() -> None:
     ("teeth", "met"),
     [({10: 2.0}, 1.0), ({8: 1.5}, 1.0), ({12: 0.0}, 1.0), ({7: 0.0}, 0.0), ({10: 2.1}, 0.0)],
 )
-def test_a_labiodental_meets_the_teeth_within_a_frame_of_its_interval(
+def test_labiodental_touches_the_teeth_within_one_frame_of_its_interval(
     teeth: dict[int, float], met: float
 ) -> None:
     teeth_mm = np.full(20, 3.0)
@@ -110,8 +110,7 @@ def test_a_labiodental_meets_the_teeth_within_a_frame_of_its_interval(
     assert verdicts["closure"] == verdicts["opening"] == []
 
 
-def test_the_curves_of_an_open_mouth() -> None:
-    """Gap and width are those of the vertices, in millimeters."""
+def test_lip_curves_measure_the_vertices_in_millimeters() -> None:
     rig = Rig.load()
     topology, template = mesh_of(rig).topology, rig.template("S01")
     weights = np.stack([rig.unit_weights({"jawOpen": value}) for value in (0.0, 0.3, 0.6)])
@@ -125,7 +124,7 @@ def test_the_curves_of_an_open_mouth() -> None:
     np.testing.assert_allclose(curves.teeth_mm, 1000 * apart, rtol=1e-6)
 
 
-def test_a_summary_has_shares_and_how_much_they_rest_on() -> None:
+def test_summary_contains_values_and_counts() -> None:
     verdicts = {
         "closure": [1.0, 0.0, 1.0, 1.0],
         "rounded": [1.0],

@@ -1,4 +1,4 @@
-"""A motion file gives back what was saved, and anything else is refused in one line."""
+"""A motion file loads as it was saved, and other files are refused in one line."""
 
 import dataclasses
 import pickle
@@ -18,7 +18,7 @@ ARRAYS = ("vertices", "template", "colors", "audio", "codes")
 def motion(*, bare: bool = False) -> Motion:
     rng = np.random.default_rng(0)
     v = tiny.N_VERTICES
-    made = Motion(
+    result = Motion(
         vertices=rng.standard_normal((5, v, 3)).astype(np.float32),
         fps=29.97,
         topology=tiny.topology(),
@@ -26,9 +26,9 @@ def motion(*, bare: bool = False) -> Motion:
         template=rng.standard_normal((v, 3)).astype(np.float32),
     )
     if bare:
-        return made
+        return result
     return dataclasses.replace(
-        made,
+        result,
         colors=rng.integers(0, 256, (v, 3), dtype=np.uint8),
         audio=rng.standard_normal(2667).astype(np.float32),
         audio_path=Path("some where/speech é.wav"),
@@ -37,7 +37,7 @@ def motion(*, bare: bool = False) -> Motion:
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_npz_gives_the_same_back(tmp_path: Path, bare: bool) -> None:
+def test_npz_loads_as_it_was_saved(tmp_path: Path, bare: bool) -> None:
     saved = motion(bare=bare)
     loaded = Motion.load(saved.save(tmp_path / "talk.npz"))
     for name in ARRAYS:
@@ -52,12 +52,12 @@ def test_npz_gives_the_same_back(tmp_path: Path, bare: bool) -> None:
     assert np.array_equal(loaded.topology.region("lips"), saved.topology.region("lips"))
 
 
-def test_npy_holds_the_vertices(tmp_path: Path) -> None:
+def test_npy_contains_the_vertices(tmp_path: Path) -> None:
     saved = motion()
     assert np.array_equal(np.load(saved.save(tmp_path / "talk.npy")), saved.vertices)
 
 
-def test_length() -> None:
+def test_frame_count_and_duration() -> None:
     assert motion().n_frames == 5
     assert motion().seconds == pytest.approx(5 / 29.97)
 
@@ -69,7 +69,7 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
-def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, suffix: str) -> None:
+def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"talk{suffix}"
     path.write_text("mine")
     with pytest.raises(InputError, match="already exists"):
@@ -79,13 +79,13 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, suffix: 
     assert path.stat().st_size > 100
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.npz: no such file"):
         Motion.load(tmp_path / "none.npz")
 
 
 class Hostile:
-    """Unpickling it would make a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,7 +95,7 @@ class Hostile:
 
 
 def other_files(folder: Path) -> dict[str, Path]:
-    """Files that are no motion, by what they are."""
+    """Write files that are not motion files, and return them by kind."""
     folder.mkdir()
     files = {
         kind: folder / f"{kind}.npz"
@@ -122,7 +122,7 @@ def other_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def test_anything_else_is_refused_and_runs_no_code(tmp_path: Path) -> None:
+def test_other_files_are_refused_without_running_code(tmp_path: Path) -> None:
     for kind, path in other_files(tmp_path / "files").items():
         with pytest.raises(InputError) as caught:
             Motion.load(path)
@@ -137,28 +137,28 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
         arrays = {key: archive[key] for key in archive.files}
     arrays["format_version"] = np.array(FORMAT_VERSION + 1)
     np.savez(path, **arrays)
-    with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1}.*upgrade"):
+    with pytest.raises(InputError, match=f"motion format {FORMAT_VERSION + 1} is newer.*upgrade"):
         Motion.load(path)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_vertices_stay_in_the_file_until_they_are_used(tmp_path: Path, compressed: bool) -> None:
+def test_vertices_are_memory_mapped_unless_compressed(tmp_path: Path, compressed: bool) -> None:
     saved, path = motion(), tmp_path / "talk.npz"
     saved.save(path)
-    if compressed:  # as an older version or another program may write it
+    if compressed:  # as older versions and other programs write it
         with np.load(path) as archive:
             np.savez_compressed(path, allow_pickle=False, **archive)
     loaded = Motion.load(path)
     assert isinstance(loaded.vertices, np.memmap) is not compressed
     assert np.array_equal(loaded.vertices, saved.vertices)
     release_pages(loaded.vertices)
-    assert np.array_equal(loaded.vertices, saved.vertices)  # they are read again
-    loaded.save(path)  # over the file that is mapped
+    assert np.array_equal(loaded.vertices, saved.vertices)  # the pages are read again
+    loaded.save(path)  # replaces the mapped file
     assert np.array_equal(Motion.load(path).vertices, saved.vertices)
     assert np.array_equal(loaded.vertices, saved.vertices)
 
 
-def test_vertices_that_end_before_their_header_says_are_refused(tmp_path: Path) -> None:
+def test_truncated_vertices_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "talk.npz"
     motion().save(path)
     content = path.read_bytes()

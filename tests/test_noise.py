@@ -1,4 +1,4 @@
-"""Sounds without speech: never silent, never clipped, the same for the same seed."""
+"""Test the non-speech sounds: they are never silent or clipped, and reproducible."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ RATE = 16_000
     n=st.integers(1, 60_000), seed=st.integers(0, 2**32 - 1), kind=st.sampled_from((None, *KINDS))
 )
 @settings(max_examples=60, deadline=None)
-def test_every_sound_can_be_heard_and_none_is_clipped(n: int, seed: int, kind: str | None) -> None:
+def test_sounds_are_audible_unclipped_and_reproducible(n: int, seed: int, kind: str | None) -> None:
     made = sound(n, np.random.default_rng(seed), kind)
     assert made.shape == (n,) and made.dtype == np.float32
     peak_db = 20 * np.log10(np.abs(made).max())
@@ -26,19 +26,19 @@ def test_every_sound_can_be_heard_and_none_is_clipped(n: int, seed: int, kind: s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_is_another_each_time(kind: str) -> None:
+def test_repeated_draws_of_a_kind_differ(kind: str) -> None:
     rng = np.random.default_rng(0)
     a, b = sound(8000, rng, kind), sound(8000, rng, kind)
     assert np.abs(np.corrcoef(a, b)[0, 1]) < 0.9
 
 
 def peaks(x: np.ndarray) -> np.ndarray:
-    """How far the strongest 20 frequencies stand above the mean of all, in dB."""
+    """Return the power of the 20 strongest frequencies relative to the mean power, in dB."""
     power = np.square(np.abs(np.fft.rfft(x * np.hanning(len(x)))))
     return 10 * np.log10(np.sort(power)[-20:].mean() / power.mean())
 
 
-def test_music_and_hum_have_tones_and_hiss_has_none() -> None:
+def test_music_and_hum_are_more_tonal_than_hiss() -> None:
     found = {
         kind: np.median([peaks(sound(4 * RATE, np.random.default_rng(k), kind)) for k in range(7)])
         for kind in ("music", "hum", "hiss")
@@ -46,7 +46,7 @@ def test_music_and_hum_have_tones_and_hiss_has_none() -> None:
     assert min(found["music"], found["hum"]) > found["hiss"] + 5
 
 
-def test_a_breath_swells_and_fades() -> None:
+def test_breath_fades_in_and_out() -> None:
     for seed in range(5):
         air = np.abs(noise.breath(RATE, np.random.default_rng(seed)))
         edges = np.concatenate([air[:400], air[-400:]]).mean()

@@ -1,4 +1,4 @@
-"""Padded batches: each clip gives the losses and gradients that it gives alone."""
+"""Padded batches: outputs, losses and gradients equal those of the single clips."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 LENGTHS = (9, 5, 2, 1)
 V = tiny.N_VERTICES
 GARBAGE = 1e30
-"""What may stand in the padding: it must not show anywhere, not even times zero."""
+"""A huge value for the padding, which would be visible in any result that depended on it."""
 STAGE1: dict[str, dict[str, Any]] = {
     "plain": {},
     "projection": {"latent_projection": True, "output_bias": False, "code_dim": 6},
@@ -40,7 +40,7 @@ def close(a: Tensor, b: Tensor) -> None:
 
 
 def padded(shape: tuple[int, ...], lengths: tuple[int, ...], filling: float, seed: int) -> Tensor:
-    """(B, max(lengths), *shape) noise, ``filling`` beyond each clip's end."""
+    """Return (B, max(lengths), *shape) noise, with ``filling`` as the padding."""
     made = noise(len(lengths), max(lengths), *shape, seed=seed)
     for clip, n in zip(made, lengths, strict=True):
         clip[n:] = filling
@@ -56,7 +56,7 @@ def stage1(variant: str, seed: int = 0) -> MotionVQ:
 
 
 def mean_of_valid(error: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B, T, …) → (B,) mean over each clip's own frames."""
+    """Return the (B,) mean of a (B, T, …) error over the valid frames of each clip."""
     error = error.flatten(2).mean(-1)
     if lengths is None:
         return error.mean(1)
@@ -70,7 +70,11 @@ def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 def check(module: nn.Module, together: Callable[[], Tensor], alone: Callable[[int], Tensor]) -> int:
-    """Losses (B,) and gradients of a padded batch are those of its clips; how many gradients."""
+    """Assert that losses (B,) and gradients of a batch equal those of its clips.
+
+    Returns:
+        The number of weights with a nonzero gradient.
+    """
     losses = together()
     singles = torch.cat([alone(k) for k in range(len(losses))])
     close(losses, singles)
@@ -89,7 +93,7 @@ def test_valid_frames() -> None:
     assert valid_frames(torch.tensor([3, 1]), 3).tolist() == [[True] * 3, [True, False, False]]
 
 
-def test_the_masked_norm_is_the_instance_norm_of_each_clip() -> None:
+def test_masked_norm_equals_the_instance_norm_of_each_clip() -> None:
     x, lengths = padded((6,), LENGTHS, GARBAGE, 1), torch.tensor(LENGTHS)
     got = masked_instance_norm(x, valid_frames(lengths, 9), 1e-5)
     for clip, whole, n in zip(got, x, LENGTHS, strict=True):
@@ -98,8 +102,8 @@ def test_the_masked_norm_is_the_instance_norm_of_each_clip() -> None:
         assert not clip[n:].any()
 
 
-def test_the_masked_norm_of_half_precision_is_computed_in_float32() -> None:
-    """Squares of 300 overflow float16."""
+def test_masked_norm_of_half_precision_is_computed_in_float32() -> None:
+    """The square of 300 overflows float16."""
     x = 300 * noise(1, 40, 3).half()
     got = masked_instance_norm(x, torch.ones(1, 40, dtype=torch.bool), 1e-5)
     assert got.dtype == torch.float16
@@ -111,20 +115,20 @@ def test_the_masked_norm_of_half_precision_is_computed_in_float32() -> None:
 
 
 def stage1_losses(vq: MotionVQ, motion: Tensor, template: Tensor, lengths: Tensor | None) -> Tensor:
-    """(B,) L1 and quantizer losses."""
+    """Return the (B,) sum of the L1 loss and the quantizer loss."""
     made = vq(motion, template, lengths)
     assert bool(made.vertices.isfinite().all())
     return mean_of_valid((made.vertices - motion).abs(), lengths) + made.quantized.loss
 
 
 def clip_alone(motion: Tensor, n: int) -> Tensor:
-    """The first ``n`` frames as a batch of one; a single frame twice, as it is defined to be."""
+    """Return the first ``n`` frames as a batch of one; a single frame is duplicated."""
     return motion[None, :n] if n > 1 else motion[None, :1].expand(-1, 2, -1, -1)
 
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])
 @pytest.mark.parametrize("variant", STAGE1)
-def test_stage_1_losses_and_gradients(variant: str, filling: float) -> None:
+def test_stage_1_losses_and_gradients_ignore_padding(variant: str, filling: float) -> None:
     vq = stage1(variant)
     motion, template = padded((V, 3), LENGTHS, filling, 1), noise(4, V, 3, seed=2)
 
@@ -139,9 +143,9 @@ def test_stage_1_losses_and_gradients(variant: str, filling: float) -> None:
 
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
-def test_stage_1_of_any_lengths(lengths: list[int], seed: int) -> None:
+def test_stage_1_losses_for_arbitrary_lengths(lengths: list[int], seed: int) -> None:
     vq = stage1("plain", seed)
-    longest = (*lengths, 12)  # a batch may be padded further than its longest clip
+    longest = (*lengths, 12)  # all other clips are padded to 12 frames
     motion, template = padded((V, 3), longest, GARBAGE, seed), noise(len(longest), V, 3, seed=seed)
     together = stage1_losses(vq, motion, template, torch.tensor(longest))
     for k, n in enumerate(longest):
@@ -150,7 +154,7 @@ def test_stage_1_of_any_lengths(lengths: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("variant", STAGE1)
-def test_codes_and_latents(variant: str) -> None:
+def test_codes_and_latents_ignore_padding(variant: str) -> None:
     vq, lengths = stage1(variant), torch.tensor(LENGTHS)
     motion, template = padded((V, 3), LENGTHS, GARBAGE, 3), noise(4, V, 3, seed=2)
     codes = vq.encode(motion, template, lengths)
@@ -166,7 +170,7 @@ def test_codes_and_latents(variant: str) -> None:
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])
 @pytest.mark.parametrize("variant", STAGE1)
-def test_decoding_features(variant: str, filling: float) -> None:
+def test_decoded_features_ignore_padding(variant: str, filling: float) -> None:
     vq, lengths = stage1(variant), torch.tensor(LENGTHS)
     latents = padded((vq.settings.latent_size,), LENGTHS, filling, 4)
     target = noise(4, 9, vq.feature_size, seed=5)
@@ -184,7 +188,7 @@ def test_decoding_features(variant: str, filling: float) -> None:
     assert check(vq.decoder, together, alone) == len(list(vq.decoder.parameters()))
 
 
-def test_lengths_that_fill_the_batch_change_nothing() -> None:
+def test_full_lengths_equal_no_lengths() -> None:
     vq, motion, template = stage1("plain"), noise(2, 6, V, 3), noise(2, V, 3, seed=2)
     full = torch.tensor([6, 6])
     close(vq(motion, template, full).vertices, vq(motion, template).vertices)
@@ -221,7 +225,7 @@ def hidden_features(speech: SpeechToCodes, filling: float) -> Tensor:
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])
 @pytest.mark.parametrize("per_frame", [1, 2])
-def test_stage_2_losses_and_gradients(per_frame: int, filling: float) -> None:
+def test_stage_2_losses_and_gradients_ignore_padding(per_frame: int, filling: float) -> None:
     speech, vq = stage2(per_frame)
     lengths, hidden = torch.tensor(LENGTHS), hidden_features(speech, filling)
     features = padded((vq.feature_size,), LENGTHS, filling, 7)
@@ -243,13 +247,14 @@ def test_stage_2_losses_and_gradients(per_frame: int, filling: float) -> None:
         lambda k: losses(slice(k, k + 1), LENGTHS[k], None),
     )
     own = [name for name, _ in speech.named_parameters() if not name.startswith("encoder.")]
-    # With one feature a frame its softmax is 1 and the query's two parameters have no gradient.
+    # With one feature per frame, the softmax is 1, so the weight and bias of the query have no
+    # gradient.
     assert n == len(own) - (2 * len(speech.layers) if per_frame == 1 else 0)
 
 
 @pytest.mark.parametrize("filling", [0.0, GARBAGE])
 @pytest.mark.parametrize("per_frame", [1, 2])
-def test_free_running_batches(per_frame: int, filling: float) -> None:
+def test_free_running_decoding_ignores_padding(per_frame: int, filling: float) -> None:
     speech, vq = stage2(per_frame)
     hidden, style = hidden_features(speech, filling), noise(4, 16, seed=9)
     decoder = Decoder(speech, vq)
@@ -274,7 +279,7 @@ def encoder(family: str, per_frame: int = 1, *, frozen: bool = False, **more: An
 
 
 def recordings(made: AudioEncoder, n_frames: tuple[int, ...]) -> list[Tensor]:
-    """A little more than the frames, but for the second: only 3 frames of speech."""
+    """Return slightly more speech than the frames, except only 3 frames for the second clip."""
     seconds = [n / 25 for n in n_frames]
     seconds[1] = 3 / 25
     samples = [noise(round(s * SAMPLE_RATE) + 400, seed=k) for k, s in enumerate(seconds)]
@@ -284,14 +289,16 @@ def recordings(made: AudioEncoder, n_frames: tuple[int, ...]) -> list[Tensor]:
 ENCODERS: list[tuple[str, dict[str, Any]]] = [
     *((family, {}) for family in tiny.ENCODER_CONFIGS),
     ("wav2vec2", {"do_stable_layer_norm": True}),
-    ("wavlm", {"num_hidden_layers": 2}),  # the second layer takes the first one's position bias
+    ("wavlm", {"num_hidden_layers": 2}),  # the second layer uses the position bias of the first
 ]
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("per_frame", [1, 2])
 @pytest.mark.parametrize(("family", "more"), ENCODERS)
-def test_speech_encoders(family: str, more: dict, per_frame: int, frozen: bool) -> None:
+def test_speech_encoders_ignore_padding(
+    family: str, more: dict, per_frame: int, frozen: bool
+) -> None:
     made = encoder(family, per_frame, frozen=frozen, **more)
     audio = recordings(made, LENGTHS)
     fixed = [made.encode_frozen(x[None], n)[0] for x, n in zip(audio, LENGTHS, strict=True)]
@@ -316,7 +323,7 @@ def test_speech_encoders(family: str, more: dict, per_frame: int, frozen: bool) 
 
 
 @pytest.mark.parametrize("family", tiny.ENCODER_CONFIGS)
-def test_clips_of_one_length_give_what_the_whole_encoder_gives(family: str) -> None:
+def test_both_encoder_parts_together_equal_forward(family: str) -> None:
     made = encoder(family)
     audio = made.prepare(noise(2, 4_000))
     hidden, lengths = made.encode_trainable(list(made.encode_frozen(audio, 6)), [6, 6])
@@ -325,7 +332,7 @@ def test_clips_of_one_length_give_what_the_whole_encoder_gives(family: str) -> N
     assert hidden.requires_grad
 
 
-def test_kept_features_may_be_of_half_precision() -> None:
+def test_cached_features_can_be_half_precision() -> None:
     made = encoder("hubert")
     fixed = made.encode_frozen(made.prepare(noise(1, 4_000)), 6)
     rough, _ = made.encode_trainable([fixed[0].half(), fixed[0, :3].half()], [6, 3])
@@ -335,8 +342,8 @@ def test_kept_features_may_be_of_half_precision() -> None:
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "wavlm"])
-def test_spec_augment_knows_of_the_padding(family: str) -> None:
-    """In training, with clips shorter than a masked span beside longer ones."""
+def test_spec_augment_ignores_padding(family: str) -> None:
+    """The batch contains clips that are shorter than a masked span, and longer ones."""
     made = encoder(family, mask_time_prob=0.5, layerdrop=0.0).train()
     np.random.seed(0)
     torch.manual_seed(0)
@@ -351,7 +358,7 @@ def test_spec_augment_knows_of_the_padding(family: str) -> None:
 # Mixed precision -------------------------------------------------------------------------------
 
 
-def test_mixed_precision_chooses_the_same_codes() -> None:
+def test_mixed_precision_selects_the_same_codes() -> None:
     q = Quantizer(64, 8, 0.25)
     tiny.randomize(q, 0)
     z = noise(2, 2000, 8).float()
@@ -367,7 +374,7 @@ def test_mixed_precision_chooses_the_same_codes() -> None:
     assert not torch.equal(naive, exact.codes)
 
 
-def test_mixed_precision_of_a_padded_batch_is_near() -> None:
+def test_mixed_precision_of_a_padded_batch_is_close() -> None:
     vq, lengths = stage1("plain").float(), torch.tensor(LENGTHS)
     latents = padded((vq.settings.latent_size,), LENGTHS, GARBAGE, 4).float()
     exact = vq.decode_features(latents, lengths=lengths)

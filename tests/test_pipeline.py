@@ -1,4 +1,4 @@
-"""The whole way by the command line, text to video, with the preset that is made for trying out."""
+"""The command line from data to video, with the preset for quick tests."""
 
 import json
 from collections.abc import Iterator
@@ -28,20 +28,20 @@ def prepare(*more: object) -> dict:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which every stage was run, as the README has it."""
+def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which all stages have been run, as in the README."""
     folder = tmp_path_factory.mktemp("pipeline")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("CODETALKER_MODEL", raising=False)
         prepare("data/a")
         succeed("train-vq", "data/a")
-        succeed("train-speech")  # on the data set that was prepared last
+        succeed("train-speech")  # uses the data set that was prepared last
         soundfile.write("speech.wav", voices.speech(), 16000)
         yield folder
 
 
-def test_the_data_set_is_whole(workplace: Path) -> None:
+def test_the_demo_data_set_is_complete(pipeline_folder: Path) -> None:
     data = PreparedDataSet("data/a")
     assert data.manifest.name == "tiny" and data.manifest.train_subjects == ("S01", "S02")
     assert len(data.clips("train")) == 4 and len(data.clips("val")) == 1
@@ -50,12 +50,12 @@ def test_the_data_set_is_whole(workplace: Path) -> None:
         assert clip.vertices.shape == (int(seconds * 30), 5370, 3)
         assert clip.entry.text and np.abs(clip.samples()).max() > 0.1
         lips = data.mesh.topology.inner_lip_gap(clip.vertices)
-        assert np.ptp(lips) > 0.004  # meters: it speaks
+        assert np.ptp(lips) > 0.004  # in meters: the mouth moves
     left_out = data.manifest.notes["left_out"]
     assert all({"clip", "reason"} == set(entry) for entry in left_out)
 
 
-def test_both_checkpoints_stand_for_themselves(workplace: Path) -> None:
+def test_both_checkpoints_are_self_contained(pipeline_folder: Path) -> None:
     vq, speech = (checkpoint.load(f"tiny/{stage}") for stage in ("vq", "speech"))
     assert (vq.meta["stage"], speech.meta["stage"]) == ("vq", "speech")
     assert vq.meta["data_id"] == PreparedDataSet("data/a").manifest.data_id
@@ -70,8 +70,8 @@ def test_both_checkpoints_stand_for_themselves(workplace: Path) -> None:
         assert list((run / "tensorboard").iterdir()) and list((run / "state").iterdir())
 
 
-def test_the_voice_speaks_as_data_and_as_video(workplace: Path) -> None:
-    # The face alone finds the trained voice.
+def test_animate_writes_motion_and_video(pipeline_folder: Path) -> None:
+    # The trained model is found by its subject.
     succeed("animate", "speech.wav", "--subject", "S02", "-o", "a.npz")
     motion = Motion.load("a.npz")
     assert motion.subject == "S02" and motion.vertices.shape == (30, 5370, 3)
@@ -85,15 +85,15 @@ def test_the_voice_speaks_as_data_and_as_video(workplace: Path) -> None:
     assert len(pictures) == 30 and all(np.ptp(picture) > 50 for picture in pictures)
 
 
-def test_a_face_that_was_not_trained_on_speaks_too(workplace: Path) -> None:
+def test_an_untrained_subject_can_be_animated(pipeline_folder: Path) -> None:
     succeed(
         "animate", "speech.wav", "--subject", "S11", "--style", "S01:0.3,S02:0.7", "-o", "b.npz"
     )
     assert Motion.load("b.npz").subject == "S11"
 
 
-def test_the_same_seed_gives_the_same_bytes(workplace: Path) -> None:
-    first = prepare("data/a", "--overwrite")  # its speech is there already
+def test_the_same_seed_gives_the_same_bytes(pipeline_folder: Path) -> None:
+    first = prepare("data/a", "--overwrite")  # its speech is cached
     same, other = prepare("data/b"), prepare("data/c", "--seed", "1")
     assert first["data_id"] == same["data_id"] != other["data_id"]
     files = {
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_bytes(workplace: Path) -> None:
     assert set(files["c"]) != set(files["a"])
 
 
-def test_the_same_seed_gives_the_same_weights(workplace: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(pipeline_folder: Path) -> None:
     def weights(name: str, seed: int | None = None) -> tuple[bytes, bytes]:
         for stage in ("vq", "speech"):
             out = ["--out", f"runs/{name}/{stage}"]
@@ -122,52 +122,52 @@ def test_the_same_seed_gives_the_same_weights(workplace: Path) -> None:
     assert other[0] != first[0] and other[1] != first[1]
 
 
-def test_what_is_there_is_not_trained_over(workplace: Path) -> None:
-    before = (workplace / "runs/tiny/vq/model.safetensors").read_bytes()
+def test_runs_and_data_are_replaced_only_with_overwrite(pipeline_folder: Path) -> None:
+    before = (pipeline_folder / "runs/tiny/vq/model.safetensors").read_bytes()
     for stage in ("vq", "speech"):
-        said = command.refuse(f"train-{stage}", "data/a")
-        assert said.startswith(f"runs/tiny/{stage}: a run was begun here already; give --resume")
+        error = command.refuse(f"train-{stage}", "data/a")
+        assert error.startswith(f"runs/tiny/{stage}: a run was already started here; give --resume")
     assert command.refuse("prepare-data", "demo", "data/a", *TINY).startswith(
-        "data/a holds a prepared data set already; give --overwrite"
+        "data/a: already contains a prepared data set; give --overwrite"
     )
     succeed("train-vq", "data/a", "--overwrite", *no_video("vq"))
-    assert (workplace / "runs/tiny/vq/model.safetensors").read_bytes() == before
+    assert (pipeline_folder / "runs/tiny/vq/model.safetensors").read_bytes() == before
 
 
-def test_a_missing_tracker_is_refused_before_the_run_begins(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_tracker_is_refused_before_training(
+    pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
-    said = command.refuse("train-vq", "data/a", "--out", "runs/t/vq")
-    assert said.startswith("trackers: tensorboard is not installed; run `pip install tensorboard`")
+    error = command.refuse("train-vq", "data/a", "--out", "runs/t/vq")
+    assert error.startswith("trackers: tensorboard is not installed; run `pip install tensorboard`")
 
 
-def test_a_run_goes_on_with_its_own_settings_and_more_epochs(workplace: Path) -> None:
+def test_resume_uses_the_original_settings_and_allows_more_epochs(pipeline_folder: Path) -> None:
     own = ["--out", "runs/on/vq", "--set", "train_vq.learning_rate=0.002"]
     none = ["--set", "train_vq.sample_frames=0"]
     succeed("train-vq", "data/a", *own, *none)
     asked = ["train-vq", "--out", "runs/on/vq", "--resume"]
     made = json.loads(succeed(*asked, "--set", "train_vq.epochs=3", "--json"))
     assert made["steps"] == 6 and made["last"]["learning_rate"] == 0.002
-    said = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
-    assert said.startswith("--resume: the run was begun with train_vq.learning_rate = 0.002, now")
+    error = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
+    assert error.startswith("--resume: the run was started with train_vq.learning_rate = 0.002")
     assert command.refuse(*asked, "--overwrite").startswith("--resume continues a run")
-    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint's folder")
+    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the checkpoint folder")
 
 
-def test_stage_2_without_stage_1_says_what_to_do(workplace: Path) -> None:
-    said = command.refuse("train-speech", "data/a", "--out", "runs/new/speech")
-    assert said.startswith(
-        "runs/new/vq: no stage 1 there; train it first with `codetalker train-vq"
+def test_stage_2_without_stage_1_is_refused(pipeline_folder: Path) -> None:
+    error = command.refuse("train-speech", "data/a", "--out", "runs/new/speech")
+    assert error.startswith(
+        "runs/new/vq: there is no stage-1 checkpoint here; train it first with `codetalker train-vq"
     )
 
 
-def test_settings_that_do_not_fit_the_data_are_told(workplace: Path) -> None:
-    said = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
-    assert said.startswith("data/a: 30 fps, the settings say 25")
+def test_settings_that_contradict_the_data_are_refused(pipeline_folder: Path) -> None:
+    error = command.refuse("train-vq", "data/a", "--set", "data.fps=25", "--out", "runs/x/vq")
+    assert error.startswith("data/a: the frame rate is 30 fps, but the settings require 25")
     unknown = ["--set", 'train_vq.region_weights={"lip": 3}', "--out", "runs/x/vq"]
     assert "no region 'lip'; it has: inner_lip_lower" in command.refuse(
         "train-vq", "data/a", *unknown
     )
-    said = command.refuse("train-speech", "data/a", "--out", "runs/x/speech", "--vq", "none")
-    assert said.startswith("checkpoint 'none' is not known; known by name: ")
+    error = command.refuse("train-speech", "data/a", "--out", "runs/x/speech", "--vq", "none")
+    assert error.startswith("checkpoint 'none' is not known; known by name: ")

@@ -1,4 +1,4 @@
-"""Preparation: the right frames beside the right sound, nothing lost, nothing done twice."""
+"""Preparation: frames and audio stay in sync, nothing is lost, and interrupted runs resume."""
 
 import json
 import shutil
@@ -32,12 +32,14 @@ def run(
     options: dict[str, Any] | None = None,
     **more: Any,
 ) -> Prepared:
-    made = PrepareSettings.model_validate(options or {})
-    return prepare(raw, out, data or settings(), made, more.pop("regions", Regions()), **more)
+    prepare_settings = PrepareSettings.model_validate(options or {})
+    return prepare(
+        raw, out, data or settings(), prepare_settings, more.pop("regions", Regions()), **more
+    )
 
 
 def numbers(out: Path, name: str) -> list[float]:
-    """Raw frame numbers that a prepared clip's frames say they are."""
+    """Return the raw frame numbers encoded in the vertices of a prepared clip."""
     whole = PreparedDataSet(out)
     return next(
         c.vertices[:, 0, 0].tolist()
@@ -48,25 +50,25 @@ def numbers(out: Path, name: str) -> list[float]:
 
 
 def seconds(out: Path, name: str) -> tuple[float, float]:
-    """When in the raw sound of ``tone`` over 60 frames a prepared clip starts and ends."""
+    """Return the start and the end of a prepared clip in the 1 s ramp ``tone(60)``."""
     whole = PreparedDataSet(out)
-    heard = next(
+    samples = next(
         c.samples()
         for entry in whole.manifest.clips
         for c in whole.clips(entry.split)
         if c.entry.name == name
     )
-    inner = heard[50:-50]  # the resampling filter bends the ends
+    inner = samples[50:-50]  # the resampling filter distorts the ends
     slope = (inner[-1] - inner[0]) / (len(inner) - 1)
     start = inner[0] - 50 * slope
-    return float(start + 0.5), float(start + len(heard) * slope + 0.5)
+    return float(start + 0.5), float(start + len(samples) * slope + 0.5)
 
 
 def problems(done: Prepared) -> list[tuple[str, str, str]]:
     return [(p["clip"], p["kind"], p["reason"]) for p in done.manifest.problems]
 
 
-def test_what_is_prepared(tmp_path: Path) -> None:
+def test_the_prepared_data_set_is_complete(tmp_path: Path) -> None:
     done = run(data_set(clip("A_1"), clip("B_6"), clip("B_9")), tmp_path / "out")
     data = PreparedDataSet(tmp_path / "out")
     assert data.manifest == done.manifest and done.n_written == 3
@@ -84,19 +86,21 @@ def test_what_is_prepared(tmp_path: Path) -> None:
     assert manifest["unit"] == "m" and manifest["fps"] == 30
     assert manifest["topology"] == {"name": "strip", "n_vertices": 12, "n_faces": 10}
     assert manifest["subjects"] == ["A", "B"] and manifest["splits"]["val"]["frames"] == 30
-    assert "one of every 2 of the captured 60, untouched" in manifest["notes"]["frames"]
+    assert (
+        "one of every 2 captured frames (60 per second), unchanged" in manifest["notes"]["frames"]
+    )
     report = (tmp_path / "out" / "report.txt").read_text()
-    assert "nothing was missing or broken" in report and "val: 1 clips, 30 frames" in report
+    assert "no problems were found" in report and "val: 1 clips, 30 frames" in report
 
 
-def test_a_short_hole_is_filled_in_a_straight_line(tmp_path: Path) -> None:
+def test_a_short_hole_is_interpolated(tmp_path: Path) -> None:
     there = [n for n in range(60) if n not in (10, 11, 12)]
     done = run(data_set(clip("A_1", there)), tmp_path / "out")
     assert numbers(tmp_path / "out", "A_1") == list(range(0, 60, 2))
-    assert problems(done) == [("A_1", "hole", "frames 10-12 are missing, filled")]
+    assert problems(done) == [("A_1", "hole", "frames 10-12 are missing; filled by interpolation")]
 
 
-def test_a_long_hole_splits_the_clip_and_its_sound(tmp_path: Path) -> None:
+def test_a_long_hole_splits_the_clip_and_its_audio(tmp_path: Path) -> None:
     there = [*range(0, 21), *range(30, 60)]
     done = run(data_set(clip("A_1", there)), tmp_path / "out", options={"min_seconds": 0.2})
     out = tmp_path / "out"
@@ -107,40 +111,43 @@ def test_a_long_hole_splits_the_clip_and_its_sound(tmp_path: Path) -> None:
     assert seconds(out, "A_1_part1") == pytest.approx((0, 21 / 60), abs=2e-3)
     assert seconds(out, "A_1_part2") == pytest.approx((30 / 60, 1), abs=2e-3)
     assert problems(done) == [
-        ("A_1", "hole", "frames 21 to 29 are missing (0.15 s): split there"),
+        ("A_1", "hole", "frames 21 to 29 are missing (0.15 s); split"),
     ]
 
 
-def test_a_piece_that_is_too_short_is_told(tmp_path: Path) -> None:
+def test_a_short_part_is_skipped_and_reported(tmp_path: Path) -> None:
     there = [*range(0, 45), *range(55, 60)]
     done = run(data_set(clip("A_1", there)), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
-    assert "A_1_part2: 0.08 s between two holes are too short, left out" in problems(done)[-1][2]
+    assert (
+        "A_1_part2: the part between two holes is only 0.08 s long; skipped"
+        in problems(done)[-1][2]
+    )
 
 
-def test_missing_first_frames_take_their_sound_with_them(tmp_path: Path) -> None:
+def test_audio_of_missing_first_frames_is_removed(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", range(12, 60), sound=lambda: tone(60)), clip("A_2"))
     done = run(raw, tmp_path / "out")
     assert numbers(tmp_path / "out", "A_1") == list(range(12, 60, 2))
     assert seconds(tmp_path / "out", "A_1") == pytest.approx((12 / 60, 1), abs=2e-3)
-    assert problems(done) == [("A_1", "hole", "frames 0 to 11 are missing at its start")]
+    assert problems(done) == [("A_1", "hole", "frames 0 to 11 are missing at the start")]
 
 
-def test_sound_and_motion_of_other_lengths_are_told_and_kept(tmp_path: Path) -> None:
+def test_clips_with_different_audio_length_are_kept_and_reported(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", sound=lambda: tone(75)), clip("A_2", sound=lambda: tone(61)))
     done = run(raw, tmp_path / "out")
-    reason = "A_1: 1.250 s of sound, 1.000 s of motion (+0.250 s)"
+    reason = "A_1: 1.250 s of audio, 1.000 s of motion (+0.250 s)"
     assert problems(done) == [("A_1", "length", reason)]
     assert done.manifest.clips[0].n_samples == 20000
 
 
-def test_too_loud_floats_are_made_quieter_as_a_whole(tmp_path: Path) -> None:
+def test_samples_beyond_full_scale_are_scaled_down(tmp_path: Path) -> None:
     loud = RawAudio(tone(60).samples * 5, raw_clips.RATE)
     done = run(data_set(clip("A_1", sound=lambda: loud)), tmp_path / "out")
     assert problems(done)[0][:2] == ("A_1", "audio")
     samples = PreparedDataSet(tmp_path / "out").clips("train")[0].samples()
     assert np.abs(samples).max() == pytest.approx(1, abs=1e-3)
-    assert samples[8000] == pytest.approx(0, abs=1e-3)  # not clipped: still a ramp
+    assert samples[8000] == pytest.approx(0, abs=1e-3)  # still a ramp, not clipped
     assert samples[4000] == pytest.approx(-0.5, abs=3e-2)
 
 
@@ -162,63 +169,63 @@ def unreadable() -> RawAudio:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ({"fault": nan_at_20}, "frame 20 has NaN or infinite vertices"),
         ({"fault": damaged}, "raw/A_2/frame_013.vl: cut short"),
-        ({"fault": other_topology}, "a frame is (11, 3), expected (12, 3)"),
+        ({"fault": other_topology}, "frames have shape (11, 3), expected (12, 3)"),
         ({"sound": unreadable}, "raw/A_2.wav: not an audio file"),
     ],
 )
-def test_a_broken_clip_is_told_and_does_not_stop_the_others(
-    tmp_path: Path, fault: dict[str, Any], told: str
+def test_a_broken_clip_is_reported_and_skipped(
+    tmp_path: Path, fault: dict[str, Any], message: str
 ) -> None:
     out = tmp_path / "out"
     clips = [clip("A_1"), clip("A_2", **fault), clip("B_1")]
     done = run(data_set(*clips), out)
     assert [c.name for c in done.manifest.clips] == ["A_1", "B_1"]
-    assert problems(done)[0][:2] == ("A_2", "broken") and told in problems(done)[0][2]
-    assert told in (out / "report.txt").read_text()
+    assert problems(done)[0][:2] == ("A_2", "broken") and message in problems(done)[0][2]
+    assert message in (out / "report.txt").read_text()
     assert list(out.glob("*/A_1*")) and not list(out.glob("*/A_2*"))
     before = listing(out)
     assert run(data_set(*clips), out).n_written == 0 and listing(out) == before
-    clips[1] = clip("A_2", stamp="mended")
+    clips[1] = clip("A_2", stamp="repaired")
     done = run(data_set(*clips), out)
     assert done.n_written == 1 and problems(done) == []
     assert [c.name for c in done.manifest.clips] == ["A_1", "A_2", "B_1"]
     assert listing(out)[str(out / "clips/A_1.npy")] == before[str(out / "clips/A_1.npy")]
 
 
-def test_where_all_is_broken_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_nothing_is_written_if_all_clips_are_broken(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable))
-    with pytest.raises(DataError, match=r"not one clip could be prepared .A_1: frame 20 has NaN"):
+    with pytest.raises(DataError, match=r"no clip could be prepared .A_1: frame 20 has NaN"):
         run(raw, tmp_path / "out")
     assert listing(tmp_path) == {}
 
 
-def test_what_the_reader_found_missing_is_told(tmp_path: Path) -> None:
+def test_problems_of_the_reader_are_reported(tmp_path: Path) -> None:
     gap = Problem("A_2", "missing", "no frames")
     done = run(data_set(clip("A_1"), problems=(gap,)), tmp_path / "out")
     assert problems(done) == [("A_2", "missing", "no frames")]
     assert "missing: not in the raw data" in (tmp_path / "out" / "report.txt").read_text()
 
 
-def test_clips_that_the_splits_name_are_missed(tmp_path: Path) -> None:
+def test_clips_named_by_splits_are_reported_missing(tmp_path: Path) -> None:
     rules = {"train": {"subjects": ["A", "B"], "sentences": ["08-10", "x*"]}}
     data = settings(splits={**rules, "val": {"share": 0.5}})
     done = run(data_set(clip("A_08")), tmp_path / "out", data)
     assert problems(done) == [
-        ("A_09", "missing", "neither motion nor speech"),
-        ("A_10", "missing", "neither motion nor speech"),
-        ("B", "missing", "nothing of this subject; 3 clips of it belong to splits"),
+        ("A_09", "missing", "neither motion nor speech found"),
+        ("A_10", "missing", "neither motion nor speech found"),
+        ("B", "missing", "no data for this subject; the splits name 3 of its clips"),
     ]
 
 
-# Again, and after an interruption -----------------------------------------------------------------
+# Second and interrupted runs -----------------------------------------------------------------
 
 
 class Killed(BaseException):
-    """Stands for a signal."""
+    """Simulates a signal that ends the process."""
 
 
 def kill_at(n: int) -> Stages:
@@ -235,21 +242,21 @@ class Counted(NamedTuple):
 
 
 def counted(*names: str, **stamps: str) -> Counted:
-    """A raw data set that notes which clips are read."""
+    """Return a raw data set that records which clips are read."""
     opened: list[str] = []
 
-    def listened(name: str) -> Callable[[], RawAudio]:
+    def recorder(name: str) -> Callable[[], RawAudio]:
         def sound() -> RawAudio:
             opened.append(name)
             return tone(60)
 
         return sound
 
-    clips = [clip(n, sound=listened(n), stamp=stamps.get(n, "1")) for n in names]
+    clips = [clip(n, sound=recorder(n), stamp=stamps.get(n, "1")) for n in names]
     return Counted(data_set(*clips), opened)
 
 
-def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+def test_a_second_run_is_a_no_op(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in out.rglob("*")}
@@ -260,7 +267,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, n: int) -> None:
     names = ("A_1", "A_2", "B_1", "B_6")
     whole, out = tmp_path / "whole", tmp_path / "out"
     run(counted(*names).raw, whole)
@@ -269,15 +276,15 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path, n: int) -> 
     assert not (out / "manifest.json").exists() and (out / UNFINISHED).exists()
     (out / "clips" / f".{names[n]}.0123abcd.npy").write_bytes(b"half a clip")
     with (out / UNFINISHED).open("a") as journal:
-        journal.write('{"source": "B_1", "stam')  # the line that was being written
+        journal.write('{"source": "B_1", "stam')  # a line cut short by the interruption
     rest = counted(*names)
     run(rest.raw, out)
     assert rest.opened == list(names[n:])
-    made = {path.removeprefix(str(out)): content for path, content in listing(out).items()}
-    assert made == {p.removeprefix(str(whole)): c for p, c in listing(whole).items()}
+    written = {path.removeprefix(str(out)): content for path, content in listing(out).items()}
+    assert written == {p.removeprefix(str(whole)): c for p, c in listing(whole).items()}
 
 
-def test_a_clip_that_was_lost_is_made_again(tmp_path: Path) -> None:
+def test_a_damaged_clip_is_written_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(Killed):
         run(counted("A_1", "A_2", "A_3").raw, out, stages=kill_at(2))
@@ -287,7 +294,7 @@ def test_a_clip_that_was_lost_is_made_again(tmp_path: Path) -> None:
     assert rest.opened == ["A_1", "A_3"]
 
 
-def test_other_settings_start_an_interrupted_run_over(tmp_path: Path) -> None:
+def test_changed_settings_restart_an_interrupted_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(Killed):
         run(counted("A_1", "A_2").raw, out, stages=kill_at(1))
@@ -298,20 +305,24 @@ def test_other_settings_start_an_interrupted_run_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "data", "told"),
+    ("again", "data", "message"),
     [
-        (counted("A_1", "A_2").raw, settings(fps=60), "made with other settings"),
-        (counted("A_1", "A_2", A_1="2").raw, None, r"1 of its clips have changed .* \(A_1\)"),
-        (counted("A_2").raw, None, r"1 of its clips are gone since \(A_1\)"),
+        (counted("A_1", "A_2").raw, settings(fps=60), "made with different settings"),
+        (
+            counted("A_1", "A_2", A_1="2").raw,
+            None,
+            r"1 of its clips have changed since, .* \(A_1\)",
+        ),
+        (counted("A_2").raw, None, r"1 of its clips are no longer in the raw data \(A_1\)"),
     ],
 )
-def test_what_is_there_is_replaced_only_when_asked_for(
-    tmp_path: Path, again: RawDataSet, data: DataSettings | None, told: str
+def test_prepared_clips_are_replaced_only_with_overwrite(
+    tmp_path: Path, again: RawDataSet, data: DataSettings | None, message: str
 ) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = listing(out)
-    with pytest.raises(InputError, match=rf"{told}.*`overwrite`"):
+    with pytest.raises(InputError, match=rf"{message}.*`overwrite`"):
         run(again, out, data)
     assert listing(out) == before
     done = run(again, out, data, overwrite=True)
@@ -319,7 +330,7 @@ def test_what_is_there_is_replaced_only_when_asked_for(
     assert {p.stem for p in (out / "clips").iterdir()} == {c.name for c in again.clips}
 
 
-def test_new_clips_join_a_finished_data_set(tmp_path: Path) -> None:
+def test_new_clips_are_added_to_a_finished_data_set(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "B_6").raw, out)
     more = counted("A_1", "A_2", "B_6")
@@ -328,24 +339,26 @@ def test_new_clips_join_a_finished_data_set(tmp_path: Path) -> None:
     assert [c.name for c in done.manifest.clips] == ["A_1", "A_2", "B_6"]
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"out: about 0\.0 GB are needed, 0\.0 GB are free"):
+    with pytest.raises(
+        InputError, match=r"needs about 0\.0 GB, but this disk has only 0\.0 GB free"
+    ):
         run(data_set(clip("A_1")), tmp_path / "a" / "out")
     assert listing(tmp_path) == {}
 
 
-def test_files_of_something_else_are_never_touched(tmp_path: Path) -> None:
+def test_a_folder_with_unrelated_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     np.save(tmp_path / "clips" / "mine.npy", np.zeros(3))
-    with pytest.raises(InputError, match="of something else"):
+    with pytest.raises(InputError, match="but no prepared data set; give an empty"):
         run(data_set(clip("A_1")), tmp_path)
 
 
-def test_clips_that_no_split_takes_can_be_left_out(tmp_path: Path) -> None:
+def test_unused_clips_can_be_omitted(tmp_path: Path) -> None:
     raw = data_set(clip("A_1"), clip("A_9"))
     done = run(raw, tmp_path / "out", options={"keep_unused": False})
     assert [c.name for c in done.manifest.clips] == ["A_1"]
@@ -365,16 +378,16 @@ def test_long_clips_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.Monke
     assert numbers(tmp_path / "out", "A_1") == list(range(0, 600, 2))
 
 
-def test_new_clips_are_not_lost_when_their_run_is_stopped(tmp_path: Path) -> None:
+def test_an_interrupted_run_that_adds_clips_resumes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1").raw, out)
     with pytest.raises(Killed):
         run(counted("A_1", "A_2", "A_3", "B_6").raw, out, stages=kill_at(3))
-    assert len(PreparedDataSet(out).manifest.clips) == 1  # the old data set is still one
+    assert len(PreparedDataSet(out).manifest.clips) == 1  # the old data set stays readable
     rest = counted("A_1", "A_2", "A_3", "B_6")
     done = run(rest.raw, out)
     assert rest.opened == ["B_6"] and len(done.manifest.clips) == 4
-    # Stopped after its last clip: there is nothing to read, and still something to finish.
+    # After an interruption at the last clip, nothing is left to read, but the manifest is written.
     with pytest.raises(Killed):
         run(counted("A_1", "A_2", "A_3", "B_6", "B_1").raw, out, stages=kill_at(5))
     last = counted("A_1", "A_2", "A_3", "B_6", "B_1")
@@ -382,11 +395,11 @@ def test_new_clips_are_not_lost_when_their_run_is_stopped(tmp_path: Path) -> Non
     assert not (out / UNFINISHED).exists()
 
 
-def test_damaged_raw_data_never_costs_the_old_data_set(tmp_path: Path) -> None:
+def test_overwriting_with_broken_raw_data_keeps_the_old_data_set(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(counted("A_1", "A_2").raw, out)
     before = listing(out)
-    with pytest.raises(DataError, match="not one clip could be prepared"):
+    with pytest.raises(DataError, match="no clip could be prepared"):
         broken = [clip("A_1", fault=nan_at_20), clip("A_2", sound=unreadable)]
         run(data_set(*broken), out, overwrite=True)
     assert listing(out) == before
@@ -394,12 +407,12 @@ def test_damaged_raw_data_never_costs_the_old_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [("A_1", "A_1_part1"), ("A_1_part1", "A_1")])
-def test_no_clip_takes_the_place_of_another(tmp_path: Path, order: tuple[str, str]) -> None:
+def test_parts_never_replace_another_clip(tmp_path: Path, order: tuple[str, str]) -> None:
     there = [*range(0, 40), *range(55, 100)]
-    made = {"A_1": clip("A_1", there), "A_1_part1": _named(clip("A_2"), "A_1_part1")}
-    done = run(data_set(*(made[name] for name in order)), tmp_path / "out")
+    raw = {"A_1": clip("A_1", there), "A_1_part1": _named(clip("A_2"), "A_1_part1")}
+    done = run(data_set(*(raw[name] for name in order)), tmp_path / "out")
     assert {c.source for c in done.manifest.clips} == {order[0]}
-    assert problems(done)[-1][1] == "broken" and "already; rename one" in problems(done)[-1][2]
+    assert problems(done)[-1][1] == "broken" and "already has a clip named" in problems(done)[-1][2]
     first = done.manifest.clips[0].name
     expected = list(range(0, 40 if order[0] == "A_1" else 60, 2))
     assert numbers(tmp_path / "out", first) == expected
@@ -412,14 +425,14 @@ def _named(raw: RawClip, name: str) -> RawClip:
 @pytest.mark.parametrize(
     "name", ["../A_1", "/tmp/x", "..", ".hidden", "a:b", "a\\b", "", "x" * 300]
 )
-def test_a_name_never_leaves_the_folder(tmp_path: Path, name: str) -> None:
+def test_unsafe_names_are_refused(tmp_path: Path, name: str) -> None:
     done = run(data_set(_named(clip("A_1"), name), clip("A_2")), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_2"]
-    assert "cannot be the name of a file" in problems(done)[0][2]
+    assert "is not a valid file name" in problems(done)[0][2]
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
-def test_frames_before_the_usual_first_number_keep_their_sound(tmp_path: Path) -> None:
+def test_frames_before_the_usual_first_number_keep_their_audio(tmp_path: Path) -> None:
     raw = data_set(clip("A_1", range(0, 60), sound=lambda: tone(59)), first_number=1)
     run(raw, tmp_path / "out")
     assert PreparedDataSet(tmp_path / "out").manifest.clips[0].n_samples == pytest.approx(
@@ -427,17 +440,17 @@ def test_frames_before_the_usual_first_number_keep_their_sound(tmp_path: Path) -
     )
 
 
-def test_a_piece_without_sound_is_left_out_alone(tmp_path: Path) -> None:
+def test_only_the_part_without_audio_is_skipped(tmp_path: Path) -> None:
     there = [*range(0, 60), *range(100, 160)]
     done = run(data_set(clip("A_1", there, sound=lambda: tone(60))), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_1_part1"]
     assert problems(done)[-1][1:] == (
         "length",
-        "A_1_part2: there is no sound for its 1.00 s of motion, left out",
+        "A_1_part2: no audio for its 1.00 s of motion; skipped",
     )
 
 
-def test_what_cannot_be_written_is_no_fault_of_the_clip(
+def test_an_output_error_does_not_mark_the_clip_as_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(path: Path) -> Any:
@@ -449,14 +462,14 @@ def test_what_cannot_be_written_is_no_fault_of_the_clip(
     assert problems(run(data_set(clip("A_1")), tmp_path / "out")) == []
 
 
-def test_a_clip_that_is_broken_otherwise_is_told_anew(tmp_path: Path) -> None:
+def test_a_new_fault_of_a_broken_clip_is_reported(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(data_set(clip("A_1"), clip("A_2", fault=nan_at_20)), out)
     done = run(data_set(clip("A_1"), clip("A_2", sound=unreadable, stamp="2")), out)
     assert done.n_written == 1 and "not an audio file" in problems(done)[0][2]
 
 
-def test_a_grown_data_set_is_split_as_a_new_one(tmp_path: Path) -> None:
+def test_a_grown_data_set_is_split_like_a_new_one(tmp_path: Path) -> None:
     rules = {"val": {"share": 0.3}, "train": {}}
     few, many = ([clip(f"A_{k}") for k in range(n)] for n in (5, 12))
     run(data_set(*few), tmp_path / "grown", settings(splits=rules))
@@ -465,7 +478,7 @@ def test_a_grown_data_set_is_split_as_a_new_one(tmp_path: Path) -> None:
     assert grown.manifest.clips == fresh.manifest.clips
 
 
-def test_numbers_that_float32_cannot_hold_are_told(tmp_path: Path) -> None:
+def test_values_beyond_float32_are_reported(tmp_path: Path) -> None:
     def huge(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         return vertices * 1e300
 
@@ -473,35 +486,37 @@ def test_numbers_that_float32_cannot_hold_are_told(tmp_path: Path) -> None:
     assert "NaN or infinite" in problems(done)[0][2]
 
 
-def test_a_manifest_of_something_else_is_not_replaced(tmp_path: Path) -> None:
+def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"start_url": "/"}')
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "mine.wav").write_bytes(b"mine")
     before = listing(tmp_path)
-    with pytest.raises(InputError, match=r"manifest\.json is of something else"):
+    with pytest.raises(InputError, match=r"manifest\.json: not a codetalker manifest"):
         run(data_set(clip("A_1")), tmp_path, overwrite=True)
     assert listing(tmp_path) == before
 
 
-def test_faces_of_an_unlikely_size_are_told(tmp_path: Path) -> None:
+def test_templates_of_an_implausible_size_are_reported(tmp_path: Path) -> None:
     small = raw_clips.mesh()
     large = replace(small, templates={"A": small.templates["A"] * 1000, "B": small.templates["B"]})
     done = run(data_set(clip("A_1"), mesh=large), tmp_path / "out")
     assert [(p[0], p[1]) for p in problems(done)] == [("A", "unit")]
-    assert "a head about 0.25 m; is the unit right?" in problems(done)[0][2]
+    assert "but a head measures about 0.25 m; check the unit" in problems(done)[0][2]
 
 
-def test_a_template_with_nan_breaks_its_subjects_clips(tmp_path: Path) -> None:
-    whole = raw_clips.mesh()
-    torn = whole.templates["A"].copy()
-    torn[3, 1] = np.nan
-    mesh = replace(whole, templates={**whole.templates, "A": torn})
+def test_clips_of_a_subject_with_a_nan_template_are_broken(tmp_path: Path) -> None:
+    valid = raw_clips.mesh()
+    broken = valid.templates["A"].copy()
+    broken[3, 1] = np.nan
+    mesh = replace(valid, templates={**valid.templates, "A": broken})
     done = run(data_set(clip("A_1"), clip("B_1"), mesh=mesh), tmp_path / "out")
-    assert problems(done) == [("A_1", "broken", "A has no template, or one with NaN")]
+    assert problems(done) == [
+        ("A_1", "broken", "subject A has no template, or its template contains NaN")
+    ]
     assert list(PreparedDataSet(tmp_path / "out").mesh.templates) == ["B"]
 
 
-def test_a_single_frame_is_no_clip(tmp_path: Path) -> None:
+def test_a_clip_of_one_frame_is_skipped(tmp_path: Path) -> None:
     done = run(data_set(clip("A_1", range(1)), clip("A_2")), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_2"]
-    assert "1 frame is no motion" in problems(done)[0][2]
+    assert "the motion has only 1 frame; at least 2 are needed" in problems(done)[0][2]

@@ -1,4 +1,4 @@
-"""The whole way of each kind of data: raw look-alike, prepared folder, both stages start on it."""
+"""``prepare-data`` for each kind of raw data, followed by training both stages on the result."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def train(data: str, **sections: dict) -> checkpoint.Checkpoint:
-    """Both stages for an epoch, with models of some thousand weights; the result."""
+    """Train both stages for one epoch with tiny models; return the checkpoint."""
     vq = VQ | ({"latent_projection": True} if "biwi" in data else {})
     speech = {**SPEECH, "encoder": {"family": "wav2vec2", "source": "", "config": ENCODER}}
     values = {"vq": vq, "speech": speech, **sections}
@@ -42,21 +42,21 @@ def train(data: str, **sections: dict) -> checkpoint.Checkpoint:
     Path("small.yaml").write_text(yaml.safe_dump(values))
     succeed("train-vq", data, "--config", "small.yaml", "--out", "runs/x/vq")
     succeed("train-speech", data, "--config", "small.yaml", "--out", "runs/x/speech")
-    made = checkpoint.load("runs/x/speech")
-    assert made.meta["data_id"] == PreparedDataSet(data).manifest.data_id
-    return made
+    trained = checkpoint.load("runs/x/speech")
+    assert trained.meta["data_id"] == PreparedDataSet(data).manifest.data_id
+    return trained
 
 
-def test_vocaset() -> None:
+def test_vocaset_can_be_prepared_and_trained() -> None:
     clips = {f"{TRAIN}/sentence01": range(24), f"{VAL}/sentence21": range(20)}
     vocaset_raw.build(Path("vocaset"), clips)
     succeed("prepare-data", "vocaset")
-    made = train("data/vocaset")
-    assert made.settings.data.n_vertices == 5023 and made.settings.data.fps == 30
-    assert set(made.subjects) == {VAL, TRAIN}
+    trained = train("data/vocaset")
+    assert trained.settings.data.n_vertices == 5023 and trained.settings.data.fps == 30
+    assert set(trained.subjects) == {VAL, TRAIN}
 
 
-def test_biwi() -> None:
+def test_biwi_can_be_prepared_and_trained() -> None:
     contents = biwi_raw.Contents(subjects=("F2",), sentences=("e01", "e33"), numbers=range(1, 9))
     biwi_raw.build(Path("BIWI"), "real", contents)
     succeed("prepare-data", "biwi")
@@ -66,12 +66,12 @@ def test_biwi() -> None:
     a, b, c = (frame[data.mesh.topology.triangles[:, k]] for k in range(3))
     area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()
     np.testing.assert_allclose([area, *frame.mean(0)], [1, 0, 0, 0], atol=1e-6)
-    made = train("data/biwi")
-    assert made.settings.data.n_vertices == 23370 and made.settings.data.unit == "area1"
-    assert made.settings.speech.features_per_frame == 2
+    trained = train("data/biwi")
+    assert trained.settings.data.n_vertices == 23370 and trained.settings.data.unit == "area1"
+    assert trained.settings.speech.features_per_frame == 2
 
 
-def test_biwi_in_the_reference_layout() -> None:
+def test_biwi_in_the_layout_of_the_reference_code() -> None:
     for part in ("vertices_npy", "wav"):
         Path("BIWI", part).mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -86,11 +86,11 @@ def test_biwi_in_the_reference_layout() -> None:
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
     assert len(data.clips("test")) == len(data.clips("test-a")) == 1 and not data.clips("test-b")
-    # Numbers are taken as they are: the reference has normalized them already.
+    # The reference code has already normalized these vertices, so they stay unchanged.
     np.testing.assert_array_equal(data.clips("train")[0].vertices, frames.astype(np.float32))
 
 
-def test_own_by_flags_and_by_file() -> None:
+def test_custom_options_and_a_settings_file_give_the_same_data() -> None:
     custom_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
     flags = ["--fps", 30, "--unit", "mm", "--axes", "x z -y", "--name", "balls"]
     out = succeed("prepare-data", "custom", "mine", *flags)
@@ -105,19 +105,19 @@ def test_own_by_flags_and_by_file() -> None:
     for clip in first.clips("train"):
         expected = custom_raw.motion(clip.entry.name)
         np.testing.assert_allclose(clip.vertices, expected, atol=1e-6)
-    made = train("data/balls")
-    assert made.settings.data.name == "balls"
+    trained = train("data/balls")
+    assert trained.settings.data.name == "balls"
 
 
-def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
+def test_custom_frame_rate_and_splits() -> None:
     custom_raw.write_all(Path("mine"))
-    own = {"root": "mine", "fps": 30, "unit": "m", "prepared_fps": 15}
-    own["splits"] = {
+    custom = {"root": "mine", "fps": 30, "unit": "m", "prepared_fps": 15}
+    custom["splits"] = {
         "test": {"sentences": ["good-bye"], "subjects": ["F1"]},
         "val": {"clips": ["M_2_*"]},
         "train": {},
     }
-    Path("mine.yaml").write_text(yaml.safe_dump({"custom": own}))
+    Path("mine.yaml").write_text(yaml.safe_dump({"custom": custom}))
     succeed("prepare-data", "custom", "mine.yaml", "data/x")
     data = PreparedDataSet("data/x")
     assert {c.name: c.split for c in data.manifest.clips} == {
@@ -131,20 +131,20 @@ def test_own_at_another_rate_and_with_splits_of_its_own() -> None:
     np.testing.assert_allclose(data.clips("train")[0].vertices, whole[::2], atol=1e-6)
 
 
-def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
+def test_broken_clips_are_reported_with_exit_code_1() -> None:
     custom_raw.write_all(Path("mine"))
     Path("mine/wav/F1_hello.wav").write_bytes(b"not a recording")
-    ended = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
-    assert ended.code == 1 and "1 broken; see data/mine/report.txt" in ended.out
-    assert "broken: F1_hello: mine/wav/F1_hello.wav: not an audio file" in ended.err
-    ended = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m", "--json")
-    result = json.loads(ended.out)
-    assert ended.code == 1 and result["clips"] == 3 and result["written"] == 0
-    assert result["problems"][0]["kind"] == "broken"
+    result = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
+    assert result.code == 1 and "1 broken; see data/mine/report.txt" in result.out
+    assert "broken: F1_hello: mine/wav/F1_hello.wav: not an audio file" in result.err
+    result = run("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m", "--json")
+    report = json.loads(result.out)
+    assert result.code == 1 and report["clips"] == 3 and report["written"] == 0
+    assert report["problems"][0]["kind"] == "broken"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["custom", "nowhere"], "nowhere"),
         (["custom", "mine"], "custom.fps: missing"),
@@ -160,9 +160,9 @@ def test_broken_clips_are_told_with_an_exit_code_of_their_own() -> None:
         (["vocaset", "mine"], "mine"),
     ],
 )
-def test_what_cannot_be_prepared_is_one_line(arguments: list, told: str) -> None:
+def test_invalid_raw_data_is_refused_with_one_line(arguments: list, message: str) -> None:
     custom_raw.write_all(Path("mine"))
-    assert told in refuse("prepare-data", *arguments)
+    assert message in refuse("prepare-data", *arguments)
 
 
 def test_settings_are_shown_with_their_origins() -> None:
@@ -172,28 +172,28 @@ def test_settings_are_shown_with_their_origins() -> None:
     assert "custom.fps" in out and "flag" in out and listing() == before
 
 
-def test_check_says_what_is_wrong() -> None:
+def test_check_reports_problems() -> None:
     custom_raw.write_all(Path("mine"))
     succeed("prepare-data", "custom", "mine", "--fps", 30, "--unit", "m")
-    ended = run("prepare-data", "check", "data/mine")
-    assert ended.code == 0 and "0 problems" in ended.out and Path("data/mine/check.png").is_file()
+    result = run("prepare-data", "check", "data/mine")
+    assert result.code == 0 and "0 problems" in result.out and Path("data/mine/check.png").is_file()
     vertices = np.load("data/mine/clips/F1_hello.npy")
     vertices[3] = np.nan
     np.save("data/mine/clips/F1_hello.npy", vertices)
-    ended = run("prepare-data", "check", "data/mine", "--sheet", "sheet.png", "--json")
-    result = json.loads(ended.out)
-    assert ended.code == 1 and result["sheet"] == "sheet.png"
-    said = [f["message"] for f in result["findings"] if f["where"] == "F1_hello"]
-    assert any("NaN" in message and "frame 3" in message for message in said), said
+    result = run("prepare-data", "check", "data/mine", "--sheet", "sheet.png", "--json")
+    report = json.loads(result.out)
+    assert result.code == 1 and report["sheet"] == "sheet.png"
+    messages = [f["message"] for f in report["findings"] if f["where"] == "F1_hello"]
+    assert any("NaN" in message and "frame 3" in message for message in messages), messages
     assert "problem: F1_hello: " in run("prepare-data", "check", "data/mine").out
     assert "no prepared data set" in refuse("prepare-data", "check", "mine")
 
 
-def test_what_only_biwi_knows_is_refused_elsewhere() -> None:
+def test_settings_for_biwi_are_refused_for_other_data() -> None:
     custom_raw.write_all(Path("mine"), "npy3", "mm", "x z -y")
     neutral = ["--set", "prepare.neutral=true"]
-    said = refuse("prepare-data", "custom", "mine", "--fps", 30, "--unit", "mm", *neutral)
-    assert said == "prepare.neutral: has an effect only on BIWI; remove it"
-    assert refuse("prepare-data", "vocaset", "mine", *neutral) == said
-    said = refuse("prepare-data", "demo", "out", "--set", "prepare.fill_seconds=1")
-    assert said.startswith("--set prepare.fill_seconds=1: expected demo.KEY=value or data.KEY")
+    error = refuse("prepare-data", "custom", "mine", "--fps", 30, "--unit", "mm", *neutral)
+    assert error == "prepare.neutral: only BIWI has neutral sentences; remove this setting"
+    assert refuse("prepare-data", "vocaset", "mine", *neutral) == error
+    error = refuse("prepare-data", "demo", "out", "--set", "prepare.fill_seconds=1")
+    assert error.startswith("--set prepare.fill_seconds=1: expected demo.KEY=value or data.KEY")

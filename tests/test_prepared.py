@@ -1,4 +1,4 @@
-"""The prepared data set: gives back what was written, is whole or none, harms nobody's files."""
+"""The prepared format: round trip, atomic writing, unrelated files and damaged files."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SHAPE = (30, 12, 3)
 
 
 def write(folder: Path, *names: str, overwrite: bool = False, seed: int = 0) -> Manifest:
-    """A data set of the clips ``names``: the first for validation."""
+    """Write a data set with the clips ``names``; the first one is in the split val."""
     rng = np.random.default_rng(seed)
     writer = PreparedWriter(folder, overwrite=overwrite)
     for k, name in enumerate(names):
@@ -33,7 +33,7 @@ def write(folder: Path, *names: str, overwrite: bool = False, seed: int = 0) -> 
     )
 
 
-def test_what_was_written_comes_back(tmp_path: Path) -> None:
+def test_a_data_set_round_trips(tmp_path: Path) -> None:
     manifest = write(tmp_path / "data", "one", "two", "three")
     data = PreparedDataSet(str(tmp_path / "data"))
     assert data.manifest == manifest
@@ -49,13 +49,13 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(clip.samples(), voices.speech(1.0), atol=1 / 32768)
 
 
-def test_vertices_are_not_read_before_they_are_used(tmp_path: Path) -> None:
+def test_vertices_are_read_only_memory_maps(tmp_path: Path) -> None:
     write(tmp_path / "data", "one")
     vertices = PreparedDataSet(tmp_path / "data").clips("val")[0].vertices
     assert isinstance(vertices, np.memmap) and not vertices.flags.writeable
 
 
-def test_the_files_are_what_the_format_says(tmp_path: Path) -> None:
+def test_the_files_match_the_documented_format(tmp_path: Path) -> None:
     write(tmp_path / "data", "one")
     assert {k.removeprefix(f"{tmp_path}/") for k in command.listing(tmp_path)} == {
         "data",
@@ -83,53 +83,53 @@ def test_the_id_changes_with_any_clip(tmp_path: Path) -> None:
     assert ids[0] == ids[1] and len(set(ids)) == 3
 
 
-def test_without_its_last_file_it_is_no_data_set(tmp_path: Path) -> None:
+def test_a_folder_without_manifest_is_unfinished(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     writer = PreparedWriter(folder, overwrite=False)
     writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
-    with pytest.raises(InputError, match="data: an unfinished data set; run the same"):
+    with pytest.raises(InputError, match="data: the data set is unfinished; run the same"):
         PreparedDataSet(folder)
-    # What was stopped can be begun again, and what it left does not stay.
+    # A new run restarts it and removes the leftover files.
     write(folder, "two")
     assert [p.name for p in (folder / "clips").iterdir()] == ["two.npy"]
     assert not (folder / ".unfinished").exists()
 
 
-def test_a_finished_one_is_replaced_only_when_asked_to(tmp_path: Path) -> None:
+def test_a_finished_data_set_is_replaced_only_with_overwrite(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write(folder, "one", "two")
     before = command.listing(folder)
-    with pytest.raises(InputError, match="holds a prepared data set already; give `overwrite`"):
+    with pytest.raises(InputError, match="already contains a prepared data set; give `overwrite`"):
         PreparedWriter(folder, overwrite=False)
-    PreparedWriter(folder, overwrite=True)  # whoever fails before the first clip destroys nothing
+    PreparedWriter(folder, overwrite=True)  # nothing is removed before the first clip
     assert command.listing(folder) == before
     write(folder, "three", overwrite=True)
     assert [p.name for p in folder.glob("*/*.*")] == ["three.npy", "three.wav"]
 
 
-def test_a_replacement_that_was_stopped_is_no_data_set_but_can_be_begun_again(
+def test_an_interrupted_replacement_is_unfinished_and_can_be_restarted(
     tmp_path: Path,
 ) -> None:
     write(tmp_path, "one", "two")
     writer = PreparedWriter(tmp_path, overwrite=True)
     writer.add(NewClip("one", "A", "train", np.zeros(SHAPE), voices.speech()))
-    with pytest.raises(InputError, match="an unfinished data set"):
-        PreparedDataSet(tmp_path)  # half old, half new
+    with pytest.raises(InputError, match="the data set is unfinished"):
+        PreparedDataSet(tmp_path)  # a mixture of old and new clips
     write(tmp_path, "three")
     assert [p.name for p in tmp_path.glob("clips/*")] == ["three.npy"]
 
 
 @pytest.mark.parametrize("name", ["audio/song.wav", "clips/data.npy"])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_files_of_something_else_are_safe(tmp_path: Path, name: str, overwrite: bool) -> None:
+def test_unrelated_files_are_not_overwritten(tmp_path: Path, name: str, overwrite: bool) -> None:
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text("precious")
-    with pytest.raises(InputError, match="of something else; give an empty or a new folder"):
+    with pytest.raises(InputError, match="but no prepared data set; give an empty or a new folder"):
         write(tmp_path, "one", overwrite=overwrite)
     assert (tmp_path / name).read_text() == "precious"
 
 
-def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_refused_before_writing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file: cannot write here"):
         PreparedWriter(tmp_path / "file", overwrite=True)
@@ -151,23 +151,25 @@ def test_a_folder_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         '{"format_version": 1, "clips": 3, "train_subjects": []}',
     ],
 )
-def test_a_damaged_manifest_is_told(tmp_path: Path, content: str) -> None:
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path, "one")
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DataError, match=r"manifest\.json: damaged manifest .*prepare the data"):
         PreparedDataSet(tmp_path)
 
 
-def test_a_newer_format_is_told(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "one")
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
-    with pytest.raises(DataError, match="format 3, this codetalker reads up to 2; upgrade"):
+    with pytest.raises(
+        DataError, match="format version is 3, but this codetalker reads only up to 2; upgrade"
+    ):
         PreparedDataSet(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut", "text", "length", "flat", "float64"])
-def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_clip_is_refused(tmp_path: Path, damage: str) -> None:
     write(tmp_path, "one")
     path = tmp_path / "clips" / "one.npy"
     if damage == "gone":
@@ -185,16 +187,19 @@ def test_a_damaged_clip_is_told(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": "fast"}, "fps 'fast', expected a rate in hertz"),
-        ({"fps": 0}, "fps 0, expected a rate"),
-        ({"format_version": 0}, "format_version 0, expected 1 to 2"),
-        ({"name": None}, "name None is no text"),
-        ({"train_subjects": "A"}, "train_subjects is no list"),
-        ({"notes": []}, "notes is no object"),
+        ({"fps": "fast"}, "fps is 'fast', expected a number of frames per second"),
+        ({"fps": 0}, "fps is 0, expected a number of frames"),
+        ({"format_version": 0}, "format_version is 0, expected 1 to 2"),
+        ({"name": None}, "name is None, expected text"),
+        ({"train_subjects": "A"}, "train_subjects is not a list"),
+        ({"notes": []}, "notes is not a JSON object"),
         ({"color": "red"}, "unknown key 'color'"),
         ({"clips": [3]}, "manifest.json, clip 0: the row has no name"),
-        ({"clips": [{"name": "../x"}]}, "manifest.json, clip 0: name '../x' is no file name"),
-        ({"clips": [{"name": "x"}]}, "x: subject None is no name"),
+        (
+            {"clips": [{"name": "../x"}]},
+            "manifest.json, clip 0: name '../x' is not a valid file name",
+        ),
+        ({"clips": [{"name": "x"}]}, "x: subject is None, expected a name"),
     ],
 )
 def test_the_first_fault_of_a_manifest_is_an_error_and_all_are_reported(
@@ -207,16 +212,16 @@ def test_the_first_fault_of_a_manifest_is_an_error_and_all_are_reported(
     with pytest.raises(DataError) as caught:
         read_manifest(tmp_path)
     faults: list[tuple[str, str, str]] = []
-    understood = read_manifest(tmp_path, lambda *fault: faults.append(fault))
+    lenient = read_manifest(tmp_path, lambda *fault: faults.append(fault))
     lines = [f"{where}: {line}".removeprefix("manifest.json: ") for _, where, line in faults]
     assert any(line.startswith(message) for line in lines)
     assert str(caught.value) == f"{path}: damaged manifest ({lines[0]})"
-    assert "unit 7 is no text; prepare the data again" in lines
-    assert "clips" in change or understood.clips == manifest.clips
+    assert "unit is 7, expected text; prepare the data again" in lines
+    assert "clips" in change or lenient.clips == manifest.clips
 
 
-def test_a_frame_rate_that_is_a_whole_number_keeps_the_id(tmp_path: Path) -> None:
-    """The id is a hash of the manifest's own numbers: 25 and 25.0 are two of them."""
+def test_an_integer_frame_rate_stays_an_integer(tmp_path: Path) -> None:
+    # The data id is a hash of the JSON numbers, and 25 and 25.0 have different hashes.
     write(tmp_path, "one")
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"fps": 25.0', '"fps": 25'))
@@ -224,7 +229,7 @@ def test_a_frame_rate_that_is_a_whole_number_keeps_the_id(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_speech_is_read_as_it_is(tmp_path: Path, subtype: str) -> None:
+def test_speech_is_read_without_conversion(tmp_path: Path, subtype: str) -> None:
     write(tmp_path, "one")
     clip = PreparedDataSet(tmp_path).clips("val")[0]
     soundfile.write(clip.audio_path, voices.speech(1.0), 16000, subtype=subtype)
@@ -233,12 +238,12 @@ def test_speech_is_read_as_it_is(tmp_path: Path, subtype: str) -> None:
     np.testing.assert_array_equal(clip.samples(), expected)
     assert clip.samples().dtype == np.float32
     soundfile.write(clip.audio_path, np.stack([expected, expected], 1), 16000, subtype=subtype)
-    with pytest.raises(DataError, match=r"one\.wav: 2 channels, expected 1"):
+    with pytest.raises(DataError, match=r"one\.wav: the speech has 2 channels, expected 1"):
         clip.samples()
 
 
 @pytest.mark.parametrize("damage", ["gone", "text", "rate"])
-def test_damaged_sound_is_told(tmp_path: Path, damage: str) -> None:
+def test_damaged_speech_is_refused(tmp_path: Path, damage: str) -> None:
     write(tmp_path, "one")
     path = tmp_path / "audio" / "one.wav"
     if damage == "gone":
@@ -251,6 +256,6 @@ def test_damaged_sound_is_told(tmp_path: Path, damage: str) -> None:
         PreparedDataSet(tmp_path).clips("val")[0].samples()
 
 
-def test_the_clip_table_is_plain_data() -> None:
+def test_the_data_id_depends_on_the_clip_table() -> None:
     entry = ClipEntry("a", "A", "train", 3, "0" * 64)
     assert Manifest("x", 30.0, ("A",), (entry,)).data_id != Manifest("x", 30.0, ("A",), ()).data_id

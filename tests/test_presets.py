@@ -1,4 +1,4 @@
-"""Settings: every preset loads, layers come in order, and errors say where a value came from."""
+"""Presets load, layers override each other in order, and errors name the origin of a value."""
 
 import json
 from pathlib import Path
@@ -39,32 +39,32 @@ FACTS = {"name": "mine", "fps": 50, "unit": "m", "n_vertices": 9, "train_subject
 PRESETS = ("biwi", "biwi-fast", "custom", "demo", "tiny", "vocaset", "vocaset-fast")
 
 
-def test_the_bundled_presets_are_the_named_ones() -> None:
+def test_bundled_presets_are_the_expected_ones() -> None:
     assert resources.config_names() == sorted(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_bundled_preset_loads(name: str) -> None:
-    own = name == "custom"  # the data set gives its facts
-    resolved = resolve(name, facts=FACTS if own else None)
-    assert resolved.origins["data.name"] == ("the data set" if own else f"preset {name}")
+    needs_facts = name == "custom"  # this preset is not for one data set
+    resolved = resolve(name, facts=FACTS if needs_facts else None)
+    assert resolved.origins["data.name"] == ("the data set" if needs_facts else f"preset {name}")
     dumped = resolved.settings.model_dump(mode="json")
     assert settings_from_dict(yaml.safe_load(yaml.safe_dump(dumped)), "back") == resolved.settings
 
 
-def test_facts_of_the_data_set_stand_for_those_of_another() -> None:
-    """A preset's recipe fits any data; its own data set keeps the preset's facts."""
+def test_facts_of_another_data_set_replace_those_of_the_preset() -> None:
     resolved = resolve("vocaset", facts=FACTS, assignments=["data.fps=25"])
     data = resolved.settings.data
     assert (data.name, data.fps, data.n_vertices, data.splits) == ("mine", 25, 9, {})
     assert resolved.origins["data.unit"] == "the data set"
     assert resolved.settings.vq.hidden_size == 1024
+    # For the preset's own data set, the facts are merged with the preset's section.
     same = resolve("vocaset", facts={**FACTS, "name": "vocaset"}).settings.data
     assert (same.fps, same.train_subjects) == (50, ("A",))
     assert same.splits == resolve("vocaset").settings.data.splits
 
 
-def test_a_rule_of_a_split_is_changed_alone_and_all_splits_together(tmp_path: Path) -> None:
+def test_assignment_changes_one_split_rule_and_file_replaces_all_splits(tmp_path: Path) -> None:
     plain = resolve("vocaset").settings.data.splits
     assignment = 'data.splits.val.sentences=["sentence01"]'
     changed = resolve("vocaset", assignments=[assignment]).settings.data.splits
@@ -79,30 +79,32 @@ def test_a_rule_of_a_split_is_changed_alone_and_all_splits_together(tmp_path: Pa
     }
 
 
-def test_a_preset_may_stand_on_another() -> None:
-    own, demo = resolve("custom", facts=FACTS).settings, resolve("demo").settings
-    assert own.train_vq == demo.train_vq and own.vq == demo.vq
-    weighted = own.train_speech.model_copy(update={"contact_weight": 4.0})
+def test_preset_extends_another() -> None:
+    custom, demo = resolve("custom", facts=FACTS).settings, resolve("demo").settings
+    assert custom.train_vq == demo.train_vq and custom.vq == demo.vq
+    weighted = custom.train_speech.model_copy(update={"contact_weight": 4.0})
     assert weighted == demo.train_speech
 
 
-def test_sections_alone(tmp_path: Path) -> None:
+def test_some_sections_are_resolved_without_the_others(tmp_path: Path) -> None:
     config = config_file(tmp_path, {"custom": {"fps": 24, "unit": "cm"}, "vq": {"n_layers": 2}})
-    made = resolve_sections(["custom", "prepare"], config, ["custom.fps=30"], {"custom.unit": "mm"})
-    custom = made.sections["custom"]
-    assert (custom.fps, custom.unit, made.sections["prepare"].fill_seconds) == (30, "mm", 0.1)
-    origins = {key: origin for key, _, origin in made.rows()}
+    resolved = resolve_sections(
+        ["custom", "prepare"], config, ["custom.fps=30"], {"custom.unit": "mm"}
+    )
+    custom = resolved.sections["custom"]
+    assert (custom.fps, custom.unit, resolved.sections["prepare"].fill_seconds) == (30, "mm", 0.1)
+    origins = {key: origin for key, _, origin in resolved.rows()}
     assert (origins["custom.fps"], origins["custom.unit"]) == ("--set", "flag")
-    for assignments, told in (
+    for assignments, expected in (
         ([], r"custom\.fps: missing; set it in your YAML file, or `set` custom\.fps=VALUE"),
         (["vq.n_layers=3"], r"expected custom\.KEY=value or prepare\.KEY=value"),
         (["custom.fps=30", "custom.unit=inch"], r"custom\.unit: Input should be 'm', 'cm' or 'mm'"),
     ):
-        with pytest.raises(SettingsError, match=told):
+        with pytest.raises(SettingsError, match=expected):
             resolve_sections(["custom", "prepare"], assignments=assignments)
 
 
-def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:
+def test_higher_layers_override_lower_ones(tmp_path: Path) -> None:
     config = config_file(
         tmp_path, {"train_vq": {"epochs": 3, "seed": 3, "learning_rate": 3.0, "batch_size": 1}}
     )
@@ -125,7 +127,7 @@ def test_layers_from_lowest_to_highest(tmp_path: Path) -> None:
     assert rows["train_speech.epochs"] == ("100", "preset vocaset")
 
 
-def test_the_rows_name_every_setting_once() -> None:
+def test_rows_list_every_setting_once() -> None:
     rows = resolve("biwi").rows()
     keys = [key for key, _, _ in rows]
     assert len(set(keys)) == len(keys)
@@ -134,27 +136,27 @@ def test_the_rows_name_every_setting_once() -> None:
         json.loads(value)
 
 
-def test_of_two_assignments_the_last_counts() -> None:
+def test_last_assignment_of_a_key_wins() -> None:
     assert resolve("biwi", None, ["vq.n_layers=2", "vq.n_layers=3"]).settings.vq.n_layers == 3
 
 
-def test_a_whole_section_can_be_assigned_and_is_merged() -> None:
+def test_assigned_section_is_merged() -> None:
     vq = resolve("biwi", None, ['vq={"n_layers": 2}']).settings.vq
     assert (vq.n_layers, vq.code_dim) == (2, 128)
 
 
-def test_a_preset_can_be_a_path(tmp_path: Path) -> None:
+def test_preset_can_be_a_path(tmp_path: Path) -> None:
     path = config_file(tmp_path, presets.read_preset("biwi"))
     assert resolve(str(path)).settings == resolve("biwi").settings
 
 
 @given(value=st.floats(min_value=1e-9, max_value=1e3))
-def test_numbers_are_read_as_json(value: float) -> None:
+def test_assigned_numbers_are_read_exactly(value: float) -> None:
     assert resolve("biwi", None, [f"train_vq.learning_rate={value!r}"]) == resolve(
         "biwi", None, [f"train_vq.learning_rate={json.dumps(value)}"]
     )
-    got = resolve("biwi", None, [f"train_vq.learning_rate={value!r}"]).settings
-    assert got.train_vq.learning_rate == value
+    settings = resolve("biwi", None, [f"train_vq.learning_rate={value!r}"]).settings
+    assert settings.train_vq.learning_rate == value
 
 
 @pytest.mark.parametrize(
@@ -171,14 +173,14 @@ def test_numbers_are_read_as_json(value: float) -> None:
         ('data.train_subjects=["F1"]', ("F1",)),
     ],
 )
-def test_values_are_json_else_text(assignment: str, expected: Any) -> None:
+def test_assigned_values_are_json_or_else_text(assignment: str, expected: Any) -> None:
     value: Any = resolve("biwi", None, [assignment]).settings
     for part in assignment.partition("=")[0].split("."):
         value = getattr(value, part)
     assert value == expected
 
 
-def test_an_unknown_key_names_its_origin_and_a_near_name(tmp_path: Path) -> None:
+def test_unknown_key_names_its_origin_and_a_similar_key(tmp_path: Path) -> None:
     assert message(preset="biwi", assignments=["vq.codebok_size=9"]) == (
         "vq.codebok_size: unknown key (from --set); did you mean vq.codebook_size?"
     )
@@ -201,7 +203,7 @@ def test_an_unknown_key_names_its_origin_and_a_near_name(tmp_path: Path) -> None
         ("speech.codebook_size", "vq.codebook_size"),
     ],
 )
-def test_a_key_of_another_section_is_refused_with_its_place(
+def test_key_of_another_section_suggests_the_right_section(
     tmp_path: Path, key: str, near: str
 ) -> None:
     assert message(preset="biwi", assignments=[f"{key}=1"]) == (
@@ -212,7 +214,7 @@ def test_a_key_of_another_section_is_refused_with_its_place(
     assert f"did you mean {near}?" in message(preset="biwi", config=config)
 
 
-def test_the_stages_share_what_both_use_and_nothing_else() -> None:
+def test_stages_share_only_the_common_training_settings() -> None:
     sections = (VQTrainSettings, SpeechTrainSettings, TrainSettings)
     vq, speech, shared = (set(section.model_fields) for section in sections)
     assert vq & speech == shared and vq - shared == {"revive_after_steps"}
@@ -229,19 +231,19 @@ def test_the_stages_share_what_both_use_and_nothing_else() -> None:
         ("train_speech.own_history_passes=3", "train_speech.own_history above 0"),
     ],
 )
-def test_a_setting_without_effect_beside_another_is_refused(
+def test_setting_without_effect_is_refused_with_its_condition(
     tmp_path: Path, given: str, needed: str
 ) -> None:
     key, _, value = given.partition("=")
-    told = message(preset="biwi", assignments=[given])
-    assert told.startswith(f"{key} (from --set): has no effect with ")
-    assert message(preset="biwi", assignments=[given]).endswith(f"it needs {needed}")
+    error = message(preset="biwi", assignments=[given])
+    assert error.startswith(f"{key} (from --set): has no effect with ")
+    assert error.endswith(f"it needs {needed}")
     section, name = key.split(".")
     config = config_file(tmp_path, {section: {name: json.loads(value)}})
     assert f"(from {config})" in message(preset="biwi", config=config)
 
 
-def test_a_setting_may_lose_its_effect_to_a_later_layer(tmp_path: Path) -> None:
+def test_higher_layer_may_remove_the_effect_of_a_setting(tmp_path: Path) -> None:
     cosine = {"train_vq": {"schedule": "cosine", "warmup_steps": 7}}
     config = config_file(tmp_path, cosine)
     settings = resolve("biwi", config, ["train_vq.schedule=constant"]).settings
@@ -251,7 +253,7 @@ def test_a_setting_may_lose_its_effect_to_a_later_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["biwi", "demo", "vocaset-fast"])
 @pytest.mark.parametrize("stage", ["train_vq", "train_speech"])
 @pytest.mark.parametrize("change", ["schedule=constant", "optimizer=adam", "schedule=cosine"])
-def test_the_settings_of_a_run_may_be_given_as_a_file(
+def test_all_settings_of_a_run_are_accepted_as_a_file(
     tmp_path: Path, name: str, stage: str, change: str
 ) -> None:
     settings = resolve(name, assignments=[f"{stage}.{change}"]).settings
@@ -259,7 +261,7 @@ def test_the_settings_of_a_run_may_be_given_as_a_file(
     assert resolve(name, config).settings == settings
 
 
-def test_a_file_that_an_earlier_version_wrote_may_hold_former_keys_as_they_were(
+def test_file_may_contain_former_keys_with_their_defaults_only(
     tmp_path: Path,
 ) -> None:
     former = {"train_vq": {"own_history": 0.0, "epochs": 7}, "render": {"preset": "veryfast"}}
@@ -270,10 +272,10 @@ def test_a_file_that_an_earlier_version_wrote_may_hold_former_keys_as_they_were(
     )
 
 
-def test_sections_that_a_command_does_not_read_cannot_be_set() -> None:
+def test_assignment_to_an_unused_section_is_refused() -> None:
     sections = ["vq", "train_vq"]
-    told = message(preset="biwi", assignments=["train_speech.epochs=3"], sections=sections)
-    assert told == (
+    error = message(preset="biwi", assignments=["train_speech.epochs=3"], sections=sections)
+    assert error == (
         "`set` train_speech.epochs=3: expected vq.KEY=value or train_vq.KEY=value for this "
         "command; did you mean train_vq.epochs?"
     )
@@ -281,24 +283,24 @@ def test_sections_that_a_command_does_not_read_cannot_be_set() -> None:
     assert resolved.settings.vq.n_layers == 2
 
 
-def test_a_removed_setting_says_why_it_is_gone() -> None:
-    told = message(preset="biwi", assignments=["render.preset=slow"])
-    assert told.startswith("render.preset: unknown key (from --set); it was removed: x264")
+def test_removed_setting_states_why_it_was_removed() -> None:
+    error = message(preset="biwi", assignments=["render.preset=slow"])
+    assert error.startswith("render.preset: unknown key (from --set); it was removed: x264")
 
 
-def test_a_wrong_value_names_its_origin_and_what_was_given() -> None:
+def test_invalid_value_is_named_with_its_origin() -> None:
     text = message(preset="biwi", assignments=["vq.n_layers=many"])
     assert text.startswith("vq.n_layers: ") and "got 'many' (from --set)" in text
     assert "(from flag)" in message(preset="biwi", flags={"train_vq.epochs": 0})
     assert "(from preset biwi)" not in message(preset="biwi", assignments=["data.fps=-1"])
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_reported_together() -> None:
     text = message(preset="biwi", assignments=["vq.n_layers=0", "data.fps=0"])
     assert "vq.n_layers" in text and "data.fps" in text
 
 
-def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
+def test_missing_facts_suggest_a_preset() -> None:
     assert "data: missing; choose a preset" in message()
 
 
@@ -316,21 +318,21 @@ def test_without_a_preset_the_facts_of_the_data_set_are_missing() -> None:
         (["render.size=101"], "render.size"),
     ],
 )
-def test_values_that_contradict_each_other(assignments: list[str], expected: str) -> None:
+def test_contradictory_or_invalid_values_are_refused(assignments: list[str], expected: str) -> None:
     assert expected in message(preset="biwi", assignments=assignments)
 
 
-def test_an_assignment_without_a_sign() -> None:
+def test_assignment_without_equals_sign_is_refused() -> None:
     assert message(assignments=["vq.n_layers"]) == "`set` vq.n_layers: expected a.b=value"
 
 
-def test_an_unknown_preset_lists_the_known_ones() -> None:
+def test_unknown_preset_lists_the_known_ones() -> None:
     text = message(preset="vocasett")
     assert "preset 'vocasett' is unknown" in text and "did you mean vocaset?" in text
     assert all(name in text for name in PRESETS)
 
 
-def test_files_that_hold_no_settings(tmp_path: Path) -> None:
+def test_files_without_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: cannot be read"):
         resolve("biwi", tmp_path / "none.yaml")
     assert "not a YAML file" in message(config=config_file(tmp_path, "a: [1\nb: }"))
@@ -342,13 +344,13 @@ def test_files_that_hold_no_settings(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+def test_empty_file_changes_nothing(tmp_path: Path) -> None:
     config = config_file(tmp_path, "# nothing yet\n")
     assert resolve("biwi", config) == resolve("biwi")
 
 
 @pytest.mark.parametrize("content", ["vq: 3", "vq:", "vq: [1]"])
-def test_a_section_that_is_no_section(tmp_path: Path, content: str) -> None:
+def test_section_with_a_plain_value_is_refused(tmp_path: Path, content: str) -> None:
     config = config_file(tmp_path, content)
     for assignments in ([], ["vq.n_layers=2"]):
         text = message(preset="biwi", config=config, assignments=assignments)
@@ -356,5 +358,5 @@ def test_a_section_that_is_no_section(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("assignment", ["=1", "vq.=1", ".=1", "vq..n_layers=1", "1=1"])
-def test_malformed_keys_are_told(assignment: str) -> None:
+def test_malformed_key_is_refused(assignment: str) -> None:
     assert "unknown key" in message(preset="biwi", assignments=[assignment])

@@ -36,7 +36,7 @@ def test_every_entry_is_its_own_nearest() -> None:
     assert torch.equal(q.nearest(q.codebook), torch.arange(ENTRIES))
 
 
-def test_of_equal_entries_the_first_is_taken() -> None:
+def test_ties_go_to_the_first_entry() -> None:
     q = quantizer()
     with torch.no_grad():
         q.codebook[5] = q.codebook[8] = q.codebook[2]
@@ -46,8 +46,8 @@ def test_of_equal_entries_the_first_is_taken() -> None:
     assert q.nearest(noise(3, DIM)).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("way", ["forward", "snap"])
-def test_the_straight_through_gradient_is_the_identity(way: str) -> None:
+@pytest.mark.parametrize("way", ["forward", "quantize"])
+def test_straight_through_gradient_is_the_identity(way: str) -> None:
     q = quantizer()
     z = noise(2, 5, DIM).requires_grad_()
     latents = q(z).latents if way == "forward" else q.quantize(z)[0]
@@ -59,7 +59,7 @@ def test_the_straight_through_gradient_is_the_identity(way: str) -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.5])
-def test_losses(weight: float) -> None:
+def test_losses_and_their_gradients(weight: float) -> None:
     q = quantizer(weight)
     z = noise(2, 5, DIM).requires_grad_()
     result = q(z)
@@ -67,7 +67,8 @@ def test_losses(weight: float) -> None:
     mean = (entries - z).square().mean((1, 2))
     torch.testing.assert_close(result.loss, (1 + weight) * mean)
     result.loss.mean().backward()
-    # The commitment loss draws the latents to the entries, the codebook loss the entries to them.
+    # The commitment loss pulls the latents to the entries, and the codebook loss pulls the entries
+    # to the latents.
     torch.testing.assert_close(z.grad, weight * 2 * (z - entries).detach() / z.numel())
     pull = torch.zeros_like(q.codebook)
     pull.index_add_(0, result.codes.flatten(), (entries - z).detach().flatten(0, 1))
@@ -75,7 +76,7 @@ def test_losses(weight: float) -> None:
 
 
 @given(codes=st.lists(st.integers(0, ENTRIES - 1), min_size=1, max_size=60))
-def test_perplexity_lies_between_one_and_the_entries_in_use(codes: list[int]) -> None:
+def test_perplexity_is_between_1_and_the_number_of_used_entries(codes: list[int]) -> None:
     value = perplexity(torch.bincount(torch.tensor(codes), minlength=ENTRIES))
     assert 1 - 1e-6 <= value <= len(set(codes)) + 1e-6
 
@@ -87,7 +88,7 @@ def test_perplexity_at_its_bounds() -> None:
     assert perplexity(torch.tensor([1, 3, 0])) == pytest.approx(expected)
 
 
-def test_the_codebook_starts_uniform_and_small() -> None:
+def test_codebook_is_initialized_uniformly() -> None:
     codebook = Quantizer(200, 50, 0.25).codebook.detach()
     assert codebook.abs().max().item() <= 1 / 200
     assert codebook.std().item() == pytest.approx(1 / 200 / math.sqrt(3), rel=0.05)

@@ -1,4 +1,4 @@
-"""The rasterizer against brute force; camera, framing and light."""
+"""The rasterizer compared with brute force; camera, framing and lighting."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from codetalker_cli.topology import Topology
 
 
 def brute_force(points, triangles, colors, width, height, samples):
-    """Depth and color of every sample by barycentric coordinates, one triangle after another."""
+    """Compute the depth and color of every sample with barycentric coordinates."""
     offsets = rasterizer.sample_columns(samples)
     y = (np.arange(height * samples) + 0.5) / samples
     x = np.arange(width) + offsets[np.arange(height * samples) % samples, None]
     y = np.broadcast_to(y[:, None], x.shape)
     depth, color = np.zeros(x.shape), np.zeros((*x.shape, 3))
-    doubtful = np.zeros(x.shape, bool)  # so near to an edge that rounding decides
+    doubtful = np.zeros(x.shape, bool)  # so close to an edge that the result depends on rounding
     for triangle in triangles:
         (x0, y0, q0), (x1, y1, q1), (x2, y2, q2) = points[triangle]
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
@@ -56,13 +56,13 @@ def test_rasterizer_agrees_with_brute_force(samples, depths, seed):
     color[depth == 0] = 17
     mean = color.reshape(height, samples, width, 3).mean(1)
     if depths[1] < 2:
-        # colors are exact at the ends of a span and straight in between, where the truth is a
-        # slight curve: within a level or two on triangles no steeper than those of a face
+        # Colors are exact at the ends of a span and linear in between, where the true color is
+        # slightly curved. For depths like those of a face, the difference is below two levels.
         error = np.abs(raster.resolve() - mean)[sure.reshape(height, samples, width).all(1)]
         assert error.max() < 2
 
 
-def test_flat_colors_are_exact_and_parallel_gradients_within_a_level():
+def test_flat_colors_are_exact_and_gradients_are_within_one_level():
     points = np.array([[0, 0, 1], [40, 0, 1], [0, 40, 1], [40, 40, 1]], float)
     triangles = np.array([[0, 1, 2], [2, 1, 3]])
     raster = rasterizer.Rasterizer(np.zeros((40, 40, 3)), 4)
@@ -77,7 +77,7 @@ def test_flat_colors_are_exact_and_parallel_gradients_within_a_level():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_neighbors_share_an_edge_without_gap_or_overlap(seed):
+def test_adjacent_triangles_meet_without_gap_or_overlap(seed):
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0)), axis=-1) * 5
     grid[1:-1, 1:-1] += rng.uniform(-2, 2, (6, 6, 2))
@@ -96,7 +96,7 @@ def test_neighbors_share_an_edge_without_gap_or_overlap(seed):
     assert covered.sum() == 35 * 35 * 4
 
 
-def test_edges_are_smooth_and_the_order_of_drawing_does_not_matter():
+def test_edges_are_antialiased_and_the_drawing_order_does_not_matter():
     points = np.array(
         [[3, 2, 1], [29, 7, 1], [12, 30, 1], [5, 20, 2], [31, 16, 2], [8, 3, 2]], float
     )
@@ -115,7 +115,7 @@ def test_edges_are_smooth_and_the_order_of_drawing_does_not_matter():
     assert set(np.unique(aliased.resolve())) == {0, 255}
 
 
-def test_triangles_behind_the_camera_are_left_out():
+def test_triangles_behind_the_camera_are_skipped():
     raster = rasterizer.Rasterizer(np.full((8, 8, 3), 9.0), 2)
     raster.draw(
         np.array([[0, 0, 1], [9, 0, -1], [0, 9, 1.0]]), np.array([[0, 1, 2]]), np.zeros((3, 3))
@@ -125,7 +125,7 @@ def test_triangles_behind_the_camera_are_left_out():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_triangle_called_hidden_changes_nothing(seed):
+def test_drawing_a_hidden_triangle_changes_nothing(seed):
     rng = np.random.default_rng(seed)
     raster = rasterizer.Rasterizer(np.zeros((53, 45, 3)), 2)
     wall = np.array([[-9, -9, 2], [90, -9, 2], [-9, 70, 2.0]])
@@ -153,7 +153,7 @@ def test_camera_projects_known_points():
 
 @pytest.mark.parametrize(("yaw", "pitch"), [(0, 0), (35, 10), (-90, -40), (180, 80)])
 @pytest.mark.parametrize("unit", [0.01, 1000.0])
-def test_framing_holds_the_whole_head_and_fills_the_picture(yaw, pitch, unit):
+def test_framing_shows_the_whole_head_and_fills_the_picture(yaw, pitch, unit):
     points = np.random.default_rng(0).normal(0, 1, (500, 3)) * [0.7, 1.0, 0.8] * unit + 3 * unit
     camera = scene.frame(points, (320, 240), yaw=yaw, pitch=pitch, margin=0.05)
     x, y, inverse = camera.project(points).T
@@ -162,7 +162,7 @@ def test_framing_holds_the_whole_head_and_fills_the_picture(yaw, pitch, unit):
     assert max(np.abs(x - 160).max() / 144, np.abs(y - 120).max() / 108) == pytest.approx(1)
 
 
-def test_yaw_shows_the_subjects_left_and_pitch_the_top():
+def test_positive_yaw_shows_the_subjects_left_and_positive_pitch_the_top():
     face = np.array([[0, 0, 1.0], [1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]])
     left = scene.frame(face, (64, 64), yaw=60).project(face)
     assert left[1, 2] > left[0, 2] > left[3, 2]  # the subject's left ear is the nearest
@@ -176,7 +176,7 @@ def test_vertex_normals_of_a_sphere_point_outwards():
     assert ((normals * vertices).sum(1) > 0.99).all()
 
 
-def test_occlusion_is_none_on_a_sphere_and_deep_inside_a_bowl():
+def test_a_sphere_is_not_occluded_but_the_inside_of_a_bowl_is():
     vertices, triangles = sphere(16)
     assert light.occlusion(vertices, triangles).min() > 0.95
     lower = triangles[(vertices[triangles][:, :, 1] < 0.3).all(1)]
@@ -184,7 +184,7 @@ def test_occlusion_is_none_on_a_sphere_and_deep_inside_a_bowl():
     assert inside[vertices[:, 1] < -0.95].max() < 0.75
 
 
-def test_srgb_round_trip_and_shade_range():
+def test_srgb_round_trips_and_shaded_colors_are_in_range():
     values = np.linspace(0, 1, 256, dtype=np.float32)
     np.testing.assert_allclose(light.to_srgb(light.to_linear(values)), values, atol=1e-5)
     motion = make_motion()
@@ -193,7 +193,7 @@ def test_srgb_round_trip_and_shade_range():
     assert colors.min() >= 0 and 100 < colors.max() <= 255
 
 
-def test_both_sides_of_an_open_surface_are_seen():
+def test_both_sides_of_an_open_surface_are_visible():
     vertices, triangles = sphere()
     front_gone = triangles[~(vertices[triangles][:, :, 2] > 0.3).all(1)]
     topology = Topology("bowl", front_gone, len(vertices))
@@ -203,4 +203,4 @@ def test_both_sides_of_an_open_surface_are_seen():
     middle = picture[28:36, 28:36].astype(float)
     assert np.abs(middle - backdrop[28:36, 28:36]).mean() > 25  # the inner side covers the backdrop
     (outside,) = render_frames(motion, SOFTWARE.model_copy(update={"yaw": 180.0}), [0])
-    assert outside[28:36, 28:36].mean() > middle.mean() + 30  # and is darker than the outer one
+    assert outside[28:36, 28:36].mean() > middle.mean() + 30  # the inner side is darker

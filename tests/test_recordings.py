@@ -1,4 +1,4 @@
-"""Folders of recordings: what cannot be used is left out with its reason, never lost silently."""
+"""Test that unusable recordings of a folder are reported with a reason."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ PHONES = [
 
 
 def record(path: Path, samples: np.ndarray) -> None:
-    """A recording with its phones beside it."""
+    """Write a recording and its .json file with phones."""
     path.parent.mkdir(exist_ok=True)
     soundfile.write(path, samples, 16000)
     path.with_suffix(".json").write_text(json.dumps({"text": "ma", "phones": PHONES}))
@@ -28,7 +28,7 @@ def record(path: Path, samples: np.ndarray) -> None:
     ("samples", "reason"),
     [(np.zeros(16000), "silent"), (np.zeros(0), "no audio samples")],
 )
-def test_an_unusable_recording_is_left_out_with_its_reason(
+def test_unusable_recording_is_reported_with_its_reason(
     tmp_path: Path, samples: np.ndarray, reason: str
 ) -> None:
     record(tmp_path / "bad.wav", samples)
@@ -39,10 +39,10 @@ def test_an_unusable_recording_is_left_out_with_its_reason(
     assert "bad.wav" in failure.name and reason in failure.reason
 
 
-def test_two_recordings_of_one_name_are_told(tmp_path: Path) -> None:
+def test_duplicate_recording_names_are_reported(tmp_path: Path) -> None:
     record(tmp_path / "a-b.wav", voices.speech())
     record(tmp_path / "a" / "b.wav", voices.speech())
     found = read_recordings(tmp_path, cache=tmp_path / "cache")
     assert len(found.clips) == 1
     (failure,) = found.failures
-    assert "its name a-b is that of" in failure.reason
+    assert "its name a-b is also the name of" in failure.reason

@@ -1,4 +1,4 @@
-"""Vertex regions: from people's files, refused where they do not fit, else from the motion."""
+"""Vertex regions are read from files, validated, and inferred from the motion if missing."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def texts(folder: Path, **contents: str) -> Path:
     return folder
 
 
-def test_the_reference_names_its_masks_otherwise(tmp_path: Path) -> None:
+def test_region_names_of_the_reference_code_are_translated(tmp_path: Path) -> None:
     texts(tmp_path / "regions", lve="3, 1, 2, 2", fdd="7,\n8", nose="5 6")
     found = find_regions("auto", tmp_path, V)
     assert {name: found.named[name].tolist() for name in found.named} == {
@@ -35,7 +35,7 @@ def test_the_reference_names_its_masks_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["json", "pkl"])
-def test_one_file_of_all(tmp_path: Path, suffix: str) -> None:
+def test_one_file_can_contain_all_regions(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"masks.{suffix}"
     if suffix == "json":
         path.write_text(json.dumps({"lips": [1, 2], "scalp": [0]}))
@@ -47,70 +47,73 @@ def test_one_file_of_all(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ("1, 2, 12", r"lve: names vertices 1\.\.12, but there are 12 \(0 to 11\)"),
-        ("-1, 2", r"names vertices -1\.\.2"),
-        ("1, two", r"lve\.txt: expected vertex numbers with commas between"),
+        ("1, 2, 12", r"lve: contains vertices 1\.\.12, but the topology has only 0 to 11; give"),
+        ("-1, 2", r"contains vertices -1\.\.2"),
+        ("1, two", r"lve\.txt: expected vertex indices separated by commas"),
         ("", "expected a list of vertex indices"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path: Path, content: str, told: str) -> None:
+def test_invalid_indices_are_refused(tmp_path: Path, content: str, message: str) -> None:
     texts(tmp_path / "regions", lve=content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         find_regions("auto", tmp_path, V)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"lips": [0.5]}, {"lips": [[1]]}, {"lips": "ab"}, {}])
-def test_files_of_something_else_are_refused(tmp_path: Path, content: Any) -> None:
+def test_files_without_regions_are_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "regions.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"regions\.json"):
         find_regions("auto", tmp_path, V)
 
 
-class Hostile:
+class Malicious:
     def __reduce__(self) -> tuple:
         return os.system, ("touch proof",)
 
 
-def test_a_hostile_file_of_masks_runs_nothing(
+def test_a_malicious_pickle_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("FLAME_masks.pkl").write_bytes(pickle.dumps({"lips": Hostile()}))
+    Path("FLAME_masks.pkl").write_bytes(pickle.dumps({"lips": Malicious()}))
     with pytest.raises(DataError, match=r"FLAME_masks\.pkl: .*posix\.system"):
         find_regions("auto", tmp_path, V)
     assert not Path("proof").exists()
 
 
-def test_what_is_given_has_to_be_there(tmp_path: Path) -> None:
+def test_a_missing_or_empty_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"prepare\.regions: .*nowhere does not exist"):
         find_regions(str(tmp_path / "nowhere"), tmp_path, V)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: a folder of regions holds NAME\.txt files"):
+    with pytest.raises(
+        InputError, match=r"empty: the folder contains no regions \(NAME\.txt files\)"
+    ):
         find_regions(str(tmp_path / "empty"), tmp_path, V)
 
 
-def test_wishes(tmp_path: Path) -> None:
+def test_none_infer_and_auto(tmp_path: Path) -> None:
     texts(tmp_path / "regions", lve="1")
     assert find_regions("none", tmp_path, V) == Regions()
     infer = find_regions("infer", tmp_path, V)
     assert infer.infer and not infer.named
-    assert find_regions("auto", tmp_path / "regions", V).infer  # nothing there
+    assert find_regions("auto", tmp_path / "regions", V).infer  # no region files
 
 
-def test_lips_that_the_motion_does_not_tell_are_told_of() -> None:
+def test_the_origin_explains_why_lips_were_not_inferred() -> None:
     mesh = voices.mesh("A")
     still = (mesh.templates["A"], np.zeros((20, V, 3), np.float32))
-    made, told = Regions(infer=True).complete(mesh, still)
-    assert made.topology.regions.keys() == mesh.topology.regions.keys()  # it has lips of its own
+    result, origin = Regions(infer=True).complete(mesh, still)
+    # The mesh already has lips, so nothing is inferred.
+    assert result.topology.regions.keys() == mesh.topology.regions.keys()
     bare = Regions(infer=True, named={}).complete(_without_regions(mesh), still)
     assert "lips" not in bare[0].topology.regions and "no lips: " in bare[1]
     given = Regions({"lips": np.array([4], np.int32)}, infer=True, origin="mine").complete(
         mesh, still
     )
     assert given[0].topology.region("lips").tolist() == [4] and given[1] == "mine"
-    assert told == "none"
+    assert origin == "none"
 
 
 def _without_regions(mesh: Any) -> Any:
@@ -119,7 +122,7 @@ def _without_regions(mesh: Any) -> Any:
     return replace(mesh, topology=replace(mesh.topology, regions={}))
 
 
-def test_the_sample_is_of_offsets_from_each_own_template() -> None:
+def test_the_sample_contains_offsets_from_the_template_of_each_clip() -> None:
     rng = np.random.default_rng(0)
     faces = [rng.standard_normal((V, 3)).astype(np.float32) for _ in range(2)]
     clips = [(face, face + np.arange(30)[:, None, None].astype(np.float32)) for face in faces]

@@ -1,4 +1,4 @@
-"""Pictures and videos: processes, renderers, files, and faults in all of them."""
+"""Rendering of pictures and videos: processes, renderers, files and their errors."""
 
 import logging
 import subprocess
@@ -43,12 +43,12 @@ def test_pictures_do_not_depend_on_the_number_of_processes():
     np.testing.assert_array_equal(reverse[0], one[19])
 
 
-def test_contact_sheet_has_a_tile_a_frame():
+def test_contact_sheet_has_one_tile_per_frame():
     sheet = contact_sheet(make_motion(), SOFTWARE, [0, 1, 2], labels=["p", "a", "m"], n_columns=2)
     assert sheet.shape == (2 * (64 + 16), 128, 3)
     (first,) = render_frames(make_motion(), SOFTWARE, [0])
     np.testing.assert_array_equal(sheet[:64, :64], first)
-    with pytest.raises(RenderError, match="1 labels for 2 frames"):
+    with pytest.raises(RenderError, match=r"one label per frame \(2\), found 1"):
         contact_sheet(make_motion(), SOFTWARE, [0, 1], labels=["a"])
 
 
@@ -57,8 +57,8 @@ def test_contact_sheet_has_a_tile_a_frame():
     [
         ({"vertices": np.zeros((0, 266, 3), np.float32)}, "no frames"),
         ({"vertices": np.zeros((2, 5, 3), np.float32)}, r"\(2, 5, 3\).*\(frames, 266, 3\)"),
-        ({"fps": 0.0}, "frames a second"),
-        ({"template": np.zeros((266, 3), np.float32)}, "nothing to frame"),
+        ({"fps": 0.0}, "0.0 is not a valid frame rate"),
+        ({"template": np.zeros((266, 3), np.float32)}, "cannot frame the template"),
         ({"template": np.zeros((4, 3), np.float32)}, r"\(4, 3\)"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_motion_that_cannot_be_drawn_is_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_nan_names_its_frame_and_leaves_no_file(tmp_path, workers):
+def test_nan_is_reported_with_its_frame_and_leaves_no_file(tmp_path, workers):
     motion = make_motion(24)
     motion.vertices[13, 7] = np.nan
     settings = SOFTWARE.model_copy(update={"workers": workers})
@@ -96,7 +96,7 @@ def test_settings_out_of_range_are_refused(bad):
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_process_that_dies_is_reported_and_nothing_hangs(tmp_path, monkeypatch, code, message):
+def test_a_drawing_process_that_dies_is_reported(tmp_path, monkeypatch, code, message):
     monkeypatch.setattr(processes, "WORKER_CODE", code)
     start = time.monotonic()
     with pytest.raises(RenderError, match=message):
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_the_processes_and_leaves_no_file(tmp_path, monkeypatch):
     settings = SOFTWARE.model_copy(update={"workers": 2})
     with pytest.raises(KeyboardInterrupt):
         render_video(make_motion(40), tmp_path / "v.mp4", settings, interrupt)
-    assert len(started) == 3  # two that draw, one that encodes
+    assert len(started) == 3  # two drawing processes and one encoder
     assert all(process.poll() is not None for process in started)
     assert left_behind(tmp_path) == []
 
@@ -133,16 +133,16 @@ def test_ctrl_c_ends_the_processes_and_leaves_no_file(tmp_path, monkeypatch):
         ("import os; os.abort()", "exit code"),
         ("raise ImportError('Library GL not found')", "Library GL not found"),
         ("print('nothing drawn')", "exit code 0"),
-        ("import time; time.sleep(60)", "no answer within 0.5 s"),
+        ("import time; time.sleep(60)", "no response within 0.5 s"),
     ],
 )
-def test_a_failing_probe_says_why(code, reason):
+def test_a_failing_probe_reports_the_reason(code, reason):
     found = gl.run_probe([sys.executable, "-c", code], seconds=0.5 if "sleep" in code else 30)
     assert found.platform is None
     assert found.reason.count(reason) == len(gl.PLATFORMS)
 
 
-def test_pyrender_is_imported_for_real_where_it_draws():
+def test_the_drawing_process_imports_the_real_pyrender():
     found = gl.probe()
     if found.platform is None:
         pytest.skip(f"no OpenGL: {found.reason}")
@@ -153,7 +153,7 @@ def test_pyrender_is_imported_for_real_where_it_draws():
     assert gl.run_probe([sys.executable, "-c", code]).platform == found.platform
 
 
-def test_where_pyrender_cannot_be_imported_the_probe_says_so():
+def test_the_probe_reports_that_pyrender_cannot_be_imported():
     code = (
         "import sys; sys.modules['pyrender'] = None; "
         "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle()"
@@ -162,14 +162,14 @@ def test_where_pyrender_cannot_be_imported_the_probe_says_so():
     assert found.platform is None and "pyrender" in found.reason
 
 
-def test_without_opengl_auto_draws_in_software_and_pyrender_is_refused(monkeypatch, caplog):
+def test_without_opengl_auto_uses_software_and_pyrender_is_refused(monkeypatch, caplog):
     monkeypatch.setattr(gl, "probe", lambda: gl.Probe(None, "egl: Library GL not found"))
     with caplog.at_level(logging.INFO, "codetalker_cli"):
         backend = backends.choose_backend(RenderSettings(workers=1), 10)
     assert backend == backends.Backend("software", 0)
     (record,) = caplog.records
-    assert "no OpenGL here (egl: Library GL not found)" in record.getMessage()
-    with pytest.raises(RenderError, match=r"Library GL not found.*take renderer software"):
+    assert "OpenGL does not work (egl: Library GL not found)" in record.getMessage()
+    with pytest.raises(RenderError, match=r"Library GL not found.*use the software renderer"):
         backends.choose_backend(RenderSettings(renderer="pyrender"), 10)
 
 
@@ -182,14 +182,14 @@ def test_both_renderers_draw_the_same_picture():
     (theirs,) = render_frames(motion, SOFTWARE.model_copy(update={"renderer": "pyrender"}), [1])
     difference = np.abs(ours.astype(int) - theirs).max(2)
     assert difference.mean() < 1.5
-    assert (difference > 12).mean() < 0.06  # edges, whose sample points differ
+    assert (difference > 12).mean() < 0.06  # sample points differ at edges
 
 
 # --- video ----------------------------------------------------------------------------------------
 
 
 def probe_video(path: Path) -> tuple[dict, int, np.ndarray]:
-    """Properties, number of frames, and the sound (samples at 48 kHz) of a video."""
+    """Return the properties, the number of frames and the sound (48 kHz samples) of a video."""
     import imageio_ffmpeg
 
     reader = imageio_ffmpeg.read_frames(path)
@@ -224,10 +224,10 @@ def test_video_has_every_frame_and_sound_of_the_same_length(tmp_path, sound_seco
         assert np.abs(sound[int(0.4 * 48000) :]).max() < 500  # silence after the speech
     assert left_behind(tmp_path) == ["v.mp4"]
     block = report.path.read_bytes()
-    assert block.index(b"moov") < block.index(b"mdat")  # plays before it is whole
+    assert block.index(b"moov") < block.index(b"mdat")  # can be played while it is downloaded
 
 
-def test_video_shows_the_colors_of_the_pictures(tmp_path):
+def test_video_keeps_the_colors_of_the_pictures(tmp_path):
     import imageio_ffmpeg
 
     motion = make_motion(3)
@@ -240,7 +240,7 @@ def test_video_shows_the_colors_of_the_pictures(tmp_path):
     assert np.abs(seen.astype(int) - picture).mean() < 4
 
 
-def test_the_recording_itself_is_heard_where_it_exists(tmp_path):
+def test_the_sound_track_is_the_recording_if_it_exists(tmp_path):
     import soundfile
 
     recording = tmp_path / "speech.flac"
@@ -252,7 +252,7 @@ def test_the_recording_itself_is_heard_where_it_exists(tmp_path):
         render_video(gone, tmp_path / "w.mp4", SOFTWARE)
 
 
-def test_a_failing_encoder_is_quoted_and_an_older_video_stays(tmp_path):
+def test_an_encoder_error_is_quoted_and_an_existing_video_is_kept(tmp_path):
     path = tmp_path / "v.mp4"
     path.write_bytes(b"older")
     settings = SOFTWARE.model_copy(update={"codec": "nonsense"})
@@ -271,7 +271,7 @@ def test_a_failing_encoder_is_quoted_and_an_older_video_stays(tmp_path):
 
 @pytest.mark.parametrize("name", ["v.txt", "v", "v.mp3"])
 def test_unknown_suffix_is_refused(tmp_path, name):
-    with pytest.raises(RenderError, match=r"written as \.mp4"):
+    with pytest.raises(RenderError, match=r"not a supported video format; use one of \.mp4"):
         render_video(make_motion(), tmp_path / name, SOFTWARE)
 
 

@@ -1,4 +1,4 @@
-"""``codetalker render``: what it takes, where faces come from, and one line for what it refuses."""
+"""``codetalker render``: its inputs, the source of neutral faces, and one-line errors."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ QUICK = ("--renderer", "software", "--size", 32, "--set", "render.workers=1")
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared data set (subjects A, B, C) and a checkpoint's folder (face Q)."""
+    """A prepared data set with subjects A, B and C, and a checkpoint with subject Q."""
     folder = tmp_path_factory.mktemp("render")
     tiny_data.prepared(folder / "tiny", lengths=(6, 5))
     voices.save(folder / "voice", "Q", family="whisper")
@@ -34,7 +34,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with the motion a.npz; nothing is bundled."""
+    """A working directory with the motion a.npz; there are no bundled checkpoints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(checkpoint, "bundled", dict)
     make_motion().save("a.npz")
@@ -61,10 +61,10 @@ def write_ply(path: str, vertices: np.ndarray, faces: np.ndarray) -> None:
     Path(path).write_text("\n".join(lines) + "\n")
 
 
-# What works -------------------------------------------------------------------------------------
+# Inputs and outputs -----------------------------------------------------------------------------
 
 
-def test_motions_stand_side_by_side_with_heat() -> None:
+def test_motions_are_shown_side_by_side_with_a_heat_map() -> None:
     first, second = make_motion(), save("b.npz", vertices=make_motion().vertices * np.float32(1.1))
     out = succeed("render", "a.npz", "b.npz", "--heat", "-o", "s.png", *QUICK)
     assert out == "s.png: 3 side by side, 6 frames, 0.2 s\n"
@@ -73,7 +73,7 @@ def test_motions_stand_side_by_side_with_heat() -> None:
     np.testing.assert_array_equal(picture("s.png"), contact_sheet(panels, settings, range(6)))
 
 
-def test_a_video_lands_beside_the_first_motion_with_its_own_or_another_sound() -> None:
+def test_a_video_is_written_next_to_the_first_motion_with_sound() -> None:
     Path("new").mkdir()
     tone = 0.4 * np.sin(np.arange(4000) * 0.2).astype(np.float32)
     save("new/c.npz", audio=tone)
@@ -98,7 +98,7 @@ def test_a_video_lands_beside_the_first_motion_with_its_own_or_another_sound() -
     assert clear.startswith("a.mov: ")
 
 
-def test_the_layout_of_the_official_results_gives_the_same_picture(
+def test_npy_files_in_the_official_layout_give_the_same_picture(
     places: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(places / "tiny", "data/tiny")
@@ -113,10 +113,10 @@ def test_the_layout_of_the_official_results_gives_the_same_picture(
         succeed("render", name, "-o", "s.png", "--overwrite", *QUICK)
         sheets.append(picture("s.png"))
         np.testing.assert_array_equal(sheets[-1], sheets[0])
-    assert f"B_x.npy: faces of {Path('data/tiny')}" in caplog.text
+    assert f"B_x.npy: using the faces from {Path('data/tiny')}" in caplog.text
 
 
-def test_a_data_sets_clip_has_its_speech(places: Path) -> None:
+def test_a_clip_of_a_data_set_is_shown_with_its_speech(places: Path) -> None:
     clip = places / "tiny" / "clips" / "clip0.npy"
     shown = json.loads(succeed("render", clip, "-o", "v.mp4", "--subject", "A", "--json", *QUICK))
     assert shown["sound"] and shown["fps"] == 25
@@ -127,7 +127,7 @@ def test_a_data_sets_clip_has_its_speech(places: Path) -> None:
     assert shown["sound"] and shown["fps"] == 50 and shown["frames"] == 12
 
 
-def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
+def test_neutral_faces_come_from_a_checkpoint_or_a_mesh_file(places: Path) -> None:
     template = voices.mesh("Q").templates["Q"]
     np.save("Q1.npy", np.stack([template] * 3))
     shutil.copytree(places / "voice", "runs/mine")
@@ -145,7 +145,7 @@ def test_faces_of_a_checkpoint_and_of_files(places: Path) -> None:
     assert picture("t.png").shape == shown[0].shape
 
 
-def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
+def test_templates_can_be_combined_with_a_mesh_file() -> None:
     from codetalker_cli.datasets.face_lookup import FaceSource, of_mesh_file, with_templates
 
     ball = make_motion()
@@ -168,10 +168,10 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
     succeed("render", "FaceTalk_2_sentence01_condition_X.npy", *given, *QUICK)
     other = ("--subject", "FaceTalk_9", "--mesh", "face.ply", "--templates", "templates.pkl")
     line = refuse("render", "FaceTalk_2_sentence01_condition_X.npy", *other)
-    assert "--subject 'FaceTalk_9' is unknown" in line and "FaceTalk_1, FaceTalk_2" in line
+    assert "--subject 'FaceTalk_9' is not in" in line and "FaceTalk_1, FaceTalk_2" in line
 
 
-# What is refused --------------------------------------------------------------------------------
+# Errors -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,38 +179,44 @@ def test_templates_say_how_subjects_look_beside_a_mesh() -> None:
     [
         (["none.npz"], "none.npz: no such file"),
         (["none.npy"], "none.npy: no such file"),
-        (["notes.txt"], "notes.txt: a motion is .npy or .npz, not '.txt'"),
+        (["notes.txt"], "notes.txt: expected a motion (.npy or .npz), found '.txt'"),
         (["text.npy"], "text.npy: not a readable .npy file"),
         (["text.npz"], "text.npz: not a motion file"),
-        (["flat.npy"], "flat.npy: is (4, 7), expected (frames, vertices, 3)"),
-        (["empty.npy"], "empty.npy: holds no frame"),
-        (["small.npy"], "small.npy: has 4 vertices, which fits no known face: none; give --data"),
+        (["flat.npy"], "flat.npy: the array has shape (4, 7), expected (frames, vertices, 3)"),
+        (["empty.npy"], "empty.npy: contains no frames"),
+        (
+            ["small.npy"],
+            "small.npy: the motion has 4 vertices, unlike all known faces (none); give its",
+        ),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
         (["small.npy", "--mesh", "nothing"], "checkpoint 'nothing' is not known"),
-        (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both give the faces"),
-        (["small.npy", "--templates", "t.pkl"], "also give the triangles, --mesh"),
-        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, ball.ply has 266"),
-        (["a.npz", "--subject", "S01"], "are for .npy: .npz has its face"),
-        (["a.npz", "--heat"], "--heat shows the distance from the first motion"),
-        (["a.npz", "--label", "x", "--label", "y"], "--label: 2 labels for 1 motions"),
-        (["a.npz", "fast.npz"], "a.npz has 25 frames a second, fast.npz has 30; give --fps"),
+        (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both specify the faces"),
+        (["small.npy", "--templates", "t.pkl"], "the triangles are missing; also give --mesh"),
+        (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, but ball.ply has 266"),
+        (["a.npz", "--subject", "S01"], "apply only to .npy files"),
+        (["a.npz", "--heat"], "--heat compares motions with the first one"),
+        (
+            ["a.npz", "--label", "x", "--label", "y"],
+            "--label: expected one label per file (1), found 2",
+        ),
+        (["a.npz", "fast.npz"], "a.npz has 25 frames per second, fast.npz has 30; give --fps"),
         (["a.npz", "long.npz"], "a.npz has 6 frames, long.npz has 12"),
-        (["a.npz", "tiny.npz", "--heat"], "tiny.npz has 4 vertices, a.npz has 266; heat needs"),
-        (["nan.npz"], "nan.npz: frame 2 of the motion holds NaN"),
+        (["a.npz", "tiny.npz", "--heat"], "tiny.npz has 4 vertices, a.npz has 266; a heat map"),
+        (["nan.npz"], "nan.npz: frame 2 of the motion contains NaN"),
         (["a.npz", "--fps", "0"], "--fps 0: expected 1 to 240"),
         (["a.npz", "--size", "63"], "render.size: size 63 must be even"),
         (["a.npz", "--view", "above"], "render.view: Input should be 'front', 'three-quarter'"),
-        (["a.npz", "--view", "mouth"], "view mouth: topology ball has neither a region lips"),
+        (["a.npz", "--view", "mouth"], "view mouth: topology ball has no region lips or mouth"),
         (["a.npz", "--background", "red"], "render.background: "),
         (["a.npz", "--background", "transparent", "-o", "v.mp4"], "a .mp4 video cannot be transp"),
         (["a.npz", "--background", "transparent", "-o", "v.jpg"], "a .jpg picture cannot be tran"),
-        (["a.npz", "-o", "v.gif"], "v.gif: a video is written as .mp4"),
+        (["a.npz", "-o", "v.gif"], "v.gif: .gif is not a supported video format"),
         (["a.npz", "--audio", "none.wav"], "--audio none.wav: no such file"),
         (["a.npz", "--renderer", "magic"], "render.renderer: Input should be 'auto', 'software'"),
     ],
 )
-def test_each_bad_input_is_told_in_one_line(given: list[str], message: str) -> None:
+def test_invalid_input_is_reported_in_one_line(given: list[str], message: str) -> None:
     Path("notes.txt").write_text("text")
     Path("text.npy").write_text("text")
     Path("text.npz").write_text("text")

@@ -1,4 +1,4 @@
-"""Pictures of the bundled head against those that were looked at; both renderers."""
+"""Pictures of the bundled head compared with the golden pictures, and both renderers compared."""
 
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ def assert_alike(made: np.ndarray, expected: np.ndarray, mean: float, share: flo
 
 
 @pytest.mark.parametrize("name", render_cases.CASES)
-def test_pictures_stay_as_they_were_looked_at(name: str) -> None:
-    """After a change that is meant, see render_cases.py."""
+def test_pictures_match_the_golden_pictures(name: str) -> None:
+    """After an intended change, draw the golden pictures again with render_cases.py."""
     with Image.open(render_cases.FOLDER / f"{name}.png") as image:
         expected = np.asarray(image)
     assert_alike(render_cases.CASES[name](), expected, mean=1.0, share=0.01)
@@ -33,20 +33,19 @@ def test_golden_pictures_are_small() -> None:
 
 @pytest.fixture
 def opengl() -> None:
-    """Skips where OpenGL does not work."""
+    """Skip the test if OpenGL does not work."""
     found = gl.probe()
     if found.platform is None:
         pytest.skip(f"no OpenGL: {found.reason}")
 
 
 @pytest.mark.usefixtures("opengl")
-def test_both_renderers_draw_heat_alike() -> None:
+def test_both_renderers_draw_similar_heat_maps() -> None:
     assert_alike(render_cases.heat(renderer="pyrender"), render_cases.heat(), mean=1.5, share=0.06)
 
 
 @pytest.mark.usefixtures("opengl")
-def test_panels_of_one_opengl_context_do_not_mix() -> None:
-    """Each has the picture that it has alone."""
+def test_panels_that_share_an_opengl_context_are_drawn_as_if_alone() -> None:
     head = render_cases.bundled_head()
     other = replace(head, colors=None, vertices=head.vertices * np.float32([0.8, 1, 1]))
     pair = render_cases.picture([Panel(head), Panel(other)], renderer="pyrender")
@@ -58,15 +57,15 @@ def test_panels_of_one_opengl_context_do_not_mix() -> None:
 
 @pytest.mark.usefixtures("opengl")
 @pytest.mark.parametrize("background", ["#8b96a5", "transparent"])
-def test_both_renderers_draw_the_head_alike(background: str) -> None:
+def test_both_renderers_draw_similar_heads(background: str) -> None:
     head = render_cases.bundled_head()
     changes = {"background": background, "view": "three-quarter"}
     ours = render_cases.picture(head, **changes)
     theirs = render_cases.picture(head, **changes, renderer="pyrender")
-    if background == "transparent":  # colors count as far as they are seen
+    if background == "transparent":  # weight the colors by alpha
         ours, theirs = (
             np.concatenate([p[..., :3] * (p[..., 3:] / 255.0), p[..., 3:]], axis=2)
             for p in (ours, theirs)
         )
-    # sample points differ at edges, which are many in a picture so small
+    # The sample points of the renderers differ, which affects the many edges of a small picture.
     assert_alike(theirs, ours, mean=1.5, share=0.06)

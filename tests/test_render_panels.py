@@ -1,4 +1,4 @@
-"""Several faces in one picture: order, cameras, labels, heat, backgrounds, and what is refused."""
+"""Several panels in one picture: order, cameras, labels, heat maps, backgrounds and errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ SIZE = SOFTWARE.size
 
 
 def moved(motion: Motion, by: float) -> Motion:
-    """The same with all vertices so far to the right."""
+    """Return the motion with all vertices shifted by ``by`` along x."""
     return replace(motion, vertices=motion.vertices + np.float32([by, 0, 0]))
 
 
@@ -40,7 +40,7 @@ def one_frame(shown: Motion | list[Panel], **changes: object) -> np.ndarray:
 # Panels -----------------------------------------------------------------------------------------
 
 
-def test_panels_stand_in_their_order_and_are_what_is_drawn_alone() -> None:
+def test_panels_are_in_order_and_drawn_as_if_alone() -> None:
     first = make_motion()
     second = replace(first, vertices=first.vertices * np.float32([0.5, 1, 1]))
     both = one_frame([Panel(second), Panel(first), Panel(second)])
@@ -50,7 +50,7 @@ def test_panels_stand_in_their_order_and_are_what_is_drawn_alone() -> None:
         np.testing.assert_array_equal(both[:, place * SIZE : (place + 1) * SIZE], alone)
 
 
-def test_equal_templates_share_the_camera_and_each_motion_is_sent_once() -> None:
+def test_equal_templates_share_a_camera_and_each_motion_is_sent_once() -> None:
     first = make_motion()
     other = replace(moved(first, 0.3), template=first.template.copy())
     larger = replace(other, template=2 * first.template)
@@ -85,30 +85,30 @@ def test_several_processes_draw_the_same_panels(background: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_label_stands_above_its_panel_alone() -> None:
+def test_a_label_changes_only_the_top_of_its_panel() -> None:
     motion = make_motion()
     plain = one_frame([Panel(motion), Panel(motion)], size=128)
-    told = one_frame([Panel(motion, "left"), Panel(motion, "x" * 300)], size=128)
-    changed = (told != plain).any(2)
+    labeled = one_frame([Panel(motion, "left"), Panel(motion, "x" * 300)], size=128)
+    changed = (labeled != plain).any(2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert rows.max() < label_height(128)
     left = columns[columns < 128]
-    assert abs(left.mean() - 64) < 8 and len(left) < 50  # in the middle
-    assert columns.min() > 2 and columns.max() < 2 * 128 - 2  # too long a text is cut
-    assert told[changed].max() > 230  # light letters
+    assert abs(left.mean() - 64) < 8 and len(left) < 50  # centered
+    assert columns.min() > 2 and columns.max() < 2 * 128 - 2  # a text that is too long is cut
+    assert labeled[changed].max() > 230  # light text
     bright = one_frame([Panel(motion, "left")], size=128, background="white")
-    assert bright[: label_height(128)].min() < 90  # dark ones
+    assert bright[: label_height(128)].min() < 90  # dark text
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": 30.0}, r"first\.npz has 25 frames a second, second\.npz has 30; give `fps`"),
+        ({"fps": 30.0}, r"first\.npz has 25 frames per second, second\.npz has 30; give `fps`"),
         ({"vertices": make_motion(9).vertices}, r"first\.npz has 6 frames, second\.npz has 9"),
         ({"vertices": np.zeros((6, 5, 3), np.float32)}, r"second\.npz: .* \(6, 5, 3\)"),
     ],
 )
-def test_motions_that_do_not_go_together_are_refused(change: dict, message: str) -> None:
+def test_motions_that_do_not_match_are_refused(change: dict, message: str) -> None:
     first = make_motion()
     panels = [Panel(first, origin="first.npz")]
     panels += [Panel(replace(first, **change), origin="second.npz")]
@@ -121,19 +121,19 @@ def test_motions_that_do_not_go_together_are_refused(change: dict, message: str)
         one_frame([])
 
 
-def test_heat_needs_one_mesh_and_names_where_nan_is() -> None:
+def test_a_heat_map_needs_one_mesh_and_finite_vertices() -> None:
     first = make_motion()
     smaller = replace(first.topology, n_vertices=5, triangles=first.topology.triangles[:0])
     other = replace(first, topology=smaller, vertices=first.vertices[:, :5])
-    with pytest.raises(RenderError, match=r"a has 266 vertices, .* has 5; heat needs two motions"):
+    with pytest.raises(RenderError, match=r"a has 266 vertices, .* has 5; a heat map needs two"):
         one_frame([Panel(first, "a", against=other)])
     broken = moved(first, 0.1)
     broken.vertices[1, 3] = np.inf
-    with pytest.raises(RenderError, match=r"b\.npz: frame 1 of the motion holds NaN"):
+    with pytest.raises(RenderError, match=r"b\.npz: frame 1 of the motion contains NaN"):
         one_frame([Panel(first), Panel(broken, origin="b.npz")])
 
 
-def test_lengths_that_differ_by_rounding_end_with_the_shortest(tmp_path: Path) -> None:
+def test_a_video_of_slightly_different_lengths_ends_with_the_shortest(tmp_path: Path) -> None:
     panels = [Panel(make_motion(6)), Panel(make_motion(8))]
     report = render_video(panels, tmp_path / "v.mp4", SOFTWARE)
     assert report.n_frames == 6 and report.size == (2 * SIZE, SIZE)
@@ -142,7 +142,7 @@ def test_lengths_that_differ_by_rounding_end_with_the_shortest(tmp_path: Path) -
 # Heat -------------------------------------------------------------------------------------------
 
 
-def test_the_color_map_goes_from_cool_over_yellow_to_red() -> None:
+def test_the_color_map_goes_from_cool_through_yellow_to_red() -> None:
     colors = heat_colors(np.array([[-1.0, 0.0, 0.4], [0.999, 1.0, 7.0]]))
     assert colors.shape == (2, 3, 3) and colors.dtype == np.uint8
     (below, cool, yellow), (_, hot, beyond) = colors.astype(int)
@@ -154,8 +154,7 @@ def test_the_color_map_goes_from_cool_over_yellow_to_red() -> None:
 
 
 @pytest.mark.parametrize("distance", [0.0, 0.004, 0.01, 0.05])
-def test_a_known_distance_has_its_color(distance: float) -> None:
-    """Before light falls on it: the linear albedo is that of the color map."""
+def test_the_albedo_of_a_distance_is_its_heat_color(distance: float) -> None:
     motion = make_motion()
     stage, _ = set_stage([Panel(motion, against=motion)], SOFTWARE)
     found = scene.Painter(stage.scenes[0]).heat_albedo(np.full(266, distance))
@@ -166,7 +165,7 @@ def test_a_known_distance_has_its_color(distance: float) -> None:
 def test_heat_follows_the_distance_in_each_frame() -> None:
     first = make_motion()
     other = replace(first, vertices=first.vertices.copy())
-    other.vertices[1, :, 0] += 0.01  # 10 mm in this frame alone
+    other.vertices[1, :, 0] += 0.01  # 10 mm in this frame only
     panels = [Panel(other, against=first), Panel(first, against=first)]
     frames = list(render_frames(panels, SOFTWARE, [0, 1]))
     middle = [f[28:36, 28:36].reshape(-1, 3).mean(0) for f in frames]
@@ -175,7 +174,7 @@ def test_heat_follows_the_distance_in_each_frame() -> None:
     np.testing.assert_array_equal(frames[0][28:36, 28:36], frames[0][28:36, 92:100])
 
 
-def test_without_a_unit_the_height_of_the_face_is_the_measure() -> None:
+def test_without_a_unit_the_heat_range_depends_on_the_height_of_the_face() -> None:
     motion = make_motion()
     unitless = replace(motion.topology, unit="area1")
     assert heat_range(motion.topology, motion.template, SOFTWARE) == pytest.approx(0.01)
@@ -194,21 +193,21 @@ def test_heat_picture_shows_values_and_a_bar() -> None:
     assert left[2] > left[0] and right[0] > right[2] + 60
     bare = heat_picture(motion.topology, motion.template, values, settings, 3.0, hottest="")
     columns = np.flatnonzero((bare != picture)[30:66].any((0, 2)))
-    assert columns.min() > 80  # the bar, at the right
+    assert columns.min() > 80  # only the bar at the right edge
     for bad, message in (
         (values[:5], r"\(5,\).*\(266,\)"),
         (values * np.nan, "finite"),
     ):
         with pytest.raises(RenderError, match=message):
             heat_picture(motion.topology, motion.template, bad, settings, 3.0)
-    with pytest.raises(RenderError, match="maximum 0"):
+    with pytest.raises(RenderError, match="the maximum must be above 0; it is 0"):
         heat_picture(motion.topology, motion.template, values, settings, 0.0)
 
 
 # Views and backgrounds --------------------------------------------------------------------------
 
 
-def test_views_set_what_is_not_given() -> None:
+def test_views_are_defaults_for_angles_and_framing() -> None:
     motion = make_motion()
     lips = np.flatnonzero(motion.template[:, 2] > 0.9).astype(np.int32)
     motion = replace(motion, topology=replace(motion.topology, regions={"lips": lips}))
@@ -225,12 +224,12 @@ def test_views_set_what_is_not_given() -> None:
     assert camera(view="three-quarter").rotation[2][0] > 0.4
     np.testing.assert_array_equal(camera(view="mouth", framing="head").eye, front.eye)
     bare = replace(motion, topology=replace(motion.topology, regions={}))
-    with pytest.raises(DataError, match=r"view mouth: .* neither a region lips nor mouth"):
+    with pytest.raises(DataError, match=r"view mouth: .* no region lips or mouth"):
         one_frame(bare, view="mouth")
 
 
 @pytest.mark.parametrize(("name", "level"), [("black", 0), ("white", 255)])
-def test_named_backgrounds_are_of_one_color(name: str, level: int) -> None:
+def test_named_backgrounds_have_a_single_color(name: str, level: int) -> None:
     corners = one_frame(make_motion(), background=name)[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == level).all()
     faded = one_frame(make_motion(), background="white", vignette=0.45)
@@ -239,7 +238,9 @@ def test_named_backgrounds_are_of_one_color(name: str, level: int) -> None:
 
 @pytest.mark.parametrize("label", ["", "label"])
 @pytest.mark.parametrize("samples", [1, 4, 16])
-def test_transparent_over_a_color_is_the_opaque_picture(samples: int, label: str) -> None:
+def test_a_transparent_picture_over_a_color_matches_the_opaque_one(
+    samples: int, label: str
+) -> None:
     panels = [Panel(make_motion(), label)]
     bare = one_frame(panels, samples=samples, background="transparent")
     assert bare.shape == (SIZE, SIZE, 4)
@@ -257,7 +258,7 @@ def test_transparent_over_a_color_is_the_opaque_picture(samples: int, label: str
     ("name", "pixels", "codec"),
     [("v.mov", "yuva444p", "prores"), ("v.webm", "vp9", "vp9"), ("v.mkv", "yuv420p", "h264")],
 )
-def test_containers_and_their_codecs(tmp_path: Path, name: str, pixels: str, codec: str) -> None:
+def test_each_container_has_its_codec(tmp_path: Path, name: str, pixels: str, codec: str) -> None:
     import imageio_ffmpeg
 
     transparent = name != "v.mkv"
@@ -278,11 +279,11 @@ def test_containers_and_their_codecs(tmp_path: Path, name: str, pixels: str, cod
     assert first[-1, 0, 3] < 8 if transparent else first[-1, 0, 3] == 255
 
 
-def test_what_cannot_be_transparent_is_refused(tmp_path: Path) -> None:
+def test_containers_without_transparency_are_refused(tmp_path: Path) -> None:
     clear = SOFTWARE.model_copy(update={"background": "transparent"})
-    with pytest.raises(RenderError, match=r"\.mp4 video cannot be transparent; give \.mov or"):
+    with pytest.raises(RenderError, match=r"\.mp4 video cannot be transparent; use \.mov or"):
         render_video(make_motion(), tmp_path / "v.mp4", clear)
-    with pytest.raises(RenderError, match=r"encoded by prores_ks, not libx264"):
+    with pytest.raises(RenderError, match=r"needs codec prores_ks, not libx264"):
         render_video(
             make_motion(), tmp_path / "v.mov", clear.model_copy(update={"codec": "libx264"})
         )
@@ -290,7 +291,7 @@ def test_what_cannot_be_transparent_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_sheet_of_panels_has_a_row_each() -> None:
+def test_a_contact_sheet_of_several_panels_has_one_row_per_panel() -> None:
     first = make_motion()
     second = replace(first, vertices=first.vertices * np.float32([0.5, 1, 1]))
     sheet = contact_sheet([Panel(first), Panel(second)], SOFTWARE, [0, 2, 4])

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; configs/ and assets/ are found."""
+"""Files are written completely or not at all, and configs/ and assets/ are found."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def content(path: Path) -> str:
 
 @pytest.mark.parametrize("as_folder", [False, True])
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_finished_output_stands_alone_in_its_folder(
+def test_a_finished_output_leaves_no_other_files(
     tmp_path: Path, as_folder: bool, exists: bool
 ) -> None:
     target = tmp_path / "out.npz"
@@ -40,7 +40,7 @@ def test_a_finished_output_stands_alone_in_its_folder(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_new_folder_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
+def test_a_new_folder_replaces_the_old_one_completely(tmp_path: Path) -> None:
     target = tmp_path / "checkpoint"
     target.mkdir()
     (target / "stale").write_text("old")
@@ -52,7 +52,7 @@ def test_a_new_folder_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("as_folder", [False, True])
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
-def test_a_failure_leaves_what_was_there(
+def test_a_failure_leaves_the_old_output_unchanged(
     tmp_path: Path, as_folder: bool, exists: bool, error: type[BaseException]
 ) -> None:
     target = tmp_path / "out.mp4"
@@ -67,7 +67,7 @@ def test_a_failure_leaves_what_was_there(
         assert content(target) == "old"
 
 
-def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+def test_writing_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     target.write_text("old")
     with pytest.raises(FileNotFoundError), atomic_path(target):
@@ -87,14 +87,14 @@ def test_an_existing_output_is_refused_before_any_work(tmp_path: Path) -> None:
     assert target.read_text() == "old"
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "out.txt"
     with atomic_path(str(target)) as temporary:
         temporary.write_text("new")
     assert target.read_text() == "new"
 
 
-def test_a_relative_output_is_written_into_the_working_folder(
+def test_a_relative_path_is_written_to_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -103,8 +103,8 @@ def test_a_relative_output_is_written_into_the_working_folder(
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
 
 
-def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
-    # A file in the place of a folder: unwritable for everyone, root too.
+def test_an_unwritable_folder_is_one_clear_error(tmp_path: Path) -> None:
+    # A file in place of a folder is not writable even for root.
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(InputError, match=r"cannot write here .*give another `out`"),
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_checkout_has_presets_and_names_what_is_missing() -> None:
+def test_presets_are_found_and_missing_assets_are_named() -> None:
     names = resources.config_names()
     assert {"vocaset", "biwi"} <= set(names) and names == sorted(names)
     assert resources.config("vocaset").is_file()

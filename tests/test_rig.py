@@ -1,4 +1,4 @@
-"""The bundled head: contract of the asset, linearity, and the lip and lid contacts it promises."""
+"""The bundled head: its arrays, linear poses, visemes, and contacts of lips and lids."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def rig() -> Rig:
 
 
 def pair_vectors(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Upper minus lower vertex of every inner-lip pair, millimeters."""
+    """Return the vectors from the lower to the upper vertex of the inner-lip pairs, in mm."""
     upper, lower = (rig.topology.region(f"inner_lip_{side}") for side in ("upper", "lower"))
     return (vertices[..., upper, :] - vertices[..., lower, :]) * MM
 
@@ -43,14 +43,14 @@ def posed(rig: Rig, subject: str, viseme: str) -> np.ndarray:
     return rig.pose(subject, rig.visemes[viseme][None])[0]
 
 
-def test_units_are_arkit_and_the_correctives(rig: Rig) -> None:
+def test_units_are_the_arkit_units_and_correctives(rig: Rig) -> None:
     paired = [name + side for name in ARKIT_PAIRED for side in ("Left", "Right")]
     assert len(paired) + len(ARKIT_SINGLE) == 52
     assert sorted(rig.unit_names) == sorted([*paired, *ARKIT_SINGLE, *CORRECTIVES])
     assert (np.abs(rig.unit_deltas).max((1, 2)) * MM > 0.5).all()
 
 
-def test_shapes_and_bounds(rig: Rig) -> None:
+def test_arrays_have_the_expected_shapes(rig: Rig) -> None:
     n = len(rig.neutral)
     assert 4500 < n < 6000
     assert rig.subject_names == SUBJECTS
@@ -68,17 +68,17 @@ def test_shapes_and_bounds(rig: Rig) -> None:
     assert starts == [0, *stops[:-1]] and stops[-1] == n
 
 
-def test_axes_and_scale(rig: Rig) -> None:
+def test_head_has_the_documented_axes_and_scale(rig: Rig) -> None:
     parts = {name: rig.neutral[a:b].mean(0) * MM for name, (a, b) in rig.topology.parts.items()}
     assert parts["eye_left"][0] > 25 and parts["eye_right"][0] < -25  # +x is the subject's left
     assert np.abs((parts["eye_left"] + parts["eye_right"])[:2]).max() < 2
     assert parts["teeth_upper"][1] < -50  # +y is up
     nose = rig.neutral[: rig.topology.parts["skin"][1]].max(0)[2] * MM
-    assert 25 < nose < 60  # +z is the way the face looks
+    assert 25 < nose < 60  # +z is forward
     assert 200 < np.ptp(rig.neutral[:, 1]) * MM < 300
 
 
-def test_regions_lie_on_the_skin_and_lips_are_paired(rig: Rig) -> None:
+def test_regions_are_on_the_skin_and_inner_lips_are_paired(rig: Rig) -> None:
     regions, (start, stop) = rig.topology.regions, rig.topology.parts["skin"]
     for name in ("lips", "mouth", "upper_face", "inner_lip_upper", "inner_lip_lower"):
         index = regions[name]
@@ -113,7 +113,7 @@ def test_blink_weight_is_scaled_per_subject(rig: Rig) -> None:
         np.testing.assert_allclose(moved, blink * rig.unit_deltas[left], atol=1e-6)
 
 
-def test_a_name_without_side_means_both(rig: Rig) -> None:
+def test_unit_name_without_a_side_sets_both_sides(rig: Rig) -> None:
     both = rig.unit_weights({"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4})
     np.testing.assert_array_equal(rig.unit_weights({"mouthSmile": 0.4}), both)
     # mouthLeft and mouthRight are directions, not sides of a unit called "mouth".
@@ -129,30 +129,30 @@ def test_unknown_names_list_the_choices(rig: Rig) -> None:
         rig.pose("S01", np.zeros((3, 5)))
 
 
-def test_damaged_assets_are_named(tmp_path: Path) -> None:
+def test_damaged_files_are_named(tmp_path: Path) -> None:
     bad = tmp_path / "head.npz"
     bad.write_bytes(b"not a zip")
     with pytest.raises(DataError, match=r"head\.npz: not a complete"):
         Rig.load(bad)
     np.savez(bad, neutral=np.zeros((1, 3)))
-    with pytest.raises(DataError, match="lacks faces"):
+    with pytest.raises(DataError, match="these arrays are missing: faces"):
         Rig.load(bad)
     shutil.copy(resources.asset("head.npz"), bad)
-    with pytest.raises(DataError, match=r"visemes\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"visemes\.json: cannot read the viseme table"):
         Rig.load(bad)
     (tmp_path / "visemes.json").write_text(json.dumps({"PP": {"lipSel": 1.0}}))
-    with pytest.raises(DataError, match=r"visemes\.json: unknown expression unit 'lipSel'"):
+    with pytest.raises(DataError, match=r"visemes\.json: expression unit 'lipSel' is unknown"):
         Rig.load(bad)
 
 
-def test_viseme_table(rig: Rig) -> None:
+def test_viseme_weights_are_complete_and_in_range(rig: Rig) -> None:
     assert sorted(rig.visemes) == sorted(VISEMES)
     assert all((w >= 0).all() and (w <= 1).all() for w in rig.visemes.values())
     assert not rig.visemes["sil"].any()
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_lips_shut_at_rest_and_in_pp(rig: Rig, subject: str) -> None:
+def test_lips_are_shut_at_rest_and_in_pp(rig: Rig, subject: str) -> None:
     for shape, least in ((rig.template(subject), 0.7), (posed(rig, subject, "PP"), 0.5)):
         apart = pair_vectors(rig, shape)
         assert np.linalg.norm(apart, axis=-1).max() < least
@@ -161,7 +161,7 @@ def test_lips_shut_at_rest_and_in_pp(rig: Rig, subject: str) -> None:
 
 
 def test_shut_lips_stay_shut_under_other_mouth_units(rig: Rig) -> None:
-    """Rounding, spreading and an open jaw with mouthClose do not part lips in PP."""
+    """Rounding, spreading and jawOpen with mouthClose do not open the lips in PP."""
     extra = {"mouthPucker": 0.4, "mouthSmile": 0.3, "mouthStretch": 0.3, "mouthFrown": 0.2}
     extra |= {"jawOpen": 0.3, "mouthClose": 0.3}
     weights = rig.visemes["PP"] + rig.unit_weights(extra)
@@ -169,17 +169,17 @@ def test_shut_lips_stay_shut_under_other_mouth_units(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_open_visemes_open(rig: Rig, subject: str) -> None:
+def test_vowel_visemes_open_the_mouth(rig: Rig, subject: str) -> None:
     apart = pair_vectors(rig, posed(rig, subject, "aa"))
     assert apart[:, 1].min() > 10.0
     gap = {v: float(rig.topology.inner_lip_gap(posed(rig, subject, v))) * MM for v in VISEMES}
     assert gap["aa"] > 15.0 and gap["O"] > 10.0 and gap["E"] > 8.0
     assert gap["U"] > 3.0 and gap["I"] > 5.0
     half = rig.pose(subject, 0.5 * rig.visemes["aa"][None])
-    assert pair_vectors(rig, half)[0, :, 1].min() > 5.0  # well over 4 mm when spoken softly
+    assert pair_vectors(rig, half)[0, :, 1].min() > 5.0  # at half weight, as in soft speech
 
 
-def test_rounding_and_spreading(rig: Rig) -> None:
+def test_vowels_round_and_spread_the_lips(rig: Rig) -> None:
     def width(viseme: str) -> float:
         return float(np.ptp(posed(rig, "S01", viseme)[rig.topology.region("lips"), 0])) * MM
 
@@ -188,7 +188,7 @@ def test_rounding_and_spreading(rig: Rig) -> None:
 
 
 def _upper_incisor_edge(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Lowest point of the upper arch in 2 mm bins across the incisors, millimeters."""
+    """Return the lowest point of the upper teeth in 2 mm bins across the incisors, in mm."""
     start, stop = rig.topology.parts["teeth_upper"]
     front = vertices[start:stop] * MM
     front = front[front[:, 2] > front[:, 2].max() - 9.0]
@@ -197,7 +197,7 @@ def _upper_incisor_edge(rig: Rig, vertices: np.ndarray) -> np.ndarray:
 
 
 def _lip_surface(rig: Rig, vertices: np.ndarray) -> np.ndarray:
-    """Points strewn over the triangles of the lips, millimeters."""
+    """Sample points on the triangles of the lips, in mm."""
     on_lips = np.zeros(len(vertices), bool)
     on_lips[rig.topology.region("lips")] = True
     corners = vertices[rig.topology.triangles[on_lips[rig.topology.triangles].all(1)]] * MM
@@ -216,11 +216,11 @@ def test_lower_lip_meets_the_upper_teeth_in_ff(rig: Rig, subject: str) -> None:
     touching = contact("FF")
     assert len(touching) >= 9
     assert np.median(touching) < 0.5 and touching.max() < 1.0
-    assert np.median(contact("E")) > 2.0  # and not in a vowel
+    assert np.median(contact("E")) > 2.0  # no contact in a vowel
 
 
 def _hidden(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Which points have a triangle (F, 3, 3) in front of them (+z)."""
+    """Return which points are behind one of the (F, 3, 3) triangles, seen from +z."""
     a, b, c = (corners[:, k] for k in range(3))
     area = (b[:, 1] - c[:, 1]) * (a[:, 0] - c[:, 0]) + (c[:, 0] - b[:, 0]) * (a[:, 1] - c[:, 1])
     keep = np.abs(area) > 1e-9
@@ -250,7 +250,7 @@ def test_blink_covers_the_eye(rig: Rig, subject: str) -> None:
     assert shown[1.0] == 0
 
 
-def test_jaw_and_tongue_move_their_parts(rig: Rig) -> None:
+def test_units_move_only_their_parts(rig: Rig) -> None:
     def moved(unit: str, part: str) -> float:
         start, stop = rig.topology.parts[part]
         delta = rig.unit_deltas[rig.unit_names.index(unit), start:stop]
@@ -264,9 +264,7 @@ def test_jaw_and_tongue_move_their_parts(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_tongue_lies_behind_the_teeth_and_comes_between_them_in_th(
-    rig: Rig, subject: str
-) -> None:
+def test_tongue_is_behind_the_teeth_and_between_them_in_th(rig: Rig, subject: str) -> None:
     upper, tongue = (slice(*rig.topology.parts[part]) for part in ("teeth_upper", "tongue"))
     teeth = rig.template(subject)[upper] * MM
     middle = np.flatnonzero(np.abs(teeth[:, 0]) < 5)
@@ -275,11 +273,11 @@ def test_the_tongue_lies_behind_the_teeth_and_comes_between_them_in_th(
     poses = np.stack([rig.visemes[name] for name in ("sil", "DD", "TH")])
     rest, up, out = rig.pose(subject, poses)[:, tongue][:, tip] * MM - edge
     assert -9 < rest[2] < -6 and rest[1] < -6  # at the lower teeth
-    assert -6 < up[2] < 0 and up[1] > 0  # behind the upper ones
-    assert 3 < out[2] < 8 and -5 < out[1] < 0  # between them, before the edge
+    assert -6 < up[2] < 0 and up[1] > 0  # behind the upper teeth
+    assert 3 < out[2] < 8 and -5 < out[1] < 0  # between the teeth, in front of the edge
 
 
-def test_subjects_differ(rig: Rig) -> None:
+def test_subjects_differ_in_shape_and_color(rig: Rig) -> None:
     skin = slice(*rig.topology.parts["skin"])
     faces = np.stack([rig.template(s)[skin] for s in rig.subject_names]) * MM
     distance = np.linalg.norm(faces[:, None] - faces[None], axis=-1).mean(-1)
@@ -288,6 +286,6 @@ def test_subjects_differ(rig: Rig) -> None:
     assert np.ptp(tones, axis=0).min() > 50
 
 
-def test_the_bundled_head_has_arkits_units_first(rig: Rig) -> None:
+def test_arkit_units_come_first(rig: Rig) -> None:
     assert len(ARKIT_UNITS) == 52 and list(ARKIT_UNITS) == sorted(ARKIT_UNITS)
     assert rig.unit_names[:52] == ARKIT_UNITS

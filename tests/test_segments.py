@@ -1,4 +1,4 @@
-"""Where long recordings are cut, and that nobody sees where."""
+"""Segments of long recordings: where they are cut, and how they are joined."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +42,7 @@ def segments(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Segm
     join=st.floats(0, 0.5),
     seed=st.integers(0, 99),
 )
-def test_pieces_come_to_the_whole(
+def test_segments_cover_the_recording_with_weights_that_sum_to_1(
     seconds: float, fps: float, segment: float, overlap: float, join: float, seed: int
 ) -> None:
     made = segments(
@@ -68,7 +68,7 @@ def test_pieces_come_to_the_whole(
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-def test_what_may_be_decoded_whole_is_one_piece() -> None:
+def test_short_recording_is_one_segment() -> None:
     samples = noise(2.0)
     assert segments(samples) == [Segment(0, 50, 0, 50, 0)]
     np.testing.assert_array_equal(segments(samples)[0].weights(), 1)
@@ -76,34 +76,34 @@ def test_what_may_be_decoded_whole_is_one_piece() -> None:
 
 
 @pytest.mark.parametrize("pause", [5.7, 7.0, 9.1])
-def test_a_cut_falls_into_the_pause(pause: float) -> None:
+def test_cut_is_in_the_pause(pause: float) -> None:
     samples = noise(16.0)
     samples[round((pause - 0.25) * SAMPLE_RATE) : round((pause + 0.25) * SAMPLE_RATE)] *= 0.01
     first, second = (p.first / FPS for p in segments(samples, segment_seconds=10)[:2])
     assert first == 0 and abs(second - pause) < 0.2
 
 
-def test_of_two_pauses_the_wider_one_is_taken() -> None:
+def test_cut_is_in_the_longer_of_two_pauses() -> None:
     samples = noise(16.0)
     for at, width in ((6.0, 0.1), (8.0, 0.6)):
         samples[round((at - width / 2) * SAMPLE_RATE) : round((at + width / 2) * SAMPLE_RATE)] = 0
     assert abs(segments(samples, segment_seconds=10)[1].first / FPS - 8) < 0.3
 
 
-def test_the_work_grows_with_the_length() -> None:
+def test_number_of_decoded_frames_is_linear_in_the_length() -> None:
     def frames(seconds: float) -> int:
         return sum(p.n_frames for p in segments(noise(seconds), segment_seconds=5))
 
     assert frames(160) < 2.1 * frames(80) and frames(80) < 1.6 * 80 * FPS
 
 
-# What is heard of them -------------------------------------------------------------------------
+# Encoding --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("family", "fps", "per_frame"), [("whisper", 30.0, 1), ("wav2vec2", 25.0, 2)]
 )
-def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int) -> None:
+def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: int) -> None:
     encoder = AudioEncoder(tiny.encoder_settings(family), fps, per_frame).eval()
     tiny.randomize(encoder, 3)
     model = SimpleNamespace(
@@ -128,7 +128,7 @@ def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int)
         with torch.no_grad():
             alone = encoder(prepared[:, first:last], segment.n_frames)[0]
         torch.testing.assert_close(own[: len(alone)], alone)
-    # Short speech is one piece, heard alike.
+    # A short recording is a single segment, with the same features in both settings.
     short = []
     for context in ("whole", "segments"):
         recording = Recording(0, noise(1.5), None, "A", np.ones(1, np.float32))
@@ -139,10 +139,10 @@ def test_a_piece_may_be_heard_by_itself(family: str, fps: float, per_frame: int)
     assert torch.equal(*short)
 
 
-# The join --------------------------------------------------------------------------------------
+# Joining ---------------------------------------------------------------------------------------
 
 
-def test_pieces_that_agree_join_without_a_trace() -> None:
+def test_joining_consistent_segments_is_exact() -> None:
     samples = noise(20.0)
     made = Recording(
         0, samples, None, "A", np.ones(1, np.float32), segments(samples, segment_seconds=4)
@@ -158,7 +158,7 @@ def test_pieces_that_agree_join_without_a_trace() -> None:
     np.testing.assert_array_equal(chosen, codes)
 
 
-def test_one_piece_goes_over_into_the_next_within_the_given_time() -> None:
+def test_cross_fade_has_the_given_length() -> None:
     samples = noise(20.0)
     made = segments(samples, segment_seconds=10, crossfade_seconds=0.4)
     recording = Recording(0, samples, None, "A", np.ones(1, np.float32), made)
@@ -178,8 +178,8 @@ def test_one_piece_goes_over_into_the_next_within_the_given_time() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.5, 2.5])
-def test_no_seam_is_seen_with_the_bundled_voice(seconds: float) -> None:
-    """Cuts as near to each other as this come in the middle of words too."""
+def test_cuts_are_invisible_with_the_bundled_voice(seconds: float) -> None:
+    """With segments this short, some cuts are in the middle of a word."""
     samples = audio.load(resources.asset("sample.wav"))
     cut = {"whole_frames": 40, "segment_seconds": seconds}
     joined = ct.load("demo", decode=cut).animate(samples, idle=False)

@@ -1,4 +1,4 @@
-"""docs/settings.md is what scripts/settings_docs.py makes of the declarations of today."""
+"""docs/settings.md matches the declarations of the settings."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import scripts
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_page_of_settings_is_current() -> None:
+def test_settings_page_is_current() -> None:
     script = scripts.load(ROOT / "scripts" / "settings_docs.py")
     assert script.PAGE.read_text("utf-8") == script.page(), "run python scripts/settings_docs.py"
 
 
-def test_the_page_lists_every_setting() -> None:
+def test_settings_page_lists_every_setting() -> None:
     from codetalker_cli.presets import resolve
 
     text = (ROOT / "docs" / "settings.md").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Shapes in signatures: the public tensor functions have them, and the tests check them."""
+"""Array shapes in signatures: public functions have them, and they are checked in tests."""
 
 import ast
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ MODULES = sorted(
         *PACKAGE.glob("metrics/**/*.py"),
     ]
 )
-STATE_DICTS = "a state dict: every name has a shape of its own"
+STATE_DICTS = "a state dict: its tensors have different shapes"
 EXCEPTIONS = {
     "models/official.py: read_state": STATE_DICTS,
     "models/official.py: vq_state": STATE_DICTS,
@@ -33,11 +33,11 @@ EXCEPTIONS = {
 }
 
 
-# The canary ---------------------------------------------------------------------------------------
+# Checks are active --------------------------------------------------------------------------------
 
 
-def test_the_shapes_of_models_are_checked() -> None:
-    """Fails when the checker is off: then the wrong mask broadcasts and the wrong dtype works."""
+def test_shapes_of_models_are_checked() -> None:
+    """If the checker were off, the wrong mask would broadcast and the wrong dtype would work."""
     model = TemporalTransformer(8, 1, 2, 16, 3)
     x, lengths = torch.zeros(2, 5, 8), torch.tensor([5, 3])
     assert model(x, lengths).shape == x.shape
@@ -47,28 +47,28 @@ def test_the_shapes_of_models_are_checked() -> None:
         model(x.long())
 
 
-def test_the_shapes_of_losses_are_checked() -> None:
+def test_shapes_of_losses_are_checked() -> None:
     values = torch.ones(2, 5, 7)
     assert clip_means(values, None, torch.ones(2, 5)).tolist() == [1.0, 1.0]
     with pytest.raises(TypeCheckError):
         clip_means(values, None, torch.ones(1, 5))
 
 
-def test_the_shapes_of_metrics_are_checked() -> None:
+def test_shapes_of_metrics_are_checked() -> None:
     vertices = np.zeros((4, 6, 3))
     assert metrics.mve(vertices, vertices) == 0.0
     with pytest.raises(TypeCheckError):
         metrics.mve(vertices, vertices[:, :1])
 
 
-def test_the_shapes_of_results_are_checked() -> None:
+def test_shapes_of_results_are_checked() -> None:
     attention = SelfAttention(8, 2)
     attention.output = nn.Linear(8, 4)
     with pytest.raises(TypeCheckError, match="return value"):
         attention(torch.zeros(2, 5, 8))
 
 
-# Every public signature ---------------------------------------------------------------------------
+# Public signatures --------------------------------------------------------------------------------
 
 
 def is_public(name: str) -> bool:
@@ -76,7 +76,7 @@ def is_public(name: str) -> bool:
 
 
 def annotations(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.expr]]:
-    """Annotations of public functions, and of fields of public classes, with their names."""
+    """Yield the names and annotations of public functions and of fields of public classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef) and is_public(child.name):
             yield from annotations(child, f"{child.name}.")
@@ -91,7 +91,7 @@ def annotations(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, ast.expr
 
 
 def has_bare_array(annotation: ast.expr) -> bool:
-    """Whether an annotation has an array outside the first place of ``Float[Tensor, "…"]``."""
+    """Return whether an annotation contains an array without a shape."""
     if isinstance(annotation, ast.Subscript) and hasattr(
         jaxtyping, ast.unparse(annotation.value).split(".")[-1]
     ):
@@ -114,7 +114,7 @@ def bare_arrays() -> list[str]:
     return sorted(set(found))
 
 
-def test_every_public_array_has_its_shape_in_the_signature() -> None:
+def test_public_signatures_contain_array_shapes() -> None:
     assert bare_arrays() == sorted(EXCEPTIONS)
 
 

@@ -1,4 +1,4 @@
-"""Speech sources: sentences, phones, engines, forced alignment, corpora and recordings."""
+"""Test the sources of speech: sentences, phones, engines, alignment, corpora and recordings."""
 
 import io
 import itertools
@@ -29,7 +29,7 @@ from codetalker_cli.synthetic.speech.utterance import Utterance
 
 needs_aligner = pytest.mark.skipif(
     sys.version_info >= (3, 14) and not alignment.is_available(),
-    reason="there are no wheels of pocketsphinx for this Python",
+    reason="pocketsphinx has no wheels for this version of Python",
 )
 
 TEXT = "My mother bought a purple umbrella before breakfast."
@@ -46,7 +46,7 @@ def assert_contiguous(phones: list[Phone], duration_seconds: float) -> None:
 
 
 class ToneEngine:
-    """Stands in for a text-to-speech engine: a tone as long as the text."""
+    """A fake text-to-speech engine whose output is a tone with the length of the text."""
 
     name = "tone"
 
@@ -74,7 +74,7 @@ def no_aligner(monkeypatch: pytest.MonkeyPatch) -> None:
 # Sentences
 
 
-def test_sentences_depend_on_the_seed_alone_and_keep_their_limits() -> None:
+def test_sentences_are_reproducible_and_well_formed() -> None:
     first = list(itertools.islice(sentences(1), 400))
     assert first == list(itertools.islice(sentences(1), 400))
     assert len(set(first) & set(itertools.islice(sentences(2), 400))) < 40
@@ -103,7 +103,7 @@ def test_every_word_of_the_sentences_is_in_the_dictionary() -> None:
 # Phones
 
 
-def test_arpabet_of_ipa() -> None:
+def test_ipa_is_converted_to_arpabet() -> None:
     assert arpabet_of_ipa("d^ʒˈʌd^ʒ") == ["JH", "AH", "JH"]
     assert arpabet_of_ipa("fˈa^ɪ^ɚ") == ["F", "AY", "ER"]
     assert arpabet_of_ipa("bˈɑːɾə^l") == ["B", "AA", "T", "AH", "L"]
@@ -120,7 +120,7 @@ def test_fill_with_silence_makes_any_phones_contiguous() -> None:
     assert fill_with_silence([], 1.0) == [Phone(SILENCE, 0.0, 1.0)]
 
 
-def test_phone_survives_its_json() -> None:
+def test_phone_round_trips_through_json() -> None:
     phone = Phone("AA", 0.12, 0.34, "ah")
     assert Phone.from_json(json.loads(json.dumps(phone.to_json()))) == phone
     assert Phone.from_json({"phone": "ah0", "start": 0, "end": 1}) == Phone("AH", 0.0, 1.0)
@@ -135,7 +135,7 @@ def test_unknown_engine_lists_the_known_ones() -> None:
         load_engine("espaek")
 
 
-def test_missing_packages_are_named_with_their_command(
+def test_missing_packages_are_reported_with_an_install_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
@@ -153,11 +153,11 @@ def test_missing_packages_are_named_with_their_command(
         load_engine("kokoro")
 
 
-def test_espeak_says_the_same_whatever_was_said_before() -> None:
+def test_espeak_is_reproducible_after_other_sentences() -> None:
     engine = load_engine("espeak")
     first = engine.say(TEXT, "us-f2", 1.0, seed=5)
     engine.say("Something else entirely.", "gb-m3", 1.2, seed=6)
-    time.sleep(1.0 - time.time() % 1.0)  # the library's own seed is the clock's second
+    time.sleep(1.0 - time.time() % 1.0)  # by default the library seeds its noise with the second
     again = engine.say(TEXT, "us-f2", 1.0, seed=5)
     np.testing.assert_array_equal(first.samples, again.samples)
     assert first.phones == again.phones
@@ -169,7 +169,7 @@ def test_espeak_says_the_same_whatever_was_said_before() -> None:
     assert len(fast.samples) < 0.85 * len(first.samples)
 
 
-def test_espeak_voices_and_words() -> None:
+def test_espeak_lists_voices_and_pronounces_words() -> None:
     engine = load_engine("espeak")
     assert len(engine.voices) == len(set(engine.voices)) > 20
     with pytest.raises(DataError, match="us-f1"):
@@ -178,7 +178,7 @@ def test_espeak_voices_and_words() -> None:
     assert len(espeak.ipa(["one", "two"], "gb")) == 2
 
 
-# Kokoro, with a session that looks at what it is given
+# Kokoro, with a session that records its inputs
 
 
 def write_voices(folder: Path) -> None:
@@ -188,7 +188,7 @@ def write_voices(folder: Path) -> None:
 
 
 def package(folder: Path, name: str) -> Path:
-    """An empty package in a folder that is put in front of the installed ones."""
+    """Create an empty package in a folder and return its path."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").write_text("")
     return folder / name
@@ -219,7 +219,7 @@ def kokoro_engine(
     return kokoro.KokoroEngine(voices_dir=tmp_path, session=session)
 
 
-def test_kokoro_feeds_the_model(
+def test_kokoro_passes_tokens_style_and_speed_to_the_model(
     kokoro_engine: kokoro.KokoroEngine, session: FakeSession, tmp_path: Path
 ) -> None:
     assert kokoro_engine.voices == ["af_heart", "bm_george"]
@@ -238,14 +238,14 @@ def test_kokoro_feeds_the_model(
         kokoro_engine.say(TEXT * 20, "af_heart")
 
 
-def test_kokoro_phonemes_are_the_models_own_signs() -> None:
+def test_kokoro_phonemes_use_the_symbols_of_the_model() -> None:
     american = kokoro.phonemes("I chose a fine judge, going out.", "af_heart")
     assert "ʧˈOz" in american and "ʤˈʌʤ," in american and "fˈIn" in american
     assert american.endswith(".") and "^" not in american and "ː" not in american
     assert "Q" in kokoro.phonemes("go home", "bf_emma")
 
 
-def test_kokoro_voices_from_an_archive(tmp_path: Path) -> None:
+def test_kokoro_voices_are_read_from_a_folder_or_an_archive(tmp_path: Path) -> None:
     write_voices(tmp_path)
     with tarfile.open(tmp_path / "voices.tgz", "w:gz") as archive:
         archive.add(tmp_path / "af_heart.bin", "package/voices/af_heart.bin")
@@ -263,7 +263,7 @@ def test_kokoro_voices_from_an_archive(tmp_path: Path) -> None:
         kokoro.read_voices(tmp_path / "text.tgz")
 
 
-def test_kokoro_refuses_a_model_with_another_checksum(
+def test_kokoro_refuses_a_model_with_a_wrong_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_voices(tmp_path)
@@ -280,7 +280,7 @@ def test_kokoro_refuses_a_model_with_another_checksum(
 
 
 @needs_aligner
-def test_alignment_finds_what_espeak_said() -> None:
+def test_alignment_matches_the_phone_times_of_espeak() -> None:
     spoken = load_engine("espeak").say(TEXT, "us-klatt2", 1.0, seed=1)
     samples = audio.resample(spoken.samples, spoken.sample_rate, 16000)
     phones = alignment.align(samples, TEXT, worst_fit=-math.inf)
@@ -290,16 +290,16 @@ def test_alignment_finds_what_espeak_said() -> None:
     said = [p.start_seconds for p in spoken.phones or [] if p.label in ("P", "B", "M")]
     assert np.median(np.abs(np.array(found) - said)) < 0.05
     assert alignment.align(samples, TEXT, worst_fit=-math.inf) == phones
-    with pytest.raises(alignment.AlignmentError, match="do not fit"):
+    with pytest.raises(alignment.AlignmentError, match="does not match the recording"):
         alignment.align(samples, "Nobody could follow what seven wolves wanted in February.")
 
 
 @needs_aligner
-def test_alignment_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alignment_errors_give_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     tone = np.sin(np.arange(16000, dtype=np.float32) * 0.1)
     with pytest.raises(alignment.AlignmentError, match="'1999' in words"):
         alignment.align(tone, "In 1999 it rained.")
-    with pytest.raises(alignment.AlignmentError, match="no words"):
+    with pytest.raises(alignment.AlignmentError, match="contains no words"):
         alignment.align(tone, "...")
     with pytest.raises(alignment.AlignmentError, match="silent"):
         alignment.align(np.zeros(16000, np.float32), TEXT)
@@ -315,7 +315,7 @@ def test_alignment_says_why_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_aligner
-def test_alignment_speaks_words_beyond_the_dictionary() -> None:
+def test_alignment_supports_words_outside_the_dictionary() -> None:
     spoken = load_engine("espeak").say("a blorptastic purple umbrella", "us-f2")
     samples = audio.resample(spoken.samples, spoken.sample_rate, 16000)
     phones = alignment.align(samples, spoken.text, worst_fit=-math.inf)
@@ -330,7 +330,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_corpus_is_reproducible_and_goes_on(tmp_path: Path, no_aligner: None) -> None:
+def test_corpus_is_reproducible_and_resumable(tmp_path: Path, no_aligner: None) -> None:
     whole = corpus.synthesize(tmp_path / "whole", ToneEngine(), 0.4, seed=1)
     reported: list[tuple[float, float]] = []
     corpus.synthesize(
@@ -352,7 +352,7 @@ def test_corpus_is_reproducible_and_goes_on(tmp_path: Path, no_aligner: None) ->
         corpus.synthesize(tmp_path / "whole", ToneEngine(), 0.2, seed=2)
 
 
-def test_corpus_reports_what_cannot_be_aligned(
+def test_corpus_reports_sentences_that_cannot_be_aligned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alignment, "is_available", lambda: True)
@@ -369,8 +369,8 @@ def test_corpus_reports_what_cannot_be_aligned(
     assert len(list(tmp_path.glob("*.flac"))) == len(found.clips) > 2
 
 
-def test_corpus_refuses_bad_requests(tmp_path: Path, no_aligner: None) -> None:
-    with pytest.raises(InputError, match="no voice 'd'; it has a, b, c"):
+def test_corpus_refuses_invalid_arguments(tmp_path: Path, no_aligner: None) -> None:
+    with pytest.raises(InputError, match="voice 'd' of tone is unknown; use any of a, b, c"):
         corpus.synthesize(tmp_path, ToneEngine(), 1, seed=1, voices=["d"])
     with pytest.raises(InputError, match="above 0"):
         corpus.synthesize(tmp_path, ToneEngine(), 0, seed=1)
@@ -380,7 +380,7 @@ def test_corpus_refuses_bad_requests(tmp_path: Path, no_aligner: None) -> None:
 
 
 @needs_aligner
-def test_corpus_with_espeak(tmp_path: Path) -> None:
+def test_corpus_of_espeak_is_aligned_by_pocketsphinx(tmp_path: Path) -> None:
     spoken = corpus.synthesize(tmp_path, "espeak", 0.1, seed=1, voices=["us-f2", "us-klatt2"])
     description = json.loads(spoken.clips[0].audio_path.with_suffix(".json").read_text())
     assert description["aligner"] == "pocketsphinx" and description["engine"] == "espeak"
@@ -393,13 +393,13 @@ def test_corpus_with_espeak(tmp_path: Path) -> None:
 
 @pytest.fixture
 def aligned_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stands in for the aligner; collects the texts that it was given."""
+    """Replace the aligner by a fake, and return the list of the texts passed to it."""
     texts: list[str] = []
 
     def align(samples: np.ndarray, text: str) -> list[Phone]:
         texts.append(text)
         if text == "bad":
-            raise alignment.AlignmentError("the words do not fit")
+            raise alignment.AlignmentError("the transcript does not match")
         return [Phone("AA", 0.0, len(samples) / 16000, text)]
 
     monkeypatch.setattr(alignment, "align", align)
@@ -413,7 +413,7 @@ def record(path: Path, seconds: float = 0.5) -> None:
     soundfile.write(path, tone, 16000)
 
 
-def test_recordings_of_all_layouts(tmp_path: Path, aligned_texts: list[str]) -> None:
+def test_transcripts_are_found_in_all_layouts(tmp_path: Path, aligned_texts: list[str]) -> None:
     data, cache = tmp_path / "data", tmp_path / "cache"
     for name in ("Ann/one.wav", "Ann/two.flac", "84/7/84-7-0001.flac", "LJ/wavs/LJ-1.wav"):
         record(data / name)
@@ -439,11 +439,11 @@ def test_recordings_of_all_layouts(tmp_path: Path, aligned_texts: list[str]) -> 
     three = next(clip for clip in found.clips if clip.name == "Ann-three")
     assert [phone.label for phone in three.phones] == [SILENCE, "AA", SILENCE]
     assert three.samples().dtype == np.float32
-    assert before == {path for path in data.rglob("*") if path.is_file()}  # nothing written there
+    assert before == {path for path in data.rglob("*") if path.is_file()}  # unchanged
 
     assert len(aligned_texts) == 4
     again = recordings.read_recordings(data, cache=cache)
-    assert len(aligned_texts) == 4  # all out of the cache
+    assert len(aligned_texts) == 4  # all from the cache
     assert again.clips == found.clips
     (data / "Ann/one.txt").write_text("another text")
     recordings.read_recordings(data, cache=cache, write_beside=True)
@@ -451,10 +451,10 @@ def test_recordings_of_all_layouts(tmp_path: Path, aligned_texts: list[str]) -> 
     assert json.loads((data / "Ann/one.json").read_text())["text"] == "another text"
 
 
-def test_recordings_that_cannot_be_used_are_reported(
+def test_unusable_recordings_are_reported_with_their_reasons(
     tmp_path: Path, aligned_texts: list[str]
 ) -> None:
-    for name in ("good", "bad", "untold", "foreign", "labels", "broken"):
+    for name in ("good", "bad", "plain", "foreign", "labels", "broken"):
         record(tmp_path / f"{name}.wav")
     (tmp_path / "good.txt").write_text("good")
     (tmp_path / "bad.txt").write_text("bad")
@@ -470,16 +470,16 @@ def test_recordings_that_cannot_be_used_are_reported(
     found = recordings.read_recordings(tmp_path, cache=tmp_path / "cache")
     assert [clip.name for clip in found.clips] == ["good"]
     reasons = {Path(failure.name).stem: failure.reason for failure in found.failures}
-    assert set(reasons) == {"gone", "bad", "untold", "noise", "foreign", "labels", "broken"}
+    assert set(reasons) == {"gone", "bad", "plain", "noise", "foreign", "labels", "broken"}
     assert "no such recording" in reasons["gone"]
-    assert "do not fit" in reasons["bad"]
-    assert "no transcript" in reasons["untold"]
+    assert "does not match" in reasons["bad"]
+    assert "no transcript" in reasons["plain"]
     assert "another recording" in reasons["foreign"]
-    assert "'Q' is no ARPABET phone" in reasons["labels"]
-    assert "not a clip's description" in reasons["broken"]
+    assert "phone 'Q' is unknown" in reasons["labels"]
+    assert "invalid description" in reasons["broken"]
 
 
-def test_folders_without_recordings(tmp_path: Path) -> None:
+def test_missing_empty_and_malformed_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         recordings.read_recordings(tmp_path / "nothing")
     with pytest.raises(InputError, match="no recordings"):
@@ -490,7 +490,7 @@ def test_folders_without_recordings(tmp_path: Path) -> None:
         recordings.read_recordings(tmp_path)
 
 
-def test_damaged_archive_member_sizes(tmp_path: Path) -> None:
+def test_truncated_voice_in_an_archive_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "voices.tar", "w") as archive:
         member = tarfile.TarInfo("package/voices/af_x.bin")
         member.size = 5

@@ -1,4 +1,4 @@
-"""Stage 2, taught: against PyTorch's own decoder layers, and its causality."""
+"""Stage 2 in training: teacher forcing, causality, gradients, dropout."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ from codetalker_cli.models.speech_to_codes import (
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 
 CASES: dict[str, dict[str, Any]] = {
-    "one feature a frame": {},
-    "two features a frame": {"features_per_frame": 2},
+    "one feature per frame": {},
+    "two features per frame": {"features_per_frame": 2},
     "longer than three periods": {"period_frames": 3, "n_heads": 2},
 }
 
 
-def build(case: str = "one feature a frame", seed: int = 0) -> tuple[SpeechToCodes, MotionVQ]:
-    """A float64 speech model in evaluation mode, with a stage 1."""
+def build(case: str = "one feature per frame", seed: int = 0) -> tuple[SpeechToCodes, MotionVQ]:
+    """Return float64 models of both stages in evaluation mode."""
     return tiny.stages(seed, speech=CASES[case])
 
 
@@ -40,11 +40,11 @@ def hidden_features(speech: SpeechToCodes, n_frames: int, n_clips: int = 2) -> t
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_teacher_forcing_equals_the_reference(case: str) -> None:
+def test_teacher_forcing_equals_plain_recomputation(case: str) -> None:
     speech, vq = build(case)
     hidden, style = hidden_features(speech, 9), noise(2, 16, seed=3)
     features = noise(2, 9, vq.feature_size, seed=4)
-    # Here the first frame is told of a zero offset, and so of the projection's bias.
+    # The input of the first frame is the projection of zero motion, including its bias.
     before = torch.cat([torch.zeros_like(features[:, :1]), features[:, :-1]], dim=1)
     memory = speech.audio_projection(hidden)
     past = speech.motion_projection(before)
@@ -55,7 +55,7 @@ def test_teacher_forcing_equals_the_reference(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_motion_to_come_does_not_alter_the_past(case: str) -> None:
+def test_latents_do_not_depend_on_future_motion(case: str) -> None:
     speech, vq = build(case)
     hidden, style = hidden_features(speech, 9), noise(2, 16, seed=3)
     features = noise(2, 9, vq.feature_size, seed=4)
@@ -66,7 +66,7 @@ def test_motion_to_come_does_not_alter_the_past(case: str) -> None:
     assert not torch.isclose(a[:, 6:], b[:, 6:]).all(-1).any()
 
 
-def test_a_hidden_past_has_no_effect_on_that_clip_alone() -> None:
+def test_hidden_history_affects_only_its_clip() -> None:
     speech, vq = build()
     hidden, style = hidden_features(speech, 6), noise(2, 16, seed=3)
     motions = [noise(2, 6, vq.feature_size, seed=seed) for seed in (4, 5)]
@@ -77,7 +77,7 @@ def test_a_hidden_past_has_no_effect_on_that_clip_alone() -> None:
     torch.testing.assert_close(a[1], speech(vq, hidden, motions[0], style).latents[1])
 
 
-def test_gradients_pass_through_stage_1_to_the_speech_model() -> None:
+def test_gradients_reach_stage_2_through_stage_1() -> None:
     speech, vq = build()
     vq.requires_grad_(False)
     hidden, style = hidden_features(speech, 6), noise(2, 16, seed=3)
@@ -98,15 +98,15 @@ def test_styles_blend_linearly() -> None:
     torch.testing.assert_close(speech.style(weights)[0], 0.3 * table[0] + 0.7 * table[2])
 
 
-def test_an_untrained_head_gives_the_same_code_everywhere() -> None:
+def test_head_is_initialized_to_zero() -> None:
     settings = tiny.settings()
     speech = SpeechToCodes(settings.speech, fps=25.0, n_styles=1, feature_size=36, latent_size=16)
     assert not speech.head.weight.any() and speech.head.bias is None
 
 
 @pytest.mark.parametrize("n_features", [1, 2])
-def test_weights_of_the_attention_are_dropped_in_training_alone(n_features: int) -> None:
-    """As in torch's decoder layer: with one feature a head hears it or nothing, twice as loud."""
+def test_attention_dropout_is_active_only_in_training(n_features: int) -> None:
+    """As in torch's decoder layer, one feature per frame is either dropped or doubled by a head."""
     torch.manual_seed(0)
     size, n_heads = 8, 4
     attention = FrameAttention(size, n_heads, dropout=0.5).double()
@@ -122,7 +122,7 @@ def test_weights_of_the_attention_are_dropped_in_training_alone(n_features: int)
         share = share.unflatten(-1, (n_heads, -1))
         torch.testing.assert_close(share, share.round(), atol=1e-6, rtol=0)
         assert set(share.round().flatten().tolist()) == {0.0, 2.0}
-        assert torch.equal(share.round()[..., 0], share.round()[..., 1])  # heads as a whole
+        assert torch.equal(share.round()[..., 0], share.round()[..., 1])  # a head drops completely
     own = CausalAttention(size, n_heads, dropout=0.5).double()
     bias = periodic_causal_bias(n_heads, 2, torch.arange(3), torch.arange(3))
     drawn = torch.stack([own(x, bias) for _ in range(6000)])

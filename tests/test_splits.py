@@ -1,4 +1,4 @@
-"""Splits follow the protocols of the public data sets, and draws that never change."""
+"""Splits follow the protocols of the public data sets, and shares are stable."""
 
 from contextlib import AbstractContextManager
 
@@ -37,13 +37,13 @@ def test_vocaset_is_split_as_in_the_paper() -> None:
     assert counts("vocaset", clips) == {"train": 320, UNUSED: 80, "val": 40, "test": 40}
 
 
-def test_biwi_has_both_tests() -> None:
+def test_biwi_has_both_test_splits() -> None:
     subjects = [*(f"F{k}" for k in range(1, 9)), *(f"M{k}" for k in range(1, 7))]
     emotional = [clip(s, f"e{k:02d}") for s in subjects for k in range(1, 41)]
     neutral = [clip(s, f"{k:02d}") for s in subjects for k in range(1, 41)]
     expected = {"train": 192, "val": 24, "test-a": 24, "test-b": 32}
     assert counts("biwi", emotional) == expected | {UNUSED: 288}
-    # Neutral sentences have the same numbers and are other sentences.
+    # Neutral sentences have the same numbers but are different sentences.
     assert counts("biwi", emotional + neutral) == expected | {UNUSED: 288 + 560}
 
 
@@ -63,11 +63,11 @@ def test_biwi_has_both_tests() -> None:
         ("a-b", "a-c", False),
     ],
 )
-def test_names_patterns_and_ranges(name: str, pattern: str, expected: bool) -> None:
+def test_names_match_patterns_and_ranges(name: str, pattern: str, expected: bool) -> None:
     assert is_named(name, pattern) is expected
 
 
-def test_a_clip_goes_to_the_first_split_that_takes_it() -> None:
+def test_a_clip_belongs_to_the_first_matching_split() -> None:
     clips = [clip("A", "1"), clip("A", "2"), clip("B", "1")]
     rules = {
         "val": SplitRule(clips=("A_2",)),
@@ -77,13 +77,13 @@ def test_a_clip_goes_to_the_first_split_that_takes_it() -> None:
     assert list(assign(clips, rules).values()) == ["train", "val", "test"]
 
 
-def test_a_rule_that_asks_for_nothing_takes_the_rest() -> None:
+def test_an_empty_rule_matches_the_remaining_clips() -> None:
     clips = [clip("A", "1"), clip("A", "2")]
     rules = {"train": SplitRule(), "val": SplitRule(sentences=("2",))}
     assert list(assign(clips, rules).values()) == ["train", "val"]
 
 
-def test_a_share_is_a_draw_that_new_clips_hardly_change() -> None:
+def test_new_clips_hardly_change_a_share() -> None:
     rules = {"val": SplitRule(share=0.1), "test": SplitRule(share=0.2), "train": SplitRule()}
     clips = [clip("A", str(k)) for k in range(100)]
     chosen = assign(clips, rules)
@@ -94,7 +94,7 @@ def test_a_share_is_a_draw_that_new_clips_hardly_change() -> None:
 
 
 @pytest.mark.parametrize(("n", "n_val"), [(1, 0), (4, 0), (5, 1), (14, 1), (16, 2)])
-def test_a_share_of_a_handful_leaves_all_to_training(n: int, n_val: int) -> None:
+def test_a_share_of_few_clips_can_be_empty(n: int, n_val: int) -> None:
     clips = [clip("A", str(k)) for k in range(n)]
     chosen = assign(clips, {"val": SplitRule(share=0.1), "train": SplitRule()})
     assert list(chosen.values()).count("val") == n_val

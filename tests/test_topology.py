@@ -1,4 +1,4 @@
-"""Topology checks its indices and survives its own array form."""
+"""Topology: validation of indices, regions, and conversion to arrays."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,12 @@ def equal(a: Topology, b: Topology) -> bool:
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("bare", [False, True])
-def test_array_form_gives_the_same_back(unit: str, bare: bool) -> None:
-    full = tiny.topology()
-    made = Topology("bare", TRIANGLE, 3, unit) if bare else full
-    back = Topology.from_arrays(made.to_arrays() | {"another": np.zeros(3)})
-    assert equal(made, back)
-    assert back.parts == made.parts
-    assert set(back.regions) == set(made.regions)
+def test_arrays_round_trip(unit: str, bare: bool) -> None:
+    topology = Topology("bare", TRIANGLE, 3, unit) if bare else tiny.topology()
+    back = Topology.from_arrays(topology.to_arrays() | {"another": np.zeros(3)})
+    assert equal(topology, back)
+    assert back.parts == topology.parts
+    assert set(back.regions) == set(topology.regions)
     assert (back.uv is None) == bare
     assert back.triangles.dtype == np.int32
 
@@ -39,23 +38,26 @@ def test_units_in_meters() -> None:
     ("changes", "message"),
     [
         ({"unit": "inch"}, "unit 'inch' is not one of"),
-        ({"triangles": np.zeros((2, 4), np.int32)}, r"triangles are \(2, 4\), expected \(F, 3\)"),
-        ({"n_vertices": 2}, r"triangles name vertices 0\.\.2, but there are 2"),
-        ({"triangles": -TRIANGLE}, r"triangles name vertices -2\.\.0"),
-        ({"regions": {"lips": np.array([3])}}, r"lips name vertices 3\.\.3, but there are 3"),
+        (
+            {"triangles": np.zeros((2, 4), np.int32)},
+            r"triangles are \(2, 4\), expected \(F, 3\)",
+        ),
+        ({"n_vertices": 2}, r"triangles: indices are 0\.\.2, expected 0\.\.1"),
+        ({"triangles": -TRIANGLE}, r"triangles: indices are -2\.\.0"),
+        ({"regions": {"lips": np.array([3])}}, r"lips: indices are 3\.\.3, expected 0\.\.2"),
     ],
 )
-def test_contradictions_are_refused(changes: dict, message: str) -> None:
+def test_inconsistent_arguments_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(DataError, match=f"topology t: {message}"):
         Topology(**{"name": "t", "triangles": TRIANGLE, "n_vertices": 3} | changes)
 
 
-def test_an_empty_region_is_allowed() -> None:
+def test_empty_region_is_allowed() -> None:
     topology = Topology("t", TRIANGLE, 3, regions={"none": np.array([], np.int32)})
     assert len(topology.region("none")) == 0
 
 
-def test_an_unknown_region_lists_the_known_ones() -> None:
+def test_unknown_region_lists_the_known_ones() -> None:
     topology = tiny.topology()
     assert np.array_equal(topology.region("lips"), [0, 3])
     with pytest.raises(DataError, match="no region 'nose'; it has: lips, upper_face"):

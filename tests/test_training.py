@@ -1,4 +1,4 @@
-"""Training of both stages: it learns, keeps the best, and stops before it harms."""
+"""Test that both stages learn, keep the best checkpoint, and stop on invalid values."""
 
 import json
 import logging
@@ -64,18 +64,18 @@ def data(tmp_path: Path) -> PreparedDataSet:
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The curves asked for; to draw them takes longer than all the rest here."""
-    asked: list[Path] = []
-    monkeypatch.setattr(loop, "draw_curves", lambda metrics, path, title: asked.append(path))
-    return asked
+    """Replace the slow drawing of curves, and return the paths of the requested plots."""
+    paths: list[Path] = []
+    monkeypatch.setattr(loop, "draw_curves", lambda metrics, path, title: paths.append(path))
+    return paths
 
 
 def logged(out: Path, key: str) -> list[float]:
-    """A value of every epoch."""
+    """Return a metric of every epoch."""
     return [row[key] for row in RunFolder(out).rows()]
 
 
-# It learns --------------------------------------------------------------------------------------
+# Learning ---------------------------------------------------------------------------------------
 
 
 def test_both_stages_learn_a_few_clips(data: PreparedDataSet, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_both_stages_learn_a_few_clips(data: PreparedDataSet, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_stage_2_leaves_alone_what_is_not_trained(
+def test_stage_2_changes_only_trained_weights(
     data: PreparedDataSet, tmp_path: Path, frozen: bool
 ) -> None:
     made = settings(frozen=frozen, epochs=3, batch_size=1)
@@ -116,7 +116,9 @@ def test_stage_2_leaves_alone_what_is_not_trained(
     assert any(key.startswith("speech.encoder.") for key in changed) != frozen
 
 
-def test_stage_1_goes_into_stage_2_unchanged(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_stage_2_checkpoint_contains_stage_1_unchanged(
+    data: PreparedDataSet, tmp_path: Path
+) -> None:
     given = stage1()
     train_speech(data, settings(), given, tmp_path / "speech")
     made = checkpoint.load(tmp_path / "speech").model.vq.state_dict()
@@ -124,7 +126,7 @@ def test_stage_1_goes_into_stage_2_unchanged(data: PreparedDataSet, tmp_path: Pa
         assert torch.equal(made[key], value), key
 
 
-def test_equal_seeds_train_equal_weights(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_weights(data: PreparedDataSet, tmp_path: Path) -> None:
     def trained(name: str, seed: int) -> list[bytes]:
         train = settings(seed=seed, loss_vertices=4, history_dropout=0.5, n_augmentations=1)
         train_vq(data, train, tmp_path / name / "vq")
@@ -141,7 +143,7 @@ def test_equal_seeds_train_equal_weights(data: PreparedDataSet, tmp_path: Path) 
 
 
 class Weight(nn.Module):
-    """One weight that has to become 3."""
+    """A single weight whose target is 3."""
 
     def __init__(self, scale: Callable[[int, int], float]) -> None:
         super().__init__()
@@ -155,8 +157,8 @@ class Weight(nn.Module):
         return {"loss": (self.weight - 3).square() * scales, "value": steps}
 
 
-class Line(Task):
-    """What happens in each epoch, and to each clip in each step, is told to it."""
+class ScriptedTask(Task):
+    """A task with given validation scores and a given loss scale per step and clip."""
 
     def __init__(
         self, scores: list[float], scale: Callable[[int, int], float] = lambda step, clip: 1.0
@@ -194,14 +196,14 @@ def epoch_of(path: Path) -> int:
     return json.loads(path.read_text())["epoch"]
 
 
-def test_the_best_is_kept_beside_the_last(tmp_path: Path, drawn: list[Path]) -> None:
+def test_best_and_last_checkpoints_are_kept(tmp_path: Path, drawn: list[Path]) -> None:
     seen: list[tuple[int, int, int]] = []
 
     def report(p: TrainingProgress) -> None:
         seen.append((p.epoch, p.step, p.n_steps))
 
     out = tmp_path / "a" / "out"
-    done = trained(Line([3.0, 1.0, 2.0]), out, report, epochs=3)
+    done = trained(ScriptedTask([3.0, 1.0, 2.0]), out, report, epochs=3)
     assert (done.best, done.best_epoch, done.step) == (1.0, 2, 9)
     assert epoch_of(out) == 2 and epoch_of(RunFolder(out).last) == 3
     assert logged(out, "score") == [3.0, 1.0, 2.0]
@@ -210,8 +212,8 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path, drawn: list[Path]) -> 
     assert drawn == [tmp_path / "a" / "out-run" / "curves.png"]
 
 
-def test_every_epoch_sees_every_clip_once(tmp_path: Path) -> None:
-    task = Line([1.0] * 5)
+def test_every_epoch_uses_every_clip_once(tmp_path: Path) -> None:
+    task = ScriptedTask([1.0] * 5)
     task.lengths = [5] * 5
     trained(task, tmp_path / "out", epochs=5, batch_size=2)
     epochs = [task.seen[k : k + 3] for k in range(0, 15, 3)]
@@ -221,17 +223,17 @@ def test_every_epoch_sees_every_clip_once(tmp_path: Path) -> None:
     assert len({tuple(order) for order in orders}) > 1
 
 
-def test_validation_comes_as_often_as_said_and_at_the_end(tmp_path: Path) -> None:
-    task = Line([3.0, 2.0, 1.0])
+def test_validation_runs_every_n_epochs_and_at_the_end(tmp_path: Path) -> None:
+    task = ScriptedTask([3.0, 2.0, 1.0])
     trained(task, tmp_path / "out", epochs=5, validate_every=2)
     assert task.scores == [] and epoch_of(tmp_path / "out") == 5
 
 
 @pytest.mark.parametrize(("bad", "batch_size"), [(math.nan, 3), (math.inf, 1)])
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good(
+def test_non_finite_loss_stops_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, bad: float, batch_size: int
 ) -> None:
-    task = Line([3.0, 2.0], lambda step, clip: bad if step == 2 and clip == 1 else 1.0)
+    task = ScriptedTask([3.0, 2.0], lambda step, clip: bad if step == 2 and clip == 1 else 1.0)
     train = {"batch_size": batch_size, "accumulation": 3 // batch_size}
     with pytest.raises(CodeTalkerError, match=r"epoch 3, step 3: the loss of clip1 is not finite"):
         trained(task, tmp_path / "out", epochs=9, **train)
@@ -239,27 +241,27 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good(
     assert all(torch.isfinite(p).all() for p in task.module.parameters())
 
 
-def test_motion_that_is_no_number_stops_and_keeps_an_older_checkpoint(
+def test_non_finite_motion_stops_and_keeps_an_older_checkpoint(
     data: PreparedDataSet, tmp_path: Path
 ) -> None:
     train_vq(data, settings(), tmp_path / "vq")
     before = command.listing(tmp_path / "vq")
     poisoned = prepared(tmp_path / "poisoned", poison=2)
-    with pytest.raises(CodeTalkerError, match=r"the loss of clip2 is not finite; .* is kept"):
+    with pytest.raises(CodeTalkerError, match=r"the loss of clip2 is not finite; .* are kept"):
         train_vq(poisoned, settings(crop_frames=None), tmp_path / "vq")
     assert command.listing(tmp_path / "vq") == before
     assert checkpoint.load(tmp_path / "vq").meta["stage"] == "vq"
 
 
-def test_a_score_that_is_no_number_stops(tmp_path: Path) -> None:
+def test_non_finite_score_stops_training(tmp_path: Path) -> None:
     with pytest.raises(CodeTalkerError, match="epoch 2: the validation score is nan"):
-        trained(Line([3.0, math.nan]), tmp_path / "out", epochs=3)
+        trained(ScriptedTask([3.0, math.nan]), tmp_path / "out", epochs=3)
     assert epoch_of(tmp_path / "out") == 1
 
 
-def test_the_gradient_is_limited(tmp_path: Path) -> None:
+def test_gradient_is_clipped(tmp_path: Path) -> None:
     def change(limit: float) -> float:
-        task = Line([1.0], lambda step, clip: 1e6)
+        task = ScriptedTask([1.0], lambda step, clip: 1e6)
         trained(task, tmp_path / "out", epochs=1, gradient_clip=limit)
         assert task.module.weight.grad is not None
         assert logged(tmp_path / "out", "gradient_norm")[0] == pytest.approx(6e6, rel=1e-2)
@@ -269,11 +271,11 @@ def test_the_gradient_is_limited(tmp_path: Path) -> None:
     assert change(0.0) > 1e6
 
 
-def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
-    plain, averaged = Line([2.0, 1.0]), Line([2.0, 1.0])
+def test_averaged_weights_are_validated_and_saved(tmp_path: Path) -> None:
+    plain, averaged = ScriptedTask([2.0, 1.0]), ScriptedTask([2.0, 1.0])
     trained(plain, tmp_path / "plain", epochs=2, learning_rate=0.1)
     trained(averaged, tmp_path / "averaged", epochs=2, learning_rate=0.1, ema_decay=0.5)
-    assert plain.shown != averaged.shown  # but what is trained goes its way
+    assert plain.shown != averaged.shown  # but averaging does not change the trained weights
     assert plain.module.weight.item() == averaged.module.weight.item()
     kept = json.loads((tmp_path / "averaged").read_text())["weight"]
     assert kept == averaged.shown[-1] < plain.shown[-1]
@@ -282,8 +284,6 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
 def test_accumulated_batches_give_the_gradient_of_one_large_batch(
     data: PreparedDataSet, tmp_path: Path
 ) -> None:
-    """Though the last of the parts is a smaller one."""
-
     def gradients(batch_size: int, accumulation: int) -> list[Tensor]:
         made = settings(batch_size=batch_size, accumulation=accumulation, crop_frames=None)
         task = vq_task(data, made)
@@ -292,12 +292,12 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch(
 
     whole = gradients(3, 1)
     assert len(whole) > 20
-    for parts in ((1, 3), (2, 2)):
+    for parts in ((1, 3), (2, 2)):  # with (2, 2), the last of the three clips is a smaller batch
         for a, b in zip(gradients(*parts), whole, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_half_precision_trains_float32_weights(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_bf16_training_keeps_float32_weights(data: PreparedDataSet, tmp_path: Path) -> None:
     made = settings(precision="bf16", crop_frames=None, epochs=2)
     train_vq(data, made, tmp_path / "vq")
     train_speech(data, made, checkpoint.load(tmp_path / "vq"), tmp_path / "speech")
@@ -306,7 +306,9 @@ def test_half_precision_trains_float32_weights(data: PreparedDataSet, tmp_path: 
     assert np.isfinite([logged(tmp_path / s, "loss") for s in ("vq", "speech")]).all()
 
 
-def test_compiling_changes_no_name(data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_does_not_rename_weights(
+    data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, compiled = nn.Module.compile, Counter[Any]()
 
     def compile(self: nn.Module, **how: Any) -> None:
@@ -321,12 +323,12 @@ def test_compiling_changes_no_name(data: PreparedDataSet, monkeypatch: pytest.Mo
         assert compiled[task] > 0 and task.module.state_dict().keys() == names
 
 
-def test_compiled_layers_train_as_plain_ones_and_free_running_is_not_compiled(
+def test_compiled_training_matches_eager_and_free_running_is_not_compiled(
     data: PreparedDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the compiler's tracing, but without its code generator, which takes minutes.
+    """Run the tracing of torch.compile, but not its code generation, which takes minutes.
 
-    The check of shapes is off, because the compiler cannot trace it.
+    The shape checks are off, because the compiler cannot trace them.
     """
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     real, graphs = nn.Module.compile, Counter[bool]()
@@ -348,7 +350,7 @@ def test_compiled_layers_train_as_plain_ones_and_free_running_is_not_compiled(
         torch.testing.assert_close(found[True][key], value, atol=1e-5, rtol=1e-4, msg=key)
 
 
-def test_processes_that_read_ahead_read_the_same(data: PreparedDataSet) -> None:
+def test_loader_processes_load_the_same_batches(data: PreparedDataSet) -> None:
     task = speech_task(data, settings(history_noise=0.3, own_history=0.5))
     requests = [(1, (0, 2)), (2, (1,))]
     loader = DataLoader(
@@ -365,7 +367,7 @@ def test_processes_that_read_ahead_read_the_same(data: PreparedDataSet) -> None:
         assert all(torch.equal(a, b) for a, b in zip(got.speech, here.speech, strict=True))
 
 
-def test_a_sample_is_made_at_the_end_and_may_fail(
+def test_sample_is_rendered_at_the_end_and_a_failure_is_only_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[int] = []
@@ -377,11 +379,11 @@ def test_a_sample_is_made_at_the_end_and_may_fail(
     def fail(path: Path, n_frames: int) -> Path:
         raise RenderError("no picture")
 
-    task: Any = Line([2.0, 1.0])
+    task: Any = ScriptedTask([2.0, 1.0])
     task.sample = sample
     done = trained(task, tmp_path / "out", epochs=2, sample_frames=9)
     assert asked == [9] and done.sample == str(tmp_path / "out-run" / "sample.mp4")
-    task = Line([1.0])
+    task = ScriptedTask([1.0])
     task.sample = fail
     with caplog.at_level(logging.WARNING):
         assert trained(task, tmp_path / "out", epochs=1, sample_frames=9).sample == ""
@@ -391,7 +393,7 @@ def test_a_sample_is_made_at_the_end_and_may_fail(
 # Data -------------------------------------------------------------------------------------------
 
 
-def test_crops_are_pieces_of_their_clips(data: PreparedDataSet) -> None:
+def test_crops_are_cut_from_their_clips(data: PreparedDataSet) -> None:
     source = ClipSource(data, "train")
     rngs = [np.random.default_rng(k) for k in range(2)]
     batch = source.batch([2, 0], 25, rngs, 7)
@@ -412,7 +414,7 @@ def test_crops_are_pieces_of_their_clips(data: PreparedDataSet) -> None:
     assert source.batch([0, 1], 9).lengths is None
 
 
-def test_a_basis_is_orthonormal_and_gives_motion_of_its_rank_back(data: PreparedDataSet) -> None:
+def test_basis_is_orthonormal_and_reconstructs_motion_of_its_rank(data: PreparedDataSet) -> None:
     torch.manual_seed(0)
     source = ClipSource(data, "train")
     vectors, scale = motion_basis(source, 3, seed=0)
@@ -420,7 +422,7 @@ def test_a_basis_is_orthonormal_and_gives_motion_of_its_rank_back(data: Prepared
     assert (scale[:-1] >= scale[1:]).all() and scale[-1] > 0
     basis = MotionBasis(tiny.N_VERTICES, 3)
     basis.set(vectors, scale)
-    offsets = torch.from_numpy(moving(40, seed=77)).float()[None]  # a motion it never saw
+    offsets = torch.from_numpy(moving(40, seed=77)).float()[None]  # not a training motion
     features = basis.to_features(offsets)
     torch.testing.assert_close(basis.to_offsets(features), offsets, atol=1e-4, rtol=0)
     training = torch.cat(
@@ -430,21 +432,21 @@ def test_a_basis_is_orthonormal_and_gives_motion_of_its_rank_back(data: Prepared
     torch.testing.assert_close(spread, torch.ones(3), atol=0.01, rtol=0)
 
 
-def test_a_basis_of_more_vectors_than_there_is_motion(data: PreparedDataSet) -> None:
-    with pytest.raises(DataError, match=r"vq\.basis_rank: 37, but there are 78 frames of 36"):
+def test_basis_rank_above_the_number_of_coordinates_is_refused(data: PreparedDataSet) -> None:
+    with pytest.raises(DataError, match=r"vq\.basis_rank: 37 is too large for 78 frames of 36"):
         motion_basis(ClipSource(data, "train"), 37, seed=0)
 
 
-def test_stage_1_of_another_topology_is_refused(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_stage_1_with_another_topology_is_refused(data: PreparedDataSet, tmp_path: Path) -> None:
     other = tiny.settings(data={"n_vertices": 13, "name": "other"})
     more = Checkpoint(CodeTalker(other, with_speech=False), other, {}, None, Path("vq13"))
     mesh = data.mesh
     turned = replace(mesh.topology, triangles=mesh.topology.triangles[::-1].copy(), name="turned")
     for given, message in (
-        (more, r"vq13: stage 1 was trained on the topology other .* \(n_vertices 13 against 12\)"),
+        (more, r"vq13: stage 1 was trained on the topology other .*\(n_vertices 13 instead of 12"),
         (
             replace(stage1(), mesh=replace(mesh, topology=turned)),
-            r"on the topology turned of tiny, .* has strip \(as many vertices, but other triangles",
+            r"the topology turned of tiny, .* has strip \(same number of vertices, but different",
         ),
     ):
         with pytest.raises(CheckpointError, match=message):
@@ -452,14 +454,12 @@ def test_stage_1_of_another_topology_is_refused(data: PreparedDataSet, tmp_path:
     assert not (tmp_path / "speech").exists() and not RunFolder(tmp_path / "speech").folder.exists()
 
 
-def test_data_that_does_not_fit_the_settings_is_refused(
-    data: PreparedDataSet, tmp_path: Path
-) -> None:
+def test_data_set_must_match_the_settings(data: PreparedDataSet, tmp_path: Path) -> None:
     out = tmp_path / "vq"
     for changes, message in (
         ({"n_vertices": 13}, r"template of A is \(12, 3\), expected \(13, 3\)"),
-        ({"fps": 30}, "25 fps, the settings say 30; use the preset"),
-        ({"train_subjects": ["A", "B"]}, "subjects A, B, C are not those of the settings, A, B"),
+        ({"fps": 30}, "25 fps, but the settings require 30; use the preset"),
+        ({"train_subjects": ["A", "B"]}, r"subjects are A, B, C, but the settings require A, B;"),
     ):
         with pytest.raises(DataError, match=message):
             train_vq(data, tiny.settings(data=changes), out)
@@ -467,8 +467,8 @@ def test_data_that_does_not_fit_the_settings_is_refused(
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_a_split_without_clips(tmp_path: Path, split: str) -> None:
-    """Nothing can be learned without training clips; without others the training loss judges."""
+def test_only_the_training_split_needs_clips(tmp_path: Path, split: str) -> None:
+    """Without validation clips, the training loss selects the best checkpoint."""
     writer = PreparedWriter(tmp_path / "data", overwrite=False)
     writer.add(
         NewClip("one", "A", "train" if split == "val" else "val", moving(30, 0), voices.speech())
@@ -476,14 +476,14 @@ def test_a_split_without_clips(tmp_path: Path, split: str) -> None:
     writer.finish(DataSetFacts("tiny", 25.0, SUBJECTS), voices.mesh(*SUBJECTS), {})
     data = PreparedDataSet(tmp_path / "data")
     if split == "train":
-        with pytest.raises(DataError, match="no clip in the split 'train'"):
+        with pytest.raises(DataError, match="the split 'train' has no clips"):
             train_vq(data, settings(), tmp_path / "vq")
     else:
         done = train_vq(data, settings(), tmp_path / "vq")
         assert done.best == done.values["loss"] and (tmp_path / "vq").is_dir()
 
 
-def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> None:
+def test_basis_rank_is_limited_to_the_data(tmp_path: Path) -> None:
     made = settings()
     wide = made.model_copy(update={"vq": made.vq.model_copy(update={"basis_rank": 500})})
     train_vq(prepared(tmp_path / "data"), wide, tmp_path / "vq")
@@ -492,10 +492,10 @@ def test_a_basis_has_no_more_vectors_than_there_are_frames(tmp_path: Path) -> No
     assert checkpoint.load(tmp_path / "vq").settings.vq.basis_rank == limit
 
 
-# A run and its folder ----------------------------------------------------------------------------
+# The run folder ----------------------------------------------------------------------------------
 
 
-def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+def test_second_run_in_a_locked_folder_is_refused(tmp_path: Path) -> None:
     accelerator = make_accelerator("float32")
     folder = RunFolder(tmp_path / "vq")
     with folder.lock(accelerator):
@@ -503,7 +503,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
             pytest.raises(OutputError, match="another process is training here"),
             RunFolder(tmp_path / "vq").lock(accelerator),
         ):
-            pytest.fail("two at once")
+            pytest.fail("the folder was locked twice")
         with RunFolder(tmp_path / "other").lock(accelerator):
             pass
     with folder.lock(accelerator):
@@ -511,34 +511,36 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_finished_run_cannot_go_on_without(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_finished_run_resumes_only_with_its_checkpoint_and_state(
+    data: PreparedDataSet, tmp_path: Path
+) -> None:
     made, out = settings(), tmp_path / "vq"
     train_vq(data, made, out)
-    (tmp_path / "vq-run" / "curves.png").touch()  # drawn last
+    (tmp_path / "vq-run" / "curves.png").touch()  # marks the run as finished
     before = command.listing(tmp_path)
     assert train_vq(data, made, out, resume=True).step == 2
     assert command.listing(tmp_path) == before
     shutil.move(out, tmp_path / "elsewhere")
-    with pytest.raises(CheckpointError, match="vq: the best checkpoint so far is gone"):
+    with pytest.raises(CheckpointError, match="vq: the best checkpoint is missing"):
         train_vq(data, made, out, resume=True)
     shutil.move(tmp_path / "elsewhere", out)
     shutil.rmtree(tmp_path / "vq-run" / "state")
     before = command.listing(tmp_path)
-    with pytest.raises(CheckpointError, match="holds no state any more"):
+    with pytest.raises(CheckpointError, match="the state was deleted, so this finished run"):
         train_vq(data, made, out, resume=True)
     assert command.listing(tmp_path) == before
     more = settings(epochs=2)
     train_vq(data, more, tmp_path / "more")
-    with pytest.raises(CheckpointError, match="has done 4 steps already, 1 epochs are 2"):
+    with pytest.raises(CheckpointError, match="done 4 steps, but with epochs = 1 it has only 2"):
         train_vq(data, made, tmp_path / "more", resume=True)
 
 
 @pytest.mark.parametrize(("basis_rank", "clip"), [(0, 0), (3, 2), (3, 0)])
-def test_a_clip_that_is_no_number_is_named_wherever_it_is(
+def test_non_finite_clip_is_named_by_the_basis_and_by_validation(
     tmp_path: Path, basis_rank: int, clip: int
 ) -> None:
-    """Where the basis is computed, and among the clips to validate with (clip 0)."""
+    """Clip 0 is the validation clip."""
     data = prepared(tmp_path / "data", poison=clip)
     made = settings(sections={"vq": {"basis_rank": basis_rank}})
-    with pytest.raises(DataError, match=f"clip{clip}: its motion holds values that are not finite"):
+    with pytest.raises(DataError, match=f"clip{clip}: the motion contains values that are"):
         train_vq(data, made, tmp_path / "vq")

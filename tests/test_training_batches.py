@@ -1,4 +1,4 @@
-"""A padded batch in training gives each clip the loss and the gradients that it gives alone."""
+"""Test that clips have the same losses and gradients in a padded batch as alone."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ from codetalker_cli.train.task import Task
 LENGTHS = (30, 24, 9, 17, 31)
 CLIPS = (2, 0, 3, 1)
 STEP = 8
-"""Whose draws differ from clip to clip."""
+"""A step in which the history settings drawn for the clips differ."""
 WITHOUT_NOISE = {
     "hidden_dropout": 0.0,
     "activation_dropout": 0.0,
@@ -40,7 +40,7 @@ TRAIN: dict[str, Any] = {
 def clips(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[PreparedDataSet, int]]:
-    """Clips and the speech features that a frame has."""
+    """Yield a data set and the number of speech features per frame."""
     fps, per_frame = request.param
     folder = tmp_path_factory.mktemp("batches") / "data"
     yield tiny_data.prepared(folder, lengths=LENGTHS, fps=fps), per_frame
@@ -58,7 +58,7 @@ def settings(fps: float, per_frame: int, frozen: bool, rank: int, **train: Any) 
 
 
 def precise(batch: Batch) -> Batch:
-    """The same in float64."""
+    """Convert a batch to float64."""
     return replace(
         batch,
         vertices=batch.vertices.double(),
@@ -67,8 +67,10 @@ def precise(batch: Batch) -> Batch:
     )
 
 
-def step(task: Task, clips: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Losses of clips, and the gradients of their mean."""
+def losses_and_gradients(
+    task: Task, clips: tuple[int, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the losses of clips and the gradients of their mean."""
     task.module.zero_grad(set_to_none=True)
     losses = task.module(precise(task.load(clips, STEP)))
     assert all(loss.shape == (len(clips),) for loss in losses.values())
@@ -79,8 +81,8 @@ def step(task: Task, clips: tuple[int, ...]) -> tuple[dict[str, Tensor], dict[st
 
 def check_batch(task: Task) -> None:
     task.module.double().train()
-    together, gradients = step(task, CLIPS)
-    alone = [step(task, (clip,)) for clip in CLIPS]
+    together, gradients = losses_and_gradients(task, CLIPS)
+    alone = [losses_and_gradients(task, (clip,)) for clip in CLIPS]
     for key, losses in together.items():
         expected = torch.cat([single[key] for single, _ in alone])
         torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-9)
@@ -96,7 +98,7 @@ def check_batch(task: Task) -> None:
 @pytest.mark.parametrize("drawn", [None, 5])
 @pytest.mark.parametrize("rank", [0, 5])
 @pytest.mark.parametrize("crop", [None, 16])
-def test_stage_1(
+def test_stage_1_batch_equals_single_clips(
     clips: tuple[PreparedDataSet, int], crop: int | None, rank: int, drawn: int | None
 ) -> None:
     data, per_frame = clips
@@ -107,7 +109,7 @@ def test_stage_1(
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(("rank", "drawn"), [(0, None), (5, 5)])
 @pytest.mark.parametrize("crop", [None, 16])
-def test_stage_2(
+def test_stage_2_batch_equals_single_clips(
     clips: tuple[PreparedDataSet, int],
     crop: int | None,
     rank: int,

@@ -1,6 +1,4 @@
-"""Which past stage 2 sees in training: the true one, its own, noisy; and whose weights it begins
-with.
-"""
+"""Test the motion history that stage 2 sees in training, and the weights that it starts from."""
 
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,8 @@ def data(tmp_path: Path) -> PreparedDataSet:
     return prepared(tmp_path / "data")
 
 
-def shown(data: PreparedDataSet, **train: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """True features of the first two clips, the past shown for them, and the model's own."""
+def history_of_clips(data: PreparedDataSet, **train: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the true features of two clips, their history, and the model's own prediction."""
     torch.manual_seed(0)
     task = speech_task(data, settings(crop_frames=25, **train))
     speech, vq = task.speech.train(), task.model.vq
@@ -47,23 +45,23 @@ def shown(data: PreparedDataSet, **train: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(first), torch.cat(second), torch.cat([own[0, :24], own[1]])
 
 
-def test_the_past_is_the_truth_unless_asked_otherwise(data: PreparedDataSet) -> None:
-    features, past, _ = shown(data)
+def test_history_is_the_true_motion_by_default(data: PreparedDataSet) -> None:
+    features, past, _ = history_of_clips(data)
     assert torch.equal(past, features)
 
 
-def test_the_own_past_is_what_the_model_makes_of_speech_alone(data: PreparedDataSet) -> None:
-    features, past, own = shown(data, own_history=1.0)
+def test_own_history_is_the_prediction_from_speech_alone(data: PreparedDataSet) -> None:
+    features, past, own = history_of_clips(data, own_history=1.0)
     torch.testing.assert_close(past, own)
     assert not torch.allclose(past, features)
 
 
-def test_a_further_pass_has_the_last_one_for_its_past(data: PreparedDataSet) -> None:
+def test_each_further_pass_sees_the_previous_prediction(data: PreparedDataSet) -> None:
     torch.manual_seed(0)
     task = speech_task(data, settings(own_history=1.0, own_history_passes=3, crop_frames=25))
     speech, vq = task.speech.eval(), task.model.vq
     with torch.no_grad():
-        for parameter in speech.layers.parameters():  # else it hardly looks at its past
+        for parameter in speech.layers.parameters():  # otherwise the history has little effect
             parameter += torch.randn_like(parameter)
         batch = task.load([0, 1], 3)
         hidden, lengths = (
@@ -80,8 +78,8 @@ def test_a_further_pass_has_the_last_one_for_its_past(data: PreparedDataSet) -> 
     assert not torch.allclose(made[-1], made[0])
 
 
-def test_noise_on_the_past_has_the_size_asked_for(data: PreparedDataSet) -> None:
-    features, past, _ = shown(data, history_noise=0.5)
+def test_history_noise_has_the_given_scale(data: PreparedDataSet) -> None:
+    features, past, _ = history_of_clips(data, history_noise=0.5)
     for clip in (slice(24), slice(24, None)):
         noise = (past - features)[clip].square().mean().sqrt()
         size = features[clip].square().mean().sqrt()
@@ -94,7 +92,7 @@ def with_source(source: str, family: str = "wav2vec2", **train: Any) -> Settings
     return made.model_copy(update={"speech": made.speech.model_copy(update={"encoder": encoder})})
 
 
-def test_a_checkpoint_lends_its_encoder(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_encoder_of_a_checkpoint_is_loaded(data: PreparedDataSet, tmp_path: Path) -> None:
     donor = voices.save(tmp_path / "donor", "A")
     train_speech(data, with_source(str(donor)), stage1(), tmp_path / "speech")
     lent, got = checkpoint.load(donor), checkpoint.load(tmp_path / "speech")
@@ -103,51 +101,55 @@ def test_a_checkpoint_lends_its_encoder(data: PreparedDataSet, tmp_path: Path) -
     assert got.settings.speech.encoder.config == lent.settings.speech.encoder.config
 
 
-def test_a_checkpoint_that_cannot_lend_is_named(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_checkpoint_without_a_matching_encoder_is_refused(
+    data: PreparedDataSet, tmp_path: Path
+) -> None:
     donor = voices.save(tmp_path / "vq", "A", with_speech=False)
-    with pytest.raises(CheckpointError, match="vq holds stage 1 only"):
+    with pytest.raises(CheckpointError, match="vq contains only stage 1"):
         train_speech(data, with_source(str(donor)), stage1(), tmp_path / "speech")
     donor = voices.save(tmp_path / "donor", "A")
-    with pytest.raises(CheckpointError, match=r"is whisper, but the checkpoint .*wav2vec2"):
+    with pytest.raises(CheckpointError, match=r"is whisper, but the encoder of .*wav2vec2"):
         train_speech(data, with_source(str(donor), "whisper"), stage1(), tmp_path / "speech")
     assert not (tmp_path / "speech").exists() and not (tmp_path / "speech-run").exists()
 
 
-def further(data: PreparedDataSet, source: Path, out: Path, **train: Any) -> None:
-    """Train stage 2 from a checkpoint on."""
+def fine_tune(data: PreparedDataSet, source: Path, out: Path, **train: Any) -> None:
+    """Train stage 2 starting from a checkpoint."""
     train_speech(data, settings(start_from=str(source), **train), stage1(), out)
 
 
-def test_stage_2_goes_on_from_a_checkpoint(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_the_checkpoint(data: PreparedDataSet, tmp_path: Path) -> None:
     train_speech(data, settings(), stage1(), tmp_path / "first")
-    # So slow that a step leaves the weights where they were.
-    further(data, tmp_path / "first", tmp_path / "second", frozen=False, learning_rate=1e-12)
+    # The learning rate is so low that the weights stay practically the same.
+    fine_tune(data, tmp_path / "first", tmp_path / "second", frozen=False, learning_rate=1e-12)
     first, second = (checkpoint.load(tmp_path / name) for name in ("first", "second"))
     assert not second.settings.speech.encoder.frozen
     for key, value in first.model.state_dict().items():
         torch.testing.assert_close(value, second.model.state_dict()[key], rtol=0, atol=1e-9)
 
 
-def test_only_what_fits_can_be_trained_further(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_fine_tuning_needs_the_same_sizes_and_stage_1(
+    data: PreparedDataSet, tmp_path: Path
+) -> None:
     alone = voices.save(tmp_path / "vq", "A", with_speech=False)
-    with pytest.raises(CheckpointError, match="vq holds stage 1 only"):
-        further(data, alone, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="vq contains only stage 1"):
+        fine_tune(data, alone, tmp_path / "out")
     wide = settings(sections={"speech": {"mlp_size": 40}})
     train_speech(data, wide, stage1(wide), tmp_path / "wide")
-    with pytest.raises(CheckpointError, match=r"another architecture .*mlp_in\.bias"):
-        further(data, tmp_path / "wide", tmp_path / "out")
+    with pytest.raises(CheckpointError, match=r"the architecture .*mlp_in\.bias"):
+        fine_tune(data, tmp_path / "wide", tmp_path / "out")
     train_speech(data, settings(), stage1(), tmp_path / "first")
     codebook = stage1()
     with torch.no_grad():
         codebook.model.vq.quantizer.codebook += 0.1
-    with pytest.raises(CheckpointError, match=r"codes of another stage 1 than .*give `vq`"):
+    with pytest.raises(CheckpointError, match=r"a different stage 1 than .*give `vq`"):
         made = settings(start_from=str(tmp_path / "first"))
         train_speech(data, made, codebook, tmp_path / "out")
     assert not (tmp_path / "out").exists() and not (tmp_path / "out-run").exists()
 
 
-def test_the_encoder_may_learn_more_slowly(data: PreparedDataSet, tmp_path: Path) -> None:
-    """The first step of Adam moves a weight by its rate, unless its gradient is about zero."""
+def test_encoder_has_its_own_learning_rate(data: PreparedDataSet, tmp_path: Path) -> None:
+    """Adam's first step changes a weight by the learning rate, unless its gradient is near 0."""
     made = settings(
         frozen=False, encoder_rate=0.1, learning_rate=0.01, epochs=1, batch_size=1, accumulation=3
     )

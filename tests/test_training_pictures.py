@@ -1,4 +1,4 @@
-"""Pictures of a training run: its curves, and a video of truth and model."""
+"""Test the plot of a training run and its sample video."""
 
 import math
 import subprocess
@@ -33,7 +33,7 @@ def speech_rows() -> list[dict[str, float]]:
     return rows
 
 
-def test_panels_are_those_with_values() -> None:
+def test_only_panels_with_values_are_drawn() -> None:
     found = {panel.title: panel for panel in panels(speech_rows())}
     assert list(found) == [
         "losses",
@@ -52,27 +52,27 @@ def test_panels_are_those_with_values() -> None:
     assert panels([]) == panels([row(1), row(2, unknown=3.0)]) == []
 
 
-def test_the_best_epoch_is_the_one_that_was_kept() -> None:
-    """By the score, the first of equal ones; the error in millimeters is told where known."""
+def test_best_epoch_is_the_first_with_the_lowest_score() -> None:
+    """Its label contains the error in millimeters, if known."""
     rows = [row(e, val_lve=v, score=s) for e, v, s in ((1, 1.0, 7.0), (2, 3.0, 5), (3, 2.0, 5))]
     rows[1]["val_lve_mm"] = 1.234
     (panel,) = panels(rows)
     assert panel.best == (2, 3.0, "★ best: epoch 2, 3 (1.23 mm)")
 
 
-def test_values_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+def test_non_finite_values_are_not_drawn(tmp_path: Path) -> None:
     bad = {"loss": math.nan, "val_lve": math.inf, "gradient_norm": 0.0, "learning_rate": 0.0}
     rows = [row(1, loss=2.0, val_lve=1e-5), row(2, **bad), row(3, loss=1.0, perplexity=math.nan)]
     found = {panel.title: panel for panel in panels(rows)}
     assert found["losses"].lines["loss"] == ([1, 3], [2.0, 1.0])
     assert found["lip vertex error"].lines["val_lve"] == ([1], [1e-5])
     assert found["learning rate"].lines["learning_rate"] == ([2], [0.0])
-    assert "gradient" not in found and "codebook" not in found  # 0 has no place on a log axis
+    assert "gradient" not in found and "codebook" not in found  # a log axis cannot show 0
     draw_curves(rows, tmp_path / "curves.png", "run")
     assert (tmp_path / "curves.png").is_file()
 
 
-def test_wide_ranges_of_lip_error_get_a_logarithmic_axis() -> None:
+def test_wide_range_of_lip_errors_has_a_logarithmic_axis() -> None:
     assert not panels([row(1, val_lve=1.0), row(2, val_lve=0.1)])[0].log
     assert panels([row(1, val_lve=1.0), row(2, val_lve=0.01)])[0].log
     assert not panels([row(1, val_lve=1.0), row(2, val_lve=0.0)])[0].log
@@ -87,7 +87,9 @@ def test_wide_ranges_of_lip_error_get_a_logarithmic_axis() -> None:
         ([row(e, val_lve=0.0, perplexity=300.0) for e in range(1, 500)], 1),
     ],
 )
-def test_the_picture(tmp_path: Path, rows: list[dict[str, float]], n_rows: int) -> None:
+def test_curves_are_written_as_png(
+    tmp_path: Path, rows: list[dict[str, float]], n_rows: int
+) -> None:
     out = tmp_path / "curves.png"
     out.write_bytes(b"older")
     draw_curves(rows, out, "a $run_{1")
@@ -97,13 +99,13 @@ def test_the_picture(tmp_path: Path, rows: list[dict[str, float]], n_rows: int) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png"]
 
 
-def test_no_values_give_no_picture(tmp_path: Path) -> None:
+def test_without_values_no_curves_are_written(tmp_path: Path) -> None:
     for rows in ([], [row(1)]):
         draw_curves(rows, tmp_path / "curves.png", "run")
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_half_lines_are_told_and_epochs_trained_twice_count_once(
+def test_metrics_skip_half_lines_and_keep_the_latest_row_of_an_epoch(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = RunFolder(tmp_path / "vq")
@@ -121,7 +123,7 @@ def test_half_lines_are_told_and_epochs_trained_twice_count_once(
 
 
 def read_video(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
-    """(T, height, width, 3) uint8, samples at 48 kHz (none without sound), frames a second."""
+    """Return (T, H, W, 3) uint8 frames, samples at 48 kHz (empty without sound) and the fps."""
     import imageio_ffmpeg
 
     reader = imageio_ffmpeg.read_frames(path)
@@ -135,12 +137,12 @@ def read_video(path: Path) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def made_of(true: Motion, n_frames: int) -> Motion:
-    """Another motion of the same face: narrower."""
+    """Return a motion of the same face, scaled to be narrower."""
     longer = make_motion(n_frames, fps=true.fps)
     return replace(longer, vertices=longer.vertices * np.float32([0.6, 1, 1]))
 
 
-def test_halves_are_the_separate_pictures_with_labels_above(tmp_path: Path) -> None:
+def test_halves_match_separate_renders_with_labels_above(tmp_path: Path) -> None:
     true = make_motion(6)
     made = made_of(true, 9)
     write_sample(tmp_path / "s.mp4", true, made, SOFTWARE)
@@ -158,28 +160,28 @@ def test_halves_are_the_separate_pictures_with_labels_above(tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["s.mp4"]
 
 
-def test_sound_keeps_its_place_and_ends_with_the_picture(tmp_path: Path) -> None:
+def test_sound_is_in_sync_and_ends_with_the_video(tmp_path: Path) -> None:
     samples = np.zeros(2 * 16000, np.float32)
-    samples[8000:] = 0.5 * np.sin(np.arange(24000) * 0.2)  # from half a second on
+    samples[8000:] = 0.5 * np.sin(np.arange(24000) * 0.2)  # starts at 0.5 s
     true = make_motion(25, fps=30000 / 1001, audio=samples)
-    write_sample(tmp_path / "s.mov", true, made_of(true, 20), SOFTWARE)  # the shorter one ends it
+    write_sample(tmp_path / "s.mov", true, made_of(true, 20), SOFTWARE)  # cut to the shorter motion
     frames, sound, fps = read_video(tmp_path / "s.mov")
     assert len(frames) == 20 and fps == pytest.approx(29.97)
     assert len(sound) / 48000 == pytest.approx(20 / 29.97, abs=1024 / 48000)
     assert np.flatnonzero(np.abs(sound) > 3000)[0] / 48000 == pytest.approx(0.5, abs=0.01)
 
 
-def test_what_cannot_be_shown_is_refused_and_leaves_an_older_video(tmp_path: Path) -> None:
+def test_failed_sample_keeps_an_older_video(tmp_path: Path) -> None:
     true, out = make_motion(4), tmp_path / "s.mp4"
     out.write_bytes(b"older")
     broken = make_motion(4)
     broken.vertices[2, 5] = np.nan
     with pytest.raises(RenderError, match="frame 2"):
         write_sample(out, true, broken, SOFTWARE)
-    with pytest.raises(RenderError, match=r"truth has 25 frames a second, model has 30"):
+    with pytest.raises(RenderError, match=r"truth has 25 frames per second, model has 30"):
         write_sample(out, true, make_motion(4, fps=30.0), SOFTWARE)
     with pytest.raises(RenderError, match="nonsense encoder failed"):
         write_sample(out, true, true, SOFTWARE.model_copy(update={"codec": "nonsense"}))
-    with pytest.raises(RenderError, match=r"written as \.mp4"):
+    with pytest.raises(RenderError, match=r"not a supported video format"):
         write_sample(tmp_path / "s.gif", true, true, SOFTWARE)
     assert out.read_bytes() == b"older" and len(list(tmp_path.iterdir())) == 1

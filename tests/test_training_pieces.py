@@ -1,4 +1,4 @@
-"""What training is built of: kept arrays, the codebook's use, validation, optimizers."""
+"""Test the parts of training: the cache, codebook usage, validation, optimizers and trackers."""
 
 import math
 import os
@@ -47,10 +47,10 @@ def data(tmp_path: Path) -> PreparedDataSet:
     return tiny_data.prepared(tmp_path / "data")
 
 
-# Kept arrays ------------------------------------------------------------------------------------
+# The cache --------------------------------------------------------------------------------------
 
 
-def test_an_array_is_made_once_and_again_when_it_is_not_whole(tmp_path: Path) -> None:
+def test_cached_array_is_computed_again_only_if_incomplete(tmp_path: Path) -> None:
     cache = ArrayCache("speech", ["a key"], tmp_path)
     made: list[int] = []
 
@@ -72,9 +72,9 @@ def test_an_array_is_made_once_and_again_when_it_is_not_whole(tmp_path: Path) ->
     assert [p.name for p in cache.folder.iterdir()] == ["clip.npy"]
 
 
-def test_an_array_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_computation_leaves_no_cache_file(tmp_path: Path) -> None:
     def fail() -> np.ndarray:
-        raise RuntimeError("no")
+        raise RuntimeError("failed")
 
     cache = ArrayCache("speech", ["a key"], tmp_path)
     with pytest.raises(RuntimeError):
@@ -82,14 +82,14 @@ def test_an_array_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     assert not cache.folder.exists() or not list(cache.folder.iterdir())
 
 
-def test_names_follow_from_kind_and_key(tmp_path: Path) -> None:
+def test_cache_folder_depends_on_kind_and_key(tmp_path: Path) -> None:
     keys: list[Any] = [["a", 1], ["a", 2], [["a"], 1], {"a": 1}]
     folders = {ArrayCache(kind, key, tmp_path).folder for kind in "xy" for key in keys}
     assert len(folders) == 8
     assert short_hash({"a": 1, "b": 2}) == short_hash({"b": 2, "a": 1})
 
 
-# What stage 2 keeps of each clip ----------------------------------------------------------------
+# Precomputed speech features and codes ----------------------------------------------------------
 
 
 def speech_settings(
@@ -101,7 +101,7 @@ def speech_settings(
     return tiny_data.settings(sections=sections, **more)
 
 
-def kept(data: PreparedDataSet, made: Settings, seed: int = 1) -> Precomputed:
+def precompute(data: PreparedDataSet, made: Settings, seed: int = 1) -> Precomputed:
     model = tiny_data.model_of(made, seed=seed)
     source, val = ClipSource(data, "train"), ClipSource(data, "val")
     found = Precomputed(data, model)
@@ -114,7 +114,7 @@ def kept(data: PreparedDataSet, made: Settings, seed: int = 1) -> Precomputed:
     ("family", "fps", "per_frame"),
     [("wav2vec2", 25.0, 1), ("wav2vec2", 25.0, 2), ("wav2vec2", 30.0, 1), ("whisper", 25.0, 2)],
 )
-def test_a_crop_of_what_is_kept_is_that_crop_of_the_whole(
+def test_cached_crop_equals_the_crop_of_the_encoded_clip(
     tmp_path: Path, family: str, fps: float, per_frame: int, frozen: bool
 ) -> None:
     data = tiny_data.prepared(tmp_path / "data", fps=fps)
@@ -141,7 +141,7 @@ def test_a_crop_of_what_is_kept_is_that_crop_of_the_whole(
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
-    """How often speech and motion were encoded since the last call."""
+    """Return a function that counts the encodings of speech and motion since its last call."""
     calls = {"encode_frozen": 0, "encode": 0}
 
     def count(owner: type, name: str) -> None:
@@ -164,50 +164,50 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[int, int]]:
     return since
 
 
-def test_nothing_is_computed_twice_and_nothing_stale_is_used(
+def test_cache_recomputes_exactly_what_changed(
     tmp_path: Path, counted: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One validation clip, three to train on, each with an augmented version."""
+    """There are one validation clip and three training clips, each with an augmented version."""
     monkeypatch.setenv(resources.CACHE_VARIABLE, str(tmp_path / "cache"))
     data = tiny_data.prepared(tmp_path / "data")
     made = speech_settings(n_augmentations=1)
     whole = (4 + 3, 3)
-    kept(data, made)
+    precompute(data, made)
     assert counted() == whole
-    kept(data, made)
+    precompute(data, made)
     assert counted() == (0, 0)
-    # Settings that change nothing of it, and those that do.
-    kept(data, speech_settings(n_augmentations=1, learning_rate=1.0, crop_frames=5))
+    # Settings that do not affect the cache, and settings that do.
+    precompute(data, speech_settings(n_augmentations=1, learning_rate=1.0, crop_frames=5))
     assert counted() == (0, 0)
-    kept(data, speech_settings(n_augmentations=2))
+    precompute(data, speech_settings(n_augmentations=2))
     assert counted() == (3, 0)
-    kept(data, speech_settings(n_augmentations=1, seed=1))
+    precompute(data, speech_settings(n_augmentations=1, seed=1))
     assert counted() == (3, 0)
-    # Two features a frame need speech for each frame: the motion's last frame is not used.
-    kept(data, speech_settings(n_augmentations=1, per_frame=2))
+    # Two features per frame need speech for each frame, so the last frame is not used.
+    precompute(data, speech_settings(n_augmentations=1, per_frame=2))
     assert counted() == (7, 3)
-    # The convolutions below a trained encoder are other features than a frozen one's.
-    kept(data, speech_settings(n_augmentations=1, frozen=False))
+    # If the encoder is trained, only the output of its convolutions is cached.
+    precompute(data, speech_settings(n_augmentations=1, frozen=False))
     assert counted() == (7, 0)
-    # Other weights of both.
-    kept(data, made, seed=2)
+    # Different weights of both stages.
+    precompute(data, made, seed=2)
     assert counted() == whole
-    # A clip's motion is another one's: the speech is what it was, but for the noisy versions, which
-    # follow from the whole data set.
+    # The motion of one clip changed. Clean speech stays valid, but augmented speech depends on the
+    # whole data set.
     lengths = (*tiny_data.LENGTHS[:3], tiny_data.LENGTHS[3] - 1)
     changed = tiny_data.prepared(tmp_path / "changed", lengths=lengths)
-    kept(changed, made)
+    precompute(changed, made)
     assert counted() == (1 + 3, 1)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_a_step_of_stage_2_encodes_nothing_that_is_kept(
+def test_stage_2_step_does_not_encode_cached_values(
     data: PreparedDataSet, monkeypatch: pytest.MonkeyPatch, frozen: bool
 ) -> None:
     task = tiny_data.speech_task(data, tiny_data.settings(frozen=frozen, own_history=0.5))
 
     def fail(*given: Any, **named: Any) -> None:
-        pytest.fail("computed again")
+        pytest.fail("a cached value was computed again")
 
     monkeypatch.setattr(type(task.model.vq.encoder), "forward", fail)
     encoder = task.speech.encoder.model
@@ -219,8 +219,8 @@ def test_a_step_of_stage_2_encodes_nothing_that_is_kept(
     assert torch.isfinite(losses["loss"]).all()
 
 
-def test_motion_without_speech_is_not_used(tmp_path: Path) -> None:
-    """With several features a frame, speech may end before its motion does."""
+def test_frames_after_the_end_of_the_speech_are_ignored(tmp_path: Path) -> None:
+    """This can only happen with several features per frame."""
     made = speech_settings(per_frame=2, crop_frames=None)
     data = tiny_data.prepared(tmp_path / "short", seconds_short=0.2)
     task = tiny_data.speech_task(data, made)
@@ -230,22 +230,22 @@ def test_motion_without_speech_is_not_used(tmp_path: Path) -> None:
     assert batch.n_frames == tuple(task.lengths)
     assert [len(x) for x in batch.speech] == [2 * n for n in batch.n_frames]
     silent = tiny_data.prepared(tmp_path / "none", lengths=(30, 20), seconds_short=0.79)
-    assert tiny_data.speech_task(silent, made).lengths == [2]  # of 10 ms, filled up with silence
+    assert tiny_data.speech_task(silent, made).lengths == [2]  # 10 ms, padded with silence
 
 
-def test_a_file_cut_short_is_made_again(
+def test_truncated_cache_file_is_computed_again(
     tmp_path: Path, counted: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(resources.CACHE_VARIABLE, str(tmp_path / "cache"))
     data = tiny_data.prepared(tmp_path / "data")
-    kept(data, speech_settings())
+    precompute(data, speech_settings())
     files = sorted((tmp_path / "cache").rglob("*.npy"))
     whole = {path: path.read_bytes() for path in files}
     assert len(files) > 3
     counted()
     for path in files[::3]:
         path.write_bytes(whole[path][:-40])
-    kept(data, speech_settings())
+    precompute(data, speech_settings())
     assert sum(counted()) == len(files[::3])
     assert {path: path.read_bytes() for path in files} == whole
 
@@ -253,14 +253,14 @@ def test_a_file_cut_short_is_made_again(
 # Diagnostics ------------------------------------------------------------------------------------
 
 
-def test_diagnostics_report_what_is_wrong() -> None:
+def test_diagnostics_describe_each_problem() -> None:
     good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
     assert diagnose(good) == {} and diagnose({"loss": 1.0}) == {}
     assert diagnose(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
     for values, kind, words in (
         ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
-        ({"val_lve_mean": 1.0}, "no-speech-effect", "no less than the mean motion"),
-        ({"val_lve_forced": 0.2}, "gap", "5.0 times as much as with the true past"),
+        ({"val_lve_mean": 1.0}, "no-speech-effect", "not better than the mean motion"),
+        ({"val_lve_forced": 0.2}, "gap", "5.0 times the teacher-forced one"),
         ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
     ):
         found = diagnose(good | values)
@@ -274,12 +274,12 @@ def test_diagnostics_report_what_is_wrong() -> None:
 
 
 def seen(*codes: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """Batches of codes, whose latents are the numbers 0, 1, 2, …"""
+    """Return batches of codes with latents 0, 1, 2, …"""
     numbers = torch.arange(100.0)[:, None].expand(-1, 2)
     return [(numbers[: len(batch)], torch.tensor(batch)) for batch in codes]
 
 
-def test_counts_of_the_codebook() -> None:
+def test_codebook_usage_is_counted_per_epoch() -> None:
     use = CodebookUsage(Quantizer(4, 2, 0.25), VQTrainSettings())
     accelerator = make_accelerator("float32")
     first = use.update(seen([0, 0], [1, 1]), accelerator, 1)
@@ -290,7 +290,7 @@ def test_counts_of_the_codebook() -> None:
     assert use.update(seen([3, 1]), accelerator, 3)["codes_used"] == 2  # a new epoch
 
 
-def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
+def test_entries_are_revived_after_consecutive_unused_steps() -> None:
     quantizer = Quantizer(4, 2, 0.25)
     quantizer.codebook.data.fill_(-1.0)
     use = CodebookUsage(quantizer, VQTrainSettings(revive_after_steps=2))
@@ -309,12 +309,12 @@ def test_entries_are_revived_when_unused_for_that_long_in_a_row() -> None:
 
 
 def process(index: int = 0, n: int = 1) -> Any:
-    """As much of an accelerator as validation needs."""
+    """Return a stand-in for the accelerator of one process."""
     return SimpleNamespace(process_index=index, num_processes=n, device=torch.device("cpu"))
 
 
 def scaled(batch: Batch) -> list[ClipResult]:
-    """A model that moves a little less than it should, and less still at first."""
+    """Predict 0.9 times the true motion when free-running and 0.5 times when teacher-forced."""
     n = batch.n_frames
     made = [(batch.template[k] + 0.9 * batch.offsets[k, : n[k]]).numpy() for k in range(len(n))]
     forced = [(batch.template[k] + 0.5 * batch.offsets[k, : n[k]]).numpy() for k in range(len(n))]
@@ -322,7 +322,7 @@ def scaled(batch: Batch) -> list[ClipResult]:
     return [ClipResult(made[k], codes[k], forced[k], float(batch.clips[k])) for k in range(len(n))]
 
 
-def test_validation_by_hand(tmp_path: Path) -> None:
+def test_validation_values_match_a_direct_computation(tmp_path: Path) -> None:
     lengths = (30, 11, 24, 28)
     data = tiny_data.prepared(tmp_path / "data", lengths=lengths, n_val=2)
     found = Validation(data, ClipSource(data, "train")).measure(scaled, process())
@@ -361,7 +361,7 @@ def test_validation_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_clips", [1, 5])
 @pytest.mark.parametrize("n_processes", [2, 3])
-def test_validation_gives_the_same_however_it_is_shared_out(
+def test_validation_does_not_depend_on_the_number_of_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_clips: int, n_processes: int
 ) -> None:
     lengths = (30, 11, 24, 28, 17, 20)[:n_clips]
@@ -370,7 +370,7 @@ def test_validation_gives_the_same_however_it_is_shared_out(
     together = checked.measure(scaled, process())
     rows: list[Any] = []
     monkeypatch.setattr(validation, "gather_object", lambda mine: rows.extend(mine) or rows)
-    for index in range(n_processes):  # the last one has them all
+    for index in range(n_processes):  # the last process has gathered all clips
         shared = checked.measure(scaled, process(index, n_processes))
     assert len(rows) == n_clips and shared == together
 
@@ -389,7 +389,7 @@ def test_validation_clips_are_spread_over_the_split(tmp_path: Path) -> None:
     assert sorted(asked) == [0, 2, 4]
 
 
-def test_a_model_that_gives_fewer_frames_is_measured_on_those(data: PreparedDataSet) -> None:
+def test_shorter_prediction_is_measured_on_its_frames(data: PreparedDataSet) -> None:
     def short(batch: Batch) -> list[ClipResult]:
         return [ClipResult(made.vertices[:-3], made.codes) for made in scaled(batch)]
 
@@ -399,7 +399,7 @@ def test_a_model_that_gives_fewer_frames_is_measured_on_those(data: PreparedData
     assert "val_loss" not in found and "val_lve_forced" not in found
 
 
-def test_no_validation_clips_give_no_values(tmp_path: Path) -> None:
+def test_without_validation_clips_there_are_no_values_and_no_sample(tmp_path: Path) -> None:
     data = tiny_data.prepared(tmp_path / "data", n_val=0)
     checked = Validation(data, ClipSource(data, "train"))
     assert checked.measure(scaled, process()) == {}
@@ -408,7 +408,7 @@ def test_no_validation_clips_give_no_values(tmp_path: Path) -> None:
     assert task.validate(accelerator) == {} and task.sample(tmp_path / "a.mp4", 9) is None
 
 
-def test_both_stages_are_judged_by_their_lips(data: PreparedDataSet) -> None:
+def test_score_of_both_stages_is_the_lip_vertex_error(data: PreparedDataSet) -> None:
     made = tiny_data.settings()
     accelerator = make_accelerator(made.train_vq.precision)
     vq, speech = tiny_data.vq_task(data, made), tiny_data.speech_task(data, made)
@@ -421,11 +421,11 @@ def test_both_stages_are_judged_by_their_lips(data: PreparedDataSet) -> None:
     assert second["val_lve_forced"] != second["val_lve"] and second["val_loss"] > 0
 
 
-# Optimizers, devices ----------------------------------------------------------------------------
+# Optimizers and devices -------------------------------------------------------------------------
 
 
 def rates(steps_per_epoch: int, **train: Any) -> list[float]:
-    """The learning rate of each step."""
+    """Return the learning rate of each step."""
     made = TrainSettings(learning_rate=2.0, **train)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], made)
     schedule = make_schedule(optimizer, made, steps_per_epoch)
@@ -437,7 +437,7 @@ def rates(steps_per_epoch: int, **train: Any) -> list[float]:
     return found
 
 
-def test_learning_rates() -> None:
+def test_learning_rate_schedules() -> None:
     assert rates(2, epochs=2) == [2.0] * 4
     step = {"schedule": "step", "step_epochs": 2, "step_factor": 0.5}
     assert rates(2, epochs=5, **step) == [2.0] * 4 + [1.0] * 4 + [0.5] * 2
@@ -449,28 +449,28 @@ def test_learning_rates() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW")])
-def test_optimizers(name: Any, kind: str) -> None:
+def test_optimizer_settings(name: Any, kind: str) -> None:
     made = TrainSettings(optimizer=name, weight_decay=0.1, learning_rate=0.5)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], made)
     assert type(optimizer).__name__ == kind and optimizer.defaults["lr"] == 0.5
     assert optimizer.defaults["weight_decay"] == (0.1 if name == "adamw" else 0.0)
 
 
-def test_the_moving_average() -> None:
+def test_average_warms_up_and_is_applied_only_inside_the_block() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
     average = average_weights([weight], 0.4)
     expected = weight.detach().clone()
     for k in range(9):
         weight.data += torch.tensor([k, 0.5], dtype=torch.float64)
         average.update_parameters(nn.ParameterList([weight]))
-        decay = min(0.4, (2 + k) / (11 + k))  # it grows, so that the beginning is soon forgotten
+        decay = min(0.4, (2 + k) / (11 + k))  # grows, so that the initial weights fade quickly
         expected = decay * expected + (1 - decay) * weight.detach()
     trained = weight.detach().clone()
     with applied(average, [weight]):
         torch.testing.assert_close(weight.detach(), expected)
     assert torch.equal(weight, trained)
     with pytest.raises(ValueError), applied(average, [weight]):
-        raise ValueError  # what is trained comes back then too
+        raise ValueError  # the trained weights must be restored in this case, too
     assert torch.equal(weight, trained)
     resumed = average_weights([weight], 0.4)
     resumed.load_state_dict(average.state_dict())
@@ -481,27 +481,27 @@ def test_the_moving_average() -> None:
         assert torch.equal(weight, trained)
 
 
-def test_an_average_that_an_earlier_version_saved_is_continued() -> None:
+def test_average_saved_by_an_earlier_version_is_continued() -> None:
     weight = nn.Parameter(torch.tensor([1.0, 2.0]))
     average = average_weights([weight], 0.9)
     saved = {"values": [torch.tensor([5.0, 6.0])], "n_updates": 7}
     average.load_state_dict(upgrade_average(saved))
     average.update_parameters(nn.ParameterList([weight]))
-    decay = 9 / 18  # of the eighth update
+    decay = 9 / 18  # the decay of the eighth update
     expected = decay * torch.tensor([5.0, 6.0]) + (1 - decay) * weight.detach()
     torch.testing.assert_close(next(average.parameters()).detach(), expected)
     assert upgrade_average(average.state_dict()).keys() == average.state_dict().keys()
 
 
-def test_a_device_is_named_for_its_own_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """accelerate takes the device from the environment, even where a CPU is asked for."""
+def test_device_applies_to_one_accelerator_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate reads the device from the environment, even if a CPU is requested."""
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
     assert make_accelerator("float32", "meta").device.type == "meta"
     assert "ACCELERATE_TORCH_DEVICE" not in os.environ
     assert make_accelerator("float32", "cpu").device.type == "cpu"
 
 
-def test_a_precision_that_the_device_has_not() -> None:
+def test_unsupported_precision_is_refused() -> None:
     with pytest.raises(SettingsError, match="precision fp16: not supported on cpu"):
         make_accelerator("fp16")
     assert make_accelerator("float32").mixed_precision == "no"
@@ -517,10 +517,10 @@ def folder(path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["vq", "v1.5"])
-def test_mending_what_a_killed_process_left(
+def test_recovery_after_a_kill_leaves_one_complete_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Killed at each rename in turn, there is one whole folder afterward."""
+    """The process is killed at each rename in turn."""
 
     class Killed(BaseException):
         pass
@@ -551,7 +551,7 @@ def test_mending_what_a_killed_process_left(
     recover(tmp_path / "nowhere" / "vq")
 
 
-def test_the_data_set_that_was_prepared_last(tmp_path: Path) -> None:
+def test_newest_data_set_is_the_last_one_prepared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="contains no prepared data set; create one"):
         newest_data_set(tmp_path)
     for k, name in enumerate(("b", "deep/a", "c")):
@@ -582,9 +582,7 @@ def test_values_reach_the_trackers_in_groups(tmp_path: Path) -> None:
     assert [event.value for event in read.Scalars("epoch/score")] == [0.5]
 
 
-def test_a_tracker_that_is_not_installed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_tracker_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     accelerator = make_accelerator("float32")
     with pytest.raises(MissingDependencyError, match="trackers: tensorboard is not installed; run"):

@@ -1,4 +1,4 @@
-"""The order of training: every clip once an epoch, the same steps however they are shared out."""
+"""Test the order of clips: every clip once per epoch, and the same steps for any sharding."""
 
 from itertools import chain
 
@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**40)
 
 
 @given(LENGTHS, SPLITS, SEEDS, EPOCHS)
-def test_every_clip_comes_once_an_epoch(
+def test_every_clip_appears_once_per_epoch(
     lengths: list[int], split: tuple[int, int, int], seed: int, epoch: int
 ) -> None:
     plan = Plan(lengths, *split, seed)
@@ -29,10 +29,10 @@ def test_every_clip_comes_once_an_epoch(
 
 
 @given(LENGTHS, SPLITS, SEEDS, EPOCHS)
-def test_the_order_follows_from_seed_and_epoch_alone(
+def test_order_depends_only_on_seed_and_epoch(
     lengths: list[int], split: tuple[int, int, int], seed: int, epoch: int
 ) -> None:
-    """Not from what was asked before, nor from how a step is split."""
+    """It does not depend on earlier calls or on the sharding."""
     plan = Plan(lengths, *split, seed)
     for other in (1, epoch + 1):
         plan.epoch(other)
@@ -40,7 +40,7 @@ def test_the_order_follows_from_seed_and_epoch_alone(
     assert steps == Plan(lengths, plan.clips_per_step, 1, 1, seed).epoch(epoch)
 
 
-def test_another_epoch_or_seed_has_another_order() -> None:
+def test_order_differs_between_epochs_and_seeds() -> None:
     def orders(size: int) -> list[tuple[int, ...]]:
         pairs = [(seed, epoch) for seed in range(3) for epoch in range(1, 4)]
         return [tuple(chain(*Plan([9] * 30, size, seed=s).epoch(e))) for s, e in pairs]
@@ -50,7 +50,7 @@ def test_another_epoch_or_seed_has_another_order() -> None:
 
 
 @given(LENGTHS, SPLITS, SEEDS)
-def test_the_shards_of_all_processes_are_the_step(
+def test_shards_of_all_processes_make_up_the_step(
     lengths: list[int], split: tuple[int, int, int], seed: int
 ) -> None:
     batch_size, accumulation, n_processes = split
@@ -59,7 +59,7 @@ def test_the_shards_of_all_processes_are_the_step(
     assert len(steps) == -(-len(lengths) // plan.clips_per_step)
     for clips in steps:
         shards = [plan.shard(clips, process) for process in range(n_processes)]
-        # Processes exchange gradients part by part: all need as many, and none may be empty.
+        # Processes exchange gradients after each part, so all have the same number of parts.
         assert len({len(shard.parts) for shard in shards}) == 1
         assert 1 <= len(shards[0].parts) <= accumulation
         seen: list[int] = []
@@ -76,7 +76,7 @@ def test_the_shards_of_all_processes_are_the_step(
         assert weight == pytest.approx(1.0)
 
 
-def test_a_process_has_clips_of_its_own_where_there_are_enough() -> None:
+def test_no_clip_is_repeated_if_there_are_enough() -> None:
     plan = Plan([9] * 64, 2, 2, 4)
     steps = plan.epoch(1)
     assert len(steps) == 4
@@ -87,13 +87,13 @@ def test_a_process_has_clips_of_its_own_where_there_are_enough() -> None:
 
 
 def padding(lengths: np.ndarray, batches: list[list[int]]) -> float:
-    """Share of padded frames."""
+    """Return the fraction of padded frames."""
     whole = sum(len(batch) * lengths[batch].max() for batch in batches)
     return 1 - lengths.sum() / whole
 
 
 @pytest.mark.parametrize("n_clips", [314, 2000])
-def test_clips_of_a_batch_have_like_lengths(n_clips: int) -> None:
+def test_clips_of_a_batch_have_similar_lengths(n_clips: int) -> None:
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(4.5, 0.5, n_clips), 20, 400).astype(int)
     plan = Plan(lengths.tolist(), 4, 2, 2, seed=3)
@@ -107,6 +107,6 @@ def test_clips_of_a_batch_have_like_lengths(n_clips: int) -> None:
     order = rng.permutation(n_clips)
     random = padding(lengths, [order[k : k + 4].tolist() for k in range(0, n_clips, 4)])
     assert padding(lengths, batches) < 0.1 * random
-    # Long and short steps come mixed, or an epoch would drift from one kind to the other.
+    # Long and short steps are mixed over the epoch.
     means = np.array([lengths[clips].mean() for clips in steps])
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.5

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if nothing had been; one that must not go on is refused."""
+"""Test that a resumed run equals an uninterrupted one, and which runs cannot be resumed."""
 
 import io
 import json
@@ -34,11 +34,11 @@ STAGES = ("vq", "speech")
 HERE = Path(__file__).parent
 
 
-# Killed -----------------------------------------------------------------------------------------
+# Killed runs ------------------------------------------------------------------------------------
 
 
-def test_runs_killed_anywhere_end_as_one_that_was_not(tmp_path: Path) -> None:
-    """The program tries every point with ``--points 0``."""
+def test_resume_after_a_kill_is_bit_exact(tmp_path: Path) -> None:
+    """Only some points are tried; ``killed_runs.py --points 0`` tries all."""
     program = [sys.executable, str(HERE / "killed_runs.py"), str(tmp_path / "runs")]
     kinds = ["vq", "speech", "vq-sparse"]
     paths = os.pathsep.join([str(HERE.parent), str(HERE)])
@@ -59,7 +59,7 @@ def test_runs_killed_anywhere_end_as_one_that_was_not(tmp_path: Path) -> None:
     assert len(amid) == 2
 
 
-# Through the command ----------------------------------------------------------------------------
+# The command ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_signal_ends_the_step_and_saves_it(
+def test_signal_stops_after_the_step_and_saves_the_state(
     commands: Callable[[str], Commands], stage: str
 ) -> None:
     run = commands(stage)
@@ -78,7 +78,7 @@ def test_a_signal_ends_the_step_and_saves_it(
     before = signal.getsignal(signal.SIGTERM)
     run.at = kill_at(3)
     line = run.stopped("out", code=130)
-    assert line == "stopped after step 3; the same command with --resume goes on there"
+    assert line == "stopped after step 3; repeat the command with --resume to continue"
     assert states("out") == ["step-000000003.pt"]
     assert signal.getsignal(signal.SIGTERM) == before
     run.at = kill_at(4)
@@ -86,23 +86,25 @@ def test_a_signal_ends_the_step_and_saves_it(
     steps: list[int] = []
     run.at = lambda progress: steps.append(progress.step)
     assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
-    # Step 4 again, for its epoch had not ended; the last one again when it was validated.
+    # Step 4 is reported again at the end of its epoch, and step 6 at the end of the last epoch.
     assert steps == [4, 5, 6, 6]
 
 
-def test_a_finished_run_stays_as_it_is(commands: Callable[[str], Commands]) -> None:
+def test_resuming_a_finished_run_changes_nothing(commands: Callable[[str], Commands]) -> None:
     run = commands("vq")
     wanted = run.train("out")
     kept = RunFolder(Path("out")).metrics.read_bytes()
     steps: list[int] = []
     run.at = lambda progress: steps.append(progress.step)
-    said = command.succeed(*run.arguments("out", "--resume", given=False))
-    assert "6 steps" in said and steps == []
+    output = command.succeed(*run.arguments("out", "--resume", given=False))
+    assert "6 steps" in output and steps == []
     assert killed_runs.outcome(Path("out")) == wanted
     assert RunFolder(Path("out")).metrics.read_bytes() == kept
 
 
-def test_more_epochs_of_a_constant_learning_rate(commands: Callable[[str], Commands]) -> None:
+def test_more_epochs_can_be_requested_with_a_constant_learning_rate(
+    commands: Callable[[str], Commands],
+) -> None:
     run = commands("vq")
     plain = {"schedule": "constant", "warmup_steps": 0, "save_every_seconds": 1000.0}
     run.settings(**plain)
@@ -112,40 +114,40 @@ def test_more_epochs_of_a_constant_learning_rate(commands: Callable[[str], Comma
     run.settings(**plain)
     run.at = kill_at(4)
     run.stopped("out", code=130, resume=True)
-    # That there are three now is remembered.
+    # The run keeps the new number of epochs.
     assert killed_runs.differences(wanted, run.train("out", "--resume", given=False)) == []
 
 
-def test_what_a_resumed_run_must_not_change(commands: Callable[[str], Commands]) -> None:
+def test_changed_settings_data_or_stage_are_refused(commands: Callable[[str], Commands]) -> None:
     run = commands("vq")
     kept = run.train("out")
-    for changes, said in (
-        ({"epochs": 4}, "train_vq.epochs = 3, now it is 4"),  # the cosine would be another one
-        ({"learning_rate": 0.5}, "train_vq.learning_rate = 0.001, now it is 0.5"),
-        ({"batch_size": 3}, "train_vq.batch_size = 1, now it is 3"),
-        ({"ema_decay": 0.0}, "train_vq.ema_decay = 0.9, now it is 0.0"),
+    for changes, message in (
+        ({"epochs": 4}, "train_vq.epochs = 3, but now it is 4 (the cosine schedule depends on it)"),
+        ({"learning_rate": 0.5}, "train_vq.learning_rate = 0.001, but now it is 0.5"),
+        ({"batch_size": 3}, "train_vq.batch_size = 1, but now it is 3"),
+        ({"ema_decay": 0.0}, "train_vq.ema_decay = 0.9, but now it is 0.0"),
     ):
         run.settings(**{"save_every_seconds": 1000.0, **changes})
         line = command.refuse(*run.arguments("out", "--resume"))
-        assert line.startswith("--resume: the run was begun with ") and said in line
+        assert line.startswith("--resume: the run was started with ") and message in line
     run.settings(save_every_seconds=1000.0)
     assert command.refuse(*run.arguments("out", "--resume", "--set", "vq.code_dim=4"))
     # Neither the data set ...
     other = tiny_data.prepared(Path("other"), lengths=(30, 24, 28, 25))
     arguments = [str(other.folder) if a == "data" else a for a in run.arguments("out", "--resume")]
     line = command.refuse(*arguments)
-    assert "the run was begun with data" in line and other.manifest.data_id in line
+    assert "the run was started with data" in line and other.manifest.data_id in line
     # ... nor the stage.
     arguments = ["train-speech" if a == "train-vq" else a for a in run.arguments("out", "--resume")]
     line = command.refuse(*arguments, "--vq", "given")
-    assert line.startswith("out: the run begun here is one of train-vq; resume it with that")
+    assert line.startswith("out: this run was started by train-vq; resume it with that")
     assert killed_runs.outcome(Path("out")) == kept
-    # What changes no number may be changed.
+    # Settings that do not affect the result can be changed.
     run.settings(save_every_seconds=5.0, workers=0)
     assert run.train("out", "--resume") == kept
 
 
-def test_another_stage_1_is_refused(commands: Callable[[str], Commands]) -> None:
+def test_changed_stage_1_is_refused(commands: Callable[[str], Commands]) -> None:
     run = commands("speech")
     run.at = kill_at(3)
     run.stopped("out", code=130)
@@ -153,23 +155,23 @@ def test_another_stage_1_is_refused(commands: Callable[[str], Commands]) -> None
     model = tiny_data.model_of(made, with_speech=False, seed=7)
     checkpoint.save("given", model, mesh=run.data.mesh)
     line = command.refuse(*run.arguments("out", "--resume"))
-    assert "begun with the stage 1 of given as it was then" in line
+    assert "started with stage 1 from given, but the weights of given are different" in line
 
 
-def test_resuming_what_was_not_begun_begins(
+def test_resume_without_a_run_starts_one(
     commands: Callable[[str], Commands], caplog: pytest.LogCaptureFixture
 ) -> None:
     run = commands("vq")
     wanted = run.train("whole")
     assert run.train("out", "--resume") == wanted
-    assert "out-run/state: no state was saved yet; beginning at step 0" in caplog.messages
+    assert "out-run/state: no state was saved yet; starting at step 0" in caplog.messages
 
 
-def test_what_is_no_run_is_not_resumed(commands: Callable[[str], Commands]) -> None:
+def test_resume_does_not_replace_other_files(commands: Callable[[str], Commands]) -> None:
     run = commands("vq")
     Path("one-run").mkdir()
     Path("one-run/thesis.tex").write_text("years of work")
-    assert "one-run holds thesis.tex, which is no" in run.stopped("one", code=2, resume=True)
+    assert "one-run: contains thesis.tex and is" in run.stopped("one", code=2, resume=True)
     assert Path("one-run/thesis.tex").read_text() == "years of work"
     Path("given").rename("two")
     kept = command.listing(Path("two"))
@@ -177,35 +179,35 @@ def test_what_is_no_run_is_not_resumed(commands: Callable[[str], Commands]) -> N
     assert command.listing(Path("two")) == kept
 
 
-def test_a_run_begun_anew_replaces_the_old_one_as_a_whole(
+def test_overwrite_replaces_all_files_of_the_old_run(
     commands: Callable[[str], Commands],
 ) -> None:
     run = commands("vq")
     wanted = run.train("out")
-    assert "a run was begun here already; give --resume" in command.refuse(*run.arguments("out"))
+    assert "a run was already started here; give --resume" in command.refuse(*run.arguments("out"))
     run.settings(save_every_seconds=1000.0, seed=1)
     run.at = kill_at(1)
     run.stopped("out", "--overwrite", code=130)
     assert states("out") == ["step-000000001.pt"]
-    assert not RunFolder(Path("out")).metrics.exists()  # the old run's is gone
+    assert not RunFolder(Path("out")).metrics.exists()  # the old file is deleted
     run.settings(save_every_seconds=1000.0)
     assert run.train("out", "--overwrite") == wanted
 
 
 def damage(content: bytes, kind: str) -> bytes:
     half = len(content) // 2
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # elsewhere is padding
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # avoids the padding between members
         largest = max(archive.infolist(), key=lambda member: member.file_size)
         place = content.index(archive.read(largest)) + largest.file_size // 2
     return {
         "empty": b"",
         "cut": content[:half],
         "a bit": content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :],
-        "other": b"no state at all",
+        "other": b"not a state",
     }[kind]
 
 
-def test_a_damaged_state_is_told(commands: Callable[[str], Commands]) -> None:
+def test_damaged_state_is_reported(commands: Callable[[str], Commands]) -> None:
     run = commands("vq")
     run.at = kill_at(3)
     run.stopped("out", code=130)
@@ -214,12 +216,12 @@ def test_a_damaged_state_is_told(commands: Callable[[str], Commands]) -> None:
     for kind in ("empty", "cut", "a bit", "other"):
         path.write_bytes(damage(content, kind))
         line = run.stopped("out", resume=True)
-        assert line.startswith(f"{path}: damaged state ("), kind
-        assert line.endswith("; begin anew with --overwrite")
+        assert line.startswith(f"{path}: the state is damaged ("), kind
+        assert line.endswith("; start again with --overwrite")
 
 
-def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
-    """What is read is what was written, or nothing is."""
+def test_flipped_bit_is_detected_or_harmless(tmp_path: Path) -> None:
+    """A damaged file is either refused or contains the original weights."""
     weights = torch.arange(500.0)
     state.save(tmp_path, 7, {"weights": weights, "random": [state.random_state(weights.device)]})
     (path,) = tmp_path.iterdir()
@@ -244,7 +246,7 @@ def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_files() -> Any:
-    """Gives a function after which no file may be longer than so many bytes."""
+    """Yield a function that limits the size of files in bytes."""
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -258,7 +260,7 @@ def small_files() -> Any:
     ],
     ids=["state", "checkpoint"],
 )
-def test_a_full_disk_keeps_what_was_saved(
+def test_full_disk_keeps_earlier_files(
     commands: Callable[[str], Commands],
     small_files: Callable[[int], None],
     step: int,
@@ -283,7 +285,7 @@ def test_a_full_disk_keeps_what_was_saved(
     with mock.patch.object(state, "save", saved):
         line = run.stopped("out")
     small_files(resource.RLIM_INFINITY)
-    assert re.search(what + r" could not be saved \(File too large\); .* go on with --resume", line)
+    assert re.search(what + r" could not be saved \(File too large\); .* with --resume", line)
     assert states("out") == [f"step-{last_state:09d}.pt"]
     left = killed_runs.outcome(Path("out"))
     assert left["unfinished"] == [] and len(left["metrics"]) == n_rows
@@ -291,11 +293,11 @@ def test_a_full_disk_keeps_what_was_saved(
     assert killed_runs.differences(wanted, run.train("out", "--resume")) == []
 
 
-# No number --------------------------------------------------------------------------------------
+# Values that are not finite ---------------------------------------------------------------------
 
 
 def poison(patch: pytest.MonkeyPatch, clip: str, from_step: int) -> set[int]:
-    """The motion of a clip is no number any more; gives the places where the batches had it."""
+    """Make the motion of a clip NaN, and return the set of its positions in the batches."""
     places: set[int] = set()
     real = ClipSource.batch
 
@@ -315,7 +317,7 @@ def poison(patch: pytest.MonkeyPatch, clip: str, from_step: int) -> set[int]:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("crop_frames", [20, None], ids=["crops", "padded"])
-def test_the_clip_that_is_no_number_is_named(
+def test_clip_with_non_finite_motion_is_named(
     commands: Callable[[str], Commands],
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
@@ -341,7 +343,7 @@ def test_the_clip_that_is_no_number_is_named(
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_speech_that_is_no_number_is_named(
+def test_clip_with_non_finite_speech_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
 ) -> None:
     data = tiny_data.prepared(tmp_path / "data")
@@ -360,7 +362,7 @@ def test_speech_that_is_no_number_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_gradient_that_is_no_number_stops_too(
+def test_non_finite_gradient_stops_training(
     commands: Callable[[str], Commands], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = commands("vq")
@@ -369,7 +371,7 @@ def test_a_gradient_that_is_no_number_stops_too(
 
     def forward(self: VQTraining, batch: Batch) -> dict[str, torch.Tensor]:
         losses = real(self, batch)
-        if batch.step == 3:  # the slope of a square root at 0 is infinite
+        if batch.step == 3:  # the derivative of a square root at 0 is infinite
             weight = next(p for p in self.parameters() if p.requires_grad)
             losses["loss"] = losses["loss"] + (weight.flatten()[0] * 0).sqrt()
         return losses

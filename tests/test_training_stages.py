@@ -1,4 +1,4 @@
-"""What a step of each stage weighs, draws, moves and hides."""
+"""Test the weights, random draws, codebook updates and hidden history of training steps."""
 
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,13 @@ def data(tmp_path: Path) -> PreparedDataSet:
 # Losses -----------------------------------------------------------------------------------------
 
 
-def test_an_unknown_region_lists_the_known(data: PreparedDataSet, tmp_path: Path) -> None:
+def test_unknown_region_lists_the_regions(data: PreparedDataSet, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no region 'lip'; it has: lips, upper_face"):
         train_vq(data, settings(region_weights={"lip": 3}), tmp_path / "vq")
     assert not (tmp_path / "vq").exists()
 
 
-def test_region_weights_have_the_mean_1_and_the_ratio_asked_for() -> None:
+def test_region_weights_have_mean_1_and_the_given_ratio() -> None:
     weights = vertex_weights(tiny.topology(), {"lips": 10.0, "upper_face": 0.0})
     assert weights is not None
     assert float(weights.mean()) == pytest.approx(1.0)
@@ -48,24 +48,24 @@ def test_region_weights_have_the_mean_1_and_the_ratio_asked_for() -> None:
     assert vertex_weights(tiny.topology(), {}) is None
 
 
-class Drawn(np.random.Generator):
-    """Draws one given vertex, and keeps the chances that it was told."""
+class FixedVertex(np.random.Generator):
+    """Always draws the given vertex, and records the probabilities."""
 
     def __init__(self, vertex: int) -> None:
         super().__init__(np.random.PCG64(0))
         self.vertex = vertex
-        self.chances = np.zeros(0)
+        self.probabilities = np.zeros(0)
 
     def choice(self, n: int, size: int, p: np.ndarray) -> np.ndarray:
         assert n == len(p)
-        self.chances = p
+        self.probabilities = p
         return np.full(size, self.vertex)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2"])
 @pytest.mark.parametrize("rank", [0, 5])
 @pytest.mark.parametrize("weights", [{}, {"lips": 10}])
-def test_drawn_vertices_have_the_whole_loss_as_their_expectation(
+def test_expected_loss_of_sampled_vertices_is_the_full_loss(
     kind: Any, rank: int, weights: dict
 ) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -82,15 +82,15 @@ def test_drawn_vertices_have_the_whole_loss_as_their_expectation(
     expectation: Any = 0.0
     lengths = torch.tensor([6, 4])
     for vertex in range(tiny.N_VERTICES):
-        draw: Any = Drawn(vertex)
+        draw: Any = FixedVertex(vertex)
         loss = drawing(basis, features, offsets, draw, lengths)
-        expectation += draw.chances[vertex] * loss
+        expectation += draw.probabilities[vertex] * loss
     expected = whole(basis, features, offsets, np.random.default_rng(0), lengths)
     assert expected.shape == (2,)
     torch.testing.assert_close(expectation.float(), expected, rtol=1e-5, atol=0)
 
 
-def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
+def test_motion_weight_scales_only_the_motion_loss(data: PreparedDataSet) -> None:
     task = speech_task(data, settings())
     batch = task.load([0, 1], 0)
     hidden, _ = task.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
@@ -100,7 +100,7 @@ def test_weights_of_both_losses_add_up(data: PreparedDataSet) -> None:
 
 
 def mouth(*gaps_mm: float) -> tuple[Topology, torch.Tensor]:
-    """A topology of one pair of lip vertices, and (1, T, 2, 3) meters of it."""
+    """Return a topology of one pair of lip vertices, and its (1, T, 2, 3) motion in meters."""
     pair = {"inner_lip_upper": np.array([0]), "inner_lip_lower": np.array([1])}
     topology = Topology("mouth", np.zeros((0, 3), np.int32), 2, "m", pair)
     vertices = torch.zeros(1, len(gaps_mm), 2, 3)
@@ -108,18 +108,18 @@ def mouth(*gaps_mm: float) -> tuple[Topology, torch.Tensor]:
     return topology, vertices
 
 
-def test_contacts_of_a_sound_weigh_more_and_a_shut_mouth_at_rest_does_not() -> None:
+def test_short_contacts_have_more_weight_and_long_ones_do_not() -> None:
     gaps = [0.1, 5, 0.9, 0.5, 1.1, 8, *[0.1] * 4, 5, *[0.1] * 3, 5, 0.2, 0.2]
     topology, vertices = mouth(*gaps)
     weights = ContactWeights(topology, 10.0, 4.0)(vertices)  # at most 3 frames
-    # The runs at both ends may be longer than is seen, that of four frames is.
+    # Contacts at both ends have unknown length, and the one of four frames is too long.
     expected = [1, 1, 4, 4, 1, 1, 1, 1, 1, 1, 1, 4, 4, 4, 1, 1, 1]
     assert weights is not None and weights[0].tolist() == expected
     longer = ContactWeights(topology, 14.0, 4.0)(vertices)
     assert longer is not None and longer[0, 6:10].tolist() == [4] * 4
 
 
-def test_without_a_weight_or_pairs_of_lips_all_frames_weigh_the_same(
+def test_without_contact_weight_or_lip_pairs_all_frames_are_equal(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     topology, vertices = mouth(0.1, 5.0)
@@ -130,7 +130,7 @@ def test_without_a_weight_or_pairs_of_lips_all_frames_weigh_the_same(
 
 
 @pytest.mark.parametrize("size", [(), (3,), (5, 2)])
-def test_a_mean_with_weights_is_that_of_the_frames_so_often_repeated(size: tuple) -> None:
+def test_weighted_mean_equals_the_mean_of_repeated_frames(size: tuple) -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(2, 6, *size, generator=generator)
     weights = torch.randint(1, 5, (2, 6), generator=generator)
@@ -147,7 +147,7 @@ def test_a_mean_with_weights_is_that_of_the_frames_so_often_repeated(size: tuple
 # Codebook ---------------------------------------------------------------------------------------
 
 
-def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
+def test_unused_entries_are_replaced_by_latents(
     data: PreparedDataSet,
 ) -> None:
     made = settings(revive_after_steps=3, crop_frames=None)
@@ -162,7 +162,7 @@ def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
         task.module(batch)
         task.after_step(accelerator, step)
         assert torch.equal(codebook, before)
-    task.module(batch)  # the third step without them
+    task.module(batch)  # the third step in which they are unused
     [(latents, codes)] = task.module.quantized
     n_codes = sum(batch.n_frames) * made.vq.codes_per_frame  # without the padding
     assert latents.shape == (n_codes, made.vq.code_dim) and codes.shape == (n_codes,)
@@ -173,11 +173,11 @@ def test_only_entries_that_nobody_chose_move_and_they_move_to_latents(
     assert codebook[far].unique(dim=0).shape[0] > 1
     after = codebook.detach().clone()
     task.module(batch)
-    task.after_step(accelerator, 4)  # they have as many steps again
+    task.after_step(accelerator, 4)  # replaced entries start counting from 0 again
     assert torch.equal(codebook[far], after[far])
 
 
-def test_without_the_setting_the_codebook_is_left_alone(data: PreparedDataSet) -> None:
+def test_entries_are_not_revived_by_default(data: PreparedDataSet) -> None:
     made = settings()
     task = vq_task(data, made)
     accelerator = make_accelerator(made.train_vq.precision)
@@ -193,7 +193,7 @@ def test_without_the_setting_the_codebook_is_left_alone(data: PreparedDataSet) -
 # Stage 2 ----------------------------------------------------------------------------------------
 
 
-def test_a_hidden_past_is_not_seen() -> None:
+def test_hidden_history_has_no_effect() -> None:
     model = tiny.codetalker()
     speech = model.speech
     assert speech is not None
@@ -209,7 +209,7 @@ def test_a_hidden_past_is_not_seen() -> None:
     torch.testing.assert_close(kept[1], first[1])
 
 
-def test_the_past_is_hidden_or_the_models_own_as_often_as_said(data: PreparedDataSet) -> None:
+def test_history_is_hidden_or_predicted_at_the_given_rates(data: PreparedDataSet) -> None:
     task = speech_task(data, settings(history_dropout=0.3, own_history=0.6))
     kept, own = [], []
     for step in range(150):
@@ -225,7 +225,7 @@ def test_the_past_is_hidden_or_the_models_own_as_often_as_said(data: PreparedDat
     assert plain.keep_history is None and plain.own_history is None
 
 
-def test_what_a_clip_draws_does_not_depend_on_its_neighbors(data: PreparedDataSet) -> None:
+def test_draws_of_a_clip_do_not_depend_on_its_batch(data: PreparedDataSet) -> None:
     made = settings(history_dropout=0.5, own_history=0.5, n_augmentations=2, crop_frames=9)
     task = speech_task(data, made)
     for step in range(5):
@@ -242,7 +242,7 @@ def test_what_a_clip_draws_does_not_depend_on_its_neighbors(data: PreparedDataSe
                 assert a is not None and b is not None and torch.equal(a[0], b[k])
 
 
-def test_a_frozen_encoder_gets_no_gradient_and_the_rest_does(data: PreparedDataSet) -> None:
+def test_only_the_frozen_encoder_and_stage_1_have_no_gradient(data: PreparedDataSet) -> None:
     task = speech_task(data, settings())
     task.module.train()
     assert not task.speech.encoder.training and not task.model.vq.training

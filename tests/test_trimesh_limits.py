@@ -1,6 +1,7 @@
-"""What trimesh changes in mesh files, and so why we parse .obj and .ply ourselves.
+"""Show what trimesh changes in mesh files, which is why we parse .obj and .ply ourselves.
 
-A test that fails here means that trimesh has been fixed: its message names the code that can go.
+A failing test here means that trimesh has been fixed. Its message names the code that may no longer
+be needed.
 """
 
 import struct
@@ -22,13 +23,15 @@ POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [9, 9, 9]], "<f4"
 
 
 def load(content: str | bytes, kind: str) -> Any:
-    """What trimesh makes of a file with the options that change the least."""
+    """Load a file with the trimesh options that change the least."""
     content = content.encode() if isinstance(content, str) else content
     return trimesh.load(BytesIO(content), file_type=kind, process=False, maintain_order=True)
 
 
 def fixed(code: str) -> str:
-    return f"trimesh {trimesh.__version__} reads this right: see whether {code} can go"
+    return (
+        f"trimesh {trimesh.__version__} reads this correctly; check whether {code} can be removed"
+    )
 
 
 def ply(faces: list[list[int]], kind: str = "ascii", columns: str = "", lists: str = "") -> bytes:
@@ -45,13 +48,15 @@ def ply(faces: list[list[int]], kind: str = "ascii", columns: str = "", lists: s
 
 
 @pytest.mark.parametrize("slashes", ["/", "//"])
-def test_trimesh_drops_unreferenced_vertices_of_an_obj_with_other_indices(slashes: str) -> None:
+def test_trimesh_drops_unreferenced_vertices_of_an_obj_with_uv_or_normal_indices(
+    slashes: str,
+) -> None:
     text = UV if slashes == "/" else "vn 0 0 1\nvn 0 1 0\nvn 1 0 0\nvn 0 1 1\n"
     text = CORNERS + text + "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n".replace("/", slashes)
     assert len(load(text, "obj").vertices) == 4, fixed("formats/obj.py")
 
 
-def test_trimesh_makes_a_mesh_of_each_material() -> None:
+def test_trimesh_splits_an_obj_by_material() -> None:
     read = load(CORNERS + "usemtl a\nf 1 2 3\nusemtl b\nf 1 3 4\n", "obj")
     assert isinstance(read, trimesh.Scene) and len(read.geometry) == 2, fixed("formats/obj.py")
 
@@ -65,7 +70,7 @@ def test_trimesh_accepts_the_index_zero() -> None:
     assert load(CORNERS + "f 0 1 2\n", "obj").faces.tolist() == [[0, 0, 1]], fixed("formats/obj.py")
 
 
-def test_trimesh_skips_a_face_of_two_corners() -> None:
+def test_trimesh_skips_a_face_with_two_corners() -> None:
     assert load(CORNERS + "f 1 2 3\nf 1 2\n", "obj").faces.tolist() == [[0, 1, 2]], fixed(
         "formats/obj.py"
     )
@@ -76,12 +81,12 @@ def test_trimesh_skips_lines_with_tabs() -> None:
     assert not isinstance(read, trimesh.Trimesh), fixed("formats/obj.py")
 
 
-def test_trimesh_begins_the_second_triangle_of_a_quad_at_its_third_corner() -> None:
+def test_trimesh_starts_the_second_triangle_of_a_quad_at_its_third_corner() -> None:
     read = load(CORNERS + "f 1 2 3 4\n", "obj")
     assert read.faces.tolist() == [[0, 1, 2], [2, 3, 0]], fixed("formats/obj.py")
 
 
-def test_trimesh_changes_the_order_of_the_polygons_of_a_ply() -> None:
+def test_trimesh_reorders_the_polygons_of_a_ply() -> None:
     read = load(ply([[0, 1, 2, 3], [0, 1, 4]]), "ply")
     assert read.faces.tolist()[0] == [0, 1, 4], fixed("formats/ply.py")
 
@@ -97,13 +102,13 @@ def test_trimesh_drops_unreferenced_vertices_of_a_ply_with_texture_columns() -> 
     assert len(read.vertices) == 3, fixed("formats/ply.py")
 
 
-def test_trimesh_splits_a_ply_whose_faces_have_texture_coordinates() -> None:
+def test_trimesh_splits_vertices_of_a_ply_with_texture_coordinates_of_faces() -> None:
     lists = "property list uchar float texcoord\n"
     read = load(ply([[0, 1, 2], [0, 1, 2], [0, 3, 4]], lists=lists), "ply")
     assert len(read.vertices) > 5, fixed("formats/ply.py")
 
 
-def test_trimesh_accepts_an_ascii_ply_that_is_cut_short() -> None:
+def test_trimesh_accepts_a_truncated_ascii_ply() -> None:
     content = ply([[0, 1, 2], [0, 2, 3], [0, 3, 4]])
     read = load(content[: content.rindex(b"\n")], "ply")
     assert len(read.faces) == 2, fixed("formats/ply.py")
@@ -112,7 +117,7 @@ def test_trimesh_accepts_an_ascii_ply_that_is_cut_short() -> None:
 OFF = "OFF\n5 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n9 9 9\n3 0 1 2\n3 0 2 3\n"
 
 
-def test_trimesh_accepts_an_off_that_is_cut_short() -> None:
+def test_trimesh_accepts_a_truncated_off() -> None:
     assert len(load(OFF.removesuffix("3 0 2 3\n"), "off").faces) == 1, fixed("off._rows")
     assert len(load(OFF.replace("3 0 2 3", "3 0 2"), "off").faces) == 1, fixed("off._check")
 
@@ -123,7 +128,7 @@ def test_trimesh_fails_on_an_off_with_a_triangle_and_a_pentagon() -> None:
         pytest.fail(fixed("off._triangles"))
 
 
-def test_trimesh_changes_the_order_of_the_polygons_of_an_off() -> None:
+def test_trimesh_reorders_the_polygons_of_an_off() -> None:
     read = load(OFF.replace("3 0 1 2", "4 0 1 2 3"), "off")
     assert read.faces.tolist()[0] == [0, 2, 3], fixed("off._triangles")
 

@@ -1,4 +1,4 @@
-"""Settings files, checkpoints and runs that an earlier version wrote stay readable."""
+"""Settings files, checkpoints and runs of earlier versions can be read."""
 
 import json
 import logging
@@ -40,7 +40,7 @@ DECODE = {
 FACTS = {"name": "x", "fps": 25, "unit": "m", "n_vertices": 12, "train_subjects": ["A"]}
 
 
-def test_every_former_key_has_a_setting_of_today() -> None:
+def test_every_former_key_maps_to_a_current_setting() -> None:
     for key in RENAMED.values():
         model: object = Settings
         for part in key.split("."):
@@ -50,7 +50,7 @@ def test_every_former_key_has_a_setting_of_today() -> None:
                 model = field.annotation.__args__[0]
 
 
-def test_former_names_and_values_become_those_of_today() -> None:
+def test_former_names_and_values_are_upgraded() -> None:
     former = {"decode": FORMER_DECODE, "own": {"fps": 30, "faces": "a.obj"}, "demo": {"sounds": 1}}
     upgraded, renamed = upgrade_settings(former)
     expected = {"custom": {"fps": 30, "triangles": "a.obj"}, "demo": {"noise": 1}}
@@ -60,12 +60,12 @@ def test_former_names_and_values_become_those_of_today() -> None:
     assert upgrade_settings(upgraded) == (upgraded, {})
 
 
-def test_where_both_names_are_given_the_one_of_today_counts() -> None:
+def test_current_name_wins_over_the_former_name() -> None:
     upgraded, _ = upgrade_settings({"decode": {"piece_seconds": 4, "segment_seconds": 6}})
     assert upgraded == {"decode": {"segment_seconds": 6}}
 
 
-def test_former_keys_on_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_assignments_accept_former_keys(caplog: pytest.LogCaptureFixture) -> None:
     assert upgrade_key("own.faces") == "custom.triangles"
     assert upgrade_key("ownership") == "ownership"
     given = ["own.fps=30", "own.unit=mm", "own.faces=a.obj"]
@@ -78,7 +78,7 @@ def test_former_keys_on_the_command_line(caplog: pytest.LogCaptureFixture) -> No
         changed("decode", DecodeSettings(), {"piece_second": 4})
 
 
-def test_a_former_settings_file_is_read_and_its_names_are_logged(
+def test_former_settings_file_is_read_and_renamings_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "my.yaml"
@@ -89,8 +89,7 @@ def test_a_former_settings_file_is_read_and_its_names_are_logged(
     assert f"{path}: decode.hear is now called decode.encoder_context" in caplog.text
 
 
-def test_a_checkpoint_of_format_1_is_read(tmp_path: Path) -> None:
-    """It decodes as it did, except that its stored default for CUDA graphs does not count."""
+def test_format_1_checkpoint_is_read_without_its_cuda_graphs_setting(tmp_path: Path) -> None:
     folder = voices.save(tmp_path / "voice", "A")
     values = yaml.safe_load((folder / checkpoint.SETTINGS).read_text())
     for key in DECODE:
@@ -104,13 +103,13 @@ def test_a_checkpoint_of_format_1_is_read(tmp_path: Path) -> None:
     decode = checkpoint.load(folder).settings.decode
     assert decode == DecodeSettings(**DECODE)
     assert len(ct.load(folder).animate(voices.speech(0.5), "A").vertices) == 12
-    # What is written today may ask for graphs.
+    # In format 2, the stored value counts.
     values["decode"]["cuda_graphs"] = True
     (folder / META).write_text(json.dumps(meta))
     assert checkpoint.load(folder).settings.decode.cuda_graphs
 
 
-def test_a_run_that_was_begun_under_former_names_is_resumed() -> None:
+def test_run_with_former_names_is_resumed() -> None:
     now = tiny.settings(decode=DECODE)
     begun = now.model_dump(mode="json")
     begun["decode"] = {**begun["decode"], **FORMER_DECODE}
@@ -122,7 +121,7 @@ def test_a_run_that_was_begun_under_former_names_is_resumed() -> None:
     assert resolve(begun=begun).settings == now
 
 
-def test_saved_settings_lose_the_keys_that_never_had_an_effect() -> None:
+def test_keys_without_effect_are_dropped_from_saved_settings() -> None:
     now = tiny.settings()
     begun = now.model_dump(mode="json")
     begun["train_vq"] |= {"own_history": 0.5, "contact_weight": 4.0, "start_from": None}
@@ -136,7 +135,7 @@ def test_saved_settings_lose_the_keys_that_never_had_an_effect() -> None:
     assert "own_history" in begun["train_vq"] and drop_former(kept) == (kept, [])
 
 
-def test_no_setting_of_today_counts_as_former() -> None:
+def test_current_settings_do_not_count_as_former() -> None:
     for section, names in OF_OTHER_STAGE.items():
         fields = Settings.model_fields[section].annotation.model_fields  # type: ignore[union-attr]
         assert not fields.keys() & set(names)

@@ -1,4 +1,4 @@
-"""Blinks, brows and gaze of the synthetic talking heads."""
+"""Test the blinks, brows and gaze of the synthetic talking heads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def even_phones(
     return phones
 
 
-def test_blinks_close_fully_at_the_styles_rate_and_lids_move_together() -> None:
+def test_blinks_are_complete_symmetric_and_as_frequent_as_the_style_defines() -> None:
     phones = even_phones("SIL " + "T AA M IY " * 200 + "SIL", 0.1)
     n_frames = int(phones[-1].end_seconds * FPS)
     for name in ("S07", "S10"):
@@ -57,7 +57,7 @@ def test_brows_rise_at_phrase_onsets_and_rest_in_long_silence() -> None:
     assert brow[int(2.6 * FPS) :].max() == 0.0
 
 
-def test_upper_face_repeats_with_the_seed_moves_the_eyes_together_and_spares_the_mouth() -> None:
+def test_upper_face_is_reproducible_with_parallel_gaze_and_a_still_mouth() -> None:
     phones = even_phones("SIL " + "T AA M IY " * 30 + "SIL", 0.1)
     style = SpeakingStyle()
     first, again, other = (

@@ -1,4 +1,4 @@
-"""Vertex lists: what they hold, and every way in which they do not."""
+"""Vertex lists are read exactly, and each kind of damage is reported."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ def read(content: bytes, n_vertices: int = 7) -> np.ndarray:
     return vl.read_vl(io.BytesIO(content), len(content), n_vertices, "x.vl")
 
 
-def test_count_then_coordinates() -> None:
+def test_a_vertex_list_is_a_count_and_coordinates() -> None:
     by_hand = b"\x02\x00\x00\x00" + np.array([1, 2, 3, -4, 5.5, 6], dtype="<f4").tobytes()
     np.testing.assert_array_equal(read(by_hand, 2), [[1, 2, 3], [-4, 5.5, 6]])
     np.testing.assert_array_equal(read(GOOD), VERTICES)
@@ -34,10 +34,10 @@ def test_count_then_coordinates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (b"", "0 bytes, expected 88"),
-        (GOOD[:3], "3 bytes, expected 88"),
+        (b"", "not a vertex list: 0 bytes, expected 88"),
+        (GOOD[:3], "not a vertex list: 3 bytes, expected 88"),
         (GOOD[:4], "cut short, 4 bytes, expected 88 for 7 vertices"),
         (GOOD[:-1], "cut short, 87 bytes, expected 88"),
         (GOOD + b"\0", "too long, 89 bytes, expected 88"),
@@ -49,12 +49,12 @@ def test_count_then_coordinates() -> None:
         (vl_bytes(with_row(0, -np.inf)), "vertex 0 is NaN or inf"),
     ],
 )
-def test_what_does_not_fit_is_told(content: bytes, told: str) -> None:
-    with pytest.raises(DataError, match=rf"^x\.vl: {told}"):
+def test_an_invalid_vertex_list_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=rf"^x\.vl: {message}"):
         read(content)
 
 
-def test_a_large_file_is_not_read_to_tell_that_it_is_too_long() -> None:
+def test_a_file_that_is_too_long_is_not_read_to_its_end() -> None:
     class Counted(io.BytesIO):
         n = 0
 
@@ -72,25 +72,25 @@ def files(*names: str) -> list[FoundFile]:
     return [FoundFile(Path("raw"), ("e01", name), 1) for name in names]
 
 
-def test_frames_are_ordered_by_number() -> None:
+def test_frames_are_sorted_by_number() -> None:
     numbers, ordered = vl.sort_by_number(files("f_010.vl", "f_9.vl", "f_100.vl", "F1_e01_002.VL"))
     np.testing.assert_array_equal(numbers, [2, 9, 10, 100])
     assert [f.name for f in ordered] == ["F1_e01_002.VL", "f_9.vl", "f_010.vl", "f_100.vl"]
     assert numbers.dtype == np.int64
 
 
-def test_two_frames_of_one_number_are_told() -> None:
+def test_missing_and_repeated_frame_numbers_are_errors() -> None:
     with pytest.raises(DataError, match=r"f_1\.vl and .*f_001\.vl are both frame 1"):
         vl.sort_by_number(files("f_1.vl", "f_2.vl", "f_001.vl"))
-    with pytest.raises(DataError, match=r"mean\.vl: no frame number"):
+    with pytest.raises(DataError, match=r"mean\.vl: the name contains no frame number"):
         vl.sort_by_number(files("f_1.vl", "mean.vl"))
 
 
-def test_lists_in_files_and_in_parts_of_files(tmp_path: Path) -> None:
+def test_lists_are_read_from_files_and_from_parts_of_files(tmp_path: Path) -> None:
     others = [VERTICES + k for k in range(3)]
-    whole = write(tmp_path / "all", b"junk" + b"".join(map(vl_bytes, others[:2])))
+    shared = write(tmp_path / "all", b"junk" + b"".join(map(vl_bytes, others[:2])))
     alone = write(tmp_path / "alone.vl", vl_bytes(others[2]))
-    spans = [Span(whole, 4 + 88 * k, 88, f"all: {k}") for k in range(2)]
+    spans = [Span(shared, 4 + 88 * k, 88, f"all: {k}") for k in range(2)]
     spans.append(Span(alone, 0, 88, "alone.vl"))
     with vl.vertex_lists(np.array([1, 5, 6]), spans, 7) as lists:
         for position in (2, 0, 1, 0):
@@ -99,7 +99,7 @@ def test_lists_in_files_and_in_parts_of_files(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"alone\.vl \(frame 6\): cannot be read"):
             lists.read_one(2)
     with (
-        vl.vertex_lists(np.array([5]), [Span(whole, 10, 88, "all: 1")], 7) as lists,
+        vl.vertex_lists(np.array([5]), [Span(shared, 10, 88, "all: 1")], 7) as lists,
         pytest.raises(DataError, match=r"all: 1 \(frame 5\): \d+ vertices, expected 7"),
     ):
         lists.read_one(0)

@@ -1,4 +1,4 @@
-"""Stage 1: codes in and out, single frames, batches, the motion basis."""
+"""Stage 1: encoding and decoding, single frames, batches, the motion basis."""
 
 import pytest
 import tiny
@@ -38,7 +38,7 @@ def model(variant: str = "vocaset") -> MotionVQ:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("n_frames", [2, 9])
-def test_decoding_the_codes_gives_the_reconstruction(variant: str, n_frames: int) -> None:
+def test_decoded_codes_equal_the_reconstruction(variant: str, n_frames: int) -> None:
     vq = model(variant)
     vertices, template = clips(2, n_frames)
     whole = vq(vertices, template)
@@ -49,8 +49,8 @@ def test_decoding_the_codes_gives_the_reconstruction(variant: str, n_frames: int
     torch.testing.assert_close(vq.decode(codes, template), whole.vertices)
 
 
-def test_codes_stand_in_the_order_of_frames() -> None:
-    """Latents of frame t, cut into pieces of code_dim, become the codes of frame t."""
+def test_codes_are_in_frame_order() -> None:
+    """The latents of frame t are split into parts of code_dim, which become its codes."""
     vq = model()
     vertices, template = clips(2, 6)
     latents = vq.encoder(vq.basis.to_features(vertices - template[:, None]))
@@ -63,8 +63,8 @@ def test_codes_stand_in_the_order_of_frames() -> None:
         )
 
 
-def test_the_template_is_taken_off_and_put_back() -> None:
-    """Another head with the same movement has the same codes, and moves the same."""
+def test_codes_do_not_depend_on_the_template() -> None:
+    """Another head with the same motion has the same codes and the same decoded motion."""
     vq = model()
     vertices, template = clips(1, 6)
     shift = clips(1, 1, seed=9)[1]
@@ -75,7 +75,7 @@ def test_the_template_is_taken_off_and_put_back() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_single_frame_is_decoded_as_two_equal_ones(variant: str) -> None:
+def test_single_frame_is_decoded_as_two_equal_frames(variant: str) -> None:
     vq = model(variant)
     codes = torch.randint(12, (2, 1, 2), generator=torch.Generator().manual_seed(0))
     template = clips(2, 1)[1]
@@ -85,8 +85,8 @@ def test_a_single_frame_is_decoded_as_two_equal_ones(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_batch_gives_what_its_clips_give_alone(variant: str) -> None:
-    """The position row does not depend on the place in the batch."""
+def test_batch_equals_single_clips(variant: str) -> None:
+    """The position encoding does not depend on the index in the batch."""
     vq = model(variant)
     vertices, template = clips(3, 7)
     whole = vq(vertices, template)
@@ -97,7 +97,7 @@ def test_a_batch_gives_what_its_clips_give_alone(variant: str) -> None:
         assert torch.equal(alone.quantized.codes[0], codes[k].flatten())
 
 
-def test_gradients_reach_both_halves_and_the_codebook() -> None:
+def test_gradients_reach_all_weights() -> None:
     vq = model()
     vertices, template = clips(1, 6)
     result = vq(vertices, template)
@@ -109,7 +109,7 @@ def test_gradients_reach_both_halves_and_the_codebook() -> None:
 # The motion basis ------------------------------------------------------------------------------
 
 
-def test_without_a_basis_the_features_are_the_offsets() -> None:
+def test_features_without_a_basis_are_the_offsets() -> None:
     offsets = clips(2, 3)[0]
     basis = MotionBasis(V, 0)
     assert torch.equal(basis.to_features(offsets), offsets.flatten(-2))
@@ -118,7 +118,7 @@ def test_without_a_basis_the_features_are_the_offsets() -> None:
 
 
 @given(rank=st.integers(1, 3 * V), seed=st.integers(0, 100))
-def test_a_basis_projects(rank: int, seed: int) -> None:
+def test_basis_is_an_orthogonal_projection(rank: int, seed: int) -> None:
     basis = MotionBasis(V, rank).double()
     vectors = orthonormal(rank, seed)
     basis.set(vectors, torch.rand(rank, dtype=torch.float64) + 0.1)
@@ -132,7 +132,7 @@ def test_a_basis_projects(rank: int, seed: int) -> None:
         torch.testing.assert_close(back, offsets)
 
 
-def test_scales_make_the_features_of_unit_size() -> None:
+def test_scale_normalizes_the_features() -> None:
     offsets = clips(1, 400)[0]
     basis = MotionBasis(V, 3).double()
     vectors = orthonormal(3)
@@ -141,8 +141,8 @@ def test_scales_make_the_features_of_unit_size() -> None:
     torch.testing.assert_close(spread, torch.ones(3, dtype=torch.float64))
 
 
-def test_a_basis_of_full_rank_gives_what_plain_offsets_give() -> None:
-    """Through Q, with the first and last projection turned by Q, the whole model is the same."""
+def test_basis_of_full_rank_equals_no_basis() -> None:
+    """A rotation Q as the basis is undone by rotating the first and the last projection."""
     plain = tiny.vq()
     through = tiny.vq(basis_rank=3 * V)
     vectors = orthonormal(3 * V)
@@ -159,7 +159,7 @@ def test_a_basis_of_full_rank_gives_what_plain_offsets_give() -> None:
     )
 
 
-def test_the_basis_belongs_to_the_weights_and_is_not_trained() -> None:
+def test_basis_is_saved_but_not_trained() -> None:
     vq = model("basis")
     assert {"basis.vectors", "basis.scale"} <= set(vq.state_dict())
     assert not any(name.startswith("basis.") for name, _ in vq.named_parameters())

@@ -1,4 +1,4 @@
-"""Real but tiny settings and models: everything is there, nothing takes time."""
+"""Complete but tiny settings and models, for fast tests."""
 
 from typing import Any
 
@@ -38,14 +38,17 @@ ENCODER_CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def encoder_settings(family: str = "wav2vec2", **more: Any) -> AudioEncoderSettings:
-    """A one-layer encoder of a family."""
+    """Return settings of a one-layer encoder."""
     return AudioEncoderSettings.model_validate(
         {"family": family, "config": ENCODER_CONFIGS[family], **more}
     )
 
 
 def settings(**sections: dict[str, Any]) -> Settings:
-    """Settings of a model of some thousand weights; ``section={key: value}`` changes some."""
+    """Return settings of a model with a few thousand weights.
+
+    Arguments such as ``vq={"n_layers": 1}`` override settings of a section.
+    """
     values: dict[str, dict[str, Any]] = {
         "data": {
             "name": "tiny",
@@ -78,7 +81,7 @@ def settings(**sections: dict[str, Any]) -> Settings:
 
 
 def randomize(module: torch.nn.Module, seed: int) -> None:
-    """Random weights everywhere, so that no zero or one of the initialization hides a mistake."""
+    """Set all weights to random values, because initial zeros and ones could hide a bug."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -89,7 +92,7 @@ def randomize(module: torch.nn.Module, seed: int) -> None:
 
 
 def vq(seed: int = 0, n_vertices: int = N_VERTICES, **changes: Any) -> MotionVQ:
-    """A float64 stage-1 model in evaluation mode; ``changes`` go to its section."""
+    """Return a float64 stage-1 model in evaluation mode; ``changes`` override its settings."""
     model = MotionVQ(settings(vq=changes).vq, n_vertices).double().eval()
     randomize(model, seed)
     model.quantizer.codebook.data *= 3
@@ -97,7 +100,7 @@ def vq(seed: int = 0, n_vertices: int = N_VERTICES, **changes: Any) -> MotionVQ:
 
 
 def stages(seed: int = 0, **sections: dict[str, Any]) -> tuple[SpeechToCodes, MotionVQ]:
-    """Float64 models of both stages in evaluation mode; ``section={key: value}`` changes some."""
+    """Return float64 models of both stages in evaluation mode; ``sections`` as in ``settings``."""
     made = settings(**sections)
     stage1 = vq(seed, **sections.get("vq", {}))
     stage2 = SpeechToCodes(
@@ -114,7 +117,7 @@ def stages(seed: int = 0, **sections: dict[str, Any]) -> tuple[SpeechToCodes, Mo
 
 
 def codetalker(seed: int = 0, *, with_speech: bool = True, **sections: dict) -> CodeTalker:
-    """A float32 model of both stages in evaluation mode."""
+    """Return a float32 model in evaluation mode; ``sections`` as in ``settings``."""
     model = CodeTalker(settings(**sections), with_speech=with_speech).eval()
     randomize(model, seed)
     model.vq.quantizer.codebook.data *= 3
@@ -122,7 +125,7 @@ def codetalker(seed: int = 0, *, with_speech: bool = True, **sections: dict) -> 
 
 
 def topology(n_vertices: int = N_VERTICES) -> Topology:
-    """A strip of triangles with two regions and two parts."""
+    """Return a strip of triangles with two regions and two parts."""
     first = np.arange(n_vertices - 2, dtype=np.int32)
     return Topology(
         name="strip",

@@ -1,4 +1,4 @@
-"""A prepared data set of a few short clips, and what trains on it at once."""
+"""A prepared data set of a few short clips, and tiny settings, models and tasks for it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ from codetalker_cli.train.vq import VQTask
 
 SUBJECTS = ("A", "B", "C")
 LENGTHS = (30, 24, 28, 26)
-"""Frames of the clips: one to validate with, three to train on."""
+"""The numbers of frames of the clips: one for validation, three for training."""
 
 
 def moving(n_frames: int, seed: int, rank: int = 3) -> np.ndarray:
-    """(n_frames, V, 3) offsets of a few shapes that swing."""
+    """Return (n_frames, V, 3) offsets that are a sum of a few oscillating shapes."""
     shapes = np.random.default_rng(0).standard_normal((rank, tiny.N_VERTICES, 3))
     phase = np.random.default_rng([1, seed]).uniform(0, 6, rank)
     time = np.arange(n_frames)[:, None] / 25
@@ -44,9 +44,15 @@ def prepared(
     fps: float = 25.0,
     seconds_short: float = 0.0,
 ) -> PreparedDataSet:
-    """Speech ends ``seconds_short`` before the motion.
+    """Write a prepared data set with synthetic motion and speech.
 
-    The first ``n_val`` clips are to validate with, the others, of each subject, to train on.
+    Args:
+        folder: The folder to write.
+        poison: The index of a clip in which one frame is NaN.
+        lengths: The number of frames of each clip.
+        n_val: The number of clips, from the first, in the split ``val``; the others are ``train``.
+        fps: The frame rate.
+        seconds_short: How much earlier the speech ends than the motion.
     """
     writer = PreparedWriter(folder, overwrite=False)
     mesh = voices.mesh(*SUBJECTS)
@@ -63,7 +69,7 @@ def prepared(
 
 
 def of_stages(train: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Training settings, each in the sections of the stages that have it."""
+    """Put each training setting into the sections of the stages that have it."""
     sections = {"train_vq": VQTrainSettings, "train_speech": SpeechTrainSettings}
     parts = {
         name: {key: value for key, value in train.items() if key in section.model_fields}
@@ -76,7 +82,7 @@ def of_stages(train: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def settings(
     *, frozen: bool = True, sections: dict[str, dict[str, Any]] | None = None, **train: Any
 ) -> Settings:
-    """Tiny settings; ``train`` goes to the stages that have such a key, ``sections`` elsewhere."""
+    """Return tiny settings; ``train`` are training settings, ``sections`` are other sections."""
     train = {
         "epochs": 1,
         "batch_size": 2,
@@ -91,7 +97,7 @@ def settings(
 
 
 def set_basis(basis: MotionBasis) -> None:
-    """Some orthonormal directions, each with another scale."""
+    """Set random orthonormal vectors with different scales."""
     if basis.rank:
         generator = torch.Generator().manual_seed(0)
         random = torch.randn(3 * basis.n_vertices, basis.rank, generator=generator)
@@ -99,7 +105,7 @@ def set_basis(basis: MotionBasis) -> None:
 
 
 def model_of(made: Settings, *, with_speech: bool = True, seed: int = 1) -> CodeTalker:
-    """Both stages, or stage 1, with random weights."""
+    """Return a model of both stages, or of stage 1, with random weights."""
     model = CodeTalker(made, with_speech=with_speech).eval()
     tiny.randomize(model, seed)
     set_basis(model.vq.basis)
@@ -124,7 +130,7 @@ def speech_task(data: PreparedDataSet, made: Settings) -> SpeechTask:
 
 
 def run_folder(out: Path) -> RunFolder:
-    """The folder of a run that has begun."""
+    """Return the folder of a run that was started."""
     folder = RunFolder(out)
     folder.begin({})
     return folder

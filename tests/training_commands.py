@@ -1,4 +1,4 @@
-"""Training commands as a person gives them, in a folder of their own."""
+"""Run training commands through the command line in a temporary folder."""
 
 import os
 import signal
@@ -18,10 +18,10 @@ from codetalker_cli.train.run_folder import RunFolder
 
 
 class Commands:
-    """Training commands in a folder of their own, with settings from a file.
+    """Training commands in the working folder, with settings from a file.
 
     Attributes:
-        at: Called with the progress of each step.
+        at: Called with the progress after each step.
     """
 
     def __init__(self, stage: str, patch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ class Commands:
         given = tiny_data.stage1(made)
         checkpoint.save("given", given.model, mesh=self.data.mesh)
         patch.setattr("codetalker_cli.train.progress.ProgressNote", lambda: self._note)
-        patch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # takes long
+        patch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # slow
 
     def _note(self, progress: TrainingProgress) -> str:
         self.at(progress)
@@ -45,20 +45,20 @@ class Commands:
         Path("settings.yaml").write_text(yaml.safe_dump(content), "utf-8")
 
     def arguments(self, out: str, *more: object, given: bool = True) -> list[object]:
-        """Of one command; ``given``: with the settings file."""
+        """Return the arguments of a command; ``given``: whether to pass the settings file."""
         made: list[object] = [f"train-{self.stage}", "data", "--out", out, "--device", "cpu", *more]
         made += ["--config", "settings.yaml"] if given else []
         return made + (["--vq", "given"] if self.stage == "speech" else [])
 
     def train(self, out: str, *more: object, given: bool = True) -> dict[str, Any]:
-        """A command that has to succeed; what the run left."""
+        """Run a command that must succeed, and return the outcome of the run."""
         command.succeed(*self.arguments(out, *more, given=given))
         return killed_runs.outcome(Path(out))
 
     def stopped(
         self, out: str, *more: object, code: int = 1, resume: bool = False, given: bool = True
     ) -> str:
-        """A command that begins and then has to end with one error line."""
+        """Run a command that must end with one error line, and return that line."""
         more = (*more, "--resume") if resume else more
         ended = command.run(*self.arguments(out, *more, given=given))
         assert ended.code == code, ended.err
@@ -69,13 +69,13 @@ class Commands:
 
 
 def kill_at(step: int) -> Callable[[TrainingProgress], None]:
-    """Ask this process to stop, as a cluster does, when so many steps are done."""
+    """Return a callback that sends SIGTERM to this process after a step, as a cluster does."""
 
-    asked: list[int] = []
+    sent: list[int] = []
 
     def at(progress: TrainingProgress) -> None:
-        if progress.step == step and not asked:  # the second time would be the end
-            asked.append(step)
+        if progress.step == step and not sent:  # a second signal would end the process
+            sent.append(step)
             os.kill(os.getpid(), signal.SIGTERM)
 
     return at

@@ -1,6 +1,7 @@
-"""What one of several training processes does; ``torchrun`` starts it in each of them.
+"""The program that ``torchrun`` starts in each of two training processes.
 
-All cases run in one launch, as the start takes longest; what each process found goes into a file.
+All cases run in one launch, because starting takes the longest. Each process writes its results to
+a JSON file.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from codetalker_cli.train.steps import Stepper
 from codetalker_cli.train.task import Task
 
 LENGTHS = (30, 26, 23, 24, 28, 26, 20, 29, 22, 25)
-"""Three clips to validate with and seven to train on: they never go up in steps of two or four."""
+"""Three validation and seven training clips; neither number is divisible by two or four."""
 STILL = {
     f"{name}_dropout": 0.0 for name in ("attention", "hidden", "activation", "feat_proj", "final")
 } | {"layerdrop": 0.0, "apply_spec_augment": False}
@@ -37,21 +38,23 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulated": {"batch_size": 1, "accumulation": 2},
     "idle": {"batch_size": 1},
 }
-"""Settings of the cases by name, in each of two processes."""
+"""The settings of each case in two processes."""
 SINGLE = {"two": {"batch_size": 4}, "accumulated": {"batch_size": 4}, "idle": {"batch_size": 2}}
-"""The same in one process."""
+"""The settings of each case in one process."""
 RESUMED = {"batch_size": 1, "epochs": 2}
 POISONED = "clip4"
 
 
 def data(folder: Path) -> PreparedDataSet:
-    """The data set of all cases."""
+    """Prepare the data set of all cases."""
     return tiny_data.prepared(folder, lengths=LENGTHS, n_val=3)
 
 
 def settings(**changes: Any) -> Settings:
-    """A training in which nothing is drawn but what all processes draw alike; the speech encoder is
-    trained, but for weights that it never uses."""
+    """Return settings without random draws inside the model, because those differ by process.
+
+    The speech encoder is trained.
+    """
     given = {"epochs": 2, "crop_frames": None, "loss_vertices": 4, "n_augmentations": 1}
     made = tiny_data.settings(frozen=False, **{**given, **changes})
     encoder = made.speech.encoder
@@ -62,7 +65,7 @@ def settings(**changes: Any) -> Settings:
 
 @contextmanager
 def in_float64() -> Iterator[None]:
-    """Where a step is computed in float64, only what is wrong makes a difference."""
+    """Compute training steps in float64, so that differences are not due to rounding."""
     begin, load = Stepper.__init__, ClipSource.batch
 
     def doubled(stepper: Stepper, task: Task, *arguments: Any) -> None:
@@ -86,7 +89,7 @@ class _Killed(Exception):
 
 @contextmanager
 def killed_after(step: int) -> Iterator[None]:
-    """The run inside ends without a word after so many steps."""
+    """End the run inside the block abruptly after a number of steps."""
     real, n_done = Stepper.step, itertools.count()
 
     def limited(stepper: Stepper, *arguments: Any) -> Any:
@@ -99,12 +102,12 @@ def killed_after(step: int) -> Iterator[None]:
             yield
         except _Killed:
             return
-    raise AssertionError("it went on")
+    raise AssertionError("the run was not killed")
 
 
 @contextmanager
 def poisoned(clip: str) -> Iterator[None]:
-    """The motion of a clip is no number from the second epoch on."""
+    """Make the motion of a clip NaN from the second epoch on."""
     real = ClipSource.batch
 
     def batch(self: ClipSource, indices: Any, *arguments: Any, **named: Any) -> Batch:
@@ -119,11 +122,11 @@ def poisoned(clip: str) -> Iterator[None]:
 
 
 class Process:
-    """One of the processes.
+    """One of the training processes.
 
     Attributes:
-        weights: Hash of the weights at the end of each case.
-        written: Whatever it wrote below the folder of the runs.
+        weights: The hash of the weights at the end of each case.
+        written: The changes that this process made in the folder ``runs``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -142,7 +145,7 @@ class Process:
             self.written.append(f"{event} {path}")
 
     def train(self, stage: str, made: Settings, name: str, **more: Any) -> None:
-        """A run, and the weights that this process then has."""
+        """Train, and record the hash of the weights of this process."""
         kept: list[Any] = []
         real = Stepper.__init__
 
@@ -158,7 +161,7 @@ class Process:
         self.weights[name] = digest.hexdigest()
 
     def all_cases(self) -> None:
-        """The cases, one after the other."""
+        """Run all cases in turn."""
         for stage in ("vq", "speech"):
             for name, case in CASES.items():
                 with in_float64():
@@ -171,14 +174,14 @@ class Process:
 
 
 def main() -> None:
-    """All cases, and then a command that has to fail in all processes."""
+    """Run all cases, and then a command that must fail in all processes."""
     folder = Path(sys.argv[1])
     process = Process(folder)
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
         process.all_cases()
-    found = {"weights": process.weights, "written": process.written, "said": said.getvalue()}
-    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(found), "utf-8")
+    result = {"weights": process.weights, "written": process.written, "printed": printed.getvalue()}
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(result), "utf-8")
     sys.argv = [
         *("codetalker", "train-vq", str(folder / "data"), "--device", "cpu"),
         *("--out", str(folder / "runs" / "poisoned"), "--config", str(folder / "settings.yaml")),
@@ -188,7 +191,7 @@ def main() -> None:
 
 
 def write_settings(folder: Path) -> None:
-    """The settings of the command."""
+    """Write the settings file of the command."""
     content = settings(batch_size=1).model_dump(mode="json")
     (folder / "settings.yaml").write_text(yaml.safe_dump(content), "utf-8")
 

@@ -1,4 +1,7 @@
-"""Look-alikes of VOCASET's download and of the reference's layout: true counts, few frames."""
+"""Imitations of VOCASET's download and of the reference layout, with few frames.
+
+The numbers of vertices and triangles are those of VOCASET.
+"""
 
 import io
 import pickle
@@ -23,11 +26,11 @@ CLIPS: Mapping[str, Sequence[int]] = {
     f"{TEST}/sentence22": range(31),
     f"{TEST}/sentence01": range(20),
 }
-"""Clip → its frame numbers."""
+"""The frame numbers of each clip."""
 
 
 class _Python2(pickle._Pickler):  # type: ignore[name-defined, misc]
-    """Writes byte strings as Python 2 did: as plain strings, to be read as latin1."""
+    """Writes byte strings as Python 2 did: as plain strings that are read as latin1."""
 
     dispatch: ClassVar[dict] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
 
@@ -39,14 +42,14 @@ class _Python2(pickle._Pickler):  # type: ignore[name-defined, misc]
 
 
 def python2_pickle(content: Any) -> bytes:
-    """A pickle of plain containers and arrays, as Python 2 and NumPy 1 wrote it."""
+    """Pickle containers and arrays in the way of Python 2 and NumPy 1."""
     stream = io.BytesIO()
     _Python2(stream, protocol=2).dump(content)
     return stream.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def faces() -> np.ndarray:
-    """(9976, 3) triangles that use all 5023 vertices: a strip, closed by some more."""
+    """Return (9976, 3) triangles that use all 5023 vertices: a strip, and more up to the count."""
     first = np.arange(N_VERTICES - 2)
     strip = np.stack([first, first + 1, first + 2], axis=1)
     rest = np.arange(N_FACES - len(strip))
@@ -54,7 +57,7 @@ def faces() -> np.ndarray:
 
 
 def template(subject: str) -> np.ndarray:
-    """(V, 3) in meters: an egg of head size, with noise of its own."""
+    """Return a (V, 3) template in meters: an egg of head size with noise for each subject."""
     rng = np.random.default_rng(len(subject) + sum(subject.encode()))
     egg = np.random.default_rng(0).standard_normal((N_VERTICES, 3))
     egg *= np.array([0.08, 0.12, 0.1]) / np.linalg.norm(egg, axis=1, keepdims=True)
@@ -62,7 +65,7 @@ def template(subject: str) -> np.ndarray:
 
 
 def vertices(name: str, numbers: Sequence[int]) -> np.ndarray:
-    """(n, V, 3) float32: the frames that carry these numbers in a clip."""
+    """Return the frames of a clip with the given numbers, (n, V, 3) float32."""
     subject, sentence = name.split("/")
     seed = [sum(sentence.encode()), len(subject)]
     shapes = 2e-3 * np.random.default_rng(seed).standard_normal((2, N_VERTICES, 3))
@@ -72,7 +75,7 @@ def vertices(name: str, numbers: Sequence[int]) -> np.ndarray:
 
 
 def speech(n_frames: int, seed: int = 0) -> np.ndarray:
-    """(n,) int16 at 22 kHz, as long as so many frames."""
+    """Return (n,) int16 speech at 22 kHz, as long as ``n_frames`` of motion."""
     return np.int16(voices.speech(n_frames / FPS, RATE, seed) * 32000)
 
 
@@ -80,16 +83,16 @@ def build(folder: Path, clips: Mapping[str, Sequence[int]] = CLIPS, **changes: A
     """Write the five files of the download.
 
     Args:
-        folder: Made if needed.
-        clips: ``SUBJECT/sentenceNN`` → frame numbers, in the order they have in the pickle.
-        changes: ``speech``: clip → record that stands for the usual one, or None for none;
-            ``templates``: subjects that have one; ``dtype`` of the array.
+        folder: The folder, which is created if needed.
+        clips: The frame numbers of each clip ``SUBJECT/sentenceNN``, in the order of the pickle.
+        changes: ``speech``: replacements for the audio records of clips, or None to omit a record;
+            ``templates``: the subjects with a template; ``dtype``: the type of the vertex array.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, dict[int, int]]] = {}
     sounds: dict[str, dict[str, Any]] = {}
     parts = []
-    # The clips' rows lie in another order than the clips do, and each clip's from last to first.
+    # The rows are in another order than the clips, and those of each clip are reversed.
     n = 0
     for name, numbers in reversed(list(clips.items())):
         subject, sentence = name.split("/")
@@ -119,7 +122,7 @@ def write_faces(path: Path) -> None:
 
 
 def build_layout(folder: Path, clips: Mapping[str, Sequence[int]] = CLIPS) -> Path:
-    """Write what the reference's scripts make of the download."""
+    """Write the output of the reference's scripts."""
     for part in ("vertices_npy", "wav"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for name, numbers in clips.items():

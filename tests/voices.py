@@ -1,4 +1,4 @@
-"""Small voices that animate at once, and a second of something like speech."""
+"""Tiny voices for fast tests, and synthetic speech."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.topology import Mesh
 
 EYES = {"eyeBlinkLeft": 4, "eyeBlinkRight": 6, "eyeLookUpLeft": 9}
-"""Idle unit → the one vertex that it moves."""
+"""The vertex that each idle unit moves."""
 
 
 def mesh(*subjects: str, closure: float = 0.5) -> Mesh:
-    """Templates of subjects, with units of blinks and gaze."""
+    """Return random templates of the subjects, with units for blinks and gaze."""
     rng = np.random.default_rng(0)
     shape = (tiny.N_VERTICES, 3)
     units = {}
@@ -30,9 +30,9 @@ def mesh(*subjects: str, closure: float = 0.5) -> Mesh:
 
 
 def save(folder: Path, *subjects: str, with_speech: bool = True, family: str = "wav2vec2") -> Path:
-    """A checkpoint with random weights; styles A, B, C and the faces of ``subjects``.
+    """Save a checkpoint with random weights, the styles A, B and C, and templates of ``subjects``.
 
-    A fresh process loads one with Whisper's encoder in half the time: it needs no transformers.
+    A new process loads a Whisper encoder in half the time, because it does not import transformers.
     """
     encoder = {"family": family, "config": tiny.ENCODER_CONFIGS[family]}
     model = tiny.codetalker(with_speech=with_speech, speech={"encoder": encoder})
@@ -40,7 +40,7 @@ def save(folder: Path, *subjects: str, with_speech: bool = True, family: str = "
 
 
 def speech(seconds: float = 1.0, rate: int = SAMPLE_RATE, seed: int = 0) -> np.ndarray:
-    """(n,) float32: a buzz that swells in syllables, and some noise."""
+    """Return (n,) float32 samples of a buzz with four syllables per second, and some noise."""
     time = np.arange(round(seconds * rate)) / rate
     rng = np.random.default_rng(seed)
     buzz = np.sin(2 * np.pi * 140 * time) + 0.5 * np.sin(2 * np.pi * 700 * time)

@@ -1,8 +1,8 @@
-"""Speech → Motion.
+"""Animate faces from speech.
 
-``voice`` loads a model and animates recordings, ``jobs`` plans which recordings become which files,
-``batch`` runs the plan, ``batch_decoding`` decodes recordings and segments side by side, and
-``segments`` cuts long recordings and cross-fades what comes of them.
+``voice`` loads a model and animates recordings. ``jobs`` plans the output file of each recording,
+and ``batch`` runs the plan. ``batch_decoding`` decodes several recordings or segments in a batch.
+``segments`` cuts long recordings into segments that cross-fade.
 """
 
 from codetalker_cli.animate.voice import (

@@ -1,7 +1,7 @@
-"""Planned recordings in, files out; what became of each of them.
+"""Run an animation plan, and report the outcome of each recording.
 
-Existing results are skipped, and a recording that cannot be animated does not stop the others.
-Several processes (``accelerate launch``) share the recordings by size.
+Existing results are skipped. A recording that cannot be animated is reported, and the run
+continues. With several processes (``accelerate launch``), each one gets a shard of the recordings.
 """
 
 import logging
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class BatchReport:
-    """What became of the jobs, by recording.
+    """The outcome of each job.
 
     Attributes:
-        done: Results of those that were made.
-        skipped: Outputs that existed.
-        failed: Reasons.
+        done: The recording and the properties of each new result.
+        skipped: The paths of results that already existed.
+        failed: The recording and the reason of each failure.
     """
 
     done: list[dict[str, Any]] = field(default_factory=list)
@@ -34,17 +34,17 @@ class BatchReport:
     failed: list[dict[str, str]] = field(default_factory=list)
 
     def summary(self) -> str:
-        """For people; names what failed, whose reasons were logged."""
+        """Return a one-line summary with the names of all failed recordings."""
         parts = [f"{len(self.done)} animated"]
         if self.skipped:
-            parts.append(f"{len(self.skipped)} done before")
+            parts.append(f"{len(self.skipped)} skipped (already animated)")
         if self.failed:
             names = ", ".join(row["speech"] for row in self.failed)
             parts.append(f"{len(self.failed)} failed: {names}")
         return ", ".join(parts)
 
     def add_failure(self, job: Job, error: CodeTalkerError) -> None:
-        """Record and log why a job failed."""
+        """Record a failed job, and log the reason."""
         name = str(job.speech)
         reason = str(error).removeprefix(f"{name}: ")
         logger.warning("failed: %s: %s", name, reason)
@@ -52,7 +52,7 @@ class BatchReport:
 
     @classmethod
     def join(cls, reports: Sequence["BatchReport"]) -> "BatchReport":
-        """The reports of several processes as one."""
+        """Merge the reports of several processes."""
         whole = cls()
         for report in reports:
             whole.done += report.done
@@ -61,7 +61,7 @@ class BatchReport:
         return whole
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the report as JSON-compatible values."""
         return {"done": self.done, "skipped": self.skipped, "failed": self.failed}
 
 
@@ -75,27 +75,27 @@ def run(
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> BatchReport:
-    """Animate planned jobs and write their results; several processes share the jobs.
+    """Animate the jobs of a plan and write the results; each process handles a shard of them.
 
     Args:
-        planned: The jobs.
-        write: Writes a motion, whole or not at all, and returns what is reported of it.
-        model: Name or folder of the model; None: see ``choose_model``.
-        device: ``auto`` or a device name.
-        decode: Changes to the decoding settings of the checkpoint.
-        overwrite: Replace existing results, which are skipped otherwise.
-        stages: Reports the frames decoded and the recordings done.
+        planned: The plan.
+        write: A function that writes a motion atomically and returns its entry in the report.
+        model: The name or folder of the model; None: see ``choose_model``.
+        device: A device name, or ``auto``.
+        decode: Decoding settings that override those of the checkpoint.
+        overwrite: Replace existing results; if false, they are skipped.
+        stages: Receives the numbers of decoded frames and of finished recordings.
 
     Returns:
-        What became of the jobs of all processes.
+        The report on the jobs of all processes.
 
     Raises:
-        CodeTalkerError: The model, the subject or the style cannot be used, or the one job of a
-            single plan failed.
+        CodeTalkerError: The model, the subject or the style cannot be used, or the plan has a
+            single recording, which failed.
     """
     device = join_processes(device)
     voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
-    voice.check(planned.request)
+    voice.check(planned.request)  # report a bad subject or style before processing any recording
     jobs = shard(planned.jobs, longest_first)
     report = BatchReport()
     todo = []
@@ -105,7 +105,7 @@ def run(
         else:
             todo.append(job)
     if report.skipped:
-        logger.info("%d done already", len(report.skipped))
+        logger.info("skipping %d existing results", len(report.skipped))
     requests = (job.request for job in todo)
     for number, result in voice.animate_many(requests, stages("animate")):
         job = todo[number]
@@ -124,6 +124,6 @@ def run(
 
 
 def longest_first(job: Job) -> tuple[int, str]:
-    """The key that sorts jobs by the size of their recordings, so that ranks get like shares."""
+    """Return a sort key by file size, so that all ranks get shards of similar size."""
     size = job.speech.stat().st_size if job.speech.is_file() else 0
     return -size, str(job.out)

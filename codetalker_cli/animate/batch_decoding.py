@@ -1,7 +1,8 @@
-"""Recordings → codes with a trained model: encode, cut, decode in batches, join.
+"""Decode recordings to codes: encode the speech, cut it, decode in batches, join the segments.
 
-Recordings and segments of long ones share one queue. They are decoded in batches of similar
-lengths, each with its own method. A recording is returned as soon as all its segments are done.
+Short recordings and the segments of long ones wait in one queue. Each batch contains segments of
+similar length that use the same method. A recording is returned as soon as all of its segments are
+decoded.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,23 +21,23 @@ from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
 LOOKAHEAD = 4
-"""Batches that wait, so that clips of like length find each other."""
+"""The number of batches in the queue, so that segments of similar length can be combined."""
 
 
 @dataclass(eq=False)
 class Recording:
-    """Speech on its way to codes.
+    """A recording, with its intermediate results during decoding.
 
     Attributes:
-        key: Whatever the caller knows it by.
-        samples: (n,) float32 at 16 kHz for the encoder.
-        sound: (n,) float32 at 16 kHz as recorded; differs in level from ``samples``.
-        path: Where they came from, or None.
-        subject: Whose face.
-        style: (n_styles,) float32 weights.
-        segments: The parts that are decoded one by one.
-        features: (n·F, size) encoder features of each segment.
-        outputs: (n, H) hidden states and (n, q) codes of each segment that is done.
+        key: A number that identifies the recording for the caller.
+        samples: (n,) float32 samples at 16 kHz for the speech encoder.
+        sound: (n,) float32 samples at 16 kHz as recorded; only the level may differ.
+        path: The file of the samples, or None.
+        subject: The subject whose face is animated.
+        style: (n_styles,) float32 weights of the styles.
+        segments: The segments, which are decoded separately.
+        features: (n·F, size) encoder features of each segment, with F features per frame.
+        outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
     """
 
     key: int
@@ -51,7 +52,7 @@ class Recording:
 
     @property
     def n_frames(self) -> int:
-        """T."""
+        """The number of motion frames T."""
         return self.segments[-1].end
 
     @property
@@ -60,16 +61,19 @@ class Recording:
         return len(self.outputs) == len(self.segments)
 
     def join(self) -> tuple[Tensor, np.ndarray]:
-        """(T, H) hidden states of stage 1's decoder before its last projection, (T, q) int32 codes.
+        """Join the segments, with cross-fades.
 
-        That projection is linear, so a cross-fade of hidden states is one of vertices.
+        Returns:
+            (T, H) hidden states of stage 1's decoder before its last projection, and (T, q) int32
+            codes.
         """
+        # The last projection is linear, so blending hidden states also blends the vertices.
         hidden, codes = self.outputs[0]
         if len(self.segments) > 1:
             whole = hidden.new_zeros(self.n_frames, hidden.shape[1])
             chosen = codes.new_zeros(self.n_frames, codes.shape[1])
             for k, segment in enumerate(self.segments):
-                hidden, codes = self.outputs.pop(k)
+                hidden, codes = self.outputs.pop(k)  # frees the memory of the segment
                 weights = torch.from_numpy(segment.weights())[:, None]
                 whole[segment.start : segment.stop] += weights * hidden
                 segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
@@ -90,11 +94,11 @@ class _SegmentJob:
 
 
 class BatchDecoder:
-    """Decodes many recordings with one model.
+    """A decoder that processes several recordings or segments in each batch.
 
     Args:
-        model: Both stages, on their device.
-        settings: How to decode.
+        model: The model with both stages.
+        settings: The decoding settings.
     """
 
     def __init__(self, model: CodeTalker, settings: DecodeSettings) -> None:
@@ -105,7 +109,7 @@ class BatchDecoder:
 
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
-        """Encode the speech of a recording and cut it into segments."""
+        """Encode the speech of a recording, and cut it into segments."""
         encoder, settings = self.speech.encoder, self.settings
         per_frame = encoder.features_per_frame
         device = self.speech.head.weight.device
@@ -126,22 +130,25 @@ class BatchDecoder:
         ]
 
     def _encode(self, audio: Tensor, segment: Segment) -> Tensor:
-        """(n·F, size) encoder features of a segment that is encoded by itself."""
+        """Return (n·F, size) features of a segment that is encoded separately."""
         first, last = (round(k / self.fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         encoder = self.speech.encoder
         hidden = encoder(audio[:, first:last], segment.n_frames)[0]
-        # Of several features a frame the last few would need samples beyond the segment.
+        # The last features would need samples beyond the segment, so the last one is repeated.
         missing = segment.n_frames * encoder.features_per_frame - len(hidden)
         return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
 
     def run(
         self, recordings: Iterable[Recording], progress: Progress | None = None
     ) -> Iterator[Recording]:
-        """Decode prepared recordings; each comes back when it is done, not always in their order.
+        """Decode prepared recordings.
 
         Args:
-            recordings: Taken as they are needed.
-            progress: Called with (frames decoded, frames known so far).
+            recordings: The recordings. The iterable is consumed only as far as needed.
+            progress: Called with (frames decoded, frames of all recordings read so far).
+
+        Yields:
+            Each recording when all of its segments are decoded, not necessarily in input order.
         """
         waiting: list[_SegmentJob] = []
         done, known = 0, 0
@@ -174,7 +181,8 @@ class BatchDecoder:
         return "exact" if recording.n_frames <= self.settings.whole_frames else "window"
 
     def _take(self, waiting: list[_SegmentJob]) -> list[_SegmentJob]:
-        """The longest job that waits and those like it, at most a batch."""
+        """Remove and return a batch: the longest waiting job, and the next ones of its method."""
+        # Clips of similar length waste little computation on padding.
         waiting.sort(key=lambda job: -job.segment.n_frames)
         jobs = [job for job in waiting if job.method == waiting[0].method]
         jobs = jobs[: self.settings.batch_size]

@@ -1,8 +1,8 @@
-"""Which recordings are animated, how, and into which files.
+"""Plan which recordings are animated, with which options and to which files.
 
-They come as files, as folders (all recordings below them), or in a manifest: a CSV file with a
-header and the columns ``audio`` (needed), ``out``, ``subject``, ``style``, ``seed`` and ``fps``.
-Its paths are relative to its own folder.
+Recordings are given as files, as folders (all recordings below them), or in a manifest. A manifest
+is a CSV file with a header and the columns ``audio`` (required), ``out``, ``subject``, ``style``,
+``seed`` and ``fps``. Its paths are relative to its folder.
 """
 
 import csv
@@ -19,16 +19,16 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.files import check_output
 
 COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
-"""Of a manifest."""
+"""The columns of a manifest."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A recording and how to animate it; see ``Voice.animate``.
+    """A recording and the options for animating it, which ``Voice.animate`` describes.
 
     Attributes:
-        speech: Path of the recording, or (n,) float32 samples at 16 kHz.
-        samples: The samples of a path, where they have been read already.
+        speech: The path of the recording, or (n,) float32 samples at 16 kHz.
+        samples: The samples of the path if they have already been read, else None.
     """
 
     speech: str | Path | np.ndarray
@@ -42,28 +42,28 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """A request for a recording in a file, and the file that the result is written to."""
+    """A request for an audio file, and the output file."""
 
     request: Request
     out: Path
 
     @property
     def speech(self) -> Path:
-        """The recording."""
+        """The path of the recording."""
         assert isinstance(self.request.speech, Path)
         return self.request.speech
 
 
 @dataclass(frozen=True)
 class AnimationPlan:
-    """Jobs that have passed every check that needs no model.
+    """Jobs that have passed all checks that do not need the model.
 
     Attributes:
-        jobs: One for each recording.
-        request: What all recordings have in common; rows of a manifest may differ from it.
-        is_single: The arguments name one recording and one file: an error ends the command, and
-            an existing result is refused. Of several recordings, an existing result is skipped
-            and an error costs that recording.
+        jobs: One job for each recording.
+        request: The default options, which rows of a manifest can override.
+        is_single: Whether the arguments specify one recording and one output file. If so, a failure
+            and an existing output are errors. If not, a failed recording is reported and existing
+            outputs are skipped.
     """
 
     jobs: tuple[Job, ...]
@@ -81,32 +81,37 @@ def plan(
     suffix: str | None = None,
     overwrite: bool = False,
 ) -> AnimationPlan:
-    """Decide which recordings are animated into which files, and check them.
+    """Determine the output file of each recording, and check recordings and outputs.
 
     Args:
-        speech: Recordings and folders of them; see ``from_arguments``.
-        request: What all recordings have in common.
-        endings: Endings of the files that can be written.
-        out: File of a single result, or folder of several.
-        manifest: CSV file that lists the recordings, instead of ``speech``.
-        suffix: Format of results whose names are not given; None: mp4.
-        overwrite: Replace existing results.
+        speech: Recordings and folders of recordings; see ``from_arguments``.
+        request: The default options.
+        endings: The supported endings of output files.
+        out: The output file of a single recording, or the output folder of several.
+        manifest: A CSV file that lists the recordings, instead of ``speech``.
+        suffix: The format of outputs without a given name; None: mp4.
+        overwrite: Replace existing outputs.
 
     Raises:
-        InputError: Nothing to animate, contradictory arguments, an unusable single recording, a
-            result that cannot be written.
+        InputError: There are no recordings, the arguments contradict each other, a single recording
+            is unusable, or an output cannot be written.
     """
     if not speech and manifest is None:
-        raise InputError("no recording: give one, several, a folder of them, or `manifest` FILE")
+        raise InputError("no recordings: give files or folders, or `manifest` with a CSV file")
     if speech and manifest is not None:
-        raise InputError(f"`manifest` {manifest} names the recordings; give no others with it")
+        raise InputError(
+            f"`manifest` {manifest}: recordings were also given; give only one of the two"
+        )
     ending = ".mp4" if suffix is None else f".{suffix.lower().removeprefix('.')}"
     is_single = manifest is None and _is_single(speech, out)
     if is_single:
         if out is not None and suffix is not None:
-            raise InputError(f"`suffix` {suffix}: `out` {out} has an ending; give one of the two")
+            raise InputError(
+                f"`suffix` {suffix}: `out` {out} already determines the format; give only one of "
+                "the two"
+            )
         path = Path(speech[0])
-        # What cannot be used is reported before the seconds that a model takes to load.
+        # Read the recording now to report an error before the slow loading of the model.
         loaded = replace(request, speech=path, samples=audio.load(path))
         jobs = [Job(loaded, path.with_suffix(ending) if out is None else Path(out))]
     elif manifest is None:
@@ -121,7 +126,7 @@ def plan(
 
 
 def _is_single(speech: Sequence[str], out: str | None) -> bool:
-    """Whether arguments name one recording and one file, not folders."""
+    """Return whether the arguments specify one recording and one output file."""
     if len(speech) != 1 or Path(speech[0]).is_dir():
         return False
     return out is None or not _names_folder(out)
@@ -136,25 +141,27 @@ def _check_target(job: Job, endings: Sequence[str]) -> None:
     if job.out.suffix.lower() not in endings:
         raise InputError(f"`out` {job.out}: the ending must be one of {', '.join(endings)}")
     if job.out.exists() and job.speech.exists() and job.out.samefile(job.speech):
-        raise InputError(f"{job.out} is the recording itself; give another `out`")
+        raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
     if job.out.is_dir():
-        raise InputError(f"`out` {job.out} is a folder; give the name of a file")
+        raise InputError(f"`out` {job.out}: expected a file, but this is a folder")
 
 
 def from_arguments(
     speech: Sequence[str], out: str | None, suffix: str, request: Request
 ) -> list[Job]:
-    """Jobs of files and folders.
+    """Return the jobs for recordings and folders of recordings.
 
     Args:
-        speech: Recordings and folders of them. As with ``cp``, a last one that is a folder without
-            recordings, or a new name with a slash behind it, is where results go.
-        out: Folder for the results; None: each beside its recording.
-        suffix: Of the results.
-        request: What all have in common.
+        speech: The recordings and folders. As with ``cp``, the last one of several can be the
+            output folder: an existing folder without recordings, or a new name that ends with a
+            slash.
+        out: The output folder; None: next to each recording.
+        suffix: The ending of the output files.
+        request: The options.
 
     Raises:
-        InputError: A recording that does not exist, a folder without any, or two with one result.
+        InputError: A recording does not exist, a folder contains none, or two recordings have the
+            same output.
     """
     given_paths = [Path(text) for text in speech]
     folder = None if out is None else Path(out)
@@ -169,7 +176,8 @@ def from_arguments(
             files = [(file, file.relative_to(given)) for file in recordings(given)]
             if not files:
                 raise InputError(
-                    f"{given}: no recordings in it (looked for {', '.join(audio.AUDIO_SUFFIXES)})"
+                    f"{given}: the folder contains no recordings "
+                    f"(searched for {', '.join(audio.AUDIO_SUFFIXES)})"
                 )
         for file, name in files:
             target = file if folder is None else folder / name
@@ -179,7 +187,7 @@ def from_arguments(
 
 
 def recordings(folder: Path) -> list[Path]:
-    """All recordings below a folder, hidden ones left out, in order of their names."""
+    """Return all recordings below a folder, sorted by path; hidden files are skipped."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -190,34 +198,39 @@ def recordings(folder: Path) -> list[Path]:
 
 
 def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request) -> list[Job]:
-    """Jobs of a CSV file; what a row leaves empty is taken from ``request``.
+    """Return the jobs in a CSV file.
 
     Args:
-        manifest: See the module.
-        out: Folder that the column ``out`` is relative to; None: the manifest's own.
-        suffix: Of results without one.
-        request: Defaults.
+        manifest: The CSV file; see the module docstring.
+        out: The folder that the column ``out`` is relative to; None: the folder of the manifest.
+        suffix: The ending of outputs that have none in the manifest.
+        request: The default options, used for empty values.
 
     Raises:
-        InputError: No such file, an unknown column, a value that is none; it names the line.
+        InputError: The file is missing, a column is unknown, or a value is invalid. The message
+            contains the line number.
     """
     try:
+        # Spreadsheet programs write a byte order mark, which "utf-8-sig" removes.
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
             rows = [(reader.line_num, row) for row in reader]
             columns = reader.fieldnames or []
     except OSError as error:
-        raise InputError(f"{manifest}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{manifest}: the file cannot be read ({error.strerror})") from error
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{manifest}: not a CSV file ({error})") from error
+        raise InputError(f"{manifest}: the file is not a CSV file ({error})") from error
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown or "audio" not in columns:
         problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'audio'"
-        raise InputError(f"{manifest}: {problem}; its first line names some of {','.join(COLUMNS)}")
+        raise InputError(
+            f"{manifest}: {problem}; the first line must be a header with columns from "
+            f"{','.join(COLUMNS)}"
+        )
     folder = None if out is None else Path(out)
     jobs = [_job(row, f"{manifest}:{n}", manifest, folder, suffix, request) for n, row in rows]
     if not jobs:
-        raise InputError(f"{manifest}: no recordings in it, only the header")
+        raise InputError(f"{manifest}: the file lists no recordings, only the header")
     _check_distinct(jobs)
     return jobs
 
@@ -231,7 +244,7 @@ def _job(
     request: Request,
 ) -> Job:
     if "" in row:
-        raise InputError(f"{where}: more values than columns; a value with a comma needs quotes")
+        raise InputError(f"{where}: more values than columns; quote values that contain a comma")
     given = {key: value.strip() for key, value in row.items() if value and value.strip()}
     if "audio" not in given:
         raise InputError(f"{where}: the column 'audio' is empty")
@@ -267,11 +280,14 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
         target = job.out.absolute()
         if target in first and first[target] != job.speech:
             raise InputError(
-                f"{first[target]} and {job.speech} would both become {job.out}; "
-                "name the results in a manifest"
+                f"{first[target]} and {job.speech} would both be written to {job.out}; "
+                "specify the outputs in a manifest"
             )
         if target in first:
-            raise InputError(f"{job.speech}: is listed twice; both would write {job.out}")
+            raise InputError(
+                f"{job.speech}: the recording is listed twice; both results would be written to "
+                f"{job.out}"
+            )
         if target == job.speech.absolute():
-            raise InputError(f"{job.out} is the recording itself; give another `out`")
+            raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
         first[target] = job.speech

@@ -1,8 +1,8 @@
-"""Long recordings: where they are cut into segments, and how the segments are joined again.
+"""Cut long recordings into segments, and compute the weights of their cross-fades.
 
-A segment is decoded together with some speech of its neighbors, so that the model has warmed up
-before its own frames begin. It ends in the quietest place of its second half, a pause if there is
-one. Around a cut the two segments cross-fade.
+Each segment is decoded with some speech before and after it, so that the model has warmed up when
+the segment starts. Cuts are placed at the quietest point in the second half of the longest possible
+segment, which is a pause if there is one. The segments on both sides of a cut cross-fade.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,22 @@ import numpy as np
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.settings import DecodeSettings
 
+# The loudness at a cut is the maximum over this many seconds on both sides, so that a short gap
+# within a word does not count as a pause.
 _PAUSE_SECONDS = 0.15
-"""On both sides of a cut; the loudest sound within it says how quiet the place is."""
+# The speech after a segment matters less than the speech before it, so half of the warm-up is
+# enough there.
 _TAIL_SHARE = 0.5
-"""Share of the warm-up that is also decoded after the end; later speech matters less."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames of a recording that are decoded together.
+    """A range of frames of a recording that is decoded separately.
 
     Attributes:
-        start, stop: What is decoded.
-        first, end: The cuts on both sides.
-        fade: Frames on each side of a cut in which two segments cross-fade.
+        start, stop: The range that is decoded, including warm-up and cross-fade.
+        first, end: The range between the cuts.
+        fade: The number of frames on each side of a cut in which two segments cross-fade.
     """
 
     start: int
@@ -37,11 +39,11 @@ class Segment:
 
     @property
     def n_frames(self) -> int:
-        """How many are decoded."""
+        """The number of decoded frames."""
         return self.stop - self.start
 
     def weights(self) -> np.ndarray:
-        """(n_frames,) float32 weights; with those of all other segments they sum to 1."""
+        """Return (n_frames,) float32 weights, which sum to 1 over all segments at each frame."""
         at = np.arange(self.start, self.stop) + 0.5
         rise = fall = np.ones(self.n_frames)
         if self.start < self.first:
@@ -52,7 +54,7 @@ class Segment:
 
 
 def _step(x: np.ndarray) -> np.ndarray:
-    """From 0 at −1 to 1 at 1, smoothly (3t² − 2t³)."""
+    """Return the smoothstep function 3t² − 2t³, scaled to rise from 0 at −1 to 1 at 1."""
     t = np.clip((x + 1) / 2, 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -60,13 +62,13 @@ def _step(x: np.ndarray) -> np.ndarray:
 def plan_segments(
     samples: np.ndarray, n_frames: int, fps: float, settings: DecodeSettings
 ) -> list[Segment]:
-    """The segments of a recording; one if it may be decoded whole.
+    """Cut a recording into segments; up to ``settings.whole_frames`` it is a single segment.
 
     Args:
-        samples: (n,) at 16 kHz.
-        n_frames: Motion frames of the whole.
-        fps: Motion frames a second.
-        settings: Lengths.
+        samples: (n,) samples at 16 kHz.
+        n_frames: The number of motion frames of the recording.
+        fps: The frame rate of the motion.
+        settings: The lengths of segments, warm-up and cross-fade.
     """
     if n_frames <= settings.whole_frames:
         return [Segment(0, n_frames, 0, n_frames, 0)]
@@ -82,7 +84,7 @@ def plan_segments(
 
 
 def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
-    """(n_frames,) loudest root mean square among the frames half a pause around each."""
+    """Return the (n_frames,) maximum RMS level within ``_PAUSE_SECONDS`` of each frame."""
     starts = np.minimum((np.arange(n_frames) * SAMPLE_RATE / fps).astype(int), len(samples) - 1)
     sums = np.add.reduceat(np.square(samples, dtype=np.float32), starts, dtype=np.float64)
     level = np.sqrt(sums / np.maximum(np.diff(starts, append=len(samples)), 1))
@@ -92,14 +94,15 @@ def _loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
 
 
 def _cuts(loudness: np.ndarray, longest: int) -> list[int]:
-    """Frames to cut in front of: each segment is from half of ``longest`` to ``longest`` long, but
-    for the last, which may be shorter.
+    """Return the cuts, i.e. the first frame of each segment after the first one.
+
+    Segments have from ``longest`` / 2 to ``longest`` frames; the last one can be shorter.
     """
     cuts: list[int] = []
     at, n_frames = 0, len(loudness)
     while n_frames - at > longest:
         low, high = at + (longest + 1) // 2, min(at + longest, n_frames - longest // 4)
         choice = loudness[low : high + 1]
-        at = high - int(np.argmin(choice[::-1]))  # of equals the last: fewer segments
+        at = high - int(np.argmin(choice[::-1]))  # the last minimum, for fewer segments
         cuts.append(at)
     return cuts

@@ -1,4 +1,4 @@
-"""Speech → Motion with a loaded model: the choice of the model, the style, and idle motion."""
+"""Choose and load a model, and animate recordings with it."""
 
 import logging
 import os
@@ -25,9 +25,9 @@ from codetalker_cli.workspace import RUNS
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CODETALKER_MODEL"
-"""Environment variable that names the model to use when none is given."""
+"""The environment variable with the default model, by name or folder."""
 _REPORTED_GAIN_DB = 3.0
-"""Smaller corrections of the level are not worth a message."""
+"""The smallest correction of the level, in decibels, that is reported."""
 
 
 # Styles -------------------------------------------------------------------------------------------
@@ -37,10 +37,14 @@ Styles = str | Mapping[str, float]
 
 
 def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
-    """(n_styles,) float32 weights of the styles ``names``, summing to 1.
+    """Return (n_styles,) float32 weights of the styles in ``names``, which sum to 1.
+
+    Args:
+        style: A style, a blend such as ``"S01:0.3,S02:0.7"``, or a mapping of styles to weights.
+        names: The styles of the model.
 
     Raises:
-        InputError: A name that is none of them, or weights that mean nothing.
+        InputError: A style is unknown, or a weight is negative or not finite, or all are 0.
     """
     blend = parse_styles(style) if isinstance(style, str) else dict(style)
     weights = np.zeros(len(names), dtype=np.float32)
@@ -50,15 +54,17 @@ def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
         weights[list(names).index(name)] += weight
     total = float(weights.sum())
     if not np.isfinite(total) or (weights < 0).any() or total <= 0:
-        raise InputError(f"`style` {style}: weights must be positive")
+        raise InputError(
+            f"`style` {style}: the weights must be finite, not negative, and not all 0"
+        )
     return weights / total
 
 
 def parse_styles(text: str) -> dict[str, float]:
-    """``"S01"`` or ``"S01:0.3,S02:0.7"`` → weights by name.
+    """Parse ``"S01"`` or ``"S01:0.3,S02:0.7"`` to the weight of each style.
 
     Raises:
-        InputError: The text has another form, or names a style twice.
+        InputError: The text has another format, or contains a style twice.
     """
     weights: dict[str, float] = {}
     for part in text.split(","):
@@ -66,32 +72,40 @@ def parse_styles(text: str) -> dict[str, float]:
         if not colon:
             name, number = number, "1"
         if name in weights:
-            raise InputError(f"`style` {text}: names {name} twice")
+            raise InputError(f"`style` {text}: {name} is listed twice")
         try:
             weights[name] = float(number)
         except ValueError as error:
             raise InputError(
-                f"`style` {text}: expected a name, or name:weight,name:weight"
+                f"`style` {text}: expected a name, or weights such as S01:0.3,S02:0.7"
             ) from error
     return weights
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A model, and why it was chosen."""
+    """The folder of a model, and the reason why it was chosen."""
 
     folder: Path
     reason: str
 
 
 def choose_model(model: str | None, subject: str | None) -> Choice:
-    """The model to animate with.
+    """Choose the model to animate with.
 
-    The order: the given one; CODETALKER_MODEL; a trained or imported checkpoint under runs/ that
-    knows the given subject; the bundled voice.
+    The first of these that applies is chosen:
+
+    1. ``model``, if it is given.
+    2. The model in the environment variable CODETALKER_MODEL.
+    3. The newest checkpoint under runs/ that has a template of ``subject``, if that is given.
+    4. The bundled voice.
+
+    Args:
+        model: The name or folder of a checkpoint, or None.
+        subject: The subject to animate, or None.
 
     Raises:
-        CheckpointError: There is none, or the named one does not exist.
+        CheckpointError: The named checkpoint does not exist, or there is no bundled voice.
     """
     if model is not None:
         return Choice(checkpoint.find(model), "given")
@@ -101,13 +115,13 @@ def choose_model(model: str | None, subject: str | None) -> Choice:
     bundled = checkpoint.bundled()
     if subject is not None:
         for name, folder in checkpoint.available().items():
-            # A run's best speaks for it, though its last is newer.
+            # Prefer the best checkpoint of a run, although its last one is newer.
             is_candidate = name not in bundled and not name.endswith(checkpoint.LAST)
             if is_candidate and checkpoint.knows(folder, subject):
-                return Choice(folder, f"the newest under {RUNS}/ that knows {subject}")
+                return Choice(folder, f"the newest one under {RUNS}/ with the subject {subject}")
     if not bundled:
         raise CheckpointError(
-            "there is no bundled voice in this installation; give `model` with a checkpoint folder"
+            "this installation contains no bundled voice; give `model` with a checkpoint folder"
         )
     return Choice(bundled["demo"], "the bundled voice")
 
@@ -119,17 +133,17 @@ def load_voice(
     device: str = "auto",
     decode: Mapping[str, Any] | None = None,
 ) -> "Voice":
-    """A voice by name (``demo``), by folder, or, with None, by the rule of ``choose_model``.
+    """Load a model for animation.
 
     Args:
-        model: Name or folder.
-        subject: Narrows the choice when no model is given.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        decode: Settings of the section ``decode`` that take the place of the checkpoint's.
+        model: The name (e.g. ``demo``) or folder of a checkpoint; None: see ``choose_model``.
+        subject: The subject to animate, which affects the choice if ``model`` is None.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        decode: Settings of the section ``decode`` that override those of the checkpoint.
 
     Raises:
-        SettingsError: ``decode`` holds an unknown key or a value that fails its check.
-        CheckpointError: Not found, damaged, or stage 1 only.
+        SettingsError: ``decode`` contains an unknown key or an invalid value.
+        CheckpointError: The checkpoint is not found, is damaged, or contains only stage 1.
         InputError: The device does not exist.
     """
     choice = choose_model(None if model is None else str(model), subject)
@@ -137,7 +151,8 @@ def load_voice(
     loaded = checkpoint.load(choice.folder)
     if loaded.model.speech is None:
         raise CheckpointError(
-            f"{choice.folder} holds stage 1 only; train stage 2 with `codetalker train-speech`"
+            f"{choice.folder}: the checkpoint contains only stage 1; train stage 2 with "
+            "`codetalker train-speech`"
         )
     return Voice(loaded, pick_device(device), decode)
 
@@ -146,9 +161,9 @@ class Voice:
     """A loaded model that animates recordings.
 
     Attributes:
-        checkpoint: The model with its settings and faces.
-        device: Where it runs.
-        decode: How it decodes.
+        checkpoint: The checkpoint with the model, its settings and its mesh.
+        device: The device that the model runs on.
+        decode: The decoding settings.
     """
 
     def __init__(
@@ -166,12 +181,12 @@ class Voice:
 
     @property
     def subjects(self) -> list[str]:
-        """Whose faces it has."""
+        """The subjects that can be animated."""
         return self.checkpoint.subjects
 
     @property
     def styles(self) -> list[str]:
-        """Whose ways of speaking it learned."""
+        """The speaking styles, which are named after the training subjects."""
         return list(self.checkpoint.settings.data.train_subjects)
 
     def animate(
@@ -185,25 +200,27 @@ class Voice:
         fps: float | None = None,
         progress: Progress | None = None,
     ) -> Motion:
-        """Make a face say a recording, of any length.
+        """Animate a face with a recording of any length.
 
         Args:
-            speech: An audio file, or (n,) float32 samples at 16 kHz.
-            subject: Whose face; default the first.
-            style: Whose way of speaking: a name, ``"S01:0.3,S02:0.7"``, or a mapping; default the
-                subject's own, or the first for a face that was not trained on.
-            seed: Of blinks and gaze.
-            idle: Add blinks and gaze, where the face has them and speech does not tell them.
-            fps: Frames a second of the result; default the model's.
-            progress: Called with (frames done, frames) while decoding.
+            speech: The path of an audio file, or (n,) floating-point samples at 16 kHz.
+            subject: The subject whose face is animated; default: the first one.
+            style: The speaking style: a name, a blend such as ``"S01:0.3,S02:0.7"``, or a mapping
+                of names to weights; default: the style of the subject, or the first style if the
+                subject was not in the training data.
+            seed: The random seed for blinks and gaze.
+            idle: Add idle motion (blinks and gaze), if the face supports it.
+            fps: The frame rate of the result; default: that of the model.
+            progress: Called with (frames done, frames) during decoding.
 
         Returns:
-            The motion. Beyond 512 MB its vertices are no array but make themselves, some frames at
-            a time (``codetalker_cli.motion.VertexFrames``).
+            The motion. If its vertices exceed 512 MB, they are not an array but are computed on
+            access (``codetalker_cli.motion.VertexFrames``).
 
         Raises:
-            InputError: Unusable audio, unknown subject or style; the message lists the choices.
-            CheckpointError: The checkpoint has no template for any face.
+            InputError: The audio is unusable, ``fps`` is invalid, or the subject or style is
+                unknown. The message lists the choices.
+            CheckpointError: The checkpoint contains no templates.
         """
         request = Request(speech, subject, style, seed, idle, fps)
         _, result = next(self.animate_many([request], progress))
@@ -214,14 +231,15 @@ class Voice:
     def animate_many(
         self, requests: Iterable[Request], progress: Progress | None = None
     ) -> Iterator[tuple[int, Motion | CodeTalkerError]]:
-        """Make faces say many recordings, several at a time.
+        """Animate faces with several recordings, which are decoded in batches.
 
         Args:
-            requests: Taken as they are needed.
-            progress: Called with (frames decoded, frames known so far).
+            requests: The recordings and options. The iterable is consumed only as far as needed.
+            progress: Called with (frames decoded, frames of all recordings read so far).
 
         Yields:
-            The request's place and its motion, or why there is none; not always in their order.
+            The index of a request, and its motion or the error that prevented it. The order can
+            differ from that of the requests.
         """
         failed: list[tuple[int, CodeTalkerError]] = []
         asked: dict[int, Request] = {}
@@ -242,19 +260,22 @@ class Voice:
         yield from _drain(failed)
 
     def check(self, request: Request) -> tuple[str, np.ndarray]:
-        """The subject and the (n_styles,) style weights of a request, whatever its speech.
+        """Check the options of a request, but not its recording.
+
+        Returns:
+            The subject, and (n_styles,) style weights.
 
         Raises:
-            InputError: Unknown subject or style, or a frame rate that is none.
-            CheckpointError: The checkpoint has no template for any face.
+            InputError: The subject or style is unknown, or the frame rate is invalid.
+            CheckpointError: The checkpoint contains no templates.
         """
         if request.fps is not None and not 1 <= request.fps <= 240:
-            raise InputError(f"`fps` {request.fps:g}: expected 1 to 240 frames a second")
+            raise InputError(f"`fps` {request.fps:g}: expected 1 to 240 frames per second")
         subject = self._subject(request.subject)
         return subject, style_weights(self._style(request.style, subject), self.styles)
 
     def _recording(self, number: int, request: Request) -> Recording:
-        """Everything about a request that can be wrong is found here."""
+        # An invalid request fails here, before its batch is decoded.
         subject, weights = self.check(request)
         speech, path = request.speech, None
         if isinstance(speech, np.ndarray):
@@ -307,8 +328,8 @@ class Voice:
         known = self.subjects
         if not known:
             raise CheckpointError(
-                f"{self.checkpoint.path}: holds no face; import it again with "
-                "`templates` and `mesh_file`"
+                f"{self.checkpoint.path}: the checkpoint contains no templates to animate; import "
+                "it again with `templates` and `mesh_file`"
             )
         if name is None:
             return known[0]
@@ -317,14 +338,14 @@ class Voice:
         return name
 
     def _style(self, style: Styles | None, subject: str) -> Styles:
-        """The given style, else the subject's own, else the first."""
+        """Return ``style`` if it is given, else the style of the subject, else the first one."""
         if style is not None:
             return style
         if subject in self.styles:
             return subject
-        if subject not in self._announced:
+        if subject not in self._announced:  # log this once per subject
             first = self.styles[0]
-            logger.info("%s was not trained on; speaking in the style of %s", subject, first)
+            logger.info("%s was not in the training data; using the style of %s", subject, first)
             self._announced.add(subject)
         return self.styles[0]
 
@@ -337,10 +358,10 @@ def _drain(
 
 
 def _samples(array: np.ndarray) -> np.ndarray:
-    """(n,) floating-point samples, checked, as float32."""
+    """Check that ``array`` contains floating-point samples, and return (n,) float32."""
     if array.ndim != 1 or array.dtype.kind != "f":
         raise InputError(
             f"speech: expected (n,) floating-point samples at {audio.SAMPLE_RATE} Hz within ±1, "
-            f"got {array.shape} of {array.dtype}; codetalker_cli.audio converts"
+            f"got shape {array.shape} and type {array.dtype}; convert it with codetalker_cli.audio"
         )
     return audio.check(array.astype(np.float32), "speech")

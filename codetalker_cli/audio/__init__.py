@@ -71,9 +71,13 @@ def load(path: Path | str) -> np.ndarray:
 
 
 def read(path: Path | str) -> tuple[np.ndarray, int]:
-    """Read (n,) float32 mono samples of any audio or video file, and their rate in hertz.
+    """Read any audio or video file as mono samples.
 
-    The rate is that of the file; a long recording is returned at 16 kHz. Silence is accepted.
+    Silence is accepted.
+
+    Returns:
+        (n,) float32 samples, and their rate in hertz: that of the file, or 16 kHz if the recording
+        is long.
 
     Raises:
         InputError: The file is missing, unreadable or empty, exceeds a limit, or contains NaN or
@@ -83,7 +87,7 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
     check_file(path)
     decoded = _decode(path)
     if len(decoded.samples) == 0:
-        raise InputError(f"{printable(path)}: holds no audio samples; check the recording")
+        raise InputError(f"{printable(path)}: contains no audio samples; check the recording")
     return decoded.samples, decoded.rate
 
 
@@ -194,15 +198,17 @@ def check(samples: np.ndarray, name: str) -> np.ndarray:
     """
     seconds = len(samples) / SAMPLE_RATE
     if len(samples) == 0:
-        raise InputError(f"{name}: holds no audio samples; check the recording")
+        raise InputError(f"{name}: contains no audio samples; check the recording")
     check_finite(samples, name)
     if seconds < MIN_SECONDS:
-        raise InputError(f"{name}: {seconds:.2f} s of audio, at least {MIN_SECONDS} s are needed")
+        raise InputError(
+            f"{name}: the recording is {seconds:.2f} s long; at least {MIN_SECONDS} s is needed"
+        )
     peak = float(np.abs(samples).max())
     if peak < SILENCE_PEAK:
         raise InputError(
-            f"{name}: silent (loudest sample {peak:.1e} of full scale, at least {SILENCE_PEAK} "
-            "is needed); check the microphone or the export"
+            f"{name}: silent (the loudest sample is {peak:.1e} of full scale; at least "
+            f"{SILENCE_PEAK} is needed); check the microphone or the export"
         )
     return samples
 

@@ -57,8 +57,8 @@ def resample_blocks(
 
 
 def _resample_by_fft(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
-    """Resample through the spectrum of the whole recording, for rates with very large filters."""
-    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds, padded with silence
+    """Resample in the frequency domain, for rates that would need a very large filter."""
+    n_seconds = -(-(len(samples) + rate_in // 10) // rate_in)  # whole seconds; the rest is silence
     spectrum = np.fft.rfft(samples, n_seconds * rate_in)
     n_out = -(-len(samples) * rate_out // rate_in)
     resampled = np.zeros(n_seconds * rate_out // 2 + 1, dtype=spectrum.dtype)

@@ -1,7 +1,8 @@
 """The ``codetalker`` command.
 
-Each command resolves its settings, makes one call and prints a report. Every group of commands has
-a module of its own. Heavy imports stay inside the command bodies, so that ``--help`` is fast.
+Each command resolves its settings, makes one call and prints a report. Each module contains
+one command or one group of commands. Heavy imports stay inside the command bodies, so that
+``--help`` is fast.
 """
 
 import errno

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SpeechArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Recordings (wav, flac, ogg, mp3, m4a, mp4 …) or folders of recordings. If the last "
-        "folder has no recordings, results go there (end the name of a new folder with a slash).",
+        help="Recordings (wav, flac, ogg, mp3, m4a, mp4 …) or folders of recordings. A last folder "
+        "without recordings is the output folder (a new one must end with a slash).",
         show_default=False,
     ),
 ]
@@ -52,10 +52,11 @@ StyleOption = Annotated[
     str | None, typer.Option(help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.")
 ]
 ModelOption = Annotated[
-    str | None, typer.Option(help="Checkpoint folder or name (default: see the README).")
+    str | None,
+    typer.Option(help="Checkpoint folder or name, e.g. demo (default order: see the README)."),
 ]
 FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
-IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze if the face supports them.")]
+IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze, if the face supports them.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed for blinks and gaze.")]
 
 

@@ -26,7 +26,7 @@ stdout = Console(soft_wrap=True, emoji=False)
 stderr = Console(stderr=True, soft_wrap=True, emoji=False)
 
 _WIDE = 110
-"""The terminal width, in columns, from which a long bar leaves room for the text next to it."""
+"""The terminal width in columns at which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
     "audio", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model", "out",
@@ -49,7 +49,7 @@ class _Lines(logging.Handler):
 
 
 def set_up(verbose: bool) -> None:
-    """Log to stderr: our messages from INFO, warnings of other libraries only if ``verbose``."""
+    """Log to stderr; show debug messages and warnings of other libraries only if ``verbose``."""
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
     logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # both are read at import
@@ -59,7 +59,7 @@ def set_up(verbose: bool) -> None:
 
 
 def with_flags(message: str) -> str:
-    """Replace parameter names in backticks by the flags of the command line.
+    """Replace parameter names in backticks with command-line flags.
 
     The library does not know the command line: "give another `out`" becomes "give another --out".
     """
@@ -97,7 +97,7 @@ def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
 
 @contextmanager
 def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
-    """Show progress bars; yields a function that returns the report of a stage by name."""
+    """Show progress bars. Yield a function that returns the report of a stage by its name."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -114,7 +114,7 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
         def report(done: int | float, total: int | float, note: str = "") -> None:
             if not shown:
                 return
-            progress.start()  # only with the first bar, so that an early error is the only output
+            progress.start()  # only now, so that nothing precedes the message of an early error
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total, note="")
             progress.update(tasks[name], completed=done, total=total, note=note)

@@ -18,7 +18,7 @@ def evaluate(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Stage-1 or stage-2 checkpoint (default: the best of the latest training run)."
+            help="Stage-1 or stage-2 checkpoint (default: the best one of the latest run)."
         ),
     ] = None,
     data: Annotated[

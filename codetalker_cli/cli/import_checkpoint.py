@@ -15,12 +15,15 @@ def import_checkpoint(
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
     preset: Annotated[str, typer.Option(help="Preset of the data set: vocaset or biwi.")],
     templates: Annotated[
-        Path | None, typer.Option(help="templates.pkl of the data set; required to animate.")
+        Path | None,
+        typer.Option(
+            help="templates.pkl of the data set; needed to animate, together with --faces."
+        ),
     ] = None,
     faces: Annotated[
         Path | None,
         typer.Option(
-            help="Mesh file (.obj, .ply, .glb, .off) with the triangles, e.g. FLAME_sample.ply."
+            help="Mesh file with the triangles, e.g. FLAME_sample.ply (.obj, .ply, .glb, .off)."
         ),
     ] = None,
     config: Config = None,
@@ -36,6 +39,6 @@ def import_checkpoint(
         stage1, stage2, out, settings, templates=templates, mesh_file=faces, overwrite=overwrite
     )
     if templates is None:
-        console.say("no --templates and --faces: the folder holds no face to animate yet")
+        console.say("the checkpoint contains no face to animate; --templates and --faces add one")
     result = {"out": str(folder), "preset": preset}
     console.give(result, as_json=as_json, line=f"{folder}: imported")

@@ -26,18 +26,20 @@ def metrics(
     gt: Annotated[
         Folder, typer.Option(help="Folder of ground-truth clips (default: the clips of --data).")
     ] = None,
-    data: Annotated[Folder, typer.Option(help="Prepared data set.")] = None,
+    data: Annotated[
+        Folder, typer.Option(help="Prepared data set (default: that of the latest evaluation).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split of --data (default: all clips).")] = None,
     regions: Annotated[
-        Folder, typer.Option(help="Folder with lve.txt and fdd.txt, if --data is not given.")
+        Folder, typer.Option(help="Folder with lve.txt and fdd.txt, for use without --data.")
     ] = None,
     templates: Annotated[
-        Folder, typer.Option(help="templates.pkl, if --data is not given.")
+        Folder, typer.Option(help="templates.pkl, for use without --data.")
     ] = None,
     unit: Annotated[
         str | None,
         typer.Option(
-            help="Length unit, if --data is not given: m, mm or area1 (default: unknown)."
+            help="Length unit, for use without --data: m, mm or area1 (default: unknown)."
         ),
     ] = None,
     style: Annotated[
@@ -48,7 +50,7 @@ def metrics(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare predictions with the ground truth, with a 95 % interval for each metric."""
+    """Measure predictions against the ground truth, with confidence intervals."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
     from codetalker_cli.presets import resolve_sections
@@ -86,12 +88,12 @@ def give(
 
 
 def number(one: dict[str, Any]) -> str:
-    """Return a metric as text."""
+    """Format the value of a metric."""
     return "–" if one["value"] is None else f"{one['value']:.4g}"
 
 
 def interval(one: dict[str, Any]) -> str:
-    """Return the interval of a metric as text, or the reason why there is no value."""
+    """Format the interval of a metric, or return the reason why there is no value."""
     if one["value"] is None:
         return str(one["lacking"])
     ends = one["interval"]

@@ -19,7 +19,7 @@ Assignments = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one setting, e.g. train_vq.epochs=50; repeatable.",
+        help="Override one setting; repeatable. docs/settings.md lists the keys.",
     ),
 ]
 ShowSettings = Annotated[

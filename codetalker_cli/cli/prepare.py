@@ -54,9 +54,9 @@ def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDa
 
 
 def _refuse_neutral(options: "PrepareSettings") -> None:
-    """Refuse ``prepare.neutral``, which only the BIWI reader supports."""
+    """Refuse ``prepare.neutral``; only the BIWI reader supports it."""
     if options.neutral:
-        raise SettingsError("prepare.neutral: has an effect only on BIWI; remove it")
+        raise SettingsError("prepare.neutral: only BIWI has neutral sentences; remove this setting")
 
 
 def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
@@ -66,7 +66,7 @@ def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataS
 
 
 def _add_public(name: str, folder: str, contents: str, about: str, read: Reader) -> None:
-    """Add the command of a public data set. These commands differ only in their reader."""
+    """Add the command for a public data set. These commands differ only in their readers."""
 
     def command(
         raw: Annotated[Path, typer.Argument(help=contents)] = Path(folder),
@@ -225,10 +225,12 @@ def prepare_demo(
     speech: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of recordings with transcripts to use instead of a speech engine."
+            help="Folder of recordings with transcripts, used instead of a speech engine."
         ),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Speech engine: espeak or kokoro.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Speech engine: espeak or kokoro (default: the preset's).")
+    ] = None,
     voices_dir: Annotated[
         Path | None, typer.Option(help="Voices for kokoro: a folder, or the kokoro-js .tgz.")
     ] = None,

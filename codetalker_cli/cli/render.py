@@ -54,7 +54,7 @@ SizeOption = Annotated[
 FpsOption = Annotated[
     float | None,
     typer.Option(
-        help="Frame rate of all motions; required for .npy files if --data or --mesh gives none."
+        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one."
     ),
 ]
 RendererName = Annotated[

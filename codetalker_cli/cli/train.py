@@ -106,7 +106,7 @@ def train_speech_command(
 
 
 def _training(report: console.Report) -> "ProgressReport":
-    """Return a report that shows steps in a bar, with a note on the latest one."""
+    """Return a report that shows the steps as a progress bar, with a note on the latest one."""
     from codetalker_cli.train.progress import ProgressNote
 
     note = ProgressNote()

@@ -1,4 +1,4 @@
-"""Data sets: raw data → prepared data set, and everything that reads the prepared format.
+"""Convert raw data to prepared data sets, and read prepared data sets.
 
-``prepare`` is the one way from what ``readers`` open to what ``prepared`` reads.
+``readers`` open the raw data, ``prepare`` converts it, and ``prepared`` reads the result.
 """

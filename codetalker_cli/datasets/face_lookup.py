@@ -1,7 +1,7 @@
-"""Whose face a bare .npy of vertices is: found by its vertex count and by its file's name.
+"""Find the face that a bare .npy of vertices belongs to, by its vertex count and file name.
 
-Models leave vertices alone; their faces, unit and frame rate stand in prepared data sets, in
-checkpoints, or in a mesh file that the user names.
+A .npy motion stores only vertices. The triangles, neutral faces, unit and frame rate come from a
+prepared data set, a checkpoint, or a mesh file that the user names.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,20 +21,21 @@ from codetalker_cli.topology import Mesh, Topology
 from codetalker_cli.workspace import DATA, MANIFEST, data_sets
 
 _HEADS = {"m": (0.12, 0.45), "mm": (120.0, 450.0)}
-"""Heights of heads in units that a mesh file may be in; others have no known scale."""
+"""Range of head heights in each unit; a mesh outside of all ranges has an unknown scale."""
 _NO_SCALE = "area1"
 _N_NAMED = 8
+"""Maximum number of names listed in an error message."""
 
 
 @dataclass(frozen=True)
 class FaceSource:
-    """Faces that motion may belong to.
+    """The faces that a motion can belong to.
 
     Attributes:
-        mesh: Topology, templates, colors.
-        fps: Frames a second of motion that comes with them, or None.
-        origin: Where they come from, for people.
-        folder: The prepared data set they are of, or None.
+        mesh: The topology, templates and colors.
+        fps: The frame rate stored with the faces, or None.
+        origin: Where the faces come from, for messages.
+        folder: The prepared data set that contains the faces, or None.
     """
 
     mesh: Mesh
@@ -43,7 +44,7 @@ class FaceSource:
     folder: Path | None = None
 
     def audio_of(self, clip: str) -> Path | None:
-        """The recording of one of the data set's clips, or None."""
+        """Return the path of a clip's speech in the data set, or None if there is none."""
         if self.folder is None:
             return None
         path = audio_path(self.folder, clip)
@@ -52,14 +53,14 @@ class FaceSource:
 
 @dataclass(frozen=True)
 class FaceCandidate:
-    """Faces that are not read yet.
+    """Faces that have not been read yet.
 
     Attributes:
-        origin: Where they are, for people.
+        origin: Where the faces come from, for messages.
         n_vertices: V.
-        subjects: Whose templates are there.
-        load: Reads them.
-        clips: Names of the clips of a data set.
+        subjects: The subjects that have a template.
+        load: A function that reads the faces.
+        clips: The names of the clips, if the faces belong to a data set.
     """
 
     origin: str
@@ -73,7 +74,7 @@ class FaceCandidate:
 
 
 def data_set_candidates(root: Path = DATA) -> list[FaceCandidate]:
-    """The prepared data sets under a folder, the latest first; damaged ones are left out."""
+    """Return the prepared data sets under a folder, newest first, without damaged ones."""
     candidates = []
     for folder in data_sets(root):
         try:
@@ -84,11 +85,11 @@ def data_set_candidates(root: Path = DATA) -> list[FaceCandidate]:
 
 
 def data_set_candidate(folder: Path) -> FaceCandidate:
-    """A prepared data set.
+    """Return the faces of a prepared data set.
 
     Raises:
-        InputError: There is none in the folder.
-        DataError: It is damaged.
+        InputError: The folder contains no prepared data set.
+        DataError: The data set is damaged.
     """
     manifest = read_manifest(folder)
 
@@ -103,7 +104,7 @@ def data_set_candidate(folder: Path) -> FaceCandidate:
 def _size(manifest: Manifest, load: Callable[[], FaceSource]) -> tuple[int, tuple[str, ...]]:
     if "n_vertices" in manifest.topology:
         return int(manifest.topology["n_vertices"]), manifest.subjects
-    mesh = load().mesh  # the first version's manifest does not tell
+    mesh = load().mesh  # a manifest of format 1 has no topology
     return mesh.topology.n_vertices, tuple(mesh.templates)
 
 
@@ -111,12 +112,12 @@ def of_mesh_file(path: Path) -> FaceSource:
     """Return the face of a mesh file; its unit is inferred from its height.
 
     Raises:
-        InputError: Missing.
-        DataError: Not such a file, or without triangles.
+        InputError: The file is missing.
+        DataError: The file is not a mesh file, or it contains no triangles.
     """
     mesh_file = read_mesh_file(path)
     if not len(mesh_file.triangles):
-        raise DataError(f"{path}: holds no triangles; give a mesh with faces")
+        raise DataError(f"{path}: the mesh has no triangles; give a mesh file with triangles")
     height = float(np.ptp(mesh_file.vertices[:, 1]))
     unit = next((u for u, (low, high) in _HEADS.items() if low <= height <= high), _NO_SCALE)
     topology = Topology(path.stem, mesh_file.triangles, len(mesh_file.vertices), unit)
@@ -126,11 +127,11 @@ def of_mesh_file(path: Path) -> FaceSource:
 
 
 def with_templates(faces: FaceSource, path: Path) -> FaceSource:
-    """The same triangles with the neutral faces of a ``templates.pkl``.
+    """Return the same triangles with the neutral faces of a ``templates.pkl``.
 
     Raises:
-        InputError: Missing.
-        DataError: Damaged, or of another vertex count.
+        InputError: The file is missing.
+        DataError: The file is damaged, or its vertex count differs.
     """
     mesh = Mesh(faces.mesh.topology, read_templates(path))
     mesh.check(mesh.topology.n_vertices, f"{faces.origin} with {path}")
@@ -138,7 +139,7 @@ def with_templates(faces: FaceSource, path: Path) -> FaceSource:
 
 
 def data_set_around(path: Path) -> FaceCandidate | None:
-    """The prepared data set that a file is a clip of, or None."""
+    """Return the prepared data set that a file is a clip of, or None."""
     folder = path.absolute().parent.parent
     if path.absolute().parent.name != "clips" or not (folder / MANIFEST).is_file():
         return None
@@ -148,23 +149,26 @@ def data_set_around(path: Path) -> FaceCandidate | None:
 def choose(
     known: Sequence[FaceCandidate], path: Path, n_vertices: int, subject: str | None
 ) -> FaceSource:
-    """The faces that fit a motion best: those that know its clip, then those that know its subject.
+    """Return the faces that fit a motion best.
+
+    Candidates that contain the clip of the motion are preferred, then candidates that contain its
+    subject. The given order decides between equal candidates.
 
     Args:
-        known: Candidates, the likeliest first.
-        path: The motion's file, which may be named CLIP or CLIP_condition_STYLE.
-        n_vertices: V.
-        subject: Whose face it is, or None.
+        known: The candidates, most likely first.
+        path: The file of the motion, named like CLIP or CLIP_condition_STYLE.
+        n_vertices: V of the motion.
+        subject: The subject that moves, or None to infer it from the file name.
 
     Raises:
-        InputError: None has so many vertices, or none knows the subject.
+        InputError: No candidate has this number of vertices.
     """
     matching = [candidate for candidate in known if candidate.n_vertices == n_vertices]
     if not matching:
         names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
-            f"{path}: has {n_vertices} vertices, which fits no known face: {names}; give `data` "
-            "PREPARED, or `mesh` with a neutral face (a mesh file) or a checkpoint"
+            f"{path}: the motion has {n_vertices} vertices, unlike all known faces ({names}); give "
+            "its prepared data set as `data`, or a mesh file or a checkpoint as `mesh`"
         )
     clip = split_name(path.stem)[0]
 
@@ -180,34 +184,36 @@ def choose(
 def motion_of(
     path: Path, vertices: Vertices, faces: FaceSource, subject: str | None, fps: float | None
 ) -> Motion:
-    """A motion out of bare vertices.
+    """Make a motion from bare vertices.
 
     Args:
-        path: Their file; its name begins with the subject's.
+        path: The file of the vertices.
         vertices: (T, V, 3).
-        faces: What they belong to.
-        subject: Whose face it is; None: as the name says, or the only one there is.
-        fps: Frames a second where the faces tell none.
+        faces: The faces that the vertices belong to.
+        subject: The subject that moves. None: the subject that the file name begins with, or the
+            only subject of the faces.
+        fps: The frame rate, used if the faces have none.
 
     Raises:
-        InputError: The subject is not known or not told, or no frame rate is.
-        DataError: Another vertex count.
+        InputError: The subject is unknown or cannot be inferred, or there is no frame rate.
+        DataError: The vertex counts of the motion and the faces differ.
     """
     mesh = faces.mesh
     if vertices.shape[1] != mesh.topology.n_vertices:
         raise DataError(
-            f"{path}: has {vertices.shape[1]} vertices, {faces.origin} has "
+            f"{path}: the motion has {vertices.shape[1]} vertices, but {faces.origin} has "
             f"{mesh.topology.n_vertices}; give the faces of this motion"
         )
     known = list(mesh.templates)
     choices = ", ".join(known[:_N_NAMED]) + ", …" * (len(known) > _N_NAMED)
     if subject is not None and subject not in mesh.templates and len(known) != 1:
-        raise InputError(f"`subject` {subject!r} is unknown to {faces.origin}; it has: {choices}")
+        raise InputError(f"`subject` {subject!r} is not in {faces.origin}; it has: {choices}")
     owner = subject if subject in mesh.templates else subject_in(path.stem, known)
     owner = known[0] if owner is None and len(known) == 1 else owner
     if owner is None:
         raise InputError(
-            f"{path}: its name begins with no subject of {faces.origin} ({choices}); give `subject`"
+            f"{path}: the file name does not begin with a subject of {faces.origin} ({choices}); "
+            "give `subject`"
         )
     rate = faces.fps or fps
     if rate is None:

@@ -1,7 +1,8 @@
-"""What is done of a data set that is being written: so a run that was stopped can go on.
+"""Record the progress of a preparation, so that an interrupted run can resume.
 
-While a folder is being written, ``.unfinished`` lies in it: a line that says what the data set is
-made with and whose files it replaces, then a line for each raw clip that is done.
+While a folder is being written, it contains the file ``.unfinished``. Its first line is a header
+with the recipe of the data set and the clips that it replaces. Each further line records one
+finished raw clip.
 """
 
 import json
@@ -21,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What became of one raw clip.
+    """The outcome of one raw clip.
 
     Attributes:
-        stamp: Of the files it was read from.
-        entries: Its prepared clips; none: it is broken.
-        problems: What was said about it.
+        stamp: A hash of the files that the clip was read from (see ``stamp_of``).
+        entries: The prepared clips made from it; empty if the raw clip is broken.
+        problems: The problems reported for it.
     """
 
     stamp: str
@@ -36,12 +37,12 @@ class ClipRecord:
 
 @dataclass
 class ResumeState:
-    """What an earlier run left.
+    """The state that an interrupted run left behind.
 
     Attributes:
-        recipe: Stamp of what the data set was to be made with.
-        replaces: Clips whose files are not to stay unless they are made again.
-        done: Raw clip → what became of it.
+        recipe: A hash of the settings and faces of that run.
+        replaces: The clips whose files are removed at the end unless they are written again.
+        done: The outcome of each finished raw clip, by name.
     """
 
     recipe: str = ""
@@ -50,7 +51,7 @@ class ResumeState:
 
 
 def begin(folder: Path, recipe: str, replaces: set[str], records: Mapping[str, ClipRecord]) -> None:
-    """Start a journal with what is done already."""
+    """Start a journal with the raw clips that are already finished."""
     header = json.dumps({"recipe": recipe, "replaces": sorted(replaces)})
     lines = [header, *(_to_line(source, record) for source, record in records.items())]
     with atomic_path(folder / UNFINISHED) as temporary:
@@ -58,13 +59,13 @@ def begin(folder: Path, recipe: str, replaces: set[str], records: Mapping[str, C
 
 
 def note(folder: Path, source: str, record: ClipRecord) -> None:
-    """Add a raw clip that is done."""
+    """Append the record of a finished raw clip."""
     with (folder / UNFINISHED).open("a", encoding="utf-8") as file:
         file.write(_to_line(source, record) + "\n")
 
 
 def read(folder: Path) -> ResumeState:
-    """The journal of a run that was stopped, as far as it was written."""
+    """Read the journal of an interrupted run, up to the first damaged line."""
     state = ResumeState()
     try:
         lines = (folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
@@ -88,7 +89,7 @@ def _to_line(source: str, record: ClipRecord) -> str:
 
 
 def records_of(manifest: Manifest) -> dict[str, ClipRecord]:
-    """What a finished data set says of its raw clips."""
+    """Return the record of each raw clip in a finished data set."""
     records: dict[str, ClipRecord] = {}
     for source, stamp in manifest.sources.items():
         entries = tuple(entry for entry in manifest.clips if entry.source == source)
@@ -98,17 +99,19 @@ def records_of(manifest: Manifest) -> dict[str, ClipRecord]:
 
 
 def clip_names_of(folder: Path) -> set[str]:
-    """Clips of the data set in a folder, by its table as far as it can be read.
+    """Return the names of the clips in a folder's manifest; empty if it cannot be read.
 
     Raises:
-        InputError: The manifest is one of something else, whose files are not ours to replace.
+        InputError: The manifest belongs to another program, so its files must not be replaced.
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return set()
     if not isinstance(content, dict) or not {"format_version", "clips"} <= content.keys():
-        raise InputError(f"{folder / MANIFEST} is of something else; give another folder")
+        raise InputError(
+            f"{folder / MANIFEST}: not a codetalker manifest; give another output folder"
+        )
     try:
         return {str(clip["name"]) for clip in content["clips"]}
     except (KeyError, TypeError):

@@ -1,7 +1,8 @@
-"""Where the lips are, told by the motion alone: they part, while all other skin hangs together.
+"""Infer the lip region from motion: only the lips separate from their neighbors.
 
-Two vertices of one surface that lie side by side in the template move nearly alike, unless a slit
-runs between them. The slit in the midst of the motion is the mouth (the others are the eyes).
+Two vertices of one surface that are close to each other in the template move almost identically,
+unless a slit runs between them. The slit closest to the center of the motion is the mouth. The
+other slits are the eyes.
 """
 
 from collections.abc import Iterator
@@ -12,63 +13,66 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.topology import label_components
 
 MIN_FRAMES = 10
-"""Fewer frames tell no motion."""
+"""The minimum number of frames for inferring the lips."""
 _MAX_FRAMES = 240
-"""More frames of a sample are thinned: they tell nothing new."""
+"""The maximum number of frames that are used; more frames do not improve the result."""
 _TINY = 5e-4
-"""Root mean square motion, in parts of the template's diagonal, below which nothing is told."""
+"""The smallest usable motion (root mean square), as a fraction of the template's diagonal."""
 _QUIET = 0.25
-"""Part of the largest motion below which a vertex does not count for where the motion is."""
+"""Vertices that move less than this fraction of the largest motion are ignored in its center."""
+# The spread of the motion is about 27 mm on a head (jaw and mouth). The larger radii are needed
+# for templates with open lips.
 _RADII = (0.12, 0.2, 0.3)
-"""What counts as side by side, in parts of the spread of the motion (about 27 mm on a head: jaw and
-mouth). The wider ones are for templates whose lips do not touch."""
+"""The candidate radii of a vertex's neighborhood, as fractions of the spread of the motion."""
 _ENOUGH = 0.8
-"""The narrowest radius is taken at which the parting is nearly as strong as at any."""
+"""The smallest radius that reaches this fraction of the strongest separation is chosen."""
+# Elsewhere, skin stretches by less than a fifth of the largest motion.
 _PARTING = 0.4
-"""Part of the largest motion by which the two sides of a slit part at least; skin stretches by less
-than a fifth of it."""
+"""The minimum separation of the two sides of a slit, as a fraction of the largest motion."""
 _RIM = 0.4
-"""Part of the strongest parting from which on a vertex belongs to the rim of the slit."""
+"""Vertices on the rim of a slit separate by at least this fraction of the strongest separation."""
 _MAX_RIM_SHARE = 0.3
-"""Where more of the vertices part from their neighbors, it is noise and not a mouth."""
+"""If a larger share of the vertices separates from its neighbors, the motion is noise."""
 _LIP_WIDTH = 0.18
-"""How far the lips reach from the rim, in parts of the rim's length."""
+"""The width of the lips around the rim of the mouth, as a fraction of the rim's length."""
 _ALIGNED_BY = 2000
-"""As many vertices tell how the head is turned."""
+"""The maximum number of vertices used to align a frame."""
 _POINTS_AT_ONCE = 512
 
 
 def infer_lips(
     template: np.ndarray, offsets: np.ndarray, triangles: np.ndarray | None = None
 ) -> np.ndarray:
-    """The vertices of the lips.
+    """Return the vertices of the lips.
 
     Args:
-        template: (V, 3) neutral face in any unit, of one subject or the mean of several.
-        offsets: (N, V, 3) frames of speech minus the template of their subject, spread over the
-            data; of one or several subjects.
-        triangles: (F, 3) vertex indices. The mouth is looked for within one connected surface, so
-            that teeth, tongue and eyeballs close to the skin are not taken for a lip. None: the
-            mesh is one surface.
+        template: (V, 3) neutral face in any unit, of one subject or averaged over several.
+        offsets: (N, V, 3) frames of speech, as offsets from the template of their subject. They
+            should be spread over the data and may come from several subjects.
+        triangles: (F, 3) vertex indices. The mouth is searched for within one connected surface,
+            so that teeth, tongue and eyeballs close to the skin are not mistaken for lips. None:
+            the mesh is treated as one surface.
 
     Returns:
         (n,) int32 vertex indices, ascending.
 
     Raises:
-        DataError: The motion tells no lips: too few frames, none or hardly any motion, NaN, nothing
-            that parts, or all of it.
+        DataError: The lips cannot be inferred because there are too few frames or hardly any
+            motion, the motion contains NaN, or no vertices or too many vertices separate.
     """
     template = np.asarray(template, np.float64)
     motion = _principal_motion(template, np.asarray(offsets))
     energy = np.square(motion).sum(1)
-    # what moves a little reaches far: the whole neck, or all of the head that was held still
+    # Small motion is spread widely, over the neck or the whole head, and would move the center.
     weights = energy * (energy > _QUIET**2 * energy.max())
     surface = np.zeros(len(template), int)
     if triangles is not None:
         weights *= vertex_areas(template, triangles)
         surface = surfaces(template, triangles)
     if not weights.any():
-        raise DataError("lips cannot be told from the motion: no face of the mesh moves")
+        raise DataError(
+            "the lips cannot be inferred from the motion: no triangle of the mesh moves"
+        )
     center = weights @ template / weights.sum()
     squared_distances = np.square(template - center).sum(1)
     spread = float(np.sqrt(weights @ squared_distances / weights.sum()))
@@ -78,8 +82,8 @@ def infer_lips(
     strengths = [float(np.sort(parting)[-min(20, len(parting))]) for parting in partings]
     if max(strengths) < limit or limit == 0:
         raise DataError(
-            "lips cannot be told from the motion: no two neighbors part, so no mouth opens in it; "
-            "give a list of the lip vertices"
+            "the lips cannot be inferred from the motion: no neighboring vertices separate, so "
+            "the mouth never opens; give a list of the lip vertices"
         )
     best = int(np.argmax(np.array(strengths) >= _ENOUGH * max(strengths)))
     parting, strongest, radius = partings[best], strengths[best], radii[best]
@@ -90,9 +94,10 @@ def infer_lips(
 
 
 def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V,) a number for each vertex, the same for all that faces connect.
+    """Return the (V,) index of the connected surface that each vertex belongs to.
 
-    Vertices at the very same place count as one: exporters split them along texture seams.
+    Vertices at the same position count as connected, because exporters split vertices along
+    texture seams.
     """
     _, first, group = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
     duplicates = np.stack([np.arange(len(vertices)), first[group.ravel()]], axis=1)
@@ -102,17 +107,17 @@ def surfaces(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def vertex_areas(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V,) area that belongs to each vertex: a third of every face around it."""
+    """Return the (V,) area of each vertex: a third of the area of its triangles."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     third = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
     return np.bincount(triangles.ravel(), np.repeat(third, 3), minlength=len(vertices))
 
 
 def remove_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(N, V, 3) float32 offsets of frames that are turned and moved onto the template (V, 3).
+    """Align frames rigidly to the template (V, 3); return their (N, V, 3) float32 offsets from it.
 
-    Least-squares rotations (Kabsch 1976): first by all vertices, then by the half of them that is
-    left with the least motion, so that the jaw does not drag the head along.
+    The rotations are least-squares fits (Kabsch 1976). The first fit uses all vertices. The second
+    fit uses the half that then moves least, so that the motion of the jaw does not bias it.
     """
     rest = (template - template.mean(0)).astype(np.float32)
     all_vertices = np.arange(len(rest))
@@ -122,11 +127,10 @@ def remove_head_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def _align_frames(rest: np.ndarray, offsets: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Offsets of frames that are turned and moved so that the vertices ``anchors`` fit best."""
+    """Return the offsets of frames after aligning their ``anchors`` to those of the rest face."""
     anchors = anchors[:: -(-len(anchors) // _ALIGNED_BY)]
-    mean = np.full(
-        len(anchors), 1 / len(anchors), np.float32
-    )  # a product is much faster than mean(0)
+    # A matrix product is much faster than mean(0).
+    mean = np.full(len(anchors), 1 / len(anchors), np.float32)
     rest = rest - mean @ rest[anchors]
     aligned = np.empty(offsets.shape, np.float32)
     for frame, offset in enumerate(offsets):
@@ -139,23 +143,26 @@ def _align_frames(rest: np.ndarray, offsets: np.ndarray, anchors: np.ndarray) ->
 
 
 def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """(V, 3k) float32: distances between its rows are those of the motions, as root mean square.
+    """Return the (V, 3k) float32 motion of each vertex in k principal components.
 
-    The few leading principal components stand for the frames.
+    The distance between two rows is the RMS distance between the offsets of the two vertices over
+    all frames. The k leading components replace the frames to save memory.
     """
     n_vertices = len(template)
     if offsets.ndim != 3 or offsets.shape[1:] != (n_vertices, 3):
-        raise DataError(f"offsets are {offsets.shape}, expected (frames, {n_vertices}, 3)")
+        raise DataError(f"offsets have shape {offsets.shape}, expected (frames, {n_vertices}, 3)")
     n_frames = len(offsets)
     if n_frames < MIN_FRAMES:
         raise DataError(
-            f"lips cannot be told from {n_frames} frames of motion, at least {MIN_FRAMES} are "
-            "needed; give a list of the lip vertices"
+            f"the lips cannot be inferred from {n_frames} frames of motion; at least {MIN_FRAMES} "
+            "are needed; give a list of the lip vertices"
         )
     if n_frames > _MAX_FRAMES:
         offsets = offsets[np.linspace(0, n_frames - 1, _MAX_FRAMES).astype(int)]
     if not np.isfinite(offsets.sum(dtype=np.float64)):
-        raise DataError("lips cannot be told from the motion: it holds NaN or infinite numbers")
+        raise DataError(
+            "the lips cannot be inferred from the motion: it contains NaN or infinite numbers"
+        )
     frames = remove_head_motion(template, offsets).reshape(len(offsets), -1)
     frames -= frames.mean(0)
     gram = (frames @ frames.T).astype(np.float64) / len(frames)
@@ -172,8 +179,8 @@ def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     size = float(np.linalg.norm(np.ptp(template, axis=0)))
     if largest < _TINY * size:
         raise DataError(
-            f"lips cannot be told from the motion: nothing moves by more than {largest:.2g} "
-            f"(the face is {size:.2g} large); give a list of the lip vertices"
+            f"the lips cannot be inferred from the motion: no vertex moves by more than "
+            f"{largest:.2g} (the face measures {size:.2g}); give a list of the lip vertices"
         )
     return np.ascontiguousarray(motion)
 
@@ -181,7 +188,10 @@ def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def _parting_strength(
     template: np.ndarray, motion: np.ndarray, surface: np.ndarray, radius: float
 ) -> np.ndarray:
-    """(V,) the largest relative motion of each vertex and one within ``radius`` of its surface."""
+    """Return the (V,) largest motion of each vertex relative to a neighbor on its surface.
+
+    Vertices within ``radius`` of each other in the template are neighbors.
+    """
     parting = np.zeros(len(template))
     for a, b in _pairs(template, template, radius):
         same = surface[a] == surface[b]
@@ -194,12 +204,12 @@ def _parting_strength(
 def _best_slit(
     template: np.ndarray, parting: np.ndarray, proximity: np.ndarray, limit: float, radius: float
 ) -> np.ndarray:
-    """Vertices of the slit that parts most, in the midst of the motion."""
+    """Return the vertices on the rim of the slit that opens most near the center of the motion."""
     rim = np.flatnonzero(parting > limit)
     if len(rim) > _MAX_RIM_SHARE * len(template):
         raise DataError(
-            "lips cannot be told from the motion: neighbors part everywhere, as in noise; "
-            "give a list of the lip vertices"
+            "the lips cannot be inferred from the motion: neighboring vertices separate "
+            "everywhere, as in noise; give a list of the lip vertices"
         )
     edges = [np.stack(pair, axis=1) for pair in _pairs(template[rim], template[rim], 2 * radius)]
     label = label_components(len(rim), np.concatenate(edges))
@@ -208,7 +218,7 @@ def _best_slit(
 
 
 def _grow(template: np.ndarray, rim: np.ndarray, surface: np.ndarray, reach: float) -> np.ndarray:
-    """Ascending vertices of the rim's surface within ``reach`` of it."""
+    """Return the vertices within ``reach`` of the rim that are on the rim's surface, ascending."""
     selected = np.zeros(len(template), bool)
     for a, _ in _pairs(template, template[rim], reach):
         selected[a] = True
@@ -218,9 +228,9 @@ def _grow(template: np.ndarray, rim: np.ndarray, surface: np.ndarray, reach: flo
 def _pairs(
     points: np.ndarray, others: np.ndarray, radius: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all (i, j) with points[i] within ``radius`` of others[j], a block of points at a time.
+    """Yield all (i, j) with points[i] within ``radius`` of others[j], in blocks of points.
 
-    A block at a time bounds the memory: a dense mesh has thousands of neighbors for each vertex.
+    The blocks bound the memory, because each vertex of a dense mesh has thousands of neighbors.
     """
     from scipy.spatial import cKDTree
 

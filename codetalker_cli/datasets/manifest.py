@@ -1,6 +1,6 @@
-"""The manifest of a prepared data set: what the data set is, and its clip table.
+"""The manifest of a prepared data set: the facts about the data set, and its clip table.
 
-``read_manifest`` refuses a damaged one, or reports each fault of it and reads the rest.
+``read_manifest`` refuses a damaged manifest, or reports each fault and reads the rest.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
 UNFINISHED = ".unfinished"
-"""Marks a folder whose data set is being written, or was when something stopped it."""
+"""The file that marks a folder whose data set is still being written or was interrupted."""
 NO_SPEECH = "[no speech]"
-"""Text of a clip in which nobody speaks, so that the face may rest."""
+"""The text of a clip without speech, whose face may be motionless."""
 UNKNOWN = -1
-"""Number of frames or samples of a clip whose row does not give it."""
+"""The number of frames or samples of a clip whose row does not contain it."""
 PREPARE_AGAIN = "prepare the data again"
 _DERIVED = {"splits", "data_id"}
-"""Keys that ``Manifest.to_json`` adds for people."""
+"""The keys that ``Manifest.to_json`` adds for human readers."""
 
 Report = Callable[[str, str, str], None]
-"""Takes a fault: its kind, where it is (a clip or a file), and a line on what is wrong."""
+"""A callback that receives a fault: its kind, the clip or file, and a one-line message."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class ClipEntry:
     """One row of the clip table.
 
     Attributes:
-        name: Unique; names both files.
-        subject: Whose template the motion belongs to.
-        split: train, val, test, or one of several tests such as test-a.
-        n_frames: T; ``UNKNOWN`` only where a damaged manifest was read leniently.
-        sha256: Of the vertices' bytes.
-        text: What is said, where known; ``NO_SPEECH``: nothing.
-        sentence: Which sentence of the subject it is.
+        name: The unique name of the clip; both of its files have this name.
+        subject: The subject whose template the motion belongs to.
+        split: train, val, test, or one of several test splits such as test-a.
+        n_frames: T; ``UNKNOWN`` only if a damaged manifest was read leniently.
+        sha256: The hash of the bytes of the vertices.
+        text: The spoken text, if known; ``NO_SPEECH`` if nobody speaks.
+        sentence: The name of the sentence, unique for the subject.
         n_samples: The number of samples of the speech.
-        audio_sha256: Of the samples' bytes.
-        source: The raw clip it is made of; several parts may come of one.
+        audio_sha256: The hash of the bytes of the samples.
+        source: The raw clip that the clip was made from; one raw clip can be split into several.
     """
 
     name: str
@@ -62,27 +62,29 @@ class ClipEntry:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody speaks in the clip, so that the face may rest."""
+        """Whether nobody speaks in the clip, so that its face may be motionless."""
         return self.text == NO_SPEECH
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What manifest.json holds.
+    """The content of manifest.json.
 
     Attributes:
         name: The name of the data set.
-        fps: Motion frames a second.
-        train_subjects: Their order numbers the speaking styles.
+        fps: The frame rate of the motion, in frames per second.
+        train_subjects: The training subjects; their order defines the index of each style.
         clips: The clip table.
         unit: The unit of length; see ``codetalker_cli.topology.UNITS``.
-        topology: ``name``, ``n_vertices``, ``n_faces``.
-        subjects: All that have a template.
-        mesh_sha256: Of mesh.npz.
-        problems: ``{clip, kind, reason}`` of what was missing, broken, filled or split.
-        sources: Raw clip → stamp of the files it was read from.
-        recipe: Stamp of the settings and faces it was made with.
-        notes: How it was made.
+        topology: ``name``, ``n_vertices`` and ``n_faces``.
+        subjects: The subjects that have a template.
+        mesh_sha256: The hash of mesh.npz.
+        problems: A ``{clip, kind, reason}`` for each clip that was missing, broken, filled or
+            split.
+        sources: A hash of the files of each raw clip, by the name of the raw clip.
+        recipe: A hash of the settings and faces that the data set was made with.
+        notes: Facts about how the data set was made.
+        format_version: The version of the prepared format.
     """
 
     name: str
@@ -101,7 +103,7 @@ class Manifest:
 
     @property
     def data_id(self) -> str:
-        """Short hash of what training sees: changes when any clip or any face does."""
+        """A short hash of everything that training reads; it changes with any clip or face."""
         keys = ("name", "subject", "split", "n_frames", "sha256", "audio_sha256", "text")
         rows = [[getattr(clip, key) for key in keys] for clip in self.clips]
         table = json.dumps([self.fps, self.mesh_sha256, rows], sort_keys=True)
@@ -109,7 +111,7 @@ class Manifest:
 
     @property
     def splits(self) -> dict[str, dict[str, Any]]:
-        """Split → how many clips and frames it has, and whose."""
+        """The number of clips and frames, and the subjects, of each split."""
         summaries: dict[str, dict[str, Any]] = {}
         for clip in self.clips:
             summary = summaries.setdefault(clip.split, {"clips": 0, "frames": 0, "subjects": []})
@@ -120,7 +122,7 @@ class Manifest:
         return summaries
 
     def to_json(self) -> str:
-        """As manifest.json has it; what follows from the rest is written for people."""
+        """Return the text of manifest.json, with derived values for human readers."""
         content = {**asdict(self), "splits": self.splits, "data_id": self.data_id}
         order = ["format_version", "name", "data_id", "fps", "unit", "topology", "subjects"]
         order += ["train_subjects", "splits"]
@@ -129,16 +131,16 @@ class Manifest:
 
 
 def find_manifest(folder: Path) -> Path:
-    """The manifest's file.
+    """Return the path of the manifest.
 
     Raises:
-        InputError: There is none.
+        InputError: The folder contains no manifest.
     """
     path = folder / MANIFEST
     if not path.is_file() and (folder / UNFINISHED).exists():
         raise InputError(
-            f"{folder}: an unfinished data set; run the same `codetalker prepare-data` again, "
-            "it resumes where it stopped"
+            f"{folder}: the data set is unfinished; run the same `codetalker prepare-data` again "
+            "to resume"
         )
     if not path.is_file():
         raise InputError(
@@ -149,15 +151,15 @@ def find_manifest(folder: Path) -> Path:
 
 
 def read_manifest(folder: Path, report: Report | None = None) -> Manifest:
-    """The manifest of a prepared folder.
+    """Read the manifest of a prepared folder.
 
     Args:
         folder: The prepared folder.
-        report: Gets each fault; what can be understood is read. None: a fault is an error.
+        report: Receives each fault; all valid parts are still read. None: a fault is an error.
 
     Raises:
-        InputError: There is none.
-        DataError: It is damaged, or of a newer format, and there is no ``report``.
+        InputError: The folder contains no manifest.
+        DataError: The manifest is damaged or has a newer format, and there is no ``report``.
     """
     path = find_manifest(folder)
 
@@ -169,24 +171,26 @@ def read_manifest(folder: Path, report: Report | None = None) -> Manifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        parser.fault(f"is no JSON ({error}); {PREPARE_AGAIN}")
+        parser.fault(f"not valid JSON ({error}); {PREPARE_AGAIN}")
         content = {}
     if not isinstance(content, dict):
-        parser.fault(f"is a {type(content).__name__}; {PREPARE_AGAIN}")
+        parser.fault(f"expected a JSON object, found {type(content).__name__}; {PREPARE_AGAIN}")
         content = {}
     version = content.get("format_version")
     if report is None and isinstance(version, int) and version > FORMAT_VERSION:
         raise DataError(
-            f"{path}: format {version}, this codetalker reads up to {FORMAT_VERSION}; upgrade it"
+            f"{path}: the format version is {version}, but this codetalker reads only up to "
+            f"{FORMAT_VERSION}; upgrade codetalker"
         )
     manifest = parser.manifest(content, folder.name)
-    if version == 1:  # told neither unit nor topology (mesh.npz does), nor hashes of the speech
+    # Format 1 has no hashes of the speech. Its unit and topology are only in mesh.npz.
+    if version == 1:
         logger.info("%s: format 1 is read as format %d", path, FORMAT_VERSION)
     return manifest
 
 
 class _Parser:
-    """Makes a manifest of parsed JSON, and reports what is not as it should be."""
+    """Makes a manifest from parsed JSON and reports each fault."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -196,16 +200,16 @@ class _Parser:
         self._report("manifest", where, message)
 
     def manifest(self, content: Mapping[str, Any], default_name: str) -> Manifest:
-        """The manifest; ``default_name`` is its name if it has none."""
+        """Return the manifest; ``default_name`` is used if the JSON contains no name."""
         version = content.get("format_version")
         if content and not (isinstance(version, int) and 1 <= version <= FORMAT_VERSION):
             self.fault(
-                f"format_version {version!r}, expected 1 to {FORMAT_VERSION}; upgrade codetalker"
+                f"format_version is {version!r}, expected 1 to {FORMAT_VERSION}; upgrade codetalker"
             )
             self._allows_unknown_keys = True
         fps = content.get("fps")
         if not isinstance(fps, int | float) or not 0 < fps <= sys.float_info.max:
-            self.fault(f"fps {fps!r}, expected a rate in hertz; {PREPARE_AGAIN}")
+            self.fault(f"fps is {fps!r}, expected a number of frames per second; {PREPARE_AGAIN}")
             fps = 0.0
         if not content:
             return Manifest(default_name, fps, (), ())
@@ -223,12 +227,12 @@ class _Parser:
             self.fault(f"the row has no name; {PREPARE_AGAIN}", where)
             return None
         if Path(name).name != name or name in (".", ".."):
-            self.fault(f"name {name!r} is no file name; {PREPARE_AGAIN}", where)
+            self.fault(f"name {name!r} is not a valid file name; {PREPARE_AGAIN}", where)
             return None
         return ClipEntry(**self._values(ClipEntry, row, name))
 
     def _values(self, kind: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """The fields of a class as the JSON gives them, each of the field's type."""
+        """Return the values of a class's fields from the JSON, each with the type of its field."""
         values: dict[str, Any] = {}
         for each in fields(kind):
             key, kind_of_value = each.name, get_origin(each.type) or each.type
@@ -244,21 +248,21 @@ class _Parser:
     def _value(self, key: str, kind: Any, value: Any, where: str) -> Any:
         if kind is tuple:
             if not isinstance(value, list):
-                self.fault(f"{key} is no list; {PREPARE_AGAIN}", where)
+                self.fault(f"{key} is not a list; {PREPARE_AGAIN}", where)
             return tuple(value) if isinstance(value, list) else ()
         if kind is dict:
             if not isinstance(value, dict):
-                self.fault(f"{key} is no object; {PREPARE_AGAIN}", where)
+                self.fault(f"{key} is not a JSON object; {PREPARE_AGAIN}", where)
             return value if isinstance(value, dict) else {}
         if kind is int and key != "format_version":
             is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             if not is_count:
-                self.fault(f"{key} {value!r} is no count; {PREPARE_AGAIN}", where)
+                self.fault(f"{key} is {value!r}, expected a count; {PREPARE_AGAIN}", where)
             return value if is_count else UNKNOWN
         if kind is str:
             is_name = key in ("subject", "split")
             if not isinstance(value, str) or (is_name and not value):
-                noun = "name" if is_name else "text"
-                self.fault(f"{key} {value!r} is no {noun}; {PREPARE_AGAIN}", where)
+                noun = "a name" if is_name else "text"
+                self.fault(f"{key} is {value!r}, expected {noun}; {PREPARE_AGAIN}", where)
             return str(value)
         return value

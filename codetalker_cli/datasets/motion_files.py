@@ -1,4 +1,4 @@
-"""Motion files → Motion: a .npz contains its face, the face of a .npy is looked up."""
+"""Read motion files: a .npz contains its face, and the face of a .npy is looked up."""
 
 import logging
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What is specified about the faces of .npy files.
+    """The options that specify the faces of .npy files.
 
     Attributes:
-        data: Prepared data set that they belong to.
-        mesh: A checkpoint, or a neutral face (a mesh file).
-        templates: A ``templates.pkl`` for the triangles of ``mesh``.
-        subject: Whose face it is; None: the subject that the name of the file begins with.
+        data: The prepared data set that the motion belongs to.
+        mesh: A checkpoint, or a mesh file with a neutral face.
+        templates: A ``templates.pkl`` with the neutral faces for the triangles of ``mesh``.
+        subject: The subject that moves; None: the subject that the file name begins with.
     """
 
     data: Path | None = None
@@ -33,22 +33,24 @@ class FaceOptions:
 
     @property
     def are_given(self) -> bool:
-        """Whether anything is specified."""
+        """Whether any option is set."""
         options = (self.data, self.mesh, self.templates, self.subject)
         return any(option is not None for option in options)
 
     def find(self, path: Path, n_vertices: int) -> FaceSource:
-        """The faces of a file: as specified, or the best match of all that are known here.
+        """Return the faces of a file: the specified ones, or the best match of all known faces.
 
         Raises:
-            InputError: The options contradict each other, or nothing fits.
+            InputError: The options contradict each other, or no known faces fit.
             CheckpointError: ``mesh`` is not a checkpoint with faces.
-            DataError: A file is damaged, or has another vertex count.
+            DataError: A file is damaged, or its vertex count differs.
         """
         if self.data is not None and self.mesh is not None:
-            raise InputError("`data` and `mesh` both give the faces; give one of them")
+            raise InputError("`data` and `mesh` both specify the faces; give only one of them")
         if self.templates is not None and self.mesh is None:
-            raise InputError(f"`templates` {self.templates}: also give the triangles, `mesh`")
+            raise InputError(
+                f"`templates` {self.templates}: the triangles are missing; also give `mesh`"
+            )
         if self.data is not None:
             return face_lookup.data_set_candidate(self.data).load()
         if self.mesh is not None:
@@ -59,7 +61,7 @@ class FaceOptions:
         if not any(candidate.n_vertices == n_vertices for candidate in candidates):
             candidates += _checkpoints(bundled=False)
         faces = face_lookup.choose(candidates, path, n_vertices, self.subject)
-        logger.info("%s: faces of %s", path, faces.origin)
+        logger.info("%s: using the faces from %s", path, faces.origin)
         return faces
 
     def _specified(self, mesh: str) -> FaceSource:
@@ -73,22 +75,26 @@ class FaceOptions:
 
 
 def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> list[Motion]:
-    """Read motion files; their vertices stay on the disk until they are used.
+    """Read motion files; their vertices stay on disk until they are used.
 
     Args:
-        paths: .npz motions, or .npy arrays (T, V, 3) or (T, 3V).
+        paths: Motions (.npz), or arrays (T, V, 3) or (T, 3V) (.npy).
         options: The faces of .npy files.
-        fps: Frame rate to convert all motions to; that of .npy files whose faces give none.
+        fps: The frame rate that all motions are converted to; also the frame rate of .npy files
+            whose faces have none. None: each motion keeps its frame rate.
 
     Raises:
-        InputError: Another kind of file, an invalid frame rate, options without a .npy file, or a
-            face that cannot be found.
+        InputError: A file has an unknown type, the frame rate is invalid, there are options but
+            no .npy file, or a face cannot be found.
         DataError: A file is damaged.
     """
     if fps is not None and not 1 <= fps <= 240:
-        raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames a second")
+        raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames per second")
     if options.are_given and not any(path.suffix.lower() == ".npy" for path in paths):
-        raise InputError("`data`, `mesh`, `templates`, `subject` are for .npy: .npz has its face")
+        raise InputError(
+            "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a .npz "
+            "contains its face; drop these options"
+        )
     return [_read(path, options, fps) for path in paths]
 
 
@@ -101,12 +107,14 @@ def _read(path: Path, options: FaceOptions, fps: float | None) -> Motion:
         faces = options.find(path, vertices.shape[1])
         motion = face_lookup.motion_of(path, vertices, faces, options.subject, fps)
     else:
-        raise InputError(f"{path}: a motion is {' or '.join(SUFFIXES)}, not {path.suffix!r}")
+        raise InputError(
+            f"{path}: expected a motion ({' or '.join(SUFFIXES)}), found {path.suffix!r}"
+        )
     return motion if fps is None else motion.at_fps(fps)
 
 
 def _checkpoints(*, bundled: bool) -> list[FaceCandidate]:
-    """Faces of the bundled voice, or of all other checkpoints under runs/."""
+    """Return the faces of the bundled voice, or of all other checkpoints in runs/."""
     from codetalker_cli.models import checkpoint
 
     shipped = checkpoint.bundled()
@@ -122,8 +130,8 @@ def _checkpoints(*, bundled: bool) -> list[FaceCandidate]:
 
 
 def _candidate(name: str) -> FaceCandidate:
-    """The faces of a checkpoint, which are read when they are needed."""
-    from codetalker_cli.models import checkpoint  # imports torch, which a .npz does not need
+    """Return the faces of a checkpoint, to be read when needed."""
+    from codetalker_cli.models import checkpoint  # imports torch, which is not needed for .npz
 
     facts = checkpoint.describe(name)
     origin, path = f"checkpoint {name}", facts.mesh

@@ -1,4 +1,4 @@
-"""What is looked at before anything of a raw data set is written."""
+"""Checks of a raw data set before anything is written."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,12 +14,16 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.settings import SplitRule
 
 DISK_MARGIN = 1.02
+"""The free space that is required, as a multiple of the estimated size of the data set."""
 FACE_METERS = (0.05, 1.2)
-"""Sizes that the recording of a head, with or without shoulders, may have."""
+"""The plausible sizes of a template, from a part of a face to a head with shoulders."""
 
 
 def missing_clips(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Problem]:
-    """Clips that the splits name and the raw data lacks, beside those the reader told of."""
+    """Return a problem for each clip that a split names but the raw data does not contain.
+
+    Clips that the reader has already reported are not repeated.
+    """
     present = {clip.name for clip in raw.clips} | {problem.clip for problem in raw.problems}
     missing_sentences: dict[str, list[str]] = {}
     n_expected: dict[str, int] = {}
@@ -30,38 +34,42 @@ def missing_clips(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Probl
     problems = []
     for subject, sentences in missing_sentences.items():
         if len(sentences) == n_expected[subject]:
-            reason = f"nothing of this subject; {len(sentences)} clips of it belong to splits"
+            reason = f"no data for this subject; the splits name {len(sentences)} of its clips"
             problems.append(Problem(subject, "missing", reason))
         else:
             problems += [
-                Problem(f"{subject}_{s}", "missing", "neither motion nor speech") for s in sentences
+                Problem(f"{subject}_{s}", "missing", "neither motion nor speech found")
+                for s in sentences
             ]
     return problems
 
 
 def drop_broken_templates(raw: RawDataSet) -> RawDataSet:
-    """Without templates that hold NaN: clips of such a subject cannot be used."""
+    """Return the data set without templates that contain NaN; their subjects cannot be used."""
     valid = {k: v for k, v in raw.mesh.templates.items() if np.isfinite(v).all()}
     return replace(raw, mesh=replace(raw.mesh, templates=valid))
 
 
 def unlikely_sizes(raw: RawDataSet) -> list[Problem]:
-    """Templates that no head has the size of, where the unit tells."""
+    """Return a problem for each template that is too small or too large for a head."""
     meters = raw.mesh.topology.meters_per_unit
     problems = []
     for subject, template in raw.mesh.templates.items() if meters else ():
         size = float(np.ptp(template, axis=0).max()) * (meters or 1.0)
         if np.isfinite(size) and not FACE_METERS[0] <= size <= FACE_METERS[1]:
-            reason = f"its template measures {size:.3g} m, a head about 0.25 m; is the unit right?"
+            reason = (
+                f"the template measures {size:.3g} m, but a head measures about 0.25 m; "
+                "check the unit"
+            )
             problems.append(Problem(subject, "unit", reason))
     return problems
 
 
 def check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> None:
-    """Refuse what the disk cannot hold before anything is written.
+    """Refuse a data set that the disk has no room for.
 
     Raises:
-        InputError: Says how much is needed and how much is free.
+        InputError: The disk does not have enough free space.
     """
     frames = sum(clip.n_frames for clip in clips) * fps / raw.fps
     needed = frames * (raw.mesh.topology.n_vertices * 12 + audio.SAMPLE_RATE / fps * 2)
@@ -69,6 +77,6 @@ def check_disk(out: Path, raw: RawDataSet, fps: float, clips: list[RawClip]) -> 
     free = shutil.disk_usage(nearest).free
     if needed * DISK_MARGIN > free:
         raise InputError(
-            f"{out}: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free on this "
-            "disk; make room, or give a folder on another disk"
+            f"{out}: the data set needs about {needed / 1e9:.1f} GB, but this disk has only "
+            f"{free / 1e9:.1f} GB free; free some space, or give a folder on another disk"
         )

@@ -1,4 +1,4 @@
-"""Raw data set → prepared data set: the one way, whatever the raw layout is."""
+"""Convert a raw data set of any layout to a prepared data set."""
 
 import hashlib
 import itertools
@@ -25,24 +25,25 @@ from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
 
 BLOCK_BYTES = 8 << 20
-"""About how much of a clip is in memory at a time."""
+"""The approximate size of the blocks in which a clip is read."""
 ROUNDING_SECONDS = 1e-3
+"""Rounding error that is allowed when the lengths of audio and motion are compared."""
 MIN_FRAMES = 2
-"""Of a clip: a single frame is no motion."""
+"""The minimum length of a clip; a single frame has no motion."""
 SAMPLED_CLIPS = 24
-"""Clips that the lip region is inferred from."""
+"""The maximum number of clips that the lip region is inferred from."""
 _AudioFuture = Future[tuple[RawAudio, list[Problem]]]
 
 
 @dataclass(frozen=True)
 class PreparationJob:
-    """What the preparation of all clips of a data set shares.
+    """The data that the preparation of all clips shares.
 
     Attributes:
         raw: The raw data set.
-        fps: Wanted frames a second.
-        options: How holes are treated.
-        writer: Where clips go.
+        fps: The frame rate of the prepared motion.
+        options: The settings for missing frames.
+        writer: The writer of the prepared folder.
     """
 
     raw: RawDataSet
@@ -61,28 +62,29 @@ def prepare(
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> Prepared:
-    """Write the prepared data set of a raw one, going on where an earlier run stopped.
+    """Convert a raw data set to a prepared one, or resume an interrupted conversion.
 
-    A clip that cannot be used is left out and told; a run that finds all done changes nothing.
+    A clip that cannot be used is skipped and reported. If everything is already prepared, nothing
+    changes.
 
     Args:
         raw: The opened raw data set.
         out: The prepared folder.
-        data: Name, frame rate, training subjects and splits.
-        options: How holes are treated, and what is left out.
-        regions: Vertex regions, or the wish to infer them.
-        overwrite: Replace an older data set.
-        stages: Reports the progress of each stage.
+        data: The name, frame rate, training subjects and splits of the data set.
+        options: The settings for missing frames and for the clips to skip.
+        regions: The vertex regions, or an instruction to infer them.
+        overwrite: Whether to replace a finished data set in ``out``.
+        stages: A function that returns the progress callback of a stage.
 
     Raises:
-        InputError: ``out`` holds something else, or the disk is too small.
-        DataError: Not one clip could be used.
+        InputError: ``out`` contains other files or a different data set, or the disk is too small.
+        DataError: No clip could be used.
     """
     raw.mesh.check(data.n_vertices, f"the raw data set {data.name}")
     split_of = splits.assign(raw.clips, data.splits)
     clips = [c for c in raw.clips if options.keep_unused or split_of[c.name] != splits.UNUSED]
     if not clips:
-        raise _no_clips_error(raw.problems, "no raw clip belongs to a split")
+        raise _no_clips_error(raw.problems, "no raw clip matches a split")
     writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
     new_problems = (*preflight.missing_clips(raw, data.splits), *preflight.unlikely_sizes(raw))
     raw = replace(preflight.drop_broken_templates(raw), problems=(*raw.problems, *new_problems))
@@ -99,8 +101,8 @@ def prepare(
     notes = {
         **raw.notes,
         "frames": _describe_frame_rate(raw.fps, data.fps),
-        "holes": f"up to {options.fill_seconds:g} s filled in a straight line, longer ones split "
-        "the clip",
+        "holes": f"up to {options.fill_seconds:g} s filled by linear interpolation, longer ones "
+        "split the clip",
         "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
         "left_out_unused": sorted({c.name for c in raw.clips} - {c.name for c in clips}),
     }
@@ -115,9 +117,10 @@ def _write_all(
     n: int,
     progress: Progress,
 ) -> int:
-    """Write every clip that is not there yet, of ``n``; how many of them changed anything.
+    """Write the clips in ``todo``; return how many of them changed the folder.
 
-    Speech is decoded one clip ahead, while the disk is busy with vertices.
+    ``n`` is the number of all clips, for the progress. The speech of the next clip is decoded in
+    a thread while the vertices of the current clip are written.
     """
     n_changed = 0
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -135,7 +138,7 @@ def _write_all(
 
 
 def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regions: Regions) -> str:
-    """Stamp of everything that every clip, or the table as a whole, depends on."""
+    """Return a hash of everything that all clips or the whole clip table depend on."""
     digest = hashlib.sha256(data.model_dump_json().encode() + options.model_dump_json().encode())
     digest.update(f"{raw.fps} {raw.first_number} {regions.infer}".encode())
     arrays = [("faces", raw.mesh.topology.triangles), *raw.mesh.templates.items()]
@@ -146,29 +149,32 @@ def _recipe(raw: RawDataSet, data: DataSettings, options: PrepareSettings, regio
 
 
 def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], pending: list[RawClip]) -> None:
-    """A finished data set may grow; clips that it has are replaced only when asked for."""
+    """Allow a finished data set to grow, but refuse to change or remove its clips."""
     if writer.finished is None:
         return
     existing = {entry.source for entry in writer.finished.clips}
     changed = [clip.name for clip in pending if clip.name in existing]
     removed = sorted(existing - {clip.name for clip in clips})
-    for names, what in ((changed, "have changed in the raw data or here"), (removed, "are gone")):
+    for names, what in (
+        (changed, "have changed since, in the raw data or in the folder"),
+        (removed, "are no longer in the raw data"),
+    ):
         if names:
             raise InputError(
-                f"{writer.folder} is prepared, but {len(names)} of its clips {what} since "
+                f"{writer.folder}: already prepared, but {len(names)} of its clips {what} "
                 f"({names[0]}{', …' if len(names) > 1 else ''}); give `overwrite` to prepare all "
-                "again, or another folder"
+                "clips again, or give another folder"
             )
 
 
 def _prepare_clip(
     job: PreparationJob, clip: RawClip, split: str, audio_future: _AudioFuture
 ) -> bool:
-    """Write one raw clip, in parts where it has long holes; whether that changed anything."""
+    """Write one raw clip, split at its long holes; return whether the folder changed."""
     problems: list[Problem]
     try:
         if clip.subject not in job.raw.mesh.templates:
-            raise DataError(f"{clip.subject} has no template, or one with NaN")
+            raise DataError(f"subject {clip.subject} has no template, or its template contains NaN")
         speech, problems = audio_future.result()
         with clip.open() as frames:
             _write_parts(job, clip, split, frames, speech, problems)
@@ -178,20 +184,20 @@ def _prepare_clip(
         job.writer.abandon()
         problems = [Problem(clip.name, "broken", str(error))]
         if job.writer.done.get(clip.name) == ClipRecord(clip.stamp, (), tuple(problems)):
-            return False  # as broken as before
+            return False  # an earlier run recorded the same fault
     job.writer.close(clip.name, clip.stamp, problems)
     return True
 
 
 def _read_audio(clip: RawClip) -> tuple[RawAudio, list[Problem]]:
-    """A clip's speech at 16 kHz within ±1, and what had to be done to it."""
+    """Return the speech of a clip at 16 kHz within ±1, and a problem for each repair."""
     speech, problems = clip.read_audio(), []
     peak = float(np.abs(speech.samples).max(initial=0.0))
     samples = audio.resample(speech.samples, speech.rate, audio.SAMPLE_RATE)
     if peak > 1.0:
-        reason = f"its loudest sample is {peak:.3g} of full scale; made quieter as a whole"
+        reason = f"the peak is {peak:.3g} times full scale; the whole recording was scaled down"
         problems.append(Problem(clip.name, "audio", reason))
-    # Band-limiting may overshoot by a little.
+    # The low-pass filter of the resampling can overshoot slightly.
     loudest = max(1.0, float(np.abs(samples).max(initial=0.0)))
     return RawAudio(samples / loudest, audio.SAMPLE_RATE), problems
 
@@ -207,29 +213,32 @@ def _write_parts(
     fps_in = job.raw.fps
     parts = timeline.split_at_holes(frames.numbers, fps_in, job.options.fill_seconds)
     if not parts:
-        raise DataError("it has no frame")
+        raise DataError("the clip has no frames")
     start = timeline.speech_start(frames.numbers, job.raw.first_number, fps_in, speech.seconds)
     problems += _describe_holes(clip.name, parts, start, fps_in)
     for index, part in enumerate(parts):
         seconds = (part.last - part.first + 1) / fps_in
         name = clip.name if len(parts) == 1 else f"{clip.name}_part{index + 1}"
         if len(parts) > 1 and seconds < job.options.min_seconds:
-            reason = f"{name}: {seconds:.2f} s between two holes are too short, left out"
+            reason = f"{name}: the part between two holes is only {seconds:.2f} s long; skipped"
             problems.append(Problem(clip.name, "hole", reason))
             continue
         begin = round((part.first - start) / fps_in * audio.SAMPLE_RATE)
-        # The last part, or the whole clip, keeps whatever follows its motion.
+        # The last part also keeps the audio after the end of its motion.
         end = len(speech.samples)
         if index + 1 < len(parts):
             end = min(end, round((part.last + 1 - start) / fps_in * audio.SAMPLE_RATE))
         samples = speech.samples[begin:end]
         if not len(samples):
-            reason = f"{name}: there is no sound for its {seconds:.2f} s of motion, left out"
+            reason = f"{name}: no audio for its {seconds:.2f} s of motion; skipped"
             problems.append(Problem(clip.name, "length", reason))
             continue
         n_frames = part.n_frames(fps_in, job.fps)
         if n_frames < MIN_FRAMES:
-            problems.append(Problem(clip.name, "length", f"{name}: {n_frames} frame is no motion"))
+            reason = (
+                f"{name}: the motion has only {n_frames} frame; at least {MIN_FRAMES} are needed"
+            )
+            problems.append(Problem(clip.name, "length", reason))
             continue
         problems += _check_length(
             clip.name, name, len(samples) / audio.SAMPLE_RATE, n_frames, job.fps
@@ -248,26 +257,26 @@ def _write_parts(
             )
         )
     if not job.writer.n_pending:
-        raise DataError(f"no piece of it can be used: {problems[-1].reason}")
+        raise DataError(f"no part of the clip can be used: {problems[-1].reason}")
 
 
 def _describe_holes(clip: str, parts: list[ClipPart], start: int, fps: float) -> list[Problem]:
     reasons = []
     if parts[0].first > start:
-        reasons.append(f"frames {start} to {parts[0].first - 1} are missing at its start")
+        reasons.append(f"frames {start} to {parts[0].first - 1} are missing at the start")
     for part in parts:
         if part.filled:
-            reasons.append(f"frames {_ranges(part.filled)} are missing, filled")
+            reasons.append(f"frames {_ranges(part.filled)} are missing; filled by interpolation")
     for before, after in itertools.pairwise(parts):
         gap = (after.first - before.last - 1) / fps
         reasons.append(
-            f"frames {before.last + 1} to {after.first - 1} are missing ({gap:.2f} s): split there"
+            f"frames {before.last + 1} to {after.first - 1} are missing ({gap:.2f} s); split"
         )
     return [Problem(clip, "hole", reason) for reason in reasons]
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:
-    """``7, 9-11`` for people."""
+    """Format ascending numbers like ``7, 9-11``."""
     runs = np.split(np.array(numbers), np.flatnonzero(np.diff(numbers) > 1) + 1)
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
@@ -278,20 +287,20 @@ def _check_length(clip: str, name: str, seconds: float, n_frames: int, fps: floa
     if abs(difference) <= 1 / fps + ROUNDING_SECONDS:
         return []
     reason = (
-        f"{name}: {seconds:.3f} s of sound, {motion_seconds:.3f} s of motion ({difference:+.3f} s)"
+        f"{name}: {seconds:.3f} s of audio, {motion_seconds:.3f} s of motion ({difference:+.3f} s)"
     )
     return [Problem(clip, "length", reason)]
 
 
 def _vertex_blocks(frames: Frames, part: ClipPart, job: PreparationJob) -> Iterator[np.ndarray]:
-    """The part's vertices at the wanted rate, some at a time."""
+    """Yield the vertices of a part at the prepared frame rate, in blocks (n, V, 3)."""
     n_vertices = job.raw.mesh.topology.n_vertices
     size = max(1, BLOCK_BYTES // (n_vertices * 12))
     for samples in timeline.sample_blocks(frames.numbers, part, job.raw.fps, job.fps, size):
         positions = np.union1d(samples.before, samples.after)
         vertices = frames.read(positions)
         if vertices.shape[1:] != (n_vertices, 3):
-            raise DataError(f"a frame is {vertices.shape[1:]}, expected ({n_vertices}, 3)")
+            raise DataError(f"frames have shape {vertices.shape[1:]}, expected ({n_vertices}, 3)")
         block = vertices[np.searchsorted(positions, samples.before)]
         if samples.share.any():
             share = samples.share[:, None, None]
@@ -302,20 +311,22 @@ def _vertex_blocks(frames: Frames, part: ClipPart, job: PreparationJob) -> Itera
         bad = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
         if len(bad):
             number = int(frames.numbers[samples.before[bad[0]]])
-            raise DataError(f"frame {number} has NaN or infinite vertices; mend or remove the clip")
+            raise DataError(
+                f"frame {number} has NaN or infinite vertices; repair or remove the clip"
+            )
         yield block
 
 
 def _describe_frame_rate(fps_in: float, fps_out: float) -> str:
     ratio = fps_in / fps_out
     if ratio == 1:
-        return f"{fps_out:g} a second, as captured"
+        return f"{fps_out:g} per second, as captured"
     if abs(ratio - round(ratio)) < 1e-9:
         return (
-            f"{fps_out:g} a second: one of every {round(ratio)} of the captured {fps_in:g}, "
-            "untouched"
+            f"{fps_out:g} per second: one of every {round(ratio)} captured frames "
+            f"({fps_in:g} per second), unchanged"
         )
-    return f"{fps_out:g} a second, blended from {fps_in:g}"
+    return f"{fps_out:g} per second, interpolated from {fps_in:g}"
 
 
 def _finish(
@@ -341,5 +352,5 @@ def _finish(
 
 
 def _no_clips_error(problems: list[Problem] | tuple[Problem, ...], reason: str) -> DataError:
-    first = f"{problems[0].clip}: {problems[0].reason}" if problems else "the folder holds none"
-    return DataError(f"not one clip could be prepared ({reason or first})")
+    first = f"{problems[0].clip}: {problems[0].reason}" if problems else "the folder has no clips"
+    return DataError(f"no clip could be prepared ({reason or first})")

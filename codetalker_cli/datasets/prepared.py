@@ -1,14 +1,15 @@
-"""The prepared data set: the one format that training, evaluation and inspection read.
+"""The prepared data set: the format that training, evaluation and inspection read.
 
-A folder:
+A prepared data set is a folder with these files:
 
-- ``manifest.json``     what it is, and the clip table
-- ``mesh.npz``          topology, templates, colors (``topology``)
-- ``clips/NAME.npy``    (T, V, 3) float32 vertices; opened as memory maps
-- ``audio/NAME.wav``    mono 16 kHz PCM16
-- ``report.txt``        the manifest in words
+- ``manifest.json``     facts about the data set, and the clip table
+- ``mesh.npz``          topology, templates and colors (see ``topology``)
+- ``clips/NAME.npy``    (T, V, 3) float32 vertices, opened as a memory map
+- ``audio/NAME.wav``    mono 16 kHz PCM16 speech
+- ``report.txt``        a readable summary of the manifest
 
-The manifest is written last: a folder without one is not finished. ``prepared_writer`` writes.
+The manifest is written last, so a folder without a manifest is unfinished. ``prepared_writer``
+writes the format.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,12 +34,12 @@ MESH, REPORT = "mesh.npz", "report.txt"
 
 
 class Speech(NamedTuple):
-    """A file of speech as it is.
+    """The unconverted content of an audio file.
 
     Attributes:
-        samples: (n, channels) int16 of PCM16, else float32.
-        rate: Samples a second.
-        subtype: Format of the samples, as soundfile names it.
+        samples: (n, channels) int16 for PCM16 files, float32 for others.
+        rate: The sample rate in hertz.
+        subtype: The format of the samples, named as in soundfile.
     """
 
     samples: np.ndarray
@@ -46,34 +47,34 @@ class Speech(NamedTuple):
     subtype: str
 
     def to_mono(self) -> np.ndarray:
-        """(n,) float32 mean of the channels."""
+        """Return the (n,) float32 mean of the channels."""
         full_scale = np.float32(32768 if self.samples.dtype == np.int16 else 1)
         return self.samples.astype(np.float32).mean(1) / full_scale
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of a prepared data set; nothing is read before it is asked for."""
+    """A clip of a prepared data set; its files are read on demand."""
 
     entry: ClipEntry
     folder: Path
 
     @property
     def vertices_path(self) -> Path:
-        """Where the vertices are."""
+        """The path of the vertices."""
         return vertices_path(self.folder, self.entry.name)
 
     @property
     def audio_path(self) -> Path:
-        """Where the speech is."""
+        """The path of the speech."""
         return audio_path(self.folder, self.entry.name)
 
     @property
     def vertices(self) -> np.ndarray:
-        """(T, V, 3) float32 memory map.
+        """The (T, V, 3) float32 vertices, as a memory map.
 
         Raises:
-            DataError: The file is missing, damaged, or of another length than the table says.
+            DataError: The file is missing or damaged, or its length differs from the clip table.
         """
         path = self.vertices_path
 
@@ -88,12 +89,12 @@ class Clip:
         """Check the header of the vertices against the format and the clip table.
 
         Args:
-            report: Gets each fault.
-            n_vertices: V, or None if any will do.
+            report: Receives each fault.
+            n_vertices: The expected V, or None if any V is valid.
 
         Returns:
-            The header, with the frames that are there where the file is cut short; None: no frame
-            can be read.
+            The header, or None if no frame can be read. For a file that is cut short, its shape
+            counts only the complete frames.
         """
         name, path = self.entry.name, self.vertices_path
         try:
@@ -102,7 +103,7 @@ class Clip:
         except (DataError, OSError) as error:
             lines = str(error.__cause__ or error).splitlines() or ["damaged"]
             reason = lines[0].removeprefix(f"{path}: ")
-            message = f"the vertices are no whole .npy file ({reason}); {PREPARE_AGAIN}"
+            message = f"the vertices are not a complete .npy file ({reason}); {PREPARE_AGAIN}"
             report("file", name, message)
             return None
         shape, dtype, fortran_order, _ = header
@@ -120,40 +121,51 @@ class Clip:
                 return None
         if n_whole < shape[0]:
             message = (
-                f"the vertices are cut short: {n_whole} whole frames of the {shape[0]} that the "
-                f"head of the file tells; {PREPARE_AGAIN}"
+                f"the vertices are cut short: {n_whole} complete frames, but the file header "
+                f"specifies {shape[0]}; {PREPARE_AGAIN}"
             )
             report("file", name, message)
             header = header._replace(shape=(n_whole, *shape[1:]))
         elif self.entry.n_frames >= 0 and shape[0] != self.entry.n_frames:
-            message = f"{shape[0]} frames, the clip table says {self.entry.n_frames}"
+            message = (
+                f"the vertices have {shape[0]} frames, expected {self.entry.n_frames} (clip table)"
+            )
             report("length", name, f"{message}; {PREPARE_AGAIN}")
         if not header.shape[0]:
-            report("length", name, f"holds no frames; {PREPARE_AGAIN}")
+            report("length", name, f"the vertices have no frames; {PREPARE_AGAIN}")
             return None
         return header
 
     def samples(self) -> np.ndarray:
-        """(n,) float32 speech at 16 kHz (not checked: a silent clip is a clip).
+        """Return the (n,) float32 speech at 16 kHz.
+
+        The values are not checked, because a silent clip is valid.
 
         Raises:
-            DataError: The file is missing, damaged, or of another rate.
+            DataError: The file is missing or damaged, or its sample rate, number of channels or
+                length is wrong.
         """
         path, speech = self.audio_path, self.read_speech()
         if speech.rate != audio.SAMPLE_RATE:
-            raise DataError(f"{path}: {speech.rate} Hz, expected {audio.SAMPLE_RATE}")
+            raise DataError(
+                f"{path}: the sample rate is {speech.rate} Hz, expected {audio.SAMPLE_RATE} Hz; "
+                f"{PREPARE_AGAIN}"
+            )
         n_samples, n_channels = speech.samples.shape
         if n_channels != 1:
-            raise DataError(f"{path}: {n_channels} channels, expected 1; {PREPARE_AGAIN}")
+            raise DataError(
+                f"{path}: the speech has {n_channels} channels, expected 1; {PREPARE_AGAIN}"
+            )
         expected = self.entry.n_samples or n_samples
         if n_samples != expected:
             raise DataError(
-                f"{path}: has {n_samples} samples, the clip table says {expected}; {PREPARE_AGAIN}"
+                f"{path}: the speech has {n_samples} samples, expected {expected} (clip table); "
+                f"{PREPARE_AGAIN}"
             )
         return speech.to_mono()
 
     def read_speech(self) -> Speech:
-        """The speech as the file has it, of whatever rate and length.
+        """Read the speech without conversion, at any sample rate and length.
 
         Raises:
             DataError: The file is missing or damaged.
@@ -171,11 +183,11 @@ class Clip:
 
 
 class PreparedDataSet:
-    """A prepared folder, opened lazily.
+    """A prepared data set; its clips are read on demand.
 
     Raises:
-        InputError: There is no finished prepared data set in the folder.
-        DataError: The manifest is damaged or of a newer format.
+        InputError: The folder contains no finished prepared data set.
+        DataError: The manifest or the mesh is damaged, or the format is newer.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -185,7 +197,7 @@ class PreparedDataSet:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The section ``data`` of the settings, as this data set is."""
+        """The values of this data set for the section ``data`` of the settings."""
         return {
             "name": self.manifest.name,
             "fps": self.manifest.fps,
@@ -195,7 +207,7 @@ class PreparedDataSet:
         }
 
     def clips(self, split: str) -> list[Clip]:
-        """The clips of a split, in the order of the table; ``test`` is all of test-a, test-b, …"""
+        """Return the clips of a split in table order; ``test`` includes test-a, test-b, …"""
         return [
             Clip(entry, self.folder)
             for entry in self.manifest.clips
@@ -204,25 +216,25 @@ class PreparedDataSet:
 
 
 def vertices_path(folder: Path, name: str) -> Path:
-    """Where the vertices of a clip are."""
+    """Return the path of the vertices of a clip."""
     return folder / "clips" / f"{name}.npy"
 
 
 def audio_path(folder: Path, name: str) -> Path:
-    """Where the speech of a clip is."""
+    """Return the path of the speech of a clip."""
     return folder / "audio" / f"{name}.wav"
 
 
 MEAN_FRAMES = 4000
-"""Frames that the mean is taken from, spread evenly over the clips."""
+"""The approximate number of frames in the mean, spread evenly over the clips."""
 
 
 def mean_offset(clips: Sequence[Clip], templates: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(V, 3) float32 mean offset from the template, over frames of all clips.
+    """Return the (V, 3) float32 mean offset from the template, over frames of all clips.
 
     Args:
-        clips: At least one, of any subjects.
-        templates: Subject → (V, 3).
+        clips: At least one clip; the subjects may differ.
+        templates: The (V, 3) template of each subject.
     """
     per_clip = max(1, MEAN_FRAMES // len(clips))
     total = np.zeros_like(templates[clips[0].entry.subject], dtype=np.float64)

@@ -1,7 +1,7 @@
-"""Writes a prepared folder clip by clip, so that whatever stops it loses at most one clip.
+"""Write a prepared folder clip by clip; an interrupted run loses at most one clip.
 
-Every file is written beside and renamed; ``journal`` tells the next run
-what is done.
+Every file is written to a temporary name and then renamed. The next run reads from ``journal``
+which clips are finished.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from codetalker_cli.workspace import MANIFEST
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
 _TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
-"""Names that atomic writing and its probe give for the time."""
+"""The temporary names of files that are being written, and of write tests."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,16 @@ class NewClip:
     """A clip to write.
 
     Attributes:
-        name: Name of the clip.
-        subject: The subject whose face moves.
-        split: Its split.
-        vertices: (T, V, 3), or blocks of them with ``n_frames`` in all.
+        name: The name of the clip.
+        subject: The subject that moves.
+        split: The split that the clip belongs to.
+        vertices: (T, V, 3), or blocks (k, V, 3) with ``n_frames`` frames in total.
         samples: (n,) float32 speech at 16 kHz, within ±1.
-        text: What is spoken.
-        n_frames: T, required for blocks.
-        sentence: Which sentence it is.
-        source: The raw clip it comes from; ``PreparedWriter.close`` ends that clip.
+        text: The spoken text.
+        n_frames: T; required if ``vertices`` are blocks.
+        sentence: The name of the sentence.
+        source: The raw clip that the clip is a part of; ``PreparedWriter.close`` must be called
+            after its last part. Empty: the clip is complete by itself.
     """
 
     name: str
@@ -59,11 +60,11 @@ class NewClip:
 
 @dataclass(frozen=True)
 class DataSetFacts:
-    """What the manifest states about a data set.
+    """The facts about a data set that its manifest contains.
 
     Attributes:
-        name: Name of the data set.
-        fps: Frames per second.
+        name: The name of the data set.
+        fps: The frame rate of the motion, in frames per second.
         train_subjects: The training subjects, in the order of the styles.
     """
 
@@ -73,23 +74,23 @@ class DataSetFacts:
 
 
 class PreparedWriter:
-    """Writes a prepared folder; ``finish`` makes it a data set.
+    """Writes a prepared folder, which becomes a data set with ``finish``.
 
-    The first whole clip begins it: until then an older data set stays as it is.
+    An older data set in the folder stays unchanged until the first clip has been written.
 
     Args:
-        folder: Made if needed.
-        overwrite: Replace a finished data set there.
-        recipe: Stamp of what it is made with; a folder of the same recipe is gone on with. Empty:
-            always from the start.
+        folder: The prepared folder; it is created if needed.
+        overwrite: Whether to replace a finished data set in the folder.
+        recipe: A hash of the settings and faces; a folder with the same recipe is resumed.
+            Empty: always start from scratch.
 
     Attributes:
-        finished: The data set that is there and may grow, or None.
-        done: Raw clip → what became of it, in this run or before.
+        finished: The finished data set in the folder that can grow, or None.
+        done: The record of each finished raw clip, from this run or an earlier one.
 
     Raises:
-        InputError: The folder holds a data set made otherwise, or files of something else, or
-            cannot be written.
+        InputError: The folder contains a data set with another recipe or unrelated files, or is
+            not writable.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool, recipe: str = "") -> None:
@@ -110,7 +111,7 @@ class PreparedWriter:
                 self.done |= state.done
         elif not (folder / MANIFEST).exists() and self._has_files():
             raise InputError(
-                f"{folder} holds clips/*.npy or audio/*.wav of something else; "
+                f"{folder}: contains clips/*.npy or audio/*.wav, but no prepared data set; "
                 "give an empty or a new folder"
             )
         check_output(folder / MANIFEST, overwrite=True)
@@ -124,15 +125,15 @@ class PreparedWriter:
         }
 
     def _matching_manifest(self, recipe: str) -> Manifest:
-        """The finished data set that may be gone on with."""
+        """Return the manifest of the finished data set, if it has the same recipe."""
         refusal = "give `overwrite` to replace it, or another folder"
         if not recipe:
-            raise InputError(f"{self.folder} holds a prepared data set already; {refusal}")
+            raise InputError(f"{self.folder}: already contains a prepared data set; {refusal}")
         manifest = read_manifest(self.folder)
         if manifest.recipe != recipe:
             raise InputError(
-                f"{self.folder} holds a prepared data set already, made with other settings, "
-                f"templates or regions; {refusal}"
+                f"{self.folder}: already contains a prepared data set, made with different "
+                f"settings, templates or regions; {refusal}"
             )
         return manifest
 
@@ -142,11 +143,11 @@ class PreparedWriter:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder holds a data set and nothing has been added since."""
+        """Whether the folder contains a finished data set and no clip has been added since."""
         return self.finished is not None and not (self.folder / UNFINISHED).exists()
 
     def has(self, source: str, stamp: str) -> bool:
-        """Whether a raw clip was prepared already from these very files, and is still there."""
+        """Return whether a raw clip with this stamp is prepared and its files are complete."""
         record = self.done.get(source)
         return (
             record is not None
@@ -156,24 +157,23 @@ class PreparedWriter:
         )
 
     def _begin(self) -> None:
-        """From here on the folder is being written; one that grows keeps its manifest."""
         self._has_begun = True
         journal.begin(self.folder, self.recipe, self._replaced, self.done)
-        if self.finished is None:
+        if self.finished is None:  # a growing data set stays readable
             (self.folder / MANIFEST).unlink(missing_ok=True)
 
     def add(self, clip: NewClip) -> ClipEntry:
         """Write one clip.
 
         Raises:
-            DataError: The name is no safe file name, or is that of another clip's.
-            OutputError: The folder cannot be written.
+            DataError: The name is not a safe file name, or another clip has the same name.
+            OutputError: The files cannot be written.
         """
         import soundfile
 
         name, vertices, n_frames = clip.name, clip.vertices, clip.n_frames
         if not clip.source and name in self._added:
-            raise DataError(f"{name} is the name of two clips; rename one of them")
+            raise DataError(f"two clips are named {name}; rename one of them")
         self._added.add(name)
         raw_clip = clip.source or name
         self._claim(name, raw_clip)
@@ -207,14 +207,16 @@ class PreparedWriter:
 
     def _claim(self, name: str, source: str) -> None:
         if not _SAFE_NAME.fullmatch(name):
-            raise DataError(f"{name!r} cannot be the name of a file; rename subject or sentence")
-        # Some disks know no capitals.
+            raise DataError(
+                f"{name!r} is not a valid file name; rename the subject or the sentence"
+            )
+        # Some file systems ignore case.
         owner = self._source_of_name.setdefault(name.casefold(), source)
         if owner != source:
-            raise DataError(f"{name} is the name of a clip of {owner} already; rename one of them")
+            raise DataError(f"raw clip {owner} already has a clip named {name}; rename one of them")
 
     def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
-        """A raw clip is done: all its parts are written, or it turned out to be broken."""
+        """Record a raw clip as finished, with the parts written so far (none if it is broken)."""
         record = ClipRecord(stamp, tuple(self._pending), tuple(problems))
         self._pending = []
         self.done[source] = record
@@ -223,18 +225,18 @@ class PreparedWriter:
 
     @property
     def n_pending(self) -> int:
-        """Parts of the current raw clip so far."""
+        """The number of parts of the current raw clip written so far."""
         return len(self._pending)
 
     def abandon(self) -> None:
-        """Remove the parts of a raw clip that turned out to be broken half-way."""
+        """Remove the parts of the current raw clip, because it is broken."""
         for entry in self._pending:
             vertices_path(self.folder, entry.name).unlink(missing_ok=True)
             audio_path(self.folder, entry.name).unlink(missing_ok=True)
         self._pending = []
 
     def discard(self) -> None:
-        """Leave nothing behind where not one clip could be written."""
+        """Remove what this run created, because no clip could be written."""
         if self.finished is not None or self._has_files():
             return
         if self._has_begun:
@@ -256,16 +258,16 @@ class PreparedWriter:
         problems: Iterable[Problem] = (),
         report: Callable[[Manifest], str] | None = None,
     ) -> Manifest:
-        """Write mesh, report and manifest; files of an older data set's other clips are removed.
+        """Write the mesh, the report and the manifest, and remove files of replaced clips.
 
         Args:
-            facts: Name, frame rate and training subjects.
-            mesh: The faces.
-            notes: How it was made.
-            splits: Raw clip → its split, in the order of the table; others are left out. None: all,
-                as they came.
-            problems: Of the data set, beside those of its clips.
-            report: Makes the text of report.txt, if there is to be one.
+            facts: The name, frame rate and training subjects.
+            mesh: The topology, templates and colors.
+            notes: Facts about how the data set was made.
+            splits: The split of each raw clip, in the order of the clip table; other raw clips are
+                omitted. None: all clips, in the order and with the splits they were added with.
+            problems: The problems of the data set in addition to those of its clips.
+            report: A function that returns the text of report.txt; None: no report is written.
         """
         records = {source: self.done[source] for source in splits or self.done}
         entries = tuple(
@@ -303,7 +305,7 @@ class PreparedWriter:
         return manifest
 
     def _remove_leftovers(self, names: set[str]) -> None:
-        """Remove clips of an older data set, and what a run that was killed left."""
+        """Remove replaced clips that are not in ``names``, and temporary files of killed runs."""
         for name in self._replaced - names:
             vertices_path(self.folder, name).unlink(missing_ok=True)
             audio_path(self.folder, name).unlink(missing_ok=True)
@@ -314,20 +316,20 @@ class PreparedWriter:
 
 
 def _is_complete(folder: Path, entry: ClipEntry) -> bool:
-    """Whether both files of a clip are there and as long as the table says."""
+    """Return whether both files of a clip have at least the length in the clip table."""
     vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
     try:
         shape = map_array(vertices).shape
     except DataError:
         return False
-    # 44 bytes of header, two a sample.
+    # A WAV file has a header of 44 bytes, and two bytes per sample.
     return shape[:1] == (entry.n_frames,) and (
         speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
     )
 
 
 def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> str:
-    """Blocks of (k, V, 3) as one .npy of float32; SHA-256 of its data."""
+    """Write blocks (k, V, 3) to a float32 .npy file; return the SHA-256 of the data."""
     digest = hashlib.sha256()
     written = 0
     with path.open("wb") as file:
@@ -341,5 +343,5 @@ def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> st
             file.write(block.data)
             written += len(block)
     if written != n_frames:
-        raise DataError(f"{path.name}: {written} frames came, {n_frames} were announced")
+        raise DataError(f"{path.name}: received {written} frames, expected {n_frames}")
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What every reader gives: raw clips whose frames and sound are read when asked for, in pieces."""
+"""The types that every reader returns: raw clips whose frames and speech are read on demand."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from codetalker_cli.topology import Mesh
 
 @dataclass(frozen=True)
 class RawAudio:
-    """Speech at its own rate.
+    """Speech at its original sample rate.
 
     Attributes:
-        samples: (n,) float32 mono.
-        rate: Hertz.
+        samples: (n,) float32 mono samples.
+        rate: The sample rate in hertz.
     """
 
     samples: np.ndarray
@@ -28,23 +28,26 @@ class RawAudio:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The length in seconds."""
         return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True)
 class RawClip:
-    """One sentence of one subject, as it lies on disk.
+    """One sentence of one subject, in files on disk.
 
     Attributes:
-        name: Unique, safe as a file name: SUBJECT_SENTENCE.
-        subject: Whose template the motion belongs to.
-        sentence: What the rules of the splits go by.
-        n_frames: Frames at the raw rate, or a good guess where only reading tells.
-        stamp: Changes when the files it is read from do (see ``stamp_of``).
-        open: Opens the frames; a context manager, since archives are unpacked for the time.
-        read_audio: Reads the speech; raises a CodeTalkerError that names the file.
-        text: What is said, where known.
+        name: The unique name, SUBJECT_SENTENCE; also used as a file name.
+        subject: The subject whose template the motion belongs to.
+        sentence: The name of the sentence, which the rules of the splits refer to.
+        n_frames: The number of frames at the raw rate, or an estimate if it is not known in
+            advance.
+        stamp: A hash that changes with the files of the clip (see ``stamp_of``).
+        open: A function that opens the frames. It returns a context manager, because archives are
+            unpacked temporarily.
+        read_audio: A function that reads the speech. If that fails, it raises a CodeTalkerError
+            that names the file.
+        text: The spoken text, if known.
     """
 
     name: str
@@ -59,15 +62,15 @@ class RawClip:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about a clip that is not as one would expect.
+    """A problem of a raw clip.
 
     Attributes:
-        clip: Name of the raw clip.
-        kind: ``missing``: nothing is there (public data sets lack some clips); ``broken``: what is
-            there cannot be used; ``hole``: frames are missing within; ``length``: sound and motion
-            last differently; ``audio``: something about the sound was mended; ``unit``: the
-            faces have an unlikely size.
-        reason: One line.
+        clip: The name of the raw clip, or of a subject.
+        kind: ``missing``: no data was found (public data sets lack some clips); ``broken``: the
+            data cannot be used; ``hole``: frames are missing; ``length``: the lengths of audio
+            and motion differ; ``audio``: the audio was repaired; ``unit``: the size of the
+            template is implausible.
+        reason: A one-line description.
     """
 
     clip: str
@@ -77,15 +80,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class RawDataSet:
-    """A raw data set, opened: nothing large is read yet.
+    """An opened raw data set, whose clips have not been read yet.
 
     Attributes:
-        fps: Raw frames a second.
-        mesh: Topology, regions and templates, in the unit of the prepared data set.
-        clips: In a fixed order.
-        problems: What was found missing or unusable so far.
-        notes: For the manifest: layout, rates, and the like.
-        first_number: Number of the first frame of a clip that is whole (0 or 1).
+        fps: The raw frame rate.
+        mesh: The topology, regions and templates, in the unit of the prepared data set.
+        clips: The clips, in an order that is the same in every run.
+        problems: The clips that the reader already found missing or broken.
+        notes: Facts for the manifest, such as the layout and the frame rate.
+        first_number: The number of the first frame of a complete clip (0 or 1).
     """
 
     fps: float
@@ -97,9 +100,9 @@ class RawDataSet:
 
 
 def stamp_of(files: Iterable[Path], *extra: Any) -> str:
-    """Short hash of files' names, sizes and times of change, and of anything else that counts.
+    """Return a short hash of the names, sizes and modification times of files, and of ``extra``.
 
-    Only looks at the folder entries: an archive of gigabytes is not read for it.
+    The files are not opened, because an archive can have many gigabytes.
     """
     facts = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps([facts, extra], default=str).encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
-"""Named vertex regions of a raw data set: from files that people have, or from the motion.
+"""Read the vertex regions of a raw data set from files, or infer the lips from the motion.
 
-Files: a folder of ``NAME.txt`` (the reference's ``lve.txt`` is the lips, ``fdd.txt`` the upper
-face), one ``.json`` of name → indices, or one ``.pkl`` of name → indices such as FLAME's masks.
+The files are a folder of ``NAME.txt`` (in the reference code, ``lve.txt`` contains the lips and
+``fdd.txt`` the upper face), a ``.json`` file, or a ``.pkl`` file such as FLAME's masks. A ``.json``
+or ``.pkl`` file maps each name to a list of vertex indices.
 """
 
 import json
@@ -20,23 +21,23 @@ from codetalker_cli.topology import Mesh
 
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
-"""Region files of the reference → our names for the regions."""
+"""The names of regions whose files have different names in the reference code."""
 PAIRED = ("inner_lip_upper", "inner_lip_lower")
-"""Regions whose n-th vertices touch when the mouth is shut, from corner to corner."""
+"""Regions whose k-th vertices touch when the mouth is shut, ordered from corner to corner."""
 SAMPLE_BYTES = 128 << 20
-"""Of the motion that lips are inferred from, about."""
+"""The approximate maximum size of the motion that the lips are inferred from."""
 CANDIDATES = ("regions", "FLAME_masks.pkl", "regions.json")
-"""What is looked for in a raw data set."""
+"""The region files that ``auto`` searches for in a raw data set."""
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions that were read, and whether the lips shall be inferred where they are not given.
+    """Vertex regions read from files, and whether to infer missing lips.
 
     Attributes:
-        named: Name → (n,) int32 vertex indices.
-        infer: Infer ``lips`` from the motion if no file names them.
-        origin: Where they come from, for the manifest.
+        named: The (n,) int32 vertex indices of each region, by name.
+        infer: Whether to infer ``lips`` from the motion if no file contains this region.
+        origin: The names of the files, for the manifest.
     """
 
     named: dict[str, np.ndarray] = field(default_factory=dict)
@@ -44,14 +45,15 @@ class Regions:
     origin: str = "none"
 
     def complete(self, mesh: Mesh, sample: tuple[np.ndarray, np.ndarray]) -> tuple[Mesh, str]:
-        """The mesh with these regions over its own, and where its lips come from.
+        """Return the mesh with these regions added, and a description of their origin.
 
         Args:
-            mesh: Topology and templates.
-            sample: (V, 3) template and (N, V, 3) offsets from it, to infer from.
+            mesh: The topology and templates. Regions from files replace its regions of the
+                same name.
+            sample: A (V, 3) template and (N, V, 3) offsets from it, to infer the lips from.
 
         Raises:
-            DataError: A region names vertices that the topology does not have.
+            DataError: A region contains vertices that the topology does not have.
         """
         named, origin = {**mesh.topology.regions, **self.named}, self.origin
         if LIPS not in named and self.infer:
@@ -64,15 +66,15 @@ class Regions:
 
 
 def find_regions(setting: str, root: Path, n_vertices: int) -> Regions:
-    """Regions by the setting ``prepare.regions``.
+    """Return the regions that the setting ``prepare.regions`` specifies.
 
     Args:
-        setting: ``auto``, ``infer``, ``none``, or a file or folder.
-        root: The raw data set, where ``auto`` looks.
+        setting: ``auto``, ``infer``, ``none``, or the path of a file or folder.
+        root: The folder of the raw data set, which ``auto`` searches.
         n_vertices: V.
 
     Raises:
-        InputError: The file or folder does not exist, or holds no regions.
+        InputError: The file or folder does not exist, or contains no regions.
         DataError: A file is damaged, or an index is out of range.
     """
     if setting == "none":
@@ -81,12 +83,13 @@ def find_regions(setting: str, root: Path, n_vertices: int) -> Regions:
         return Regions(infer=True)
     paths = [root / name for name in CANDIDATES if (root / name).exists()]
     if setting != "auto":
-        # A path in a settings file is meant from where the data is, a flag's from here.
+        # Paths given as an option are relative to the working directory, and paths in a settings
+        # file to the data.
         paths = [path for path in (Path(setting), root / setting) if path.exists()][:1]
         if not paths:
             raise InputError(
-                f"prepare.regions: {setting} does not exist; give a folder of NAME.txt, a .json or "
-                ".pkl of name to indices, or auto, infer, none"
+                f"prepare.regions: {setting} does not exist; give a folder of NAME.txt files, a "
+                ".json or .pkl file that maps names to vertex indices, or one of auto, infer, none"
             )
     named: dict[str, np.ndarray] = {}
     for path in paths:
@@ -100,7 +103,7 @@ def _read(path: Path) -> dict[str, Any]:
     if path.is_dir():
         texts = sorted(path.glob("*.txt"))
         if not texts:
-            raise InputError(f"{path}: a folder of regions holds NAME.txt files, this holds none")
+            raise InputError(f"{path}: the folder contains no regions (NAME.txt files)")
         return {text.stem: _numbers(text) for text in texts}
     content: Any
     if path.suffix == ".txt":
@@ -109,13 +112,18 @@ def _read(path: Path) -> dict[str, Any]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: not a JSON file ({error})") from error
+            raise DataError(f"{path}: not valid JSON ({error})") from error
     elif path.suffix == ".pkl":
         content = read_pickle(path)
     else:
-        raise InputError(f"{path}: regions are read from a folder of .txt, a .txt, .json or .pkl")
+        raise InputError(
+            f"{path}: expected regions as a folder of .txt files, or a .txt, .json or .pkl file"
+        )
     if not isinstance(content, dict) or not content:
-        raise DataError(f"{path}: expected name → vertex indices, got {type(content).__name__}")
+        raise DataError(
+            f"{path}: expected a table of names and vertex indices, found "
+            f"{'an empty table' if isinstance(content, dict) else type(content).__name__}"
+        )
     return {str(key): value for key, value in content.items()}
 
 
@@ -124,7 +132,7 @@ def _numbers(path: Path) -> list[int]:
         words = re.split(r"[,\s]+", path.read_text(encoding="utf-8").strip())
         return [int(word) for word in words if word]
     except ValueError as error:
-        raise DataError(f"{path}: expected vertex numbers with commas between ({error})") from error
+        raise DataError(f"{path}: expected vertex indices separated by commas ({error})") from error
 
 
 def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray:
@@ -135,15 +143,15 @@ def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray
         raise DataError(f"{where}: not a list of vertex indices ({error})") from error
     if indices.ndim != 1 or not len(indices) or indices.dtype.kind not in "iu":
         raise DataError(
-            f"{where}: expected a list of vertex indices, got {indices.dtype} {indices.shape}"
+            f"{where}: expected a list of vertex indices, found {indices.dtype} {indices.shape}"
         )
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n_vertices:
         raise DataError(
-            f"{where}: names vertices {low}..{high}, but there are {n_vertices} (0 to "
-            f"{n_vertices - 1}); take the regions of this topology"
+            f"{where}: contains vertices {low}..{high}, but the topology has only 0 to "
+            f"{n_vertices - 1}; give the regions of this topology"
         )
-    if name in PAIRED:  # their order says which vertices belong together
+    if name in PAIRED:  # their order defines the pairs
         return indices.astype(np.int32)
     return np.unique(indices).astype(np.int32)
 
@@ -151,11 +159,16 @@ def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray
 def sample_of(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], n_frames: int = 400
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A template and frames spread over clips, as ``Regions.complete`` takes them.
+    """Return the ``sample`` for ``Regions.complete``, with frames spread over clips.
 
     Args:
-        clips: (V, 3) template and (T, V, 3) memory-mapped vertices each; of any subjects.
-        n_frames: About how many frames to take in all.
+        clips: The (V, 3) template and the (T, V, 3) memory-mapped vertices of each clip; the
+            subjects may differ.
+        n_frames: The approximate number of frames in total.
+
+    Returns:
+        The (V, 3) template of the first clip, and the (N, V, 3) float32 offset of each frame from
+        the template of its own clip.
     """
     template = clips[0][0]
     n_frames = min(n_frames, SAMPLE_BYTES // template.nbytes)

@@ -1,4 +1,4 @@
-"""What a preparation did: the report next to the data, and the summary of a run."""
+"""The report of a preparation that is saved with the data, and the summary of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from codetalker_cli.datasets.raw_clips import Problem
 
 _PROBLEM_TITLES = {
     "missing": "missing: not in the raw data (public data sets lack some clips)",
-    "broken": "broken: in the raw data, but unusable; mend them and run the command again",
+    "broken": "broken: in the raw data, but unusable; repair them and run the command again",
     "hole": "holes: frames missing within a clip",
-    "length": "length: sound and motion last differently by more than a frame",
-    "audio": "audio: mended while it was read",
-    "unit": "unit: faces of an unlikely size",
+    "length": "length: the lengths of audio and motion differ by more than a frame",
+    "audio": "audio: repaired while it was read",
+    "unit": "unit: templates of an implausible size",
 }
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run did.
+    """The result of a preparation.
 
     Attributes:
         folder: The prepared folder.
-        manifest: The manifest of the data set as it is now.
-        n_written: Raw clips that this run wrote; 0: the folder is as it was.
+        manifest: The manifest of the prepared data set.
+        n_written: The number of raw clips written by this run; 0: nothing has changed.
     """
 
     folder: Path
@@ -33,23 +33,23 @@ class Prepared:
     n_written: int
 
     def problems(self, kind: str) -> list[dict[str, str]]:
-        """The problems of a kind; see ``Problem``."""
+        """Return the problems of a kind; see ``Problem``."""
         return [problem for problem in self.manifest.problems if problem["kind"] == kind]
 
     def summary(self) -> str:
-        """One line for people."""
+        """Return a one-line summary."""
         counts = self.manifest.splits.items()
         splits = ", ".join(f"{split['clips']} {name}" for name, split in counts)
         by_kind = {kind: len(self.problems(kind)) for kind in _PROBLEM_TITLES}
         problems = "".join(f", {n} {kind}" for kind, n in by_kind.items() if n)
-        state = "" if self.n_written else " (all was done already, nothing changed)"
+        state = "" if self.n_written else " (already up to date)"
         return (
             f"{self.folder}: {len(self.manifest.clips)} clips ({splits}){problems}; "
             f"see {self.folder}/report.txt{state}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data for JSON."""
+        """Convert to plain data for JSON."""
         return {
             "out": str(self.folder),
             "clips": len(self.manifest.clips),
@@ -61,10 +61,10 @@ class Prepared:
 
 
 def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
-    """The report, in lines."""
+    """Return the text of report.txt."""
     topology = manifest.topology
     lines = [
-        f"{manifest.name}: {len(manifest.clips)} clips, {manifest.fps:g} frames a second, unit "
+        f"{manifest.name}: {len(manifest.clips)} clips, {manifest.fps:g} frames per second, unit "
         f"{manifest.unit}, {topology['n_vertices']} vertices, {topology['n_faces']} triangles",
         "",
         *(f"{key}: {_format_value(value)}" for key, value in manifest.notes.items() if value),
@@ -82,7 +82,7 @@ def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
         if group:
             lines += ["", f"{heading} ({len(group)})", *(f"  {p.clip}: {p.reason}" for p in group)]
     if not problems:
-        lines += ["", "nothing was missing or broken"]
+        lines += ["", "no problems were found"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Which clip belongs to which split: rules over subjects, sentences and names, or a share."""
+"""Assign clips to splits by rules on subjects, sentences, names and shares."""
 
 import hashlib
 import re
@@ -9,24 +9,26 @@ from codetalker_cli.datasets.raw_clips import RawClip
 from codetalker_cli.settings import SplitRule
 
 UNUSED = "unused"
-"""The split of clips that no rule takes."""
+"""The split of clips that match no rule."""
 FEW = 5
+"""With fewer matching clips, a small share can be rounded down to no clips."""
 _RANGE = re.compile(r"(?P<prefix>.*?)(?P<first>\d+)-(?P=prefix)(?P<last>\d+)")
 
 
 def assign(clips: Sequence[RawClip], rules: Mapping[str, SplitRule]) -> dict[str, str]:
-    """Clip name → split, in the clips' order; a clip goes to the first split that takes it.
+    """Return the split of each clip, by name, in the order of the clips.
 
-    A rule that asks for nothing takes what all others leave, wherever it stands. A share is of all
-    clips that meet the rest of its rule, so that adding a rule above it moves no more clips than it
-    takes.
+    A clip belongs to the first split whose rule it meets. An empty rule matches all clips that
+    belong to no other split, regardless of its position. The size of a share is relative to all
+    clips that meet the rest of its rule, including those of earlier splits, so an additional
+    earlier rule does not change it.
     """
     split_of: dict[str, str] = {}
     for split, rule in sorted(rules.items(), key=lambda item: item[1] == SplitRule()):
         matching = [clip for clip in clips if meets(clip, rule)]
         if rule.share is not None:
             matching = sorted(matching, key=lambda clip: _draw_key(clip.name))
-            # It takes one at least, unless there are so few that training would go short.
+            # A share contains at least one clip, unless too few clips would remain for training.
             least = 1 if rule.share > 0 and len(matching) >= FEW else 0
             n = max(round(rule.share * len(matching)), least)
             matching = [clip for clip in matching if clip.name not in split_of][:n]
@@ -36,7 +38,7 @@ def assign(clips: Sequence[RawClip], rules: Mapping[str, SplitRule]) -> dict[str
 
 
 def meets(clip: RawClip, rule: SplitRule) -> bool:
-    """Whether a clip is what the rule asks for, its share aside."""
+    """Return whether a clip meets all conditions of a rule except its share."""
     return (
         (not rule.subjects or clip.subject in rule.subjects)
         and (not rule.sentences or any(is_named(clip.sentence, p) for p in rule.sentences))
@@ -45,9 +47,9 @@ def meets(clip: RawClip, rule: SplitRule) -> bool:
 
 
 def is_named(name: str, pattern: str) -> bool:
-    """Whether a name is meant by a name, a pattern with * and ?, or a range ``e01-e32``.
+    """Return whether a name matches a name, a pattern with * and ?, or a range like ``e01-e32``.
 
-    In a range only the number counts, not how many digits it is written with.
+    A range compares numbers, so leading zeros do not matter.
     """
     if name == pattern:
         return True
@@ -61,9 +63,9 @@ def is_named(name: str, pattern: str) -> bool:
 
 
 def expected_clips(rules: Mapping[str, SplitRule]) -> list[tuple[str, str]]:
-    """Subject and sentence of every clip that rules name outright, in order.
+    """Return the subject and sentence of each clip that the rules name explicitly, in order.
 
-    Rules with patterns or shares name none: they take what there is.
+    Patterns and shares name no clips, because they apply to the clips that exist.
     """
     pairs: dict[tuple[str, str], None] = {}
     for rule in rules.values():
@@ -75,7 +77,7 @@ def expected_clips(rules: Mapping[str, SplitRule]) -> list[tuple[str, str]]:
 
 
 def _expand_range(pattern: str) -> list[str]:
-    """The sentences of a range, or the one of a plain name."""
+    """Return the sentences of a range or a plain name; none for a pattern."""
     match = _RANGE.fullmatch(pattern)
     if match is None:
         return [] if any(sign in pattern for sign in "*?[") else [pattern]
@@ -85,5 +87,5 @@ def _expand_range(pattern: str) -> list[str]:
 
 
 def _draw_key(name: str) -> str:
-    """A clip's place in the draw: the same wherever, whatever else is in the data set."""
+    """Return the sort key of a clip for a share; it does not depend on the other clips."""
     return hashlib.sha256(name.encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""Numbered raw frames → evenly spaced frames beside their speech.
+"""Resample numbered raw frames to evenly spaced frames, in sync with their speech.
 
-The rule of holes: missing frames are filled in a straight line where the hole lasts no longer than
-``fill_seconds``; a longer hole ends one part and starts the next. Every part takes its own
-stretch of the speech along, so that frame k of a part is at k / fps seconds of its sound.
+A hole is a run of missing frames. A hole of up to ``fill_seconds`` is filled by linear
+interpolation, and a longer hole splits the clip into two parts. Each part has its own section of
+the speech, so that frame k of a part is at k / fps seconds in its audio.
 
-    numbers   4 5 6 8 9 · · · · · 15 16 …      (60 a second; 7 and 10 to 14 are missing)
-    part 1    4   6   8                        (30 a second: every second; 7 was filled)
+    numbers   4 5 6 8 9 · · · · · 15 16 …      (60 fps; 7 and 10 to 14 are missing)
+    part 1    4   6   8                        (30 fps: every second frame; 7 is filled)
     part 2                        15   17 …
 """
 
@@ -16,17 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 _ROUNDING = 1e-6
-"""Frames; a wanted moment this near to a raw frame is that frame."""
+"""A time this close to a raw frame, in frames, is treated as that frame."""
 
 
 @dataclass(frozen=True)
 class ClipPart:
-    """A stretch of a raw clip without long holes.
+    """A section of a raw clip without long holes.
 
     Attributes:
-        first: Number of its first raw frame.
-        last: Number of its last.
-        filled: Numbers that are missing within and are filled.
+        first: The number of the first raw frame.
+        last: The number of the last raw frame.
+        filled: The numbers of missing frames between them, which are filled.
     """
 
     first: int
@@ -34,18 +34,18 @@ class ClipPart:
     filled: tuple[int, ...]
 
     def n_frames(self, fps_in: float, fps_out: float) -> int:
-        """How many frames it has at another rate."""
+        """Return the number of frames after resampling from ``fps_in`` to ``fps_out``."""
         return math.floor((self.last - self.first) * fps_out / fps_in + _ROUNDING) + 1
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Where evenly spaced frames come from: two raw frames and the share of the second.
+    """The two raw frames that each evenly spaced frame is interpolated from.
 
     Attributes:
-        before: (k,) positions in ``numbers``.
-        after: (k,) positions; equal to ``before`` where the share is 0.
-        share: (k,) float64 in [0, 1).
+        before: (k,) positions of the first raw frames in ``numbers``.
+        after: (k,) positions of the second raw frames; equal to ``before`` where the share is 0.
+        share: (k,) float64 weights of the second raw frames, in [0, 1).
     """
 
     before: np.ndarray
@@ -54,7 +54,7 @@ class Samples:
 
 
 def split_at_holes(numbers: np.ndarray, fps: float, fill_seconds: float) -> list[ClipPart]:
-    """Cut (n,) ascending frame numbers at their long holes."""
+    """Split (n,) ascending frame numbers at their long holes."""
     if len(numbers) == 0:
         return []
     gaps = np.diff(numbers)
@@ -74,17 +74,17 @@ def split_at_holes(numbers: np.ndarray, fps: float, fill_seconds: float) -> list
 def sample_blocks(
     numbers: np.ndarray, part: ClipPart, fps_in: float, fps_out: float, size: int
 ) -> Iterator[Samples]:
-    """The frames of a part at the wanted rate, ``size`` at a time.
+    """Yield the frames of a part at the rate ``fps_out``, in blocks of ``size`` frames.
 
-    A whole ratio of the rates takes every n-th frame untouched, as the reference does; any other
-    blends the two neighbors in time.
+    If the ratio of the rates is a whole number n, every n-th frame is used unchanged; this matches
+    the reference code. Otherwise the two neighboring frames are interpolated.
     """
     n = part.n_frames(fps_in, fps_out)
     for start in range(0, n, size):
         times = part.first + np.arange(start, min(start + size, n)) * (fps_in / fps_out)
         nearest = np.rint(times)
         times = np.where(np.abs(times - nearest) < _ROUNDING, nearest, times)
-        times = np.minimum(times, part.last)  # which rounding may pass by a hair
+        times = np.minimum(times, part.last)  # rounding can exceed the last frame slightly
         after = np.searchsorted(numbers, times)
         exact = numbers[after] == times
         before = np.where(exact, after, after - 1)
@@ -94,11 +94,17 @@ def sample_blocks(
 
 
 def speech_start(numbers: np.ndarray, base: int, fps: float, seconds: float) -> int:
-    """Number of the frame that the speech of a clip starts with.
+    """Return the number of the frame at which the speech of a clip starts.
 
-    The speech starts with frame ``base`` of the data set (0 or 1). A clip whose own first number
-    is larger either lacks its first frames, or is numbered from elsewhere: the length of its
-    speech tells which.
+    Usually this is ``base``, the first number in the data set (0 or 1). If a clip starts with a
+    larger number, either its first frames are missing or its numbering has an offset. The
+    interpretation that fits the length of the speech better is chosen.
+
+    Args:
+        numbers: (n,) ascending frame numbers of the clip.
+        base: The number of the first frame of a complete clip.
+        fps: The raw frame rate.
+        seconds: The length of the speech.
     """
     first, last = int(numbers[0]), int(numbers[-1])
     base = min(base, first)

@@ -1,6 +1,8 @@
-"""What a model makes of a split, in numbers and pictures.
+"""Evaluate a checkpoint, or a folder of predictions, and write a report.
 
-``predict`` runs a checkpoint, ``truth`` and ``pairs`` find what belongs together, ``score``
-measures and puts clips together, ``run`` is the command's one call, ``report`` and
-``charts`` the page that comes of it.
+- ``inputs`` selects what to evaluate when some of it is not specified.
+- ``predict`` runs a checkpoint; ``truth`` and ``pairs`` match predictions with true clips.
+- ``score`` measures predictions and combines the results of clips.
+- ``run`` evaluates a checkpoint (`codetalker eval`); ``measure`` measures a folder of predictions.
+- ``folder`` contains the paths of an evaluation; ``report`` and ``charts`` write its HTML page.
 """

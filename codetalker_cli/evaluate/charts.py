@@ -1,6 +1,6 @@
-"""What the report shows beside numbers: curves as SVG, faces and videos as data addresses.
+"""Draw the report's illustrations: curves as SVG, heat maps and videos as data URLs.
 
-Curves take their colors from the page's style sheet, so that one drawing serves light and dark.
+Curves take their colors from the page's style sheet, so that they fit the light and dark themes.
 """
 
 import base64
@@ -31,36 +31,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
-"""Whose line has which of the style sheet's colors."""
-
+"""Model → CSS variable with the color of its curve."""
+# matplotlib does not know CSS variables, so curves are drawn in these colors, which are then
+# replaced in the SVG text.
 _INK = "#010101"
 _PLACEHOLDERS = {model: f"#0101{number:02x}" for number, model in enumerate(COLORS, 2)}
-"""Stand for the style sheet's colors while matplotlib draws; it knows no others."""
 _PER_INCH = 72.0
 _RUNNING = 0.25
-"""The curve ends where less than this share of the results is still running."""
+"""The mean curve ends where less than this fraction of the results is left."""
 _BAND = (10.0, 90.0)
+# Each curve is drawn in two widths, in pixels, so that its text is legible on a phone as well.
 _NARROW, _WIDE = 380, 1000
-"""Pixels of the two drawings of a curve: letters keep their size on a phone."""
 _HEAT_SIZE, _HEAT_VIEWS = 320, ("front", "three-quarter")
 _HEAT_PERCENTILE = 99.5
 _HEAT_STOPS = 9
 _ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+# Limits on the quality of videos and the size of their panels: the report should be small enough
+# to be sent by e-mail.
 _VIDEO_CRF, _VIDEO_SIZE = 26, 256
-"""The page is sent by mail: its videos are no finer than this, with faces of so many pixels."""
 
 Key = tuple[str, str | None]
 """Clip and style of a result."""
 
 
 def length_unit(topology: Topology) -> tuple[float, str]:
-    """What lengths are multiplied with for the page, and their unit there."""
+    """Return the factor that converts lengths to the report's unit, and the name of that unit."""
     meters = topology.meters_per_unit
     return (1.0, "unit") if meters is None else (1000.0 * meters, "mm")
 
 
 def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
-    """Clip and style → (T,) root of the lip error in the page's unit; none without lips."""
+    """Return (clip, style) → (T,) root of the lip error, scaled; empty without a lip region."""
     return {key: np.sqrt(errors) * scale for key, errors in scores.errors.items() if len(errors)}
 
 
@@ -68,15 +69,15 @@ def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
 
 
 def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[str, str]:
-    """The lip error in the course of a clip, mean over the results that are still running.
+    """Plot the lip error against time, averaged over the results at each time.
 
     Args:
-        scores: Model → results.
-        truth: Says the unit.
-        fps: Frames a second.
+        scores: Model → its results.
+        truth: The true clips; their topology determines the unit.
+        fps: Frame rate.
 
     Returns:
-        ``wide`` and ``narrow``: SVG each; empty without lips.
+        The plot as SVG in two widths, ``wide`` and ``narrow``; empty if there is no lip region.
     """
     scale, unit = length_unit(truth.mesh.topology)
     tables = {
@@ -90,7 +91,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
     def draw(width: int) -> str:
         figure, axes = _axes(width, 300 if width == _WIDE else 250)
         maximum = 0.0
-        for model, table in reversed(tables.items()):  # the model's line lies on top
+        for model, table in reversed(tables.items()):  # draw the model last, on top
             time = np.arange(table.shape[1]) / fps
             mean = np.nanmean(table, 0)
             maximum = max(maximum, float(mean.max()))
@@ -111,7 +112,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
 
 
 def pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
-    """(results, T) with NaN after the end of each, as far as enough of them are running."""
+    """Stack curves to (results, T), padded with NaN and cut where few results are left."""
     if not curves:
         return np.empty((0, 0))
     lengths = sorted((len(curve) for curve in curves), reverse=True)
@@ -125,14 +126,14 @@ def pad_curves(curves: Sequence[np.ndarray]) -> np.ndarray:
 def clip_error_chart(
     curve: np.ndarray, fps: float, unit: str, mean: float, shown_seconds: float
 ) -> str:
-    """A small SVG of one result's lip error over time.
+    """Return a small SVG plot of one result's lip error against time.
 
     Args:
-        curve: (T,) root lip errors in ``unit``.
-        fps: Frames a second.
-        unit: Of the vertical axis.
-        mean: Over all results, drawn as a level.
-        shown_seconds: Part that the video shows, marked.
+        curve: (T,) root of the lip error in ``unit``.
+        fps: Frame rate.
+        unit: Unit of the vertical axis.
+        mean: Mean over all results, drawn as a horizontal line.
+        shown_seconds: Length of the video; this part of the plot is shaded.
     """
     figure, axes = _axes(_NARROW, 130)
     seconds = max(len(curve) - 1, 1) / fps
@@ -166,7 +167,7 @@ def _axes(width: int, height: int) -> tuple["Figure", "Axes"]:
 
 
 def _svg(figure: "Figure", title: str) -> str:
-    """A figure as an element of the page: no addresses, no names, colors of the style sheet."""
+    """Return a figure as an SVG element without URLs and ids, with the style sheet's colors."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -177,7 +178,8 @@ def _svg(figure: "Figure", title: str) -> str:
         figure.savefig(file, format="svg", transparent=True, metadata=no_metadata)
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    # Nothing lies outside the axes: without clips and styles no two drawings share a name.
+    # Ids would clash between the drawings of a page. Nothing is drawn outside the axes, so the
+    # clip paths that need ids can be removed.
     text = re.sub(r"<metadata>.*?</metadata>|<defs>.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r' (?:id|clip-path)="[^"]*"| font-family: [^;]*;|(?<=\.\d\d)\d+', "", text)
     text = re.sub(r"\s+", " ", text).replace(_INK, "currentColor")
@@ -194,13 +196,13 @@ def _svg(figure: "Figure", title: str) -> str:
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Faces colored by how far each vertex is off.
+    """Heat maps of the mean error of each vertex.
 
     Attributes:
-        pictures: Model → data addresses, one a view.
-        maximum: At the colors' upper end.
-        unit: Of it.
-        gradient: The colors as CSS, from 0 to the maximum.
+        pictures: Model → data URLs, one per view.
+        maximum: Error that has the hottest color.
+        unit: Unit of ``maximum``.
+        gradient: The color map as a CSS gradient, from 0 to ``maximum``.
     """
 
     pictures: dict[str, list[str]]
@@ -210,7 +212,7 @@ class HeatMaps:
 
 
 def heat_models(scores: Mapping[str, Scores]) -> list[str]:
-    """Whose faces are shown: the model's, beside the best face that does not listen."""
+    """Return the models to draw heat maps of: the model and the best measured baseline."""
     measured = [
         name
         for name, model_scores in scores.items()
@@ -221,19 +223,19 @@ def heat_models(scores: Mapping[str, Scores]) -> list[str]:
 
 
 def n_heat_pictures(scores: Mapping[str, Scores]) -> int:
-    """How many pictures ``heat_maps`` draws."""
+    """Return the number of pictures that ``heat_maps`` draws."""
     return len(heat_models(scores)) * len(_HEAT_VIEWS)
 
 
 def heat_maps(
     scores: Mapping[str, Scores], truth: Truth, render: RenderSettings, on_drawn: Callable[[], None]
 ) -> HeatMaps:
-    """Draw the mean distance of each vertex on the first clip's face.
+    """Draw the mean error of each vertex on the neutral face of the first clip's subject.
 
     Args:
-        scores: Model → results.
-        truth: Faces.
-        render: How they are drawn.
+        scores: Model → its results.
+        truth: The true clips and their neutral faces.
+        render: The render settings.
         on_drawn: Called after each picture.
 
     Raises:
@@ -270,7 +272,7 @@ def heat_maps(
 
 
 def round_up(value: float) -> float:
-    """The next round number; 1 for 0."""
+    """Return the smallest round number that is not below ``value``, and 1 for 0."""
     if value <= 0:
         return 1.0
     base = 10.0 ** math.floor(math.log10(value))
@@ -293,11 +295,11 @@ def _data_url(kind: str, content: bytes) -> str:
 
 
 def rank_results(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
-    """The best results and the worst, each of another clip.
+    """Return the best and worst results by lip error (vertex error without a lip region).
 
     Args:
-        scores: Of the model.
-        n_shown: How many of each, at most; no clip is shown twice.
+        scores: The results of the model.
+        n_shown: Largest number of results in each list; no clip occurs twice.
     """
     curves = lip_error_curves(scores, 1.0)
 
@@ -327,18 +329,18 @@ def video(
     settings: EvaluateSettings,
     render: RenderSettings,
 ) -> str:
-    """Truth, model and their difference side by side, as a data address.
+    """Render truth, prediction and their difference side by side, as a data URL.
 
     Args:
-        score: The result.
-        prediction: Its file.
-        truth: What it is compared with.
-        settings: Length and size.
-        render: How it is drawn.
+        score: The result to show.
+        prediction: The file of the prediction.
+        truth: The true clips.
+        settings: The length of the video.
+        render: The render settings.
 
     Raises:
-        RenderError: It cannot be drawn or encoded.
-        DataError: A file that is missing or damaged.
+        RenderError: The video cannot be drawn or encoded.
+        DataError: A file is missing or damaged.
     """
     from codetalker_cli.render import Panel, render_video
 
@@ -364,13 +366,13 @@ def video(
 
 
 def fps_of(truth: Truth) -> float:
-    """Frames a second of the truth."""
+    """Return the frame rate of the true clips."""
     assert truth.data is not None
     return truth.data.manifest.fps
 
 
 def clip_of(truth: Truth, name: str) -> Clip | None:
-    """A clip with its text and speech, or None where there is only its motion."""
+    """Return a clip with its text and speech, or None if there is no prepared data set."""
     if truth.data is None:
         return None
     entries = truth.data.manifest.clips
@@ -378,7 +380,8 @@ def clip_of(truth: Truth, name: str) -> Clip | None:
 
 
 def _adapt_settings(render: RenderSettings, **changes: Any) -> RenderSettings:
-    if render.background == TRANSPARENT:  # neither a video nor a face on two grounds can be so
+    # .mp4 videos cannot be transparent, and the page has a light and a dark theme.
+    if render.background == TRANSPARENT:
         changes["background"] = RenderSettings().background
     return render.model_copy(update=changes)
 

@@ -1,8 +1,11 @@
-"""What an evaluation writes, and how it is found again.
+"""The files of an evaluation.
 
-- ``protocol.json``   what was evaluated on what, written first
-- ``predictions/``    ``CLIP_condition_STYLE.npy`` each, or ``CLIP.npy`` of stage 1
-- ``metrics.json``, ``clips.csv``, ``report.html``
+- ``protocol.json``: The checkpoint, the data and the settings; written first.
+- ``predictions/``: One file per clip and style, ``CLIP_condition_STYLE.npy``; for stage 1,
+  ``CLIP.npy``.
+- ``metrics.json``: The values of all models.
+- ``clips.csv``: The values of each clip.
+- ``report.html``: The report.
 """
 
 import json
@@ -17,9 +20,9 @@ from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.workspace import PROTOCOL, RUNS
 
 SUFFIX = "-eval"
-"""Ends the name of the folder beside a checkpoint that its evaluations are in, one a split."""
+"""Suffix of the folder of a checkpoint's evaluations; it contains one folder per split."""
 IDENTITY_KEYS = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
-"""What must be equal for predictions that exist to be used again."""
+"""Keys of the protocol that must be equal for existing predictions to be reused."""
 
 
 @dataclass(frozen=True)
@@ -30,54 +33,58 @@ class EvaluationFolder:
 
     @property
     def predictions(self) -> Path:
-        """A file each."""
+        """The folder of the predictions."""
         return self.path / "predictions"
 
     @property
     def protocol(self) -> Path:
-        """What was evaluated on what."""
+        """The checkpoint, the data and the settings of the evaluation."""
         return self.path / PROTOCOL
 
     @property
     def metrics(self) -> Path:
-        """Values of all models."""
+        """The values of all models."""
         return self.path / "metrics.json"
 
     @property
     def clips(self) -> Path:
-        """A line a model, clip and style."""
+        """The values of each model, clip and style, one per line."""
         return self.path / "clips.csv"
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The HTML report."""
         return self.path / "report.html"
 
     def read(self) -> dict[str, Any]:
-        """The protocol.
+        """Read the protocol.
 
         Raises:
-            InputError: There is none, or it is damaged.
+            InputError: The protocol does not exist or is damaged.
         """
         try:
             content = json.loads(self.protocol.read_text("utf-8"))
             if not isinstance(content, dict) or not isinstance(content["data"], str):
-                raise ValueError("no data set in it")
+                raise ValueError("the data set is missing")
             return content
         except FileNotFoundError as error:
             raise InputError(
-                f"{self.path}: no evaluation here; make one with `codetalker eval`"
+                f"{self.path} contains no evaluation; run `codetalker eval` first"
             ) from error
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"{self.protocol}: damaged ({error}); evaluate again with `overwrite`"
+                f"{self.protocol}: the file is damaged ({error}); evaluate again with `overwrite`"
             ) from error
 
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Take the folder up, or begin it.
+        """Start a new evaluation in this folder, or resume an existing one.
+
+        Args:
+            protocol: The protocol of the evaluation.
+            overwrite: Whether to discard existing predictions.
 
         Raises:
-            OutputError: It holds something else, or an evaluation of something else.
+            OutputError: The folder contains a different evaluation or other files.
         """
         check_output(self.path / PROTOCOL, overwrite=True)
         if self.protocol.exists() and overwrite:
@@ -86,7 +93,7 @@ class EvaluationFolder:
             _check_same_protocol(self.read(), protocol, self.path)
         elif self.path.exists() and any(self.path.iterdir()):
             raise OutputError(
-                f"{self.path} holds no evaluation and is not empty; give another `out`"
+                f"{self.path} is not empty and contains no evaluation; give another `out`"
             )
         self.predictions.mkdir(parents=True, exist_ok=True)
         for unfinished in self.predictions.glob(".*.????????.npy"):
@@ -95,20 +102,20 @@ class EvaluationFolder:
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
-        """Whole or not at all."""
+        """Write a JSON file atomically."""
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of it.
+    """The result of an evaluation.
 
     Attributes:
-        folder: Everything that was written.
-        protocol: What was evaluated on what.
-        values: Model → metric → value, interval, unit.
-        failed: Clips that could not be evaluated, and why.
+        folder: The files that were written.
+        protocol: The checkpoint, the data and the settings.
+        values: Model → metric → value, interval and unit.
+        failed: The clips that could not be evaluated, each with the reason.
     """
 
     folder: EvaluationFolder
@@ -118,7 +125,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """One line that says what was evaluated on what."""
+        """A summary of the checkpoint and the data in one line."""
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
@@ -126,7 +133,7 @@ class Evaluation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data for JSON."""
+        """Return the result as data that JSON can store."""
         return {
             "report": str(self.folder.report),
             "out": str(self.folder.path),
@@ -142,8 +149,9 @@ def _check_same_protocol(
     for key in IDENTITY_KEYS:
         if previous.get(key) != current[key]:
             raise OutputError(
-                f"{path}: holds an evaluation with {key} {_shorten(previous.get(key))}, now it is "
-                f"{_shorten(current[key])}; give `overwrite` to begin anew, or another `out`"
+                f"{path} contains an evaluation with another {key} "
+                f"({_shorten(previous.get(key))}, now {_shorten(current[key])}); give `overwrite` "
+                "to replace it, or another `out`"
             )
 
 
@@ -153,12 +161,12 @@ def _shorten(value: Any) -> str:
 
 
 def default_folder(data_name: str, checkpoint: Path, split: str) -> Path:
-    """``runs/DATA_SET/CHECKPOINT-eval/SPLIT``."""
+    """Return the default output folder, ``runs/DATA_SET/CHECKPOINT-eval/SPLIT``."""
     return RUNS / data_name / f"{checkpoint.resolve().name}{SUFFIX}" / split
 
 
 def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """A CSV file, whole or not at all."""
+    """Write a CSV file atomically."""
     import csv
 
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What is evaluated or measured when not everything is specified: the newest run, its data set."""
+"""Select what to evaluate or measure, with defaults such as the newest run and its data set."""
 
 import json
 import logging
@@ -20,23 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoint_and_data(checkpoint: str | None, data: Path | None) -> tuple[str, PreparedDataSet]:
-    """The checkpoint to evaluate, and the data set to evaluate it on.
+    """Return the checkpoint to evaluate and the data set to evaluate it on.
 
     Args:
         checkpoint: Name or folder; None: the best checkpoint of the newest training run.
-        data: Prepared data set; None: the one that the checkpoint was trained on, or the newest.
+        data: Prepared data set; None: the data set of the training run, else the newest.
 
     Raises:
-        InputError: Nothing is specified, and there is no run or no data set.
+        InputError: No checkpoint is given and there is no run, or there is no data set.
         DataError: The data set is damaged.
     """
     folder = newest_run() if checkpoint is None else Path(checkpoint)
     if folder is None:
         raise InputError(
-            "no checkpoint given, and no training run under runs/; name one, such as demo"
+            "no checkpoint is given, and there is no training run under runs/; name a checkpoint, "
+            "such as demo"
         )
     if checkpoint is None:
-        logger.info("checkpoint: %s (the last training run)", folder)
+        logger.info("checkpoint: %s (the newest training run)", folder)
     if data is None:
         data = _trained_on(folder) or newest_data_set()
         logger.info("data set: %s", data)
@@ -44,14 +45,16 @@ def checkpoint_and_data(checkpoint: str | None, data: Path | None) -> tuple[str,
 
 
 def _trained_on(checkpoint: Path) -> Path | None:
-    """The data set of the training run of a checkpoint, where there is one."""
+    """Return the data set that a checkpoint was trained on, or None if it is not known."""
     description = run_folder_of(checkpoint) / RUN
     if not description.is_file():
         return None
     try:
         return Path(json.loads(description.read_text("utf-8"))["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{description}: damaged ({error}); give `data`") from error
+        raise InputError(
+            f"{description}: the file is damaged ({error}); give the data set as `data`"
+        ) from error
 
 
 def predictions_and_truth(
@@ -64,24 +67,28 @@ def predictions_and_truth(
     templates: Path | None = None,
     unit: str | None = None,
 ) -> tuple[Path, Truth]:
-    """The folder of predictions to measure, and the truth to measure it against.
+    """Return the folder of predictions to measure and the true clips to compare them with.
 
     Args:
         pred: Folder of predictions; None: those of the newest evaluation.
         gt: Folder of true clips; None: those of the data set.
         data: Prepared data set.
         split: Split of the data set; None: all clips.
-        regions, templates, unit: What a data set would provide, where there is none.
+        regions: Folder of vertex regions; required without a data set.
+        templates: File of neutral faces; required without a data set.
+        unit: Length unit, for use without a data set; None: not known.
 
     Raises:
-        InputError: Something is missing or contradictory.
+        InputError: A required argument is missing, or arguments contradict each other.
         DataError: A file is damaged.
     """
     if data is not None and (regions or templates or unit):
-        raise InputError("`data` has templates, regions and unit of its own: give it, or the files")
+        raise InputError(
+            "`data` already contains templates, regions and a unit; give either `data` or these"
+        )
     if pred is None:
         if any((gt, regions, templates, unit)):
-            raise InputError("`pred`: name the folder of predictions")
+            raise InputError("`pred` is missing; give the folder of predictions")
         evaluation = EvaluationFolder(newest_evaluation())
         protocol = evaluation.read()
         begun = f"{protocol['checkpoint']} on {protocol['split']}"
@@ -95,8 +102,8 @@ def predictions_and_truth(
     lacking = [f"`{name}`" for name, value in needed.items() if value is None]
     if lacking:
         raise InputError(
-            f"{', '.join(lacking)}: needed where no prepared data set is given; give `data` "
-            "PREPARED, or `gt` DIR `regions` DIR `templates` templates.pkl"
+            f"without a prepared data set, {' and '.join(lacking)} must be given; give `data` "
+            "instead, or all of `gt`, `regions` and `templates`"
         )
     assert gt is not None and templates is not None and regions is not None
     return pred, of_files(gt, templates=templates, regions=regions, unit=unit)

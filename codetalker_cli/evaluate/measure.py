@@ -1,4 +1,4 @@
-"""Predictions in a folder → the values of metrics."""
+"""Measure a folder of predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,12 @@ from codetalker_cli.settings import EvaluateSettings
 
 @dataclass(frozen=True)
 class FolderMeasurement:
-    """The values of metrics over a folder of predictions.
+    """The measured values of a folder of predictions.
 
     Attributes:
-        facts: What was measured against what: counts of clips, results and frames.
-        values: Metric name → value, interval, unit.
+        facts: The predictions, the truth, the style rule, and the numbers of clips, results and
+            frames.
+        values: Metric name → value, interval and unit.
     """
 
     facts: dict[str, Any]
@@ -27,7 +28,7 @@ class FolderMeasurement:
 
     @property
     def title(self) -> str:
-        """One line that says what was measured."""
+        """A summary of what was measured, in one line."""
         return "{pred}: {clips} clips, {results} results, {frames} frames, truth {truth}".format(
             **self.facts
         )
@@ -45,15 +46,15 @@ def measure_folder(
     """Measure the predictions of a folder.
 
     Args:
-        folder: Predictions, named as ``find_pairs`` expects.
-        truth: True clips.
-        settings: How to measure.
+        folder: The predictions, named as ``find_pairs`` expects.
+        truth: The true clips.
+        settings: The evaluation settings.
         metrics: Metric names.
-        progress: Called with (clips done, clips).
-        csv: File that receives one line for each clip.
+        progress: Called with the number of clips done and the total.
+        csv: CSV file to write, with one line per clip and style.
 
     Raises:
-        InputError: No prediction fits a true clip.
+        InputError: There are no predictions, or one belongs to no true clip.
         DataError: A prediction cannot be measured.
     """
     scores = score_pairs(find_pairs(folder, truth), truth, settings, metrics, progress)

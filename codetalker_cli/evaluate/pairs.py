@@ -1,4 +1,4 @@
-"""Which prediction is compared with which truth, and whose styles count."""
+"""Match predictions with true clips, and select the styles to predict and to score."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ AUTO, ALL = "auto", "all"
 
 @dataclass(frozen=True)
 class Pair:
-    """A prediction of a clip.
+    """A prediction and the clip that it predicts.
 
     Attributes:
         clip: Name of the true clip.
-        style: Whose way of speaking, or None.
-        path: The prediction's file.
+        style: Style of the prediction, or None for a reconstruction.
+        path: The file of the prediction.
     """
 
     clip: str
@@ -30,16 +30,17 @@ class Pair:
 
 
 def select_styles(rule: str, subject: str, train_subjects: Sequence[str]) -> list[str]:
-    """The styles that a clip is spoken in.
+    """Return the styles in which a clip is predicted.
 
     Args:
-        rule: ``auto``: a training subject's own style, every style for others (the published
-            protocol for unseen subjects); ``all``; or names with commas.
-        subject: Of the clip.
-        train_subjects: All styles.
+        rule: ``auto``: the subject's own style for training subjects, and every style for other
+            subjects (the published protocol for unseen subjects); ``all``: every style; or style
+            names separated by commas.
+        subject: Subject of the clip.
+        train_subjects: All styles of the model.
 
     Raises:
-        InputError: A name that is no style.
+        InputError: A style name is unknown.
     """
     if rule == ALL or (rule == AUTO and subject not in train_subjects):
         return list(train_subjects)
@@ -55,12 +56,19 @@ def select_styles(rule: str, subject: str, train_subjects: Sequence[str]) -> lis
 
 
 def parse_styles(rule: str) -> list[str]:
-    """Names of a rule that is neither ``auto`` nor ``all``."""
+    """Return the style names of a rule that is neither ``auto`` nor ``all``."""
     return list(dict.fromkeys(name.strip() for name in rule.split(",")))
 
 
 def select_pairs(pairs: Iterable[Pair], rule: str, subject: str) -> list[Pair]:
-    """Of one clip's predictions those that the rule counts."""
+    """Return the predictions of one clip that are scored under a style rule.
+
+    Args:
+        pairs: The predictions of the clip.
+        rule: See ``select_styles``; under ``auto``, all predictions are scored if none is in the
+            subject's own style.
+        subject: Subject of the clip.
+    """
     pairs = list(pairs)
     if rule == AUTO:
         in_own_style = [pair for pair in pairs if pair.style == subject]
@@ -72,12 +80,13 @@ def select_pairs(pairs: Iterable[Pair], rule: str, subject: str) -> list[Pair]:
 
 
 def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
-    """The predictions of a folder with the clips they are of.
+    """Match the predictions in a folder with the true clips.
 
-    A file is named as its clip, or ``CLIP_condition_STYLE``.
+    Files are named ``CLIP`` or ``CLIP_condition_STYLE``.
 
     Raises:
-        InputError: Nothing there, two files of one clip and style, or one of no known clip.
+        InputError: There are no predictions, two files have the same clip and style, or a file
+            belongs to no true clip.
     """
     pairs: dict[tuple[str, str | None], Pair] = {}
     for path in motion_files(folder):
@@ -85,16 +94,19 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
         if clip not in truth.clips:
             examples = ", ".join(list(truth.clips)[:4])
             raise InputError(
-                f"{path}: there is no true clip {clip!r} (there are {examples} …); predictions are "
-                "named CLIP or CLIP_condition_STYLE"
+                f"{path}: there is no true clip {clip!r} (the true clips include {examples}); name "
+                "predictions CLIP or CLIP_condition_STYLE"
             )
         if (clip, style) in pairs:
-            raise InputError(f"{path} and {pairs[clip, style].path} are of one clip and style")
+            raise InputError(
+                f"{path} and {pairs[clip, style].path} are predictions of the same clip and style; "
+                "remove one of them"
+            )
         pairs[clip, style] = Pair(clip, style, path)
     missing = sorted(truth.clips.keys() - {clip for clip, _ in pairs})
     if missing:
         logger.info(
-            "%s: predictions of %d of %d clips; none of %s%s",
+            "%s: %d of %d clips have predictions; missing: %s%s",
             folder,
             len(truth.clips) - len(missing),
             len(truth.clips),

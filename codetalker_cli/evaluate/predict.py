@@ -1,6 +1,6 @@
-"""A checkpoint on clips of a prepared data set → predictions on the disk.
+"""Predict the clips of a prepared data set with a checkpoint and write the predictions to disk.
 
-What exists is done: a prediction is written whole or not at all.
+Predictions are written atomically, so every file that exists is complete.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,28 +25,33 @@ from codetalker_cli.progress import Progress
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """A prediction that is wanted."""
+    """A prediction to compute.
+
+    Attributes:
+        clip: The clip.
+        style: The style, or None for a reconstruction.
+    """
 
     clip: Clip
     style: str | None
 
     @property
     def name(self) -> str:
-        """Of its file, without the ending."""
+        """The name of the prediction's file without the suffix."""
         return file_name(self.clip.entry.name, self.style)
 
 
 class Predictor:
-    """A checkpoint with the faces of a data set.
+    """A checkpoint that predicts the clips of a data set.
 
     Args:
-        checkpoint: Stage 1, or both stages.
-        data: Prepared data set.
-        device: Where it runs.
-        decode: Settings of the section ``decode`` in the place of the checkpoint's.
+        checkpoint: A checkpoint of stage 1, or of both stages.
+        data: The prepared data set.
+        device: The device that the model runs on.
+        decode: Settings of the section ``decode`` that replace those of the checkpoint.
 
     Raises:
-        CheckpointError: It is of another vertex count or frame rate than the data set.
+        CheckpointError: The checkpoint and the data set differ in vertex count or frame rate.
     """
 
     def __init__(
@@ -59,13 +64,13 @@ class Predictor:
         facts, mesh = checkpoint.settings.data, data.mesh
         if facts.n_vertices != mesh.topology.n_vertices:
             raise CheckpointError(
-                f"{checkpoint.path}: animates {facts.n_vertices} vertices, {data.folder} has "
-                f"{mesh.topology.n_vertices}; give the data set it was trained for"
+                f"{checkpoint.path}: the model has {facts.n_vertices} vertices, {data.folder} has "
+                f"{mesh.topology.n_vertices}; give a data set with the mesh of the checkpoint"
             )
         if facts.fps != data.manifest.fps:
             raise CheckpointError(
-                f"{checkpoint.path}: animates at {facts.fps:g} frames a second, {data.folder} has "
-                f"{data.manifest.fps:g}; prepare the data at the checkpoint's rate"
+                f"{checkpoint.path}: the frame rate of the model is {facts.fps:g}, that of "
+                f"{data.folder} is {data.manifest.fps:g}; prepare the data at the rate of the model"
             )
         self.data, self.device = data, device
         self.model = checkpoint.model.to(device)
@@ -76,13 +81,17 @@ class Predictor:
 
     @torch.no_grad()
     def reconstruct(self, clip: Clip) -> np.ndarray:
-        """(T, V, 3) float32: the clip through stage 1's codes and back."""
+        """Encode a clip to codes with stage 1 and decode it again, (T, V, 3) float32.
+
+        Raises:
+            DataError: The motion contains NaN or infinite values.
+        """
         template = torch.from_numpy(np.array(self.data.mesh.templates[clip.entry.subject]))
         vertices = torch.from_numpy(np.array(clip.vertices))
         if not torch.isfinite(vertices).all():
-            raise DataError(f"{clip.entry.name}: its motion holds values that are not finite")
+            raise DataError(f"{clip.entry.name}: the motion contains NaN or infinite values")
         n_frames = len(vertices)
-        if n_frames == 1:  # one frame has no statistics
+        if n_frames == 1:  # instance norm needs at least two frames
             vertices = vertices.expand(2, -1, -1)
         output = self.model.vq(vertices[None].to(self.device), template[None].to(self.device))
         return output.vertices[0, :n_frames].cpu().numpy()
@@ -90,12 +99,12 @@ class Predictor:
     def write(
         self, jobs: Sequence[PredictionJob], folder: Path, progress: Progress | None = None
     ) -> Iterator[tuple[PredictionJob, CodeTalkerError]]:
-        """Make predictions; comes back with those that could not be made, and why.
+        """Compute and write predictions; yield each job that failed, with its error.
 
         Args:
-            jobs: What is wanted.
-            folder: Where they go, ``NAME.npy`` (T, V, 3) float32 each.
-            progress: Called with (predictions done, predictions).
+            jobs: The predictions to compute.
+            folder: Folder for the files ``NAME.npy``, (T, V, 3) float32 each.
+            progress: Called with the number of predictions done and the total.
         """
         for done, (job, prediction) in enumerate(self._predict(jobs), 1):
             if isinstance(prediction, CodeTalkerError):

@@ -1,4 +1,4 @@
-"""The page of an evaluation: one file that needs no other, for a browser or for paper."""
+"""Write the report of an evaluation: a self-contained HTML page that can also be printed."""
 
 import logging
 import math
@@ -18,44 +18,49 @@ from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
 Values = Mapping[str, Mapping[str, Any]]
-"""Model → metric → value, interval, unit."""
+"""Model → metric → value, interval and unit."""
 
 _TEMPLATE_FILE = Path(__file__).with_name("report.html.jinja")
 _LEAD_METRICS = ("lve_mm", "lve", "mve")
-"""The first that is known is told in the summary."""
+"""Metrics for the summary, in order of preference; the first one with a value is used."""
 _MODELS = {
-    MODEL: "what is evaluated",
-    ORACLE: "the truth through stage 1 and back: the best that its codes can say",
-    MEAN: "the mean offset of the training clips, still: the best face that does not listen",
-    TEMPLATE: "the neutral face, still",
+    MODEL: "the evaluated checkpoint",
+    ORACLE: "the true motion, encoded and decoded by stage 1; the best that the codes allow",
+    MEAN: (
+        "the neutral face plus the mean offset of the training clips, without motion; the best "
+        "speech-independent prediction"
+    ),
+    TEMPLATE: "the neutral face, without motion",
 }
 _BETTER = {
     "low": ("↓", "lower is better"),
     "high": ("↑", "higher is better"),
-    "zero": ("→ 0", "nearer to 0 is better"),
-    "none": ("", "neither more nor less is better"),
+    "zero": ("→ 0", "closer to 0 is better"),
+    "none": ("", "neither lower nor higher is better"),
 }
 _LABELS = {
     "data": "data folder",
-    "data_id": "data set's hash",
-    "fps": "frames a second",
+    "data_id": "hash of the data set",
+    "fps": "frame rate",
     "n_clips": "clips",
-    "n_frames": "frames of the clips",
-    "n_vertices": "vertices a frame",
+    "n_frames": "frames in all clips",
+    "n_vertices": "vertices",
     "package_version": "version of codetalker-cli",
-    "regions": "regions, with their vertices",
+    "regions": "regions (number of vertices)",
     "step": "training step",
     "trained_on": "trained on",
-    "unit": "unit of length",
-    "weights": "weights' hash",
+    "unit": "length unit",
+    "weights": "hash of the weights",
 }
-"""Names in the protocol that do not read well as they are."""
+"""Protocol keys → labels, for keys that are not readable themselves."""
+# The fraction of true frames without a prediction above which the report contains a warning.
+# Below it, the speech is only slightly shorter than the motion; the protocol has the number.
 _CUT_WARNING_SHARE = 0.01
-"""Share of frames: speech that ends a frame early is no reason to warn; the protocol tells it."""
+# The best value of these metrics is not marked, because neither is meaningful without the other:
+# lips that never open have a recall of 1.
 _UNMARKED = ("lip_closure_precision", "lip_closure_recall")
-"""Lips that never open recall every closure: neither of the two says anything alone."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_AREA_NOTE = "unit: each template scaled to surface area 1; its size in meters is not known"
+_AREA_NOTE = "unit: each template is scaled to a surface area of 1; its size in meters is not known"
 
 logger = logging.getLogger(__name__)
 
@@ -68,20 +73,20 @@ def write_report(
     render: RenderSettings,
     progress: Progress,
 ) -> None:
-    """Write the page, whole or not at all.
+    """Write the HTML report atomically.
 
-    Pictures that cannot be drawn are left out, and the page says why: the numbers are there.
+    Pictures and videos that cannot be drawn are omitted, and the report contains the reason.
 
     Args:
-        evaluation: Values and protocol, and where the page and the predictions are.
-        scores: Model → results.
-        truth: What was compared with.
-        settings: What is shown.
-        render: How faces are drawn.
-        progress: Called with (pictures and videos done, all).
+        evaluation: The values, the protocol and the folder of the evaluation.
+        scores: Model → its results.
+        truth: The true clips.
+        settings: The evaluation settings, such as the number of clips to show.
+        render: The render settings.
+        progress: Called with the number of pictures and videos done and the total.
 
     Raises:
-        OutputError: The page cannot be written.
+        OutputError: The report cannot be written.
     """
     best, worst = charts.rank_results(scores[MODEL], settings.shown_clips)
     illustrations = _Illustrations(evaluation, scores, truth, settings, render, progress)
@@ -98,7 +103,7 @@ def write_report(
         "failed": evaluation.failed,
         "models": [{"name": name, "about": _MODELS.get(name, "")} for name in evaluation.values],
         "rows": [metric_row(name, evaluation.values) for name in names],
-        "confidence": f"{100 * settings.confidence:g} %",
+        "confidence": f"{100 * settings.confidence:g}%",
         "evaluate": settings,
         "curves": charts.error_chart(scores, truth, charts.fps_of(truth)),
         "curve_colors": {name: charts.COLORS[name] for name in scores if scores[name].errors},
@@ -124,13 +129,14 @@ def _environment() -> Any:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "label": label, "shape": shape}
-    # only for what charts.py makes; no name of a clip, style or folder is in it
+    # This filter turns off escaping. Use it only for the SVG of charts.py, which contains no
+    # names of clips, styles or folders.
     environment.filters["drawing"] = Markup
     return environment
 
 
 class _Illustrations:
-    """Pictures and videos, and what became of them."""
+    """The pictures and videos of the report, with the problems in drawing them."""
 
     def __init__(
         self,
@@ -147,18 +153,18 @@ class _Illustrations:
         self.problems: list[str] = []
 
     def heat_maps(self) -> charts.HeatMaps | None:
-        """Where the error is on the face, or None if it cannot be drawn."""
+        """Draw the heat maps; return None if they cannot be drawn."""
         start = self._done
         try:
             return charts.heat_maps(self._scores, self._truth, self._render, self._advance)
         except CodeTalkerError as error:
-            self._add_problem("faces", error)
+            self._add_problem("heat maps", error)
             return None
         finally:
             self._advance(start + charts.n_heat_pictures(self._scores) - self._done)
 
     def clips(self, results: Sequence[ClipScores]) -> list[dict[str, Any]]:
-        """Results as the page shows them, each with its video and its curve."""
+        """Return the data of the clips to show, each with its video and its error curve."""
         scale, unit = charts.length_unit(self._truth.mesh.topology)
         curves = charts.lip_error_curves(self._scores[MODEL], scale)
         n_frames = sum(len(curve) for curve in curves.values())
@@ -198,7 +204,7 @@ class _Illustrations:
             self._progress(self._done, self.total)
 
     def _add_problem(self, what: str, error: CodeTalkerError) -> None:
-        logger.warning("report: no %s: %s", what, error)
+        logger.warning("report: cannot draw the %s: %s", what, error)
         self.problems.append(f"{what}: {error}")
 
 
@@ -206,38 +212,40 @@ class _Illustrations:
 
 
 def summary(evaluation: Evaluation, lead: str) -> str:
-    """What came of it, in a sentence or two."""
+    """Return the main result in one or two sentences.
+
+    Args:
+        evaluation: The evaluation.
+        lead: Name of the metric to summarize.
+    """
     result, protocol = evaluation.values[MODEL][lead], evaluation.protocol
     if result["value"] is None:
         return "Nothing could be measured."
     is_stage1 = str(protocol["stage"]).startswith(ORACLE)
-    what = "the face" if lead == "mve" else "the lips"
-    squared = " (squared)" if lead == "lve" else ""
-    text = f"{'Given back by stage 1' if is_stage1 else 'Spoken by the model'}, {what} of "
-    text += f"{_quantity(result['clips'], 'clip')} from "
+    error = {"mve": "vertex error", "lve": "squared lip error"}.get(lead, "lip error")
+    text = f"The mean {error} of {'the stage 1 reconstruction' if is_stage1 else 'the model'} "
+    text += f"over {_quantity(result['clips'], 'clip')} from "
     text += f"{_quantity(len(protocol['subjects']), 'subject')} "
-    text += f"{'is' if lead == 'mve' else 'are'} off by {number(result['value'])} {result['unit']}"
-    text += f"{squared} on average"
+    text += f"is {number(result['value'])} {result['unit']}"
     if result["interval"] is not None:
         low, high = result["interval"]
         percent = f"{100 * evaluation.protocol['evaluate']['confidence']:g}"
-        text += f" ({percent} % interval {number(low)} to {number(high)})"
+        text += f" ({percent}% interval {number(low)} to {number(high)})"
     parts = [
-        f"{compare_values(result['value'], other)} {words}"
+        f"{compare_values(result['value'], other)} that of {words}"
         for name, words in (
-            (MEAN, "the mean motion, the best face that does not listen"),
-            (TEMPLATE, "the still template"),
-            (ORACLE, "stage 1's reconstruction, the best that its codes can say"),
+            (MEAN, "the mean motion, the best speech-independent prediction"),
+            (TEMPLATE, "the template, a face without motion"),
+            (ORACLE, "the stage 1 reconstruction, the best that the codes allow"),
         )
         if name in evaluation.values
         and (other := evaluation.values[name][lead]["value"]) is not None
     ]
-    sentence = f"{text}: {'; '.join(parts)}." if parts else f"{text}."
-    return sentence.replace(" %", "\u00a0%")  # no line begins with it
+    return f"{text}. It is {'; '.join(parts)}." if parts else f"{text}."
 
 
 def compare_values(value: float, other: float) -> str:
-    """``12 % less than``, ``3.1 times``, …"""
+    """Compare two values in words, such as ``12% less than`` or ``3.1 times``."""
     if value == other:
         return "the same as"
     if other <= 0:
@@ -245,38 +253,45 @@ def compare_values(value: float, other: float) -> str:
     share = value / other - 1
     if share >= 2:
         return f"{value / other:.3g} times"
-    percent = f"{100 * abs(share):.0f} %" if abs(share) >= 0.0095 else f"{100 * abs(share):.1g} %"
+    percent = f"{100 * abs(share):.0f}%" if abs(share) >= 0.0095 else f"{100 * abs(share):.1g}%"
     return f"{percent} {'less than' if share < 0 else 'more than'}"
 
 
 def warnings(evaluation: Evaluation, lead: str) -> list[str]:
-    """What a reader must know before the values."""
+    """Return the warnings to show above the values.
+
+    Args:
+        evaluation: The evaluation.
+        lead: Name of the metric that compares the model with the baselines.
+    """
     messages = []
     value, protocol = evaluation.values[MODEL][lead]["value"], evaluation.protocol
     for name, words in ((MEAN, "the mean motion"), (TEMPLATE, "the template")):
         other = evaluation.values.get(name, {}).get(lead, {}).get("value")
         if value is not None and other is not None and value >= other:
             messages.append(
-                f"By {lead} the model is not better than {words}, a face that does not move: "
-                f"{number(value)} against {number(other)} {evaluation.values[MODEL][lead]['unit']}."
+                f"In {lead}, the model is not better than {words}, a face without motion: "
+                f"{number(value)} compared with {number(other)} "
+                f"{evaluation.values[MODEL][lead]['unit']}."
             )
     n_cut = int(protocol.get("frames_cut", 0))
     if n_cut > _CUT_WARNING_SHARE * (n_cut + int(protocol["frames_compared"])):
         messages.append(
-            f"{_quantity(n_cut, 'true frame')} of {n_cut + int(protocol['frames_compared'])} "
-            f"{'is' if n_cut == 1 else 'are'} not compared: the predictions end before."
+            f"{n_cut} of {n_cut + int(protocol['frames_compared'])} true frames "
+            f"{'is' if n_cut == 1 else 'are'} not compared, because predictions are shorter than "
+            "their clips."
         )
     if evaluation.failed:
         n = len(evaluation.failed)
         messages.append(
             f"{_quantity(n, 'prediction or clip', 'predictions or clips')} could not be evaluated "
-            f"and {'is' if n == 1 else 'are'} in no value below:"
+            f"and {'is' if n == 1 else 'are'} not included in the values below:"
         )
     return messages
 
 
 def metric_row(name: str, values: Values) -> dict[str, Any]:
-    """A metric's line of the table: a cell each model, the best one marked."""
+    """Return a row of the metrics table: one cell per model, with the best one marked."""
     better, words = _BETTER[METRICS[name].better]
     cells = []
     for model, metrics in values.items():
@@ -291,7 +306,7 @@ def metric_row(name: str, values: Values) -> dict[str, Any]:
                 "best": False,
             }
         )
-    # the reconstruction has heard the truth: it is out of the contest
+    # The reconstruction is computed from the truth, so it cannot be the best.
     costs = {
         index: _cost(metrics[name]["value"], METRICS[name].better)
         for index, (model, metrics) in enumerate(values.items())
@@ -317,7 +332,7 @@ def _cost(value: float, better: str) -> float:
 
 
 def clip_row(score: ClipScores, names: Sequence[str]) -> dict[str, Any]:
-    """A result's line of the long table."""
+    """Return a row of the table of all clips."""
     return {
         "score": score,
         "values": [number(score.value(name)) for name in names if name != "diversity"],
@@ -325,13 +340,13 @@ def clip_row(score: ClipScores, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _describe_lead_value(score: ClipScores, truth: Truth) -> str:
-    """The value that stands below a video."""
+    """Return the text of the main value, shown next to a video."""
     name = next((name for name in _LEAD_METRICS if score.value(name) is not None), "mve")
     return f"{name} {number(score.value(name))} {unit_of(name, truth.mesh.topology)}"
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; very small and very large ones as ``1.234 × 10⁻⁵``."""
+    """Format a number with four significant digits, e.g. 12.34 or ``1.234 × 10⁻⁵``."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0 or 1e-3 <= abs(value) < 1e5:
@@ -346,12 +361,12 @@ def _quantity(n: int, one: str, several: str = "") -> str:
 
 
 def label(name: str) -> str:
-    """A name of the protocol in words."""
+    """Return the label of a protocol key."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
 def shape(value: Any) -> str:
-    """How the page shows a part of the protocol: ``table`` of rows, ``names``, ``list``, …"""
+    """Return how a protocol value is shown: as ``table``, ``rows``, ``names``, ``list``, …"""
     if isinstance(value, Mapping):
         inner = list(value.values())
         return "table" if inner and all(isinstance(item, Mapping) for item in inner) else "names"

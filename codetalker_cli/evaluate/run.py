@@ -1,8 +1,8 @@
-"""``codetalker eval``: a checkpoint on a split, beside faces that do not listen.
+"""Evaluate a checkpoint on a split against speech-independent baselines (``codetalker eval``).
 
-Beside the model stand the template (a face that does not move), the mean motion of the training
-clips (the best that does not listen), and for stage 2 stage 1's reconstruction of the truth, the
-best that its codes can say.
+The model is compared with the template (no motion), the mean motion of the training clips (the
+best speech-independent prediction) and, for stage 2, stage 1's reconstruction of the truth (the
+best that the codes allow).
 """
 
 import logging
@@ -53,14 +53,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate a checkpoint on, and how.
+    """The data and the settings of an evaluation.
 
     Attributes:
-        data: Prepared data set.
-        split: One of its splits that has clips.
-        settings: What is measured.
-        render: How the report's pictures are drawn.
-        decode: Settings in the place of the checkpoint's.
+        data: The prepared data set.
+        split: A split of the data set that has clips.
+        settings: The evaluation settings.
+        render: The render settings of the report's pictures.
+        decode: Settings of the section ``decode`` that replace those of the checkpoint.
     """
 
     data: PreparedDataSet
@@ -73,7 +73,13 @@ class EvaluationRequest:
     def from_sections(
         cls, data: PreparedDataSet, split: str, sections: Mapping[str, Any]
     ) -> "EvaluationRequest":
-        """Build it from the sections ``evaluate``, ``render`` and ``decode`` (where set)."""
+        """Build a request from settings; only changed keys of ``decode`` are used.
+
+        Args:
+            data: The prepared data set.
+            split: A split of the data set that has clips.
+            sections: The sections ``evaluate``, ``render`` and ``decode``.
+        """
         decode = sections["decode"]
         changes = decode.model_dump(include=decode.model_fields_set)
         return cls(data, split, sections["evaluate"], sections["render"], changes)
@@ -92,10 +98,10 @@ def evaluate_checkpoint(
 
     Args:
         name: Name or folder of the checkpoint.
-        request: What to evaluate it on, and how.
-        out: Folder to write to; None: ``runs/DATA_SET/CHECKPOINT-eval/SPLIT``.
-        device: ``auto`` or a device name; several processes share the devices.
-        overwrite: Replace an earlier evaluation.
+        request: The data and the settings.
+        out: Output folder; None: ``runs/DATA_SET/CHECKPOINT-eval/SPLIT``.
+        device: ``auto`` or the name of a device; several processes share the devices.
+        overwrite: Whether to replace an existing evaluation.
         stages: Reports the progress of each stage.
     """
     chosen = pick_device(join_processes(device))
@@ -114,23 +120,24 @@ def evaluate(
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> Evaluation:
-    """Predict, measure, report. Predictions that exist are used again.
+    """Predict the clips of a split, measure the predictions, and write the report.
 
-    Started in several processes (``accelerate launch``), each takes its share of the clips.
+    Existing predictions are reused. With several processes (``accelerate launch``), each process
+    evaluates a shard of the clips.
 
     Args:
-        checkpoint: Stage 1 or both.
-        request: What to evaluate it on, and how.
-        out: Folder to write to, or to resume.
-        device: Of this process.
-        overwrite: Begin anew.
+        checkpoint: A checkpoint of stage 1, or of both stages.
+        request: The data and the settings.
+        out: Output folder; an evaluation in it is resumed.
+        device: Device of this process.
+        overwrite: Whether to discard existing predictions.
         stages: Reports the progress of each stage.
 
     Raises:
-        DataError: No such split.
+        DataError: The split does not exist or has no clips.
         CheckpointError: The checkpoint does not fit the data set.
-        InputError: An unknown style.
-        OutputError: ``out`` holds something else.
+        InputError: A style is unknown, or no clip could be evaluated.
+        OutputError: ``out`` contains a different evaluation or other files.
     """
     data, split, settings = request.data, request.split, request.settings
     truth = of_data_set(data, split)
@@ -179,7 +186,7 @@ def _write(
 
 
 class _EvaluationShard:
-    """One process's share of an evaluation."""
+    """The part of an evaluation that one process computes."""
 
     def __init__(self, predictor: Predictor, truth: Truth, settings: EvaluateSettings) -> None:
         self.predictor, self.truth, self.settings = predictor, truth, settings
@@ -187,11 +194,12 @@ class _EvaluationShard:
         self.data = truth.data
         self.styles = predictor.styles
         self.diversity_clips = self._choose_diversity_clips()
-        for subject in dict.fromkeys(truth.subjects.values()):  # a wrong name is told at once
+        # Check the style names before any work is done.
+        for subject in dict.fromkeys(truth.subjects.values()):
             self.styles_of(subject)
 
     def _choose_diversity_clips(self) -> set[str]:
-        """The clips that are spoken in every style, for diversity."""
+        """Choose the clips that are predicted in every style to measure diversity."""
         names = list(self.truth.clips)
         n = min(self.settings.diversity_clips, len(names))
         if len(self.styles) < 2 or not n:
@@ -199,11 +207,11 @@ class _EvaluationShard:
         return {names[i] for i in np.linspace(0, len(names) - 1, n).round().astype(int)}
 
     def styles_of(self, subject: str) -> list[str]:
-        """The styles that clips of a subject are scored in."""
+        """Return the styles in which a subject's clips are scored."""
         return select_styles(self.settings.style, subject, self.styles)
 
     def jobs(self, clip: Clip) -> list[PredictionJob]:
-        """The predictions of a clip."""
+        """Return the predictions to compute for a clip."""
         if self.predictor.voice is None:
             return [PredictionJob(clip, None)]
         scored = self.styles_of(clip.entry.subject)
@@ -217,13 +225,11 @@ class _EvaluationShard:
         failed: list[dict[str, str]],
         progress: Progress,
     ) -> None:
-        """Make the predictions of clips that are not there yet."""
+        """Compute the predictions that do not exist yet."""
         jobs = [job for clip in clips for job in self.jobs(clip)]
         missing = [job for job in jobs if not (folder / f"{job.name}.npy").exists()]
         if len(missing) < len(jobs):
-            logger.info(
-                "%d of %d predictions are there already", len(jobs) - len(missing), len(jobs)
-            )
+            logger.info("%d of %d predictions already exist", len(jobs) - len(missing), len(jobs))
         for job, error in self.predictor.write(missing, folder, progress):
             record_failure(job.name, failed, error)
 
@@ -234,7 +240,7 @@ class _EvaluationShard:
         failed: list[dict[str, str]],
         progress: Progress,
     ) -> dict[str, Scores]:
-        """Measure predictions and baselines of clips."""
+        """Measure the predictions and the baselines of clips."""
         has_stage2 = self.predictor.voice is not None
         models = [MODEL, *([ORACLE] if has_stage2 else []), MEAN, TEMPLATE]
         scores = {model: Scores() for model in models}
@@ -273,7 +279,7 @@ class _EvaluationShard:
 
 
 def _static_motion(face: np.ndarray, n_frames: int) -> VertexFrames:
-    """(T, V, 3) of a face that does not move."""
+    """Return (T, V, 3) vertices of a face without motion."""
     return VertexFrames(
         n_frames, len(face), lambda frames: np.broadcast_to(face, (len(frames), *face.shape))
     )
@@ -282,7 +288,7 @@ def _static_motion(face: np.ndarray, n_frames: int) -> VertexFrames:
 def _gather_results(
     scores: dict[str, Scores], failed: list[dict[str, str]]
 ) -> tuple[dict[str, Scores], list[dict[str, str]]]:
-    """The results of all processes."""
+    """Merge the results and the failures of all processes."""
     parts, failures = gather([scores]), gather([failed])
     merged = {model: Scores().join([part[model] for part in parts]) for model in parts[0]}
     if not merged[MODEL].results():
@@ -298,7 +304,7 @@ def _protocol(
     settings: EvaluateSettings,
     own_shard: _EvaluationShard,
 ) -> dict[str, Any]:
-    """Exactly what is compared with what."""
+    """Return the protocol: a full description of the checkpoint, the data and the settings."""
     entries = [clip.entry for clip in data.clips(split)]
     voice, topology = own_shard.predictor.voice, data.mesh.topology
     subjects: dict[str, list[str]] = {}

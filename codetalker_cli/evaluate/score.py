@@ -1,4 +1,4 @@
-"""Measured clips → one result a model: rows, values, error over time, error of each vertex."""
+"""Measure clips and combine them per model: metric values, error curves and vertex errors."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,23 +19,24 @@ from codetalker_cli.settings import EvaluateSettings
 from codetalker_cli.topology import Topology
 
 MODEL, ORACLE, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "template"
-"""The models that are compared; see ``run``."""
+"""The models that are compared, see ``run``."""
+# A prediction may be shorter than the truth by this many frames, because the length of the speech
+# is rounded to frames.
 MAX_SHORT_FRAMES = 2
-"""By so many frames a prediction may end before the truth: the speech's length is rounded."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Scores:
-    """All that is known of one model's results.
+    """The measured results of one model.
 
     Attributes:
-        clip_scores: A result each.
+        clip_scores: One entry per clip and style, and one per diversity value.
         errors: (clip, style) → (T,) squared lip errors.
-        vertex_errors: (V,) sum over frames of each vertex's distance.
-        n_frames: Frames in that sum.
-        n_cut: Frames of the truth that predictions were too short for.
+        vertex_errors: (V,) distance of each vertex from the truth, summed over frames.
+        n_frames: Number of frames in that sum.
+        n_cut: Number of true frames that have no prediction, because predictions are too short.
     """
 
     clip_scores: list[ClipScores] = field(default_factory=list)
@@ -53,17 +54,27 @@ class Scores:
         settings: EvaluateSettings,
         where: str = "",
     ) -> None:
-        """Measure a result; longer ones are cut to the truth, as the published evaluation does.
+        """Measure a prediction and add its result.
+
+        Predictions that are longer than the truth are cut, as in the published evaluation.
+
+        Args:
+            predicted: (T, V, 3) predicted vertices.
+            clip: Name of the true clip.
+            style: Style of the prediction, or None.
+            truth: The true clips.
+            settings: The evaluation settings.
+            where: Name of the prediction in error messages; empty: the clip.
 
         Raises:
-            DataError: Not finite, of another vertex count, or too short; it names the file.
+            DataError: The prediction is too short, has another vertex count, or is not finite.
         """
         true = truth.vertices(clip)
         n_missing = len(true) - len(predicted)
         if n_missing > MAX_SHORT_FRAMES:
             raise DataError(
-                f"{where or clip}: has {len(predicted)} frames, the true clip {clip} has "
-                f"{len(true)}; predict the whole clip at {_describe_rate(truth)}"
+                f"{where or clip}: the prediction has {len(predicted)} frames, the true clip "
+                f"{clip} has {len(true)}; predict the whole clip at {_describe_rate(truth)}"
             )
         template, topology = truth.template(clip), truth.mesh.topology
         try:
@@ -82,12 +93,12 @@ class Scores:
         self.n_cut += max(n_missing, 0)
 
     def add_diversity(self, clip: str, subject: str, motions: Sequence[Vertices]) -> None:
-        """Measure how results of one clip in several styles differ."""
+        """Measure how much predictions of one clip in several styles differ."""
         value = metrics.diversity(motions)
         self.clip_scores.append(ClipScores(clip, subject, None, 0, {"diversity": (value, 1.0)}))
 
     def join(self, others: Iterable["Scores"]) -> "Scores":
-        """These and other processes' results, in the order of clips."""
+        """Return these results combined with those of others, sorted by clip."""
         joined = Scores()
         for part in (self, *others):
             joined.clip_scores += part.clip_scores
@@ -103,7 +114,7 @@ class Scores:
         return joined
 
     def value(self, name: str, settings: EvaluateSettings) -> Value:
-        """A metric with its interval."""
+        """Return the value of a metric with its confidence interval."""
         return metrics.summarize(
             self.clip_scores,
             name,
@@ -113,12 +124,14 @@ class Scores:
         )
 
     def results(self) -> list[ClipScores]:
-        """The rows that are of one clip in one style."""
+        """Return the entries of one clip in one style, without those of diversity."""
         return [score for score in self.clip_scores if score.n_frames]
 
 
 def _describe_rate(truth: Truth) -> str:
-    return f"{truth.data.manifest.fps:g} frames a second" if truth.data else "the truth's rate"
+    if truth.data is None:
+        return "the frame rate of the truth"
+    return f"{truth.data.manifest.fps:g} frames per second"
 
 
 def score_pairs(
@@ -129,19 +142,21 @@ def score_pairs(
     progress: Progress | None = None,
     into: Scores | None = None,
 ) -> Scores:
-    """Measure predictions by the rule of ``settings.style``.
+    """Measure the predictions that are selected by the style rule ``settings.style``.
+
+    Diversity is measured over all styles of a clip, whatever the rule.
 
     Args:
-        pairs: Predictions; where a clip has several styles all of them give the diversity.
-        truth: True clips.
-        settings: How.
-        metric_names: Metric names; none: all. Diversity alone takes the square of the
-            styles in time.
-        progress: Called with (clips done, clips).
-        into: What the results are added to; default a new one.
+        pairs: The predictions.
+        truth: The true clips.
+        settings: The evaluation settings.
+        metric_names: Names of the metrics to measure; empty: all. Leaving out ``diversity`` skips
+            a slow computation (quadratic in the number of styles).
+        progress: Called with the number of clips done and the total.
+        into: Scores to add the results to; None: new ones.
 
     Raises:
-        DataError: A prediction that cannot be measured; it names the file.
+        DataError: A prediction cannot be measured.
     """
     scores = Scores() if into is None else into
     by_clip: dict[str, list[Pair]] = {}
@@ -168,13 +183,13 @@ def score_pairs(
 
 
 def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
-    """A value for machines; ``lacking`` says why there is none."""
+    """Return a value as data for JSON; ``lacking`` is the reason if there is no value."""
     reason = metrics.lacking(name, topology)
     if value.value is None and not reason:
         reason = (
-            "no clip in several styles"
+            "no clip was predicted in several styles"
             if name == "diversity"
-            else "the lips are never closed"
+            else "the lips never close"
             if name.startswith("lip_closure")
             else "not measured"
         )
@@ -191,11 +206,11 @@ def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
 def csv_rows(
     scores: Mapping[str, Scores], names: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table with one line a model, clip and style.
+    """Return the header and rows of a table with one row per model, clip and style.
 
     Args:
         scores: Model → its results.
-        names: Metrics.
+        names: Metric names.
     """
     columns = [name for name in names if name != "diversity"]
     header = ["model", "clip", "subject", "style", "frames", *columns]
@@ -211,7 +226,7 @@ def csv_rows(
 
 
 def record_failure(what: str, failed: list[dict[str, str]], error: CodeTalkerError) -> None:
-    """Note that a clip could not be evaluated, and go on."""
+    """Log that a clip could not be evaluated, and add it with the reason to ``failed``."""
     reason = str(error).removeprefix(f"{what}: ")
     logger.warning("failed: %s: %s", what, reason)
     failed.append({"clip": what, "reason": reason})

@@ -1,4 +1,4 @@
-"""What predictions are compared with: true motion, templates, regions, unit."""
+"""The true clips that predictions are compared with, and their templates, regions and unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ _UNKNOWN_UNIT = next(unit for unit, meters in UNITS.items() if meters is None)
 
 @dataclass(frozen=True)
 class Truth:
-    """True clips by name, and the faces they belong to.
+    """The true clips and their mesh.
 
     Attributes:
-        name: Of the data set, for reports.
-        clips: Clip → its vertices' file.
-        subjects: Clip → whose it is.
-        mesh: Templates, regions, unit.
-        train_subjects: Whose styles a model may have learned; empty where that is not known.
+        name: Name of the data set, for reports.
+        clips: Clip → the file of its vertices.
+        subjects: Clip → its subject.
+        mesh: The templates, regions and unit.
+        train_subjects: Training subjects of the data set; empty if they are not known.
         data: The prepared data set, or None.
     """
 
@@ -38,23 +38,24 @@ class Truth:
     data: PreparedDataSet | None = None
 
     def vertices(self, clip: str) -> Vertices:
-        """(T, V, 3) of a clip.
+        """Read the (T, V, 3) vertices of a clip.
 
         Raises:
-            InputError, DataError: The file cannot be read, or is of another vertex count.
+            InputError: The file cannot be read.
+            DataError: The file is damaged or has another vertex count.
         """
         return read_vertices(self.clips[clip], self.mesh.topology.n_vertices)
 
     def template(self, clip: str) -> np.ndarray:
-        """(V, 3) neutral face of the clip's subject."""
+        """Return the (V, 3) neutral face of a clip's subject."""
         return self.mesh.templates[self.subjects[clip]]
 
 
 def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
-    """All clips of a prepared data set, or those of a split.
+    """Return the clips of a split of a prepared data set, or all of its clips.
 
     Raises:
-        DataError: The split has no clip; names those that have.
+        DataError: The split has no clips.
     """
     entries = [clip.entry for clip in (data.clips(split) if split else _all_clips(data))]
     if not entries:
@@ -62,8 +63,8 @@ def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
             f"{k} ({row['clips']} clips)" for k, row in data.manifest.splits.items()
         )
         raise DataError(
-            f"{data.folder}: no clip in the split {split!r}; it has: {available or 'none'}; name "
-            "one with `split`"
+            f"{data.folder}: the split {split!r} has no clips; available splits: "
+            f"{available or 'none'}; choose one with `split`"
         )
     return Truth(
         name=data.manifest.name,
@@ -80,20 +81,20 @@ def _all_clips(data: PreparedDataSet) -> list:
 
 
 def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None = None) -> Truth:
-    """A folder of .npy or .npz clips, named SUBJECT_SENTENCE, as the reference has them.
+    """Return the clips of a folder of .npy or .npz files, in the layout of the reference code.
 
     Args:
-        folder: True motion.
+        folder: Folder of true clips, named SUBJECT_SENTENCE.
         templates: ``templates.pkl``.
-        regions: Folder with ``lve.txt`` and ``fdd.txt``, or what else
-            ``find_regions`` reads.
-        unit: m, mm or area1; None: not known.
+        regions: Folder with ``lve.txt`` and ``fdd.txt``, or another input of ``find_regions``.
+        unit: ``m``, ``mm`` or ``area1``; None: not known.
 
     Raises:
-        InputError, DataError: A file is missing or damaged, or an index out of range.
+        InputError: A file is missing, a subject is unknown, or the unit is invalid.
+        DataError: A file is damaged, or a vertex index is out of range.
     """
     if unit is not None and unit not in UNITS:
-        raise InputError(f"`unit` {unit}: expected one of {', '.join(UNITS)}")
+        raise InputError(f"`unit` {unit} is not valid; expected one of {', '.join(UNITS)}")
     neutral_faces = read_templates(templates)
     sizes = {subject: len(template) for subject, template in neutral_faces.items()}
     n_vertices = next(iter(sizes.values()))
@@ -101,7 +102,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
     if mismatched:
         raise DataError(
             f"{templates}: the template of {mismatched[0]} has {sizes[mismatched[0]]} vertices, "
-            f"others {n_vertices}; take the templates of one topology"
+            f"other templates have {n_vertices}; all templates must have the same topology"
         )
     region_indices = find_regions(str(regions), Path(), n_vertices).named
     topology = Topology(
@@ -111,10 +112,10 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
 
 
 def with_files(truth: Truth, folder: Path) -> Truth:
-    """The same faces with the clips of a folder; their names begin with the subject's.
+    """Return ``truth`` with its clips replaced by the motion files of a folder.
 
     Raises:
-        InputError: No clip there, or one of no known subject.
+        InputError: The folder contains no motion, or the subject of a clip is unknown.
     """
     clips = {path.stem: path for path in motion_files(folder)}
     subjects: dict[str, str] = {}
@@ -123,21 +124,22 @@ def with_files(truth: Truth, folder: Path) -> Truth:
         if subject is None:
             known = ", ".join(list(truth.mesh.templates)[:8])
             raise InputError(
-                f"{path}: begins with no known subject (of {known}); name clips SUBJECT_SENTENCE"
+                f"{path}: the file name must begin with a known subject (such as {known}), as in "
+                "SUBJECT_SENTENCE"
             )
         subjects[name] = subject
     return replace(truth, clips=clips, subjects=subjects)
 
 
 def motion_files(folder: Path) -> list[Path]:
-    """The .npy and .npz files of a folder, by name.
+    """Return the .npy and .npz files of a folder, sorted by name.
 
     Raises:
-        InputError: No such folder, or nothing in it.
+        InputError: The folder does not exist or contains no motion.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     paths = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name[0] != ".")
     if not paths:
-        raise InputError(f"{folder}: no motion in it (looked for {', '.join(SUFFIXES)})")
+        raise InputError(f"{folder}: the folder contains no motion ({' or '.join(SUFFIXES)} files)")
     return paths

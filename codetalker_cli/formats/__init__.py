@@ -1,1 +1,1 @@
-"""File formats: meshes, frame sequences, vertex lists, archives, pickles; no data set by name."""
+"""File formats that no data set defines: meshes, frames, vertex lists, archives and pickles."""

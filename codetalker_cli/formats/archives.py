@@ -1,8 +1,8 @@
-"""Files in folders and in tar archives, also in archives within archives.
+"""Files in folders and in tar archives, including nested archives.
 
-No archive is unpacked by the names in it: its members are listed and checked first, then read by
-where they lie. Plain tar members are read in place. Those of compressed archives are copied, one
-after another, into a temporary folder for as long as they are needed.
+Archives are never unpacked by member name. Their members are first listed and checked, then read by
+their position. Members of a plain tar are read in place. Members of a compressed archive are copied
+into a temporary folder for as long as they are needed.
 """
 
 import logging
@@ -30,7 +30,7 @@ from codetalker_cli.formats.streams import (
 )
 
 SUFFIX = re.compile(r"\.(tar|tgz|tar\.gz)$", re.IGNORECASE)
-"""Of the names of archives; whether one is compressed, its first bytes tell."""
+"""The suffix of an archive's name. The first bytes of a file show whether it is compressed."""
 
 _OTHER_FORMATS = {
     b"BZh": "bzip2-compressed",
@@ -40,21 +40,21 @@ _OTHER_FORMATS = {
     b"Rar!": "a rar archive",
 }
 _MAX_DEPTH = 4
-_MAX_OPEN = 8
+_MAX_OPEN = 8  # gzip streams; a process has a limited number of open files
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FoundFile:
-    """A file below a folder, perhaps within archives.
+    """A file below a folder, on disk or in an archive.
 
     Attributes:
-        root: The folder that was walked.
-        parts: Names below it: folders, archives, folders in them, the file's own name.
-        size: Bytes.
-        archive: The archive it is in, or None.
-        offset: Where it begins in that archive's tar bytes.
+        root: The folder that was searched.
+        parts: The path below ``root``: folders, archives, folders in archives and the file name.
+        size: The size in bytes.
+        archive: The archive that contains the file, or None.
+        offset: The position of the file in the uncompressed bytes of that archive.
     """
 
     root: Path
@@ -65,22 +65,22 @@ class FoundFile:
 
     @property
     def name(self) -> str:
-        """Its own name."""
+        """The file name without folders."""
         return self.parts[-1]
 
     @property
     def is_archive(self) -> bool:
-        """Whether its name is an archive's."""
+        """Whether the file has the suffix of an archive."""
         return SUFFIX.search(self.name) is not None
 
     @property
     def disk(self) -> Path:
-        """The file on disk that holds it: itself, or the outermost archive."""
+        """The file on disk: this file or the outermost archive that contains it."""
         return self.root.joinpath(*self.parts) if self.archive is None else self.archive.file.disk
 
     @property
     def label(self) -> str:
-        """What messages call it: ``faces/F1.tar: e01/frame_001.vl``; always one line."""
+        """The name in messages, always on one line: ``faces/F1.tar: e01/frame_001.vl``."""
         if self.archive is None:
             return printable(self.disk)
         outer = self.archive.file
@@ -88,17 +88,17 @@ class FoundFile:
 
     @property
     def place(self) -> tuple[Path, int] | None:
-        """File on disk and offset where its bytes lie as they are; None if compressed."""
+        """The file on disk and the offset of this file's bytes in it, or None if compressed."""
         if self.archive is None:
             return self.disk, 0
         outer = None if self.archive.compressed else self.archive.file.place
         return None if outer is None else (outer[0], outer[1] + self.offset)
 
     def stream(self) -> ByteStream:
-        """Its bytes; to be closed.
+        """Open the bytes of the file. The caller closes the stream.
 
         Raises:
-            DataError: It cannot be opened.
+            DataError: The file cannot be opened.
         """
         if self.archive is None:
             return FileStream(self.disk)
@@ -109,7 +109,7 @@ class Archive:
     """A tar archive, compressed or not.
 
     Raises:
-        DataError: It cannot be opened, or is an archive of another kind.
+        DataError: The file cannot be opened, or is an archive of another format.
     """
 
     def __init__(self, file: FoundFile) -> None:
@@ -118,15 +118,18 @@ class Archive:
             start = stream.read_at(0, 8)
         for magic, what in _OTHER_FORMATS.items():
             if start.startswith(magic):
-                raise DataError(f"{file.label}: is {what}, not .tar or .tgz; unpack it there")
+                raise DataError(
+                    f"{file.label}: the file is {what}, expected .tar or .tgz; "
+                    "unpack it in its folder"
+                )
         self.compressed = start.startswith(GZIP)
         self._unpacked: GzipStream | None = None
 
     def stream(self) -> ByteStream:
-        """Return its tar bytes, to be closed.
+        """Open the uncompressed bytes of the archive. The caller closes the stream.
 
-        Those of a compressed archive are shared and stay open for a while, so that the next member
-        is found without decompressing all before it again.
+        The stream of a compressed archive is shared and stays open for a while, because reopening
+        it means decompressing the archive from its start again.
         """
         if not self.compressed:
             return self.file.stream()
@@ -141,7 +144,7 @@ _open_streams: deque[GzipStream] = deque()
 
 
 def _keep_open(stream: GzipStream) -> None:
-    """Close the stream that was used longest ago: a process may open few files at a time."""
+    """Mark a stream as used, and close the least recently used one if too many are open."""
     with suppress(ValueError):
         _open_streams.remove(stream)
     _open_streams.append(stream)
@@ -150,7 +153,7 @@ def _keep_open(stream: GzipStream) -> None:
 
 
 class _Shared:
-    """A stream that others read too, and that closing therefore leaves open."""
+    """A view of a stream that is used elsewhere too. Closing the view does not close the stream."""
 
     def __init__(self, stream: ByteStream) -> None:
         self.read_at = stream.read_at
@@ -160,7 +163,7 @@ class _Shared:
 
 
 class Span(NamedTuple):
-    """Where the bytes of a file lie on disk, and what messages call it."""
+    """The position of a file's bytes on disk, and the name of the file in messages."""
 
     path: Path
     offset: int
@@ -169,7 +172,9 @@ class Span(NamedTuple):
 
 
 def walk(root: Path) -> Iterator[FoundFile]:
-    """The files of a folder, sorted; links are followed, hidden files left out, archives closed.
+    """Yield the files below a folder in sorted order.
+
+    Symbolic links are followed. Hidden files are skipped. An archive is yielded as one file.
 
     Raises:
         InputError: A folder cannot be read.
@@ -177,7 +182,7 @@ def walk(root: Path) -> Iterator[FoundFile]:
     seen: set[str] = set()
     for folder, names, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back up
+        if real in seen:  # a link to a folder above it
             names.clear()
             continue
         seen.add(real)
@@ -189,7 +194,7 @@ def walk(root: Path) -> Iterator[FoundFile]:
             try:
                 size = os.stat(os.path.join(folder, name)).st_size
             except OSError as error:
-                logger.warning("%s: left out (%s)", os.path.join(folder, name), error.strerror)
+                logger.warning("%s: skipped (%s)", os.path.join(folder, name), error.strerror)
                 continue
             yield FoundFile(root, (*above, name), size)
 
@@ -200,17 +205,18 @@ def contents(
     failed: list[tuple[FoundFile, DataError]],
     depth: int = 1,
 ) -> list[FoundFile]:
-    """The files of an archive; of archives in it too, if wanted.
+    """Return the files of an archive, and optionally those of the archives in it.
 
     Args:
         file: The archive.
-        enter: Whether an archive within is to be replaced by what it holds.
-        failed: Gets the archives that cannot be listed; nothing of those is given.
-        depth: How many archives deep this is.
+        enter: A function that decides whether a nested archive is replaced by its files.
+        failed: A list to which archives that cannot be listed are appended, each with its error.
+            Nothing from those archives is returned.
+        depth: The nesting depth of the archive; 1 is an archive on disk.
     """
     try:
         if depth > _MAX_DEPTH:
-            raise DataError(f"{file.label}: more than {_MAX_DEPTH} archives within each other")
+            raise DataError(f"{file.label}: archives are nested more than {_MAX_DEPTH} levels deep")
         members = list_archive(file)
     except DataError as error:
         failed.append((file, error))
@@ -225,18 +231,18 @@ def contents(
 
 
 def list_archive(file: FoundFile) -> list[FoundFile]:
-    """The regular files of a tar archive, in the order of their bytes; all members are checked.
+    """Check all members of a tar archive and return its regular files in storage order.
 
-    Hidden files are left out; links to files within the archive stand for those files; a name
-    that is there twice is given twice.
+    Hidden files are skipped. A link to a file in the archive is returned as that file under the
+    name of the link. A name that occurs twice is returned twice.
 
     Raises:
-        DataError: Not a whole tar archive, a member that would leave the folder or is no file, or
-            far more data than the size of the archive makes likely; names archive and member.
+        DataError: The archive is incomplete or a decompression bomb, or a member has a path outside
+            the archive's folder or is not a file. The message names the archive and the member.
     """
     archive = Archive(file)
     if archive.compressed and file.size > 64 * CHUNK_BYTES:
-        logger.info("%s: compressed, reading all of it once", file.label)
+        logger.info("%s: compressed archive, reading it once from start to end", file.label)
     with closing(archive.stream()) as stream:
         members = tar_members.list_members(stream, file.label)
     return [
@@ -250,15 +256,16 @@ def list_archive(file: FoundFile) -> list[FoundFile]:
 def on_disk(
     files: Sequence[FoundFile], scratch: Path | None, max_bytes: int
 ) -> Iterator[list[Span]]:
-    """Where each of some files lies on disk; those in compressed archives are unpacked meanwhile.
+    """Yield the positions of files on disk, unpacking those in compressed archives temporarily.
 
     Args:
-        files: In any order, which the result has too.
-        scratch: Folder for what is unpacked; None: the system's. Nothing stays there.
-        max_bytes: A larger file is refused before it is unpacked.
+        files: The files, in any order. The result has the same order.
+        scratch: The folder for unpacked files, which are deleted at the end. None selects the
+            temporary folder of the system.
+        max_bytes: The largest size of a file to unpack.
 
     Raises:
-        DataError: An archive is damaged, a file in it too large, or the scratch folder is full.
+        DataError: An archive is damaged, a file is too large, or the scratch folder is too full.
     """
     spans: dict[int, Span] = {}
     for file in files:
@@ -276,10 +283,15 @@ def on_disk(
 
 @contextmanager
 def as_file(file: FoundFile, scratch: Path | None, max_bytes: int) -> Iterator[Path]:
-    """A path of the file alone; what is in an archive is copied for the time.
+    """Yield a path to the file. A file in an archive is copied to a temporary folder.
+
+    Args:
+        file: The file.
+        scratch: See ``on_disk``.
+        max_bytes: See ``on_disk``.
 
     Raises:
-        DataError: As ``on_disk``.
+        DataError: See ``on_disk``.
     """
     if file.archive is None:
         yield file.disk
@@ -292,13 +304,13 @@ def as_file(file: FoundFile, scratch: Path | None, max_bytes: int) -> Iterator[P
 def _unpack(
     files: Sequence[FoundFile], scratch: Path | None, max_bytes: int, suffix: str
 ) -> Iterator[tuple[Path, dict[int, int]]]:
-    """One temporary file that holds all of ``files``, and where each (by its id) begins."""
+    """Unpack files into one temporary file. Yield its path and the offset of each file, by id."""
     for file in files:
         if file.size > max_bytes:
             raise DataError(f"{file.label}: {file.size} bytes, expected at most {max_bytes}")
     offsets: dict[int, int] = {}
     with ExitStack() as stack:
-        try:  # not around the yield: what goes wrong there is not of the unpacking
+        try:  # not around the yield, because an error in the caller is not an unpacking error
             if scratch is not None:
                 scratch.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(TemporaryDirectory(prefix="codetalker-", dir=scratch))
@@ -320,8 +332,8 @@ def _check_space(files: Sequence[FoundFile], folder: Path) -> None:
     needed, free = sum(file.size for file in files), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"{files[0].label}: unpacking takes {needed} bytes, but {folder.parent} has {free} "
-            "free; unpack the archive elsewhere, or free some space"
+            f"{files[0].label}: unpacking needs {needed} bytes, but {folder.parent} has only "
+            f"{free} free; free some space, or unpack the archive elsewhere"
         )
 
 
@@ -336,13 +348,16 @@ def _copy(file: FoundFile, stream: ByteStream, out: IO[bytes]) -> None:
 
 
 def unpacked_size(file: FoundFile) -> int | None:
-    """Bytes of an archive's tar, at a glance; None where only reading all of it would tell.
+    """Estimate the uncompressed size of an archive in bytes without decompressing it.
 
-    Of what gzip compressed it is a guess: larger ones than 4 GB, or of several parts, end with
-    less.
+    The estimate is too small above 4 GB, because gzip stores the size modulo 4 GB. It is also too
+    small for several concatenated gzip files, because only the last size is read.
+
+    Returns:
+        The size, or None for an archive within a compressed archive.
 
     Raises:
-        DataError: It cannot be opened.
+        DataError: The archive cannot be opened.
     """
     archive = Archive(file)
     if not archive.compressed:
@@ -354,7 +369,7 @@ def unpacked_size(file: FoundFile) -> int | None:
 
 
 def _is_hidden(name: str) -> bool:
-    """Left by file managers: ``.DS_Store``, ``._frame_001.vl``, ``__MACOSX``."""
+    # file managers leave .DS_Store, ._frame_001.vl and __MACOSX
     return name.startswith(".") or name == "__MACOSX"
 
 

@@ -1,7 +1,7 @@
-"""Frames of one clip on disk: NumPy arrays, point caches, folders of meshes; unit and axes changed.
+"""The frames of one clip on disk: NumPy arrays, point caches and folders of meshes.
 
-Files are mapped or read for the time of one ``read``: pages that were touched count as memory
-for as long as a map lives, so a clip of any length takes the memory of one block.
+A file is mapped separately for each ``read``, because the pages that were read count as used memory
+until the map is closed. A clip of any length therefore needs only the memory of one block.
 """
 
 import re
@@ -23,39 +23,40 @@ class Frames(Protocol):
     """The frames of one raw clip, open for reading.
 
     Attributes:
-        numbers: (n,) int64, strictly ascending: the number of each frame at the raw rate. A number
-            that is left out is a hole.
+        numbers: (n,) int64 frame numbers at the raw frame rate, strictly ascending. A number that
+            does not occur is a missing frame.
     """
 
     numbers: np.ndarray
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) vertices, float32 or float64, in the unit of the prepared data set.
+        """Return (k, V, 3) float32 or float64 vertices in the unit of the prepared data set.
 
         Args:
-            positions: (k,) int64, ascending, indices into ``numbers``.
+            positions: (k,) int64 ascending indices into ``numbers``.
 
         Raises:
-            DataError: A frame is damaged or of another vertex count; names file and frame.
+            DataError: A frame is damaged or has another vertex count. The message names the file
+                and the frame.
         """
         ...
 
 
 AXES = "x y z"
-"""Recorded axes that point as ours do: to the subject's left, up, and the way the face looks."""
+"""Our axes: x points to the subject's left, y up, and z in the direction the face looks."""
 
 _PC2_HEADER = struct.Struct("<12siiffi")
 _PC2_SIGNATURE = b"POINTCACHE2\0"
-_PC2_STEPS = (0.05, 20.0)
+_PC2_STEPS = (0.05, 20.0)  # a value outside is probably a frame rate
 
 
 class Pc2Header(NamedTuple):
-    """What a point cache says of itself.
+    """The header of a .pc2 point cache.
 
     Attributes:
-        n_frames: Samples in the file.
-        n_vertices: Points of a sample.
-        step: Frames of the scene between two samples; 1 in nearly all files.
+        n_frames: The number of samples in the file.
+        n_vertices: The number of points in a sample.
+        step: The number of scene frames between two samples, which is 1 in nearly all files.
     """
 
     n_frames: int
@@ -64,56 +65,58 @@ class Pc2Header(NamedTuple):
 
 
 def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
-    """Memory map (T, V, 3) of a .npy file of (T, V, 3) or (T, 3V) floating-point numbers.
+    """Memory-map a .npy file of (T, V, 3) or (T, 3V) floating-point numbers as (T, V, 3).
 
     Args:
-        path: The file; Python objects in it are never read.
-        n_vertices: V, or None if any will do.
+        path: The file. Python objects in it are never loaded.
+        n_vertices: The expected vertex count V, or None to accept any.
 
     Raises:
-        InputError: Missing.
-        DataError: Not such a file, cut short, without frames, or of another vertex count.
+        InputError: The file is missing.
+        DataError: The file has another format or shape, is cut short, contains no frames or has
+            another vertex count.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     header = read_npy_header(path)
     shape, dtype = header.shape, header.dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise DataError(f"{path}: holds {dtype} numbers, expected float16, float32 or float64")
+        raise DataError(f"{path}: contains {dtype}, expected float16, float32 or float64")
     if header.fortran_order and len(shape) > 1:
         raise DataError(
-            f"{path}: is stored column by column (Fortran order), so that no frame can be read "
-            "alone; save it from np.ascontiguousarray"
+            f"{path}: the array is stored in Fortran order, so its frames cannot be read one by "
+            "one; save it again with np.ascontiguousarray"
         )
     if len(shape) == 2 and shape[1] % 3 == 0:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
-        found_shape = shape if len(shape) < 8 else f"of {len(shape)} dimensions"
+        found = f"shape {shape}" if len(shape) < 8 else f"{len(shape)} dimensions"
         raise DataError(
-            f"{path}: is {found_shape}, expected (frames, vertices, 3) or (frames, 3 vertices)"
+            f"{path}: the array has {found}, expected (frames, vertices, 3) or (frames, 3 * "
+            "vertices)"
         )
     if n_vertices is not None and shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
     if shape[0] == 0:
-        raise DataError(f"{path}: holds no frame")
+        raise DataError(f"{path}: contains no frames")
     try:
         n_frames = header.count_whole_rows(path)
-    except OSError as error:  # gone since
+    except OSError as error:  # deleted since its header was read
         raise DataError(f"{path}: cannot be read ({error})") from error
     if n_frames < shape[0]:
         raise DataError(
-            f"{path}: cut short: it holds {n_frames} whole frames of {shape[0]}; copy or export "
-            "it again"
+            f"{path}: cut short: it contains only {n_frames} of {shape[0]} frames; "
+            "copy or export it again"
         )
     return map_array(path, header._replace(shape=shape))
 
 
 def read_pc2_header(path: Path) -> Pc2Header:
-    """Check a .pc2 point cache without reading its frames.
+    """Read and check the header of a .pc2 point cache, without reading its frames.
 
     Raises:
-        InputError: Missing.
-        DataError: Not such a file, cut short, or without frames.
+        InputError: The file is missing.
+        DataError: The file is not a point cache, is cut short or contains no frames.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -126,31 +129,31 @@ def read_pc2_header(path: Path) -> Pc2Header:
         raise DataError(f"{path}: not a point cache (no POINTCACHE2 header)")
     _, version, n_vertices, _, step, n_frames = _PC2_HEADER.unpack(content)
     if version != 1:
-        raise DataError(f"{path}: a point cache of version {version}, expected 1")
+        raise DataError(f"{path}: the point cache has version {version}, expected 1")
     if n_vertices <= 0 or n_frames <= 0:
-        raise DataError(f"{path}: holds {n_frames} frames of {n_vertices} points")
+        raise DataError(f"{path}: contains {n_frames} frames of {n_vertices} points")
     if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
         raise DataError(
-            f"{path}: its header tells {step:g} frames between two samples, expected about 1 "
-            "(it is no frame rate); export it with a sampling of 1"
+            f"{path}: the header gives {step:g} frames between two samples, expected about 1 "
+            "(this value is not the frame rate); export it with a sampling of 1"
         )
     frame_bytes = n_vertices * 12
     n_bytes = path.stat().st_size - _PC2_HEADER.size
     if n_bytes != n_frames * frame_bytes:
         raise DataError(
-            f"{path}: holds {n_bytes / frame_bytes:.6g} frames of {n_vertices} points, its header "
-            f"tells {n_frames}; copy or export it again"
+            f"{path}: contains {n_bytes / frame_bytes:.6g} frames of {n_vertices} points, but the "
+            f"header gives {n_frames}; copy or export it again"
         )
     return Pc2Header(n_frames, n_vertices, step)
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
-    """Base class of the sources of ``Frames`` that need no closing."""
+    """The base class of ``Frames`` that keep no file open between two reads."""
 
     numbers: np.ndarray
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) vertices; see ``Frames``."""
+        """Return (k, V, 3) vertices; see ``Frames.read``."""
         raise NotImplementedError
 
     def __exit__(
@@ -159,18 +162,18 @@ class FrameSource(AbstractContextManager["FrameSource"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing is open between two reads."""
+        """Do nothing, because no file is open."""
 
 
 class NpyFrames(FrameSource):
-    """A .npy file, (T, V, 3) or (T, 3V).
+    """The frames of a .npy file of shape (T, V, 3) or (T, 3V).
 
     Args:
         path: The file.
-        n_vertices: V.
+        n_vertices: The expected vertex count V.
 
     Raises:
-        InputError: Missing.
+        InputError: The file is missing.
         DataError: See ``open_array``.
     """
 
@@ -179,20 +182,20 @@ class NpyFrames(FrameSource):
         self.numbers = np.arange(len(open_array(path, n_vertices)))
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) in the file's own type; float32 of float16."""
+        """Return (k, V, 3) vertices as float64 if the file is float64, else as float32."""
         return _to_floats(open_array(self._path, self._n_vertices)[positions])
 
 
 class Pc2Frames(FrameSource):
-    """A .pc2 point cache.
+    """The frames of a .pc2 point cache.
 
     Args:
         path: The file.
-        n_vertices: V.
+        n_vertices: The expected vertex count V.
 
     Raises:
-        InputError: Missing.
-        DataError: See ``read_pc2_header``; another vertex count.
+        InputError: The file is missing.
+        DataError: The file is invalid (see ``read_pc2_header``) or its vertex count differs.
     """
 
     def __init__(self, path: Path, n_vertices: int) -> None:
@@ -205,7 +208,7 @@ class Pc2Frames(FrameSource):
         self.numbers = np.arange(header.n_frames)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) float32."""
+        """Return (k, V, 3) float32 vertices."""
         try:
             frames = np.memmap(self._path, "<f4", "r", _PC2_HEADER.size, self._shape)
         except (OSError, ValueError) as error:
@@ -214,33 +217,33 @@ class Pc2Frames(FrameSource):
 
 
 def _to_floats(array: np.ndarray) -> np.ndarray:
-    """A copy in memory, in this machine's byte order; float32 of float16."""
+    """Copy an array into memory in native byte order. float16 becomes float32."""
     wide = np.float64 if array.dtype.itemsize == 8 else np.float32
     return np.array(array, dtype=wide)
 
 
 class MeshSequence(FrameSource):
-    """A folder with one mesh file for each frame, numbered by the last number in its name.
+    """A folder with one mesh file per frame. The last number in a file name is the frame number.
 
     Args:
-        folder: The folder; other files in it do not matter.
-        n_vertices: V.
+        folder: The folder. Files other than meshes are ignored.
+        n_vertices: The expected vertex count V.
 
     Raises:
-        InputError: No such folder.
-        DataError: No mesh in it, meshes of several kinds, a name without a number, or a number
-            twice.
+        InputError: The folder does not exist.
+        DataError: The folder contains no meshes or meshes of several formats, a file name contains
+            no number, or two files have the same number.
     """
 
     def __init__(self, folder: Path, n_vertices: int) -> None:
         files = frame_numbers(folder, meshes_in(folder))
         if not files:
-            raise DataError(f"{folder}: holds no {meshes.SUFFIX_LIST} files")
+            raise DataError(f"{folder}: contains no {meshes.SUFFIX_LIST} files")
         self._files, self._n_vertices = list(files.values()), n_vertices
         self.numbers = np.array(list(files), dtype=np.int64)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) float64."""
+        """Return (k, V, 3) float64 vertices."""
         frames = np.empty((len(positions), self._n_vertices, 3))
         for frame, position in zip(frames, positions, strict=True):
             path = self._files[position]
@@ -255,10 +258,10 @@ class MeshSequence(FrameSource):
 
 
 def meshes_in(folder: Path) -> list[Path]:
-    """The mesh files of a folder by name; hidden ones (``._x.obj``) are skipped.
+    """Return the mesh files in a folder, sorted by name. Hidden files (``._x.obj``) are skipped.
 
     Raises:
-        InputError: No such folder.
+        InputError: The folder does not exist.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -270,20 +273,21 @@ def meshes_in(folder: Path) -> list[Path]:
 
 
 def frame_numbers(folder: Path, files: Sequence[Path]) -> dict[int, Path]:
-    """Frame number → file, in ascending order.
+    """Return the file of each frame number, in ascending order of the numbers.
 
     Raises:
-        DataError: Files of several kinds, a name without a number, or a number twice.
+        DataError: The files have several suffixes, a file name contains no number, or two files
+            have the same number.
     """
     kinds = sorted({path.suffix.lower() for path in files})
     if len(kinds) > 1:
-        raise DataError(f"{folder}: holds {' and '.join(kinds)} files; keep those of one kind")
+        raise DataError(f"{folder}: contains {' and '.join(kinds)} files; keep only one kind")
     by_number: dict[int, Path] = {}
     for path in files:
         digits = re.findall(r"[0-9]+", path.stem)
         if not digits:
-            raise DataError(f"{path}: its name holds no frame number; move it out of the sequence")
-        number = int(digits[-1][-18:])
+            raise DataError(f"{path}: the name contains no frame number; move it to another folder")
+        number = int(digits[-1][-18:])  # 18 digits fit into int64
         if number in by_number:
             raise DataError(
                 f"{folder}: {by_number[number].name} and {path.name} are both frame {number}"
@@ -293,36 +297,36 @@ def frame_numbers(folder: Path, files: Sequence[Path]) -> dict[int, Path]:
 
 
 class AxisMap(NamedTuple):
-    """How recorded vectors become ours: ``vectors[..., order] * factors``.
+    """The conversion of recorded vectors to our axes and unit: ``vectors[..., order] * factors``.
 
     Attributes:
-        order: (3,) recorded axis of each of ours.
-        factors: (3,) float64 sign and scale.
+        order: (3,) indices of the recorded axes that become our x, y and z.
+        factors: (3,) float64 scale of each of our axes, negative where the axis is flipped.
     """
 
     order: np.ndarray
     factors: np.ndarray
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """(..., 3) vectors in their own floating-point type."""
+        """Convert (..., 3) vectors. The floating-point type is kept."""
         return (vectors[..., self.order] * self.factors).astype(vectors.dtype, copy=False)
 
     @property
     def is_identity(self) -> bool:
-        """Whether recorded vectors are ours already."""
+        """Whether the conversion changes nothing."""
         return self.order.tolist() == [0, 1, 2] and self.factors.tolist() == [1.0, 1.0, 1.0]
 
 
 def axis_map(axes: str = AXES, scale: float = 1.0) -> AxisMap:
-    """From three recorded axes and the meters in a recorded unit.
+    """Return the conversion from recorded axes and a recorded unit to ours.
 
     Args:
-        axes: Those that point to the subject's left, up, and the way the face looks, each once,
-            with a minus where turned round: ``x z -y``.
-        scale: Of all lengths.
+        axes: The recorded axes that point to the subject's left, up, and in the direction the face
+            looks. A minus sign flips an axis: ``x z -y``.
+        scale: The factor from recorded lengths to ours.
 
     Raises:
-        InputError: Not such axes.
+        InputError: ``axes`` does not name each of x, y and z once.
     """
     words = axes.split()
     names = [word.removeprefix("-") for word in words]
@@ -333,11 +337,11 @@ def axis_map(axes: str = AXES, scale: float = 1.0) -> AxisMap:
 
 
 class ConvertedFrames(FrameSource):
-    """Frames of another source in our unit and axes.
+    """The frames of another source, converted to our axes and unit.
 
     Args:
         source: The raw frames.
-        change: See ``axis_map``.
+        change: The conversion; see ``axis_map``.
     """
 
     def __init__(self, source: Frames, change: AxisMap) -> None:
@@ -345,6 +349,6 @@ class ConvertedFrames(FrameSource):
         self.numbers = source.numbers
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) in the source's own floating-point type."""
+        """Return (k, V, 3) vertices in the floating-point type of the source."""
         vertices = self._source.read(positions)
         return vertices if self._change.is_identity else self._change.apply(vertices)

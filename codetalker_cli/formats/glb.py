@@ -1,8 +1,8 @@
-"""GLB files (binary glTF 2.0), read by trimesh after a pass over their JSON.
+"""GLB files (binary glTF 2.0), which trimesh reads after we have reduced their JSON.
 
-The pass selects the one mesh of the file and hands trimesh only what that mesh needs: its node
-transforms, positions, colors and triangles. Materials, images, animations and skins are removed,
-and a file that refers to another file is refused, so that no file can open another one.
+The reduced JSON contains only what the one mesh of the file needs: its node transforms, positions,
+colors and triangles. Materials, images, animations and skins are removed. A file that refers to
+another file is refused, so that reading a mesh never opens other files.
 """
 
 import json
@@ -17,8 +17,8 @@ from codetalker_cli.formats.ply import Polygons
 _HEADER = struct.Struct("<4sII")  # magic, version, length of the file
 _CHUNK = struct.Struct("<I4s")  # length of the chunk, type
 _FLOAT, _INDEX_TYPES = 5126, (5121, 5123, 5125)
-_COLOR_SCALES = {5121: 1.0, 5123: 255 / 65535, _FLOAT: 255.0}  # to 0 … 255
-_POINTS_AND_LINES, _TRIANGLES = (0, 1, 2, 3), (4, 5)  # 5: a strip of triangles
+_COLOR_SCALES = {5121: 1.0, 5123: 255 / 65535, _FLOAT: 255.0}  # factor to 0 … 255
+_POINTS_AND_LINES, _TRIANGLES = (0, 1, 2, 3), (4, 5)  # 5 is a triangle strip
 _PLACEMENT = ("children", "matrix", "translation", "rotation", "scale")
 _LAYOUT = ("buffer", "byteOffset", "byteLength", "byteStride")
 _COLOR = "_COLOR"  # trimesh returns attributes with an underscore unchanged
@@ -35,11 +35,11 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
 
     Returns:
         (V, 3) float64 vertices in the order of the POSITION accessor, with the node transforms
-        applied; triangles as polygons; (V, 3) uint8 colors or None.
+        applied, polygons (all of them triangles), and (V, 3) uint8 colors or None.
 
     Raises:
-        ValueError: The content is not a whole GLB file, refers to other files, is compressed, or
-            contains no mesh or several; the message says why.
+        ValueError: The content is not a complete GLB file, refers to other files, is compressed, or
+            does not contain exactly one mesh. The message gives the reason.
     """
     try:
         tree, chunks = _split(content)
@@ -53,17 +53,17 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
 
 
 def _split(content: bytes) -> tuple[_Json, bytes]:
-    """The JSON of a GLB file, and the chunks that follow it."""
+    """Return the JSON of a GLB file and the bytes of the chunks after it."""
     start = _HEADER.size + _CHUNK.size
     if content[:4] != b"glTF" or len(content) < start:
         raise ValueError("it does not begin with a GLB header")
     _, version, n_bytes = _HEADER.unpack_from(content)
     n_json, kind = _CHUNK.unpack_from(content, _HEADER.size)
     if version != 2:
-        raise ValueError(f"glTF version {version} is not supported, only 2")
+        raise ValueError(f"glTF version {version} is not supported; version 2 is needed")
     if n_bytes > len(content) or start + n_json > n_bytes:
         raise ValueError(
-            f"it is cut short: it declares {max(n_bytes, start + n_json)} bytes and has "
+            f"it is cut short: it declares {max(n_bytes, start + n_json)} bytes but has only "
             f"{len(content)}"
         )
     if kind != b"JSON":
@@ -91,7 +91,7 @@ def _refuse_other_files(tree: _Json) -> None:
 
 
 class _Reduced:
-    """What trimesh gets to read: the one mesh of a file and its placement.
+    """The JSON that trimesh reads: the one mesh of a file and its node transforms.
 
     Attributes:
         tree: The reduced JSON.
@@ -109,7 +109,7 @@ class _Reduced:
         nodes = [{k: n[k] for k in _PLACEMENT if k in n} for n in source["nodes"]]
         nodes[node]["mesh"] = 0
         roots = self._roots()
-        if "skin" in source["nodes"][node]:  # glTF: its own placement does not count
+        if "skin" in source["nodes"][node]:  # glTF ignores the transform of a skinned node
             nodes, roots = [{"mesh": 0}], [0]
         self.tree: _Json = {
             "asset": {"version": "2.0"},
@@ -131,13 +131,13 @@ class _Reduced:
         return [k for k in range(len(nodes)) if k not in children]
 
     def _find_node(self) -> int:
-        """The number of the one node of the scene that places a mesh."""
+        """Return the index of the only node in the scene with a mesh."""
         found, waiting, seen = [], self._roots(), set()
         while waiting:
             number = waiting.pop()
             node = _item(self._source, "nodes", number)
             if number in seen:
-                raise ValueError(f"its node {number} is placed twice")
+                raise ValueError(f"its node {number} occurs twice in the scene")
             seen.add(number)
             waiting += node.get("children", [])
             if "mesh" in node:
@@ -155,13 +155,13 @@ class _Reduced:
         return str(node.get("name") or mesh.get("name") or f"node {number}")[:80]
 
     def _primitives(self, mesh: _Json, *, with_faces: bool) -> list[_Json]:
-        """The primitives of the mesh, which must share their vertices."""
+        """Reduce the primitives of the mesh, which must share their vertices."""
         sources = mesh["primitives"]
         positions = {part["attributes"]["POSITION"] for part in sources}
         if len(positions) != 1:
             raise ValueError(
                 f"its mesh {mesh.get('name', '')!r} consists of {len(sources)} parts with "
-                f"{len(positions)} vertex lists, usually one for each material; export it with one "
+                f"{len(positions)} vertex lists, usually one per material; export it with a single "
                 "material"
             )
         attributes = {"POSITION": self._keep(positions.pop(), ("VEC3",), (_FLOAT,))}
@@ -190,7 +190,7 @@ class _Reduced:
         return len(self._accessors) - 1
 
     def _keep(self, number: int, kinds: tuple[str, ...], component_types: tuple[int, ...]) -> int:
-        """Keep an accessor and its buffer view; return its new number."""
+        """Keep an accessor and its buffer view, and return the new index of the accessor."""
         accessor = _item(self._source, "accessors", number)
         view = {}
         if "bufferView" in accessor:
@@ -215,7 +215,7 @@ class _Reduced:
 
 
 def _item(tree: _Json, key: str, number: Any) -> _Json:
-    """Entry of a list of the JSON; unlike a Python list, -1 is not the last one."""
+    """Return an entry of a list in the JSON. Unlike in a Python list, -1 is invalid."""
     items = tree.get(key, [])
     if not isinstance(number, int) or not 0 <= number < len(items):
         raise ValueError(f"its {key} have no entry {str(number)[:20]}")

@@ -1,8 +1,8 @@
-"""Mesh files: vertices in the order of the file, triangles, vertex colors.
+"""Mesh files: vertices in the order of the file, triangles and vertex colors.
 
-Motion is stored by vertex number, so nothing here merges, drops, splits or reorders vertices, and
-unreferenced vertices stay. trimesh reads .glb and .off and writes all formats. .obj and .ply have
-parsers of our own; their modules list what trimesh changes in such files.
+Motion is stored by vertex index, so nothing here merges, drops, splits or reorders vertices, and
+unreferenced vertices are kept. trimesh reads .glb and .off and writes all formats. We parse .obj
+and .ply ourselves. The modules ``obj`` and ``ply`` list what trimesh would change in those files.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,21 @@ _PARSERS: dict[str, Callable[..., _Parsed]] = {
     ".off": off.parse,
 }
 SUFFIXES = tuple(_PARSERS)
-"""The suffixes of mesh files that are read and written, in lower case."""
+"""The suffixes of supported mesh files, in lower case."""
 GLTF = ".gltf"
-"""Refused, because such a file keeps its vertices in another file."""
+"""A suffix that is refused, because a .gltf file stores its vertices in another file."""
 SUFFIX_LIST = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-"""The suffixes for messages."""
+"""The supported suffixes as text for messages."""
 
 
 @dataclass(frozen=True)
 class MeshFile:
-    """What a mesh file holds.
+    """The content of a mesh file.
 
     Attributes:
-        vertices: (V, 3) float64, in the file's order and unit; unused ones too.
-        triangles: (F, 3) int32; polygons are cut into triangles from their first corner.
-        colors: (V, 3) uint8, or None.
+        vertices: (V, 3) float64 coordinates of all vertices, in the order and unit of the file.
+        triangles: (F, 3) int32 vertex indices. A polygon becomes a fan around its first corner.
+        colors: (V, 3) uint8 vertex colors, or None.
     """
 
     vertices: np.ndarray
@@ -50,32 +50,31 @@ def read_mesh_file(path: Path) -> MeshFile:
     """Read an .obj, .ply, .glb or .off file.
 
     Raises:
-        InputError: Missing.
-        DataError: The file is not a mesh file of these formats, is cut short, contains no vertices
-            or (.glb) several meshes, a coordinate is not finite, or a face names a vertex that
-            does not exist.
+        InputError: The file is missing.
+        DataError: The file has another format, is cut short, contains no vertices or (.glb) several
+            meshes, a coordinate is not finite, or a face refers to a vertex that does not exist.
     """
     vertices, (n_corners, corners), colors = _parse(path, with_faces=True)
     _check_vertices(path, vertices)
     if n_corners.size and n_corners.min() < 3:
         k = int(n_corners.argmin())
-        raise DataError(f"{path}: face {k + 1} has {n_corners[k]} corners, at least 3 are needed")
+        raise DataError(f"{path}: face {k + 1} has {n_corners[k]} corners; at least 3 are needed")
     bad = np.flatnonzero((corners < 0) | (corners >= len(vertices)))
     if bad.size:
         k = int(np.searchsorted(np.cumsum(n_corners), bad[0], side="right"))
         raise DataError(
-            f"{path}: face {k + 1} names vertex {corners[bad[0]]} (counted from 0), "
-            f"but there are {len(vertices)}"
+            f"{path}: face {k + 1} refers to vertex {corners[bad[0]]} (counted from 0), "
+            f"but there are only {len(vertices)} vertices"
         )
     return MeshFile(vertices, _triangles(n_corners, corners), colors)
 
 
 def read_vertices(path: Path) -> np.ndarray:
-    """Read the (V, 3) float64 vertices of a mesh file; faster, because its faces are skipped.
+    """Return only the (V, 3) float64 vertices of a mesh file, which is faster than reading it all.
 
     Raises:
-        InputError: Missing.
-        DataError: Not such a file, no vertices, or a coordinate that is not finite.
+        InputError: The file is missing.
+        DataError: The file is not a mesh, contains no vertices, or a coordinate is not finite.
     """
     vertices, _, _ = _parse(path, with_faces=False)
     _check_vertices(path, vertices)
@@ -88,24 +87,25 @@ def write_mesh_file(
     triangles: np.ndarray,
     colors: np.ndarray | None = None,
 ) -> None:
-    """Write an .obj, .ply, .glb or .off file; equal arguments give equal bytes.
+    """Write an .obj, .ply, .glb or .off file. Equal arguments produce equal bytes.
 
-    Vertices keep their order and number. .ply and .glb store float32. .obj and .off store at least
-    eight significant digits of each coordinate that is not below 1e-12 of the largest one.
+    The vertices keep their order. .ply and .glb store float32. .obj and .off store at least eight
+    significant digits of each coordinate, except of those smaller than 1e-12 of the largest one.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The output file. An existing file is replaced.
         vertices: (V, 3) finite coordinates.
-        triangles: (F, 3) vertex numbers; F may be 0.
+        triangles: (F, 3) vertex indices. F can be 0.
         colors: (V, 3) uint8 vertex colors, or None.
 
     Raises:
-        InputError: The suffix or an argument does not fit, or the file cannot be written.
+        InputError: The suffix is not supported, an argument has an invalid shape, type or value,
+            or the file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path}: a mesh is written as {SUFFIX_LIST}, not {path.suffix!r}")
+        raise InputError(f"{path}: cannot write a mesh as {path.suffix!r}; use {SUFFIX_LIST}")
     vertices, triangles = np.asarray(vertices, np.float64), np.asarray(triangles)
     _check_arguments(path, vertices, triangles, colors)
     content = _encode(suffix, vertices, triangles.astype(np.int64), colors)
@@ -117,22 +117,22 @@ def _check_arguments(
     path: Path, vertices: np.ndarray, triangles: np.ndarray, colors: np.ndarray | None
 ) -> None:
     if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
-        raise InputError(f"{path}: vertices have the shape {vertices.shape}, expected (V, 3)")
+        raise InputError(f"{path}: vertices have shape {vertices.shape}, expected (V, 3)")
     if not (np.abs(vertices) <= np.finfo(np.float32).max).all():
         raise InputError(f"{path}: a coordinate is NaN, infinite or too large for float32")
     if triangles.shape[1:] != (3,) or triangles.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: triangles are {triangles.dtype} of the shape {triangles.shape}, expected "
-            "integers (F, 3)"
+            f"{path}: triangles are {triangles.dtype} of shape {triangles.shape}, expected "
+            "integers of shape (F, 3)"
         )
     if triangles.size and not 0 <= triangles.min() <= triangles.max() < len(vertices):
         raise InputError(
-            f"{path}: triangles name vertices {triangles.min()} to {triangles.max()}, but there "
-            f"are {len(vertices)}, counted from 0"
+            f"{path}: triangles refer to vertices {triangles.min()} to {triangles.max()}, but the "
+            f"{len(vertices)} vertices are numbered from 0"
         )
     if colors is not None and (colors.shape != vertices.shape or colors.dtype != np.uint8):
         raise InputError(
-            f"{path}: colors are {colors.dtype} of the shape {colors.shape}, expected uint8 "
+            f"{path}: colors are {colors.dtype} of shape {colors.shape}, expected uint8 of shape "
             f"{vertices.shape}"
         )
 
@@ -150,7 +150,7 @@ def _encode(
     mesh: trimesh.Trimesh | trimesh.PointCloud
     if len(triangles) or suffix == ".off":
         mesh = trimesh.Trimesh(vertices, triangles, vertex_colors=colors, process=False)
-    else:  # trimesh writes a mesh without triangles as nothing (.glb) or as an empty face (.obj)
+    else:  # for a Trimesh without triangles, trimesh writes nothing (.glb) or an empty face (.obj)
         mesh = trimesh.PointCloud(vertices, colors=colors)
     exported: Any = mesh.export(file_type=suffix[1:], **options)
     content: bytes = exported.encode() if isinstance(exported, str) else exported
@@ -158,10 +158,11 @@ def _encode(
 
 
 def _n_decimals(vertices: np.ndarray) -> int:
-    """Decimals with which each coordinate has eight digits, down to 1e-12 of the largest one."""
+    """Return how many decimals keep eight significant digits of each coordinate."""
     sizes = np.abs(vertices[vertices != 0])
     if not sizes.size:
         return 1
+    # Without this limit, one tiny coordinate would add many decimals to all of them.
     smallest = max(sizes.min(), 1e-12 * sizes.max())
     return max(8, 8 - int(np.floor(np.log10(smallest))))
 
@@ -174,26 +175,28 @@ def _parse(path: Path, *, with_faces: bool) -> _Parsed:
         raise DataError(f"{path}: .gltf stores its vertices in another file; export it as .glb")
     if suffix not in SUFFIXES:
         raise DataError(
-            f"{path}: not a mesh file of a kind that is read; give .obj or .ply, "
-            "which keep the order of the vertices, or .glb or .off"
+            f"{path}: unsupported mesh format; give .obj or .ply, which keep the vertex order, "
+            "or .glb or .off"
         )
     try:
-        with np.errstate(invalid="ignore"):  # a number that is not an index is reported as an error
+        with np.errstate(invalid="ignore"):  # invalid indices are errors below
             return _PARSERS[suffix](path.read_bytes(), with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: not a mesh file that can be read ({error})") from error
+        raise DataError(f"{path}: not a readable mesh file ({error})") from error
 
 
 def _check_vertices(path: Path, vertices: np.ndarray) -> None:
     if not len(vertices):
-        raise DataError(f"{path}: not a mesh file that can be read (it holds no vertices)")
+        raise DataError(f"{path}: not a readable mesh file (it contains no vertices)")
     bad = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
     if bad.size:
-        raise DataError(f"{path}: vertex {bad[0]} is NaN or infinite ({len(bad)} such vertices)")
+        raise DataError(
+            f"{path}: vertex {bad[0]} is NaN or infinite ({len(bad)} vertices in total)"
+        )
 
 
 def _triangles(n_corners: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(F, 3) int32: each polygon as a fan around its first corner."""
+    """Return (F, 3) int32 triangles, each polygon as a fan around its first corner."""
     starts = np.cumsum(n_corners) - n_corners
     n_fans = n_corners - 2
     first = np.repeat(starts, n_fans)

@@ -1,15 +1,15 @@
 """OBJ files: vertices, polygons and vertex colors.
 
-This parser is our own, because trimesh reads too much of OBJ differently:
+We parse these files ourselves, because trimesh changes many of them:
 
-- Texture or normal indices drop unreferenced vertices.
-- Each material becomes a mesh of its own.
-- A negative index counts back from the end of the file instead of from the face.
-- A zero index is accepted, and a face of two corners is skipped silently.
-- A line whose values are separated by tabs is skipped.
-- The second triangle of a quad begins at its third corner.
+- It drops unreferenced vertices if faces have texture or normal indices.
+- It returns a separate mesh for each material.
+- It counts negative indices back from the end of the file instead of from the face.
+- It accepts a zero index, and silently skips a face with two corners.
+- It skips lines with tabs between the values.
+- It starts the second triangle of a quad at the third corner of the quad.
 
-A pre-pass that removes all of this has to convert every number, which leaves nothing to parse.
+Rewriting such files for trimesh would require parsing every number, so nothing would be gained.
 trimesh is also slower for mesh sequences, because it cannot skip the faces: 9 ms instead of 3 ms a
 file with 5000 vertices.
 ``tests/test_trimesh_limits.py`` shows each of these points.
@@ -36,21 +36,21 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
         with_faces: If false, the faces are skipped.
 
     Returns:
-        (V, 3) float64 vertices, polygons, (V, 3) uint8 colors or None.
+        (V, 3) float64 vertices, polygons, and (V, 3) uint8 colors or None.
 
     Raises:
-        ValueError: The content is not a valid OBJ file; the message says why.
+        ValueError: The content is not a valid OBJ file. The message gives the reason.
     """
-    if b"\\" in content:  # a line that goes on in the next one
+    if b"\\" in content:  # a backslash joins a line with the next one
         content = re.sub(rb"\\\r?\n", b" ", content)
     lines = [line.split() for line in _VERTEX.findall(content)]
     if not lines:
-        raise ValueError("it holds no vertices")
+        raise ValueError("it contains no vertices")
     widths = set(map(len, lines))
     if wrong := widths - _WIDTHS:
         k = next(i for i, line in enumerate(lines) if len(line) in wrong)
         raise ValueError(f"vertex {k} has {len(lines[k])} numbers, expected 3, or 6 with a color")
-    if len(widths) > 1:  # colors of some vertices are of no use
+    if len(widths) > 1:  # colors that only some vertices have are dropped
         lines = [line[:3] for line in lines]
     values = np.array(list(map(float, chain.from_iterable(lines)))).reshape(len(lines), -1)
     vertices = values[:, :3]
@@ -68,7 +68,7 @@ def _polygons(content: bytes) -> Polygons:
     corners = np.array(list(map(int, chain.from_iterable(faces))), dtype=np.int64)
     if (corners == 0).any():
         k = int(np.searchsorted(np.cumsum(n_corners), np.argmin(corners != 0), side="right"))
-        raise ValueError(f"face {k + 1} names vertex 0, but .obj counts from 1")
+        raise ValueError(f"face {k + 1} refers to vertex 0, but .obj counts from 1")
     if (corners < 0).any():  # counted back from the last vertex above the face
         vertex_starts = [match.start() for match in _VERTEX.finditer(content)]
         face_starts = [match.start() for match in _FACE.finditer(content)]
@@ -78,7 +78,7 @@ def _polygons(content: bytes) -> Polygons:
 
 
 def _colors(values: np.ndarray | None) -> np.ndarray | None:
-    """Most programs write 0 to 1, some 0 to 255."""
+    # most programs write colors from 0 to 1, some from 0 to 255
     if values is None or not np.isfinite(values).all():
         return None
     scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0

@@ -1,17 +1,17 @@
-"""PLY files, ascii and binary of either byte order: vertices, polygons and vertex colors.
+"""PLY files (ASCII, little-endian or big-endian): vertices, polygons and vertex colors.
 
-This parser is our own, because trimesh reads these files differently:
+We parse these files ourselves, because trimesh changes many of them:
 
-- Texture columns of the vertices (s, t and the like) drop unreferenced vertices.
-- Texture coordinates of the faces split and reorder vertices.
-- A binary file whose faces have several corner counts is refused.
-- An ascii file that is cut short is accepted.
-- Triangles come before quads, and quads before other polygons.
+- It drops unreferenced vertices if vertices have texture coordinates (such as s and t).
+- It splits and reorders vertices if faces have texture coordinates.
+- It refuses binary files with faces of different corner counts.
+- It accepts ASCII files that are cut short.
+- It reorders faces: triangles first, then quads, then other polygons.
 
-Renaming the texture columns would leave trimesh the binary files whose faces all have the same
-corner count. Their branch is 15 lines here, and the header and the vertices must be parsed here
-anyway, so that a mesh sequence does not parse faces. ``tests/test_trimesh_limits.py`` shows each of
-these points. plyfile is not used because of its license (GPL).
+If the texture columns were renamed, trimesh could read binary files with a single corner count.
+That would save only 15 lines here. The header and the vertices are parsed here in any case, because
+mesh sequences skip the faces. ``tests/test_trimesh_limits.py`` shows each of these points. plyfile
+is not used because of its license (GPL).
 """
 
 import re
@@ -35,14 +35,14 @@ _AXES = ("x", "y", "z")
 _COLORS = ("red", "green", "blue")
 
 Polygons = tuple[np.ndarray, np.ndarray]
-"""(n,) corners of each polygon, and the vertex indices of all corners, one after another."""
+"""The (n,) corner counts of the polygons, and the vertex indices of all corners in a flat array."""
 
 
 @dataclass(frozen=True)
 class _Property:
     name: str
     dtype: str
-    count_dtype: str | None  # of lists
+    count_dtype: str | None  # for lists only
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class _Element:
 
 
 def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np.ndarray | None]:
-    """Vertices, polygons and colors of a PLY file's content.
+    """Parse the content of a PLY file.
 
     Args:
         content: The whole file.
-        with_faces: Without, nothing after the vertices is looked at.
+        with_faces: If false, everything after the vertices is skipped.
 
     Returns:
-        (V, 3) float64 vertices, polygons, (V, 3) uint8 colors or None.
+        (V, 3) float64 vertices, polygons, and (V, 3) uint8 colors or None.
 
     Raises:
-        ValueError: Not a whole PLY file; says why.
+        ValueError: The content is not a complete PLY file. The message gives the reason.
     """
     order, elements, start = _header(content)
     body = _Ascii(content[start:]) if order == "" else _Binary(content, start, order)
@@ -88,7 +88,7 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
         else:
             body.table(element)
     if vertices is None:
-        raise ValueError("its vertices hold lists")
+        raise ValueError("its vertices contain lists")
     return vertices, polygons, colors
 
 
@@ -115,16 +115,16 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"unknown header line {line[:80]!r}") from error
     if order is None:
-        raise ValueError("its header names no format")
+        raise ValueError("its header does not specify a format")
     for element in elements:
         names = [p.name for p in element.properties]
         if element.n < 0 or len(set(names)) != len(names):
-            raise ValueError(f"its header describes the element {element.name} wrongly")
+            raise ValueError(f"the element {element.name} in its header is invalid")
     scalar_names = {
         e.name: {p.name for p in e.properties if p.count_dtype is None} for e in elements
     }
     if "vertex" not in scalar_names:
-        raise ValueError("it has no vertices")
+        raise ValueError("it contains no vertices")
     if missing := set(_AXES) - scalar_names["vertex"]:
         raise ValueError(f"its vertices have no {', '.join(sorted(missing))}")
     return order, elements, end.end()
@@ -140,21 +140,22 @@ def _colors(columns: dict[str, np.ndarray]) -> np.ndarray | None:
 
 
 class _Binary:
-    """Elements one after another in a binary body."""
+    """The elements of a binary body, read in sequence."""
 
     def __init__(self, content: bytes, start: int, order: str) -> None:
         self.content, self.position, self.order = content, start, order
 
     def table(self, element: _Element) -> dict[str, np.ndarray]:
-        """The columns of an element without lists."""
+        """Read the columns of an element without lists."""
         dtype = np.dtype([(p.name, self.order + p.dtype) for p in element.properties])
         rows = self._read_rows(dtype, element)
         return {name: rows[name] for name in dtype.names or ()}
 
     def lists(self, element: _Element) -> dict[str, Polygons]:
-        """The list properties of an element; nearly always all lists are of one length."""
+        """Read the list properties of an element."""
         if element.n == 0:
             return {}
+        # Usually all lists are as long as the first one, so that they form a table.
         start = self.position
         fields: list[tuple] = []
         for p in element.properties:
@@ -213,13 +214,13 @@ class _Binary:
 
 
 class _Ascii:
-    """Elements one after another in a body of numbers between blanks."""
+    """The elements of an ASCII body, read in sequence."""
 
     def __init__(self, body: bytes) -> None:
         self.rest = body
 
     def table(self, element: _Element) -> dict[str, np.ndarray]:
-        """The columns of an element without lists."""
+        """Read the columns of an element without lists."""
         width = len(element.properties)
         n = element.n * width
         tokens = self.rest.split(None, min(n, len(self.rest)))
@@ -227,14 +228,14 @@ class _Ascii:
             raise ValueError(_cut_message(element))
         self.rest = tokens.pop() if len(tokens) > n else b""
         values = np.array(list(map(float, tokens))).reshape(element.n, width)
-        # Whole numbers must not look like fractions: colors are told by it.
+        # The dtype must show which colors are integers, because those range from 0 to 255.
         return {
             p.name: values[:, i] if p.dtype[0] == "f" else values[:, i].astype(np.int64)
             for i, p in enumerate(element.properties)
         }
 
     def lists(self, element: _Element) -> dict[str, Polygons]:
-        """The list properties of an element."""
+        """Read the list properties of an element."""
         tokens, position = self.rest.split(), 0
         items_by_name: dict[str, list[np.ndarray]] = {p.name: [] for p in element.properties}
         values = np.array(list(map(float, tokens)))

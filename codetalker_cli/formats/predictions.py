@@ -1,7 +1,7 @@
-"""Motion files as models leave them: .npy of vertices, ours and the reference's, and our .npz.
+"""Motion files that models write: .npz and .npy of this project, .npy of the reference code.
 
-The reference names a prediction ``CLIP_condition_STYLE.npy`` and stores (T, 3V); ours are
-(T, V, 3). Vertices stay on the disk until they are used.
+The reference code names a prediction ``CLIP_condition_STYLE.npy`` and stores it as (T, 3V). Our
+files are (T, V, 3). Vertices are memory-mapped, so only the frames in use are read.
 """
 
 import re
@@ -17,32 +17,33 @@ _CONDITION = "_condition_"
 
 
 def file_name(clip: str, style: str | None) -> str:
-    """Name of a prediction, without its ending; a reconstruction has no style."""
+    """Return the file name of a prediction without its suffix. A reconstruction has no style."""
     return clip if style is None else f"{clip}{_CONDITION}{style}"
 
 
 def split_name(stem: str) -> tuple[str, str | None]:
-    """``CLIP_condition_STYLE`` → (CLIP, STYLE); without the word there is no style."""
+    """Split ``CLIP_condition_STYLE`` into (CLIP, STYLE). Without a style, STYLE is None."""
     clip, word, style = stem.rpartition(_CONDITION)
     return (clip, style) if word else (stem, None)
 
 
 def subject_in(name: str, subjects: Iterable[str]) -> str | None:
-    """The subject that a file's name begins with; of several the longest, or None."""
+    """Return the longest subject that a file name begins with, or None."""
     matching = [s for s in subjects if re.match(rf"{re.escape(s)}(?![a-zA-Z0-9])", name)]
     return max(matching, key=len, default=None)
 
 
 def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
-    """(T, V, 3) vertices of a motion file, mapped from the disk.
+    """Return the (T, V, 3) vertices of a motion file as a memory map.
 
     Args:
-        path: .npy of (T, V, 3) or (T, 3V), or .npz of ``save``.
-        n_vertices: V that is expected, or None.
+        path: A .npy of (T, V, 3) or (T, 3V), or a .npz written by ``Motion.save``.
+        n_vertices: The expected vertex count V, or None to accept any.
 
     Raises:
-        InputError: Missing, or no such .npz.
-        DataError: No such .npy, cut short, without frames, or of another vertex count.
+        InputError: The file is missing, or the .npz is not a motion file.
+        DataError: The .npy is not a motion file or is cut short, or the file contains no frames or
+            has another vertex count.
     """
     if path.suffix != ".npz":
         return open_array(path, n_vertices)
@@ -52,5 +53,5 @@ def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
             f"{path}: its frames have {vertices.shape[1]} vertices, expected {n_vertices}"
         )
     if not len(vertices):
-        raise DataError(f"{path}: holds no frame")
+        raise DataError(f"{path}: contains no frames")
     return vertices

@@ -1,4 +1,4 @@
-"""Byte streams that are read at any position: files, parts of files, gzip-compressed files."""
+"""Byte streams with random access: files, parts of files and gzip-compressed files."""
 
 import gzip
 import zlib
@@ -12,21 +12,22 @@ from codetalker_cli.errors import DataError
 GZIP = b"\x1f\x8b"
 """The first bytes of gzip-compressed data."""
 CHUNK_BYTES = 1 << 20
-"""Bytes that are handled at a time."""
+"""The block size of large reads and copies, in bytes."""
 
 _MAX_READERS = 4
+# A stream is a decompression bomb if it exceeds both this size and this compression ratio.
 BOMB_BYTES, _BOMB_RATIO = 1 << 28, 200
 
 
 class ByteStream(Protocol):
-    """Something to read from at any position."""
+    """A stream of bytes that can be read at any position."""
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Return up to ``n`` bytes; fewer only at the end."""
+        """Return ``n`` bytes from a position, or fewer at the end of the stream."""
         ...
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the underlying file."""
         ...
 
 
@@ -34,7 +35,7 @@ class FileStream:
     """A file on disk.
 
     Raises:
-        DataError: It cannot be opened, or (from ``read_at``) read.
+        DataError: The file cannot be opened or, in ``read_at``, cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,7 @@ class FileStream:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Return up to ``n`` bytes; fewer only at the end."""
+        """Return ``n`` bytes from a position, or fewer at the end of the stream."""
         try:
             self._file.seek(position)
             return self._file.read(n)
@@ -58,30 +59,30 @@ class FileStream:
 
 
 class StreamWindow:
-    """A part of another stream, which is closed with it."""
+    """A part of another stream. Closing the part closes the other stream too."""
 
     def __init__(self, base: ByteStream, offset: int, size: int) -> None:
         self._base, self._offset, self._size = base, offset, size
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Return up to ``n`` bytes; none beyond the window."""
+        """Return ``n`` bytes from a position, or fewer at the end of the window."""
         n = min(n, self._size - position)
         return self._base.read_at(self._offset + position, n) if n > 0 else b""
 
     def close(self) -> None:
-        """Close the stream that this is a part of."""
+        """Close the underlying stream."""
         self._base.close()
 
 
 class StreamReader:
-    """A stream as the standard library reads files: with a position."""
+    """A stream with a current position, as the standard library expects of a file."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._position = 0
 
     def tell(self) -> int:
-        """Return the position."""
+        """Return the current position."""
         return self._position
 
     def seek(self, position: int) -> int:
@@ -90,14 +91,14 @@ class StreamReader:
         return position
 
     def read(self, n: int) -> bytes:
-        """Return up to ``n`` bytes from the position on, and move past them."""
+        """Return up to ``n`` bytes from the current position, and advance it."""
         content = self._stream.read_at(self._position, n)
         self._position += len(content)
         return content
 
 
 class _GzipReader:
-    """A decompressor and where it is in the compressed bytes."""
+    """A decompressor with its own position in the compressed bytes."""
 
     def __init__(self, base: ByteStream) -> None:
         self.packed = StreamReader(base)
@@ -105,17 +106,17 @@ class _GzipReader:
 
 
 class GzipStream:
-    """The decompressed bytes of another stream, checked against gzip's checksums.
+    """The decompressed bytes of another stream, checked against the checksums in the gzip data.
 
-    gzip can only be read forward. The last few places that were read stay open, so that reading
-    several parts side by side, each in its order, decompresses the stream once for each.
+    gzip data can only be decompressed forward. The most recent decompressors stay open, so
+    alternating between parts does not restart the decompression if each part is read in order.
 
     Args:
-        open_base: Opens the compressed bytes, again after each ``close``.
-        label: What messages call it.
+        open_base: A function that opens the compressed bytes. It is called again after a ``close``.
+        label: The name of the stream in messages.
 
     Raises:
-        DataError: From ``read_at``: it cannot be opened, is damaged or cut short, or is a
+        DataError: In ``read_at``: the stream cannot be opened, is damaged or cut short, or is a
             decompression bomb.
     """
 
@@ -126,7 +127,7 @@ class GzipStream:
         self._lock = Lock()
 
     def read_at(self, position: int, n: int) -> bytes:
-        """Return up to ``n`` bytes; fewer only at the end."""
+        """Return ``n`` bytes from a position, or fewer at the end of the stream."""
         with self._lock:
             reader = self._reader_before(position)
             try:
@@ -136,17 +137,17 @@ class GzipStream:
                 content = self._read(reader, n)
             except EOFError as error:
                 raise DataError(
-                    f"{self._label}: the archive is cut short; fetch it again"
+                    f"{self._label}: the archive is cut short; download it again"
                 ) from error
             except (gzip.BadGzipFile, zlib.error) as error:
                 raise DataError(
-                    f"{self._label}: the archive is damaged ({error}); fetch it again"
+                    f"{self._label}: the archive is damaged ({error}); download it again"
                 ) from error
-            self._readers.append(reader)  # only if nothing failed
+            self._readers.append(reader)  # a reader that failed is not reused
             return content
 
     def close(self) -> None:
-        """Close the compressed stream; the next read opens it again."""
+        """Close the compressed stream. The next read opens it again."""
         with self._lock:
             self._readers.clear()
             if self._base is not None:
@@ -154,7 +155,7 @@ class GzipStream:
             self._base = None
 
     def _reader_before(self, position: int) -> _GzipReader:
-        """Take the reader that has the least to skip, or a new one."""
+        """Take the open reader that is closest before a position, or create one."""
         if self._base is None:
             self._base = self._open_base()
         places = [reader.plain.tell() for reader in self._readers]
@@ -169,7 +170,7 @@ class GzipStream:
         plain, packed = reader.plain.tell(), reader.packed.tell()
         if plain > BOMB_BYTES and plain > _BOMB_RATIO * packed:
             raise DataError(
-                f"{self._label}: {packed} bytes of it unpack to more than {plain}, "
-                "which no recording does; take the archive from its original source"
+                f"{self._label}: {packed} compressed bytes unpack to more than {plain}, which is "
+                "implausible for a data set; download the archive from its original source"
             )
         return content

@@ -1,7 +1,7 @@
-"""What a tar archive holds: where each regular file lies in it, all members checked beforehand.
+"""Check all members of a tar archive and list the position of each regular file in it.
 
-The names in it are never used as paths on disk; they are refused all the same where they would
-lead out of the folder that the archive is in, since other programs would follow them.
+The names in an archive are never used as paths on disk. Names that point outside the archive's
+folder are refused nevertheless, because other programs would follow them.
 """
 
 import re
@@ -17,13 +17,13 @@ _MAX_HEADER = 1 << 20
 MAX_MEMBERS = 1_000_000
 _MAX_LINKS = 8
 _VOLUME_LABEL = b"V"
-_ORIGINAL = "nothing of it is used; take the archive from its original source"
+_ORIGINAL = "download the archive from its original source"
 
 Parts = tuple[str, ...]
 
 
 class Member(NamedTuple):
-    """A regular file in an archive: the names that lead to it, and where its bytes lie."""
+    """A regular file in an archive: the parts of its path, and its offset and size in bytes."""
 
     parts: Parts
     offset: int
@@ -31,18 +31,19 @@ class Member(NamedTuple):
 
 
 def list_members(stream: ByteStream, label: str) -> list[Member]:
-    """The regular files, in the order of their bytes.
+    """Check all members of a tar archive and return its regular files in storage order.
 
-    Links to files within the archive stand for those files; a name that is there twice is given
-    twice.
+    A link to a file in the archive is returned as that file under the name of the link. A name that
+    occurs twice is returned twice.
 
     Args:
-        stream: The archive's bytes, not compressed.
-        label: What messages call it.
+        stream: The uncompressed bytes of the archive.
+        label: The name of the archive in messages.
 
     Raises:
-        DataError: Not a whole tar archive, or a member that would leave the folder, or is neither
-            file, folder nor link; names archive and member.
+        DataError: The archive is damaged or incomplete, or a member has a path outside the
+            archive's folder or is not a file, folder or link. The message names the archive and
+            the member.
     """
     members: list[Member] = []
     links: dict[Parts, Parts] = {}
@@ -58,7 +59,7 @@ def list_members(stream: ByteStream, label: str) -> list[Member]:
 
 
 class _TarBytes(StreamReader):
-    """What ``tarfile`` reads headers from. It trusts the sizes in them; this does not."""
+    """A stream for ``tarfile`` that refuses implausible sizes, which ``tarfile`` would trust."""
 
     def __init__(self, stream: ByteStream, label: str) -> None:
         super().__init__(stream)
@@ -66,12 +67,12 @@ class _TarBytes(StreamReader):
 
     def read(self, n: int) -> bytes:
         if not 0 <= n <= _MAX_HEADER or self.tell() < 0:
-            raise DataError(f"{self._label}: not a tar archive that makes sense; {_ORIGINAL}")
+            raise DataError(f"{self._label}: it contains an implausible header; {_ORIGINAL}")
         return super().read(n)
 
 
 def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
-    """All members of a tar archive, to its very end; what ``tarfile`` passes over is an error."""
+    """Yield the headers of all members. Damage that ``tarfile`` tolerates is an error here."""
     end = -1
     try:
         fileobj: Any = _TarBytes(stream, label)
@@ -82,29 +83,29 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
                 if info is None:
                     break
                 if info.size < 0 or info.offset_data <= end or n_members == MAX_MEMBERS:
-                    raise DataError(f"{label}: not a tar archive that makes sense; {_ORIGINAL}")
+                    raise DataError(f"{label}: it contains an implausible header; {_ORIGINAL}")
                 end = info.offset_data
-                untyped_tar.members.clear()  # they would pile up
+                untyped_tar.members.clear()  # tarfile would keep every member in memory
                 yield info
             end = tar.offset
     except DataError:
         raise
-    except Exception as error:  # a damaged header raises nearly anything
-        raise DataError(f"{label}: damaged or cut short ({error}); fetch it again") from error
+    except Exception as error:  # a damaged header can raise almost any exception
+        raise DataError(f"{label}: damaged or cut short ({error}); download it again") from error
     end_block = stream.read_at(end, _BLOCK)
     if end_block != bytes(_BLOCK):
         what = "cut short" if len(end_block) < _BLOCK else "damaged"
-        raise DataError(f"{label}: the archive is {what} at byte {end}; fetch it again")
-    while tail := stream.read_at(end, CHUNK_BYTES):  # the sum of what is compressed comes last
+        raise DataError(f"{label}: the archive is {what} at byte {end}; download it again")
+    while tail := stream.read_at(end, CHUNK_BYTES):  # reading to the end checks the gzip checksum
         end += len(tail)
 
 
 def _check_parts(info: tarfile.TarInfo, label: str) -> Parts:
-    """The names that lead to a member; what would leave the folder is refused."""
+    """Return the parts of a member's path. Refuse a path outside the archive's folder."""
     parts = _resolve_path((), info.name)
     what = f"{label}: member {info.name!r}"
     if parts is None or ".." in info.name.replace("\\", "/").split("/"):
-        raise DataError(f"{what} leads out of the folder it is in; {_ORIGINAL}")
+        raise DataError(f"{what} points outside the archive's folder; {_ORIGINAL}")
     if info.ischr() or info.isblk() or info.isfifo():
         raise DataError(f"{what} is a device or a pipe, not a file; {_ORIGINAL}")
     if info.issparse():
@@ -116,18 +117,18 @@ def _check_parts(info: tarfile.TarInfo, label: str) -> Parts:
 
 
 def _check_target(info: tarfile.TarInfo, parts: Parts, label: str) -> Parts:
-    """The member that a link leads to; a link out of the archive is refused."""
+    """Return the path that a link points to. Refuse a target outside the archive's folder."""
     target = _resolve_path(parts[:-1] if info.issym() else (), info.linkname)
     if target is None:
         raise DataError(
-            f"{label}: member {info.name!r} is a link to {info.linkname!r}, out of the folder "
-            f"it is in; {_ORIGINAL}"
+            f"{label}: member {info.name!r} is a link to {info.linkname!r}, outside the archive's "
+            f"folder; {_ORIGINAL}"
         )
     return target
 
 
 def _resolve_path(folder: Parts, name: str) -> Parts | None:
-    """Where a path leads from a folder; None if that is outside. Windows's paths count too."""
+    """Resolve a POSIX or Windows path relative to a folder. Return None if it points outside."""
     name = name.replace("\\", "/")
     if name.startswith("/") or re.match("[A-Za-z]:", name):
         return None
@@ -143,7 +144,7 @@ def _resolve_path(folder: Parts, name: str) -> Parts | None:
 
 
 def _resolve_links(links: dict[Parts, Parts], members: list[Member]) -> list[Member]:
-    """Links to files, as those files by another name; a link to anything else leads nowhere."""
+    """Return the target file of each link under the link's name. Other links are dropped."""
     files = {member.parts: member for member in members} if links else {}
     resolved = []
     for parts, target in links.items():
@@ -155,5 +156,5 @@ def _resolve_links(links: dict[Parts, Parts], members: list[Member]) -> list[Mem
 
 
 def size_of(content: int) -> int:
-    """Bytes that a file of so many bytes takes in an archive."""
+    """Return how many bytes a file of ``content`` bytes takes in an archive."""
     return _BLOCK + -(-content // _BLOCK) * _BLOCK

@@ -1,4 +1,4 @@
-"""Vertex lists (.vl): a little-endian uint32 count, then three float32 for each vertex."""
+"""Vertex lists (.vl): a little-endian uint32 count, followed by three float32 per vertex."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,37 +12,37 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.formats.archives import FoundFile, Span
 
 SUFFIX = ".vl"
-"""Of such files, in lower case."""
+"""The suffix of vertex lists, in lower case."""
 
 _COUNT = np.dtype("<u4")
 _VERTEX = np.dtype(("<f4", 3))
 
 
 def n_bytes(n_vertices: int) -> int:
-    """Size of a file of so many vertices."""
+    """Return the size in bytes of a file with ``n_vertices`` vertices."""
     return _COUNT.itemsize + n_vertices * _VERTEX.itemsize
 
 
 def read_vl(file: BinaryIO, size: int, n_vertices: int, name: str) -> np.ndarray:
-    """One vertex list.
+    """Read one vertex list.
 
     Args:
-        file: Stands at its first byte.
-        size: Its bytes.
-        n_vertices: How many vertices it should have.
-        name: What messages call it.
+        file: The file, positioned at the first byte of the list.
+        size: The size of the list in bytes.
+        n_vertices: The expected vertex count.
+        name: The name of the list in messages.
 
     Returns:
-        (n_vertices, 3) float32, in the file's unit.
+        (n_vertices, 3) float32 vertices in the unit of the file.
 
     Raises:
-        DataError: Of another vertex count, cut short, longer than its count says, or with a
-            vertex that is not finite.
+        DataError: The list has another vertex count, its size does not match the count, or a
+            vertex is not finite.
     """
     expected = n_bytes(n_vertices)
     content = file.read(min(size, expected))
     if len(content) < _COUNT.itemsize:
-        raise DataError(f"{name}: {len(content)} bytes, expected {expected}: not a vertex list")
+        raise DataError(f"{name}: not a vertex list: {len(content)} bytes, expected {expected}")
     count = int(np.frombuffer(content, _COUNT, 1)[0])
     if count != n_vertices:
         raise DataError(f"{name}: {count} vertices, expected {n_vertices}")
@@ -59,19 +59,19 @@ def read_vl(file: BinaryIO, size: int, n_vertices: int, name: str) -> np.ndarray
 
 
 def sort_by_number(files: Sequence[FoundFile]) -> tuple[np.ndarray, list[FoundFile]]:
-    """Vertex lists in the order of their frame numbers: the last digits of their names.
+    """Sort vertex lists by frame number, which is the last number in a file name.
 
     Returns:
-        (n,) int64 numbers, strictly ascending, and the files.
+        (n,) int64 frame numbers, strictly ascending, and the file of each number.
 
     Raises:
-        DataError: A name has no number, or two have the same; names them.
+        DataError: A file name contains no number, or two files have the same number.
     """
     by_number: dict[int, FoundFile] = {}
     for file in files:
         digits = re.findall("[0-9]+", Path(file.name).stem)
         if not digits:
-            raise DataError(f"{file.label}: no frame number in its name")
+            raise DataError(f"{file.label}: the name contains no frame number")
         number = int(digits[-1])
         if number in by_number:
             raise DataError(
@@ -84,15 +84,15 @@ def sort_by_number(files: Sequence[FoundFile]) -> tuple[np.ndarray, list[FoundFi
 
 
 class VertexLists:
-    """Numbered vertex lists, each a file or a part of one.
+    """Numbered vertex lists, each of which is a file or a part of a file.
 
     Args:
-        numbers: (n,) int64, strictly ascending.
-        spans: Where each of them lies.
-        n_vertices: How many vertices each should have.
+        numbers: (n,) int64 frame numbers, strictly ascending.
+        spans: The position of each list on disk.
+        n_vertices: The expected vertex count of each list.
 
     Attributes:
-        numbers: As given.
+        numbers: (n,) int64 frame numbers, strictly ascending.
     """
 
     def __init__(self, numbers: np.ndarray, spans: Sequence[Span], n_vertices: int) -> None:
@@ -103,10 +103,11 @@ class VertexLists:
         self._file: BinaryIO | None = None
 
     def read_one(self, position: int) -> np.ndarray:
-        """(n_vertices, 3) float32 of the list at an index into ``numbers``.
+        """Return the (n_vertices, 3) float32 vertices at an index into ``numbers``.
 
         Raises:
-            DataError: As ``read_vl``, or the file is gone; names file and frame.
+            DataError: The file cannot be read or the list is invalid (see ``read_vl``). The message
+                names the file and the frame.
         """
         span = self._spans[position]
         name = self.name(position)
@@ -118,17 +119,17 @@ class VertexLists:
             raise DataError(f"{name}: cannot be read ({error.strerror})") from error
 
     def name(self, position: int) -> str:
-        """What messages call a frame: its file and its number."""
+        """Return the name of a frame in messages: its file and its frame number."""
         return f"{self._spans[position].label} (frame {self.numbers[position]})"
 
     def close(self) -> None:
-        """Close the file that was read last."""
+        """Close the open file."""
         if self._file is not None:
             self._file.close()
         self._path, self._file = None, None
 
     def _open(self, path: Path) -> BinaryIO:
-        if self._file is None or path != self._path:  # lists in one archive share its file
+        if self._file is None or path != self._path:  # lists in one archive share a file
             self.close()
             self._file, self._path = path.open("rb"), path
         return self._file
@@ -138,7 +139,7 @@ class VertexLists:
 def vertex_lists(
     numbers: np.ndarray, spans: Sequence[Span], n_vertices: int
 ) -> Iterator[VertexLists]:
-    """``VertexLists`` whose file is closed at the end."""
+    """Yield ``VertexLists`` and close its file at the end."""
     lists = VertexLists(numbers, spans, n_vertices)
     try:
         yield lists

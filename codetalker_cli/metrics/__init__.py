@@ -1,8 +1,9 @@
-"""Metrics of facial motion: each has one name, one definition and one unit.
+"""Metrics of facial motion.
 
-``definitions`` has the formulas and the catalog of metrics; ``clip`` measures one clip in one
-pass over its file and summarizes clips. ``lips`` judges a motion against phone times and
-``liveness`` its energy and stillness; both are measures of a voice, see ``benchmarks/``.
+- ``definitions`` contains the formulas and the list of metrics.
+- ``clip`` measures one clip in a single pass over its files, and summarizes many clips.
+- ``lips`` compares a motion with phone times, and ``liveness`` measures its energy and stillness.
+  The scripts in ``benchmarks/`` use both to judge a trained model.
 """
 
 from codetalker_cli.metrics.clip import ClipScores, Measurement, Value, measure, summarize

@@ -1,9 +1,9 @@
-"""One clip against the truth, in one pass over both, and summaries over clips.
+"""Compare a clip with the truth in one pass over both, and summarize many clips.
 
-Memory does not grow with the length of a clip.
+Memory use does not depend on the length of a clip.
 
-Every metric of a clip is a fraction: what is summed, and over how many. Clips are then put
-together by summing both, which is the mean over all frames where the parts are frames.
+Each metric of a clip is stored as a fraction (sum, count). A summary adds up the sums and the
+counts of its clips. For metrics that are counted in frames, this is the mean over all frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,21 @@ from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import Topology
 
 BLOCK_BYTES = 16 << 20
+"""Size of the float64 vertices that are processed at a time."""
 
 Ratio = tuple[float, float | int]
-"""(sum, of how many)."""
+"""A sum and the number of items in it."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A clip's part of every metric that its topology allows.
+    """The measurements of one clip.
 
     Attributes:
-        fractions: Metric name → (sum, of how many).
-        lip_errors: Squared lip errors; empty without a lip region.
-        vertex_errors: Sum over frames of each vertex's distance.
-        n_frames: Frames that were compared.
+        fractions: The sum and count of each metric that the topology supports, by metric name.
+        lip_errors: The result of ``definitions.lip_errors``, or empty without a lip region.
+        vertex_errors: The distance of each vertex, summed over the frames.
+        n_frames: The number of compared frames.
     """
 
     fractions: dict[str, Ratio]
@@ -47,7 +48,7 @@ class Measurement:
 
 
 class _RunningDeviation:
-    """Standard deviation over time of columns that come in blocks (Chan et al. 1983)."""
+    """The standard deviation over time of columns that arrive in blocks (Chan et al. 1983)."""
 
     def __init__(self, n: int) -> None:
         self._count = 0
@@ -75,23 +76,28 @@ def measure(
     """Compare a prediction with the truth over the frames that both have.
 
     Args:
-        predicted: Predicted vertices; a memory map is read block by block.
-        true: True vertices.
-        template: Neutral face of the subject.
-        topology: Its regions and unit say which metrics there are.
-        closed_mm: Lips closer than this are closed.
+        predicted: The predicted vertices. Memory maps are read in blocks.
+        true: The true vertices.
+        template: The neutral face of the subject.
+        topology: The topology, whose regions and unit determine which metrics are computed.
+        closed_mm: The distance between the inner lips, in millimeters, below which the mouth
+            counts as closed.
+
+    Returns:
+        The measurements of the clip.
 
     Raises:
-        DataError: Different vertex counts, or coordinates that are not finite.
+        DataError: The number of vertices is not that of the topology, there are no frames, or
+            coordinates are NaN or infinite.
     """
     for name, shape in (("prediction", predicted.shape), ("truth", true.shape)):
         if shape[1:] != (topology.n_vertices, 3):
             raise DataError(
-                f"the {name} has {shape[1]} vertices a frame, expected {topology.n_vertices}"
+                f"the {name} has {shape[1]} vertices per frame, expected {topology.n_vertices}"
             )
     n_frames = min(len(predicted), len(true))
     if not n_frames:
-        raise DataError("there is no frame to compare")
+        raise DataError("the prediction or the truth has no frames")
     sums = _MetricSums(template, topology, closed_mm)
     size = max(1, BLOCK_BYTES // (topology.n_vertices * 24))
     for start in range(0, n_frames, size):
@@ -102,14 +108,14 @@ def measure(
             finite = np.isfinite(part).all((1, 2))
             if not finite.all():
                 frame = start + int(np.flatnonzero(~finite)[0])
-                raise DataError(f"frame {frame} of the {name} holds NaN or infinite coordinates")
+                raise DataError(f"frame {frame} of the {name} has NaN or infinite coordinates")
             parts.append(part)
         sums.add(*parts)
     return sums.result()
 
 
 class _MetricSums:
-    """Sums over the frames so far."""
+    """The sums over the frames that were added so far."""
 
     def __init__(
         self, template: Float[np.ndarray, "vertices 3"], topology: Topology, closed_mm: float
@@ -175,14 +181,14 @@ class _MetricSums:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """What one result of one clip adds to every metric.
+    """The scores of one prediction for one clip.
 
     Attributes:
-        clip: Whose truth it was compared with.
-        subject: Whose face.
-        style: Whose way of speaking, or None.
-        n_frames: Frames compared.
-        fractions: Metric name → (sum, of how many).
+        clip: The clip whose truth was compared.
+        subject: The subject of the clip.
+        style: The speaking style of the prediction, or None.
+        n_frames: The number of compared frames.
+        fractions: The sum and count of each metric, by metric name.
     """
 
     clip: str
@@ -192,7 +198,7 @@ class ClipScores:
     fractions: Mapping[str, Ratio]
 
     def value(self, name: str) -> float | None:
-        """This row's own value of a metric, or None."""
+        """Return the value of a metric for this prediction, or None if it has none."""
         total, count = self.fractions.get(name, (0.0, 0.0))
         return total / count if count else None
 
@@ -202,10 +208,10 @@ class Value:
     """A metric over several clips.
 
     Attributes:
-        value: Sum over sum; None where there is nothing to divide by.
-        low, high: Ends of the interval; None for fewer than two clips.
-        n_clips: Clips that count.
-        n_results: Results: one clip may be there in several styles.
+        value: The total sum divided by the total count, or None if the count is 0.
+        low, high: The ends of the confidence interval, or None for fewer than two clips.
+        n_clips: The number of clips that have the metric.
+        n_results: The number of predictions, which is larger if clips have several styles.
     """
 
     value: float | None
@@ -223,18 +229,20 @@ def summarize(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Value:
-    """A metric over rows, with a percentile bootstrap interval (Efron 1979).
-
-    What is drawn anew are clips, each with all of its styles: results of one clip depend on each
-    other, and frames of one clip still more.
+    """Summarize a metric over clips, with a percentile bootstrap interval (Efron 1979).
 
     Args:
-        scores: Those without the metric count nothing.
-        name: The metric.
-        n_samples: Draws.
-        confidence: Of the interval.
-        seed: Of the draws; the same clips are drawn for every metric and every model.
+        scores: The scores of all predictions. Those without the metric are ignored.
+        name: The name of the metric.
+        n_samples: The number of bootstrap resamples.
+        confidence: The confidence level of the interval, between 0 and 1.
+        seed: The random seed. The same seed draws the same clips for every metric and model.
+
+    Returns:
+        The value, its interval, and the number of clips and predictions.
     """
+    # Resample whole clips with all their styles: neither the frames nor the styles of one clip
+    # are independent of each other.
     counted = [score for score in scores if name in score.fractions]
     clips: dict[str, np.ndarray] = {}
     for score in counted:
@@ -247,7 +255,7 @@ def summarize(
     if len(sums) > 1 and value is not None:
         n = len(sums)
         weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_samples)
-        # matmul's order of sums may differ between machines in the last digits only
+        # The summation order of matmul is not fixed, so the last digits can differ by machine.
         totals, counts = weights @ sums[:, 0], weights @ sums[:, 1]
         ratios = totals[counts > 0] / counts[counts > 0]
         ends = np.array([0.5 - confidence / 2, 0.5 + confidence / 2])

@@ -1,8 +1,7 @@
-"""The metrics: formulas in float64, and the name, unit and needs of each.
+"""The formulas of the metrics in float64, and the name, unit and requirements of each metric.
 
-Motion is vertices − template; longer predictions are cut.
-
-Definitions follow the official evaluation where it has one.
+Motion means vertices minus template. A prediction is cut to the length of the truth. The metrics
+that the official evaluation code computes are defined as there.
 """
 
 from collections.abc import Sequence
@@ -22,24 +21,28 @@ def lip_errors(
     true: Float[np.ndarray, "frames vertices 3"],
     lips: Int[np.ndarray, " lips"],
 ) -> Float64[np.ndarray, " frames"]:
-    """Largest squared distance over the lip vertices, for each frame, in squared length units.
+    """Return the largest squared distance over the lip vertices for each frame.
 
     Args:
-        predicted: At least as many frames as ``true`` has; longer ones are cut.
-        true: True vertices.
-        lips: Lip vertex indices.
+        predicted: The predicted vertices, with at least as many frames as ``true``; further
+            frames are ignored.
+        true: The true vertices.
+        lips: The indices of the lip vertices.
+
+    Returns:
+        One value per frame in squared length units.
     """
     difference = np.subtract(predicted[: len(true), lips], true[:, lips], dtype=np.float64)
     return np.square(difference).sum(-1).max(-1)
 
 
 def lve(errors: Sequence[Float[np.ndarray, " _"]]) -> float:
-    """Lip vertex error: mean of ``lip_errors`` over all frames of all clips. Unit: length²."""
+    """Return the lip vertex error: the mean of ``lip_errors`` over all frames of all clips."""
     return float(np.concatenate(errors).mean(dtype=np.float64))
 
 
 def lve_mm(errors: Sequence[Float[np.ndarray, " _"]], meters_per_unit: float) -> float:
-    """Mean over all frames of the root of ``lip_errors``, in millimeters."""
+    """Return the mean square root of ``lip_errors`` over all frames, in millimeters."""
     roots = np.sqrt(np.concatenate(errors), dtype=np.float64)
     return float(roots.mean() * meters_per_unit * 1000.0)
 
@@ -48,14 +51,14 @@ def mve(
     predicted: Float[np.ndarray, "predicted_frames vertices 3"],
     true: Float[np.ndarray, "frames vertices 3"],
 ) -> float:
-    """Mean over frames and all vertices of the Euclidean distance. Unit: length."""
+    """Return the mean vertex error: the mean distance over all frames and vertices."""
     return float(distances(predicted[: len(true)], true).mean())
 
 
 def distances(
     predicted: Float[np.ndarray, "frames vertices 3"], true: Float[np.ndarray, "frames vertices 3"]
 ) -> Float64[np.ndarray, "frames vertices"]:
-    """Euclidean distance of each vertex."""
+    """Return the Euclidean distance of each vertex in each frame."""
     return np.linalg.norm(np.subtract(predicted, true, dtype=np.float64), axis=-1)
 
 
@@ -64,7 +67,7 @@ def squared_motion(
     template: Float[np.ndarray, "vertices 3"],
     upper: Int[np.ndarray, " upper"],
 ) -> Float64[np.ndarray, "frames upper"]:
-    """Squared norm of the motion of the upper-face vertices."""
+    """Return the squared norm of the motion of the upper-face vertices."""
     motion = np.subtract(vertices[:, upper], template[upper], dtype=np.float64)
     return np.square(motion).sum(-1)
 
@@ -74,18 +77,19 @@ def motion_dynamics(
     template: Float[np.ndarray, "vertices 3"],
     upper: Int[np.ndarray, " upper"],
 ) -> float:
-    """How much the upper face moves: half of the upper-face dynamics deviation (fdd).
+    """Return how strongly the upper face moves.
 
-    Per vertex the standard deviation over time (ddof 0) of the squared norm of its motion; mean
-    over the vertices. ``fdd`` of a clip is that of the truth minus that of the prediction.
+    This is the standard deviation over time (ddof 0) of the squared norm of a vertex's motion,
+    averaged over the upper-face vertices. The upper-face dynamics deviation (``fdd``) of a clip is
+    this value for the truth minus this value for the prediction.
 
     Args:
-        vertices: Vertices of each frame.
-        template: Neutral face of the subject.
-        upper: Upper-face vertex indices.
+        vertices: The vertices of each frame.
+        template: The neutral face of the subject.
+        upper: The indices of the upper-face vertices.
 
     Returns:
-        Squared length units.
+        The mean standard deviation in squared length units.
     """
     return float(squared_motion(vertices, template, upper).std(0).mean())
 
@@ -93,32 +97,33 @@ def motion_dynamics(
 def closures(
     topology: Topology, vertices: Float[np.ndarray, "frames vertices 3"], closed_mm: float
 ) -> Bool[np.ndarray, " frames"]:
-    """Whether the inner lips are closer than ``closed_mm`` millimeters.
+    """Return for each frame whether the inner lips are closer than ``closed_mm`` millimeters.
 
     Raises:
-        DataError: The topology has no pairs of inner-lip vertices.
-        ValueError: Its unit has no known size.
+        DataError: The topology has no inner-lip regions.
+        ValueError: The scale of the topology is unknown.
     """
     if topology.meters_per_unit is None:
-        raise ValueError(f"topology {topology.name}: the size of its unit is not known")
+        raise ValueError(f"topology {topology.name}: closures need a known scale")
     gap = topology.inner_lip_gap(vertices.astype(np.float64))
     return gap * topology.meters_per_unit * 1000.0 < closed_mm
 
 
 def diversity(motions: Sequence[Float[Vertices, "_ vertices 3"]], block: int = 64) -> float:
-    """Mean pairwise distance between results for different styles of the same speech.
+    """Return the mean pairwise distance between predictions of the same speech.
 
-    For each pair the mean over frames and all vertices of the Euclidean distance; mean over pairs.
+    For each pair of styles, the Euclidean distance is averaged over all frames and vertices. The
+    result is the mean over the pairs.
 
     Args:
-        motions: Vertices of one face, one a style, at least two; longer ones are cut.
-        block: Frames held at once.
+        motions: The vertices of one face in two or more styles, cut to the shortest motion.
+        block: The number of frames in memory at a time.
 
     Returns:
-        Length units.
+        The mean distance in length units.
     """
     if len(motions) < 2:
-        raise ValueError(f"diversity is of at least two motions, not {len(motions)}")
+        raise ValueError(f"diversity needs at least two motions, found {len(motions)}")
     n_frames = min(len(motion) for motion in motions)
     pairs = list(combinations(range(len(motions)), 2))
     total = 0.0
@@ -137,16 +142,16 @@ INNER_LIPS = ("inner_lip_upper", "inner_lip_lower")
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric.
+    """The description of a metric.
 
     Attributes:
-        name: Its one name.
-        definition: In words, for reports.
-        dimension: Power of length, or 0 for a share.
-        regions: Vertex regions that it needs.
-        needs_meters: Whether the unit of length must be known.
-        is_mm: Whether it is told in millimeters whatever the topology's unit.
-        better: ``low``, ``high``, ``zero`` or ``none``.
+        name: The name in commands, reports and files.
+        definition: The definition in words, for reports.
+        dimension: The power of the length unit, or 0 for a fraction.
+        regions: The vertex regions that the metric requires.
+        needs_meters: Whether the metric requires a topology with a known scale.
+        is_mm: Whether the metric is in millimeters regardless of the unit of the topology.
+        better: Which values are better: ``low``, ``high``, ``zero`` or ``none`` (no preference).
     """
 
     name: str
@@ -161,14 +166,14 @@ class Metric:
 _ALL = [
     Metric(
         "lve",
-        "lip vertex error: for each frame the largest squared distance over the lip vertices; mean "
-        "over all frames of all clips, as the published figures",
+        "lip vertex error: the largest squared distance over the lip vertices in each frame, "
+        "averaged over all frames of all clips, as in published figures",
         2,
         ("lips",),
     ),
     Metric(
         "lve_mm",
-        "root of each frame's largest squared distance over the lip vertices; mean over all frames",
+        "the largest distance over the lip vertices in each frame, averaged over all frames",
         1,
         ("lips",),
         needs_meters=True,
@@ -176,24 +181,24 @@ _ALL = [
     ),
     Metric(
         "fdd",
-        "upper-face dynamics deviation, signed, as the published figures: per vertex the standard "
-        "deviation over time of the squared norm of its motion, mean over the upper face; truth "
-        "minus prediction, mean over clips (positive: the prediction moves too little)",
+        "upper-face dynamics deviation, signed, as in published figures: the standard deviation "
+        "over time of the squared norm of a vertex's motion, averaged over the upper face; truth "
+        "minus prediction, averaged over clips (positive: the prediction moves too little)",
         2,
         ("upper_face",),
         better="zero",
     ),
     Metric(
         "fdd_abs",
-        "the same with the absolute difference of each clip",
+        "upper-face dynamics deviation with the absolute difference of each clip",
         2,
         ("upper_face",),
     ),
-    Metric("mve", "mean over all frames and all vertices of the distance", 1),
+    Metric("mve", "mean vertex error: the distance averaged over all frames and vertices", 1),
     Metric(
         "lip_closure_precision",
-        "of the frames in which the prediction's inner lips are closed, the share in which the "
-        "truth's are closed too",
+        "fraction of the frames with closed lips in the prediction whose lips are also closed in "
+        "the truth",
         0,
         INNER_LIPS,
         needs_meters=True,
@@ -201,8 +206,8 @@ _ALL = [
     ),
     Metric(
         "lip_closure_recall",
-        "of the frames in which the truth's inner lips are closed, the share in which the "
-        "prediction's are closed too",
+        "fraction of the frames with closed lips in the truth whose lips are also closed in the "
+        "prediction",
         0,
         INNER_LIPS,
         needs_meters=True,
@@ -210,46 +215,46 @@ _ALL = [
     ),
     Metric(
         "diversity",
-        "mean distance, over all frames and vertices, between results for different styles of the "
-        "same speech; mean over pairs, then over clips",
+        "distance between predictions of the same speech in different styles, averaged over all "
+        "frames and vertices, pairs of styles, and clips",
         1,
         better="none",
     ),
 ]
 METRICS = {metric.name: metric for metric in _ALL}
 GROUPS = {"lip_closure": ("lip_closure_precision", "lip_closure_recall")}
-"""Names that mean several."""
+"""Names that select several metrics."""
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Metric names as the command takes them → names of ``METRICS``; none: all.
+    """Replace group names by their metrics; without names, return all metrics.
 
     Raises:
-        InputError: An unknown name; lists the known ones.
+        InputError: A name is unknown. The message lists the choices.
     """
     selected: list[str] = []
     for name in names or METRICS:
         for member in GROUPS.get(name, (name,)):
             if member not in METRICS:
                 known = ", ".join([*METRICS, *GROUPS])
-                raise InputError(f"metric {name!r} is unknown; there are: {known}")
+                raise InputError(f"metric {name!r} is unknown; the choices are {known}")
             selected.append(member)
     return list(dict.fromkeys(selected))
 
 
 def lacking(name: str, topology: Topology) -> str:
-    """Why a metric cannot be given on a topology, in a few words; empty if it can."""
+    """Return why a topology does not support a metric, or an empty string if it does."""
     metric = METRICS[name]
     missing = [region for region in metric.regions if region not in topology.regions]
     if missing:
         return f"no region {' or '.join(missing)}"
     if metric.needs_meters and topology.meters_per_unit is None:
-        return "the size of the unit is not known"
+        return "the scale is unknown"
     return ""
 
 
 def unit_of(name: str, topology: Topology) -> str:
-    """The unit a metric is told in."""
+    """Return the unit of a metric on a topology, such as ``mm`` or ``m²``."""
     metric = METRICS[name]
     if metric.dimension == 0:
         return "share"

@@ -1,7 +1,7 @@
-"""Whether lips can be read: closures, contacts and openings of a motion against phone times.
+"""Measure how well a motion can be lip-read, given the times of the phones.
 
-Phones are ARPABET. ``gap`` is the mean distance of the central pairs of inner-lip vertices
-(``Topology.inner_lip_gap``). All curves are (T,) arrays in millimeters, one value a frame.
+Phones are ARPABET symbols. The lip gap is the mean distance between the lips, as computed by
+``Topology.inner_lip_gap``. All curves are (T,) arrays in millimeters with one value per frame.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,31 @@ from jaxtyping import Bool, Float
 from codetalker_cli.topology import Topology
 
 CLOSED_MM, OPEN_MM, TEETH_MM = 1.0, 6.0, 2.0
-"""Gap below which lips touch, gap above which a mouth is open, distance of lip and teeth in f."""
+"""Lip gap of closed lips, lip gap of an open mouth, and distance of lip and teeth in f and v."""
 NEAR_FRAMES, EXCUSED_FRAMES, MEETING_FRAMES = 1, 2, 4
-"""Frames around an interval in which a closure counts, a contact is excused, a contact is met."""
+"""Tolerances in frames. A closure may be ``NEAR_FRAMES`` outside its phone. A contact is expected
+up to ``EXCUSED_FRAMES`` from a phone that may close the lips. A phone is matched with a contact up
+to ``MEETING_FRAMES`` away."""
 BILABIALS, LABIODENTALS = {"P", "B", "M"}, {"F", "V"}
 STRESSED, OPEN_VOWELS = {"AA", "AE", "AW", "AY"}, {"AA", "AE", "AW", "AY", "AH"}
 ROUNDED, SPREAD = {"W", "UW", "OW"}, {"IY", "IH", "S"}
 EXCUSES = BILABIALS | LABIODENTALS | {"SIL", ""}
 SHARES = ("closure", "false", "labiodental", "opening", "stressed")
-"""The verdicts whose mean is a share."""
+"""The measures that are fractions: their values are 0 or 1."""
 INCISORS_MM, LIP_MM = 10.0, 12.0
-"""Half widths of the upper teeth and of the lower lip that f and v bring together."""
+"""Half widths of the parts of the upper teeth and of the lower lip that touch in f and v."""
 
 Verdicts = dict[str, list[float]]
-"""Name of a measure → one value for each phone, or contact, that it judges."""
+"""The values of each measure, one per phone or contact."""
 
 
 class TimedPhone(NamedTuple):
-    """A phone and its interval.
+    """A phone and its time interval.
 
     Attributes:
-        label: ARPABET, in any case, with or without a stress digit; ``SIL`` or empty for silence.
-        start_seconds, end_seconds: The interval.
+        label: The ARPABET symbol in upper or lower case, with or without a stress digit; ``SIL`` or
+            empty for silence.
+        start_seconds, end_seconds: The interval in seconds.
     """
 
     label: str
@@ -43,12 +46,12 @@ class TimedPhone(NamedTuple):
 
 
 class LipCurves(NamedTuple):
-    """What the verdicts are read off.
+    """The curves that a motion is scored by.
 
     Attributes:
-        gap_mm: Distance of the inner lips.
-        width_mm: Extent of the lips along x, or None.
-        teeth_mm: Distance of the lower lip from the upper incisors, or None.
+        gap_mm: The distance between the inner lips.
+        width_mm: The width of the mouth, or None.
+        teeth_mm: The distance of the lower lip from the upper incisors, or None.
     """
 
     gap_mm: Float[np.ndarray, " frames"]
@@ -57,27 +60,31 @@ class LipCurves(NamedTuple):
 
 
 def runs(mask: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
-    """Return [first, stop) of each run of true frames."""
+    """Return the range [first, stop) of each run of true frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def score(curves: LipCurves, fps: float, phones: Sequence[TimedPhone]) -> Verdicts:
-    """Judge every phone of a motion. Phones with their middle after its end do not count.
+    """Score every phone of a motion. Phones whose middle is after its end are ignored.
 
     Args:
-        curves: The motion's lips.
-        fps: Frames a second.
-        phones: What is said.
+        curves: The lip curves of the motion.
+        fps: The frame rate in frames per second.
+        phones: The phones of the speech.
 
     Returns:
-        ``closure``: 1 for each p, b, m whose gap falls below 1 mm in its interval, ± 1 frame.
-        ``false``: 1 for each contact with no p, b, m, f, v or silence within 2 frames.
-        ``labiodental``: 1 for each f, v where lip and teeth come within 2 mm, ± 1 frame.
-        ``opening``: 1 for each aa, ae, aw, ay, ah with a gap above 6 mm at its middle frame;
-        ``stressed``: the same without ah. ``rounded``, ``spread``: millimeters of width at the
-        middle frame of each w, uw, ow and of each iy, ih, s. ``lag``: frames from the middle of
-        each p, b, m to the middle of the contact that meets it.
+        The values of each measure:
+
+        - ``closure``: For each p, b, m: 1 if the gap is below 1 mm in its interval ± 1 frame.
+        - ``false``: For each lip contact: 1 if no p, b, m, f, v or silence is within 2 frames.
+        - ``labiodental``: For each f, v: 1 if lip and teeth are within 2 mm, ± 1 frame.
+        - ``opening``: For each aa, ae, aw, ay, ah: 1 if the gap is above 6 mm in the middle frame.
+        - ``stressed``: The same without ah.
+        - ``rounded``: The width of the mouth in the middle frame of each w, uw, ow, in mm.
+        - ``spread``: The width of the mouth in the middle frame of each iy, ih, s, in mm.
+        - ``lag``: Frames from the middle of each p, b, m to the middle of the nearest lip contact,
+          if one is close enough.
     """
     gap_mm, width_mm, teeth_mm = curves
     last = len(gap_mm) - 1
@@ -111,12 +118,12 @@ def score(curves: LipCurves, fps: float, phones: Sequence[TimedPhone]) -> Verdic
 
 
 def _around(first: float, final: float, n: int) -> slice:
-    """The frames of an interval and ``n`` on each side."""
+    """Return the slice of the frames of an interval and ``n`` more on each side."""
     return slice(max(0, int(first) - n), max(0, int(np.ceil(final)) + n + 1))
 
 
 def _lag(contacts: list[tuple[int, int]], middle: float) -> list[float]:
-    """Frames from ``middle`` to the middle of the nearest contact that meets it; may be empty."""
+    """Return the lag of the nearest contact in frames, or an empty list if none is close enough."""
     lags = [
         (a + b - 1) / 2 - middle
         for a, b in contacts
@@ -126,7 +133,10 @@ def _lag(contacts: list[tuple[int, int]], middle: float) -> list[float]:
 
 
 def area_under_curve(lower: Sequence[float], higher: Sequence[float]) -> float:
-    """Chance that a value of ``higher`` is above one of ``lower`` (Mann and Whitney 1947)."""
+    """Return the probability that a value of ``higher`` exceeds a value of ``lower``.
+
+    Ties count half (Mann and Whitney 1947).
+    """
     a, b = np.array(lower)[:, None], np.array(higher)[None]
     return float(((a < b) + 0.5 * (a == b)).mean())
 
@@ -136,14 +146,16 @@ def teeth_distance(
     template: Float[np.ndarray, "vertices 3"],
     vertices: Float[np.ndarray, "frames vertices 3"],
 ) -> Float[np.ndarray, " frames"]:
-    """Return the distance of the lower lip from the edge of the upper incisors, in length units.
-
-    It is the median along that edge.
+    """Return the distance of the lower lip from the edge of the upper incisors in each frame.
 
     Args:
-        topology: Has the part ``teeth_upper`` and the regions ``lips`` and ``inner_lip_lower``.
-        template: Neutral face, +y up and +z forward.
-        vertices: The motion.
+        topology: A topology with the part ``teeth_upper`` and the regions ``lips`` and
+            ``inner_lip_lower``.
+        template: The neutral face, with +y up and +z forward.
+        vertices: The vertices of the motion.
+
+    Returns:
+        The median distance along the edge for each frame, in length units.
     """
     scale = _mm_per_unit(topology)
     start, stop = topology.parts["teeth_upper"]
@@ -173,12 +185,12 @@ def lip_curves(
     template: Float[np.ndarray, "vertices 3"],
     vertices: Float[np.ndarray, "frames vertices 3"],
 ) -> LipCurves:
-    """Return the curves of a motion; those of the teeth where the topology has upper ones.
+    """Return the lip curves of a motion; ``teeth_mm`` is None if the topology has no upper teeth.
 
     Args:
-        topology: Has the region ``lips`` and pairs of inner-lip vertices.
-        template: Neutral face.
-        vertices: The motion.
+        topology: A topology with the regions ``lips``, ``inner_lip_upper`` and ``inner_lip_lower``.
+        template: The neutral face.
+        vertices: The vertices of the motion.
     """
     scale = _mm_per_unit(topology)
     teeth_mm = None
@@ -193,10 +205,13 @@ def _mm_per_unit(topology: Topology) -> float:
 
 
 def summarize(verdicts: Verdicts) -> dict[str, tuple[float, int]]:
-    """Measure → (value, how many phones or contacts it rests on).
+    """Summarize the values of each measure.
 
-    Shares are means. ``width`` is how surely the width of the mouth separates rounded from spread
-    phones (``area_under_curve``). ``lag`` is the median. A measure without values is left out.
+    Returns:
+        The value of each measure and the number of phones or contacts that it is based on. The
+        measures in ``SHARES`` are means, and ``lag`` is the median. ``width`` is the
+        ``area_under_curve`` that separates rounded from spread phones by the width of the mouth.
+        Measures without values are omitted.
     """
     table = {
         key: (float(np.mean(verdicts[key])), len(verdicts[key]))

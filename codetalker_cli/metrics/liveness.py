@@ -1,4 +1,4 @@
-"""How lively a motion is: its energy and jitter, its styles, and its stillness without speech."""
+"""Measure the energy and jitter of a motion, the effect of styles, and stillness in silence."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,16 +7,16 @@ import numpy as np
 from jaxtyping import Float
 
 SHAKY_HZ = 8.0
-"""Faces do not move on purpose above this frequency."""
+"""Frequency in Hz above which motion is jitter: faces do not move intentionally that fast."""
 OPEN_MM = 1.0
-"""Gap of the inner lips above which a resting mouth counts as open."""
+"""Distance between the inner lips above which a resting mouth counts as open."""
 
 
 class Energies(NamedTuple):
-    """Mean squared velocity of a vertex, in squared length units a second².
+    """The mean squared velocity of a vertex, in (length units per second)².
 
     Attributes:
-        whole: All of it.
+        whole: The value over all frequencies.
         shaky: The part above 8 Hz.
     """
 
@@ -25,12 +25,14 @@ class Energies(NamedTuple):
 
 
 class ClipLiveness(NamedTuple):
-    """What one clip adds to ``summarize``.
+    """The measurements of one clip.
 
     Attributes:
-        prediction, truth: Energies of the motion in its speaker's style, and of the data's.
-        style_distance: Mean distance between the motions in two styles, in length units.
-        own_is_nearer: Whether the motion in the speaker's style is nearer to the data.
+        prediction: The energies of the prediction in the style of the clip's speaker.
+        truth: The energies of the true motion.
+        style_distance: The mean distance between the predictions in two styles, in length units.
+        own_is_nearer: Whether the prediction in the speaker's style is closer to the truth than
+            the one in the other style.
     """
 
     prediction: Energies
@@ -40,15 +42,17 @@ class ClipLiveness(NamedTuple):
 
 
 def energies(positions: Float[np.ndarray, "frames vertices 3"], fps: float) -> Energies:
-    """Return the energies of a motion of two frames or more, by Parseval's theorem.
+    """Return the energies of a motion of at least two frames, computed by Parseval's theorem.
 
     Args:
-        positions: Positions of the vertices that count, usually the lips.
-        fps: Frames a second.
+        positions: The positions of the vertices to measure, usually the lips.
+        fps: The frame rate in frames per second.
     """
     velocity = np.diff(positions.reshape(len(positions), -1), axis=0) * fps
     spectrum = np.square(np.abs(np.fft.rfft(velocity, axis=0))) / len(velocity) ** 2
-    spectrum[1:] *= 2.0  # both signs of the frequency
+    # A real FFT omits the negative frequencies. Zero and, for an even length, the Nyquist
+    # frequency have no negative counterpart.
+    spectrum[1:] *= 2.0
     if len(velocity) % 2 == 0:
         spectrum[-1] /= 2.0
     frequency = np.fft.rfftfreq(len(velocity), 1.0 / fps)
@@ -63,13 +67,13 @@ def compare(
     other: Float[np.ndarray, "frames vertices 3"],
     fps: float,
 ) -> ClipLiveness:
-    """Compare a clip with the data, in its speaker's style and in another.
+    """Compare predictions of a clip in two styles with the truth.
 
     Args:
-        true: Positions of the data; what is longer than ``own`` is cut.
-        own: Positions in the style of the clip's speaker.
-        other: Positions in another style.
-        fps: Frames a second.
+        true: The true positions. The longer of ``true`` and ``own`` is cut for the comparison.
+        own: The predicted positions in the style of the clip's speaker.
+        other: The predicted positions in another style, as many frames as ``own``.
+        fps: The frame rate in frames per second.
     """
     n = min(len(true), len(own))
     errors = [np.linalg.norm(x[:n] - true[:n], axis=-1).mean() for x in (own, other)]
@@ -82,12 +86,14 @@ def compare(
 
 
 def summarize(clips: Sequence[ClipLiveness], mm_per_unit: float) -> dict[str, float]:
-    """The measures over clips.
+    """Summarize the measurements over clips.
 
     Returns:
-        ``energy``, ``jitter``: mean energy of the predictions, whole and above 8 Hz, as a multiple
-        of the data's. ``styles``: mean distance between two styles, in mm. ``own``: share of the
-        clips that are nearer to the data in the speaker's style than in another.
+        - ``energy``: The mean energy of the predictions, as a multiple of that of the truth.
+        - ``jitter``: The same for the energy above 8 Hz.
+        - ``styles``: The mean distance between the predictions in two styles, in mm.
+        - ``own``: The fraction of clips that are closer to the truth in the speaker's style than
+          in the other style.
     """
     energy, jitter = np.mean([clip.prediction for clip in clips], 0)
     true_energy, true_jitter = np.mean([clip.truth for clip in clips], 0)
@@ -102,16 +108,17 @@ def summarize(clips: Sequence[ClipLiveness], mm_per_unit: float) -> dict[str, fl
 def stillness(
     gaps_mm: Sequence[Float[np.ndarray, " _"]], energy: Sequence[float], speech_energy: float
 ) -> dict[str, float]:
-    """How still faces are while nobody speaks.
+    """Measure how still faces are during silence.
 
     Args:
-        gaps_mm: For each face the gap of its inner lips in millimeters.
-        energy: For each face its whole energy.
-        speech_energy: The whole energy of speech, in the same unit.
+        gaps_mm: The distance between the inner lips in each frame of each motion, in millimeters.
+        energy: The energy of each motion over all frequencies.
+        speech_energy: The energy of motion during speech, in the same unit.
 
     Returns:
-        ``gap``: the widest gap, in mm. ``open``: the share of frames with one above 1 mm.
-        ``energy``: the mean energy as a share of that of speech.
+        - ``gap``: The widest gap, in mm.
+        - ``open``: The fraction of frames with a gap above 1 mm.
+        - ``energy``: The mean energy as a fraction of ``speech_energy``.
     """
     gaps = np.concatenate(gaps_mm)
     return {

@@ -1,1 +1,1 @@
-"""Both stages of CodeTalker, their checkpoints, and the official weights."""
+"""The two stages of CodeTalker, checkpoints, and the import of official weights."""

@@ -1,11 +1,11 @@
-"""Checkpoint folders: write, read, find by name, import the official files.
+"""Write, read and find checkpoints, and build a model from the official files.
 
-A checkpoint is a folder that needs nothing else:
+A checkpoint is a self-contained folder:
 
-- ``model.safetensors``  all weights, the speech encoder's too; float32, or float16 for a small file
+- ``model.safetensors``  all weights, including the speech encoder's, in float32 or float16
 - ``settings.yaml``      the resolved settings
 - ``meta.json``          format and package version, stage, step, metrics, origin
-- ``mesh.npz``           topology, and each subject's template and colors (absent if unknown)
+- ``mesh.npz``           topology, and the template and colors of each subject (absent if unknown)
 """
 
 import hashlib
@@ -32,9 +32,9 @@ from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkp
 
 FORMAT_VERSION = 2
 LAST = "-last"
-"""Ends the name of a training run's latest checkpoint, beside its best."""
+"""The suffix of a training run's latest checkpoint, which is next to its best one."""
 MAX_LISTED = 8
-"""So many known checkpoints an error names, the newest ones."""
+"""The maximum number of checkpoints that an error message lists, newest first."""
 SETTINGS, MESH = "settings.yaml", "mesh.npz"
 
 logger = logging.getLogger(__name__)
@@ -42,14 +42,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with everything that using it takes.
+    """A model with its settings, metadata and mesh.
 
     Attributes:
-        model: On the CPU, in evaluation mode.
-        settings: Its resolved settings.
-        meta: Format version, stage ("vq" or "speech"), step, metrics, origin …
-        mesh: Topology and templates, or None (an official file holds none).
-        path: The folder it came from, or None.
+        model: The model, on the CPU and in evaluation mode.
+        settings: The resolved settings.
+        meta: The contents of ``meta.json``: format version, stage ("vq" or "speech"), step, etc.
+        mesh: The topology and templates, or None. Official files contain no mesh.
+        path: The folder from which the checkpoint was read, or None.
     """
 
     model: CodeTalker
@@ -60,7 +60,7 @@ class Checkpoint:
 
     @property
     def subjects(self) -> list[str]:
-        """Subjects whose template is known."""
+        """The subjects that have a template."""
         return list(self.mesh.templates) if self.mesh else []
 
 
@@ -73,18 +73,21 @@ def save(
     half: bool = False,
     overwrite: bool = True,
 ) -> Path:
-    """Write a checkpoint folder, whole or not at all.
+    """Write a checkpoint folder atomically.
 
     Args:
-        folder: Where to.
-        model: Stage 1, or both stages.
-        meta: Joined to what is written anyway (versions, stage).
-        mesh: Topology, templates, colors.
-        half: Store float16: half the size; results change by rounding.
-        overwrite: Replace an older checkpoint.
+        folder: The folder to write.
+        model: The model, with stage 1 or both stages.
+        meta: Additional entries for ``meta.json``.
+        mesh: The topology, templates and colors.
+        half: Store float16 weights, which halves the size but rounds the weights.
+        overwrite: Replace an existing checkpoint.
+
+    Returns:
+        The path of the folder.
 
     Raises:
-        InputError: See ``check_folder``.
+        InputError: The folder cannot be written (see ``check_folder``).
     """
     from safetensors.torch import save as to_bytes
 
@@ -117,17 +120,21 @@ def save(
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that a checkpoint cannot or must not be written to, before any work is done.
+    """Check that a checkpoint can be written to ``folder``.
+
+    Call this before a long computation, so that an invalid path does not waste it.
 
     Raises:
-        InputError: It exists and ``overwrite`` is false, it cannot be written, or it holds
-            something else: that is never replaced.
+        InputError: The folder exists and ``overwrite`` is false, it is not writable, or it contains
+            other files, which are never replaced.
     """
     if not folder.name:
-        raise InputError(f"{folder}: the checkpoint's folder needs a name of its own")
+        raise InputError(
+            f"{folder}: a checkpoint folder must have a name; give a path like runs/NAME"
+        )
     check_output(folder, overwrite=overwrite)
     if folder.is_file():
-        raise InputError(f"{folder} is a file, a checkpoint is a folder; give another name")
+        raise InputError(f"{folder}: a checkpoint is a folder, not a file; give another name")
     checkpoint_files = {WEIGHTS, SETTINGS, META, MESH}
     extra = (
         sorted(p.name for p in folder.iterdir() if p.name not in checkpoint_files)
@@ -136,24 +143,29 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     )
     if extra:
         raise InputError(
-            f"{folder} holds {extra[0]}, which is no part of a checkpoint and is not replaced; "
-            "give another folder"
+            f"{folder}: the folder contains {extra[0]}, which is not part of a checkpoint and "
+            "would be lost; give another folder"
         )
 
 
 def load(name: str | Path) -> Checkpoint:
-    """Read a checkpoint by path, or by name: a folder under runs/, or a bundled one (``demo``).
+    """Read a checkpoint.
+
+    Args:
+        name: The path of the folder, its name under runs/, or the name of a bundled checkpoint
+            (``demo``).
 
     Raises:
-        CheckpointError: Not found (the message lists the choices), damaged, or of a newer format.
+        CheckpointError: The checkpoint is not found (the message lists the choices), is damaged, or
+            has a newer format.
     """
     folder = find(name)
     try:
         meta = json.loads((folder / META).read_text("utf-8"))
         if int(meta["format_version"]) > FORMAT_VERSION:
             raise CheckpointError(
-                f"{folder}: checkpoint format {meta['format_version']}, this codetalker reads up "
-                f"to {FORMAT_VERSION}; upgrade codetalker-cli"
+                f"{folder}: the checkpoint has format {meta['format_version']}; this version of "
+                f"codetalker reads formats up to {FORMAT_VERSION}; upgrade codetalker-cli"
             )
         values = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))
         if int(meta["format_version"]) < 2:
@@ -164,17 +176,14 @@ def load(name: str | Path) -> Checkpoint:
         if mesh is not None:
             mesh.check(settings.data.n_vertices, str(folder / MESH))
     except (OSError, ValueError, KeyError, TypeError, DataError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())  # YAML's reasons have several lines
-        raise CheckpointError(f"{folder}: damaged checkpoint ({reason})") from error
+        reason = " ".join(str(error).split())  # YAML messages have several lines
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({reason})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
 
 
 def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of format 1: every checkpoint stored CUDA graphs, the default then, as its choice.
-
-    Former names of settings are upgraded wherever settings are read
-    (``upgrade_settings``).
-    """
+    # Format 1 stored every default, and CUDA graphs used to be on by default. The stored value is
+    # therefore not a choice of the user. Renamed settings are handled by `upgrade_settings`.
     decode = {k: v for k, v in values.get("decode", {}).items() if k != "cuda_graphs"}
     return {**values, "decode": decode}
 
@@ -186,26 +195,30 @@ def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeT
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+        raise CheckpointError(f"{path}: the file is not a safetensors file ({error})") from error
     model = CodeTalker(settings, with_speech=with_speech)
+    # The file can contain float16 weights; computation always uses float32.
     fill(model, {key: value.float() for key, value in state.items()}, str(path))
     return model.eval()
 
 
 def bundled() -> dict[str, Path]:
-    """Names and folders of the checkpoints that come with the package."""
+    """Return the name and folder of each checkpoint in the package."""
     voice = resources.root() / "assets" / "voice"
     return {"demo": voice} if is_checkpoint(voice) else {}
 
 
 def available(runs: Path = RUNS) -> dict[str, Path]:
-    """Names and folders of all checkpoints that ``load`` knows by name, newest first."""
+    """Return the name and folder of each checkpoint that can be loaded by name, newest first."""
     folders = checkpoints(runs)
     return {folder.relative_to(runs).as_posix(): folder for folder in folders} | bundled()
 
 
 def knows(folder: Path, subject: str) -> bool:
-    """Whether a checkpoint speaks and has the template of ``subject`` (reads meta.json only)."""
+    """Return whether a checkpoint has both stages and a template of ``subject``.
+
+    This reads only ``meta.json``. The result is False if that file cannot be read.
+    """
     try:
         meta = json.loads((folder / META).read_text("utf-8"))
     except (OSError, ValueError):
@@ -217,13 +230,13 @@ def knows(folder: Path, subject: str) -> bool:
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint contains besides its weights, which are not read.
+    """The properties of a checkpoint's mesh and motion.
 
     Attributes:
-        n_vertices: V of the topology.
-        fps: Frames per second of the motion.
-        subjects: The subjects whose templates it has.
-        mesh: The file of its faces.
+        n_vertices: The number of vertices.
+        fps: The frame rate of the motion.
+        subjects: The subjects that have a template.
+        mesh: The path of the mesh file.
     """
 
     n_vertices: int
@@ -233,26 +246,36 @@ class Description:
 
 
 def describe(name: str | Path) -> Description:
-    """Describe a checkpoint with faces, by path or by name.
+    """Describe a checkpoint that has a mesh, without reading its weights.
+
+    Args:
+        name: A path or a name, as in ``load``.
 
     Raises:
-        CheckpointError: Not found, damaged, or without faces.
+        CheckpointError: The checkpoint is not found, is damaged, or has no mesh.
     """
     folder = find(name)
     path = folder / MESH
     if not path.is_file():
-        raise CheckpointError(f"{folder}: holds no faces; give `data` PREPARED, or a mesh file")
+        raise CheckpointError(
+            f"{folder}: the checkpoint contains no mesh; give `data` (a prepared data set) or a "
+            "mesh file"
+        )
     try:
         facts = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))["data"]
         subjects = json.loads((folder / META).read_text("utf-8"))["subjects"]
         n_vertices, fps = int(facts["n_vertices"]), float(facts["fps"])
         return Description(n_vertices, fps, tuple(subjects), path)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{folder}: damaged checkpoint ({error!r})") from error
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({error!r})") from error
 
 
 def find(name: str | Path) -> Path:
-    """The folder that a path or a name means."""
+    """Return the folder of a checkpoint, given its path or its name.
+
+    Raises:
+        CheckpointError: There is no such checkpoint. The message lists the known names.
+    """
     folder = Path(name).expanduser()
     if is_checkpoint(folder):
         return folder
@@ -266,22 +289,27 @@ def find(name: str | Path) -> Path:
 
 
 def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load ``state`` into ``model``; each missing, extra or misshapen key is named.
+    """Load ``state`` into ``model``.
+
+    Args:
+        model: The module to fill.
+        state: The tensors by their names in ``model``.
+        origin: The file name for error messages.
 
     Raises:
-        CheckpointError: The keys or shapes differ.
+        CheckpointError: The keys or shapes differ. The message lists up to five differences.
     """
     expected = model.state_dict()
     problems = [f"missing {key}" for key in expected if key not in state]
     problems += [f"extra {key}" for key in state if key not in expected]
     problems += [
-        f"{key} is {tuple(value.shape)}, expected {tuple(expected[key].shape)}"
+        f"{key} has shape {tuple(value.shape)}, expected {tuple(expected[key].shape)}"
         for key, value in state.items()
         if key in expected and value.shape != expected[key].shape
     ]
     if problems:
         listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
-        raise CheckpointError(f"{origin}: does not fit the model of these settings: {listed}")
+        raise CheckpointError(f"{origin}: the weights do not match the settings: {listed}")
     model.load_state_dict(dict(state))
 
 
@@ -290,15 +318,15 @@ def from_official(
     stage2_state: Mapping[str, Tensor] | None,
     settings: Settings,
 ) -> CodeTalker:
-    """Our model with the weights of the official files.
+    """Return a model with the weights of the official files, in evaluation mode.
 
     Args:
-        stage1_state: Tensors of the stage-1 file, by their official names.
-        stage2_state: Tensors of the stage-2 file, or None for stage 1 alone.
-        settings: Sizes that the files were trained with, e.g. of the preset ``vocaset``.
+        stage1_state: The tensors of the stage-1 file by their official names.
+        stage2_state: The tensors of the stage-2 file, or None for stage 1 only.
+        settings: The settings that the files were trained with, e.g. the preset ``vocaset``.
 
     Raises:
-        CheckpointError: A key is missing, extra, or of another shape; it is named.
+        CheckpointError: A key is missing, unknown or has the wrong shape.
     """
     model = CodeTalker(settings, with_speech=stage2_state is not None)
     fill(model.vq, official.vq_state(stage1_state, settings), "stage 1 file")

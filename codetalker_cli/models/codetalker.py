@@ -1,4 +1,4 @@
-"""The two stages together: what a checkpoint holds."""
+"""The complete model: stage 1 and stage 2."""
 
 from torch import nn
 
@@ -8,11 +8,11 @@ from codetalker_cli.settings import Settings
 
 
 class CodeTalker(nn.Module):
-    """Stage 1 (``vq``) and, unless only that was trained, stage 2 (``speech``).
+    """Stage 1 (``vq``) and, optionally, stage 2 (``speech``).
 
     Args:
-        settings: The sections ``data``, ``vq`` and ``speech`` are used.
-        with_speech: Build stage 2 too.
+        settings: The settings; only the sections ``data``, ``vq`` and ``speech`` are used.
+        with_speech: Also build stage 2; if false, ``speech`` is None.
     """
 
     def __init__(self, settings: Settings, *, with_speech: bool = True) -> None:

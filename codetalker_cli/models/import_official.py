@@ -1,4 +1,4 @@
-"""Official checkpoint files → one of our checkpoint folders."""
+"""Convert the official checkpoint files to a checkpoint folder."""
 
 import hashlib
 import logging
@@ -22,25 +22,31 @@ def import_official(
     mesh_file: Path | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write ``out`` from the two official files.
+    """Convert the two official files to a checkpoint folder.
 
     Args:
-        stage1: ``.pth.tar`` of stage 1.
-        stage2: ``.pth.tar`` of stage 2.
-        out: Checkpoint folder.
-        settings: Of the data set's preset.
-        templates: The data set's ``templates.pkl``; with ``mesh_file`` the folder can animate.
-        mesh_file: A mesh file of the topology.
-        overwrite: Replace an older folder.
+        stage1: The ``.pth.tar`` file of stage 1.
+        stage2: The ``.pth.tar`` file of stage 2.
+        out: The checkpoint folder to write.
+        settings: The settings of the data set's preset.
+        templates: The data set's ``templates.pkl``. Animating requires both this file and
+            ``mesh_file``.
+        mesh_file: A mesh file with the triangles.
+        overwrite: Replace an existing folder.
+
+    Returns:
+        The path of the checkpoint folder.
 
     Raises:
-        CheckpointError: A file is no checkpoint, or a key is missing, extra or misshapen.
-        DataError: Templates or faces do not fit.
-        InputError: Missing file; only one of templates and faces; ``out`` exists.
+        CheckpointError: A file is not a checkpoint, or a key is missing, unknown or has the wrong
+            shape.
+        DataError: The templates or the triangles do not match the settings.
+        InputError: A file is missing, only one of ``templates`` and ``mesh_file`` is given, or
+            ``out`` exists.
     """
     checkpoint.check_folder(out, overwrite=overwrite)
     if (templates is None) != (mesh_file is None):
-        raise InputError("`templates` and `mesh_file` belong together: give both, or neither")
+        raise InputError("`templates` and `mesh_file` must be given together; give both or neither")
     mesh = None
     if templates is not None and mesh_file is not None:
         mesh = read_mesh(templates, mesh_file, settings.data)

@@ -1,7 +1,8 @@
-"""Layers that both stages are made of.
+"""Layers shared by both stages.
 
-A batch may hold clips of different length, padded at their ends: with ``lengths`` each clip gives
-what it gives alone, whatever stands in the padding (tests/test_padding.py).
+Clips of different lengths are padded at the end to form a batch. With ``lengths``, the result for
+each clip equals the result for that clip alone, whatever the padding contains
+(tests/test_padding.py).
 """
 
 import math
@@ -15,9 +16,9 @@ LEAKY_SLOPE = 0.2
 
 
 def sinusoidal_table(n_positions: int, size: int) -> Float32[Tensor, "{n_positions} {size}"]:
-    """Sine and cosine position table of Vaswani et al. 2017, section 3.5.
+    """Return the sinusoidal position table of Vaswani et al. 2017, section 3.5.
 
-    Even columns are sines, odd columns cosines.
+    Even columns are sines, and odd columns are cosines.
     """
     position = torch.arange(n_positions, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, size, 2).float() * (-math.log(10000.0) / size))
@@ -28,7 +29,7 @@ def sinusoidal_table(n_positions: int, size: int) -> Float32[Tensor, "{n_positio
 
 
 def valid_frames(lengths: Int[Tensor, " batch"], n_frames: int) -> Bool[Tensor, "batch {n_frames}"]:
-    """True within each clip."""
+    """Return a mask that is true for the frames of each clip and false for its padding."""
     return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
 
 
@@ -37,7 +38,7 @@ def repeat_last_frame(
     lengths: Int[Tensor, " batch"],
     valid: Bool[Tensor, "batch frames"],
 ) -> Float[Tensor, "batch frames size"]:
-    """Repeat each clip's last frame to the end."""
+    """Replace the padding of each clip by the clip's last frame."""
     last = x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[-1]))
     return torch.where(valid[..., None], x, last)
 
@@ -45,11 +46,11 @@ def repeat_last_frame(
 def masked_instance_norm(
     x: Float[Tensor, "batch frames size"], valid: Bool[Tensor, "batch frames"], eps: float
 ) -> Float[Tensor, "batch frames size"]:
-    """Instance norm over the time of the valid frames; zero elsewhere.
+    """Normalize each clip and channel over its valid frames, and set the padding to zero.
 
-    One valid frame has no variance and gives zeros, as two equal frames do.
+    The result for a single valid frame is zero, as for two equal frames.
     """
-    x_float = x.to(torch.promote_types(x.dtype, torch.float32))  # half types sum too coarsely
+    x_float = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision is too coarse here
     mask = valid[..., None]
     count = mask.sum(1, keepdim=True)
     mean = torch.where(mask, x_float, 0.0).sum(1, keepdim=True) / count
@@ -59,16 +60,12 @@ def masked_instance_norm(
 
 
 class SelfAttention(nn.Module):
-    """Full self-attention over time.
-
-    Note:
-        The softmax is scaled by hidden_size^-0.5, not by the head width: so the reference has it.
-    """
+    """Full self-attention over time."""
 
     def __init__(self, hidden_size: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.scale = hidden_size**-0.5
+        self.scale = hidden_size**-0.5  # not head_size^-0.5; this matches the reference code
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
@@ -77,7 +74,7 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "batch frames size"],
         key_mask: Bool[Tensor, "batch 1 1 frames"] | None = None,
     ) -> Float[Tensor, "batch frames size"]:
-        """Attend to the frames where ``key_mask`` is true; None: to all."""
+        """Attend to the frames where ``key_mask`` is true, or to all frames if it is None."""
         batch, frames, width = x.shape
         q, k, v = self.qkv(x).view(batch, frames, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, scale=self.scale)
@@ -85,7 +82,7 @@ class SelfAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, hidden_size: int, n_heads: int, mlp_size: int) -> None:
         super().__init__()
@@ -100,19 +97,16 @@ class Block(nn.Module):
         x: Float[Tensor, "batch frames size"],
         key_mask: Bool[Tensor, "batch 1 1 frames"] | None = None,
     ) -> Float[Tensor, "batch frames size"]:
-        """Apply the block; ``key_mask`` as for ``SelfAttention``."""
+        """Apply the block; ``key_mask`` is passed to ``SelfAttention``."""
         x = x + self.attention(self.attention_norm(x), key_mask)
         hidden = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(hidden)
 
 
 class TemporalTransformer(nn.Module):
-    """Convolution over time, instance norm, then transformer blocks; in both halves of stage 1.
+    """A convolution over time, an instance norm and transformer blocks.
 
-    Note:
-        The position code is one row for all frames, row 0 of the sinusoidal table (0, 1, 0, 1, …):
-        the reference indexes its table by the batch axis. Order in time comes from the
-        convolution alone.
+    Stage 1 uses it in its encoder and in its decoder.
     """
 
     def __init__(
@@ -129,6 +123,8 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.InstanceNorm1d(hidden_size)
         self.linear = nn.Linear(hidden_size, hidden_size)
         self.blocks = nn.ModuleList(Block(hidden_size, n_heads, mlp_size) for _ in range(n_layers))
+        # All frames share row 0 of the position table, because the reference code indexes its table
+        # by the batch axis. Temporal order therefore comes only from the convolution.
         self.register_buffer("position", sinusoidal_table(1, hidden_size), persistent=False)
         self.position: Tensor
 
@@ -140,9 +136,10 @@ class TemporalTransformer(nn.Module):
         """Transform the frames of each clip.
 
         Args:
-            x: At least two frames, because one frame has no instance statistics.
-            lengths: Frames of each clip, ≥ 1; None: all. A clip of one frame counts as
-                two equal ones. What comes back beyond a clip's end is finite and means nothing.
+            x: The clips, with at least two frames, because the instance norm needs a variance.
+            lengths: The number of frames of each clip, at least 1; None if there is no padding. A
+                clip of one frame is treated as two equal frames. Results for the padding are
+                finite but meaningless.
         """
         if lengths is None:
             x = F.leaky_relu(self.conv(x.transpose(1, 2)), LEAKY_SLOPE)
@@ -150,7 +147,7 @@ class TemporalTransformer(nn.Module):
             key_mask = None
         else:
             valid = valid_frames(lengths, x.shape[1])
-            # The convolution replicates the edge frame, and a clip's edge is its own last frame.
+            # The convolution pads with the edge frame, which must be the clip's own last frame.
             x = repeat_last_frame(x, lengths, valid).transpose(1, 2)
             x = F.leaky_relu(self.conv(x), LEAKY_SLOPE).transpose(1, 2)
             x = masked_instance_norm(x, valid, self.norm.eps)

@@ -1,6 +1,7 @@
-"""Names of the official checkpoint files ↔ ours; every key is accounted for, or named.
+"""Read official checkpoint files and rename their tensors to the names of our models.
 
-File layout: a ``torch.save`` of a dict with ``state_dict``; see docs/checkpoints.md.
+An official file is a ``torch.save`` of a dict that contains ``state_dict``. Unknown keys are an
+error, so no weight is dropped silently. See docs/checkpoints.md.
 """
 
 import logging
@@ -56,31 +57,40 @@ _WEIGHT_NORM = {"weight_g": "original0", "weight_v": "original1"}
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of an official ``.pth.tar`` file; weights-only, so the file can run no code.
+    """Return the tensors of an official ``.pth.tar`` file.
+
+    The file is read in PyTorch's weights-only mode, so it cannot execute code.
 
     Raises:
-        InputError: Missing file.
-        CheckpointError: Not a PyTorch file, or it holds anything but tensors and plain values.
+        InputError: The file is missing.
+        CheckpointError: The file is not a PyTorch file, or contains objects other than tensors and
+            plain values.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds here; all mean: not a weights file
+    except Exception as error:  # torch raises many types of exceptions for unusable files
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
         raise CheckpointError(
-            f"{path}: not a file of plain weights, nothing in it was run ({reason}); "
-            "give the .pth.tar as it was published"
+            f"{path}: the file cannot be read as plain weights ({reason}); no code in it was "
+            "executed; give the original .pth.tar file"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise CheckpointError(f"{path}: holds no state_dict of tensors; is it the right file?")
+        raise CheckpointError(
+            f"{path}: the file contains no state_dict of tensors; check that it is the right file"
+        )
     return dict(state)
 
 
 def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Official stage-1 tensors under the names of ``MotionVQ``."""
+    """Rename the official stage-1 tensors to the names in ``MotionVQ``.
+
+    Raises:
+        CheckpointError: A key is unknown.
+    """
     key_map: dict[str, str] = {"quantize.embedding.weight": "quantizer.codebook"}
     for half, names in _HALF.items():
         for official_name, our_name in names.items():
@@ -96,7 +106,7 @@ def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Te
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
     for key, value in _strip_module_prefix(official).items():
-        if key.endswith(".pe"):  # position tables: computed, not learned
+        if key.endswith(".pe"):  # position tables are computed, not learned
             continue
         if key in key_map:
             state[key_map[key]] = value
@@ -107,11 +117,16 @@ def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Te
 
 
 def speech_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
-    """Official stage-2 tensors under the names of ``SpeechToCodes``."""
+    """Rename the official stage-2 tensors to the names in ``SpeechToCodes``.
+
+    Raises:
+        CheckpointError: A key is unknown.
+    """
     state: dict[str, Tensor] = {}
     unknown: list[str] = []
     for key, value in _strip_module_prefix(official).items():
-        if key.endswith(".pe") or "autoencoder" in key:  # stage 1 comes from its own file
+        # The file repeats the weights of stage 1, which are read from the stage-1 file.
+        if key.endswith(".pe") or "autoencoder" in key:
             continue
         renamed = _speech_key(key, value, settings.speech.n_layers)
         if renamed:
@@ -135,6 +150,7 @@ def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
         return {}
     prefix, rest = f"layers.{parts[2]}", parts[3]
     size = value.shape[0] // 3
+    # torch stacks q, k and v in one matrix. In our cross-attention the query is a separate layer.
     for kind in ("weight", "bias"):
         if rest == f"self_attn.in_proj_{kind}":
             return {f"{prefix}.self_attention.qkv.{kind}": value}
@@ -148,8 +164,9 @@ def _speech_key(key: str, value: Tensor, n_layers: int) -> dict[str, Tensor]:
 
 
 def _encoder_key(key: str) -> str:
-    """Weight norm of the positional convolution: old names → today's parametrization."""
     head, _, suffix = key.rpartition(".")
+    # Newer versions of PyTorch store weight norm (of the positional convolution) as a
+    # parametrization, under other names.
     if suffix in _WEIGHT_NORM:
         return f"encoder.model.{head}.parametrizations.weight.{_WEIGHT_NORM[suffix]}"
     return f"encoder.model.{key}"
@@ -158,7 +175,9 @@ def _encoder_key(key: str) -> str:
 def _strip_module_prefix(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stripped = {key.removeprefix("module."): value for key, value in official.items()}
     if len(stripped) < len(official):
-        raise CheckpointError("the file holds keys twice, with and without the prefix module.")
+        raise CheckpointError(
+            "the file contains some keys twice, with and without the prefix 'module.'"
+        )
     return stripped
 
 
@@ -166,6 +185,6 @@ def _raise_if_unknown(stage: str, unknown: list[str]) -> None:
     if unknown:
         listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise CheckpointError(
-            f"{stage}: {len(unknown)} keys that the preset's model does not have: {listed}; "
-            "is it the right preset, and are the two files in the right order?"
+            f"{stage} file: {len(unknown)} keys do not exist in the model of the preset: {listed}; "
+            "check the preset and the order of the two files"
         )

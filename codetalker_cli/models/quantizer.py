@@ -1,4 +1,4 @@
-"""Vector quantizer: the codebook of facial motion (van den Oord et al. 2017)."""
+"""The vector quantizer of stage 1 (van den Oord et al. 2017)."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 
 class Quantized(NamedTuple):
-    """What the quantizer gives.
+    """The output of the quantizer.
 
     Attributes:
-        latents: Codebook entries; gradients pass straight through to the input.
-        codes: Indices of the entries.
-        loss: Codebook loss + commitment_weight × commitment loss, each clip's own mean.
-        pre_quantization: The latents as they came in.
+        latents: The codebook entries, with a straight-through gradient to the input.
+        codes: The indices of the entries.
+        loss: The codebook loss + commitment_weight × the commitment loss, averaged per clip.
+        pre_quantization: The input latents.
     """
 
     latents: Float[Tensor, "batch codes code_dim"]
@@ -25,10 +25,11 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Nearest codebook entry by squared Euclidean distance; the first of equals.
+    """A quantizer that replaces each latent by the nearest codebook entry.
 
-    Distances and losses are computed in float32 at least, in mixed precision too: half types
-    would choose other entries.
+    The distance is Euclidean; ties go to the lower index. Distances and losses are computed in
+    float32 or better, even under mixed precision, because half precision would select other
+    entries.
     """
 
     def __init__(self, codebook_size: int, code_dim: int, commitment_weight: float) -> None:
@@ -38,9 +39,10 @@ class Quantizer(nn.Module):
         self.codebook = nn.Parameter(torch.empty(codebook_size, code_dim).uniform_(-bound, bound))
 
     def nearest(self, z: Float[Tensor, "*places code_dim"]) -> Int64[Tensor, "*places"]:
-        """Return the index of the nearest entry at each place."""
+        """Return the index of the nearest entry for each latent."""
         with torch.autocast(z.device.type, enabled=False):
             flat, codebook = _to_float32(z.reshape(-1, z.shape[-1])), _to_float32(self.codebook)
+            # |z − e|² is expanded, because all differences z − e would need much more memory.
             distance = (
                 flat.square().sum(1, keepdim=True)
                 + codebook.square().sum(1)
@@ -49,13 +51,13 @@ class Quantizer(nn.Module):
             return distance.argmin(1).view(z.shape[:-1])
 
     def dequantize(self, codes: Int[Tensor, "*places"]) -> Float[Tensor, "*places code_dim"]:
-        """Return the entries of the indices."""
+        """Return the codebook entries with the given indices."""
         return F.embedding(codes, self.codebook)
 
     def quantize(
         self, z: Float[Tensor, "*places code_dim"]
     ) -> tuple[Float[Tensor, "*places code_dim"], Int64[Tensor, "*places"]]:
-        """Return the nearest entries with straight-through gradient, and their codes."""
+        """Return the nearest entries, with a straight-through gradient, and their codes."""
         codes = self.nearest(z)
         return z + (self.dequantize(codes) - z).detach(), codes
 
@@ -64,11 +66,11 @@ class Quantizer(nn.Module):
         z: Float[Tensor, "batch codes code_dim"],
         valid: Bool[Tensor, "batch codes"] | None = None,
     ) -> Quantized:
-        """Quantize latents, with the losses of stage 1.
+        """Quantize latents and compute the quantization losses of stage 1.
 
         Args:
-            z: Latents before quantization.
-            valid: The latents that the losses count; None: all.
+            z: The latents.
+            valid: True for the latents that count in the losses; None if all do.
         """
         codes = self.nearest(z)
         entries = self.dequantize(codes)
@@ -83,14 +85,20 @@ class Quantizer(nn.Module):
 
 
 def perplexity(counts: Real[Tensor, " entries"]) -> float:
-    """exp(entropy) of how often each entry was chosen; 1 … the number of entries."""
+    """Return the perplexity exp(entropy) of the code distribution.
+
+    Args:
+        counts: How often each codebook entry was selected.
+
+    Returns:
+        A number from 1 to the number of entries.
+    """
     probability = counts.double()
     probability = probability[probability > 0] / probability.sum()
     return float(torch.exp(-(probability * torch.log(probability)).sum()))
 
 
 def _to_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Half types raised to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -99,9 +107,10 @@ def _mean_squared_error(
     latents: Float[Tensor, "batch codes code_dim"],
     valid: Bool[Tensor, "batch codes"] | None,
 ) -> Float[Tensor, " batch"]:
-    """Mean squared difference over each clip's valid places."""
+    """Return the mean squared difference over the valid latents of each clip."""
     with torch.autocast(entries.device.type, enabled=False):
         error = (_to_float32(entries) - _to_float32(latents)).square()
         if valid is None:
             return error.mean((1, 2))
+        # `where` also removes infinity and NaN in the padding, which a product with 0 would keep.
         return torch.where(valid[..., None], error, 0.0).mean(-1).sum(1) / valid.sum(1)

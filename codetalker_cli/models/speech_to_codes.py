@@ -1,9 +1,9 @@
-"""Stage 2: speech → motion codes, one frame after the other (CodeTalker, section 3.2).
+"""Stage 2: predict motion codes from speech, frame by frame (CodeTalker, section 3.2).
 
-The decoder regresses latents and snaps them to the codebook. Its self-attention is causal with a
-bias that falls with the distance in periods; frame i looks at the speech features of frame i
-alone. Here is the model and its teacher-forced pass; ``models.decoding`` runs it
-freely.
+The decoder predicts latents, which are quantized with the codebook of stage 1. Its self-attention
+is causal, with a bias that decreases with the distance in periods. In the cross-attention, frame i
+attends only to the speech features of frame i. This module contains the model and its
+teacher-forced forward pass; ``models.decoding`` does free-running decoding.
 """
 
 import math
@@ -22,7 +22,7 @@ from codetalker_cli.settings import SpeechSettings
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What stage 2 needs of stage 1."""
+    """The methods of stage 1 that stage 2 uses."""
 
     def quantize(
         self, latents: Float[Tensor, "batch frames latent"]
@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
 
 
 class Prediction(NamedTuple):
-    """Teacher-forced result: motion features, and the latents before quantization."""
+    """The result of teacher forcing: motion features, and the latents before quantization."""
 
     features: Float[Tensor, "batch frames features"]
     latents: Float[Tensor, "batch frames latent"]
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
 def attention_slopes(
     n_heads: int, device: torch.device | None = None
 ) -> Float[Tensor, " {n_heads}"]:
-    """ALiBi slopes (Press et al. 2022) for ``n_heads``, e.g. 1/4, 1/16, 1/64, 1/256 for 4."""
+    """Return the ALiBi slopes (Press et al. 2022), e.g. 1/4, 1/16, 1/64, 1/256 for four heads."""
     first = 2.0 ** -(2.0 ** -(math.log2(n_heads) - 3))
     return first ** torch.arange(1, n_heads + 1, device=device)
 
@@ -56,11 +56,13 @@ def attention_slopes(
 def periodic_causal_bias(
     n_heads: int, period: int, queries: Int[Tensor, " queries"], keys: Int[Tensor, " keys"]
 ) -> Float[Tensor, "{n_heads} queries keys"]:
-    """Bias −slope · ⌊(i−j)/period⌋ for j ≤ i, −∞ for the future.
+    """Return the attention bias: −slope · ⌊(i−j)/period⌋ for j ≤ i, and −∞ for j > i.
 
     Args:
-        queries: Frame numbers i.
-        keys: Frame numbers j.
+        n_heads: The number of attention heads.
+        period: The period in frames.
+        queries: The frame numbers i.
+        keys: The frame numbers j.
     """
     distance = queries[:, None] - keys[None, :]
     steps = torch.div(distance, period, rounding_mode="floor")
@@ -69,7 +71,8 @@ def periodic_causal_bias(
 
 
 def init_attention(*projections: nn.Linear, output: nn.Linear) -> None:
-    """Begin as torch's MultiheadAttention does: q, k and v as one Xavier matrix, no biases."""
+    """Initialize attention weights as torch's MultiheadAttention does, with zero biases."""
+    # MultiheadAttention initializes q, k and v as one Xavier matrix, so the fan-out is 3 · size.
     size = output.in_features
     bound = math.sqrt(6 / (size + 3 * size))
     for projection in projections:
@@ -79,7 +82,7 @@ def init_attention(*projections: nn.Linear, output: nn.Linear) -> None:
 
 
 class CausalAttention(nn.Module):
-    """Biased self-attention over the past; ``dropout`` is of the attention's weights."""
+    """Causal self-attention with a bias; ``dropout`` applies to the attention weights."""
 
     def __init__(self, size: int, n_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class CausalAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frames size"], bias: Float[Tensor, "heads frames frames"]
     ) -> Float[Tensor, "batch frames size"]:
-        """Attend to the frames with the bias added to their scores."""
+        """Attend to all frames, with ``bias`` added to the attention scores."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
@@ -100,10 +103,10 @@ class CausalAttention(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Cross-attention of each frame to its own few speech features.
+    """Cross-attention from each frame to its own speech features.
 
-    ``dropout`` is of the attention's weights: with one feature a frame, a head now and then hears
-    nothing.
+    ``dropout`` applies to the attention weights. With one feature per frame it therefore drops the
+    entire output of a head for that frame.
     """
 
     def __init__(self, size: int, n_heads: int, dropout: float = 0.0) -> None:
@@ -126,9 +129,9 @@ class FrameAttention(nn.Module):
         x: Float[Tensor, "batch frames size"],
         memory: Float[Tensor, "2 batch frames per_frame heads head_size"],
     ) -> Float[Tensor, "batch frames size"]:
-        """Attend from each frame to the memory of the same frame."""
+        """Attend from each frame to the keys and values of the same frame."""
         k, v = memory
-        if v.shape[2] == 1:  # a softmax over one key is 1: the query does not matter
+        if v.shape[2] == 1:  # the softmax over a single key is 1, so the query has no effect
             dropout_mask = self.dropout(v.new_ones(v.shape[0], v.shape[1], self.n_heads, 1))
             return self.output((v[:, :, 0] * dropout_mask).flatten(-2))
         q = self.query(x).unflatten(-1, (self.n_heads, -1))
@@ -138,7 +141,7 @@ class FrameAttention(nn.Module):
 
 
 class SpeechDecoderLayer(nn.Module):
-    """Post-norm decoder layer with ReLU: self-attention, cross-attention, MLP."""
+    """A post-norm decoder layer: self-attention, cross-attention, and an MLP with ReLU."""
 
     def __init__(self, s: SpeechSettings) -> None:
         super().__init__()
@@ -158,7 +161,13 @@ class SpeechDecoderLayer(nn.Module):
         memory: Float[Tensor, "2 batch frames per_frame heads head_size"],
         bias: Float[Tensor, "heads frames frames"],
     ) -> Float[Tensor, "batch frames size"]:
-        """Apply the layer, with the cross-attention's memory and the self-attention's bias."""
+        """Apply the layer.
+
+        Args:
+            x: The hidden states.
+            memory: The keys and values for the cross-attention.
+            bias: The bias for the self-attention.
+        """
         x = self.self_norm(x + self.dropout(self.self_attention(x, bias)))
         x = self.cross_norm(x + self.dropout(self.cross_attention(x, memory)))
         hidden = self.mlp_out(self.dropout(F.relu(self.mlp_in(x))))
@@ -166,14 +175,14 @@ class SpeechDecoderLayer(nn.Module):
 
 
 class SpeechToCodes(nn.Module):
-    """The speech model.
+    """Stage 2: the speech encoder and the autoregressive decoder.
 
     Args:
-        settings: Its own section.
-        fps: Motion frames a second.
-        n_styles: Training subjects.
-        feature_size: Width of stage 1's motion features.
-        latent_size: Width of stage 1's latents.
+        settings: The section ``speech`` of the settings.
+        fps: The frame rate of the motion.
+        n_styles: The number of training subjects.
+        feature_size: The width of stage 1's motion features.
+        latent_size: The width of stage 1's latents.
     """
 
     def __init__(
@@ -196,12 +205,13 @@ class SpeechToCodes(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(size, latent_size, bias=False)
         nn.init.zeros_(self.head.weight)
+        # The position encoding is periodic, so the table covers a single period.
         table = sinusoidal_table(settings.period_frames, size)
         self.register_buffer("position", table, persistent=False)
         self.position: Tensor
 
     def style(self, weights: Float[Tensor, "batch styles"]) -> Float[Tensor, "batch size"]:
-        """Return style vectors from weights of the training subjects' styles."""
+        """Return the weighted sum of the training subjects' style vectors for each clip."""
         return weights @ self.style_embedding.weight
 
     def forward(
@@ -213,23 +223,21 @@ class SpeechToCodes(nn.Module):
         keep_history: Float[Tensor, " batch"] | None = None,
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Prediction:
-        """Teacher-forced: frame i is predicted from the true frames before it.
+        """Predict each frame from the ground-truth frames before it (teacher forcing).
 
         Args:
             tokenizer: Stage 1.
-            hidden: Encoder features of exactly the frames of ``features``.
-            features: True motion features.
-            style: Style vectors.
-            keep_history: 1 or 0; at 0 that clip's past motion is hidden. None: all kept.
-            lengths: Frames of each clip when they differ; what comes back beyond a clip's end
-                means nothing.
-
-        Note:
-            The first frame's input is the projection of a zero offset, its bias included; at
-            inference the first input has no such bias. The reference has this difference too.
+            hidden: The encoder features of the same frames as ``features``.
+            features: The ground-truth motion features.
+            style: The style vectors.
+            keep_history: For each clip 1, or 0 to hide its motion history; None keeps all.
+            lengths: The number of frames of each clip; None if there is no padding. Results for
+                the padding are meaningless.
         """
         s = self.settings
-        past = F.pad(features[:, :-1], (0, 0, 1, 0))
+        # The first input is the projection of zero motion, which includes the bias. At inference
+        # the first input is zero, without the bias. The reference code has the same difference.
+        past = F.pad(features[:, :-1], (0, 0, 1, 0))  # shifted by one frame
         x = self.motion_projection(past)
         if keep_history is not None:
             x = x * keep_history[:, None, None]
@@ -242,6 +250,6 @@ class SpeechToCodes(nn.Module):
             x = layer(x, layer.cross_attention.memory(memory), bias)
         latents = self.head(x)
         quantized_latents, _ = tokenizer.quantize(latents)
-        # The layers above need no lengths: they are causal, and each frame hears its own features
-        # alone, so padding behind a clip's end cannot reach it. Stage 1 sees the whole clip.
+        # The layers above do not need `lengths`: they are causal, and each frame attends only to
+        # its own speech features, so the padding cannot affect a clip. Stage 1 is not causal.
         return Prediction(tokenizer.decode_features(quantized_latents, lengths=lengths), latents)

@@ -1,9 +1,8 @@
-"""Stage 1: facial motion ↔ codes (CodeTalker, section 3.1).
+"""Stage 1: the VQ autoencoder between facial motion and codes (CodeTalker, section 3.1).
 
-Stage 2 sees of it the contract of a tokenizer: encode, decode, and the motion features in which
-the past is fed back. Where ``lengths`` are taken, a batch may hold clips of different length,
-padded at their ends: the frames of each, None when all are full. Each clip gives what it
-gives alone; what comes back beyond its end means nothing.
+Clips of different lengths are padded at the end to form a batch. The argument ``lengths`` contains
+the number of frames of each clip, or is None if there is no padding. The result for each clip
+equals the result for that clip alone; results for the padding are meaningless.
 """
 
 from collections.abc import Callable
@@ -22,9 +21,13 @@ from codetalker_cli.settings import VQSettings
 class MotionBasis(nn.Module):
     """A fixed linear map between vertex offsets and motion features.
 
-    With rank 0 the features are the 3V offsets themselves. With rank R they are the coefficients
-    of an orthonormal basis, each divided by its scale, which keeps the model small and decoding
-    fast: all learned projections then meet R numbers, not 3V.
+    With rank 0, the features are the 3V offsets themselves. With rank R, they are the coefficients
+    of an orthonormal basis, each divided by its scale. The first and last projections then act on R
+    instead of 3V features, so the model is smaller and decoding is faster.
+
+    Args:
+        n_vertices: The number of vertices V.
+        rank: The rank R of the basis, or 0 for no basis.
     """
 
     def __init__(self, n_vertices: int, rank: int) -> None:
@@ -42,14 +45,14 @@ class MotionBasis(nn.Module):
     def set(
         self, vectors: Float[Tensor, "coordinates rank"], scale: Float[Tensor, " rank"]
     ) -> None:
-        """Fill in orthonormal vectors over the 3V coordinates, and positive scales."""
+        """Set the orthonormal vectors over the 3V coordinates and their positive scales."""
         self.vectors.copy_(vectors)
         self.scale.copy_(scale)
 
     def to_features(
         self, offsets: Float[Tensor, "batch frames vertices 3"]
     ) -> Float[Tensor, "batch frames {self.feature_size}"]:
-        """Return the motion features of offsets from the template."""
+        """Convert vertex offsets from the template to motion features."""
         flat = offsets.flatten(-2)
         return flat @ (self.vectors / self.scale) if self.rank else flat
 
@@ -58,7 +61,7 @@ class MotionBasis(nn.Module):
         features: Float[Tensor, "batch frames {self.feature_size}"],
         vertex_indices: Int[Tensor, " vertices"] | None = None,
     ) -> Float[Tensor, "batch frames vertices 3"]:
-        """Return the offsets of all vertices, or those of the chosen ones."""
+        """Convert motion features to the offsets of all vertices, or of ``vertex_indices``."""
         if not self.rank:
             offsets = features.unflatten(-1, (self.n_vertices, 3))
             return offsets if vertex_indices is None else offsets[..., vertex_indices, :]
@@ -70,14 +73,14 @@ class MotionBasis(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """What stage 1 gives: vertices and the quantizer's result."""
+    """The output of stage 1: vertices, and the output of the quantizer."""
 
     vertices: Float[Tensor, "batch frames vertices 3"]
     quantized: Quantized
 
 
 class MotionEncoder(nn.Module):
-    """Motion features → latents before quantization."""
+    """The encoder of stage 1: motion features to latents before quantization."""
 
     def __init__(self, feature_size: int, s: VQSettings) -> None:
         super().__init__()
@@ -94,13 +97,13 @@ class MotionEncoder(nn.Module):
         features: Float[Tensor, "batch frames features"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch frames latent"]:
-        """Return the latents of each frame."""
+        """Encode motion features to latents."""
         x = F.leaky_relu(self.input_projection(features), LEAKY_SLOPE)
         return self.latent_projection(self.temporal(x, lengths))
 
 
 class MotionDecoder(nn.Module):
-    """Quantized latents → motion features."""
+    """The decoder of stage 1: quantized latents to motion features."""
 
     def __init__(self, feature_size: int, s: VQSettings) -> None:
         super().__init__()
@@ -117,7 +120,7 @@ class MotionDecoder(nn.Module):
         latents: Float[Tensor, "batch frames latent"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch frames hidden"]:
-        """Decode without the last projection."""
+        """Decode latents to hidden states, i.e. without the last projection."""
         return self.temporal(self.latent_projection(latents), lengths)
 
     def forward(
@@ -125,7 +128,7 @@ class MotionDecoder(nn.Module):
         latents: Float[Tensor, "batch frames latent"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch frames features"]:
-        """Return the motion features of each frame."""
+        """Decode latents to motion features."""
         return self.output_projection(self.hidden(latents, lengths))
 
 
@@ -133,8 +136,8 @@ class MotionVQ(nn.Module):
     """The VQ autoencoder over mesh vertices.
 
     Args:
-        settings: Its own section.
-        n_vertices: V of the topology.
+        settings: The section ``vq`` of the settings.
+        n_vertices: The number of vertices V.
     """
 
     def __init__(self, settings: VQSettings, n_vertices: int) -> None:
@@ -150,7 +153,7 @@ class MotionVQ(nn.Module):
 
     @property
     def feature_size(self) -> int:
-        """Numbers in the motion features of a frame (3V, or the rank of the basis)."""
+        """The width of the motion features: 3V, or the rank of the basis."""
         return self.basis.feature_size
 
     def encode(
@@ -159,7 +162,7 @@ class MotionVQ(nn.Module):
         template: Float[Tensor, "batch vertices 3"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Int64[Tensor, "batch frames codes_per_frame"]:
-        """Return the codes of the motion of faces with these templates."""
+        """Encode vertices to codes, given the template of each clip."""
         features = self.basis.to_features(vertices - template[:, None])
         return self.quantize(self.encoder(features, lengths))[1]
 
@@ -168,7 +171,11 @@ class MotionVQ(nn.Module):
         features: Float[Tensor, "batch frames {self.feature_size}"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> tuple[Float[Tensor, "batch frames {self.feature_size}"], Quantized]:
-        """Return the features after quantization, and the quantizer's result; T ≥ 2."""
+        """Encode, quantize and decode motion features of at least two frames.
+
+        Returns:
+            The reconstructed features, and the output of the quantizer.
+        """
         q = self.settings.codes_per_frame
         valid = None
         if lengths is not None:
@@ -180,7 +187,7 @@ class MotionVQ(nn.Module):
     def quantize(
         self, latents: Float[Tensor, "batch frames latent"]
     ) -> tuple[Float[Tensor, "batch frames latent"], Int64[Tensor, "batch frames codes_per_frame"]]:
-        """Return the nearest codebook latents (straight-through) and their codes."""
+        """Return the quantized latents, with a straight-through gradient, and their codes."""
         quantized_latents, codes = self.quantizer.quantize(self._split(latents))
         q = self.settings.codes_per_frame
         return quantized_latents.view_as(latents), codes.unflatten(1, (-1, q))
@@ -188,14 +195,14 @@ class MotionVQ(nn.Module):
     def nearest(
         self, latents: Float[Tensor, "batch frames latent"]
     ) -> Int64[Tensor, "batch frames codes_per_frame"]:
-        """Return the codes of the nearest entries."""
+        """Return the codes of the nearest codebook entries."""
         codes = self.quantizer.nearest(self._split(latents))
         return codes.unflatten(1, (-1, self.settings.codes_per_frame))
 
     def flat_codes(
         self, quantized: Quantized, lengths: Int[Tensor, " batch"] | None
     ) -> tuple[Float[Tensor, "codes code_dim"], Int64[Tensor, " codes"]]:
-        """Return the latents as they came in and their codes, without those of padding."""
+        """Return the latents before quantization and their codes, without the padding."""
         latents, codes = quantized.pre_quantization.detach(), quantized.codes
         if lengths is None:
             return latents.flatten(0, 1), codes.flatten()
@@ -217,11 +224,9 @@ class MotionVQ(nn.Module):
     ) -> Float[Tensor, "batch frames {self.feature_size}"]:
         """Decode quantized latents to motion features.
 
-        A single frame has no instance statistics; it is decoded as two equal ones.
-
         Args:
-            latents: Those of the whole clip: every frame depends on all of them.
-            lengths: Frames of each clip; None: all.
+            latents: The latents of whole clips. Each decoded frame depends on all of them.
+            lengths: The number of frames of each clip; None if there is no padding.
         """
         return _decode_at_least_two_frames(self.decoder, latents, lengths)
 
@@ -230,9 +235,10 @@ class MotionVQ(nn.Module):
         codes: Int[Tensor, "batch frames codes_per_frame"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch frames hidden"]:
-        """Decode codes without the last projection.
+        """Decode codes to hidden states, i.e. without the last projection.
 
-        That one is linear and wide: what is blended before it is blended behind it, in less memory.
+        The last projection is linear. Blending hidden states is therefore equivalent to blending
+        vertices, and needs less memory.
         """
         return _decode_at_least_two_frames(self.decoder.hidden, self.dequantize(codes), lengths)
 
@@ -242,7 +248,7 @@ class MotionVQ(nn.Module):
         template: Float[Tensor, "batch vertices 3"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch frames vertices 3"]:
-        """Return the vertices of the codes, on these templates."""
+        """Decode codes to vertices, given the template of each clip."""
         features = self.decode_features(self.dequantize(codes), lengths=lengths)
         return self.basis.to_offsets(features) + template[:, None]
 
@@ -251,7 +257,7 @@ class MotionVQ(nn.Module):
         hidden: Float[Tensor, "batch frames hidden"],
         template: Float[Tensor, "batch vertices 3"],
     ) -> Float[Tensor, "batch frames vertices 3"]:
-        """Return the vertices of what ``decode_hidden`` gives, on these templates."""
+        """Convert the output of ``decode_hidden`` to vertices, given the template of each clip."""
         features = self.decoder.output_projection(hidden)
         return self.basis.to_offsets(features) + template[:, None]
 
@@ -261,7 +267,7 @@ class MotionVQ(nn.Module):
         template: Float[Tensor, "batch vertices 3"],
         lengths: Int[Tensor, " batch"] | None = None,
     ) -> Reconstruction:
-        """Reconstruct the motion of faces with these templates; T ≥ 2."""
+        """Reconstruct vertices of at least two frames, given the template of each clip."""
         features = self.basis.to_features(vertices - template[:, None])
         reconstruction, quantized = self.reconstruct(features, lengths)
         return Reconstruction(self.basis.to_offsets(reconstruction) + template[:, None], quantized)
@@ -277,7 +283,7 @@ def _decode_at_least_two_frames(
     latents: Float[Tensor, "batch frames latent"],
     lengths: Int[Tensor, " batch"] | None,
 ) -> Float[Tensor, "batch frames size"]:
-    """Decode; a single frame as two equal ones."""
+    # The instance norm needs at least two frames, so a single frame is duplicated.
     if latents.shape[1] == 1:
         return decode(latents.expand(-1, 2, -1), None)[:, :1]
     return decode(latents, lengths)

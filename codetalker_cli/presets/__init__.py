@@ -78,7 +78,11 @@ class _Layers:
                 self.add(_nest(key, value), "flag")
 
     def _nest_in_table(self, key: str, value: Any) -> dict[str, Any]:
-        """Return a value to merge, with the rest of its table, if any (splits.val.share)."""
+        """Nest a value under its key.
+
+        If the key is inside a table (``data.splits.val.share``), the result contains the whole
+        table, because merging replaces tables.
+        """
         parts = key.split(".")
         table: Any = self.values
         for depth, part in enumerate(parts[:-1], 1):
@@ -99,7 +103,7 @@ class Resolved:
     origins: dict[str, str]
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(key, value, origin) of every setting, in order of declaration."""
+        """Return (key, value, origin) of every setting, in order of declaration."""
         return _setting_rows(self.settings.model_dump(mode="json"), self.origins)
 
 
@@ -117,11 +121,11 @@ def resolve(
     Args:
         preset: Name of a bundled preset, or the path of a YAML file.
         config: A user's YAML file.
-        assignments: ``a.b=value`` each; the value is JSON, else a plain string.
+        assignments: ``a.b=value`` each. A value that is not valid JSON is a plain string.
         flags: Dotted key → value of the flags that were given; None values are skipped.
-        facts: The ``data`` section of a prepared data set. It replaces the preset's section if that
-            is for another data set.
-        begun: Settings of a run to resume; used instead of a preset.
+        facts: The ``data`` section of a prepared data set. It replaces the preset's section if
+            that section describes another data set.
+        begun: The settings of a run to resume. They replace the preset.
         sections: The sections that the command uses; assignments to others are refused. None: all.
 
     Raises:
@@ -154,7 +158,7 @@ class ResolvedSections:
     origins: dict[str, str]
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(key, value, origin) of every setting, in order of declaration."""
+        """Return (key, value, origin) of every setting, in order of declaration."""
         values = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
         return _setting_rows(values, self.origins)
 
@@ -232,7 +236,7 @@ def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Read a bundled preset by name or a YAML file by path; the error lists the names."""
+    """Read a bundled preset by name, or a YAML file by path; an error lists the names."""
     if name.endswith((".yaml", ".yml")):
         return _read_yaml(Path(name))
     name = FORMER_PRESETS.get(name, name)
@@ -240,7 +244,9 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise SettingsError(f"preset {name!r} is unknown; there are: {', '.join(names)}{hint}")
+        raise SettingsError(
+            f"preset {name!r} is unknown; the presets are: {', '.join(names)}{hint}"
+        )
     content = _read_yaml(resources.config(name))
     base = content.pop("base", None)
     if base is None:
@@ -296,7 +302,7 @@ def _drop_former(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Drop keys without an effect from saved settings."""
     kept, dropped = drop_former(values)
     if dropped:
-        logger.debug("%s: without effect, left out: %s", origin, ", ".join(dropped))
+        logger.debug("%s: dropped settings that have no effect: %s", origin, ", ".join(dropped))
     return kept
 
 

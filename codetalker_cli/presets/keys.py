@@ -48,11 +48,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 def error_messages(
     error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
 ) -> list[str]:
-    """Return a line for each setting that failed its check: key, cause, origin, near name.
+    """Return a line for each setting that failed its check: key, cause, origin, similar key.
 
     Args:
         error: The error raised by pydantic.
-        origins: Dotted key → layer of its value.
+        origins: Dotted key → the layer that its value came from.
         prefix: The path of the section that was checked.
     """
     lines = []
@@ -125,6 +125,7 @@ def near_name(path: Sequence[str], names: Iterable[str]) -> str:
 
 
 def suggestion(path: list[str]) -> str:
+    """Return a hint for an unknown key: why it was removed, or which keys are similar."""
     if reason := REMOVED.get(".".join(path)):
         return f"; it was removed: {reason}"
     if near := near_name(path, Settings.model_fields):

@@ -1,9 +1,10 @@
-"""Motion → pictures and videos, on any machine.
+"""Render motions to pictures and videos, on any machine.
 
-``comparison`` arranges motions side by side and writes the file; ``panels``, ``scene``, ``light``,
-``heat`` and ``captions`` describe what is drawn; ``software`` (with ``rasterizer``) and ``gl`` draw
-it; ``processes``, ``worker`` and ``subprocesses`` spread the frames over the cores; ``backends``
-chooses the renderer; ``encoder``, ``video`` and ``stills`` write the results.
+- ``comparison`` arranges motions side by side and writes the output file.
+- ``panels``, ``scene``, ``light``, ``heat`` and ``captions`` describe what is drawn.
+- ``software`` (with ``rasterizer``) and ``gl`` draw it; ``backends`` chooses between them.
+- ``processes``, ``worker`` and ``subprocesses`` distribute the frames over the CPU cores.
+- ``encoder``, ``video`` and ``stills`` write the results; ``footage`` adds filmed videos.
 """
 
 from codetalker_cli.render.backends import render_frames

@@ -1,4 +1,4 @@
-"""Which renderer draws, in how many processes; pictures of single frames and contact sheets."""
+"""Choose the renderer and the number of processes, and draw frames with them."""
 
 import logging
 import os
@@ -15,29 +15,38 @@ from codetalker_cli.render.scene import Scene
 from codetalker_cli.render.software import SoftwareRenderer
 from codetalker_cli.settings import RenderSettings
 
+# Starting a process takes about as long as drawing this many frames.
 _MIN_FRAMES_PER_PROCESS = 8
-"""A process takes about as long to start as it takes to draw so many frames."""
 
 logger = logging.getLogger(__name__)
 
 
 class Renderer(Protocol):
-    """What draws frames of one scene."""
+    """A renderer that draws the frames of one scene."""
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3), colored by their distance to
-        ``against`` (V, 3) where the scene shows heat.
+        """Return a (height, width, 3 or 4) uint8 picture of one frame.
+
+        Args:
+            vertices: (V, 3) vertex positions.
+            against: (V, 3) positions whose distance to ``vertices`` a heat map shows.
         """
         ...
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the renderer's resources."""
         ...
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The renderer chosen, and in how many processes it draws (0: in this one)."""
+    """The chosen renderer and how it runs.
+
+    Attributes:
+        name: ``software`` or ``pyrender``.
+        n_processes: Number of drawing processes; 0: draw in this process.
+        platform: OpenGL platform for pyrender.
+    """
 
     name: str
     n_processes: int
@@ -48,7 +57,7 @@ class Backend:
 
 
 def make_renderer(name: str, scene: Scene) -> Renderer:
-    """The renderer ``software`` or ``pyrender`` for a scene."""
+    """Create the renderer ``software`` or ``pyrender`` for a scene."""
     if name == "pyrender":
         from codetalker_cli.render.gl import GLRenderer
 
@@ -57,10 +66,10 @@ def make_renderer(name: str, scene: Scene) -> Renderer:
 
 
 class StageRenderer:
-    """Draws all panels of a stage into one picture, with what lies over it.
+    """A renderer that draws all panels, labels and color bars into one picture.
 
     Args:
-        stage: What stays the same over the clip.
+        stage: Everything that is constant over the clip.
         name: ``software`` or ``pyrender``.
     """
 
@@ -69,7 +78,11 @@ class StageRenderer:
         self._renderers = [make_renderer(name, scene) for scene in stage.scenes]
 
     def render(self, motions: Sequence[np.ndarray]) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of one frame of each motion, (V, 3) each."""
+        """Return a (height, width, 3 or 4) uint8 picture of one frame.
+
+        Args:
+            motions: (V, 3) vertices of each motion.
+        """
         stage = self._stage
         picture = np.empty(stage.shape, np.uint8)
         width = stage.shape[1] // len(stage.scenes)
@@ -83,16 +96,16 @@ class StageRenderer:
         return picture
 
     def close(self) -> None:
-        """Free what the renderers hold."""
+        """Free the renderers' resources."""
         for renderer in self._renderers:
             renderer.close()
 
 
 def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
-    """Decide who draws ``n_frames`` frames.
+    """Choose the renderer and the number of processes for ``n_frames`` frames.
 
     Raises:
-        RenderError: pyrender was asked for and OpenGL does not work here.
+        RenderError: The settings require pyrender, and OpenGL does not work on this machine.
     """
     n_workers = settings.workers or n_cores()
     n_workers = max(1, min(n_workers, -(-n_frames // _MIN_FRAMES_PER_PROCESS)))
@@ -104,15 +117,16 @@ def choose_backend(settings: RenderSettings, n_frames: int) -> Backend:
             return Backend("pyrender", n_workers, gl_probe.platform)
         if settings.renderer == "pyrender":
             raise RenderError(
-                f"renderer pyrender: OpenGL does not work here ({gl_probe.reason}); install "
-                "libegl1, libopengl0 and libgl1 (or libosmesa6), or take renderer software"
+                f"renderer pyrender: OpenGL does not work on this machine ({gl_probe.reason}); "
+                "install libegl1, libopengl0 and libgl1 (or libosmesa6), or use the software "
+                "renderer"
             )
-        logger.info("drawing in software: no OpenGL here (%s)", gl_probe.reason)
+        logger.info("using the software renderer: OpenGL does not work (%s)", gl_probe.reason)
     return Backend("software", n_workers if n_workers > 1 else 0)
 
 
 def n_cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -121,7 +135,7 @@ def n_cores() -> int:
 def draw(
     stage: Stage, sources: Sequence[Source], backend: Backend, frames: Sequence[int]
 ) -> Generator[np.ndarray, None, None]:
-    """(height, width, 3 or 4) uint8 pictures of some frames, in their order."""
+    """Yield the (height, width, 3 or 4) uint8 pictures of the given frames, in order."""
     if backend.n_processes:
         yield from draw_in_processes(
             stage,
@@ -140,25 +154,24 @@ def draw(
 def render_frames(
     shown: Shown, settings: RenderSettings, frames: Sequence[int]
 ) -> Generator[np.ndarray, None, None]:
-    """Pictures of some frames in the order asked for.
+    """Yield the pictures of the given frames, in the given order.
 
-    Each is (size, size · panels, 3) uint8, with a fourth channel where the background is
-    transparent: how much of a pixel is covered, the colors not multiplied by it.
+    Each picture is (size, size · panels, 3) uint8. With a transparent background it has a fourth
+    channel, straight (not premultiplied) alpha.
 
     Args:
         shown: A motion, or panels from left to right.
-        settings: How.
+        settings: The render settings.
         frames: Frame indices; negative ones count from the end.
 
     Raises:
-        RenderError: A frame the motions do not have, or motions that cannot be drawn, see
-            ``as_panels``.
+        RenderError: A frame is out of range, or the motions cannot be drawn (see ``as_panels``).
     """
     panels = as_panels(shown)
     n = n_frames(panels)
     for frame in frames:
         if not -n <= frame < n:
-            raise RenderError(f"frame {frame}: the motion has frames 0 to {n - 1}")
+            raise RenderError(f"frame {frame} is out of range: the motion has frames 0 to {n - 1}")
     indices = [int(frame) % n for frame in frames]
     stage, sources = set_stage(panels, settings)
     yield from draw(stage, sources, choose_backend(settings, len(indices)), indices)

@@ -1,6 +1,6 @@
-"""What is written over panels: labels at the top, the color bar of heat at the right.
+"""Draw the labels at the top of panels and the color bar of heat maps.
 
-Made once a clip with Pillow, then laid over every frame with NumPy.
+They are drawn once per clip with Pillow and blended into every frame with NumPy.
 """
 
 from dataclasses import dataclass
@@ -12,24 +12,25 @@ from codetalker_cli.render.heat import heat_colors
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 
 _FONT_SHARE, _BAR_FONT_SHARE = 1 / 22, 1 / 30
-"""Height of the letters in parts of the panel's, but never below what can be read."""
-_MIN_FONT, _MIN_BAR_FONT = 10, 8
+"""Font sizes of labels and color bars, as fractions of the panel height."""
+_MIN_FONT, _MIN_BAR_FONT = 10, 8  # pixels; smaller text is not legible
 _WIDTH_SHARE = 0.94
-"""Part of the panel's width that a label may take."""
+"""The largest width of a label, as a fraction of the panel width."""
 _BAR_TOP, _BAR_BOTTOM, _BAR_WIDTH = 0.30, 0.72, 0.028
-"""The color bar in parts of the panel."""
+"""Position and width of the color bar, as fractions of the panel."""
 _LIGHT, _DARK = "#ffffff", "#30343a"
 _BRIGHT_BACKGROUND = 0.7
-"""On backgrounds brighter than this, letters are dark."""
+"""The luminance of the background above which text is dark."""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """A piece of picture that lies over another one.
+    """A rectangular overlay.
 
     Attributes:
-        top, left: Where its corner is, in pixels.
-        pixels: (h, w, 4) uint8, straight alpha.
+        top: Row of its upper edge, in pixels.
+        left: Column of its left edge, in pixels.
+        pixels: (h, w, 4) uint8 RGBA with straight alpha.
     """
 
     top: int
@@ -55,18 +56,18 @@ class Strip:
 
 
 def label_height(size: int) -> int:
-    """Rows of a panel, from its top, that its label may cover."""
+    """Return the number of pixel rows at the top of a panel that its label may cover."""
     return 2 * _font_size(size)
 
 
 def label_strip(text: str, size: int, left: int, background: str) -> Strip:
-    """A label in the middle of the top of a panel; one that is too long ends with dots.
+    """Return a label centered at the top of a panel, shortened with an ellipsis if too long.
 
     Args:
         text: The label.
         size: Width of the panel in pixels.
-        left: Where the panel begins.
-        background: The setting, which tells dark letters from light ones.
+        left: Column of the panel's left edge in pixels.
+        background: ``RenderSettings.background``; it decides between dark and light text.
     """
     font_size = _font_size(size)
     image, draw, font = _canvas(size, label_height(size), font_size)
@@ -81,12 +82,12 @@ def label_strip(text: str, size: int, left: int, background: str) -> Strip:
 
 
 def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
-    """The color bar at the right side of a panel, from 0 to ``hottest``.
+    """Return the color bar at the right edge of a panel, from 0 to ``hottest``.
 
     Args:
-        hottest: What is written at its hot end: a number and its unit.
+        hottest: Text at the hot end of the bar: a number with its unit.
         size: Width and height of the panel in pixels.
-        left: Where the panel begins.
+        left: Column of the panel's left edge in pixels.
         background: See ``label_strip``.
     """
     font_size = max(_MIN_BAR_FONT, round(size * _BAR_FONT_SHARE))
@@ -115,7 +116,7 @@ def _font_size(size: int) -> int:
 
 
 def _canvas(width: int, height: int, font_size: int) -> tuple[Any, Any, Any]:
-    """An empty picture, a pen for it and a font."""
+    """Return a transparent picture, its drawing context and a font."""
     from PIL import Image, ImageDraw, ImageFont
 
     image = Image.new("RGBA", (width, height))

@@ -1,4 +1,4 @@
-"""Motions side by side: which panels they become, and the file that shows them."""
+"""Arrange motions and filmed videos side by side and render them to a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,21 +18,21 @@ from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
 
 PICTURES = (".png", ".jpg", ".jpeg")
-"""Endings of files that receive a contact sheet."""
+"""Suffixes of files that a contact sheet is written to."""
 N_TILES = 8
-"""Frames on a contact sheet."""
+"""The number of frames in a contact sheet."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A video or a contact sheet.
+    """A summary of a written video or contact sheet.
 
     Attributes:
-        n_panels: Panels side by side.
-        n_frames: Frames of the video, or of the motions that the sheet samples.
-        fps: Frames per second of the motions.
-        facts: What else is reported: renderer, size, sound and seconds of a video, size and tiles
-            of a sheet.
+        n_panels: Number of panels side by side.
+        n_frames: Number of frames in the video, or in the motions that the sheet samples.
+        fps: Frame rate of the motions.
+        facts: Further entries: renderer, size, sound and seconds of a video; size and tiles of a
+            contact sheet.
     """
 
     n_panels: int
@@ -41,7 +41,7 @@ class Written:
     facts: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data for JSON."""
+        """Return the summary as data that JSON can store."""
         return {
             "panels": self.n_panels,
             "fps": self.fps,
@@ -53,47 +53,52 @@ class Written:
 def choose_target(
     out: Path | None, shown: Sequence[Path], settings: RenderSettings, *, overwrite: bool
 ) -> Path:
-    """Return the file that motions are drawn into, checked before any work is done.
+    """Return the output file, after checking that it can be written.
 
     Args:
-        out: The file; None: a video next to the first motion.
+        out: The output file; None: a video next to the first motion.
         shown: The files of the motions and filmed videos.
-        settings: A transparent background needs a container that can store it.
-        overwrite: Replace an existing file.
+        settings: The render settings; not every container supports a transparent background.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        RenderError: An ending that does not fit.
-        InputError: There is no motion, or the file is one of those shown, exists, is a folder, or
-            cannot be written.
+        RenderError: The suffix is unknown or does not fit the settings.
+        InputError: There is no motion; or the output file is one of the inputs, exists already,
+            is a folder, or cannot be written.
     """
     motions = [path for path in shown if not is_footage(path)]
     if not motions:
-        raise InputError(f"{shown[0]} is a video; give the motions to show beside it, too")
+        raise InputError(f"{shown[0]} is a filmed video; also give at least one motion")
     transparent = settings.background == TRANSPARENT
     target = motions[0].with_suffix(".mov" if transparent else ".mp4") if out is None else out
     suffix = target.suffix.lower()
     if suffix not in PICTURES:
         check_target(target, settings)
     elif transparent and suffix != ".png":
-        raise InputError(f"{target}: a {suffix} picture cannot be transparent; give .png")
+        raise InputError(f"{target}: a {suffix} picture cannot be transparent; use .png")
     elif target.is_dir():
-        raise InputError(f"{target} is a folder; give the name of a picture")
+        raise InputError(f"{target} is a folder; give the name of a picture file")
     if any(target.exists() and path.exists() and target.samefile(path) for path in shown):
-        raise InputError(f"`out` {target}: is one of the files to show; give another name")
+        raise InputError(f"`out` {target} is one of the input files; give another name")
     check_output(target, overwrite=overwrite)
     return target
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Motions side by side, and filmed videos between or beside them."""
+    """Motions and filmed videos to show side by side.
+
+    Attributes:
+        panels: The panels of the motions, from left to right.
+        footage: The filmed videos, each with its column.
+    """
 
     panels: list[Panel]
     footage: list[Footage]
 
     @property
     def n_columns(self) -> int:
-        """The number of pictures side by side."""
+        """The number of panels and filmed videos side by side."""
         return len(self.panels) + len(self.footage)
 
 
@@ -105,24 +110,27 @@ def compare(
     heat: bool = False,
     audio: Path | None = None,
 ) -> Comparison:
-    """Return the panels that show motions and videos side by side, in the order of their files.
+    """Arrange motions and filmed videos side by side, in the order of their files.
 
     Args:
-        motions: At least one.
-        paths: Their files, which name them, and those of filmed videos among them.
-        labels: Text above each motion; None: the names of the files, if there are several.
-        heat: Also show how far each motion is from the first.
-        audio: Recording, or video with one, to be heard; None: that of the first motion that has
-            one, else that of the first filmed video.
+        motions: At least one motion.
+        paths: The files of the motions and of the filmed videos, in the order of display.
+        labels: Text above each motion and video; None: the file names if there are several files,
+            else no label.
+        heat: Whether to add a heat map of each motion's distance from the first.
+        audio: Recording or video for the sound track; None: that of the first motion that has
+            one, else that of the first filmed video that has one.
 
     Raises:
-        InputError: Another number of labels than files, heat of a single motion, a recording
-            that does not exist, or a video that cannot be read.
+        InputError: The number of labels does not match the number of files, a heat map is
+            requested for a single motion, the recording does not exist, or a video cannot be read.
     """
     if labels and len(labels) != len(paths):
-        raise InputError(f"`labels`: {len(labels)} labels for {len(paths)} motions; give one each")
+        raise InputError(
+            f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
+        )
     if heat and len(motions) < 2:
-        raise InputError("`heat` shows the distance from the first motion: give two motions")
+        raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None and not audio.is_file():
         raise InputError(f"`audio` {audio}: no such file")
     if audio is not None and is_footage(audio) and not has_stream(audio, "a"):
@@ -160,7 +168,14 @@ def write(
     *,
     overwrite: bool = False,
 ) -> Written:
-    """Draw a comparison into a video, or into a contact sheet if the target is a picture.
+    """Render a comparison to a video, or to a contact sheet if the target is a picture.
+
+    Args:
+        shown: The motions and videos.
+        target: The output file.
+        settings: The render settings.
+        progress: Called with the number of frames done and the total.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
         RenderError: The motions cannot be drawn.

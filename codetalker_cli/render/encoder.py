@@ -1,9 +1,8 @@
-"""Pictures → video file: an ffmpeg that takes them through a pipe.
+"""Encode pictures to a video file by piping them to ffmpeg (the binary of imageio-ffmpeg).
 
-The ffmpeg is that of imageio-ffmpeg. Pictures are H.264 in yuv420p with
-their index in front, which browsers and QuickTime play, in .webm VP9; transparent ones are ProRes
-4444 (.mov) or VP9 with alpha (.webm). The sound is AAC, in .webm Opus, cut or filled up with
-silence to exactly the length of the picture.
+The default codec is H.264 in yuv420p with the index at the front of the file, which browsers and
+QuickTime play. WebM files use VP9. Transparent videos use ProRes 4444 (.mov) or VP9 with alpha
+(.webm). The sound is AAC (Opus in .webm), cut or padded with silence to the length of the video.
 """
 
 import logging
@@ -22,28 +21,28 @@ from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-"""Containers a video can be written to."""
+"""Suffixes of the supported video containers."""
 _TRANSPARENT_CODECS = {".mov": "prores_ks", ".webm": "libvpx-vp9"}
-"""Containers of transparent videos, and the encoder that keeps transparency."""
+"""Suffixes of containers that support transparency, with the encoder used for it."""
 _SOUND_RATE = 48_000
-"""Hertz of the video's sound: the rate that every player takes."""
+"""Sample rate of the sound track, in Hz; every player supports it."""
 _CRF_CODECS = ("libx264", "libx265")
 _X264_PRESET = "veryfast"
+# For about the same quality, VP9 needs a CRF this much higher than x264.
 _VP9_CRF_OFFSET = 13
-"""VP9's rate factor of about the same quality lies so much above that of x264."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VideoStream:
-    """What is to be encoded.
+    """The properties of a video to encode.
 
     Attributes:
         shape: (height, width, channels) of the pictures; a fourth channel is straight alpha.
-        rate: Frames a second.
-        n_frames: Pictures.
-        sound: A file with the sound, or None.
+        rate: Frame rate.
+        n_frames: Number of pictures.
+        sound: File that contains the sound, or None.
     """
 
     shape: tuple[int, int, int]
@@ -53,34 +52,35 @@ class VideoStream:
 
 
 def check_target(path: Path, settings: RenderSettings) -> None:
-    """Refuse a file that no video of these settings can be written to.
+    """Check that a video with these settings can be written to a file.
 
     Raises:
-        RenderError: An unknown suffix, one whose videos cannot be transparent where that is asked
-            for, another codec than the one that can, or a folder.
+        RenderError: The suffix is unknown, the container or codec does not support the requested
+            transparency, or the path is a folder.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise RenderError(
-            f"{path}: a video is written as {', '.join(SUFFIXES)}, not {path.suffix or 'nothing'!r}"
+            f"{path}: {path.suffix or 'no suffix'} is not a supported video format; use one of "
+            f"{', '.join(SUFFIXES)}"
         )
     if settings.background == TRANSPARENT:
         if suffix not in _TRANSPARENT_CODECS:
             raise RenderError(
-                f"{path}: a {suffix} video cannot be transparent; give "
+                f"{path}: a {suffix} video cannot be transparent; use "
                 f"{' or '.join(_TRANSPARENT_CODECS)}, or another background"
             )
         if settings.codec not in (None, _TRANSPARENT_CODECS[suffix]):
             raise RenderError(
-                f"{path}: transparent {suffix} is encoded by {_TRANSPARENT_CODECS[suffix]}, not "
-                f"{settings.codec}; leave render.codec out"
+                f"{path}: a transparent {suffix} video needs codec {_TRANSPARENT_CODECS[suffix]}, "
+                f"not {settings.codec}; do not set render.codec"
             )
     if path.is_dir():
         raise RenderError(f"{path} is a folder; give the name of a video file")
 
 
 def codec_of(path: Path, settings: RenderSettings) -> str:
-    """ffmpeg's name of the encoder."""
+    """Return ffmpeg's name of the encoder for a file."""
     suffix = path.suffix.lower()
     if settings.codec is not None:
         return settings.codec
@@ -90,7 +90,18 @@ def codec_of(path: Path, settings: RenderSettings) -> str:
 
 
 class Encoder:
-    """An ffmpeg that takes pictures; ends well (the file is whole) or raises."""
+    """A context manager that encodes pictures with ffmpeg.
+
+    On exit without an error, the file is complete.
+
+    Args:
+        path: The video file to write.
+        stream: The properties of the video.
+        settings: The codec and its quality.
+
+    Raises:
+        RenderError: ffmpeg cannot be started or fails.
+    """
 
     def __init__(self, path: Path, stream: VideoStream, settings: RenderSettings) -> None:
         self._name = f"{codec_of(path, settings)} encoder"
@@ -103,7 +114,7 @@ class Encoder:
             )
         except OSError as error:
             self._log.close()
-            raise RenderError(f"ffmpeg ({command[0]}) does not start: {error.strerror}") from error
+            raise RenderError(f"cannot start ffmpeg ({command[0]}): {error.strerror}") from error
 
     def __enter__(self) -> "Encoder":
         return self
@@ -137,7 +148,9 @@ class Encoder:
         code = self._process.wait()
         self._log.seek(0)
         message = last_line(self._log.read()) or f"exit code {code}"
-        return RenderError(f"the {self._name} failed: {message}; check codec and free disk space")
+        return RenderError(
+            f"the {self._name} failed: {message}; check render.codec and the free disk space"
+        )
 
 
 def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -> list[str]:
@@ -159,7 +172,8 @@ def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -
             f"aresample={_SOUND_RATE},{length_filter},aformat=channel_layouts=mono|stereo",
         ]
     codec = codec_of(path, settings)
-    # said and done in BT.709, so that no player guesses another matrix and shifts the colors
+    # Convert to BT.709 and also tag the file with it: without tags, players may assume another
+    # matrix and shift the colors.
     pixel_format = _pixel_format(codec, transparent=channels == 4)
     command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={pixel_format}"]
     command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
@@ -188,6 +202,6 @@ def _quality_options(codec: str, settings: RenderSettings, *, transparent: bool)
 
 
 def frame_rate(fps: float) -> Fraction:
-    """Frames a second as a fraction, so that 29.97 means 30000/1001."""
+    """Return a frame rate as a fraction; NTSC rates become exact, e.g. 29.97 is 30000/1001."""
     ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
     return ntsc if abs(float(ntsc) - fps) < 5e-3 else Fraction(fps).limit_denominator(1001)

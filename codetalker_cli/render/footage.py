@@ -1,4 +1,4 @@
-"""Filmed videos beside motions, frame by frame at the motions' rate."""
+"""Show filmed videos next to motions, resampled to the frame rate of the motions."""
 
 import logging
 import subprocess
@@ -19,19 +19,19 @@ from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 
 _SHORT_BY = 0.1
-"""Seconds by which a video may be shorter than the motions without a word."""
+"""Seconds by which a video may be shorter than the motions without a warning."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A filmed video; its first frame belongs to the first frame of the motions.
+    """A filmed video that starts at the same time as the motions.
 
     Attributes:
-        path: The file.
+        path: The video file.
         label: Text above it; empty: none.
-        column: Its place among all columns of the picture, from 0 on the left.
+        column: Its column in the picture, counted from 0 on the left.
         has_sound: Whether it has a sound track.
     """
 
@@ -42,27 +42,34 @@ class Footage:
 
     @classmethod
     def open(cls, path: Path, label: str = "", column: int = 0) -> "Footage":
-        """Check that a file is a video.
+        """Check that a file is a video and return it with its properties.
 
         Raises:
-            InputError: Missing, not a video of a known container, or damaged.
+            InputError: The file is missing, empty, damaged, or not a video in a known container.
         """
         if not path.is_file() or not path.stat().st_size:
-            raise InputError(f"{printable(path)}: no such video, or an empty file")
+            raise InputError(f"{printable(path)}: no such file, or the file is empty")
         container = container_of(path)
         if container not in VIDEO_CONTAINERS or not has_stream(path, "V"):
-            raise InputError(f"{printable(path)}: holds no video that can be read")
+            raise InputError(f"{printable(path)}: the file does not contain a readable video")
         return cls(path, label, column, has_stream(path, "a"))
 
     def frames(
         self, times: Sequence[float], fps: float, settings: RenderSettings, channels: int = 3
     ) -> Iterator[np.ndarray]:
-        """Yield the (size, size, channels) uint8 pictures of times in seconds.
+        """Yield the (size, size, channels) uint8 picture at each of the given times.
 
-        The whole frame is fitted into the panel. After its end the last frame stays.
+        Each frame is scaled to fit into the panel. The last frame is repeated after the end of
+        the video.
+
+        Args:
+            times: Times in seconds.
+            fps: Frame rate of the motions.
+            settings: The panel size and the background.
+            channels: 3, or 4 for pictures with alpha.
 
         Raises:
-            InputError: It cannot be decoded, or is cut short.
+            InputError: The video cannot be decoded or is cut short.
         """
         from moviepy import VideoFileClip
 
@@ -73,7 +80,8 @@ class Footage:
                 last = clip.n_frames - 1
                 if times and max(times) > clip.duration + _SHORT_BY:
                     logger.warning(
-                        "%s: ends after %.1f s, the motions take %.1f s; its last frame stays",
+                        "%s: the video ends after %.1f s, the motions after %.1f s; the last "
+                        "frame of the video is repeated",
                         printable(self.path),
                         clip.duration,
                         max(times),
@@ -88,16 +96,16 @@ class Footage:
                     yield self._labeled(panel, settings)
 
     def _make_even(self, folder: Path, size: int, fps: float, seconds: float) -> Path:
-        """Write an upright copy with square pixels and an even frame rate, fitted into a panel.
+        """Write an upright copy with square pixels and a constant frame rate, scaled to a panel.
 
-        moviepy misreads the rotation and the varying frame rate that phones record with. ffmpeg
-        handles both, and gets the container by name.
+        moviepy does not support the rotation and the variable frame rate of phone videos; ffmpeg
+        does.
         """
         import imageio_ffmpeg
 
         path = folder / "even.mkv"
         fitted = f"scale={size}:{size}:force_original_aspect_ratio=decrease:force_divisible_by=2"
-        # Rounded up: at each time the frame that began last is shown.
+        # Round up, so that the frame shown at a time is the latest one that started before it.
         filters = f"fps={fps}:start_time=0:round=up,scale=iw*sar:ih,{fitted},setsar=1"
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
         command += ["-f", container_of(self.path), "-i", f"file:{self.path}", "-map", "0:V:0"]
@@ -106,7 +114,7 @@ class Footage:
         done = subprocess.run([*command, str(path)], capture_output=True, check=False)
         if done.returncode or not path.is_file():
             reason = last_line(done.stderr) or f"ffmpeg exit {done.returncode}"
-            raise InputError(f"{printable(self.path)}: cannot be decoded ({reason})")
+            raise InputError(f"{printable(self.path)}: the video cannot be decoded ({reason})")
         if b"partial file" in done.stderr or b"truncated" in done.stderr:
             raise InputError(f"{printable(self.path)}: the video is cut short; copy it again")
         return path
@@ -119,7 +127,7 @@ class Footage:
 
 
 def is_footage(path: Path) -> bool:
-    """Return whether a file is a video by its ending."""
+    """Return whether a file has the suffix of a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -130,14 +138,14 @@ def beside(
     fps: float,
     settings: RenderSettings,
 ) -> Iterator[np.ndarray]:
-    """Yield pictures of motions with the frames of videos put into their columns.
+    """Yield pictures of the motions with the frames of the videos inserted at their columns.
 
     Args:
-        pictures: (size, size · panels, channels) uint8, one for each time.
-        footage: The videos.
-        times: Seconds; multiples of the frame time.
+        pictures: (size, size · panels, channels) uint8 pictures of the motions, one per time.
+        footage: The filmed videos.
+        times: Times in seconds, multiples of 1 / ``fps``.
         fps: Frame rate of the motions.
-        settings: How.
+        settings: The panel size and the background.
     """
     if not footage:
         yield from pictures

@@ -1,10 +1,12 @@
-"""Drawing with OpenGL, and the probe that tells whether that works here.
+"""Draw with OpenGL, and probe whether OpenGL works on this machine.
 
-pyrender makes the context without a screen; importing it takes libGL as well as libEGL. Broken
-OpenGL drivers can crash the process that calls them, so this module's renderer lives in the drawing
-processes only and the probe in one of its own. The light is baked into vertex colors, which gives
-the picture of the software renderer and is by far the fastest way where no graphics card helps.
-Triangles stay in the card's memory; each frame brings places and colors.
+pyrender creates the offscreen context; importing it requires both libGL and libEGL. A broken
+OpenGL driver can crash the process that uses it. The renderer is therefore used only in the
+drawing processes, and the probe runs in a process of its own.
+
+Lighting is baked into the vertex colors. The result matches the software renderer, and it is by
+far the fastest method without a graphics card. Triangles are uploaded once; each frame uploads
+only positions and colors.
 """
 
 import ctypes
@@ -23,12 +25,12 @@ from codetalker_cli.render.scene import Painter, Scene
 from codetalker_cli.render.subprocesses import environment, last_line, python_command
 
 PLATFORMS = ("egl", "osmesa")
-"""Ways to an OpenGL context without a screen, in the order they are tried."""
+"""Platforms that provide an offscreen OpenGL context, in the order they are tried."""
 _PROBE_SECONDS = 60.0
 _PROBE_CODE = "from codetalker_cli.render.gl import draw_one_triangle; draw_one_triangle()"
 _SUCCESS_MARKER = "opengl-works"
+# Keep a reference to the context of this process: garbage collection would destroy it.
 _OPEN_PLATFORMS: list[Any] = []
-"""The context of this process: freed, it would be gone."""
 _SAMPLES = 4
 _VERTEX_SHADER = """#version 330 core
 layout(location = 0) in vec3 position;
@@ -53,12 +55,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe found.
+    """The result of the OpenGL probe.
 
     Attributes:
-        platform: One of ``PLATFORMS``, or None where OpenGL does not work.
-        reason: Why not, one line; empty if it does.
-        device: The name of the device that draws, as OpenGL reports it.
+        platform: One of ``PLATFORMS``, or None if OpenGL does not work.
+        reason: Why OpenGL does not work, in one line; empty if it works.
+        device: Name of the rendering device, as reported by OpenGL.
     """
 
     platform: str | None
@@ -68,12 +70,17 @@ class Probe:
 
 @lru_cache(maxsize=1)
 def probe() -> Probe:
-    """Whether pyrender can draw on this machine; tried once a process, in processes of its own."""
+    """Test in a separate process whether pyrender can draw on this machine; cache the result."""
     return run_probe(python_command(_PROBE_CODE))
 
 
 def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
-    """Run the probe's ``command`` for each platform until one works; never raises for a crash."""
+    """Run ``command`` for each platform until one works; a crash counts as not working.
+
+    Args:
+        command: The command of the probe.
+        seconds: Time limit for each platform.
+    """
     reasons = []
     for platform in PLATFORMS:
         env = environment() | {"PYOPENGL_PLATFORM": platform}
@@ -82,7 +89,7 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
                 command, env=env, capture_output=True, timeout=seconds, check=False
             )
         except subprocess.TimeoutExpired:
-            reasons.append(f"{platform}: no answer within {seconds:g} s")
+            reasons.append(f"{platform}: no response within {seconds:g} s")
             continue
         except OSError as error:
             reasons.append(f"{platform}: {error.strerror or error}")
@@ -96,7 +103,11 @@ def run_probe(command: Sequence[str], seconds: float = _PROBE_SECONDS) -> Probe:
 
 
 def draw_one_triangle() -> None:
-    """The probe: draw a white triangle on black and look whether it is there."""
+    """Draw a white triangle on black and check the picture; this is what the probe runs.
+
+    Raises:
+        RuntimeError: OpenGL cannot be used, or the picture is wrong.
+    """
     triangles = np.array([[0, 1, 2]], np.int32)
     vertices = np.array([[-1, -1, 0], [1, -1, 0], [0, 1, 0]], np.float32)
     scene = Scene(
@@ -117,17 +128,18 @@ def draw_one_triangle() -> None:
     renderer = GLRenderer(scene)
     picture = renderer.render(vertices)
     if picture[16, 16].min() < 100 or picture[0].max() > 0:
-        raise RuntimeError("OpenGL draws a wrong picture")
+        raise RuntimeError("the picture drawn by OpenGL is wrong")
     sys.stdout.write(f"{_SUCCESS_MARKER} {renderer.device}")
 
 
 class GLRenderer:
-    """Draws a scene, frame by frame. Needs PYOPENGL_PLATFORM to be set.
+    """A renderer that draws the frames of one scene with OpenGL.
 
-    All of a process draw in one OpenGL context, which lives as long as the process.
+    The environment variable PYOPENGL_PLATFORM must be set. All renderers of a process share one
+    OpenGL context, which exists until the process ends.
 
     Args:
-        scene: What stays the same over the clip.
+        scene: Everything that is constant over the clip.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -135,7 +147,7 @@ class GLRenderer:
         self._scene, self._camera, self._painter = scene, scene.camera, Painter(scene)
         height, width = scene.background.shape[:2]
         multisampled = int(gl.glGetIntegerv(gl.GL_MAX_SAMPLES)) >= _SAMPLES
-        # where a pixel has one sample only it is drawn larger, and averaged
+        # Without multisampling, draw at twice the size and average blocks of pixels.
         self._supersampling = 1 if multisampled else 2
         self._size = width * self._supersampling, height * self._supersampling
         self._canvas = _framebuffer(gl, self._size, _SAMPLES if multisampled else 0, depth=True)
@@ -146,7 +158,7 @@ class GLRenderer:
         self._position_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
         self._color_buffer = _buffer(gl, np.zeros((n_vertices, 3), np.float32))
         back = _buffer(gl, scene.back_colors().astype(np.float32))
-        # outer sides, then the inner ones of open surfaces in colors of their own
+        # First pass: outer sides. Second pass: inner sides of open surfaces, in other colors.
         inner = scene.triangles[scene.open_triangles]
         self._passes = [
             (_vertex_array(gl, triangles, self._position_buffer, colors), triangles.size, winding)
@@ -163,12 +175,12 @@ class GLRenderer:
 
     @property
     def device(self) -> str:
-        """The name of the device that draws, as OpenGL reports it."""
+        """The name of the rendering device, as reported by OpenGL."""
         name = self._gl.glGetString(self._gl.GL_RENDERER)
         return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
+        """Return a (height, width, 3 or 4) uint8 picture; for the inputs see ``Painter.paint``."""
         gl = self._gl
         view, colors = self._painter.paint(vertices, against)
         _upload(gl, self._position_buffer, view.astype(np.float32))
@@ -192,22 +204,24 @@ class GLRenderer:
         return self._composite(self._downsample())
 
     def _projection_matrix(self, z: np.ndarray) -> np.ndarray:
-        """(4, 4) float32 from the camera's axes to OpenGL's; the first row read is the upper one.
+        """Return the (4, 4) float32 projection from camera space to clip space, y flipped.
 
-        The planes in front and behind lie close about what is seen, for an exact depth.
+        Args:
+            z: (V,) depths in camera space, negative in front of the camera.
         """
         camera = self._camera
+        # Tight near and far planes give the highest depth precision.
         far = max(1.01 * float(-z.min()), 1e-6)
         near = max(0.99 * float(-z.max()), 1e-3 * far)
         projection = np.zeros((4, 4), np.float32)
         projection[0, 0] = 2 * camera.focal / camera.width
-        projection[1, 1] = -2 * camera.focal / camera.height
+        projection[1, 1] = -2 * camera.focal / camera.height  # glReadPixels starts at the bottom
         projection[2, 2:] = -(far + near) / (far - near), -2 * far * near / (far - near)
         projection[3, 2] = -1
         return projection
 
     def _downsample(self) -> np.ndarray:
-        """(height, width, 4) uint8, the colors multiplied by the covered part of the pixel."""
+        """Return (height, width, 4) uint8 pixels with premultiplied alpha."""
         n = self._supersampling
         if n == 1:
             return self._pixels
@@ -218,7 +232,7 @@ class GLRenderer:
         )
 
     def _composite(self, pixels: np.ndarray) -> np.ndarray:
-        """The picture: whole pixels as they are, those at edges mixed."""
+        """Return the picture (height, width, 3 or 4): the pixels composited on the backdrop."""
         picture = self._backdrop.copy()
         coverage = pixels[..., 3]
         np.copyto(picture.view(np.uint32), pixels.view(np.uint32), where=coverage[..., None] == 255)
@@ -235,7 +249,7 @@ class GLRenderer:
         return picture[..., :3]
 
     def close(self) -> None:
-        """Nothing to free: the context ends with its process."""
+        """Do nothing: the context is freed when the process ends."""
 
 
 def _upload(gl: Any, buffer: int, values: np.ndarray) -> None:
@@ -251,7 +265,7 @@ def _buffer(gl: Any, values: np.ndarray) -> int:
 
 
 def _vertex_array(gl: Any, triangles: np.ndarray, positions: int, colors: int) -> int:
-    """A vertex array of triangles (n, 3) over buffers of places and colors."""
+    """Return a vertex array of triangles (n, 3) over buffers of positions and colors."""
     vertex_array = gl.glGenVertexArrays(1)
     gl.glBindVertexArray(vertex_array)
     for location, buffer in enumerate((positions, colors)):
@@ -277,7 +291,7 @@ def _framebuffer(gl: Any, size: tuple[int, int], samples: int, *, depth: bool) -
             gl.GL_FRAMEBUFFER, attachment, gl.GL_RENDERBUFFER, renderbuffer
         )
     if gl.glCheckFramebufferStatus(gl.GL_FRAMEBUFFER) != gl.GL_FRAMEBUFFER_COMPLETE:
-        raise RuntimeError(f"OpenGL gives no framebuffer of {size[0]}x{size[1]} pixels")
+        raise RuntimeError(f"OpenGL cannot create a framebuffer of {size[0]}x{size[1]} pixels")
     return int(framebuffer)
 
 
@@ -291,17 +305,17 @@ def _program(gl: Any) -> int:
         gl.glShaderSource(shader, code)
         gl.glCompileShader(shader)
         if not gl.glGetShaderiv(shader, gl.GL_COMPILE_STATUS):
-            raise RuntimeError(f"OpenGL refuses a shader: {gl.glGetShaderInfoLog(shader)}")
+            raise RuntimeError(f"OpenGL cannot compile a shader: {gl.glGetShaderInfoLog(shader)}")
         gl.glAttachShader(program, shader)
     gl.glLinkProgram(program)
     if not gl.glGetProgramiv(program, gl.GL_LINK_STATUS):
-        raise RuntimeError(f"OpenGL refuses the shaders: {gl.glGetProgramInfoLog(program)}")
+        raise RuntimeError(f"OpenGL cannot link the shaders: {gl.glGetProgramInfoLog(program)}")
     return int(program)
 
 
 @lru_cache(maxsize=1)
 def _context() -> Any:
-    """PyOpenGL's functions, with a context that is current from now on."""
+    """Create the OpenGL context of this process, make it current, and return PyOpenGL's module."""
     platform = _make_platform()
     platform.init_context()
     platform.make_current()
@@ -313,7 +327,8 @@ def _context() -> Any:
     gl.glEnable(gl.GL_CULL_FACE)
     gl.glCullFace(gl.GL_BACK)
     gl.glDisable(gl.GL_BLEND)
-    # black with alpha 0: what is resolved at an edge then only lacks its part of the backdrop
+    # Clear to black with alpha 0, so that resolved pixels at edges have premultiplied alpha and
+    # the backdrop can be added later.
     gl.glClearColor(0.0, 0.0, 0.0, 0.0)
     gl.glPixelStorei(gl.GL_PACK_ALIGNMENT, 1)
     _OPEN_PLATFORMS.append(platform)
@@ -321,7 +336,7 @@ def _context() -> Any:
 
 
 def _make_platform() -> Any:
-    """Return pyrender's maker of contexts for the platform that is asked for."""
+    """Return pyrender's context factory for the platform in PYOPENGL_PLATFORM."""
     name = os.environ.get("PYOPENGL_PLATFORM")
     if name not in PLATFORMS:
         raise RuntimeError(f"PYOPENGL_PLATFORM is {name}, expected {' or '.join(PLATFORMS)}")

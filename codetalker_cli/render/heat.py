@@ -1,4 +1,4 @@
-"""Distances as colors: the color map of heat panels, and how hot a distance is."""
+"""The color map of heat maps, and the distance that has its hottest color."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ _STOPS = np.array(
     ],
     np.float64,
 )
-"""sRGB from cool skin over yellow to red, at equal steps from 0 to 1."""
+"""sRGB colors at equal steps from 0 to 1: from cool skin through yellow to red."""
 _STEPS = 256
 
 
@@ -31,41 +31,45 @@ _TABLE = np.rint(_interpolate_stops()).astype(np.uint8)
 
 
 def heat_colors(values: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 sRGB colors of values (...): 0 is cool, 1 the hottest; beyond is cut."""
+    """Return (..., 3) uint8 sRGB colors for values (...) from 0 (cool) to 1 (hot), clipped."""
     return _TABLE[heat_steps(values)]
 
 
 def heat_steps(values: np.ndarray) -> np.ndarray:
-    """(...) indices into a table of 256 colors, of values from 0 to 1."""
+    """Return (...) indices into ``heat_table`` for values (...) from 0 to 1, clipped."""
     return np.rint(np.clip(values, 0, 1) * (_STEPS - 1)).astype(np.intp)
 
 
 def heat_table() -> np.ndarray:
-    """(256, 3) uint8 sRGB, from cool to hot."""
+    """Return a (256, 3) uint8 table of sRGB colors, from cool to hot."""
     return _TABLE.copy()
 
 
 def heat_range(topology: Topology, template: np.ndarray, settings: RenderSettings) -> float:
-    """The distance that is shown as the hottest color, in the topology's unit.
+    """Return the distance that has the hottest color, in the topology's unit.
 
     Args:
-        topology: Tells the unit; without one the height of the face is the measure.
+        topology: Its unit is used with ``heat_max_mm``. If the unit has no length in meters, the
+            distance is ``heat_max_share`` of the height of the face.
         template: (V, 3) neutral face.
         settings: ``heat_max_mm`` and ``heat_max_share``.
 
     Raises:
-        RenderError: The face has no height.
+        RenderError: The height of the face is zero or not finite.
     """
     meters = topology.meters_per_unit
     if meters is not None:
         return settings.heat_max_mm / 1000 / meters
     height = float(np.ptp(template[np.unique(topology.triangles), 1]))
     if not (np.isfinite(height) and height > 0):
-        raise RenderError(f"topology {topology.name}: the template has no height to show heat by")
+        raise RenderError(
+            f"topology {topology.name}: the height of the template is {height:g}; the color scale "
+            "of a heat map needs a height above 0"
+        )
     return settings.heat_max_share * height
 
 
 def heat_label(maximum: float, topology: Topology) -> str:
-    """What stands at the hot end of the color bar: millimeters, or units where none is known."""
+    """Return the text at the hot end of a color bar, in millimeters if the unit is known."""
     meters = topology.meters_per_unit
     return f"{maximum:.2g} units" if meters is None else f"{maximum * meters * 1000:.3g} mm"

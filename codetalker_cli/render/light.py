@@ -1,7 +1,7 @@
-"""Light and surface: ambient occlusion, materials of the parts, light baked into the vertices.
+"""Lighting and materials: ambient occlusion, surface properties, and shading of the vertices.
 
-The lights hang on the camera, so that the face is well lit from any side. Colors are linear until
-``shade`` gives sRGB.
+The lights are fixed to the camera, so that the face is well lit from any side. Colors are linear,
+except those returned by ``shade``, which are sRGB.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,26 @@ from codetalker_cli.topology import Topology
 
 _OCCLUSION_DIRECTIONS = 64
 _OCCLUSION_SIZE = 192
-"""Pixels of the depth pictures that tell what a vertex can see."""
+"""Width and height of the depth maps from which occlusion is computed, in pixels."""
 
 
 @dataclass(frozen=True)
 class _Lamp:
-    """A distant light, in the camera's axes (x right, y up, z toward the viewer)."""
+    """A directional light in camera space (x right, y up, z toward the viewer).
+
+    Attributes:
+        direction: Direction to the light.
+        color: Linear RGB.
+        wrap: How far the light extends past the shadow edge, as it does on soft skin.
+    """
 
     direction: tuple[float, float, float]
     color: tuple[float, float, float]
-    wrap: float  # how far the light creeps round the edge of shadow, as through soft skin
+    wrap: float
 
     @property
     def unit_direction(self) -> np.ndarray:
-        """(3,) float32 unit vector to the lamp."""
+        """The (3,) float32 unit vector to the light."""
         vector = np.array(self.direction, np.float32)
         return vector / np.sqrt((vector**2).sum())
 
@@ -35,18 +41,24 @@ _KEY = _Lamp((-0.55, 0.55, 0.75), (1.62, 1.50, 1.36), 0.18)
 _FILL = _Lamp((0.80, 0.10, 0.55), (0.34, 0.40, 0.48), 0.40)
 _RIM = _Lamp((0.75, 0.45, -0.60), (0.75, 0.85, 1.00), 0.0)
 _SKY, _GROUND = np.array([0.40, 0.43, 0.48], np.float32), np.array([0.20, 0.16, 0.14], np.float32)
+# Light that extends past the shadow edge has passed through skin, so it is redder.
 _SCATTER = np.array([1.35, 0.95, 0.80], np.float32)
-"""Light that creeps into the shadow has gone through flesh: it is redder."""
+# Hollows receive light that bounces between their walls instead of light from the sky.
 _BOUNCE = np.array([0.085, 0.032, 0.026], np.float32)
-"""What hollows get instead of the sky: light that has bounced between their walls."""
 _WHITE = 2.6
-"""Linear brightness that becomes white."""
+"""Linear brightness that is mapped to white."""
 
 
 @dataclass(frozen=True)
 class _Finish:
-    """How a part shines, how much ambient light reaches it however hidden it lies at rest, and its
-    linear albedo on a face without colors (clay).
+    """The surface properties of one part of the head.
+
+    Attributes:
+        highlight: Strength of the highlight.
+        exponent: Exponent of the highlight; larger values give a smaller, sharper highlight.
+        min_ambient: Fraction of the ambient light that always reaches the part. Occlusion is
+            computed on the neutral face, where e.g. the teeth are hidden.
+        clay: Linear albedo on a face without vertex colors.
     """
 
     highlight: float
@@ -67,13 +79,13 @@ _FINISHES = {
 
 @dataclass(frozen=True)
 class Materials:
-    """Surface of each vertex.
+    """The surface properties of each vertex.
 
     Attributes:
-        albedo: (V, 3) float32 linear.
+        albedo: (V, 3) float32 linear RGB.
         gloss: (V, 2) float32 strength and exponent of the highlight.
-        min_ambient: (V,) float32 part of the ambient light that always arrives.
-        is_skin: (V,) bool: no eye, tooth, tongue or brow.
+        min_ambient: (V,) float32 fraction of the ambient light that always reaches the vertex.
+        is_skin: (V,) bool, false for eyes, teeth, tongue and brows.
     """
 
     albedo: np.ndarray
@@ -83,7 +95,12 @@ class Materials:
 
     @classmethod
     def of(cls, topology: Topology, colors: np.ndarray | None) -> "Materials":
-        """Materials by the names of the topology's parts; ``colors`` (V, 3) uint8 sRGB or None."""
+        """Choose the materials by the names of the topology's parts.
+
+        Args:
+            topology: The mesh.
+            colors: (V, 3) uint8 sRGB vertex colors, or None for clay.
+        """
         finish = [_SKIN] * topology.n_vertices
         for vertex in topology.regions.get("lips", ()):
             finish[vertex] = _LIPS
@@ -103,25 +120,25 @@ class Materials:
         )
 
     def lift(self, occlusion: np.ndarray) -> np.ndarray:
-        """Occlusion (V,) raised to at least the light that always arrives."""
+        """Return ``occlusion`` (V,) scaled from 0..1 to ``min_ambient``..1, as float32."""
         return (self.min_ambient + (1 - self.min_ambient) * occlusion).astype(np.float32)
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
-    """Linear light of sRGB values within 0 to 1 (IEC 61966-2-1)."""
+    """Convert sRGB values from 0 to 1 to linear light (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(
         np.float32
     )
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB values of linear light within 0 to 1 (IEC 61966-2-1)."""
+    """Convert linear light from 0 to 1 to sRGB values (IEC 61966-2-1)."""
     linear = np.clip(linear, 0, 1)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 class VertexNormals:
-    """Normals of a mesh whose vertices move.
+    """Vertex normals of a mesh with fixed triangles and moving vertices.
 
     Args:
         triangles: (F, 3) vertex indices.
@@ -133,7 +150,7 @@ class VertexNormals:
         self._n_vertices = n_vertices
 
     def of(self, vertices: np.ndarray) -> np.ndarray:
-        """(V, 3) float32 unit normals, the mean of the faces around weighted by their area."""
+        """Return (V, 3) float32 unit normals, area-weighted means over the adjacent triangles."""
         positions = np.ascontiguousarray(vertices.T, dtype=np.float64)
         a, b, c = (positions.take(corner, axis=1) for corner in self._corners)
         u, v = b - a, c - a
@@ -147,21 +164,22 @@ class VertexNormals:
 
 
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V, 3) float32 unit normals; see ``VertexNormals``."""
+    """Return (V, 3) float32 unit normals; see ``VertexNormals``."""
     return VertexNormals(triangles, len(vertices)).of(vertices)
 
 
 def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V,) float32: the part, by cosine, of the directions above each vertex that is free.
+    """Return the (V,) float32 ambient occlusion, from 0 (fully occluded) to 1 (open).
 
-    The mesh is drawn as a depth picture from many directions; a vertex is lit from those in which
-    nothing lies before it.
+    It is the cosine-weighted fraction of unblocked directions above each vertex. A depth map of
+    the mesh is drawn from many directions; a direction is unblocked if nothing is in front of the
+    vertex in its depth map.
     """
     vertices = template.astype(np.float64)
     normals = vertex_normals(template, triangles).astype(np.float64)
     minimum, maximum = vertices[triangles].min((0, 1)), vertices[triangles].max((0, 1))
     surface = (vertices - (minimum + maximum) / 2) / (np.linalg.norm(maximum - minimum) / 2)
-    # a little off the surface, so that a vertex is not hidden by its own faces
+    # Offset the probes from the surface, so that a vertex is not hidden by its own triangles.
     probes = surface + 0.012 * normals
     half = _OCCLUSION_SIZE / 2
     raster = Rasterizer(np.zeros((_OCCLUSION_SIZE, _OCCLUSION_SIZE, 3)), 1)
@@ -171,7 +189,8 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         right = np.cross([0.0, 1.0, 0.0], direction)
         right /= np.linalg.norm(right)
         axes = np.stack([right, np.cross(right, direction), direction])
-        # parallel light: any number that grows toward the sky, is linear and > 0 does as 1/depth
+        # The projection is parallel, so any positive linear function that grows toward the light
+        # can take the role of 1/depth.
         to_map = [half, half, 1.0], [half, half, 2.0]
         raster.clear()
         raster.draw(np.einsum("ij,vj->vi", axes, surface) * to_map[0] + to_map[1], triangles, black)
@@ -190,17 +209,17 @@ def shade(
     occlusion: np.ndarray,
     gloss: np.ndarray,
 ) -> np.ndarray:
-    """(V, 3) float32 sRGB, 0 to 255.
+    """Return the (V, 3) float32 sRGB colors of lit vertices, 0 to 255.
 
     Args:
-        normals: (V, 3) float32 in the camera's axes.
-        view: (V, 3) places in the camera's axes.
-        albedo: (V, 3) linear.
-        occlusion: (V,) 1 where all of the ambient light arrives.
+        normals: (V, 3) float32 unit normals in camera space.
+        view: (V, 3) positions in camera space.
+        albedo: (V, 3) linear RGB.
+        occlusion: (V,) fraction of the ambient light that reaches each vertex.
         gloss: (V, 2) strength and exponent of the highlight.
     """
     to_eye = (-view / np.sqrt((view**2).sum(1, keepdims=True))).astype(np.float32)
-    # hidden places lose the ambient light, and less of the lamps, which come from in front
+    # The lamps are in front of the face, so occlusion dims them less than the ambient light.
     ambient, direct = occlusion[:, None], np.sqrt(occlusion)[:, None]
     up = (0.5 + 0.5 * normals[:, 1])[:, None]
     light = (_GROUND + (_SKY - _GROUND) * up) * ambient + _BOUNCE * (1 - ambient)
@@ -226,7 +245,7 @@ def shade(
 
 
 def _sphere(n: int) -> np.ndarray:
-    """(n, 3) unit vectors spread evenly over the sphere: a golden-angle spiral."""
+    """Return (n, 3) unit vectors spread evenly over the sphere along a golden-angle spiral."""
     index = np.arange(n) + 0.5
     height = 1 - 2 * index / n
     angle = np.pi * (1 + 5**0.5) * index

@@ -1,4 +1,4 @@
-"""Several faces in one picture: what each panel shows, and all of it ready to be drawn."""
+"""Describe the panels of a picture, check them, and prepare everything that is drawn."""
 
 import io
 from collections.abc import Sequence
@@ -16,19 +16,20 @@ from codetalker_cli.render.scene import Scene, build_scene
 from codetalker_cli.settings import RenderSettings
 
 MAX_EXTRA_FRAMES = 2
-"""Lengths of motions side by side may differ so much, by rounding; the shortest one ends them."""
+"""Largest difference in length between motions side by side; the video ends with the shortest."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One face of a picture.
+    """One face in a picture.
 
     Attributes:
-        motion: What is shown.
-        label: What is written above it; empty for nothing.
-        against: Where given, vertices are colored by their distance to this motion, frame by
-            frame, in place of the face's own colors.
-        origin: What errors call the motion, such as its file; else the label or the subject.
+        motion: The motion to show.
+        label: Text above the face; empty: none.
+        against: Reference motion. If given, the panel is a heat map: in each frame, vertices are
+            colored by their distance to this motion instead of by the face's colors.
+        origin: Name of the motion in error messages, such as its file; empty: the label, or the
+            subject if there is no label.
     """
 
     motion: Motion
@@ -38,25 +39,25 @@ class Panel:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """The name of the motion in error messages."""
         return self.origin or self.label or f"subject {self.motion.subject}"
 
 
 Shown = Motion | Sequence[Panel]
-"""What can be drawn: a motion alone, or panels from left to right."""
+"""Everything that can be drawn: a single motion, or panels from left to right."""
 
 
 def as_panels(shown: Shown) -> tuple[Panel, ...]:
-    """Panels of what is to be drawn, checked.
+    """Return the panels to draw, after checking that they can be drawn together.
 
     Raises:
-        RenderError: No panel; no frames, vertices that do not fit the topology, a frame rate that
-            is no rate; motions that differ in frame rate, in length by more than two frames, or
-            in the number of vertices where one is held against the other.
+        RenderError: There is no panel; a motion has no frames, an invalid frame rate, or vertices
+            that do not fit its topology; motions differ in frame rate, or in length by more than
+            two frames; or a motion and its reference differ in the number of vertices.
     """
     panels = (Panel(shown),) if isinstance(shown, Motion) else tuple(shown)
     if not panels:
-        raise RenderError("there is no motion to draw: give at least one")
+        raise RenderError("there is no motion to draw; give at least one")
     first = panels[0]
     for panel in panels:
         _check_motion(panel.motion, panel.name)
@@ -69,60 +70,60 @@ def as_panels(shown: Shown) -> tuple[Panel, ...]:
             if n_vertices != n_reference:
                 raise RenderError(
                     f"{panel.name} has {n_vertices} vertices, {reference_name} has {n_reference}; "
-                    "heat needs two motions of one mesh"
+                    "a heat map needs two motions of the same mesh"
                 )
     return panels
 
 
 def _reference_name(panel: Panel, panels: Sequence[Panel]) -> str:
-    """What errors call the motion that a panel is held against."""
+    """Return the name of a panel's reference motion in error messages."""
     names = (other.name for other in panels if other.motion is panel.against)
-    return next(names, f"what {panel.name} is held against")
+    return next(names, f"the reference of {panel.name}")
 
 
 def _check_motion(motion: Motion, name: str) -> None:
     expected = (motion.topology.n_vertices, 3)
     if motion.vertices.ndim != 3 or motion.vertices.shape[1:] != expected:
         raise RenderError(
-            f"{name}: the motion's vertices are {motion.vertices.shape}, "
+            f"{name}: the vertices have shape {motion.vertices.shape}; "
             f"topology {motion.topology.name} needs (frames, {expected[0]}, 3)"
         )
     if not motion.n_frames:
-        raise RenderError(f"{name}: the motion has no frames to draw")
+        raise RenderError(f"{name}: the motion has no frames")
     if not (np.isfinite(motion.fps) and motion.fps > 0):
-        raise RenderError(f"{name}: {motion.fps} frames a second is no rate")
+        raise RenderError(f"{name}: {motion.fps} is not a valid frame rate; expected a number > 0")
 
 
 def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) -> None:
-    """Whether both can be shown in one video."""
+    """Check that both motions can be shown in one video."""
     if first.fps != other.fps:
         raise RenderError(
-            f"{first_name} has {first.fps:g} frames a second, {other_name} has {other.fps:g}; "
-            "give `fps` to show all at one rate"
+            f"{first_name} has {first.fps:g} frames per second, {other_name} has {other.fps:g}; "
+            "give `fps` to show all motions at one rate"
         )
     if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
-            f"{first_name} has {first.n_frames} frames, {other_name} has {other.n_frames}; show "
-            "motions of one recording"
+            f"{first_name} has {first.n_frames} frames, {other_name} has {other.n_frames}; all "
+            "motions must be of the same recording"
         )
 
 
 def n_frames(panels: Sequence[Panel]) -> int:
-    """Frames that all panels have."""
+    """Return the number of frames that all panels have."""
     motions = [m for p in panels for m in (p.motion, p.against) if m is not None]
     return min(motion.n_frames for motion in motions)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """All that stays the same over a clip of several panels; it can be sent to other processes.
+    """Everything that is constant over a clip of several panels; it can be sent to a process.
 
     Attributes:
-        scenes: One a panel, from left to right, all of one size.
-        shown: Of each panel the number of the motion that it shows.
-        against: Of each panel the number of the motion that it is held against, or -1.
-        n_vertices: Of each motion.
-        strips: What lies over the picture.
+        scenes: One scene per panel, from left to right, all of the same size.
+        shown: For each panel, the index of the motion that it shows.
+        against: For each panel, the index of its reference motion, or -1.
+        n_vertices: Number of vertices of each motion.
+        strips: Labels and color bars that are drawn over the picture.
     """
 
     scenes: tuple[Scene, ...]
@@ -133,12 +134,12 @@ class Stage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a picture."""
+        """The shape of a picture: (height, width, channels)."""
         height, width, channels = self.scenes[0].shape
         return height, width * len(self.scenes), channels
 
     def to_bytes(self) -> bytes:
-        """As one block of bytes (inverse of ``from_bytes``)."""
+        """Serialize the stage; ``from_bytes`` reverses it."""
         arrays = {k: np.array(getattr(self, k)) for k in ("shown", "against", "n_vertices")}
         for number, scene in enumerate(self.scenes):
             arrays |= {f"scene{number}_{k}": v for k, v in scene.to_arrays().items()}
@@ -150,7 +151,7 @@ class Stage:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Stage":
-        """Read back what ``to_bytes`` gave."""
+        """Restore a stage from the result of ``to_bytes``."""
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         shown, against, n_vertices = (
@@ -172,21 +173,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class Source:
-    """Vertices of one motion, whatever many panels show it.
+    """The vertices of one motion, which several panels may share.
 
     Attributes:
-        vertices: (T, V, 3).
-        name: What errors call them.
+        vertices: (T, V, 3) vertex positions.
+        name: Name of the motion in error messages.
     """
 
     vertices: Vertices
     name: str
 
     def read(self, frames: Sequence[int]) -> np.ndarray:
-        """(n, V, 3) float32 of some frames.
+        """Return the (n, V, 3) float32 vertices of the given frames.
 
         Raises:
-            RenderError: They hold NaN or infinity.
+            RenderError: A coordinate is NaN or infinite.
         """
         vertices = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
         release_pages(self.vertices)
@@ -194,7 +195,7 @@ class Source:
         if not finite.all():
             bad = frames[int(np.flatnonzero(~finite)[0])]
             raise RenderError(
-                f"{self.name}: frame {bad} of the motion holds NaN or infinite coordinates"
+                f"{self.name}: frame {bad} of the motion contains NaN or infinite coordinates"
             )
         return vertices
 
@@ -202,11 +203,14 @@ class Source:
 def set_stage(
     panels: Sequence[Panel], settings: RenderSettings
 ) -> tuple[Stage, tuple[Source, ...]]:
-    """Scenes, labels and color bars of panels, and the motions they show, each of them once.
+    """Prepare the scenes, labels and color bars of panels.
+
+    Returns:
+        The stage, and each motion once, in the order of the stage's indices.
 
     Raises:
-        RenderError: As ``build_scene``.
-        DataError: As ``build_scene``.
+        RenderError: See ``build_scene``.
+        DataError: See ``build_scene``.
     """
     sources: list[Source] = []
     source_numbers: dict[int, int] = {}
@@ -247,7 +251,7 @@ def _build_or_reuse_scene(
     settings: RenderSettings,
     heat: float,
 ) -> Scene:
-    """The panel's scene; what an earlier one of the same face has is not computed again."""
+    """Return the scene of a panel, reusing that of an earlier panel with the same face."""
     motion = panel.motion
     for other, scene in zip(earlier, scenes, strict=True):
         if not (

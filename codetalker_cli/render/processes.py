@@ -1,9 +1,12 @@
-"""Processes that draw: how they start, what they are told, how frames come back in order.
+"""Draw frames in several processes and return the pictures in order.
 
-Each is a fresh Python that runs ``codetalker_cli.render.worker.main``; nothing is forked and
-the caller's own script is not run again, so it works from scripts, notebooks and every system.
-Over its pipes go the stage, once, then batches of vertices one way, each motion's once whatever
-many panels show it, and pictures of all panels the other way, as plain bytes.
+Each process is a new Python interpreter that runs ``codetalker_cli.render.worker.main``. Nothing
+is forked and the caller's script is not imported again, so this works in scripts and notebooks
+and on every operating system.
+
+The stage is sent once, through the standard input of each process. Then batches of vertices are
+sent as plain bytes, each motion once even if several panels show it, and the pictures come back
+through the standard output.
 """
 
 import math
@@ -22,18 +25,18 @@ from codetalker_cli.render.panels import Source, Stage
 from codetalker_cli.render.subprocesses import environment, last_line, python_command
 
 BATCH_FRAMES = 4
-"""Frames that a process draws in one go, at most."""
+"""The largest number of frames in a batch."""
 _BATCH_BYTES = 32 << 20
-"""Of the pictures of a batch, about."""
+"""Approximate limit on the size of the pictures of one batch, in bytes."""
 LENGTH = struct.Struct("<Q")
-"""How lengths stand before what they measure."""
+"""The format of the length that precedes each block of data."""
 _EXIT_TIMEOUT = 10.0
-"""How long a process that stopped talking may take to end by itself."""
+"""Seconds that a process may take to exit after it has closed its output."""
 WORKER_CODE = "from codetalker_cli.render.worker import main; main()"
 
 
 class _Worker:
-    """One drawing process."""
+    """A drawing process."""
 
     def __init__(self, command: Sequence[str], env: dict[str, str], stage: Stage) -> None:
         self._stage = stage
@@ -44,7 +47,14 @@ class _Worker:
         )
 
     def draw(self, vertices: Sequence[np.ndarray]) -> np.ndarray:
-        """(n, height, width, channels) uint8 pictures of vertices (n, V, 3) of each motion."""
+        """Return the (n, height, width, channels) uint8 pictures of a batch of frames.
+
+        Args:
+            vertices: (n, V, 3) vertices of each motion.
+
+        Raises:
+            RenderError: The process has ended.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         pictures = np.empty((len(vertices[0]), *self._stage.shape), np.uint8)
         try:
@@ -77,21 +87,22 @@ class _Worker:
         message = last_line(self._log.read())
         if code < 0:
             return RenderError(
-                f"a drawing process was killed (signal {-code}), often for lack of memory; "
+                f"a drawing process was killed (signal {-code}), often because memory ran out; "
                 "try fewer workers or a smaller size"
             )
         return RenderError(
-            f"a drawing process ended early (exit code {code}): {message}; try renderer software"
+            f"a drawing process exited early (exit code {code}): {message}; "
+            "try the software renderer"
         )
 
     def stop(self) -> None:
-        """End the process; harmless if it has ended."""
+        """Kill the process if it is still running, and close its pipes."""
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             try:
                 if pipe is not None:
                     pipe.close()
-            except OSError:  # unsent bytes to a process that is gone
+            except OSError:  # closing flushes unsent bytes, which fails if the process has ended
                 continue
         self._process.wait()
 
@@ -105,18 +116,18 @@ def draw_in_processes(
     n_workers: int,
     platform: str | None = None,
 ) -> Generator[np.ndarray, None, None]:
-    """Pictures of some frames, in their order; few are held at a time.
+    """Yield the pictures of the given frames in order, keeping only a few in memory.
 
     Args:
-        stage: What stays the same.
-        sources: The motions, in the order of the stage's numbers.
-        frames: Indices to draw.
+        stage: Everything that is constant over the clip.
+        sources: The motions, in the order of the stage's indices.
+        frames: Indices of the frames to draw.
         renderer: ``software`` or ``pyrender``.
-        n_workers: Processes.
+        n_workers: Number of processes.
         platform: OpenGL platform for pyrender.
 
     Raises:
-        RenderError: A process ended early, or a frame holds NaN.
+        RenderError: A process exited early, or a frame contains NaN or infinite coordinates.
     """
     batch_size = min(max(_BATCH_BYTES // math.prod(stage.shape), 1), BATCH_FRAMES)
     batches = [frames[i : i + batch_size] for i in range(0, len(frames), batch_size)]

@@ -1,12 +1,14 @@
-"""A z-buffered triangle rasterizer in NumPy: exact coverage, smooth colors and edges.
+"""A z-buffered triangle rasterizer in NumPy with multisampling and interpolated colors.
 
-Every pixel has ``samples`` sample points, one on each of as many sub-rows, each at its own place
-along the row (no two share a column, so that nearly upright and nearly level edges both get
-``samples`` steps). A triangle is cut along the sub-rows into spans whose two ends come straight
-from its edges, so that no work is spent outside of the triangle and neighbors share their edges
-without gap or overlap. 1/depth is linear on the screen and the nearest sample wins; colors are
-perspective-correct at both ends of a span and straight in between.
-Limits: a triangle that reaches behind the camera is left out; no transparency.
+Every pixel has ``samples`` sub-rows with one sample point each. No two sample points of a pixel
+share a column, so that nearly vertical and nearly horizontal edges both get ``samples`` steps.
+
+A triangle is cut along the sub-rows into spans. The ends of a span are computed directly from the
+edges of the triangle, so that no work is done outside the triangle, and adjacent triangles meet
+without gaps or overlaps. 1/depth is linear in screen space, and the nearest sample wins. Colors
+are perspective-correct at both ends of a span and interpolated linearly in between.
+
+Limits: triangles that extend behind the camera are skipped, and transparency is not supported.
 """
 
 import sys
@@ -15,19 +17,20 @@ from itertools import pairwise
 
 import numpy as np
 
+# Batch sizes that keep NumPy's intermediate arrays in the CPU cache.
 _SPANS_AT_ONCE = 1 << 15
 _SAMPLES_AT_ONCE = 1 << 16
-"""Work is done in batches of so many: NumPy's intermediate arrays then stay in the cache."""
 _TILE = 8
-"""Side in pixels of the tiles that tell whether a triangle is hidden as a whole."""
+"""Side of the tiles used for occlusion culling, in pixels."""
+# Three color channels are packed into one int64 as fixed-point numbers of this many bits. One
+# multiplication and one addition then interpolate all of them, and sums are exact.
 _CHANNEL_BITS = 21
-"""Three color channels travel in one integer, as fixed-point numbers of so many bits: one
-multiplication and one addition then interpolate all of them, and sums stay exact."""
+# Indices of the low and high 32 bits of a uint64 viewed as two uint32.
 _LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
 
 
 def sample_columns(samples: int) -> np.ndarray:
-    """(samples,) positions in [0, 1) along the pixel, one a sub-row: a van der Corput order."""
+    """Return (samples,) positions in [0, 1) within a pixel row, in van der Corput order."""
     fractions = np.zeros(samples)
     for index in range(samples):
         step, rest = 0.5, index
@@ -39,48 +42,59 @@ def sample_columns(samples: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Spans:
-    """Runs of samples on one sub-row inside of one triangle; (n,) each, empty runs among them."""
+    """Runs of samples on one sub-row inside one triangle; some of the runs are empty.
 
-    n_spans: np.ndarray  # how many spans each half of a triangle has: upper halves, then lower ones
-    first: np.ndarray  # number of the first sample in the buffer
+    Attributes:
+        n_spans: (2m,) number of spans in the upper part of each of m triangles, then in the lower
+            part of each.
+        first: (n,) buffer index of the first sample.
+        count: (n,) number of samples.
+        x: (n,) x coordinate of the first sample, in pixels.
+        y: (n,) y coordinate of the samples, in pixels.
+    """
+
+    n_spans: np.ndarray
+    first: np.ndarray
     count: np.ndarray
-    x: np.ndarray  # pixel coordinates of the first sample
+    x: np.ndarray
     y: np.ndarray
 
 
 class Rasterizer:
-    """Draws triangles into a buffer of samples and averages them into pixels.
+    """A buffer of samples that triangles are drawn into and that is averaged to pixels.
 
     Args:
-        background: (height, width, 3), 0 to 255: what is seen where nothing is drawn.
-        samples: Sample points in one pixel: 1, 2, 4, 8 or 16.
+        background: (height, width, 3) color where nothing is drawn, 0 to 255.
+        samples: Number of sample points per pixel: 1, 2, 4, 8 or 16.
     """
 
     def __init__(self, background: np.ndarray, samples: int) -> None:
         self.height, self.width = background.shape[:2]
         self.samples = samples
         self._columns = sample_columns(samples)
-        # A channel's sum over a pixel takes 8 + log2(samples) bits; the others hold the fraction.
+        # The integer part of a channel's sum over a pixel takes 8 + log2(samples) bits.
         self._fraction_bits = _CHANNEL_BITS - 8 - (samples - 1).bit_length()
         self._background = self._pack(np.moveaxis(background.astype(np.float64), -1, 0) + 0.5)
-        # One key a sample: inverse depth (float32 bits, positive, so they sort as integers) above
-        # the number of the span that covers it. The largest key is the nearest surface.
+        # One 64-bit key per sample: 1/depth in the high half (the bits of positive floats sort
+        # like integers) and the index of the covering span in the low half. The largest key
+        # belongs to the nearest surface.
         self._keys = np.zeros(self.height * samples * self.width, np.uint64)
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything drawn."""
+        """Remove everything drawn so far."""
         self._keys.fill(0)
-        self._colors = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]  # span 0: nothing there
+        self._colors = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]  # span 0: background
         self._n_spans = 1
 
     def draw(self, points: np.ndarray, triangles: np.ndarray, colors: np.ndarray) -> None:
-        """Draw triangles among what is there; of two at the same depth the later one stays.
+        """Add triangles to the picture; at equal depth the triangle drawn later wins.
 
         Args:
-            points: (V, 3) x (right), y (down) in pixels, 1/depth (> 0 in front of the camera).
-            triangles: (n, 3) indices; both windings are drawn.
-            colors: (V, 3), 0 to 255.
+            points: (V, 3) x (right) and y (down) in pixels, and 1/depth, which is positive in
+                front of the camera.
+            triangles: (n, 3) vertex indices; both windings are drawn.
+            colors: (V, 3) colors, 0 to 255.
         """
         triangles = triangles[(points[:, 2] > 0)[triangles].all(1)]
         if not len(triangles):
@@ -98,7 +112,7 @@ class Rasterizer:
             self._n_spans += len(spans.count)
 
     def _spans(self, x: np.ndarray, y: np.ndarray) -> _Spans:
-        """Cut triangles, corners x and y (3, n), into the runs of sample points inside of them."""
+        """Cut triangles with corners ``x`` and ``y``, (3, m) each, into spans of sample points."""
         order = np.argsort(y, axis=0, kind="stable")
         (xa, xb, xc), (ya, yb, yc) = (np.take_along_axis(v, order, axis=0) for v in (x, y))
         n_rows = self.height * self.samples
@@ -106,8 +120,9 @@ class Rasterizer:
             np.clip(np.ceil(v * self.samples - 0.5), 0, n_rows).astype(np.int64)
             for v in (ya, yb, yc)
         )
-        # Every triangle is an upper part, between the edges ab and ac, and a lower one, bc and ac.
-        # An edge is computed from its upper to its lower end, the same from both of its sides.
+        # Every triangle has an upper part between edges ab and ac, and a lower part between bc
+        # and ac. An edge is always computed from its upper to its lower end, so that both
+        # triangles that share it get identical results.
         top = np.concatenate([row_a, row_b])
         n_spans = np.concatenate([row_b, row_c]) - top
         row = _ranges(top, n_spans)
@@ -134,16 +149,17 @@ class Rasterizer:
         )
 
     def _shade(self, corners: np.ndarray, colors: np.ndarray, spans: _Spans) -> tuple:
-        """Depth and color of spans.
+        """Compute the depth and color of spans.
 
         Args:
-            corners: (3, 3, m) x, y, 1/depth of three corners of m triangles.
-            colors: (3, 3, m) red, green, blue of three corners.
-            spans: Of these triangles.
+            corners: (3, 3, m) x, y and 1/depth of the three corners of m triangles.
+            colors: (3, 3, m) red, green and blue of the three corners.
+            spans: The spans of these triangles.
 
         Returns:
-            1/depth at the first sample and its step, (n,) float32 both; then packed colors, (n,)
-            int64 both: the value at the buffer's start and the step of a line along the buffer.
+            1/depth at the first sample and its step per sample, both (n,) float32; then the
+            intercept and slope of the packed color as a linear function of the buffer index, both
+            (n,) int64.
         """
 
         def spread(plane: np.ndarray) -> np.ndarray:
@@ -157,7 +173,8 @@ class Rasterizer:
             for plane, up, step in zip(at_zero, by_y, steps, strict=True)
         ]
         depth, depth_step = firsts[0], steps[0]
-        with np.errstate(divide="ignore", invalid="ignore"):  # of empty spans, which no sample uses
+        # Empty spans can divide by zero; no sample uses their values.
+        with np.errstate(divide="ignore", invalid="ignore"):
             scale, last_scale = 1 / depth, 1 / (depth + depth_step * last)
             starts = [first * scale for first in firsts[1:]]
             stops = [
@@ -171,14 +188,14 @@ class Rasterizer:
         return depth.astype(np.float32), depth_step.astype(np.float32), value, step
 
     def _pack(self, channels: list[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Three channels as one fixed-point integer each; sums and multiples of them hold."""
+        """Pack three channels into one int64 each; packed colors can be added and scaled."""
         packed = np.zeros(channels[0].shape, np.int64)
         for index, channel in enumerate(channels):
             packed += _round_to_int(channel * (1 << self._fraction_bits)) << (_CHANNEL_BITS * index)
         return packed
 
     def _fill(self, spans: _Spans, depth: np.ndarray, depth_step: np.ndarray) -> None:
-        """Keep, for every sample, the nearest of its present key and the spans' keys."""
+        """Replace the keys of all samples where a span is nearer than the present key."""
         numbers = np.arange(self._n_spans, self._n_spans + len(depth), dtype=np.uint32)
         for batch in _batches(np.cumsum(spans.count), _SAMPLES_AT_ONCE):
             count = spans.count[batch]
@@ -192,7 +209,10 @@ class Rasterizer:
             np.maximum.at(self._keys, np.repeat(spans.first[batch], count) + step, keys)
 
     def _farthest_by_tile(self) -> np.ndarray:
-        """Least 1/depth in each tile of the picture; 0 in cut tiles at the far borders."""
+        """Return the smallest 1/depth in each tile, (rows, columns) float32.
+
+        Incomplete tiles at the right and lower borders are 0.
+        """
         tile_rows, rows, columns = _TILE * self.samples, self.height // _TILE, self.width // _TILE
         keys = self._keys.reshape(-1, self.width)[: rows * tile_rows]
         minimum = keys.reshape(rows, tile_rows, self.width).min(1)[:, : columns * _TILE]
@@ -202,13 +222,14 @@ class Rasterizer:
         return farthest
 
     def inverse_depth(self) -> np.ndarray:
-        """(height, samples, width) float32: 1/depth of what each sample shows, 0 for nothing."""
+        """Return (height, samples, width) float32 1/depth of the samples, 0 for background."""
         depth = self._keys.view(np.uint32)[_HIGH::2].view(np.float32)
         return depth.reshape(self.height, self.samples, self.width)
 
     def hidden(self, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-        """(n,) bool: lies wholly behind what is drawn, told by tiles of the picture. Never wrong,
-        but it may miss some.
+        """Return (n,) bool: whether each triangle is certainly hidden behind what is drawn.
+
+        The test is conservative: it compares whole tiles and may miss hidden triangles.
         """
         if not len(triangles):
             return np.zeros(0, bool)
@@ -223,7 +244,8 @@ class Rasterizer:
         for exponent in range(level.max() + 1):
             selected = np.flatnonzero(level == exponent)
             hidden[selected] = nearest[selected] < farthest[low[selected, 1], low[selected, 0]]
-            for axis in (0, 1):  # from windows of 2**power tiles to those of twice the side
+            # Double the side of the windows over which the minimum is taken.
+            for axis in (0, 1):
                 shifted = np.full_like(farthest, np.inf)
                 step = 1 << exponent
                 if axis == 0:
@@ -234,10 +256,10 @@ class Rasterizer:
         return hidden
 
     def resolve(self, *, transparent: bool = False) -> np.ndarray:
-        """(height, width, 3) uint8: the mean of each pixel's samples.
+        """Return the (height, width, 3) uint8 picture: the mean of each pixel's samples.
 
-        With ``transparent`` a fourth channel says how much of the pixel is covered, and where that
-        is anything the color is the mean of what covers it, without the background.
+        With ``transparent``, a fourth channel contains straight alpha, and the color of a partly
+        covered pixel is the mean of its covered samples only.
         """
         value, step = (np.concatenate(lines) for lines in zip(*self._colors, strict=True))
         image = np.empty((self.height, self.width, 4 if transparent else 3), np.uint8)
@@ -265,7 +287,7 @@ class Rasterizer:
         return image
 
     def _unpack(self, packed: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """(n, 3) uint8: means of ``counts`` packed colors each, of their sums."""
+        """Divide sums of packed colors by ``counts`` and unpack them to (n, 3) uint8 colors."""
         mask = (1 << _CHANNEL_BITS) - 1
         channels = [(packed >> (_CHANNEL_BITS * channel)) & mask for channel in range(3)]
         return (np.stack(channels, axis=1) // (counts[:, None] << self._fraction_bits)).astype(
@@ -274,35 +296,37 @@ class Rasterizer:
 
 
 def _batches(totals: np.ndarray, size: int) -> list[slice]:
-    """Cut a list, given the running total of its items' sizes, into pieces of about ``size``."""
+    """Divide a list into slices of about ``size``, given the running total of its item sizes."""
     cuts = np.searchsorted(totals, np.arange(size, totals[-1], size))
     edges = np.unique([0, *cuts, len(totals)])
     return [slice(low, high) for low, high in pairwise(edges)]
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The integers starts[i], ..., starts[i] + counts[i] - 1 of every i, end to end."""
+    """Concatenate the ranges starts[i], ..., starts[i] + counts[i] - 1 for all i."""
     ends = np.cumsum(counts)
     return np.arange(ends[-1]) + np.repeat(starts - (ends - counts), counts)
 
 
 def _round_to_int(numbers: np.ndarray) -> np.ndarray:
-    """Nearest int64 of float64 below 2**51 in size: several times as fast as rint and astype.
+    """Round float64 with magnitude below 2**51 to the nearest int64.
 
-    Adding 1.5 * 2**52 leaves the rounded number in the low bits of the fraction.
+    This is several times faster than rint and astype.
     """
+    # Adding 1.5 * 2**52 leaves the rounded number in the low bits of the mantissa.
     return (numbers + 6755399441055744.0).view(np.int64) - 0x4338000000000000
 
 
 def _line(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> tuple:
-    """x at y = 0 and dx/dy of lines through two points (0 for level ones, which no row meets)."""
+    """Return x at y = 0 and dx/dy of lines through two points."""
     rise = y1 - y0
+    # Horizontal edges get slope 0; no sub-row intersects them.
     slope = np.divide(x1 - x0, rise, out=np.zeros_like(rise), where=rise != 0)
     return x0 - slope * y0, slope
 
 
 def _planes(corners: np.ndarray, colors: np.ndarray) -> tuple:
-    """1/depth and color/depth as planes: value at (0, 0), d/dx and d/dy, (4, m) each."""
+    """Return 1/depth and color/depth as planes: value at (0, 0), d/dx and d/dy, (4, m) each."""
     x, y, inverse = corners
     values = np.concatenate([inverse[None], colors * inverse])
     x1, x2, y1, y2 = x[1] - x[0], x[2] - x[0], y[1] - y[0], y[2] - y[0]

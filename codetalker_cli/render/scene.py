@@ -1,8 +1,8 @@
-"""What is seen: the camera, the light baked into vertex colors, the backdrop.
+"""Describe a scene: the camera, the shading of the vertices and the background.
 
-Every renderer draws the same scene. World axes are those of the heads: +y up, +z the way the face
-looks; any unit of length. The camera stands still over a clip. Pixel (0, 0) is at the upper left,
-its center at (0.5, 0.5).
+All renderers draw the same scene. In world space, +y is up and +z is the direction that the face
+looks in; the unit of length is arbitrary. The camera does not move during a clip. Pixel (0, 0) is
+at the upper left; its center is at (0.5, 0.5).
 """
 
 from collections.abc import Mapping
@@ -19,24 +19,24 @@ from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 from codetalker_cli.topology import Topology, label_components
 
+# The vertical field of view in degrees. It is that of a portrait lens; wider ones enlarge the nose.
 FIELD_OF_VIEW = 18.0
-"""Vertical angle in degrees: a portrait lens; wider ones swell the nose."""
 _MARGIN = 0.07
-"""Part of the picture left free on each side of the whole head."""
+"""Empty margin on each side of a whole head, as a fraction of the picture."""
 _REGION_MARGIN = 0.22
-"""The same around a framed region, so that its surroundings are seen too."""
+"""Margin around a framed region; it is wider, so that the surroundings are visible."""
 _LIPS_MARGIN = 0.28
-"""The same around the lips in the view of the mouth."""
+"""Margin around the lips in the mouth view."""
 _VIEWS = {"front": (0.0, 0.0), "three-quarter": (35.0, 4.0), "profile": (90.0, 0.0)}
-"""Yaw and pitch of the views; all others are from the front."""
+"""Yaw and pitch of the views, in degrees; all other views are from the front."""
 _VIGNETTE = 0.45
+# The color of transparent pixels, relative to the mean albedo of the face. Codecs blend it into
+# the edges of the face, where a color similar to the face is not noticeable.
 _TRANSPARENT_BRIGHTNESS = 0.6
-"""Brightness, in parts of the face's, of what lies under transparent places: a codec mixes it into
-the pixels at the edge, where a color like the face's is not seen."""
 _FULL_HEAT_SHARE = 0.25
-"""From this part of the hottest distance on, teeth and eyes have the color of heat alone."""
+"""Fraction of the hottest distance above which teeth and eyes show only the heat color."""
 _BACK_SIDE = np.array([0.16, 0.10, 0.09], np.float32)
-"""Linear color of the inner sides of open surfaces: hollow, dark and warm."""
+"""Linear color of the inner sides of open surfaces: dark and warm."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        rotation: (3, 3) rows are the view axes in the world: right, up, toward the viewer.
-        eye: (3,) where it stands.
+        rotation: (3, 3) world-to-camera rotation; the rows are right, up and toward the viewer.
+        eye: (3,) position in world space.
         focal: Focal length in pixels.
-        width: Pixels in a row.
-        height: Rows.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
     """
 
     rotation: np.ndarray
@@ -58,17 +58,17 @@ class Camera:
     height: int
 
     def view(self, vertices: np.ndarray) -> np.ndarray:
-        """(V, 3) in the camera's axes: x right, y up, z toward the viewer (negative in front)."""
+        """Transform vertices (V, 3) to camera space: x right, y up, z negative in front."""
         x, y, z = (vertices.astype(np.float64) - self.eye).T
-        # written out: a BLAS product may round differently from one process to another
+        # No matrix product: BLAS may round differently in another process.
         return np.stack([r[0] * x + r[1] * y + r[2] * z for r in self.rotation], axis=1)
 
     def project(self, vertices: np.ndarray) -> np.ndarray:
-        """(V, 3) float64: x and y in pixels (down), and 1/depth in the unit of the vertices."""
+        """Return (V, 3) float64: x (right) and y (down) in pixels, and 1/depth."""
         return self.on_screen(self.view(vertices))
 
     def on_screen(self, view: np.ndarray) -> np.ndarray:
-        """``project`` of what ``view`` gave."""
+        """Project vertices (V, 3) in camera space; the result is that of ``project``."""
         x, y, z = view.T
         inverse = 1.0 / np.where(z == 0, -1e-12, -z)
         scale = self.focal * inverse
@@ -84,22 +84,24 @@ def frame(
     zoom: float = 1.0,
     margin: float = 0.0,
 ) -> Camera:
-    """A camera that holds all ``points`` (n, 3), as large as the margin allows.
+    """Return a camera that shows all points as large as the margin allows.
 
     Args:
-        points: What is to be seen.
+        points: (n, 3) points in world space.
         size: Width and height of the picture in pixels.
-        yaw: Degrees round to the subject's left.
-        pitch: Degrees up.
-        zoom: Enlargement after framing.
-        margin: Part of the picture left free on each side.
+        yaw: Rotation of the camera around the head in degrees, toward the subject's left.
+        pitch: Elevation of the camera in degrees.
+        zoom: Magnification after framing.
+        margin: Empty margin on each side, as a fraction of the picture.
 
     Raises:
-        RenderError: The points are not finite or all the same.
+        RenderError: There are no points, a coordinate is not finite, or all points are equal.
     """
     width, height = size
     if not len(points) or not np.isfinite(points).all() or np.ptp(points, axis=0).max() == 0:
-        raise RenderError("the template has no extent or holds NaN: there is nothing to frame")
+        raise RenderError(
+            "cannot frame the template: its vertices must be finite and must not all be equal"
+        )
     a, b = np.radians([yaw, pitch])
     backward = np.array([np.cos(b) * np.sin(a), np.sin(b), np.cos(b) * np.cos(a)])
     right = np.array([np.cos(a), 0.0, -np.sin(a)])
@@ -108,7 +110,7 @@ def frame(
     center = (view.min(0) + view.max(0)) / 2
     x, y, z = (view - center).T
     extent = np.tan(np.radians(FIELD_OF_VIEW) / 2) * (1 - 2 * margin)
-    # every point inside of the picture: |y| / (distance - z) <= extent, and x likewise
+    # All points are inside the picture if |y| / (distance - z) <= extent, and likewise for x.
     distance = max((np.abs(x) * height / width / extent + z).max(), (np.abs(y) / extent + z).max())
     focal = height / 2 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
     eye = np.einsum("ji,j->i", rotation, center + np.array([0, 0, distance]))
@@ -117,20 +119,24 @@ def frame(
 
 @dataclass(frozen=True)
 class Scene:
-    """All that stays the same over a clip. Arrays only, so that it can be sent to other processes.
+    """Everything that is constant over a clip of one panel.
+
+    It consists of arrays and numbers only, so that it can be sent to other processes.
 
     Attributes:
-        triangles: (F, 3) int32.
-        open_triangles: (F,) bool: part of a surface with a border, whose inner side can be seen.
-        albedo: (V, 3) float32 linear colors.
-        occlusion: (V,) float32, 1 where all of the ambient light arrives.
+        triangles: (F, 3) int32 vertex indices.
+        open_triangles: (F,) bool, true on surfaces with a border, whose inner side is visible.
+        albedo: (V, 3) float32 linear RGB.
+        occlusion: (V,) float32 fraction of the ambient light that reaches each vertex.
         gloss: (V, 2) float32 strength and exponent of the highlight.
-        background: (height, width, 3) float32, 0 to 255.
-        rotation, eye, focal: The camera's.
-        samples: Sample points a pixel.
-        transparent: Pictures have a fourth channel: how much of a pixel is covered.
-        heat: Distance that has the hottest color, in the unit of the vertices; 0: none is shown.
-        min_heat: (V,) float32, 1 where even no distance is shown as a color of heat.
+        background: (height, width, 3) float32 sRGB, 0 to 255.
+        rotation: (3, 3) rotation of the camera, see ``Camera``.
+        eye: (3,) position of the camera.
+        focal: Focal length of the camera in pixels.
+        samples: Number of sample points per pixel.
+        transparent: Whether pictures have a fourth channel with straight alpha.
+        heat: Distance that has the hottest color, in the unit of the vertices; 0: no heat map.
+        min_heat: (V,) float32 weight of the heat color at distance 0: 1 on skin, else 0.
     """
 
     triangles: np.ndarray
@@ -149,36 +155,35 @@ class Scene:
 
     @property
     def camera(self) -> Camera:
-        """The camera."""
         height, width = self.background.shape[:2]
         return Camera(self.rotation, self.eye, self.focal, width, height)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of a picture."""
+        """The shape of a picture: (height, width, channels)."""
         height, width = self.background.shape[:2]
         return height, width, 4 if self.transparent else 3
 
     def back_colors(self) -> np.ndarray:
-        """(V, 3) float32 sRGB, 0 to 255, of the inner side of open surfaces."""
+        """Return the (V, 3) float32 sRGB colors of the inner side of surfaces, 0 to 255."""
         return 255 * np.sqrt(_BACK_SIDE * np.sqrt(self.albedo))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays (inverse of ``from_arrays``)."""
+        """Return all attributes as arrays; ``from_arrays`` reverses it."""
         return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Scene":
-        """From the arrays of ``to_arrays``."""
+        """Restore a scene from the result of ``to_arrays``."""
         values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
         return cls(**{k: v if v.ndim else v.item() for k, v in values.items()})
 
 
 class Painter:
-    """Gives a scene's vertices their place before the camera and their colors, frame by frame.
+    """Per-frame computation of vertex positions in camera space and of vertex colors.
 
     Args:
-        scene: What stays the same over the clip.
+        scene: Everything that is constant over the clip.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -191,14 +196,14 @@ class Painter:
     def paint(
         self, vertices: np.ndarray, against: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places and colors of vertices.
+        """Return the positions and colors of the vertices in one frame.
 
         Args:
-            vertices: (V, 3) float32 of one frame.
-            against: (V, 3) float32 that a heat panel measures the distance to.
+            vertices: (V, 3) float32 positions in world space.
+            against: (V, 3) float32 reference positions for the distances of a heat map.
 
         Returns:
-            (V, 3) float64 in the camera's axes, and (V, 3) float32 sRGB, 0 to 255.
+            (V, 3) float64 positions in camera space, and (V, 3) float32 sRGB colors, 0 to 255.
         """
         scene = self._scene
         view = self._camera.view(vertices)
@@ -208,7 +213,7 @@ class Painter:
         return view, shade(normals, view, albedo, scene.occlusion, scene.gloss)
 
     def heat_albedo(self, distance: np.ndarray) -> np.ndarray:
-        """(V, 3) float32 linear colors of distances (V,) in the unit of the vertices."""
+        """Return (V, 3) float32 linear RGB for distances (V,) in the unit of the vertices."""
         scene = self._scene
         relative = distance / scene.heat
         weight = np.maximum(scene.min_heat, np.clip(relative / _FULL_HEAT_SHARE, 0, 1))[:, None]
@@ -221,23 +226,23 @@ def _distance(vertices: np.ndarray, against: np.ndarray) -> np.ndarray:
 
 
 def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> Scene:
-    """Frame the subject's neutral face, measure its occlusion, paint the backdrop.
+    """Build the scene of a motion: frame the template, compute its occlusion, draw the background.
 
     Args:
-        motion: Its template, topology and colors count, not its vertices.
-        settings: How.
-        heat: Distance that has the hottest color, in the topology's unit; 0: the face's own
-            colors are shown.
+        motion: Only its template, topology and colors are used, not its vertices.
+        settings: The render settings.
+        heat: Distance that has the hottest color, in the topology's unit; 0: no heat map, the
+            face is shown in its own colors.
 
     Raises:
-        RenderError: The template does not fit the topology, or cannot be framed.
-        DataError: ``settings.framing`` names no region of the topology, or the view of the mouth is
-            asked for and no region tells where it is.
+        RenderError: The template does not fit the topology or cannot be framed.
+        DataError: The region ``settings.framing`` does not exist in the topology, or the view is
+            ``mouth`` and the topology has neither a region ``lips`` nor ``mouth``.
     """
     topology, template = motion.topology, np.asarray(motion.template, np.float32)
     if template.shape != (topology.n_vertices, 3):
         raise RenderError(
-            f"subject {motion.subject}: the template is {template.shape}, "
+            f"subject {motion.subject}: the template has shape {template.shape}; "
             f"topology {topology.name} needs ({topology.n_vertices}, 3)"
         )
     camera = _camera(template, topology, settings)
@@ -268,8 +273,8 @@ def _camera(template: np.ndarray, topology: Topology, settings: RenderSettings) 
         if framing is None:
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
-                f"view mouth: topology {topology.name} has neither a region lips nor mouth (it "
-                f"has: {known}); take another view, or set framing and zoom"
+                f"view mouth: topology {topology.name} has no region lips or mouth (regions: "
+                f"{known}); choose another view, or set render.framing and render.zoom"
             )
         margin = _LIPS_MARGIN if framing == "lips" else margin
     if framing in (None, "head"):
@@ -298,7 +303,17 @@ def _background(settings: RenderSettings, albedo: np.ndarray) -> np.ndarray:
 
 
 def backdrop(width: int, height: int, color: str, vignette: float) -> np.ndarray:
-    """(height, width, 3) float32, 0 to 255: ``color`` (#rrggbb), fading darker to the corners."""
+    """Return a background of one color that gets darker toward the corners.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        color: sRGB color as #rrggbb.
+        vignette: How much darker the corners are, from 0 (not at all) to 1 (black).
+
+    Returns:
+        (height, width, 3) float32 sRGB, 0 to 255.
+    """
     base = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
     x = (np.arange(width, dtype=np.float32) + 0.5) / width - 0.5
     y = (np.arange(height, dtype=np.float32) + 0.5) / height - 0.42
@@ -308,7 +323,7 @@ def backdrop(width: int, height: int, color: str, vignette: float) -> np.ndarray
 
 
 def _open_triangles(triangles: np.ndarray, n_vertices: int) -> np.ndarray:
-    """(F,) bool: whether the face belongs to a connected surface that has a border."""
+    """Return (F,) bool: whether each triangle belongs to a connected surface with a border."""
     edges = np.concatenate([triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
     label = label_components(n_vertices, edges)
     edges = np.sort(edges, axis=1)

@@ -1,4 +1,4 @@
-"""Drawing with NumPy alone: the renderer that works everywhere."""
+"""Draw with NumPy only, without OpenGL or a graphics card."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from codetalker_cli.render.scene import Painter, Scene
 
 
 class SoftwareRenderer:
-    """Draws a scene, frame by frame.
+    """A renderer that draws the frames of one scene in NumPy.
 
     Args:
-        scene: What stays the same over the clip.
+        scene: Everything that is constant over the clip.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -21,7 +21,7 @@ class SoftwareRenderer:
         self._back_colors = scene.back_colors()
 
     def render(self, vertices: np.ndarray, against: np.ndarray | None = None) -> np.ndarray:
-        """(height, width, 3 or 4) uint8 picture of vertices (V, 3); see ``Painter.paint``."""
+        """Return a (height, width, 3 or 4) uint8 picture; for the inputs see ``Painter.paint``."""
         scene, raster = self._scene, self._raster
         view, colors = self._painter.paint(vertices, against)
         points = self._camera.on_screen(view)
@@ -33,10 +33,11 @@ class SoftwareRenderer:
         return raster.resolve(transparent=scene.transparent)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there are no resources to free."""
 
 
 def _front_facing_mask(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(F,) bool: seen from outside (counter-clockwise, with y down: a negative area)."""
+    """Return (F,) bool: whether the outer side of each triangle faces the camera."""
+    # Counter-clockwise triangles have a negative area here, because y points down.
     (x0, x1, x2), (y0, y1, y2) = points[:, :2][triangles].transpose(2, 1, 0)
     return (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) < 0

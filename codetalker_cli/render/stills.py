@@ -1,4 +1,4 @@
-"""Single pictures: contact sheets, and a face colored by a value at each of its vertices."""
+"""Render still pictures: contact sheets and heat maps of a neutral face."""
 
 from collections.abc import Sequence
 
@@ -28,21 +28,21 @@ def contact_sheet(
     n_columns: int | None = None,
     footage: Sequence[Footage] = (),
 ) -> np.ndarray:
-    """Several frames in one (H, W, 3 or 4) uint8 picture, each with its label (else time) below.
+    """Draw several frames into one (H, W, 3 or 4) uint8 picture with a label below each.
 
-    Panels are rows, with a column a frame.
+    With several panels, each panel is a row and each frame a column.
 
     Args:
         shown: A motion, or panels from top to bottom.
-        settings: How; ``size`` is that of one frame.
+        settings: The render settings; ``size`` is the size of one frame.
         frames: Frame indices.
-        labels: One a frame.
-        n_columns: Frames in a row; by default all of several panels, and of one motion about as
-            many as there are rows.
-        footage: Filmed videos, each a row as well.
+        labels: One label per frame; None: the time in seconds.
+        n_columns: Number of frames per row; None: all frames if there are several rows of panels,
+            else a grid that is about square.
+        footage: Filmed videos; each is a row as well.
 
     Raises:
-        RenderError: As for ``render_frames``, or labels that do not fit the frames.
+        RenderError: The labels do not match the frames, or see ``render_frames``.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -53,7 +53,7 @@ def contact_sheet(
     times = [f % n / fps for f in frames]
     texts = [f"{time:.2f} s" for time in times] if labels is None else labels
     if len(texts) != len(frames):
-        raise RenderError(f"contact sheet: {len(texts)} labels for {len(frames)} frames")
+        raise RenderError(f"expected one label per frame ({len(frames)}), found {len(texts)}")
     n_panels = len(panels) + len(footage)
     if n_columns is None:
         n_columns = len(frames) if n_panels > 1 else -int(-(len(frames) ** 0.5) // 1)
@@ -75,7 +75,7 @@ def contact_sheet(
             tile = np.ascontiguousarray(picture[:, number * size : (number + 1) * size])
             sheet.paste(Image.fromarray(tile), (x, y + number * size))
         middle = (x + size / 2, y + row - strip / 2)
-        # on nothing a gray in the middle is read before white and before black
+        # On a transparent background, use a mid gray: it is legible on white and on black.
         draw.text(
             middle, texts[index], fill="#808080" if transparent else _INK, font=font, anchor="mm"
         )
@@ -91,38 +91,38 @@ def heat_picture(
     label: str = "",
     hottest: str | None = None,
 ) -> np.ndarray:
-    """A face colored by a distance at each vertex, with a color bar.
+    """Draw a face as a heat map of one distance per vertex, with a color bar.
 
-    Drawn in software, in this process.
+    The software renderer draws it in this process.
 
     Args:
-        topology: Its faces and unit.
-        template: (V, 3) the face.
-        values: (V,) distances of 0 or more, in the unit of the maximum.
-        settings: How: size, view, background.
-        maximum: The distance that has the hottest color.
-        label: What is written above it.
-        hottest: What stands at the hot end of the color bar; by default the maximum, taken in the
-            topology's unit; empty: there is no bar.
+        topology: The mesh; its unit is used for the color bar.
+        template: (V, 3) neutral face.
+        values: (V,) distances of 0 or more, in the unit of ``maximum``.
+        settings: The size, view and background of the picture.
+        maximum: Distance that has the hottest color.
+        label: Text above the face.
+        hottest: Text at the hot end of the color bar; None: ``maximum`` with the topology's unit;
+            empty: no color bar.
 
     Returns:
-        (size, size, 3) uint8; with a fourth channel where the background is transparent.
+        (size, size, 3) uint8, with a fourth channel if the background is transparent.
 
     Raises:
-        RenderError: Values that do not fit the vertices or are not finite, a maximum that is not
-            above 0, or a face that cannot be framed.
+        RenderError: The values do not fit the vertices or are not finite, the maximum is not
+            above 0, or the face cannot be framed.
     """
     neutral = np.asarray(template, np.float32)
     distances = np.asarray(values, np.float64)
     if distances.shape != (topology.n_vertices,) or not np.isfinite(distances).all():
         raise RenderError(
-            f"heat picture: values are {distances.shape}, topology {topology.name} needs "
-            f"({topology.n_vertices},) finite ones"
+            f"heat map: the values have shape {distances.shape}; topology {topology.name} needs "
+            f"finite values of shape ({topology.n_vertices},)"
         )
     if not (np.isfinite(maximum) and maximum > 0):
-        raise RenderError(f"heat picture: maximum {maximum} must be above 0")
+        raise RenderError(f"heat map: the maximum must be above 0; it is {maximum}")
     scene = build_scene(Motion(neutral[None], 1.0, topology, "mean", neutral), settings, maximum)
-    # held against a face that is away from it by just these values
+    # The renderer shows distances to a reference, so displace a copy by exactly these values.
     displaced = neutral.astype(np.float64)
     displaced[:, 0] += distances
     picture = np.ascontiguousarray(SoftwareRenderer(scene).render(neutral, displaced))

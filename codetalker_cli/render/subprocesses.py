@@ -1,4 +1,4 @@
-"""Starting a fresh Python that finds this package, and reading why it failed."""
+"""Start a new Python process that can import this package, and report why one failed."""
 
 import os
 import sys
@@ -7,24 +7,34 @@ from pathlib import Path
 from codetalker_cli.errors import RenderError
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_ONE_THREAD["LP_NUM_THREADS"] = "0"  # Mesa's OpenGL without a card: no threads beside the caller's
+# Mesa's software OpenGL: 0 means that the calling thread does all the work.
+_ONE_THREAD["LP_NUM_THREADS"] = "0"
 
 
 def python_command(code: str, *arguments: str) -> list[str]:
-    """The command of a fresh Python that runs ``code``, and imports nothing from its folder."""
+    """Return the command of a new Python that runs ``code``.
+
+    The working directory is not on its import path.
+
+    Raises:
+        RenderError: The path of the Python interpreter is unknown.
+    """
     if not sys.executable:
-        raise RenderError("this Python does not know its path; take renderer software, workers 1")
+        raise RenderError(
+            "the path of the Python interpreter is unknown, so no drawing process can be started; "
+            "set render.renderer to software and render.workers to 1"
+        )
     return [sys.executable, "-P", "-c", code, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """Environment of a fresh Python that finds this package and keeps to one thread."""
+    """Return an environment in which Python finds this package and uses a single thread."""
     package_folder = str(Path(__file__).resolve().parents[2])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | _ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def last_line(text: bytes) -> str:
-    """The last line with anything in it, for an error message."""
+    """Return the last line that is not blank, for an error message."""
     lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -1,6 +1,7 @@
-"""Motion → video file with sound. Frames stream into ffmpeg as they are drawn; few are ever held.
+"""Render motions to a video file with sound.
 
-The file appears under its name when it is whole.
+Frames are piped to ffmpeg as they are drawn, so only a few are in memory. The file gets its final
+name when it is complete.
 """
 
 import logging
@@ -31,17 +32,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What was made.
+    """A summary of a rendered video.
 
     Attributes:
-        path: The video.
-        n_frames: Pictures in it.
-        fps: Frames a second of the video.
-        seconds: Its length.
+        path: The video file.
+        n_frames: Number of frames.
+        fps: Frame rate of the video.
+        seconds: Length in seconds.
         size: Width and height in pixels.
-        renderer: Who drew it.
-        has_sound: Whether it has a sound track.
-        drawing_fps: Frames drawn and encoded in a second of this run.
+        renderer: Name of the renderer, with the OpenGL platform if there is one.
+        has_sound: Whether the video has a sound track.
+        drawing_fps: Speed of drawing and encoding, in frames per second.
     """
 
     path: Path
@@ -63,21 +64,23 @@ def render_video(
     footage: Sequence[Footage] = (),
     overwrite: bool = True,
 ) -> RenderReport:
-    """Draw a motion, or several side by side, into a video, with sound if there is any.
+    """Render one motion, or several side by side, to a video with sound.
+
+    The sound track is that of the first motion with sound: the file ``audio_path`` if it exists,
+    else ``audio``.
 
     Args:
-        shown: A motion, or panels from left to right, drawn by one group of processes. The first
-            motion that has sound is heard: its ``audio_path`` where that exists, else ``audio``.
-        path: One of ``SUFFIXES``; of a transparent background .mov or .webm.
-        settings: How; the picture is as many times ``size`` wide as there are panels and videos.
-        progress: Called with the frames done and all frames.
-        footage: Filmed videos to show between or beside the panels.
-        overwrite: Replace a file of this name.
+        shown: A motion, or panels from left to right.
+        path: The video file, with one of ``SUFFIXES``; a transparent background needs .mov or
+            .webm.
+        settings: The render settings; ``size`` is the width of one panel or filmed video.
+        progress: Called with the number of frames done and the total.
+        footage: Filmed videos to show between or next to the panels.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
-        RenderError: Motions that cannot be drawn, see
-            ``as_panels``; a suffix that does not fit; a failing
-            encoder.
+        RenderError: The motions cannot be drawn (see ``as_panels``), the suffix does not fit the
+            settings, or the encoder fails.
         InputError: The file exists and ``overwrite`` is false, or its folder cannot be written.
     """
     path = Path(path)
@@ -113,7 +116,7 @@ def render_video(
 
 
 def _audio_source(panels: Sequence[Panel]) -> Motion:
-    """The first motion with sound, else the first one."""
+    """Return the first motion with sound, or the first motion if there is none."""
     motions = [panel.motion for panel in panels]
     with_audio = (m for m in motions if m.audio_path is not None or m.audio is not None)
     return next(with_audio, motions[0])
@@ -121,7 +124,7 @@ def _audio_source(panels: Sequence[Panel]) -> Motion:
 
 @contextmanager
 def _sound_file(motion: Motion) -> Iterator[Path | None]:
-    """A file with the motion's sound, or None if it has none."""
+    """Yield a file that contains the motion's sound, or None if the motion has no sound."""
     if motion.audio_path is None and motion.audio is None:
         yield None
         return

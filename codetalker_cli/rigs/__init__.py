@@ -1,1 +1,1 @@
-"""Face rigs: the bundled head with its ARKit units, speaking styles, idle motion."""
+"""The face rig: the bundled head with its ARKit units, speaking styles and idle motion."""

@@ -1,7 +1,7 @@
-"""The bundled head as a linear rig: subjects, expression units, visemes, and the lip-gap measure.
+"""The bundled head as a linear rig: subjects, expression units and visemes.
 
-This module owns the reading of assets/head.npz and assets/visemes.json. How the asset is made is
-in scripts/head/ and assets/SOURCES.md.
+``Rig.load`` reads assets/head.npz and assets/visemes.json. scripts/head/ builds these files, and
+assets/SOURCES.md documents their sources.
 """
 
 import difflib
@@ -29,21 +29,22 @@ _ARRAYS = (
 
 @dataclass(frozen=True)
 class Rig:
-    """A head that is linear in its unit weights.
+    """A head whose vertices are a linear function of unit weights.
 
-    Lengths are meters; the origin lies between the eyes, +y up, +z the way the face looks, +x to
-    the subject's left.
+    Lengths are in meters. The origin is between the eyes; +x points to the subject's left, +y up
+    and +z forward.
 
     Attributes:
-        neutral: (V, 3) float32 mean head, lips shut.
-        unit_names: U names: the 52 ARKit units, then tongue shapes and lip correctives.
-        unit_deltas: (U, V, 3) float32.
-        subject_names: S names.
-        subject_deltas: (S, V, 3) float32; a subject's template is neutral + delta.
-        subject_blink: (S,) eyeBlink weight at which that subject's lids just close.
-        subject_colors: (S, V, 3) uint8 sRGB albedo.
-        topology: faces, regions, parts and texture coordinates.
-        visemes: viseme name -> (U,) float32 unit weights.
+        neutral: The mean head with shut lips, (V, 3) float32.
+        unit_names: The names of the U units: the 52 ARKit units, then tongue shapes and lip
+            correctives.
+        unit_deltas: The vertex offsets of each unit at weight 1, (U, V, 3) float32.
+        subject_names: The names of the S subjects.
+        subject_deltas: The offset of each subject's template from ``neutral``, (S, V, 3) float32.
+        subject_blink: The eyeBlink weight at which each subject's lids just close, (S,).
+        subject_colors: The sRGB albedo of the vertices, (S, V, 3) uint8.
+        topology: The triangles, regions, parts and texture coordinates.
+        visemes: The (U,) float32 unit weights of each viseme.
     """
 
     neutral: np.ndarray
@@ -58,13 +59,13 @@ class Rig:
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Rig":
-        """Reads a head asset and the visemes.json beside it.
+        """Read a head and the visemes.json in the same folder.
 
         Args:
-            path: the .npz; the bundled head when None.
+            path: The .npz file. None reads the bundled head.
 
         Raises:
-            DataError: a file is missing or damaged, or lacks an array.
+            DataError: A file is missing or damaged, or lacks an array.
         """
         path = resources.asset("head.npz") if path is None else Path(path)
         arrays = _read_arrays(path)
@@ -83,62 +84,66 @@ class Rig:
 
     @property
     def n_units(self) -> int:
-        """U, the number of units."""
+        """The number of units, U."""
         return len(self.unit_names)
 
     def _subject_index(self, subject: str) -> int:
         if subject not in self.subject_names:
             raise InputError(
-                f"unknown subject {subject!r} of the bundled head"
+                f"subject {subject!r} of the bundled head is unknown"
                 f"{_suggest_similar(subject, self.subject_names)}; the choices are "
                 f"{', '.join(self.subject_names)}"
             )
         return self.subject_names.index(subject)
 
     def template(self, subject: str) -> np.ndarray:
-        """(V, 3) float32 meters: a subject at rest, lips shut.
+        """Return a subject's neutral face with shut lips, (V, 3) float32 in meters.
 
         Raises:
-            InputError: unknown subject; the message lists the choices.
+            InputError: The subject is unknown. The message lists the choices.
         """
         return self.neutral + self.subject_deltas[self._subject_index(subject)]
 
     def colors(self, subject: str) -> np.ndarray:
-        """(V, 3) uint8 sRGB albedo of a subject."""
+        """Return the (V, 3) uint8 sRGB albedo of a subject.
+
+        Raises:
+            InputError: The subject is unknown. The message lists the choices.
+        """
         return self.subject_colors[self._subject_index(subject)]
 
     def unit_weights(self, mapping: Mapping[str, float]) -> np.ndarray:
-        """(U,) float32 weights from names.
+        """Convert weights by unit name to a (U,) float32 array.
 
-        A paired unit named without Left or Right means both sides ("mouthSmile").
+        A name without Left or Right, such as "mouthSmile", sets the units of both sides.
 
         Raises:
-            InputError: unknown unit; the message lists the choices.
+            InputError: A unit is unknown. The message lists the choices.
         """
         return _unit_weights(mapping, self.unit_names)
 
     def pose(self, subject: str, weights: np.ndarray) -> np.ndarray:
-        """A subject under unit weights, for every frame.
+        """Apply unit weights to a subject's template: template + weights @ unit_deltas.
 
-        The blink weights are multiplied by the subject's `subject_blink`, so 1 closes the lids
-        of every subject. Otherwise linear: template + weights @ unit_deltas.
+        The blink weights are first multiplied by the subject's ``subject_blink``, so that a weight
+        of 1 closes the lids of every subject.
 
         Args:
-            subject: one of `subject_names`.
-            weights: (T, U).
+            subject: One of ``subject_names``.
+            weights: (T, U) unit weights.
 
         Returns:
-            (T, V, 3) float32 meters.
+            (T, V, 3) float32 vertices in meters.
 
         Raises:
-            InputError: unknown subject.
-            DataError: `weights` has another shape.
+            InputError: The subject is unknown.
+            DataError: ``weights`` has the wrong shape.
         """
         index = self._subject_index(subject)
         weights = np.asarray(weights, np.float32)
         if weights.ndim != 2 or weights.shape[1] != self.n_units:
             raise DataError(
-                f"unit weights have the shape {weights.shape}, expected (frames, {self.n_units})"
+                f"unit weights have shape {weights.shape}, expected (frames, {self.n_units})"
             )
         scale = np.ones(self.n_units, np.float32)
         scale[self._blink] = self.subject_blink[index]
@@ -155,7 +160,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays = read_arrays(path)
     missing = [name for name in _ARRAYS if name not in arrays]
     if missing:
-        raise DataError(f"{path}: not a head asset, it lacks {', '.join(missing)}")
+        raise DataError(f"{path}: not a head file; these arrays are missing: {', '.join(missing)}")
     return arrays
 
 
@@ -186,7 +191,7 @@ def _read_visemes(path: Path, unit_names: tuple[str, ...]) -> dict[str, np.ndarr
         return {name: _unit_weights(units, unit_names) for name, units in table.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path}: cannot be read as a viseme table ({error}); reinstall codetalker-cli"
+            f"{path}: cannot read the viseme table ({error}); reinstall codetalker-cli"
         ) from error
     except InputError as error:
         raise DataError(f"{path}: {error}") from error
@@ -202,7 +207,7 @@ def _unit_weights(mapping: Mapping[str, float], unit_names: tuple[str, ...]) -> 
             units = both_sides
         else:
             raise InputError(
-                f"unknown expression unit {name!r}{_suggest_similar(name, unit_names)}; "
+                f"expression unit {name!r} is unknown{_suggest_similar(name, unit_names)}; "
                 f"the choices are {', '.join(_abbreviate_paired(unit_names))}"
             )
         for unit in units:
@@ -211,7 +216,7 @@ def _unit_weights(mapping: Mapping[str, float], unit_names: tuple[str, ...]) -> 
 
 
 def _abbreviate_paired(unit_names: Iterable[str]) -> list[str]:
-    """Unit names with paired ones said once, "mouthSmile[Left|Right]"."""
+    """Return the unit names with both sides of a pair merged: "mouthSmile[Left|Right]"."""
     names = tuple(unit_names)
     abbreviated = []
     for name in names:

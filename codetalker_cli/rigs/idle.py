@@ -1,6 +1,6 @@
-"""Idle motion: blinks and gaze, which speech does not determine.
+"""Generate idle motion: blinks and gaze, which speech does not determine.
 
-Both are random. Blinks prefer the places where people blink: pauses and shifts of gaze.
+Both are random. Blinks tend to occur in pauses and at gaze shifts, as in people.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ BLINK_CLOSING_SECONDS = 0.075
 BLINK_OPENING_SECONDS = 0.145
 DOUBLE_BLINK_SHARE = 0.08
 IDLE_UNITS = ("eyeBlink", "eyeLook")
-"""Beginnings of the names of the units that idle motion drives."""
+"""Prefixes of the names of the units that idle motion drives."""
 PAUSE_SECONDS = 0.25
-"""Shortest silence that counts as a pause."""
+"""Shortest silence that counts as a pause, in seconds."""
 _PAUSE_TO_BLINK_SECONDS = 0.12
 
 
 @dataclass(frozen=True)
 class IdleMotion:
-    """Idle motion of one clip.
+    """The idle motion of one clip.
 
     Attributes:
-        weights: (T, U) float32 weights of the units.
-        moved: (n,) int64 vertices that the units move.
-        deltas: (U, n, 3) float32 offsets of those vertices at weight 1.
+        weights: The unit weights, (T, U) float32.
+        moved: The indices of the vertices that the units move, (n,) int64.
+        deltas: The offsets of those vertices at weight 1, (U, n, 3) float32.
     """
 
     weights: np.ndarray
@@ -37,9 +37,17 @@ class IdleMotion:
 
     @classmethod
     def of(cls, mesh: Mesh, subject: str, n_frames: int, fps: float, seed: int) -> "IdleMotion":
-        """Draw the idle motion of a subject of a mesh that has idle units."""
+        """Generate random idle motion for a clip.
+
+        Args:
+            mesh: A mesh with idle units.
+            subject: The subject, which determines the speaking style and the lid closure.
+            n_frames: The number of frames, T.
+            fps: The frame rate in frames per second.
+            seed: The random seed.
+        """
         style, rng = SpeakingStyle.for_subject(subject), np.random.default_rng(seed)
-        # Nothing is known of the speech: the clip counts as one pause.
+        # The speech is not known here, so the clip is treated as a single pause.
         pauses = [0.0] if n_frames / fps >= PAUSE_SECONDS else []
         curves = idle_weights(n_frames, fps, style, rng, pauses)
         units = [name for name in mesh.idle_units if name in curves]
@@ -51,7 +59,15 @@ class IdleMotion:
         return cls(weights.astype(np.float32), moved, deltas[:, moved].astype(np.float32))
 
     def add_to(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Add the motion of some frames to their (n, V, 3) vertices, in place, and return them."""
+        """Add idle motion to vertices in place.
+
+        Args:
+            vertices: (n, V, 3) vertices of n frames.
+            frames: (n,) indices of these frames in the clip.
+
+        Returns:
+            ``vertices``.
+        """
         offsets = self.weights[frames] @ self.deltas.reshape(len(self.deltas), -1)
         vertices[:, self.moved] += offsets.reshape(len(frames), -1, 3)
         return vertices
@@ -64,17 +80,17 @@ def idle_weights(
     rng: np.random.Generator,
     pauses: Sequence[float] = (),
 ) -> dict[str, np.ndarray]:
-    """Draw the blinks and the gaze of a clip.
+    """Generate random blinks and gaze for a clip.
 
     Args:
-        n_frames: T.
-        fps: Frames per second.
-        style: Determines the blink rate and the activity of the gaze.
-        rng: Source of the random numbers.
-        pauses: Seconds at which pauses of the speech begin, in ascending order.
+        n_frames: The number of frames, T.
+        fps: The frame rate in frames per second.
+        style: The speaking style, which sets the blink rate and the gaze activity.
+        rng: The random number generator.
+        pauses: The start times of the pauses in the speech, in seconds, in ascending order.
 
     Returns:
-        (T,) float64 weights in [0, 1] of each of the units eyeBlink* and eyeLook*.
+        The weights of each unit eyeBlink* and eyeLook*, (T,) float64 in [0, 1].
     """
     times = np.arange(n_frames) / fps
     shifts = _gaze_shifts(n_frames / fps, rng)
@@ -88,7 +104,7 @@ def idle_weights(
         weights[f"eyeLookOut{side}"] = np.maximum(turn, 0.0)
         weights[f"eyeLookIn{side}"] = np.maximum(-turn, 0.0)
         weights[f"eyeLookUp{side}"] = np.maximum(gaze[:, 1], 0.0)
-        # Closing lids take the eyes a little down.
+        # The eyes turn slightly down during a blink.
         weights[f"eyeLookDown{side}"] = np.maximum(-gaze[:, 1], 0.0) + 0.1 * lids
         weights[f"eyeBlink{side}"] = lids
     return weights
@@ -104,7 +120,7 @@ def _gaze_shifts(seconds: float, rng: np.random.Generator) -> list[float]:
 def _gaze(
     times: np.ndarray, shifts: Sequence[float], activity: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(T, 2) small horizontal (to the subject's left) and vertical look: fixations and jumps."""
+    """Return the (T, 2) gaze, to the subject's left and up: fixations and saccades."""
     gaze = np.zeros((len(times), 2))
     current = np.zeros(2)
     for shift in shifts:
@@ -124,10 +140,14 @@ def _blink_times(
     rate_hz: float,
     rng: np.random.Generator,
 ) -> list[float]:
-    """Moments of full closure. Gamma intervals around 1 / rate, drawn to pauses and gaze shifts."""
+    """Return the times of full lid closure in seconds.
+
+    The intervals follow a gamma distribution with mean 1 / rate. Most blinks near a pause or a gaze
+    shift move there.
+    """
     attractors = np.array([*(start + _PAUSE_TO_BLINK_SECONDS for start in pauses), *shifts])
     blinks: list[float] = []
-    # the clip is a cut from a longer time, so the first one may come at once
+    # The clip is an excerpt, so the first blink does not need a full interval before it.
     now = float(rng.uniform(0.0, 1.0 / rate_hz)) + 0.1
     while now < seconds - 0.1:
         moment = now
@@ -144,7 +164,7 @@ def _blink_times(
 
 
 def _blinks(times: np.ndarray, moments: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T,) lid closure: fast down, slower up; full in the frame of each moment."""
+    """Return the (T,) lid closure: quick closing, slower opening, full closure at each moment."""
     lids = np.zeros(len(times))
     for moment in moments:
         pace = float(rng.uniform(0.85, 1.2))

@@ -19,7 +19,8 @@ def only_with(name: str, *values: Any) -> dict[str, Any]:
 
     Args:
         name: The other field of the section.
-        values: The values of that field with which this one has an effect; none: any true value.
+        values: The values of that field with which this one has an effect; any true value if
+            none is listed.
     """
     return {"only_with": name, "values": list(values)}
 

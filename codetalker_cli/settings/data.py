@@ -153,14 +153,15 @@ class CustomSettings(Section):
         return axes
 
     @model_validator(mode="after")
-    def _tells_subject(self) -> Self:
+    def _names_subject_and_sentence(self) -> Self:
         n_subjects, n_sentences = (self.pattern.count(k) for k in ("{subject}", "{sentence}"))
         if n_sentences != 1 or n_subjects > 1:
             raise ValueError(
-                f"pattern {self.pattern!r} must hold {{subject}} and {{sentence}} once"
+                f"pattern {self.pattern!r} must contain {{sentence}} once, and {{subject}} at most "
+                "once"
             )
         if not n_subjects and self.subject is None:
-            raise ValueError(f"pattern {self.pattern!r} holds no {{subject}}: give subject")
+            raise ValueError(f"pattern {self.pattern!r} contains no {{subject}}; set subject")
         return self
 
     prepared_fps: float | None = Field(

@@ -12,10 +12,9 @@ class DecodeSettings(Section):
 
     method: Literal["auto", "exact", "window"] = Field(
         "auto",
-        description="how the motion history fed back to the decoder is computed: exact, as in "
-        "the paper's code, in time that grows with the square of the length; "
-        "window, in constant time per frame; auto, exact up to whole_frames and "
-        "window beyond",
+        description="how the motion history fed back to the decoder is computed: exact (as in the "
+        "paper's code; the time grows with the square of the length), window (an approximation in "
+        "constant time per frame), or auto (exact up to whole_frames, window beyond)",
     )
     window_frames: Positive = Field(
         1,

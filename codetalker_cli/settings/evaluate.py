@@ -35,6 +35,6 @@ class EvaluateSettings(Section):
     shown_clips: int = Field(
         2,
         ge=0,
-        description="number of best clips, and of worst clips, that the report shows as videos",
+        description="number of best clips and of worst clips that the report shows as videos",
     )
     shown_seconds: float = Field(6.0, gt=0, description="longest video in the report, in seconds")

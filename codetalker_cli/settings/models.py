@@ -36,7 +36,7 @@ class VQSettings(Section):
 
     @property
     def latent_size(self) -> int:
-        """Numbers in the latents of one frame."""
+        """The number of values in the latents of one frame."""
         return self.codes_per_frame * self.code_dim
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from codetalker_cli.settings.base import Section
 
 BACKDROPS = {"black": "#000000", "white": "#ffffff"}
-"""Named backgrounds, which have one flat color."""
+"""Background name → its flat color."""
 TRANSPARENT = "transparent"
 
 

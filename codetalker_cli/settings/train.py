@@ -82,8 +82,8 @@ class TrainSettings(Section):
         1.0,
         gt=0,
         description="weight of the reconstruction loss relative to the losses on the latents; "
-        "in meters the reconstruction loss is tiny: 1000 (stage 1, absolute error) "
-        "or 1e6 (stage 2, squared error) is equivalent to millimeters",
+        "in meters the reconstruction loss is tiny; a weight of 1000 (stage 1, absolute "
+        "error) or 1e6 (stage 2, squared error) has the same effect as millimeters",
     )
     region_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
@@ -105,8 +105,8 @@ class TrainSettings(Section):
         60.0,
         ge=0,
         description="minimum time between two saves of the state for --resume, in seconds; "
-        "longer if saving is slow, so that it takes at most a twentieth of the "
-        "time; 0: save after every step",
+        "longer if saving is slow, so that it takes at most 5 % of the time; 0: save "
+        "after every step",
     )
     sample_frames: int = Field(
         150,

@@ -1,4 +1,4 @@
-"""Upgrade settings that an earlier version saved to the current names."""
+"""Upgrade saved settings of earlier versions to the current names."""
 
 import copy
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def drop_former(
 
     Args:
         values: Nested settings.
-        only: Dotted key → the value with which it is dropped. None: drop all of them.
+        only: Dotted key → value; a key is dropped only if it has this value. None: drop them all.
 
     Returns:
         The settings without them, and the dotted keys that were dropped.
@@ -83,7 +83,7 @@ def upgrade_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
         if table is None or name not in table:
             continue
         new = key.rpartition(".")[2]
-        if new not in table:  # if both are given, the current name wins
+        if new not in table:  # if both are present, the current name wins
             table[new] = table[name]
         del table[name]
         renamed[former] = key

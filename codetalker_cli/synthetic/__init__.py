@@ -1,1 +1,1 @@
-"""Synthetic talking heads: speech with phone times → motion of the bundled head."""
+"""Synthetic talking heads: animate the bundled head from speech with phone times."""

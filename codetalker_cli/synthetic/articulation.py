@@ -1,18 +1,19 @@
-"""Phones with times → weights of the face units: co-articulation for the synthetic talking heads.
+"""Convert timed phones to face-unit weights, with co-articulation, for the synthetic talking heads.
 
-How a frame comes about:
- 1. Every articulator channel (jaw, opening, rounding, spread, tongue) is the dominance-weighted
-    mean of the phones' poses at 240 Hz. The windows have compact support, so that a silence is
-    exactly at rest, and reach further ahead for rounding than for anything else.
- 2. The jaw obeys a ceiling where the lips must touch, and a largest velocity: both cut openings
-    down and never cut a closure, which is the undershoot of fast speech.
- 3. The curves are sampled at the frame rate. Only then are the contacts pinned, in frames: the lips
-    of p, b, m (and f, v) reach the whole contact pose for at least two frames. An added closing
-    unit would not do, nor would filtering afterward: from an open vowel the lips meet only above
-    0.93 of the way.
+The weights are computed in four steps:
+ 1. Each articulator channel (jaw, opening, rounding, spread, tongue) is computed at 240 Hz as the
+    dominance-weighted mean of the phones' poses. The dominance windows have compact support, so
+    the mouth is exactly at rest in silence. They reach further ahead for rounding than for any
+    other channel.
+ 2. The jaw opening is limited where the lips must touch, and so is its velocity. Both limits reduce
+    openings and never affect closures. This produces the undershoot of fast speech.
+ 3. The curves are sampled at the frame rate, and the lip contacts are pinned to whole frames: the
+    lips of p, b, m (and f, v) reach the full contact pose for at least two frames. Pinning comes
+    last because the lips only meet beyond 93 % of the way from an open vowel to the contact pose,
+    so any later filtering would leave them apart.
  4. Blinks, brows and gaze are added (`codetalker_cli.synthetic.expression`).
 
-Times: frame k shows the face at k / fps seconds. Weights are in [0, 1].
+Frame k shows the face at k / fps seconds. Weights are in [0, 1].
 """
 
 from collections.abc import Sequence
@@ -40,24 +41,26 @@ from codetalker_cli.synthetic.visemes import (
 RATE_HZ = 240.0
 PAD_SECONDS = 0.5
 JAW_SPEED = 5.0
-"""Largest change of jawOpen in a second: about 0.17 m/s at the incisors of the bundled head."""
+"""The maximum change of jawOpen per second, about 0.17 m/s at the bundled head's incisors."""
 JAW_SLACK = {"PP": 0.12, "FF": 0.08}
-"""How much further than in the contact pose the jaw may stay open; the lips make up for it."""
+"""The extra jaw opening that is allowed during a contact, and that the lips compensate for."""
 ONSET_SECONDS = 0.12
-"""How long before the first sound the mouth begins to move."""
+"""The time from the start of the mouth motion to the first sound."""
 OFFSET_SECONDS = 0.20
-"""How long after the last sound the mouth comes to rest."""
+"""The time from the last sound until the mouth is at rest."""
 SMOOTHING_SECONDS = {"jaw": 0.022, "open": 0.013, "round": 0.020, "spread": 0.018, "tongue": 0.010}
 RETAINED_SHAPE = {
     "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
     "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
 }
-"""Share of the neighbors' rounding and spreading that stays in a contact ("pool" has a round p).
-No mouthFunnel: it turns the lips outwards and opens them."""
+"""The share of the neighbors' rounding and spreading that a contact retains ("pool" has a round p).
+
+mouthFunnel is not retained, because it turns the lips outward and opens them.
+"""
 
 
 class FaceRig(Protocol):
-    """What the curves need of `codetalker_cli.rigs.head.Rig`."""
+    """The part of `codetalker_cli.rigs.head.Rig` that this module uses."""
 
     @property
     def unit_names(self) -> Sequence[str]: ...
@@ -68,7 +71,7 @@ class FaceRig(Protocol):
 
 @dataclass(frozen=True)
 class _TimedPhase:
-    """A phase placed in time."""
+    """A phase of a phone, with its start and end in seconds."""
 
     phase: VisemePhase
     phone: Phone
@@ -92,22 +95,22 @@ def articulate(
     rng: np.random.Generator,
     loudness_db: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Unit weights of a face that speaks the phones.
+    """Compute the unit weights of a face that speaks the phones.
 
     Args:
-        phones: in order of time, not overlapping; gaps count as silence.
-        n_frames: T.
-        fps: frames per second; frame k is at k / fps seconds.
-        rig: gives `unit_names` and the `visemes`' weights in that order.
-        style: the speaker.
-        rng: draws blinks and gaze only; the mouth follows from phones, style and loudness.
-        loudness_db: (n,) level of the speech at each frame against its own median, in dB, or None.
+        phones: The phones in time order, without overlaps. Gaps count as silence.
+        n_frames: The number of frames T.
+        fps: The frame rate in hertz.
+        rig: The rig whose units are driven.
+        style: The speaking style.
+        rng: The random generator for blinks and gaze. The mouth is deterministic.
+        loudness_db: (T,) speech level of each frame relative to the median level, in dB, or None.
 
     Returns:
         (T, U) float32 in [0, 1], in the order of `rig.unit_names`.
 
     Raises:
-        DataError: phones overlap, run backwards, or have an unknown label.
+        DataError: A phone has an unknown label, overlaps another one, or is out of order.
     """
     phones = padded_phones(phones, n_frames / fps)
     mouth = mouth_curves(phones, n_frames, fps, rig, style, loudness_db)
@@ -116,20 +119,28 @@ def articulate(
 
 
 def padded_phones(phones: Sequence[Phone], seconds: float) -> list[Phone]:
-    """The phones without gaps, from before the clip until after it, all silences joined.
+    """Return contiguous phones that begin before the clip and end after it.
+
+    Gaps become silences, and adjacent silences are merged.
+
+    Args:
+        phones: The phones in time order, without overlaps.
+        seconds: The length of the clip.
 
     Raises:
-        DataError: phones overlap, run backwards, or have an unknown label.
+        DataError: A phone has an unknown label, overlaps another one, or is out of order.
     """
     now = 0.0
     for phone in phones:
         start, end = phone.start_seconds, phone.end_seconds
         if phone.label not in PHONES:
-            raise DataError(f"phone {phone.label!r} at {start:.3f} s: expected one of {[*PHONES]}")
+            raise DataError(
+                f"phone {phone.label!r} at {start:.3f} s is unknown; use any of {', '.join(PHONES)}"
+            )
         if not now - 0.005 <= start <= end:
             raise DataError(
-                f"phone {phone.label} at {start:.3f}-{end:.3f} s is out of order: expected a start "
-                f"of at least {now:.3f} s and an end after it"
+                f"phone {phone.label} at {start:.3f}-{end:.3f} s is out of order: expected it to "
+                f"start at or after {now:.3f} s and to end after its start"
             )
         now = end
     spoken = fill_with_silence(phones, seconds)
@@ -152,7 +163,7 @@ def mouth_curves(
     style: SpeakingStyle,
     loudness_db: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The mouth's part of `articulate`: (T, U) float64. `phones` must be without gaps."""
+    """Return the (T, U) float64 mouth weights of `articulate`; `phones` must have no gaps."""
     timed_phases = _place_phases(phones)
     channel = np.array([channel_of(name) for name in rig.unit_names])
     targets = _targets(timed_phases, rig, style, channel, loudness_db, fps)
@@ -175,9 +186,10 @@ def mouth_curves(
 
 
 def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
-    """The largest curve that is nowhere above `curve` and changes by at most `step` per sample.
+    """Return the largest curve below `curve` that changes by at most `step` per sample.
 
-    y[i] = min over j of curve[j] + step·|i - j|: valleys stay, peaks that cannot be reached sink.
+    y[i] is the minimum over j of curve[j] + step·|i - j|. Minima are unchanged, and peaks that are
+    too steep to reach are lowered.
     """
     ramp = step * np.arange(len(curve))
     forward = np.minimum.accumulate(curve - ramp) + ramp
@@ -207,7 +219,10 @@ def _targets(
     loudness_db: np.ndarray | None,
     fps: float,
 ) -> np.ndarray:
-    """(n_phases, U): each phase's pose in this style. Contacts give only the jaw and the tongue."""
+    """Return the (n_phases, U) target pose of each phase in this style.
+
+    The targets of contacts contain only the jaw and the tongue, because the lips are pinned later.
+    """
     factor = {
         "jaw": style.amplitude * (1.0 + 0.22 * style.jaw_lip_balance),
         "open": style.amplitude * (1.0 - 0.30 * style.jaw_lip_balance),
@@ -229,7 +244,7 @@ def _targets(
         np.maximum(target, 0.0, out=target)
         if timed_phase.is_silent:
             continue
-        # speakers differ in their wide openings; the small ones, a schwa's, are much alike
+        # Speakers differ most in wide openings. Small ones, such as a schwa, are nearly the same.
         jaw = float(target[channel == "jaw"].max(initial=0.0))
         power = float(np.clip(jaw / 0.45, 0.4, 1.0))
         target *= lean * np.where(opening, factors**power, factors)
@@ -241,8 +256,8 @@ def _targets(
 
 
 def _vowel_effort(phone: Phone, loudness_db: np.ndarray | None, fps: float) -> float:
-    """Opening of a vowel against its full pose: long and loud ones open more."""
-    least = 0.95 if phone.label == "AH" else 0.80  # its pose is that of a schwa already
+    """Return a vowel's opening relative to its full pose; long and loud vowels open more."""
+    least = 0.95 if phone.label == "AH" else 0.80  # the pose of AH is already that of a schwa
     start, end = phone.start_seconds, phone.end_seconds
     effort = float(np.clip(0.80 + 2.0 * (end - start - 0.05), least, 1.12))
     if loudness_db is None:
@@ -260,7 +275,7 @@ def _blend(
     times: np.ndarray,
     style: SpeakingStyle,
 ) -> np.ndarray:
-    """(n, U) at `times`: per channel the dominance-weighted mean of the targets, smoothed."""
+    """Return (n, U) weights at `times`: the smoothed, dominance-weighted mean of the targets."""
     from scipy.ndimage import gaussian_filter1d
 
     curves = np.zeros((len(times), len(channel)))
@@ -280,10 +295,10 @@ def _blend(
 def _dominance_window(
     timed_phase: _TimedPhase, channel: Channel, times: np.ndarray, tempo: float
 ) -> tuple[int, np.ndarray]:
-    """The dominance of a phase over time: first sample and values."""
+    """Return the first sample and the values of a phase's dominance over time."""
     duration = timed_phase.end - timed_phase.start
     if timed_phase.is_silent:
-        # short pauses do not let the mouth come to rest; long ones do, outside the reach of speech
+        # The mouth comes to rest only in long pauses, beyond the reach of the adjacent speech.
         attack = release = -0.01
         inner_left, inner_right = min(0.16 * tempo, duration / 2), min(0.07 * tempo, duration / 2)
         strength = float(np.clip((duration - 0.04) / 0.16, 0.05, 1.0))
@@ -308,9 +323,9 @@ def _dominance_window(
 def _pin_contact(
     weights: np.ndarray, amount: np.ndarray, contact: str, rig: FaceRig, channel: np.ndarray
 ) -> np.ndarray:
-    """The lips drawn into the contact pose by `amount` (T,). The tongue and the jaw stay free.
+    """Blend the lips into the contact pose by `amount` (T,); the tongue and jaw are unchanged.
 
-    Where the jaw is lower than in the pose, the lower lip rises with `mouthClose` to meet it.
+    Where the jaw is lower than in the contact pose, `mouthClose` raises the lower lip to the upper.
     """
     names = list(rig.unit_names)
     jaw, close = names.index("jawOpen"), names.index("mouthClose")
@@ -331,7 +346,7 @@ def _pin_contact(
 
 
 def _mouth_corner_bias(rig: FaceRig, style: SpeakingStyle) -> np.ndarray:
-    """(U,) the constant smile or droop of the corners."""
+    """Return the (U,) constant smile or frown of a speaking style."""
     unit = "mouthSmile" if style.smile >= 0 else "mouthFrown"
     bias = np.zeros(len(rig.unit_names))
     for side, sign in (("Left", 1.0), ("Right", -1.0)):

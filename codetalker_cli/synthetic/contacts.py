@@ -1,8 +1,9 @@
-"""In which frames the lips must touch: p, b, m (lips shut) and f, v (lower lip on the upper teeth).
+"""Choose the frames in which the lips must touch.
 
-Owns the choice of the frames and the way into and out of a contact; what the lips do there is
-`codetalker_cli.synthetic.articulation`'s business. A contact fills whole frames, since
-whatever is blended, filtered or sampled afterward would leave the lips ajar.
+In p, b and m the lips are shut. In f and v the lower lip touches the upper teeth. This module
+selects the frames and defines the transitions into and out of a contact. The lip poses themselves
+are applied in `codetalker_cli.synthetic.articulation`. A contact covers whole frames, because
+blending, filtering or resampling it would leave the lips slightly open.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ MIN_CONTACT_SECONDS = 0.045
 CLOSING_SECONDS = 0.085
 OPENING_SECONDS = 0.065
 OPEN_CENTER_AMOUNT = 0.2
-"""Most that a contact may take of the middle frame of an open vowel beside it."""
+"""The maximum amount of a contact in the center frame of an adjacent open vowel."""
 
 
 class LipContacts:
@@ -31,7 +32,7 @@ class LipContacts:
             for p in phones
             if PHONES[p.label].open_vowel
         }
-        # contact → (index of the phone, first frame, frame after the last)
+        # Maps each contact to tuples of the phone's index, its first frame and its end frame.
         self._runs: dict[str, list[tuple[int, int, int]]] = {name: [] for name in CONTACTS}
         taken: set[int] = set()
         for name in CONTACTS:
@@ -42,15 +43,19 @@ class LipContacts:
                     self._runs[name].append((i, first, stop))
 
     def frames(self, contact: str) -> list[tuple[int, int]]:
-        """[first, stop) of every contact of a kind ("PP" or "FF"), in time order."""
+        """Return the frame range [first, stop) of each contact of a kind, in time order.
+
+        Args:
+            contact: "PP" (p, b, m) or "FF" (f, v).
+        """
         return [(first, stop) for _, first, stop in self._runs[contact]]
 
     def intervals(self, contact: str) -> list[tuple[float, float]]:
-        """Times in seconds of the first and the last frame of every contact."""
+        """Return the times of the first and the last frame of each contact, in seconds."""
         return [(a / self._fps, (b - 1) / self._fps) for a, b in self.frames(contact)]
 
     def amount(self, contact: str) -> np.ndarray:
-        """(T,) share of the contact pose in each frame, exactly 1 in the contact's own frames."""
+        """Return the (T,) share of the contact pose in each frame; it is 1 during a contact."""
         amount = np.zeros(self._n_frames)
         times = np.arange(self._n_frames) / self._fps
         for (i, _, _), (start, end) in zip(
@@ -67,7 +72,11 @@ class LipContacts:
         return amount
 
     def _contact_frames(self, phone: Phone, taken: set[int]) -> tuple[int, int]:
-        """The frames inside the acoustic closure, or else the best shortest run around it."""
+        """Return the frames inside the acoustic closure.
+
+        If there are too few, return the minimum number of frames around its middle, preferably
+        without the centers of open vowels and without frames in `taken`.
+        """
         start, duration = phone.start_seconds, phone.end_seconds - phone.start_seconds
         share = max(PHONES[phone.label].contact_share, min(1.0, MIN_CONTACT_SECONDS / duration))
         first = int(np.ceil(start * self._fps - 1e-6))
@@ -86,7 +95,12 @@ class LipContacts:
         return first, first + MIN_CONTACT_FRAMES
 
     def _transition_seconds(self, neighbor: int, seconds: float) -> float:
-        """Seconds to close or open next to the phone `neighbor`: less beside a short one."""
+        """Return the length of the transition next to a phone, which is shorter for short phones.
+
+        Args:
+            neighbor: The index of the phone.
+            seconds: The maximum length.
+        """
         if not 0 <= neighbor < len(self._phones) or self._phones[neighbor].label == SILENCE:
             return seconds
         phone = self._phones[neighbor]

@@ -1,7 +1,7 @@
-"""The synthetic talking-head data set: text → speech → phones → unit curves → vertices.
+"""Create the synthetic talking-head data set: text → speech → phones → unit weights → vertices.
 
-No person was recorded: voices are synthesized (or any recordings with transcripts), faces are the
-bundled head's twelve subjects, motion follows rules
+No faces are captured. The speech is synthetic or comes from recordings with transcripts, the faces
+are the twelve subjects of the bundled head, and the motion is rule-based
 (``synthetic.articulation``).
 """
 
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = (0.15, 0.7)
 LONG_PAUSE_SECONDS = (0.5, 2.0)
 LONG_PAUSE_SHARE = 0.3
-"""Share of the pauses that are long and hold a sound, where sounds are asked for."""
+"""The share of pauses that are long and contain a sound, if `demo.noise` is above 0."""
 BREATH_SHARE = 0.6
-"""Share of those sounds that are breath."""
+"""The share of these sounds that are breaths."""
 BREATH_DB = (-40.0, -18.0)
-"""Its loudest sample, against full scale."""
+"""The range of a breath's peak, in dB relative to full scale."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Passage:
     """Sentences of one speaker, joined with pauses.
 
     Attributes:
-        name: Unique.
-        text: What is said.
+        name: The unique name.
+        text: The transcript.
         samples: (n,) float32 at 16 kHz.
-        phones: In order of time.
+        phones: The phones in time order.
     """
 
     name: str
@@ -66,20 +66,20 @@ def prepare_synthetic(
     overwrite: bool = False,
     stages: Stages = silent_stages,
 ) -> Manifest:
-    """Make the data set in ``out``.
+    """Create the synthetic data set in ``out``.
 
     Args:
         out: The prepared folder.
-        settings: The sections ``demo`` and ``data``.
-        speech: A folder of recordings with transcripts; None: an engine speaks (kept under
-            ``out``/speech, so that an interrupted run goes on).
-        engine_options: Passed to the engine, e.g. kokoro's ``voices_dir``.
-        overwrite: Replace an older data set.
-        stages: Reports the progress of each stage.
+        settings: The settings, of which ``demo`` and ``data`` are used.
+        speech: A folder of recordings with transcripts. None synthesizes speech, which is stored in
+            ``out``/speech so that an interrupted run can resume.
+        engine_options: Options of the speech engine, such as ``voices_dir`` for kokoro.
+        overwrite: Whether to replace an existing data set.
+        stages: A callback that reports the progress of each stage.
 
     Raises:
-        InputError: ``out`` holds a data set already, or ``speech`` no recordings.
-        DataError: Nothing could be used.
+        InputError: ``out`` already contains a data set, or ``speech`` contains no recordings.
+        DataError: None of the speech is usable.
         MissingDependencyError: The engine or the aligner is not installed.
     """
     demo, fps = settings.demo, settings.data.fps
@@ -89,7 +89,7 @@ def prepare_synthetic(
     speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
     passages = list(_limit_clips(join_passages(speech_set.clips, demo), settings))
     if not passages:
-        raise DataError(f"{speech or demo.engine}: no speech that could be used")
+        raise DataError(f"{speech or demo.engine}: no usable speech; the log lists the reasons")
     subjects = settings.data.train_subjects
     splits = assign_splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
     noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
@@ -119,7 +119,7 @@ def speak(
     *,
     blinks: bool = True,
 ) -> np.ndarray:
-    """(T, V, 3) vertices of ``subject`` saying the passage in that subject's style."""
+    """Return (T, V, 3) float32 vertices of ``subject`` speaking the passage in its own style."""
     n_frames = int(len(passage.samples) / SAMPLE_RATE * fps)
     weights = articulate(
         passage.phones,
@@ -136,7 +136,10 @@ def speak(
 
 
 def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
-    """(T,) level of 60 ms around each frame against the median of the louder half, in dB."""
+    """Return the (T,) level of the 60 ms around each frame, in dB.
+
+    The level is relative to the median of the louder half of the frames.
+    """
     centers = (np.arange(n_frames) / fps * SAMPLE_RATE).astype(int)
     half = int(0.03 * SAMPLE_RATE)
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
@@ -148,12 +151,12 @@ def loudness(samples: np.ndarray, n_frames: int, fps: float) -> np.ndarray:
 
 
 def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = True) -> Mesh:
-    """The rig's faces as a data set's mesh.
+    """Return the mesh of a data set with the rig's faces.
 
     Args:
-        rig: The head.
-        subjects: Whose faces; None: all.
-        idle: Include the units of blinks and gaze, for motion that has none of its own.
+        rig: The bundled head.
+        subjects: The subjects to include; None includes all.
+        idle: Whether to include the units of blinks and gaze, for motion that contains neither.
     """
     units = {
         str(name): rig.unit_deltas[i].astype(np.float32)
@@ -176,14 +179,14 @@ def _check_subjects(rig: Rig, settings: Settings) -> None:
     unknown = [name for name in settings.data.train_subjects if name not in known]
     if unknown:
         raise InputError(
-            f"data.train_subjects: the bundled head has no {', '.join(unknown)}; "
-            f"it has {', '.join(known)}"
+            f"data.train_subjects: the bundled head does not have {', '.join(unknown)}; "
+            f"use any of {', '.join(known)}"
         )
     expected = settings.data.n_vertices
     if rig.topology.n_vertices != expected:
         raise InputError(
-            f"data.n_vertices: {expected}, but the bundled head has {rig.topology.n_vertices}; "
-            "use `preset` demo or tiny"
+            f"data.n_vertices: {expected} vertices are set, but the bundled head has "
+            f"{rig.topology.n_vertices}; use `preset` demo or tiny"
         )
 
 
@@ -208,15 +211,17 @@ def _load_speech(
 
 
 def join_passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:
-    """Join consecutive clips of a speaker with pauses until a passage is long enough.
+    """Join consecutive clips of each speaker with pauses until a passage is long enough.
 
     Args:
-        clips: In their order; speakers may alternate.
-        demo: ``seconds_per_clip`` is the length that is enough, ``seed`` draws the pauses, and
-            with ``noise`` above 0 some of them are long and contain a sound.
+        clips: The clips in order; speakers may alternate.
+        demo: The settings. ``seconds_per_clip`` is the minimum length of a passage, and ``seed``
+            determines the pauses. If ``noise`` is above 0, some pauses are long and contain a
+            non-speech sound.
 
     Yields:
-        The passages, at last those of what is left of each speaker. Phones move with their clips.
+        The passages, with phone times relative to their start. The last passage of each speaker
+        contains the remaining clips and may be shorter.
     """
     rng = np.random.default_rng([demo.seed, 1])
     waiting: dict[str, list[SpokenClip]] = {}
@@ -264,7 +269,10 @@ def _pause(rng: np.random.Generator, noise: bool) -> np.ndarray:
 
 
 def _make_noise_passages(n_clips: int, demo: DemoSettings) -> list[Passage]:
-    """Clips of sounds, a third of them of two, with silence for their only phone."""
+    """Return passages of non-speech sounds, whose only phone is a silence.
+
+    A third of them mix two sounds.
+    """
     rng = np.random.default_rng([demo.seed, 3])
     n = int(max(demo.seconds_per_clip, 1.0) * SAMPLE_RATE)
     passages = []
@@ -285,12 +293,12 @@ def _limit_clips(passages: Iterator[Passage], settings: Settings) -> Iterator[Pa
 
 
 def assign_splits(n: int, val: float, test: float, seed: int) -> list[str]:
-    """A random share of the clips for each split; at least one for training and validation.
+    """Assign clips to splits at random, with at least one clip each for training and validation.
 
     Args:
-        n: Number of clips.
-        val, test: Their shares.
-        seed: Random seed.
+        n: The number of clips. A single clip is used for training.
+        val, test: The shares of the validation and test splits.
+        seed: The random seed.
 
     Returns:
         The split of each clip: ``train``, ``val`` or ``test``.

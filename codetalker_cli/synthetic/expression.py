@@ -1,7 +1,7 @@
-"""The upper face of a synthetic talking head: blinks, brows and gaze.
+"""Animate the upper face of a synthetic talking head: blinks, brows and gaze.
 
-Brows follow the speech (onsets of phrases, long and loud vowels), so that a model can learn them
-from sound. Blinks and gaze are idle motion.
+The brows follow the speech (phrase onsets and long or loud vowels), so a model can learn them from
+audio. Blinks and gaze are idle motion.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ def upper_face_motion(
     rng: np.random.Generator,
     loudness_db: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(T, U) float64 weights of the upper face's units; zero for all others.
+    """Return (T, U) float64 weights of the upper-face units; all other units are zero.
 
     Args:
-        phones: without gaps, silences included.
-        n_frames: T.
-        fps: frames per second; frame k is at k / fps seconds.
-        unit_names: the rig's units.
-        style: gives blink rate, brow and gaze activity.
-        rng: draws blinks and gaze.
-        loudness_db: (n,) level at each frame against the speech's median, in dB, or None.
+        phones: The phones and silences, without gaps.
+        n_frames: The number of frames T.
+        fps: The frame rate in hertz. Frame k is at k / fps seconds.
+        unit_names: The names of the rig's U units.
+        style: The style that defines the blink rate and the brow and gaze activity.
+        rng: The random generator for blinks and gaze.
+        loudness_db: (T,) level of each frame relative to the median level, in dB, or None.
     """
     times = np.arange(n_frames) / fps
     index = {name: i for i, name in enumerate(unit_names)}
@@ -52,9 +52,10 @@ def upper_face_motion(
 def brow_curve(
     phones: Sequence[Phone], times: np.ndarray, loudness_db: np.ndarray | None = None
 ) -> np.ndarray:
-    """(T,) height of the brows: a rise at each phrase's onset and at each emphasized vowel.
+    """Return the (T,) height of the brows, which rise at phrase onsets and emphasized vowels.
 
-    A vowel is emphasized that is long against the clip's vowels (and loud, where that is known).
+    A vowel is emphasized if it is longer than the other vowels of the clip. If the loudness is
+    known, louder vowels count as more emphasized.
     """
     curve = np.zeros(len(times))
     vowels = [p for p in phones if p.label in VOWELS]
@@ -85,7 +86,7 @@ def _is_pause(phone: Phone) -> bool:
 
 
 def _bump(times: np.ndarray, start: float, rise: float, fall: float) -> np.ndarray:
-    """0 → 1 in `rise` seconds, back in `fall` seconds, smooth."""
+    """Return a smooth curve from 0 to 1 within `rise` seconds and back within `fall` seconds."""
     x = np.clip((times - start) / rise, 0.0, 1.0)
     y = np.clip((start + rise + fall - times) / fall, 0.0, 1.0)
     x = np.minimum(x, y)

@@ -1,7 +1,7 @@
-"""Sounds that are no speech: what a talking head hears with its mouth shut, and behind speech.
+"""Generate non-speech sounds, which teach a model to keep the mouth shut and to ignore noise.
 
-All are computed, none is a recording: hiss, hum, wind, taps, tones, music, drums, breath, laughter.
-Each is another every time it is drawn.
+The sounds are hiss, hum, wind, taps, tones, music, drums, breath and laughter. They are computed,
+not recorded, and each call generates a different one.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from codetalker_cli.audio import SAMPLE_RATE
 Maker = Callable[[int, np.random.Generator], np.ndarray]
 
 QUIETEST_DB, LOUDEST_DB = -70.0, -3.0
-"""Range of the loudest sample, against full scale."""
+"""The range of the peak, in dB relative to full scale."""
 
 
 def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarray:
-    """(n,) float32 at 16 kHz, not silent, in [-1, 1].
+    """Generate an (n,) float32 sound at 16 kHz, within [-1, 1] and never silent.
 
     Args:
-        n: How many samples, at least 1. Of very few, music and drums may be hiss alone.
-        rng: Draws what it is and how loud.
-        kind: One of ``KINDS``; None: any.
+        n: The number of samples, at least 1. Very short music or drums may contain only hiss.
+        rng: The random generator for the sound and its loudness.
+        kind: One of ``KINDS``; None chooses one at random.
     """
     waveform = _MAKERS[kind or str(rng.choice(KINDS))](n, rng)
     floor = colored_noise(n, rng)
@@ -33,14 +33,14 @@ def sound(n: int, rng: np.random.Generator, kind: str | None = None) -> np.ndarr
 
 
 def colored_noise(n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n,) Gaussian noise whose spectrum falls with 0 to 6 dB an octave."""
+    """Generate (n,) Gaussian noise with a spectral slope of 0 to -6 dB per octave."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequency = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)
     return np.fft.irfft(spectrum * frequency ** -rng.uniform(0.0, 1.0), n).astype(np.float32)
 
 
 def breath(n: int, rng: np.random.Generator) -> np.ndarray:
-    """(n,) float64: air that is drawn in, and perhaps let out, from the first sample on."""
+    """Generate an (n,) float64 inhalation, sometimes followed by an exhalation."""
     low, high = rng.uniform(200.0, 900.0), rng.uniform(2000.0, 6500.0)
     noise = _band(rng.standard_normal(n), low, high)
     shape = np.sin(np.pi * np.linspace(0.0, 1.0, n)) ** rng.uniform(0.7, 2.0)
@@ -54,14 +54,14 @@ def _normalize(x: np.ndarray) -> np.ndarray:
 
 
 def _band(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The part between two frequencies in Hz, with soft edges."""
+    """Band-pass a signal between two frequencies in hertz, with soft edges."""
     frequency = np.maximum(np.fft.rfftfreq(len(x), 1.0 / SAMPLE_RATE), 1.0)
     gain = 1.0 / np.sqrt((1.0 + (low / frequency) ** 4) * (1.0 + (frequency / high) ** 6))
     return np.fft.irfft(np.fft.rfft(x) * gain, len(x))
 
 
 def _slow_envelope(n: int, rng: np.random.Generator, per_second: float) -> np.ndarray:
-    """(n,) straight lines between random levels from 0 to 1, ``per_second`` of them a second."""
+    """Interpolate linearly between random levels in [0, 1], ``per_second`` levels per second."""
     knots = rng.random(int(n / SAMPLE_RATE * per_second) + 2)
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
@@ -84,7 +84,7 @@ def _hum(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _events(n: int, rng: np.random.Generator, starts: np.ndarray, make_event: Maker) -> np.ndarray:
-    """Sounds of at most 2 s at the given seconds."""
+    """Place random sounds of at most 2 s at the given start times in seconds."""
     total = np.zeros(n + 2 * SAMPLE_RATE)
     for start in starts:
         first = int(start * SAMPLE_RATE)
@@ -114,7 +114,7 @@ def _knock(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tone(n: int, rng: np.random.Generator) -> np.ndarray:
-    """A whistle, beep or siren."""
+    """Generate a whistle, beep or siren."""
     time = np.arange(n) / SAMPLE_RATE
     bend = 2 ** (rng.uniform(0.0, 0.5) * np.sin(2 * np.pi * rng.uniform(0.2, 6.0) * time))
     phase = 2 * np.pi * np.cumsum(rng.uniform(150.0, 3000.0) * bend) / SAMPLE_RATE
@@ -123,7 +123,7 @@ def _tone(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _note(pitch: float, n: int, rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
-    """One note of an instrument whose harmonics have the weights ``color``."""
+    """Generate one note of an instrument whose harmonics have the weights ``color``."""
     time = np.arange(n) / SAMPLE_RATE
     vibrato = 1.0 + rng.uniform(0.0, 0.006) * np.sin(2 * np.pi * rng.uniform(4.0, 7.0) * time)
     phase = 2 * np.pi * pitch * np.cumsum(vibrato) / SAMPLE_RATE
@@ -132,7 +132,7 @@ def _note(pitch: float, n: int, rng: np.random.Generator, color: np.ndarray) -> 
 
 
 def _music(n: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three instruments on a scale: plucked, blown or held."""
+    """Generate one to three plucked or sustained instruments on a scale, sometimes with drums."""
     scale = np.array([[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]][rng.integers(2)])
     root, total = rng.uniform(55.0, 220.0), np.zeros(n)
     for _ in range(rng.integers(1, 4)):
@@ -178,7 +178,7 @@ def _breaths(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _laugh(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Bursts of breath and voice at 4 to 6 Hz that fall in pitch and loudness."""
+    """Generate bursts of breath and voice at 4 to 6 Hz with falling pitch and loudness."""
     time = np.arange(n) / SAMPLE_RATE
     fall = np.exp(-time * rng.uniform(0.1, 0.8))
     phase = np.cumsum(rng.uniform(120.0, 500.0) * fall) / SAMPLE_RATE
@@ -208,4 +208,4 @@ _MAKERS: dict[str, Maker] = {
     "laughter": _laughs,
 }
 KINDS = tuple(_MAKERS)
-"""What ``sound`` can make."""
+"""The kinds of sounds that ``sound`` generates."""

@@ -1,13 +1,14 @@
-"""What each phone asks of the face, and how speakers differ: the tables behind the mouth curves.
+"""Define the viseme poses and dominances of each phone.
 
-Owns the table from ARPABET phones to viseme poses, the articulator channels with their dominances,
-and the `SpeakingStyle` of the twelve bundled subjects. The curves themselves are computed in
-`codetalker_cli.synthetic.articulation`; the viseme poses (unit weights) belong to the rig.
+The table maps ARPABET phones to viseme poses and to one dominance per articulator channel.
+`codetalker_cli.synthetic.articulation` computes the curves, and the rig defines the unit weights of
+the viseme poses.
 
-The channels move independently, as articulators do: the jaw is heavy and follows vowels, the
-opening of the lips is light, rounding looks far ahead, the tongue is local. A phone that does not
-care about a channel has a low dominance there and takes its neighbors' position (Löfqvist's
-gestural dominance; Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993).
+The channels move independently, as articulators do: the jaw is slow and follows the vowels, the lip
+opening is fast, rounding is anticipated well ahead, and the tongue acts locally. A phone that does
+not constrain a channel has a low dominance there and adopts the position of its neighbors
+(Löfqvist's gestural dominance; Cohen and Massaro, "Modeling coarticulation in synthetic visual
+speech", 1993).
 """
 
 import re
@@ -22,12 +23,12 @@ CHANNELS: tuple[Channel, ...] = ("jaw", "open", "round", "spread", "tongue")
 
 @dataclass(frozen=True)
 class VisemePhase:
-    """A steady part of a phone: the poses it blends, and for how large a share of the phone.
+    """A part of a phone with a constant pose.
 
     Attributes:
-        poses: viseme name → weight.
-        share: part of the phone's duration, 0 to 1.
-        units: what is added to the weights of single face units.
+        poses: The weight of each viseme in the pose.
+        share: The share of the phone's duration, 0 to 1.
+        units: The amounts added to the weights of single face units.
     """
 
     poses: dict[str, float]
@@ -37,16 +38,16 @@ class VisemePhase:
 
 @dataclass(frozen=True)
 class Articulation:
-    """What one phone does.
+    """The articulation of one phone.
 
     Attributes:
-        phases: one, or two for a diphthong.
-        dominance: strength per channel; the blend at any time is the dominance-weighted mean.
-        contact: the viseme that must be reached in full for some frames ("PP" lips shut, "FF" lower
-            lip on the upper teeth), or None.
-        contact_share: part of the phone, from its start, in which the contact is held; the rest is
-            burst and aspiration.
-        open_vowel: whether the middle must be clearly open.
+        phases: One phase, or two for a diphthong.
+        dominance: The weight of the phone in the blend of each channel.
+        contact: The viseme that must be fully reached for some frames: "PP" (lips shut), "FF"
+            (lower lip on the upper teeth) or None.
+        contact_share: The share of the phone, from its start, during which the contact is held.
+            The rest is burst and aspiration.
+        open_vowel: Whether the mouth must be clearly open in the middle of the phone.
     """
 
     phases: tuple[VisemePhase, ...]
@@ -56,7 +57,7 @@ class Articulation:
     open_vowel: bool = False
 
 
-# Seconds that a phone's influence reaches before its start and after its end.
+# The time in seconds by which a phone's influence precedes its start and outlasts its end.
 ATTACK_SECONDS: dict[Channel, float] = {
     "jaw": 0.055, "open": 0.045, "round": 0.150, "spread": 0.060, "tongue": 0.040,
 }  # fmt: skip
@@ -74,13 +75,13 @@ _CHANNEL_OF_UNIT: dict[str, Channel] = {
 
 
 def channel_of(unit: str) -> Channel:
-    """The articulator channel of a face unit ("mouthStretchLeft" → "spread"); lips by default."""
+    """Return the articulator channel of a face unit; units that are not listed belong to "open"."""
     both_sides = re.sub(r"(Left|Right)$", "", unit)
     return _CHANNEL_OF_UNIT.get(unit, _CHANNEL_OF_UNIT.get(both_sides, "open"))
 
 
 def _levels(*levels: float) -> dict[Channel, float]:
-    """Dominances in the order of `CHANNELS`: jaw, open, round, spread, tongue."""
+    """Return the dominances by channel, given in the order of `CHANNELS`."""
     return dict(zip(CHANNELS, levels, strict=True))
 
 
@@ -111,13 +112,13 @@ _SIBILANT = (1.2, 0.40, 0.12, 0.35, 1.0)
 _POSTALVEOLAR = (1.2, 0.40, 0.75, 0.50, 1.0)
 _VELAR = (0.25, 0.15, 0.05, 0.08, 1.0)
 
-# w is a narrower u: the lips come near each other without touching
+# w is a narrower u, in which the lips approach each other without touching.
 _TIGHT_ROUND = VisemePhase(
     {"U": 1.1}, units={"jawOpen": -0.05, "mouthFunnel": -0.08, "mouthClose": 0.02}
 )
 
 PHONES: dict[str, Articulation] = {
-    # vowels
+    # Vowels.
     "AA": _vowel(_phase(aa=1.0), is_open=True),
     "AE": _vowel(_phase(aa=0.6, E=0.4), is_open=True),
     "AH": _vowel(_phase(aa=0.44, E=0.28), rounding=0.25, is_open=True),
@@ -133,10 +134,10 @@ PHONES: dict[str, Articulation] = {
     "OY": _vowel(_phase(0.5, O=1.0), _phase(0.5, I=0.8), rounding=0.8),
     "UH": _vowel(_phase(U=0.55, O=0.25), rounding=0.7),
     "UW": _vowel(VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
-    # consonants with a contact of the lips
+    # Consonants with a lip contact.
     "P": _bilabial(0.75), "B": _bilabial(0.85), "M": _bilabial(1.0),
     "F": _labiodental(0.9), "V": _labiodental(0.9),
-    # the rest: dominance of jaw, opening, rounding, spread, tongue
+    # Other consonants; the numbers are the dominances of jaw, opening, rounding, spread, tongue.
     "W": Articulation((_TIGHT_ROUND,), _levels(0.7, 0.7, 1.1, 0.7, 0.2)),
     "Y": _consonant("I", 0.5, 0.4, 0.15, 0.4, 0.6),
     "R": _consonant("RR", 0.45, 0.35, 0.6, 0.4, 0.9),

@@ -1,1 +1,1 @@
-"""Training: one loop for both stages, with exact resume and several processes."""
+"""Training of both stages in one loop, with exact resume and support for several processes."""

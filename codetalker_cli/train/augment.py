@@ -1,6 +1,6 @@
-"""Worse recordings of the same speech: noise, music, rooms, telephones, other people talking.
+"""Augment speech with noise, non-speech sounds, reverberation, telephone filters and babble.
 
-Timing is never changed, so the motion of the clean clip stays true.
+Timing is never changed, so the motion of the clean clip still matches.
 """
 
 import numpy as np
@@ -9,16 +9,19 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.synthetic.noise import colored_noise, sound
 
 VERSION = 2
-"""To be raised when the same draw gives other samples: they are kept on the disk."""
+"""The version of the cached results; increase it when the same seed gives different samples."""
 
 
 def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
-    """One randomly worsened version of (n,) float32 samples at 16 kHz.
+    """Return a randomly degraded version of speech.
 
     Args:
-        samples: Clean speech.
-        rng: Draws what happens and how much.
-        others: Other clips, for babble.
+        samples: (n,) clean speech at 16 kHz.
+        rng: The generator that draws the effects and their strengths.
+        others: Other clips, from which babble is mixed.
+
+    Returns:
+        (n,) float32 samples within ±1.
     """
     x = samples.astype(np.float32)
     if rng.random() < 0.5:
@@ -35,14 +38,14 @@ def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarr
 
 
 def mixed(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """Speech with noise at a signal-to-noise ratio in dB."""
+    """Add noise to speech at a signal-to-noise ratio in dB."""
     power = float(np.square(speech).mean())
     noise_power = float(np.square(noise).mean()) + 1e-12
     return speech + noise * np.sqrt(power / noise_power / 10 ** (snr_db / 10))
 
 
 def babble(n: int, others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(n,) sum of 3 to 6 other speakers."""
+    """Return the (n,) sum of 3 to 6 random clips, each rolled in time and looped."""
     total = np.zeros(n, dtype=np.float32)
     for index in rng.integers(len(others), size=rng.integers(3, 7)):
         other = others[index]
@@ -51,7 +54,7 @@ def babble(n: int, others: list[np.ndarray], rng: np.random.Generator) -> np.nda
 
 
 def reverberant(x: np.ndarray, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """The direct sound and a decaying random tail (60 dB down after ``seconds``)."""
+    """Add reverberation: a random tail that decays by 60 dB in ``seconds``."""
     n = int(seconds * SAMPLE_RATE)
     tail = rng.standard_normal(n) * 10 ** (-3.0 * np.arange(n) / n)
     tail *= rng.uniform(0.2, 0.8) / np.linalg.norm(tail)
@@ -62,7 +65,7 @@ def reverberant(x: np.ndarray, seconds: float, rng: np.random.Generator) -> np.n
 
 
 def filtered(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A tilted and band-limited spectrum, as of cheap microphones and telephones."""
+    """Tilt and band-limit the spectrum, as cheap microphones and telephones do."""
     spectrum = np.fft.rfft(x)
     frequency = np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
     tilt_db = rng.uniform(-4.0, 4.0) * np.log2(np.maximum(frequency, 60.0) / 1000.0)

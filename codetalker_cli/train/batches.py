@@ -1,8 +1,8 @@
-"""Clips of a prepared data set as padded batches, and the order in which steps see them.
+"""Padded batches of clips, and the order of the clips in training.
 
-What a step draws at random for a clip follows from (seed, step, clip) alone: not from what was
-drawn before, nor from the process that draws it. So a resumed run draws the same, and so do
-several processes that share a batch.
+The random numbers of a step for a clip depend only on (seed, step, clip), not on earlier draws or
+on the process. They are therefore the same in a resumed run, and when several processes share a
+step.
 """
 
 from collections.abc import Sequence
@@ -19,33 +19,33 @@ from codetalker_cli.errors import DataError
 
 
 def clip_rng(seed: int, step: int, clip: int) -> np.random.Generator:
-    """What a step draws for one clip."""
+    """Return the random generator of a step for one clip."""
     return np.random.default_rng([seed, 1, step, clip])
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """What a step draws for all its clips together."""
+    """Return the random generator of a step for draws that all its clips share."""
     return np.random.default_rng([seed, 2, step])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Clips, or crops of them, padded at their ends.
+    """Clips, or crops of clips, padded at the end.
 
     Attributes:
-        vertices: (B, T, V, 3); zero beyond a clip's end.
-        template: (B, V, 3).
-        style_ids: (B,) int64 training-subject numbers (0 for other subjects).
-        n_frames: Frames of each.
-        clips: Numbers within the source.
-        starts: First frame of each crop.
-        step: The step it is for.
-        speech: Stage 2: of each clip the part of the speech encoder that is never trained.
+        vertices: (B, T, V, 3) true motion; zero after the end of a clip.
+        template: (B, V, 3) neutral faces.
+        style_ids: (B,) int64 indices of the training subjects (0 for other subjects).
+        n_frames: The number of frames of each clip or crop.
+        clips: The index of each clip in its source.
+        starts: The first frame of each crop.
+        step: The number of the training step.
+        speech: Stage 2: the output of the frozen part of the speech encoder for each clip.
         codes: Stage 2: (B, T, q) int64 codes of the true motion.
-        keep_history: Stage 2: (B,) 1 or 0, whether the past motion is shown.
-        own_history: Stage 2: (B,) bool, whether the past is the model's own.
-        noise: Stage 2: (B, T, feature_size) standard normal, for the past.
-        repeated: Whether the clips are another process's and count nothing here.
+        keep_history: Stage 2: (B,) 1 if the motion history is visible, 0 if it is hidden.
+        own_history: Stage 2: (B,) bool, true if the history is the model's own prediction.
+        noise: Stage 2: (B, T, feature_size) standard normal noise for the history.
+        repeated: Whether these clips repeat another process's and have weight 0.
     """
 
     vertices: Tensor
@@ -64,23 +64,24 @@ class Batch:
 
     @property
     def lengths(self) -> Tensor | None:
-        """(B,) int64 frames of each clip; None when none is padded."""
+        """(B,) int64 number of frames of each clip; None if no clip is padded."""
         n_frames = self.vertices.shape[1]
-        if min(self.n_frames) == n_frames > 1:  # one frame has statistics only where it is masked
+        # A single frame has no instance statistics; the layers handle it only with a mask.
+        if min(self.n_frames) == n_frames > 1:
             return None
         return torch.tensor(self.n_frames, device=self.vertices.device)
 
     @property
     def offsets(self) -> Tensor:
-        """(B, T, V, 3) motion: vertices − template."""
+        """(B, T, V, 3) motion relative to the template."""
         return self.vertices - self.template[:, None]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device."""
+        """Return the batch on a device."""
         return self._map_tensors(lambda x: x.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> "Batch":
-        """The same in memory that a GPU copies from by itself; torch's loader calls it."""
+        """Return the batch in pinned memory; called by torch's ``DataLoader``."""
         return self._map_tensors(lambda x: x.pin_memory())
 
     def _map_tensors(self, function: Any) -> "Batch":
@@ -96,20 +97,24 @@ class ClipSource:
     """The clips of one split.
 
     Args:
-        data: Prepared data set.
-        split: Its name.
-        may_be_empty: Whether a split without clips will do.
+        data: The prepared data set.
+        split: The name of the split.
+        may_be_empty: Whether the split may have no clips.
+
+    Attributes:
+        clips: The clips of the split.
+        lengths: The number of usable frames of each clip, counted from its first frame.
 
     Raises:
-        DataError: The split has no clip.
+        DataError: The split has no clips.
     """
 
     def __init__(self, data: PreparedDataSet, split: str, *, may_be_empty: bool = False) -> None:
         self.clips = data.clips(split)
         if not self.clips and not may_be_empty:
             raise DataError(
-                f"{data.folder}: no clip in the split {split!r}; prepare more clips, or with "
-                "other splits"
+                f"{data.folder}: the split {split!r} has no clips; prepare more clips or change "
+                "the splits"
             )
         self._templates = {
             name: torch.from_numpy(np.asarray(template, dtype=np.float32))
@@ -117,14 +122,13 @@ class ClipSource:
         }
         order = {name: k for k, name in enumerate(data.manifest.train_subjects)}
         self.lengths = [clip.entry.n_frames for clip in self.clips]
-        """Frames of each clip that batches may take, from its first one."""
         self._styles = [order.get(clip.entry.subject, 0) for clip in self.clips]
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def clip(self, index: int) -> Clip:
-        """The clip of that number."""
+        """Return the clip with this index."""
         return self.clips[index]
 
     def batch(
@@ -134,13 +138,13 @@ class ClipSource:
         rngs: Sequence[np.random.Generator] | None = None,
         step: int = 0,
     ) -> Batch:
-        """Clips side by side, on the CPU.
+        """Load a batch of clips on the CPU.
 
         Args:
-            indices: Clip numbers.
-            crop_frames: Longest crop, or None for whole clips.
-            rngs: Draw where the crop of each starts; None: all start at frame 0.
-            step: The step it is for.
+            indices: The indices of the clips.
+            crop_frames: The maximum length of a crop in frames; None: whole clips.
+            rngs: The generator that draws the start of each crop; None: all start at frame 0.
+            step: The number of the training step.
         """
         crops: list[Tensor] = []
         starts: list[int] = []
@@ -167,18 +171,21 @@ class ClipSource:
 
 
 POOL_STEPS = 50
-"""Steps whose clips are sorted by length together: little padding, still a random order."""
+"""The number of steps whose clips are sorted by length together.
+
+This gives little padding but still a random order.
+"""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one process does in one step.
+    """The part of a step that one process computes.
 
     Attributes:
-        parts: Clips of each of its batches; the gradients of the parts are added up.
-        repeated: Of each part whether its clip is another's: where there are too few clips for all,
-            a process takes part with a weight of zero.
-        n_clips: Clips of the step over all processes.
+        parts: The clips of each batch; the gradients of all batches are summed.
+        repeated: True for a part that repeats another process's clip with weight 0, because every
+            process must run the same number of backward passes.
+        n_clips: The number of clips of the step over all processes.
     """
 
     parts: tuple[tuple[int, ...], ...]
@@ -191,11 +198,11 @@ class Plan:
     """The order of the training clips.
 
     Attributes:
-        lengths: Frames that a step sees of each clip.
-        batch_size: Clips in a batch of one process.
-        accumulation: Batches whose gradients one step adds up.
-        world_size: That share a step.
-        seed: Of the order.
+        lengths: The number of frames of each clip that a step uses.
+        batch_size: The number of clips per batch and process.
+        accumulation: The number of batches per step and process.
+        world_size: The number of processes.
+        seed: The random seed of the order.
     """
 
     lengths: Sequence[int]
@@ -206,16 +213,16 @@ class Plan:
 
     @property
     def clips_per_step(self) -> int:
-        """Over all processes."""
+        """The maximum number of clips in a step over all processes."""
         return self.batch_size * self.accumulation * self.world_size
 
     @property
     def steps_per_epoch(self) -> int:
-        """The last one may have fewer clips."""
+        """The number of steps per epoch; one of them can have fewer clips."""
         return -(-len(self.lengths) // self.clips_per_step)
 
     def epoch(self, epoch: int) -> list[list[int]]:
-        """The clips of each step: every clip once; those of a step have like lengths."""
+        """Return the clips of each step: every clip once, similar lengths in the same step."""
         rng = np.random.default_rng([self.seed, 0, epoch])
         order = rng.permutation(len(self.lengths))
         size = self.clips_per_step
@@ -227,13 +234,15 @@ class Plan:
             pool = order[start : start + POOL_STEPS * size]
             pool = pool[np.argsort(lengths[pool], kind="stable")]
             steps += [pool[k : k + size].tolist() for k in range(0, len(pool), size)]
-        # The step with fewer clips must not always hold the longest ones, nor come first or last.
+        # Shuffled, so that the step with fewer clips is at a random position, and lengths are mixed
+        # over the epoch.
         return [steps[k] for k in rng.permutation(len(steps))]
 
     def shard(self, clips: Sequence[int], rank: int) -> Shard:
-        """What ``rank`` does in the step of ``clips``: neighbors in length together."""
+        """Return the shard of ``rank`` in the step with ``clips``, sorted by length."""
         shards = np.array_split(np.asarray(clips), self.world_size)
-        n_parts = -(-len(shards[0]) // self.batch_size)  # as many in each: they are exchanged
+        # The same for every rank, because the ranks exchange gradients after each part.
+        n_parts = -(-len(shards[0]) // self.batch_size)
         parts = [part.tolist() for part in np.array_split(shards[rank], n_parts)]
         return Shard(
             parts=tuple(tuple(part) or (clips[0],) for part in parts),

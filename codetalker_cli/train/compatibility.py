@@ -1,4 +1,4 @@
-"""Whether data, settings and stage 1 belong together; said before anything is computed."""
+"""Check that data set, settings and stage 1 fit together, before anything is computed."""
 
 import numpy as np
 
@@ -9,40 +9,41 @@ from codetalker_cli.settings import Settings
 
 
 def check_data(data: PreparedDataSet, settings: Settings) -> None:
-    """Refuse data of another topology, frame rate or list of subjects than the settings'.
+    """Check that the data set has the vertices, unit, frame rate and subjects of the settings.
 
     Raises:
-        DataError: Names both sides.
+        DataError: They differ; the message contains both values.
     """
     data.mesh.check(settings.data.n_vertices, str(data.folder))
     manifest = data.manifest
     unit = data.mesh.topology.unit
     if unit != settings.data.unit:
         raise DataError(
-            f"{data.folder}: its unit is {unit}, the settings say {settings.data.unit}; "
+            f"{data.folder}: the unit is {unit}, but the settings require {settings.data.unit}; "
             "use the preset of this data set"
         )
     if manifest.fps != settings.data.fps:
         raise DataError(
-            f"{data.folder}: {manifest.fps:g} fps, the settings say {settings.data.fps:g}; "
-            "use the preset of this data set"
+            f"{data.folder}: the frame rate is {manifest.fps:g} fps, but the settings require "
+            f"{settings.data.fps:g}; use the preset of this data set"
         )
     if manifest.train_subjects != settings.data.train_subjects:
         raise DataError(
-            f"{data.folder}: its training subjects {', '.join(manifest.train_subjects)} are not "
-            f"those of the settings, {', '.join(settings.data.train_subjects)}"
+            f"{data.folder}: the training subjects are {', '.join(manifest.train_subjects)}, but "
+            f"the settings require {', '.join(settings.data.train_subjects)}; use the preset of "
+            "this data set"
         )
 
 
 def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) -> None:
-    """Refuse a stage 1 of other faces than the data set's.
+    """Check that stage 1 was trained on the topology, frame rate and unit of the data set.
 
     Raises:
-        CheckpointError: Names both.
+        CheckpointError: They differ; the message names both topologies and the differences.
     """
     source, target = stage1.settings.data, settings.data
     differences = [
-        f"{field} {getattr(source, field)} against {getattr(target, field)}"
+        f"{field} {getattr(source, field)} instead of {getattr(target, field)}"
         for field in ("n_vertices", "fps", "unit")
         if getattr(source, field) != getattr(target, field)
     ]
@@ -50,10 +51,10 @@ def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) 
     if stage1.mesh is not None:
         name = stage1.mesh.topology.name
         if not differences and not np.array_equal(stage1.mesh.topology.triangles, mesh.triangles):
-            differences.append("as many vertices, but other triangles")
+            differences.append("same number of vertices, but different triangles")
     if differences:
         raise CheckpointError(
-            f"{stage1.path}: stage 1 was trained on the topology {name} of {source.name}, the data "
-            f"set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on this "
-            "data set first, or name another with `vq`"
+            f"{stage1.path}: stage 1 was trained on the topology {name} of {source.name}, but the "
+            f"data set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on "
+            "this data set first, or give another one with `vq`"
         )

@@ -1,4 +1,4 @@
-"""Curves of a training run: its log of metrics as one picture."""
+"""Plot the metrics of a training run as one image."""
 
 import math
 from collections.abc import Sequence
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 MetricsRow = dict[str, Any]
 Line = tuple[list[int], list[float]]
-"""Epochs, and a value for each."""
+"""The epochs of a curve and the value at each."""
 
 _DPI, _WIDTH, _COLUMNS = 100, 16.0, 3
 _HEADER_HEIGHT, _PANEL_HEIGHT = 0.7, 3.5
-"""Inches: the title above, and a row of panels."""
+"""The heights in inches of the header and of a row of panels."""
 _WIDE_RANGE = 20
-"""Lip errors whose largest is more than this times the smallest are drawn on a logarithmic axis."""
+"""The ratio of the largest to the smallest lip error above which the axis is logarithmic."""
 _MAX_MARKERS = 40
-"""Up to so many points of a line are marked, so that a lone one is seen too."""
+"""The maximum number of points of a line with markers; a single point needs one to be visible."""
 _RED, _GRAY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
 _BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One axes of the picture.
+    """One panel of the plot.
 
     Attributes:
-        title: What it shows.
-        unit: Name of the vertical axis.
-        lines: By their key in the log.
-        levels: Horizontal lines by their name.
-        log: Whether the vertical axis is logarithmic; no value below or at 0 is drawn then.
-        best: Epoch, value and words of the checkpoint that was kept.
+        title: The title of the panel.
+        unit: The label of the vertical axis.
+        lines: The curves by their key in the metrics.
+        levels: The values of horizontal lines, by label.
+        log: Whether the vertical axis is logarithmic.
+        best: The epoch, value and label of the best checkpoint.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Chart:
 
 
 _LOSS_PARTS = ("motion_loss", "latent_loss")
-"""Of the loss: dashed, so that the loss is seen where one of them is nearly all of it."""
+"""The parts of the loss; dashed lines do not hide the loss when they almost coincide with it."""
 _LEVEL_LABELS = {"val_lve_template": "the template", "val_lve_mean": "the mean motion"}
 _LINE_STYLES = {
     "loss": ("training", _BLUE),
@@ -61,16 +61,17 @@ _LINE_STYLES = {
     "val_perplexity": ("perplexity, validation", _ORANGE),
     "codes_used": ("codes used", _GREEN),
 }
-"""Words and color of a line; the others are alone in their panel and need no words."""
+"""The label and color of each line. Other lines are alone in their panel and need no label."""
 
 
 def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
-    """Draw the metrics of a training run, with a panel for each kind of value that is in them.
+    """Draw the metrics of a training run, with one panel for each kind of value.
 
     Args:
-        rows: One an epoch, in order. Without any, or with nothing to draw, there is no picture.
-        out: The .png; an older one is replaced.
-        title: Stands above.
+        rows: The metrics, one row per epoch, in order. If there is nothing to draw, no file is
+            written.
+        out: The .png file; an older one is replaced.
+        title: The title of the plot.
 
     Raises:
         OutputError: ``out`` cannot be written.
@@ -106,7 +107,7 @@ def draw_curves(rows: Sequence[MetricsRow], out: Path, title: str) -> None:
 
 
 def panels(rows: Sequence[MetricsRow]) -> list[Chart]:
-    """What there is to draw; values that are absent, NaN or infinite are left out."""
+    """Return the panels to draw, without missing, NaN or infinite values."""
     losses = _lines(rows, "loss", "motion_loss", "latent_loss", "val_loss", log=True)
     errors = _lines(rows, "val_lve_forced", "val_lve")
     baselines = _lines(rows, "val_lve_template", "val_lve_mean")
@@ -144,7 +145,7 @@ def _lines(rows: Sequence[MetricsRow], *keys: str, log: bool = False) -> dict[st
 
 
 def _best_epoch(rows: Sequence[MetricsRow]) -> tuple[int, float, str] | None:
-    """The epoch of the lowest score: the one whose checkpoint was kept."""
+    """Return the epoch, lip error and label of the best checkpoint."""
     candidates = [
         (
             score if (score := _finite_value(row, "score")) is not None else error,
@@ -206,13 +207,13 @@ def _draw_panel(axes: "Axes", chart: Chart, last_epoch: int) -> None:
     axes.grid(color=_GRAY, alpha=0.2, lw=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    # stage 1 has one kind of lip error only, to which the words of stage 2 do not apply
+    # Stage 1 has only one kind of lip error, for which the labels of stage 2 are wrong.
     if axes.get_legend_handles_labels()[1] and list(chart.lines) != ["val_lve"]:
         axes.legend(fontsize=8.5, framealpha=0.8, edgecolor="none", loc="best")
 
 
 def _set_y_scale(axes: "Axes", chart: Chart) -> None:
-    """Vertical axis: from 0, or logarithmic with a few plain numbers."""
+    """Let the vertical axis start at 0, or make it logarithmic with a few round numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     heights = [*chart.levels.values(), *(v for _, values in chart.lines.values() for v in values)]

@@ -1,8 +1,8 @@
-"""The only training loop; both stages go through it.
+"""The training loop of both stages.
 
-A step is a pure function of the state before it: what it sees and draws follows from seed and step,
-everything else is in the saved state. So a run that was killed and resumed ends as one that was
-not.
+Each step is a pure function of the state before it. The seed and the step number determine its
+clips and random draws, and the saved state contains everything else. A run that was killed and
+resumed therefore gives the same result as an uninterrupted one.
 """
 
 import logging
@@ -35,7 +35,7 @@ from codetalker_cli.train.validation import diagnose
 logger = logging.getLogger(__name__)
 
 DIAGNOSE_AFTER = 0.2
-"""Share of the epochs in which a face that does not move yet is no wonder."""
+"""The fraction of the epochs before diagnostics start; until then, barely any motion is normal."""
 LOGGED_VALUES = (
     "loss",
     "codes_used",
@@ -44,9 +44,9 @@ LOGGED_VALUES = (
     "val_lve_forced",
     "val_motion_energy",
 )
-"""Values of an epoch that are said; the log has all."""
+"""The values in the log line of an epoch; ``metrics.jsonl`` contains all values."""
 SAVING_SHARE = 20
-"""Saving the state may take one part in so many of the time."""
+"""Saving the state takes at most 1 / ``SAVING_SHARE`` of the training time."""
 
 
 def fit(
@@ -58,28 +58,36 @@ def fit(
     resume: bool = False,
     report: ProgressReport | None = None,
 ) -> TrainingProgress:
-    """Train; what comes out of it is told in ``train.run_folder``.
+    """Train a stage; the module docstring of ``train.run_folder`` lists the files it writes.
 
     Args:
         task: The stage.
-        settings: How.
-        folder: Where to; begun already.
-        accelerator: Devices and processes; None: one process on the CPU.
-        resume: Go on from the saved state, if there is one.
-        report: Called after each step, in the main process alone.
+        settings: The training settings of the stage.
+        folder: The run folder, after ``RunFolder.begin`` or ``RunFolder.enter``.
+        accelerator: The device and the processes; None: one process on the CPU.
+        resume: Whether to continue from the saved state, if there is one.
+        report: Called after each step, in the main process only.
+
+    Returns:
+        The progress at the end of the run.
 
     Raises:
-        CodeTalkerError: A loss became NaN or infinite (its clip is named), or the run was stopped
-            from outside; the last good state and checkpoints stay.
-        CheckpointError: The state or a checkpoint could not be saved (those before stay), or the
-            state to resume does not fit the run.
+        CodeTalkerError: A loss or a gradient became NaN or infinite (the message names the clip),
+            or a signal stopped the run. The last good state and checkpoints are kept.
+        CheckpointError: The state or a checkpoint could not be saved (earlier ones are kept), or
+            the saved state does not fit the run.
     """
     accelerator = accelerator or make_accelerator(settings.precision)
     return _TrainingRun(task, settings, folder, accelerator, report).train(resume)
 
 
 class RequestedBatches(Dataset):
-    """The batches of an epoch in order, each read when it is asked for."""
+    """The batches of an epoch in order, each loaded on request.
+
+    Args:
+        task: The stage that loads the batches.
+        requests: The (step, clip numbers) of each batch.
+    """
 
     def __init__(self, task: Task, requests: Sequence[tuple[int, tuple[int, ...]]]) -> None:
         self._task, self._requests = task, requests
@@ -119,7 +127,7 @@ class _TrainingRun:
         self.seconds = 0.0
         self.last_save, self.save_seconds = time.monotonic(), 0.0
 
-    # The way through ---------------------------------------------------------------------------
+    # Epochs and steps --------------------------------------------------------------------------
 
     def train(self, resume: bool) -> TrainingProgress:
         set_seed(self.settings.seed, device_specific=True)
@@ -128,15 +136,16 @@ class _TrainingRun:
             steps = set(gather_object([self.progress.step]))
             if len(steps) > 1:
                 raise CheckpointError(
-                    f"{self.folder.states}: the processes found states of different steps, "
-                    f"{sorted(steps)}; all machines must see the same `out`"
+                    f"{self.folder.states}: the processes found states of different steps "
+                    f"{sorted(steps)}; all machines must see the same folder `out`"
                 )
         if self._is_done():
-            logger.info("%s: is done already", self.folder.out)
+            logger.info("%s: the run is already finished", self.folder.out)
             return self.progress
         per_epoch = self.plan.steps_per_epoch
         first, skip = divmod(self.progress.step, per_epoch)
-        if self.epoch_is_open and not skip:  # all its steps are done, its end is not
+        # The state was saved after the last step of an epoch, but before its validation.
+        if self.epoch_is_open and not skip:
             first, skip = first - 1, per_epoch
         self.trackers = Trackers(
             self.settings, self.folder.folder, self.progress.step, self.accelerator
@@ -147,7 +156,7 @@ class _TrainingRun:
                 skip = 0
         self.trackers.close()
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:  # for which the others need not wait
+        if self.accelerator.is_main_process:  # after the barrier: the others need not wait for this
             self._write_curves_and_sample()
         return self.progress
 
@@ -180,7 +189,8 @@ class _TrainingRun:
 
     def _batch_iterator(self, requests: list[tuple[int, tuple[int, ...]]]) -> Iterator[Batch]:
         on_gpu = self.accelerator.device.type == "cuda"
-        # Forked, as nothing of the task is to be copied; they read files and never touch the GPU.
+        # Forked workers share the task's memory instead of pickling it. Forking is safe because
+        # they only read files and never use the GPU.
         fork = on_gpu and "fork" in multiprocessing.get_all_start_methods()
         loader = DataLoader(
             RequestedBatches(self.task, requests),
@@ -188,7 +198,8 @@ class _TrainingRun:
             num_workers=self.settings.workers if fork else 0,
             multiprocessing_context="fork" if fork and self.settings.workers else None,
             pin_memory=on_gpu,
-            generator=torch.Generator(),  # the loader's own draw must not move training's
+            # The loader draws a seed, which must not change the global random state.
+            generator=torch.Generator(),
         )
         return iter(loader)
 
@@ -216,14 +227,17 @@ class _TrainingRun:
                 if "score" not in means:
                     means["score"] = means["loss"]
                     if "no-score" not in self.warned:
-                        logger.warning("no validation clips: the training loss chooses the best")
+                        logger.warning(
+                            "there are no validation clips, so the training loss selects the best "
+                            "checkpoint"
+                        )
                     self.warned.add("no-score")
                 self._save_checkpoints(means)
             self._log_diagnostics(means)
         self.progress.values |= means
         if self.accelerator.is_main_process:
             row = {"epoch": epoch, "step": self.progress.step, "seconds": round(self.seconds, 3)}
-            with state.report_save_errors(f"{self.folder.metrics}: the values of epoch {epoch}"):
+            with state.report_save_errors(f"{self.folder.metrics}: the metrics of epoch {epoch}"):
                 self.folder.add_metrics({**row, **means})
         self.trackers.add(self.progress.step, means, always=True)
         summary = ", ".join(f"{key} {means[key]:.4g}" for key in LOGGED_VALUES if key in means)
@@ -235,17 +249,15 @@ class _TrainingRun:
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
-        """The model as it will be used: averaged, in evaluation mode, not compiled.
-
-        Free running meets another length at each frame, which would be compiled each.
-        """
-        compiled = torch.compiler.set_stance("force_eager")
-        with self.stepper.averaged(), torch.no_grad(), compiled:
+        """Put the model in the form used at inference: averaged weights, evaluation mode."""
+        # Free-running decoding has a new length at each frame and would recompile each time.
+        eager = torch.compiler.set_stance("force_eager")
+        with self.stepper.averaged(), torch.no_grad(), eager:
             self.stepper.module.eval()
             yield
 
     def _log_diagnostics(self, means: Values) -> None:
-        """Say what is wrong with a run when it shows, and again at the end."""
+        """Warn of each problem when it first appears, and again after the last epoch."""
         last = self.progress.epoch == self.settings.epochs
         if last or self.progress.epoch >= DIAGNOSE_AFTER * self.settings.epochs:
             for kind, message in diagnose(means).items():
@@ -254,12 +266,12 @@ class _TrainingRun:
                 self.warned.add(kind)
 
     def _save_checkpoints(self, means: Values) -> None:
-        """The latest checkpoint, and the best."""
+        """Write the latest checkpoint, and the best one if the score improved."""
         progress = self.progress
         if not math.isfinite(means["score"]):
             raise CodeTalkerError(
                 f"epoch {progress.epoch}: the validation score is {means['score']}; lower the "
-                "learning rate or set gradient_clip; what was saved before is kept"
+                "learning rate or set gradient_clip; earlier checkpoints are kept"
             )
         is_best = means["score"] < progress.best
         if is_best:
@@ -283,7 +295,7 @@ class _TrainingRun:
         except RenderError as error:
             logger.warning("no sample video: %s", error)
 
-    # Going on ----------------------------------------------------------------------------------
+    # Saving and resuming -----------------------------------------------------------------------
 
     def _maybe_save(self, force: bool = False) -> None:
         stopping = self.interrupt.requested
@@ -291,7 +303,7 @@ class _TrainingRun:
             min_interval = self.settings.save_every_seconds
             interval = max(min_interval, SAVING_SHARE * self.save_seconds) if min_interval else 0.0
             due = torch.tensor(float(time.monotonic() - self.last_save >= interval))
-            if self.accelerator.num_processes > 1:  # the main process's clock rules
+            if self.accelerator.num_processes > 1:  # clocks differ, so the main process decides
                 due = self.accelerator.gather(due.to(self.accelerator.device)[None])[0]
             if not due:
                 return
@@ -324,13 +336,13 @@ class _TrainingRun:
         if content is None:
             if self.folder.curves.is_file():
                 raise CheckpointError(
-                    f"{self.folder.states}: holds no state any more, so this run cannot go on; it "
-                    f"is done, and {self.folder.out} has its best checkpoint; begin anew with "
+                    f"{self.folder.states}: the state was deleted, so this finished run cannot be "
+                    f"resumed; its best checkpoint is {self.folder.out}; start again with "
                     "`overwrite`"
                 )
             if self.accelerator.is_main_process:
                 self.folder.truncate_metrics(0)
-            logger.info("%s: no state was saved yet; beginning at step 0", self.folder.states)
+            logger.info("%s: no state was saved yet; starting at step 0", self.folder.states)
             return
         for key, expected in (
             ("n_processes", self.accelerator.num_processes),
@@ -338,18 +350,20 @@ class _TrainingRun:
         ):
             if content[key] != expected:
                 raise CheckpointError(
-                    f"{self.folder.states}: was saved with {key} {content[key]}, this run has "
-                    f"{expected}; resume with as many processes and clips, or begin anew"
+                    f"{self.folder.states}: the state was saved with {key} = {content[key]}, but "
+                    f"this run has {expected}; resume with the original value, or start again with "
+                    "`overwrite`"
                 )
         if content["step"] > self.progress.n_steps:
             raise CheckpointError(
-                f"{self.folder.out}: has done {content['step']} steps already, "
-                f"{self.settings.epochs} epochs are {self.progress.n_steps}; ask for more epochs"
+                f"{self.folder.out}: the run has already done {content['step']} steps, but with "
+                f"epochs = {self.settings.epochs} it has only {self.progress.n_steps}; increase "
+                "epochs"
             )
         if content["progress"]["best_epoch"] and not self.folder.out.is_dir():
             raise CheckpointError(
-                f"{self.folder.out}: the best checkpoint so far is gone; put it back, or begin "
-                "anew with `overwrite`"
+                f"{self.folder.out}: the best checkpoint is missing; restore it, or start again "
+                "with `overwrite`"
             )
         self.stepper.load_state_dict(content)
         self.task.load_state_dict(content["task"])
@@ -358,8 +372,8 @@ class _TrainingRun:
         for key, value in content["progress"].items():
             setattr(self.progress, key, value)
         if self.accelerator.is_main_process:
-            # Of an epoch whose end was not reached the values are measured again.
+            # An epoch that was not completed is measured again, so its row is removed.
             self.folder.truncate_metrics(self.progress.step - self.epoch_is_open)
         random_state = content["random"][self.accelerator.process_index]
         state.set_random_state(random_state, self.accelerator.device)
-        logger.info("%s: going on after step %d", self.folder.out, self.progress.step)
+        logger.info("%s: resuming after step %d", self.folder.out, self.progress.step)

@@ -1,7 +1,7 @@
 """Training losses of both stages (CodeTalker, equations 4 and 6).
 
-Every loss has one value a clip, the mean over its own frames. Padding counts nowhere, and a batch's
-loss is the mean of what its clips would have given one by one.
+Every loss has one value per clip: the mean over the frames of the clip, without padding. The loss
+of a batch is therefore the mean of the losses that its clips have alone.
 """
 
 import logging
@@ -25,9 +25,9 @@ from codetalker_cli.topology import Topology
 logger = logging.getLogger(__name__)
 
 CLOSED_MM = 1.0
-"""Inner lips closer than this touch."""
+"""The distance of the inner lips, in millimeters, below which the mouth counts as closed."""
 CONTACT_SECONDS = 0.3
-"""Longest contact that is a sound, not a rest."""
+"""The maximum duration of a lip contact that belongs to a sound; longer ones are pauses."""
 
 StageTwoLoss = Callable[
     [
@@ -39,7 +39,7 @@ StageTwoLoss = Callable[
     ],
     Float[Tensor, " batch"],
 ]
-"""(basis, predicted features, true offsets, lengths, frame weights) → losses."""
+"""Maps (basis, predicted features, true offsets, lengths, frame weights) to losses."""
 
 History = Callable[
     [
@@ -49,7 +49,7 @@ History = Callable[
     ],
     Float[Tensor, "batch frames features"],
 ]
-"""(encoder features, true motion features, style) → the motion features shown as the past."""
+"""Maps (encoder features, true motion features, style) to the motion history for the decoder."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class EncodedClips:
     """Clips with the encoder features of their speech.
 
     Attributes:
-        hidden: Encoder features.
-        vertices: True motion; cut when the speech is shorter.
-        template: Neutral face of each clip's subject.
-        style_ids: Number of each clip's training subject.
-        lengths: Frames of each clip that both speech and motion have; None: all frames.
-        codes: Codes of the true motion; None: stage 1 computes them.
+        hidden: The encoder features.
+        vertices: The true motion; frames after the end of the speech are ignored.
+        template: The neutral face of each clip's subject.
+        style_ids: The index of each clip's training subject.
+        lengths: The number of frames for which each clip has both speech and motion; None: all.
+        codes: The codes of the true motion; None: stage 1 computes them.
     """
 
     hidden: Float[Tensor, "batch encoder_features encoder_size"]
@@ -74,9 +74,13 @@ class EncodedClips:
 
 
 class SpeechLosses(NamedTuple):
-    """Losses of stage 2: motion_weight × motion + latents = total.
+    """The losses of stage 2, where total = motion_weight × motion + latents.
 
-    ``features`` are the predicted motion features.
+    Attributes:
+        total: The loss to minimize.
+        motion: The reconstruction loss of the motion.
+        latents: The squared error of the latents.
+        features: The predicted motion features.
     """
 
     total: Float[Tensor, " batch"]
@@ -88,20 +92,21 @@ class SpeechLosses(NamedTuple):
 def vertex_weights(
     topology: Topology, region_weights: dict[str, float]
 ) -> Float[Tensor, " vertices"] | None:
-    """Weights of the reconstruction loss, their mean 1; None when all weigh the same.
+    """Return the vertex weights of the reconstruction loss, with mean 1, or None if all are equal.
 
-    A topology without any region weighs all the same, and that is said.
+    If the topology has no regions at all, log a warning and return None.
 
     Raises:
-        DataError: A region that the topology does not have; it lists those it has.
+        DataError: The topology does not have a region in ``region_weights``; the message lists
+            the regions that it has.
     """
     if not region_weights:
         return None
     weights = torch.ones(topology.n_vertices)
     if not topology.regions:
         logger.warning(
-            "region_weights: %s has no regions, so all its vertices weigh the same; to weigh the "
-            "lips, prepare the data with `regions`",
+            "region_weights: %s has no regions, so all its vertices have the same weight; to give "
+            "the lips more weight, prepare the data with `regions`",
             topology.name,
         )
         return None
@@ -109,25 +114,26 @@ def vertex_weights(
         if name not in topology.regions:
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
-                f"region_weights: topology {topology.name} has no region {name!r}; it has: "
-                f"{known}. Prepare the data with `regions`, or take the weight away with "
-                "`set` train_vq.region_weights={} `set` train_speech.region_weights={}"
+                f"region_weights: the topology {topology.name} has no region {name!r}; it has: "
+                f"{known}; prepare the data with `regions`, or remove the weight with `set` "
+                "train_vq.region_weights={} `set` train_speech.region_weights={}"
             )
         weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight
     return weights / weights.mean()
 
 
 class ContactWeights:
-    """How much each frame of true motion weighs in the losses of stage 2.
+    """Computes the weight of each frame in the losses of stage 2, from the true motion.
 
-    What is learned by squared error is the mean of what may be: where a p is as likely as a t, lips
-    half shut, which nobody reads as either. Short contacts are rare, so they are given more say.
+    Squared error converges to the conditional mean. Where a p and a t are equally likely, the lips
+    end up half shut and read as neither. Short lip contacts are rare, so they get more weight.
 
     Args:
-        topology: Its pairs of inner-lip vertices tell contacts; without them nothing is weighted,
-            and that is said.
-        fps: Frames a second.
-        weight: Of frames in a contact of at most ``CONTACT_SECONDS``; all others weigh 1.
+        topology: The topology, whose pairs of inner-lip vertices show contacts. Without pairs, a
+            warning is logged and all frames have the same weight.
+        fps: The frame rate.
+        weight: The weight of frames in a contact of at most ``CONTACT_SECONDS``; all other frames
+            have weight 1.
     """
 
     def __init__(self, topology: Topology, fps: float, weight: float) -> None:
@@ -138,8 +144,8 @@ class ContactWeights:
             return
         if meters is None or not set(regions) <= topology.regions.keys():
             logger.warning(
-                "contact_weight: %s has no pairs of inner-lip vertices of known size, so all "
-                "frames weigh the same",
+                "contact_weight: %s has no pairs of inner-lip vertices or no physical unit, so all "
+                "frames have the same weight",
                 topology.name,
             )
             return
@@ -151,14 +157,14 @@ class ContactWeights:
     def __call__(
         self, vertices: Float[Tensor, "batch frames vertices 3"]
     ) -> Float[Tensor, "batch frames"] | None:
-        """Return the weights of the frames of true motion; None: all weigh the same."""
+        """Return the weights of the frames of true motion, or None if all are equal."""
         if self._pairs is None:
             return None
         upper, lower = (vertices[:, :, pair.to(vertices.device)] for pair in self._pairs)
         closed = ((upper - lower).norm(dim=-1).mean(-1) < self._closed_distance).float()
         window = self._max_contact_frames + 1
-        # An opening (erosion, then dilation) leaves the runs that are at least a window long. How
-        # long those at the ends of a crop last is not known; they count as rest.
+        # A morphological opening (erosion, then dilation) keeps only closures that last at least a
+        # window. The length of closures at the ends of a crop is unknown; padding makes them long.
         padded = F.pad(closed, (window - 1, window - 1), value=1.0)
         eroded = -F.max_pool1d(-padded[:, None], window, 1)
         rest = F.max_pool1d(eroded, window, 1)[:, 0]
@@ -173,9 +179,9 @@ def clip_means(
     """Return each clip's mean over its own frames.
 
     Args:
-        values: Anything is allowed beyond a clip's end.
-        lengths: Frames of each clip; None: all.
-        weights: Weights of the frames; None: all weigh the same.
+        values: The values to average; those after the end of a clip are ignored.
+        lengths: The number of frames of each clip; None: all frames.
+        weights: The weights of the frames; None: all equal.
     """
     if lengths is None and weights is None:
         return values.flatten(1).mean(1)
@@ -195,7 +201,16 @@ def reconstruction_loss(
     lengths: Int[Tensor, " batch"] | None = None,
     frame_weights: Float[Tensor, "batch frames"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """Mean absolute or squared difference of vertices, weighted by vertex and by frame."""
+    """Return the mean absolute (l1) or squared (l2) error, weighted by vertex and by frame.
+
+    Args:
+        predicted: The predicted vertices or offsets.
+        true: The true ones.
+        weights: The weights of the vertices; None: all equal.
+        kind: The kind of error.
+        lengths: The number of frames of each clip; None: all frames.
+        frame_weights: The weights of the frames; None: all equal.
+    """
     difference = predicted - true
     error = difference.abs() if kind == "l1" else difference.square()
     if weights is not None:
@@ -204,14 +219,15 @@ def reconstruction_loss(
 
 
 class MotionLoss:
-    """Reconstruction loss of motion features, over all vertices or a weighted draw of them.
+    """Computes the reconstruction loss of motion features on all vertices or a random sample.
 
-    A draw in proportion to the weights has the weighted mean over all vertices as its expectation.
+    Vertices are sampled in proportion to their weights, so the expected loss of a sample is the
+    weighted mean over all vertices.
 
     Args:
-        kind: l1 (stage 1) or l2 (stage 2).
-        topology: Gives the regions.
-        settings: ``region_weights`` and ``loss_vertices``.
+        kind: The kind of error: l1 (stage 1) or l2 (stage 2).
+        topology: The topology, with the regions to weight.
+        settings: The training settings; ``region_weights`` and ``loss_vertices`` are used.
     """
 
     def __init__(
@@ -233,10 +249,19 @@ class MotionLoss:
         lengths: Int[Tensor, " batch"] | None = None,
         frame_weights: Float[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Compare predicted features with true offsets."""
+        """Return the loss of predicted motion features.
+
+        Args:
+            basis: The motion basis, which converts features to offsets.
+            features: The predicted motion features.
+            offsets: The true offsets from the template.
+            rng: The generator that samples the vertices.
+            lengths: The number of frames of each clip; None: all frames.
+            frame_weights: The weights of the frames; None: all equal.
+        """
         if self._n_vertices is None:
             if self._weights is not None:
-                self._weights = self._weights.to(offsets.device)  # once
+                self._weights = self._weights.to(offsets.device)  # copies only at the first call
             prediction = basis.to_offsets(features)
             return reconstruction_loss(
                 prediction, offsets, self._weights, self.kind, lengths, frame_weights
@@ -257,7 +282,7 @@ def plain_motion_loss(
     lengths: Int[Tensor, " batch"] | None,
     frame_weights: Float[Tensor, "batch frames"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """Mean squared difference over all vertices, as the paper has it."""
+    """Return the mean squared error over all vertices, as in the paper."""
     prediction = basis.to_offsets(features)
     return reconstruction_loss(prediction, offsets, None, "l2", lengths, frame_weights)
 
@@ -272,16 +297,16 @@ def speech_losses(
     motion_weight: float = 1.0,
     frame_weights: Float[Tensor, "batch frames"] | None = None,
 ) -> SpeechLosses:
-    """Teacher-forced losses of stage 2.
+    """Return the teacher-forced losses of stage 2.
 
     Args:
-        model: Both stages; stage 1 gives targets and decodes, and gets no gradient to its weights.
-        clips: The clips and the features of their speech.
-        history: Gives the past motion that the model sees; None: the true one.
-        keep_history: 1 or 0, see ``SpeechToCodes.forward``.
-        motion_loss: From the basis, predicted features, true offsets, lengths and frame weights.
-        motion_weight: Weight of the motion loss in the total.
-        frame_weights: As ``ContactWeights`` gives them; None: all weigh the same.
+        model: Both stages. Stage 1 provides the targets and decodes; its weights should be frozen.
+        clips: The clips and the encoder features of their speech.
+        history: Returns the motion history that the decoder sees; None: the true motion.
+        keep_history: 1 to show the history of a clip, 0 to hide it; see ``SpeechToCodes.forward``.
+        motion_loss: Computes the reconstruction loss.
+        motion_weight: The weight of the motion loss in the total.
+        frame_weights: The result of ``ContactWeights``; None: all equal.
     """
     speech = model.speech
     assert speech is not None

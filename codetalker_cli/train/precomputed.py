@@ -1,7 +1,7 @@
-"""What stage 2 needs of each clip and no training changes: computed once, kept on the disk.
+"""Compute and cache the inputs of stage 2 that do not change during training.
 
-Speech: the part of the speech encoder that is not trained. Motion: the codes that stage 1 gives the
-whole clip; a crop's are a crop of them.
+- Speech: the output of the frozen part of the speech encoder.
+- Motion: the stage-1 codes of the whole clip, from which the codes of each crop are cut.
 """
 
 import hashlib
@@ -34,22 +34,22 @@ from codetalker_cli.train.batches import Batch, ClipSource
 logger = logging.getLogger(__name__)
 
 MEL_RATE = 100
-"""Columns a second of Whisper's spectrogram, which is what is kept of a trained one."""
+"""The columns per second of Whisper's spectrogram, which is cached when Whisper is trained."""
 MIN_SAMPLES = SAMPLE_RATE // 10
-"""Shorter speech is filled up with silence: convolutions need some."""
+"""The minimum length; shorter speech is padded with silence, because the convolutions need it."""
 N_OTHERS = 6
-"""Clips that may be heard in the background of an augmented one; some may be of no speech."""
+"""The maximum number of clips that can be mixed into the background of an augmented clip."""
 
 
 class Precomputed:
-    """Speech features and codes of a data set's clips.
+    """The cached speech features and codes of the clips of a data set.
 
     Args:
-        data: Prepared data set.
-        model: Both stages, on the device that computes.
+        data: The prepared data set.
+        model: Both stages, on the device that computes the features and codes.
 
     Attributes:
-        encoder: Hash of the encoder's weights that speech features follow from.
+        encoder: The hash of the frozen weights of the speech encoder.
     """
 
     def __init__(self, data: PreparedDataSet, model: CodeTalker) -> None:
@@ -60,10 +60,10 @@ class Precomputed:
         self._n_versions = 1 + s.train_speech.n_augmentations
         architecture = encoder.settings.model_dump(exclude={"source"})
         self.encoder = _weights_hash(encoder.frozen_part)
-        library = metadata.version("transformers")  # whose layers give the features
+        library = metadata.version("transformers")  # implements the layers of the encoder
         kind = [architecture, s.data.fps, encoder.features_per_frame, self.encoder, library]
         self._clean = ArrayCache("speech", kind)
-        # What is mixed in follows from the whole data set.
+        # Augmented speech also depends on the other clips, which are mixed in as background.
         self._augmented = ArrayCache(
             "augmented", [kind, data.manifest.data_id, self._seed, AUGMENTATION]
         )
@@ -76,7 +76,14 @@ class Precomputed:
         accelerator: Accelerator,
         progress: Progress | None = None,
     ) -> None:
-        """Compute what is not there yet, the processes side by side."""
+        """Compute whatever is not cached yet, with the clips divided among the processes.
+
+        Args:
+            training: The training clips: clean and augmented speech, and codes.
+            validation: The validation clips: clean speech only.
+            accelerator: The processes of the run; all of them must call this.
+            progress: Called in the main process with (done, total) for the clips of that process.
+        """
         jobs = [(training, k) for k in range(len(training))]
         jobs += [(validation, k) for k in range(len(validation))]
         own_jobs = jobs[accelerator.process_index :: accelerator.num_processes]
@@ -85,7 +92,7 @@ class Precomputed:
             if progress and accelerator.is_main_process:
                 progress(done, len(own_jobs))
         accelerator.wait_for_everyone()
-        # Another machine's cache need not be this one's.
+        # Machines may have separate caches, so each one computes what its own cache lacks.
         n_local = local_world_size()
         for source, index in jobs[accelerator.local_process_index :: n_local]:
             self._ensure(source, index, source is training)
@@ -94,16 +101,25 @@ class Precomputed:
             self._limit_length(source, index)
 
     def _limit_length(self, source: ClipSource, index: int) -> None:
-        """With several features a frame, speech may end before its motion: the rest is not used."""
+        """Ignore the frames of a clip after the end of its speech."""
         clip, per_frame = source.clip(index), self._encoder.features_per_frame
-        if per_frame > 1:
+        if per_frame > 1:  # with one feature per frame, features are interpolated to the frames
             count = len(self._clean.load(self._speech_key(clip, 0)))
             source.lengths[index] = min(clip.entry.n_frames, count // per_frame)
 
     def speech(
         self, source: ClipSource, batch: Batch, versions: Sequence[int]
     ) -> tuple[Tensor, ...]:
-        """The encoder's fixed part of each crop: version 0 is clean, the others are augmented."""
+        """Return the output of the frozen part of the speech encoder for each crop.
+
+        Args:
+            source: The clips of the batch.
+            batch: The crops.
+            versions: The version of each crop's speech: 0 is clean, the others are augmented.
+
+        Returns:
+            An array of (columns, ...) for each crop.
+        """
         crops = []
         for clip, start, n_frames, version in zip(
             batch.clips, batch.starts, batch.n_frames, versions, strict=True
@@ -117,7 +133,7 @@ class Precomputed:
         return tuple(crops)
 
     def codes(self, source: ClipSource, batch: Batch) -> Tensor:
-        """(B, T, q) int64 codes of each crop, padded with 0."""
+        """Return the (B, T, q) int64 codes of the crops, padded with 0."""
         crops = []
         for clip, start, n_frames in zip(batch.clips, batch.starts, batch.n_frames, strict=True):
             name = self._codes_key(source.clip(clip), source.lengths[clip])
@@ -126,7 +142,7 @@ class Precomputed:
         return nn.utils.rnn.pad_sequence(crops, batch_first=True)
 
     def _columns_per_frame(self) -> float:
-        """Kept columns a motion frame."""
+        """Return the number of cached columns per motion frame."""
         encoder = self._encoder
         if encoder.settings.family == "whisper" and not encoder.settings.frozen:
             return MEL_RATE / encoder.fps
@@ -150,7 +166,7 @@ class Precomputed:
         encoder = self._encoder
         n_samples = max(len(samples), MIN_SAMPLES)
         if encoder.settings.family == "whisper" and not encoder.settings.frozen:
-            # A spectrogram is cropped by time, so it has to last as long as the motion.
+            # A spectrogram is cropped by time, so it must be as long as the motion.
             n_samples = max(MIN_SAMPLES, round(clip.entry.n_frames / encoder.fps * SAMPLE_RATE))
         samples = np.pad(samples, (0, max(0, n_samples - len(samples))))[:n_samples]
         audio = torch.from_numpy(samples)[None].to(next(encoder.parameters()).device)
@@ -186,7 +202,6 @@ class Precomputed:
 
 
 def _weights_hash(module: nn.Module | None) -> str:
-    """Hash of a module's weights."""
     digest = hashlib.sha256()
     for key, value in ({} if module is None else module.state_dict()).items():
         digest.update(key.encode())
@@ -198,22 +213,22 @@ def _weights_hash(module: nn.Module | None) -> str:
 
 
 FORMAT = 1
-"""To be raised when this package gives other arrays of the same key."""
+"""The version of the cached arrays; increase it when the same key gives different arrays."""
 
 
 def short_hash(*content: Any) -> str:
-    """Short hash of JSON-able content."""
+    """Return 16 hexadecimal digits of a hash of JSON-serializable content."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ArrayCache:
-    """Arrays of one kind.
+    """The cached arrays of one kind, one for each clip.
 
     Args:
-        kind: What they are; begins the folder's name.
-        key: JSON-able: everything but the clip that they follow from.
-        folder: Where caches are; default the user's cache folder.
+        kind: The name of the kind, used as the prefix of the folder name.
+        key: Everything that the arrays depend on, except the clip; JSON-serializable.
+        folder: The parent folder; default: the user's cache folder.
     """
 
     def __init__(self, kind: str, key: Any, folder: Path | None = None) -> None:
@@ -222,14 +237,18 @@ class ArrayCache:
         )
 
     def path(self, clip: str) -> Path:
-        """Where the array of a clip is, by ``short_hash`` of its bytes."""
+        """Return the path of an array; ``clip`` is a key computed by ``short_hash``."""
         return self.folder / f"{clip}.npy"
 
     def ensure(self, clip: str, compute: Callable[[], np.ndarray]) -> None:
-        """Make the array unless a whole one is there.
+        """Compute and store the array, unless a complete one is cached.
+
+        Args:
+            clip: The key of the clip; see ``path``.
+            compute: Returns the array.
 
         Raises:
-            CheckpointError: The cache cannot be written, or is full.
+            CheckpointError: The cache is not writable, or the disk is full.
         """
         if self._is_complete(self.path(clip)):
             return
@@ -240,12 +259,12 @@ class ArrayCache:
         except (OSError, OutputError) as error:
             reason = getattr(error, "strerror", None) or "it cannot be written"
             raise CheckpointError(
-                f"{self.folder}: cannot keep what training computes once ({reason}); name a folder "
-                f"with room by the environment variable {resources.CACHE_VARIABLE}"
+                f"{self.folder}: precomputed values cannot be cached ({reason}); set the "
+                f"environment variable {resources.CACHE_VARIABLE} to a folder with enough space"
             ) from error
 
     def load(self, clip: str) -> np.ndarray:
-        """The array, as a memory map."""
+        """Return the array of a clip as a memory map."""
         return map_array(self.path(clip))
 
     @staticmethod
@@ -254,7 +273,7 @@ class ArrayCache:
             return False
         try:
             map_array(path)
-        except DataError:  # cut short, by a full disk for one
-            logger.debug("%s: not whole, is made again", path)
+        except DataError:  # truncated, for example by a full disk
+            logger.debug("%s: the file is incomplete; computing it again", path)
             return False
         return True

@@ -1,4 +1,4 @@
-"""How far a training run is, and what is reported of it."""
+"""The progress of a training run, and how it is reported."""
 
 import math
 import time
@@ -12,21 +12,21 @@ from codetalker_cli.train.task import Values
 from codetalker_cli.workspace import run_folder_of
 
 RATE_STEPS = 50
-"""Latest steps that the rate of steps is measured over."""
+"""The number of latest steps over which steps per second are averaged."""
 
 
 @dataclass
 class TrainingProgress:
-    """How far a run is.
+    """The progress of a training run.
 
     Attributes:
-        epoch: Current epoch, from 1.
-        step: Steps done.
-        n_steps: Steps in all.
-        values: Latest values by name.
-        best: Best validation score so far.
-        best_epoch: Its epoch.
-        sample: Video of a validation clip, once it is rendered.
+        epoch: The current epoch, counted from 1.
+        step: The number of finished steps.
+        n_steps: The total number of steps.
+        values: The latest values by name.
+        best: The best (lowest) validation score so far.
+        best_epoch: The epoch of the best score; 0 before the first validation.
+        sample: The path of the sample video; empty until it is rendered.
     """
 
     epoch: int = 0
@@ -38,14 +38,14 @@ class TrainingProgress:
     sample: str = ""
 
     def summary(self, out: Path) -> str:
-        """One line for people about a finished run whose best checkpoint is ``out``."""
+        """Return one line that describes a finished run with best checkpoint ``out``."""
         return (
             f"{out}: {self.step} steps, best score {self.best:.4g} in epoch {self.best_epoch}; "
             f"curves{' and a sample video' * bool(self.sample)} in {run_folder_of(out)}"
         )
 
     def to_dict(self, out: Path) -> dict[str, Any]:
-        """The same as plain data for JSON, with the latest values."""
+        """Return the summary and the latest values as JSON-serializable data."""
         return {
             "out": str(out),
             "run": str(run_folder_of(out)),
@@ -60,13 +60,13 @@ ProgressReport = Callable[[TrainingProgress], None]
 
 
 class ProgressNote:
-    """Describes the latest step in a few words: epoch, loss, codes in use, steps per second."""
+    """Formats the latest step for a progress bar: epoch, loss, codes in use, steps per second."""
 
     def __init__(self) -> None:
         self._times: deque[tuple[int, float]] = deque(maxlen=RATE_STEPS)
 
     def __call__(self, progress: TrainingProgress) -> str:
-        """The note for a step that has just ended."""
+        """Return the note for the step that has just ended."""
         self._times.append((progress.step, time.monotonic()))
         (first, began), (step, now) = self._times[0], self._times[-1]
         values = progress.values

@@ -1,8 +1,9 @@
-"""What a training run writes, and how it is found again.
+"""The files of a training run, and the checks before it starts or resumes.
 
-- ``OUT``        the best checkpoint        - ``OUT-last``  the latest
-- ``OUT-run``    ``run.json`` (settings and inputs), ``metrics.jsonl``, ``curves.png``,
-  ``sample.mp4``, ``tensorboard/``, and ``state/``, from which ``--resume`` goes on
+- ``OUT``: the best checkpoint.
+- ``OUT-last``: the latest checkpoint.
+- ``OUT-run``: ``run.json`` (settings and inputs), ``metrics.jsonl``, ``curves.png``,
+  ``sample.mp4``, ``tensorboard/``, and ``state/``, from which a run resumes.
 """
 
 import json
@@ -32,21 +33,21 @@ logger = logging.getLogger(__name__)
 
 _DESCRIPTION_KEYS = {"stage", "data", "data_id", "stage1", "stage1_weights", "settings"}
 CHANGEABLE = {"save_every_seconds", "workers", "sample_frames", "trackers"}
-"""Training settings that a resumed run may have otherwise: they change no number."""
+"""The training settings that a resumed run may change, because they do not affect the result."""
 
 
 def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str) -> Settings:
-    """The settings to resume a run with: the given ones, which must agree with its own.
+    """Check the requested settings against those of the run, and return the ones to resume with.
 
-    More epochs may be asked for where the learning rate does not depend on their number.
+    The number of epochs may change, unless the learning rate depends on it (schedule cosine).
 
     Args:
-        description: What ``RunFolder.describe`` gives.
-        given: Settings asked for.
+        description: The result of ``RunFolder.describe``.
+        given: The requested settings.
         stage: ``vq`` or ``speech``.
 
     Raises:
-        SettingsError: They differ; names what, and both values.
+        SettingsError: A setting differs; the message contains its name and both values.
     """
     original = settings_from_dict(description["settings"], "run.json")
     section = f"train_{stage}"
@@ -61,13 +62,15 @@ def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str
         relevant = key.startswith(prefixes) and key not in {
             f"{section}.{name}" for name in changeable
         }
+        # Training itself fills in these: the rank may be limited, the config comes from `source`.
         filled_in = key in ("vq.basis_rank",) or key.startswith("speech.encoder.config")
         if relevant and not filled_in and original_values.get(key) != given_values.get(key):
-            reason = " (schedule cosine: the learning rates follow from it)"
+            reason = " (the cosine schedule depends on it)"
             raise SettingsError(
-                f"`resume`: the run was begun with {key} = {original_values.get(key)}, now it is "
-                f"{given_values.get(key)}{reason if key == f'{section}.epochs' else ''}; leave "
-                "that away to go on as it was, or begin anew with `overwrite`"
+                f"`resume`: the run was started with {key} = {original_values.get(key)}, but now "
+                f"it is {given_values.get(key)}{reason if key == f'{section}.epochs' else ''}; "
+                "drop this setting to resume with the original value, or start again with "
+                "`overwrite`"
             )
     return given
 
@@ -85,44 +88,45 @@ class RunFolder:
 
     @property
     def folder(self) -> Path:
-        """Everything that is no checkpoint."""
+        """The folder of all files that are not checkpoints."""
         return run_folder_of(self.out)
 
     @property
     def description(self) -> Path:
-        """Settings and inputs of the run."""
+        """The JSON file with the settings and inputs of the run."""
         return self.folder / RUN
 
     @property
     def metrics(self) -> Path:
-        """One JSON object an epoch."""
+        """The metrics file, with one JSON object per epoch."""
         return self.folder / "metrics.jsonl"
 
     @property
     def curves(self) -> Path:
-        """A picture of the metrics, drawn when all is done."""
+        """The plot of the metrics, drawn when the run is finished."""
         return self.folder / "curves.png"
 
     @property
     def sample(self) -> Path:
-        """A video of a validation clip."""
+        """The video of a validation clip."""
         return self.folder / "sample.mp4"
 
     @property
     def states(self) -> Path:
-        """Where the state for going on is."""
+        """The folder of the saved state, from which a run resumes."""
         return self.folder / "state"
 
     def check(self, *, overwrite: bool) -> None:
-        """Refuse to begin a run where one is, or where nothing can be written.
+        """Check that a new run can be started here.
 
         Raises:
-            OutputError: Says which of the two.
+            OutputError: There is a run already and ``overwrite`` is false, other files are in the
+                way, or the folder is not writable.
         """
         if self.description.is_file() and not overwrite:
             raise OutputError(
-                f"{self.out}: a run was begun here already; give `resume` to go on with it, "
-                "`overwrite` to begin anew, or another `out`"
+                f"{self.out}: a run was already started here; give `resume` to continue it, "
+                "`overwrite` to replace it, or another `out`"
             )
         for folder in (self.out, self.last):
             check_folder(folder, overwrite=overwrite)
@@ -130,7 +134,7 @@ class RunFolder:
         other_files = [] if is_run else sorted(p.name for p in self.folder.iterdir())
         if other_files:
             raise OutputError(
-                f"{self.folder} holds {other_files[0]}, which is no training run and is not "
+                f"{self.folder}: contains {other_files[0]} and is not a training run, so it is not "
                 "replaced; give another `out`"
             )
 
@@ -144,10 +148,20 @@ class RunFolder:
         resume: bool,
         stage1: Checkpoint | None = None,
     ) -> None:
-        """Begin the run in the main process, or, with ``resume``, take it up.
+        """Start the run in the main process or, with ``resume``, prepare to continue it.
+
+        All processes must call this; it ends with a barrier.
+
+        Args:
+            stage: ``vq`` or ``speech``.
+            settings: The settings of the run.
+            data: The data set to train on.
+            accelerator: The processes of the run.
+            resume: Whether to continue a run that was started here.
+            stage1: The stage 1 that stage 2 is trained with.
 
         Raises:
-            OutputError: There is no run to be resumed, and something else is in its place.
+            OutputError: There is no run to resume, and other files are in the way.
             CheckpointError: See ``find_resumable``.
         """
         resumed = self.find_resumable(stage, data, stage1) if resume else None
@@ -161,47 +175,49 @@ class RunFolder:
         }
         if accelerator.is_main_process:
             if resumed is None:
-                if resume:  # the command took it for a run that had begun
+                if resume:  # `set_up` leaves out this check when resuming
                     self.check(overwrite=False)
                 self.begin(description)
             else:
                 self.repair()
-                _write_description(self.description, description)  # it may have more epochs now
+                _write_description(self.description, description)  # the epochs may have changed
         accelerator.wait_for_everyone()
 
     def find_resumable(
         self, stage: str, data: PreparedDataSet, stage1: Checkpoint | None = None
     ) -> dict[str, Any] | None:
-        """The run to be resumed, as it was noted; None where none was begun.
+        """Return the description of the run to resume, or None if none was started here.
 
         Raises:
-            CheckpointError: It is of the other stage, or had another data set or stage 1.
+            CheckpointError: The run is of the other stage, or it used another data set or stage 1.
         """
         stored = self.describe()
         data_id, weights = data.manifest.data_id, _stage1_weights(stage1)
         if stored is not None and stored["stage"] != stage:
             raise CheckpointError(
-                f"{self.out}: the run begun here is one of train-{stored['stage']}; resume it with "
-                "that command, or give another `out`"
+                f"{self.out}: this run was started by train-{stored['stage']}; resume it with that "
+                "command, or give another `out`"
             )
         if stored is not None and stage1 is not None and stored["stage1_weights"] != weights:
             raise CheckpointError(
-                f"{self.out}: the run was begun with the stage 1 of {stored['stage1']} as it was "
-                f"then, {stage1.path} has other weights; begin anew with `overwrite`"
+                f"{self.out}: the run was started with stage 1 from {stored['stage1']}, but the "
+                f"weights of {stage1.path} are different; give the original stage 1, or start "
+                "again with `overwrite`"
             )
         if stored is not None and stored["data_id"] != data_id:
             raise CheckpointError(
-                f"{self.out}: the run was begun with data {stored['data_id']} of {stored['data']}, "
-                f"{data.folder} now is {data_id}; begin anew with `overwrite`"
+                f"{self.out}: the run was started with data {stored['data_id']} from "
+                f"{stored['data']}, but {data.folder} now contains {data_id}; start again with "
+                "`overwrite`"
             )
         return stored
 
     @contextmanager
     def lock(self, accelerator: "Accelerator") -> Iterator[None]:
-        """While entered, no other run can write here.
+        """Lock the run inside a ``with`` block, so that no other process can train here.
 
         Raises:
-            OutputError: One does.
+            OutputError: Another process is training here.
         """
         if not accelerator.is_main_process:
             yield
@@ -216,11 +232,11 @@ class RunFolder:
                 )
             try:
                 yield
-            finally:  # the lock itself goes with the process, however it ends
+            finally:  # a killed process leaves the file, but the system releases its lock
                 path.unlink(missing_ok=True)
 
     def repair(self) -> None:
-        """Put right what a process that was killed left half done; it must not run any more."""
+        """Repair what a killed process left half written; that process must have ended."""
         for path in (self.out, self.last, self.folder):
             recover(path)
         for folder in (self.folder, self.states):
@@ -228,17 +244,20 @@ class RunFolder:
                 unfinished.unlink()
 
     def begin(self, description: Mapping[str, Any]) -> None:
-        """Note what this run is. Checkpoints of an older one stay until they are replaced."""
+        """Create the run folder and its description, replacing the folder of an older run.
+
+        The checkpoints of an older run are kept until new ones replace them.
+        """
         self.repair()
-        with atomic_path(self.folder) as temporary:  # an older run goes as a whole
+        with atomic_path(self.folder) as temporary:  # never mixes files of two runs
             temporary.mkdir()
             _write_description(temporary / self.description.name, description)
 
     def describe(self) -> dict[str, Any] | None:
-        """What ``begin`` noted; None when no run was begun here.
+        """Return the description that ``begin`` wrote, or None if no run was started here.
 
         Raises:
-            CheckpointError: It is damaged.
+            CheckpointError: The file is damaged.
         """
         try:
             content = json.loads(self.description.read_text("utf-8"))
@@ -246,44 +265,47 @@ class RunFolder:
             return None
         except ValueError as error:
             raise CheckpointError(
-                f"{self.description}: damaged ({error}); begin anew with `overwrite`"
+                f"{self.description}: the file is damaged ({error}); start again with `overwrite`"
             ) from error
         missing = (
             sorted(_DESCRIPTION_KEYS - content.keys()) if isinstance(content, dict) else ["all"]
         )
         if missing:
             raise CheckpointError(
-                f"{self.description}: damaged (lacks {', '.join(missing)}); begin anew with "
-                "`overwrite`"
+                f"{self.description}: the file is damaged (missing: {', '.join(missing)}); start "
+                "again with `overwrite`"
             )
         return content
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append a row to the metrics."""
+        """Append a row to the metrics file."""
         with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the metrics by epoch; a last line that was cut short is left out."""
+        """Return the metrics in order of epochs, with the latest row of each.
+
+        Lines that are not valid rows are skipped with a warning.
+        """
         rows: dict[int, dict[str, Any]] = {}
         text = self.metrics.read_text("utf-8", "replace") if self.metrics.is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 row = json.loads(line)
                 rows[int(row["epoch"])] = row | {"step": int(row["step"])}
-            except (ValueError, TypeError, KeyError):  # of a run that was killed
-                logger.warning("%s, line %d: not a row of metrics; left out", self.metrics, number)
+            except (ValueError, TypeError, KeyError):  # a killed run can leave half a line
+                logger.warning("%s, line %d: not a row of metrics; skipped", self.metrics, number)
         return [rows[epoch] for epoch in sorted(rows)]
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget what was measured after ``step``: a resumed run measures it again."""
+        """Remove the rows after ``step``, which a resumed run measures again."""
         rows = [row for row in self.rows() if row["step"] <= step]
         with atomic_path(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def _try_lock(file: IO[str]) -> bool:
-    """Whether the file is ours now; True where the system has no such locks."""
+    """Try to lock a file; also return True on systems without file locks."""
     try:
         import fcntl
     except ImportError:
@@ -292,7 +314,7 @@ def _try_lock(file: IO[str]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system that cannot lock
+    except OSError:  # the file system does not support locks
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""What a training run needs before it starts: data set, settings, target, stage 1; all checked."""
+"""Choose and check the data set, settings, target and stage 1 of a training run."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,34 +24,43 @@ SECTIONS: dict[Stage, tuple[str, ...]] = {
     "vq": ("vq", "train_vq", "data", "render"),
     "speech": ("speech", "train_speech", "data", "decode", "render"),
 }
-"""Stage → the sections of settings that its training reads."""
+"""The sections of the settings that each stage reads in training."""
 CUSTOM_PRESET = "custom"
-"""The preset of data sets that have none of their own name."""
+"""The preset for data sets that do not have a preset of their own."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Where the settings of a run come from; see ``codetalker_cli.presets.resolve``."""
+    """The sources of a run's settings; see ``codetalker_cli.presets.resolve``.
+
+    Attributes:
+        preset: The name of a preset, or None.
+        config: The path of a YAML file, or None.
+        assignments: Single settings, each as ``KEY=VALUE``.
+    """
 
     preset: str | None = None
     config: Path | None = None
     assignments: Sequence[str] = ()
 
     def resolve(self, **more: Any) -> Resolved:
-        """Merge the layers with what a data set or an earlier run contributes."""
+        """Merge the layers; ``more`` are further arguments of ``codetalker_cli.presets.resolve``.
+
+        A ``preset`` in ``more`` replaces the preset of the layers.
+        """
         preset = more.pop("preset", self.preset)
         return resolve(preset, self.config, self.assignments, **more)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A run that can start.
+    """The checked inputs of a run.
 
     Attributes:
         data: The opened data set.
         settings: The checked settings.
         out: The checkpoint folder to write.
-        stage1: Path of the stage-1 checkpoint that an earlier, resumed run used; empty if none.
+        stage1: The path of the stage-1 checkpoint that the resumed run used; empty for a new run.
     """
 
     data: PreparedDataSet
@@ -60,17 +69,21 @@ class Setup:
     stage1: str
 
     def load_stage1(self, name: str | None) -> Checkpoint:
-        """Load the stage-1 checkpoint: the named one, that of the resumed run, or ``vq``.
+        """Load the stage-1 checkpoint.
+
+        Args:
+            name: A folder or name; None: the stage 1 of the resumed run, or else the checkpoint
+                ``vq`` next to ``out``.
 
         Raises:
-            InputError: No name is given, and there is no stage 1 next to the target.
-            CheckpointError: It cannot be loaded.
+            InputError: ``name`` is None, and the default checkpoint does not exist.
+            CheckpointError: The checkpoint cannot be loaded.
         """
         chosen = name or self.stage1 or str(self.out.with_name("vq"))
         if name is None and not is_checkpoint(Path(chosen)):
             raise InputError(
-                f"{chosen}: no stage 1 there; train it first with `codetalker train-vq "
-                f"{self.data.folder}`, or name one with `vq`"
+                f"{chosen}: there is no stage-1 checkpoint here; train it first with `codetalker "
+                f"train-vq {self.data.folder}`, or give another one with `vq`"
             )
         stage1 = checkpoint.load(chosen)
         if name is None:
@@ -86,18 +99,18 @@ def settings_to_show(
     out: Path | None = None,
     resume: bool = False,
 ) -> Resolved:
-    """The settings that a run would have, without starting one.
+    """Return the settings that a run would have, without starting it.
 
     Args:
         stage: The stage to train.
-        data: Prepared data set; None: that of the run at ``out`` to resume, or the newest one.
-        layers: Where the settings come from.
-        out: Checkpoint folder.
-        resume: Whether the run at ``out`` would be continued.
+        data: The prepared data set; None: that of the resumed run, or else the newest one.
+        layers: The sources of the settings.
+        out: The checkpoint folder.
+        resume: Whether to show the settings with which the run at ``out`` would resume.
 
     Raises:
-        InputError: There is no data set to take the facts from.
-        SettingsError: Unknown key or preset, or a value that fails its check.
+        InputError: There is no data set from which to take the facts.
+        SettingsError: A key or preset is unknown, or a value is invalid.
     """
     if layers.preset and (data is None or not (data / MANIFEST).exists()):
         return layers.resolve(sections=SECTIONS[stage])
@@ -116,27 +129,28 @@ def set_up(
     resume: bool = False,
     overwrite: bool = False,
 ) -> Setup:
-    """Choose and check data set, settings and target of a run.
+    """Choose and check the data set, settings and target of a run.
 
-    A resumed run keeps its own data set and settings; the layers may add what changes no number.
+    A resumed run keeps its own data set and settings. The layers may only change settings that do
+    not affect the result, and the number of epochs; see ``resumed_settings``.
 
     Args:
         stage: The stage to train.
-        data: Prepared data set; None: that of the resumed run, or the newest one.
-        out: Checkpoint folder; None: ``runs/DATA_SET/STAGE``.
-        layers: Where the settings come from.
-        resume: Continue the run at ``out``.
-        overwrite: Replace an earlier run.
+        data: The prepared data set; None: that of the resumed run, or else the newest one.
+        out: The checkpoint folder; None: ``runs/DATA_SET/STAGE``.
+        layers: The sources of the settings.
+        resume: Whether to continue the run at ``out``.
+        overwrite: Whether to replace an earlier run.
 
     Raises:
-        InputError: Contradictory arguments, or no data set.
-        OutputError: The target holds a run, or cannot be written.
-        SettingsError: The settings are invalid, or differ from those of the resumed run.
+        InputError: The arguments contradict each other, or there is no data set.
+        OutputError: The target already contains a run or is not writable.
+        SettingsError: The settings are invalid, or they differ from those of the resumed run.
     """
     if out is not None and not out.name:
-        raise InputError(f"`out` {out}: the checkpoint's folder needs a name of its own")
+        raise InputError(f"`out` {out}: the checkpoint folder must have a name")
     if resume and overwrite:
-        raise InputError("`resume` continues a run, `overwrite` replaces it: give one of the two")
+        raise InputError("`resume` continues a run and `overwrite` replaces it; give only one")
     begun = RunFolder(out).describe() if resume and out is not None else None
     opened = _open(data, begun)
     target = out or RUNS / opened.manifest.name / stage
@@ -144,7 +158,7 @@ def set_up(
     if resume:
         begun = folder.describe()
         if begun is None:
-            _log("%s: no run was begun here; this begins one", target)
+            _log("%s: there is no run to resume, so a new one starts", target)
     elif is_main_process():
         folder.check(overwrite=overwrite)
     if begun is None:
@@ -165,7 +179,7 @@ def _open(data: Path | None, begun: Mapping[str, Any] | None) -> PreparedDataSet
 
 
 def _resolve(stage: Stage, data: PreparedDataSet, layers: Layers) -> Resolved:
-    """Facts come from the data set, the rest from the preset of its name or the custom one."""
+    """Take the facts from the data set and the rest from the preset with its name, or custom."""
     name = data.manifest.name
     preset = layers.preset or (name if name in config_names() else CUSTOM_PRESET)
     return layers.resolve(preset=preset, facts=data.facts, sections=SECTIONS[stage])

@@ -1,4 +1,4 @@
-"""Training of stage 2: speech to motion codes."""
+"""Train stage 2, which predicts motion codes from speech."""
 
 import logging
 from collections.abc import Sequence
@@ -45,12 +45,11 @@ logger = logging.getLogger(__name__)
 
 
 class SpeechReports(NamedTuple):
-    """What is called with the progress of a training of stage 2.
+    """The progress callbacks of stage-2 training.
 
     Attributes:
         steps: Called after each step.
-        encoding: Called with (clips done, clips) while the fixed part of the speech encoder is
-            computed.
+        encoding: Called with (done, total) clips while speech features and codes are precomputed.
     """
 
     steps: ProgressReport | None = None
@@ -67,21 +66,25 @@ def train_speech(
     resume: bool = False,
     reports: SpeechReports | None = None,
 ) -> TrainingProgress:
-    """Train stage 2 on a prepared data set with a trained stage 1; the best goes to ``out``.
+    """Train stage 2 on a prepared data set and write the best checkpoint to ``out``.
 
     Args:
-        data: Prepared data set.
-        settings: ``vq`` is replaced by the stage-1 checkpoint's.
-        stage1: Trained stage 1 (or a whole model, whose stage 1 is used).
-        out: Checkpoint folder; ``train.run_folder`` tells what stands beside it.
-        device: Torch device of a single process.
-        resume: Go on with the run that was begun there.
-        reports: What is called with the progress; None: nothing.
+        data: The prepared data set.
+        settings: The settings; the section ``vq`` is replaced by that of ``stage1``.
+        stage1: The trained stage 1, or a complete model, of which only stage 1 is used.
+        out: The checkpoint folder; ``train.run_folder`` lists the files next to it.
+        device: The torch device, for a single process.
+        resume: Whether to continue the run at ``out``.
+        reports: The progress callbacks.
+
+    Returns:
+        The progress at the end of the run.
 
     Raises:
-        DataError: The data does not fit the settings.
-        CheckpointError: Stage 1 was trained on another topology, or is another one than the run's.
-        MissingDependencyError: The pretrained speech encoder cannot be had.
+        DataError: The data set does not fit the settings.
+        CheckpointError: Stage 1 was trained on another topology, or the resumed run used a
+            different stage 1.
+        MissingDependencyError: The pretrained speech encoder is not available.
         CodeTalkerError: See ``codetalker_cli.train.loop.fit``.
     """
     reports = reports or SpeechReports()
@@ -117,7 +120,7 @@ def _build_model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     speech = settings.speech.model_copy(update={"encoder": encoder})
     settings = settings.model_copy(update={"vq": stage1.settings.vq, "speech": speech})
     torch.manual_seed(settings.train_speech.seed)
-    np.random.seed(settings.train_speech.seed)  # transformers' SpecAugment draws from it
+    np.random.seed(settings.train_speech.seed)  # used by SpecAugment in transformers
     model = CodeTalker(settings)
     assert model.speech is not None
     if settings.train_speech.start_from:
@@ -127,18 +130,20 @@ def _build_model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
     elif encoder.source:
         load_pretrained(model.speech.encoder)
     else:
-        logger.warning("speech.encoder.source is empty: the encoder's weights are random")
-    model.vq = stage1.model.vq.requires_grad_(False)  # no second copy of it
+        logger.warning("speech.encoder.source is empty: the encoder starts from random weights")
+    model.vq = stage1.model.vq.requires_grad_(False)  # shared, not copied
     return model
 
 
 def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
-    """Give the model the stage 2 of a checkpoint that learned with the same stage 1."""
+    """Load stage 2 from a checkpoint that was trained with the same stage 1."""
     start = checkpoint.load(source)
     speech, start_speech = model.speech, start.model.speech
     assert speech is not None
     if start_speech is None:
-        raise CheckpointError(f"train_speech.start_from: {source} holds stage 1 only")
+        raise CheckpointError(
+            f"train_speech.start_from: {source} contains only stage 1; give a stage-2 checkpoint"
+        )
     expected_shapes = {key: value.shape for key, value in speech.state_dict().items()}
     start_shapes = {key: value.shape for key, value in start_speech.state_dict().items()}
     mismatched = sorted(
@@ -148,40 +153,45 @@ def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None
     )
     if mismatched or start.settings.data.train_subjects != model.settings.data.train_subjects:
         raise CheckpointError(
-            f"train_speech.start_from: {source} has another architecture or other styles than the "
-            f"settings ask for ({', '.join(mismatched[:3]) or 'the training subjects differ'})"
+            f"train_speech.start_from: the architecture or styles of {source} differ from the "
+            f"settings ({', '.join(mismatched[:3]) or 'different training subjects'}); use the "
+            "settings and the training subjects of that checkpoint"
         )
     start_vq, stage1_vq = start.model.vq.state_dict(), stage1.model.vq.state_dict()
     if start_vq.keys() != stage1_vq.keys() or not all(
         torch.equal(start_vq[key], stage1_vq[key]) for key in stage1_vq
     ):
         raise CheckpointError(
-            f"train_speech.start_from: {source} learned the codes of another stage 1 than "
+            f"train_speech.start_from: {source} was trained with a different stage 1 than "
             f"{stage1.path}; give `vq` {source}"
         )
     speech.load_state_dict(start_speech.state_dict())
 
 
 def _encoder_from_checkpoint(settings: AudioEncoderSettings) -> AudioEncoder | None:
-    """The encoder of one of our checkpoints, when the source names one by folder or name."""
+    """Return the speech encoder of the checkpoint ``settings.source``, or None for other sources.
+
+    A checkpoint is given by its folder or name.
+    """
     source = settings.source
     if not source or not (is_checkpoint(Path(source)) or source in checkpoint.available()):
         return None
     speech = checkpoint.load(source).model.speech
     if speech is None:
         raise CheckpointError(
-            f"speech.encoder.source: {source} holds stage 1 only, no speech encoder"
+            f"speech.encoder.source: {source} contains only stage 1 and has no speech encoder; "
+            "give a stage-2 checkpoint"
         )
     if speech.encoder.settings.family != settings.family:
         raise CheckpointError(
-            f"speech.encoder.family is {settings.family}, but the checkpoint {source} holds a "
-            f"{speech.encoder.settings.family} encoder"
+            f"speech.encoder.family is {settings.family}, but the encoder of the checkpoint "
+            f"{source} is {speech.encoder.settings.family}; set speech.encoder.family to this"
         )
     return speech.encoder
 
 
 class SpeechTraining(nn.Module):
-    """Stage 2 with its losses, as one module that processes share; stage 1 is not trained."""
+    """Stage 2 and its losses in one module, as distributed training requires; stage 1 is fixed."""
 
     def __init__(
         self, model: CodeTalker, motion_loss: MotionLoss, contact_weights: ContactWeights
@@ -190,19 +200,19 @@ class SpeechTraining(nn.Module):
         assert model.speech is not None
         self.speech = model.speech
         self.vq = model.vq
-        # Outside the module's own children: both are in there already.
+        # In a list, so that the model is not registered as a child: its parts already are.
         self._model = [model]
         self._settings = model.settings.train_speech
         self._motion_loss, self._contact_weights = motion_loss, contact_weights
 
     def train(self, mode: bool = True) -> "SpeechTraining":
-        """Stage 1 stays in evaluation mode."""
+        """Set the training mode of stage 2; stage 1 stays in evaluation mode."""
         super().train(mode)
         self.vq.eval()
         return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Motion loss plus latent loss, teacher-forced (equation 6), each (B,)."""
+        """Return the teacher-forced (B,) motion and latent losses and their sum (equation 6)."""
         s = self._settings
         lengths = batch.lengths
         hidden, _ = self.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
@@ -231,11 +241,12 @@ class SpeechTraining(nn.Module):
         *,
         batch: Batch,
     ) -> Tensor:
-        """The past motion shown in training: true or the model's own, with noise.
+        """Return the (B, T, F) motion history that the decoder sees: true or predicted, with noise.
 
-        The own past comes from a pass that hears the speech alone, all frames at once (parallel
-        scheduled sampling, Duckworth et al. 2019), and from further ones that are shown what the
-        one before made: each brings in errors from further back, as running freely does.
+        The predicted history is computed for all frames in parallel (parallel scheduled sampling,
+        Duckworth et al. 2019). The first pass sees only the speech. Each further pass sees the
+        prediction of the pass before it, so its errors accumulate over more frames, as they do in
+        free-running decoding.
         """
         past, use_own, lengths = features, batch.own_history, batch.lengths
         if use_own is not None:
@@ -256,7 +267,7 @@ class SpeechTraining(nn.Module):
 
 
 def _draw_noise(rngs: Sequence[np.random.Generator], shapes: list[tuple[int, int]]) -> Tensor:
-    """(B, T, feature_size) standard normal numbers, padded."""
+    """Return (B, T, feature_size) standard normal noise, padded."""
     noise = [
         torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         for rng, shape in zip(rngs, shapes, strict=True)
@@ -267,7 +278,8 @@ def _draw_noise(rngs: Sequence[np.random.Generator], shapes: list[tuple[int, int
 class SpeechTask(Task):
     """Stage 2 in the training loop."""
 
-    unused_parameters = True  # layers that LayerDrop skips, the query of a single speech feature
+    # LayerDrop skips layers, and cross-attention to a single speech feature does not need a query.
+    unused_parameters = True
 
     def __init__(
         self,
@@ -298,7 +310,7 @@ class SpeechTask(Task):
         self.lengths = [min(n, crop or n) for n in self.source.lengths]
 
     def load(self, clips: Sequence[int], step: int) -> Batch:
-        """Crops of those clips, with their speech and codes."""
+        """Load a crop of each clip, with its speech features and codes."""
         s = self._settings
         rngs = [clip_rng(s.seed, step, clip) for clip in clips]
         batch = self.source.batch(clips, s.crop_frames, rngs, step)
@@ -316,11 +328,11 @@ class SpeechTask(Task):
         )
 
     def clip_name(self, clip: int) -> str:
-        """Its name in the data set."""
+        """Return the name of the clip in the data set."""
         return self.source.clip(clip).entry.name
 
     def compile(self) -> None:
-        """The layers of the decoder, of the speech encoder, and of stage 1's decoder."""
+        """Compile the layers of the decoders of both stages, and of a trained speech encoder."""
         for layer in self.speech.layers:
             layer.compile(dynamic=True)
         self.model.vq.decoder.compile(dynamic=True)
@@ -329,12 +341,12 @@ class SpeechTask(Task):
                 layer.compile(dynamic=True)
 
     def validate(self, accelerator: Accelerator) -> Values:
-        """Free-running and teacher-forced errors; the score is free-running."""
+        """Return the free-running and teacher-forced errors; the score is free-running."""
         values = self.validation.measure(self._evaluate, accelerator, self._load_validation)
         return {**values, "score": values["val_lve"]} if values else {}
 
     def sample(self, path: Path, n_frames: int) -> Path | None:
-        """A clip beside what the model makes of its speech."""
+        """Render a validation clip next to the model's prediction from its speech."""
         device, render = self.speech.head.weight.device, self.model.settings.render
         return self.validation.sample(
             path, self._evaluate, n_frames, render, device, self._load_validation
@@ -353,7 +365,7 @@ class SpeechTask(Task):
         clips = EncodedClips(hidden, batch.vertices, batch.template, batch.style_ids, lengths)
         forced = speech_losses(self.model, clips)
         style = speech.style_embedding(batch.style_ids)
-        # The weights are still changing, and other threads work on the device: no graphs.
+        # No CUDA graphs: the weights keep changing, and other threads use the device.
         decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})
         codes = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
         template = batch.template
@@ -366,15 +378,19 @@ class SpeechTask(Task):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """What the precomputed features came from."""
+        """Return the hash of the weights that the precomputed features depend on."""
         return {"encoder": self.precomputed.encoder}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Refuse another pretrained encoder than the run was begun with."""
+        """Check that the pretrained encoder is the one that the run was started with.
+
+        Raises:
+            CheckpointError: It has other weights.
+        """
         if state["encoder"] != self.precomputed.encoder:
             raise CheckpointError(
-                f"speech.encoder.source: {self.model.settings.speech.encoder.source!r} has other "
-                "weights now than when the run was begun; begin anew with `overwrite`"
+                f"speech.encoder.source: the weights of {self.model.settings.speech.encoder.source}"
+                " have changed since the run was started; start again with `overwrite`"
             )
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:

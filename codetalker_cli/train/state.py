@@ -1,9 +1,9 @@
-"""The saved state of a run, and the signals that end one.
+"""Save and load the state of a run, and stop a run cleanly on a signal.
 
-A state is written whole or not at all, and read without running anything from it.
+A state is written atomically, and loading it executes no code from the file.
 
-accelerate's own ``save_state`` is not used: it reads parts of a state by unpickling, and goes on
-with other random numbers when theirs cannot be read.
+accelerate's own ``save_state`` is not used: it unpickles parts of a state, and if it cannot read
+the random state, it continues with other random numbers.
 """
 
 import os
@@ -28,13 +28,14 @@ FORMAT_VERSION = 1
 
 
 def save(folder: Path, step: int, content: dict[str, Any]) -> None:
-    """Write the state of a step into ``folder``; older ones go when this one is whole.
+    """Write the state after a step to ``folder``, then delete older states.
 
     Raises:
-        CheckpointError: It cannot be written (a full disk, for one); the older state stays.
+        CheckpointError: The state cannot be written, for example on a full disk; the older state
+            is kept.
     """
     path = folder / f"step-{step:09d}.pt"
-    # Into an open file: of a path, torch does not tell why it could not be written.
+    # An open file, because torch hides the cause of a failed write when it opens a path itself.
     with (
         report_save_errors(f"{path}: the state of step {step}"),
         atomic_path(path) as temporary,
@@ -50,38 +51,39 @@ def save(folder: Path, step: int, content: dict[str, Any]) -> None:
 
 @contextmanager
 def report_save_errors(what: str) -> Iterator[None]:
-    """Say in one line why something of a run could not be saved, and how to go on.
+    """Turn errors of the file system inside a ``with`` block into one line that names ``what``.
 
     Raises:
-        CheckpointError: The disk refused, for want of room for one.
+        CheckpointError: A file cannot be written, for example on a full disk.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
         reason: BaseException | None = error
-        while reason is not None and not isinstance(reason, OSError):  # torch hides it
+        # torch wraps the OSError in a RuntimeError.
+        while reason is not None and not isinstance(reason, OSError):
             reason = reason.__cause__ or reason.__context__
         if reason is None:
             raise
         raise CheckpointError(
-            f"{what} could not be saved ({reason.strerror or reason}); what was saved before is "
-            "kept: make room and go on with `resume`"
+            f"{what} could not be saved ({reason.strerror or reason}); everything saved before is "
+            "kept; free some space and continue with `resume`"
         ) from error
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """The newest state in ``folder``, on the CPU; None when there is none.
+    """Load the newest state in ``folder`` to the CPU; return None if there is none.
 
     Raises:
-        CheckpointError: It is damaged, or of a newer format.
+        CheckpointError: The state is damaged, or its format is newer than this package.
     """
     paths = _state_files(folder)
     if not paths:
         return None
     try:
-        with zipfile.ZipFile(paths[-1]) as archive:  # torch looks at no checksum
+        with zipfile.ZipFile(paths[-1]) as archive:  # torch does not verify checksums
             if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
         content = torch.load(paths[-1], map_location="cpu", weights_only=True)
         version = int(content["format_version"])
     except (
@@ -95,18 +97,18 @@ def load(folder: Path) -> dict[str, Any] | None:
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{paths[-1]}: damaged state ({reason}); begin anew with `overwrite`"
+            f"{paths[-1]}: the state is damaged ({reason}); start again with `overwrite`"
         ) from error
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{paths[-1]}: format {version}, this codetalker reads up to {FORMAT_VERSION}; "
-            "upgrade codetalker-cli"
+            f"{paths[-1]}: the format version is {version}, but this version of codetalker reads "
+            f"only up to {FORMAT_VERSION}; upgrade codetalker-cli"
         )
     return content
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Of all generators that training draws from in this process."""
+    """Return the state of every random generator that training uses in this process."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -118,7 +120,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Put the generators where ``random_state`` found them."""
+    """Restore the generators to a state that ``random_state`` returned."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, *rest = state["numpy"]
@@ -141,20 +143,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(CodeTalkerError):
-    """A run that was stopped from outside, its state saved."""
+    """A run was stopped by a signal after its state was saved."""
 
     exit_code = 130
 
 
 class Interrupt:
-    """While entered, the first signal is only noted; the second one ends the program as usual.
+    """Inside a ``with`` block, record the first SIGINT or SIGTERM; a second one ends the program.
 
     Args:
-        distributed: With several processes nothing is changed: they cannot agree on a step to stop
-            at.
+        distributed: Whether there are several processes. Signals then keep their usual effect,
+            because the processes cannot agree on a step at which to stop.
 
     Attributes:
-        requested: Whether a signal came.
+        requested: Whether a signal was received.
     """
 
     def __init__(self, *, distributed: bool) -> None:
@@ -178,9 +180,9 @@ class Interrupt:
         self._restore()
 
     def error(self, step: int) -> Interrupted:
-        """What is said when the state is saved."""
+        """Return the error to raise once the state after ``step`` is saved."""
         return Interrupted(
-            f"stopped after step {step}; the same command with `resume` goes on there"
+            f"stopped after step {step}; repeat the command with `resume` to continue"
         )
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""One step of training: batches in, moved weights out; optimizers, schedules, averaged weights."""
+"""One training step: batches, gradients, optimizer, schedule and averaged weights."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,20 +18,20 @@ from codetalker_cli.train.batches import Batch, Shard
 from codetalker_cli.train.task import Task, Values
 
 MAX_SKIPPED = 30
-"""Steps in a row that fp16's scaler may skip while it looks for a scale."""
+"""The maximum number of consecutive steps that the fp16 scaler may skip to find a scale."""
 
 
 class Stepper:
-    """The weights of a stage and all that moves them.
+    """Updates the weights of a stage.
 
     Args:
         task: The stage.
-        settings: Optimizer, schedule, clipping.
-        accelerator: Devices and processes.
-        steps_per_epoch: For the schedule.
+        settings: The optimizer, schedule, gradient clipping and averaging.
+        accelerator: The device and the processes.
+        steps_per_epoch: The number of steps per epoch, which the schedule needs.
 
     Attributes:
-        module: The stage's module, as the processes share it.
+        module: The stage's module, wrapped for distributed training.
     """
 
     def __init__(
@@ -53,18 +53,19 @@ class Stepper:
         self._n_skipped = 0
 
     def step(self, shard: Shard, batches: Iterator[Batch], where: str) -> Values:
-        """Move the weights once.
+        """Update the weights once.
 
         Args:
-            shard: What this process does of the step.
-            batches: Gives its batches, on the CPU.
-            where: Which step it is, for errors.
+            shard: The part of the step that this process computes.
+            batches: The batches of the shard, on the CPU.
+            where: The position of the step in the run, for error messages.
 
         Returns:
-            Means over the clips of all processes, the gradient's norm, the learning rate.
+            The mean losses over the clips of all processes, the gradient norm before clipping, and
+            the learning rate.
 
         Raises:
-            CodeTalkerError: A loss or the gradient is not finite; the weights were not moved.
+            CodeTalkerError: A loss or the gradient is not finite; the weights are unchanged.
         """
         accelerator = self._accelerator
         self._optimizer.zero_grad(set_to_none=True)
@@ -72,13 +73,14 @@ class Stepper:
         clip_losses: list[tuple[int, Tensor]] = []
         for k, part in enumerate(shard.parts):
             batch = replace(next(batches).to(accelerator.device), repeated=shard.repeated[k])
-            # Where a step leaves weights out, each part must be exchanged, or what an earlier
-            # part gave to weights that the last one does not use would stay in one process.
+            # Gradients are usually exchanged only with the last part. If a part can leave weights
+            # unused, every part is exchanged: otherwise gradients of an earlier part would stay in
+            # this process when the last part does not use their weights.
             skip_sync = k + 1 < len(shard.parts) and not self._task.unused_parameters
             with accelerator.no_sync(self.module) if skip_sync else nullcontext():
                 losses = self.module(batch)
                 weight = 0.0 if shard.repeated[k] else 1.0 / shard.n_clips
-                # Gradients of several processes are averaged, so each counts that many times.
+                # Gradients are averaged over the processes, but a sum is needed.
                 accelerator.backward(losses["loss"].sum() * weight * accelerator.num_processes)
             for key, value in losses.items():
                 totals[key] = totals.get(key, 0.0) + value.detach().sum() * weight
@@ -108,7 +110,7 @@ class Stepper:
         return applied(self._average, self._parameters)
 
     def _clip_gradient(self) -> float:
-        """Clip the gradient; gives its norm before."""
+        """Clip the gradient and return its norm before clipping."""
         if self._max_gradient_norm:
             return float(
                 self._accelerator.clip_grad_norm_(self._parameters, self._max_gradient_norm)
@@ -121,12 +123,12 @@ class Stepper:
         names = [self._task.clip_name(clip) for clip in clips]
         clip_names = ", ".join(sorted(set(gather_object(names))))
         return CodeTalkerError(
-            f"{what} of {clip_names} is not finite; look at the data (`codetalker prepare-data "
-            "check`), lower the learning rate or set gradient_clip; what was saved before is kept"
+            f"{what} of {clip_names} is not finite; inspect the data (`codetalker prepare-data "
+            "check`), lower the learning rate or set gradient_clip; earlier checkpoints are kept"
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step follows from, but the random numbers."""
+        """Return everything that determines the next step, except the random state."""
         scaler = self._accelerator.scaler
         return {
             "model": self._unwrapped.state_dict(),
@@ -137,7 +139,7 @@ class Stepper:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         self._unwrapped.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -156,13 +158,13 @@ def make_optimizer(
     encoder: Iterable[nn.Parameter] = (),
     encoder_rate: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """Adam or AdamW, in one pass over the weights where the device can.
+    """Return Adam or AdamW, fused where the device supports it.
 
     Args:
-        parameters: All that are trained.
-        s: How.
-        encoder: Those of them that belong to the speech encoder.
-        encoder_rate: Factor of the learning rate of those.
+        parameters: All trained parameters.
+        s: The optimizer, learning rate and weight decay.
+        encoder: The parameters of the speech encoder.
+        encoder_rate: The learning rate of the encoder, as a multiple of ``s.learning_rate``.
     """
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     encoder_ids = {id(p) for p in encoder} if encoder_rate != 1.0 else set()
@@ -179,7 +181,7 @@ def make_optimizer(
 def make_schedule(
     optimizer: torch.optim.Optimizer, s: TrainSettings, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The learning rate of each step."""
+    """Return the learning rate schedule of a run."""
     n_steps = steps_per_epoch * s.epochs
 
     def factor(step: int) -> float:
@@ -199,10 +201,10 @@ def make_schedule(
 
 
 def average_weights(parameters: Iterable[nn.Parameter], decay: float) -> AveragedModel:
-    """Return torch's exponential moving average of weights, which begins at their values.
+    """Return torch's exponential moving average of weights, which starts at their current values.
 
-    The nth update has a decay of at most (1 + n) / (10 + n). A constant decay would keep the random
-    initial weights in the average for thousands of steps.
+    The decay of the nth update is at most (1 + n) / (10 + n). A constant decay would keep the
+    random initial weights in the average for thousands of steps.
     """
 
     def update(averages: Any, values: Any, n_updates: Any) -> None:
@@ -210,13 +212,13 @@ def average_weights(parameters: Iterable[nn.Parameter], decay: float) -> Average
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, values, n)
 
     average = AveragedModel(nn.ParameterList(parameters), multi_avg_fn=update)
-    average.n_averaged.fill_(1)  # torch replaces the initial weights at the update that it counts 0
+    average.n_averaged.fill_(1)  # at 0, the first update would replace the initial weights
     return average
 
 
 @contextmanager
 def applied(average: AveragedModel | None, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Give a model the averaged weights inside a ``with`` block; None changes nothing."""
+    """Use the averaged weights inside a ``with`` block; without an average, change nothing."""
     if average is None:
         yield
         return
@@ -235,7 +237,7 @@ def _copy_weights(values: Iterable[Tensor], parameters: Iterable[nn.Parameter]) 
 
 
 def upgrade_average(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the averaged weights of a state that was saved before they were torch's own."""
+    """Convert averaged weights from the format before ``AveragedModel`` to the current one."""
     if "values" not in saved:
         return dict(saved)
     values = {f"module.{k}": value for k, value in enumerate(saved["values"])}

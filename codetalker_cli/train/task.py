@@ -1,4 +1,4 @@
-"""What the training loop needs of a stage."""
+"""The interface between the training loop and a stage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ class Task(ABC):
     """A stage in training.
 
     Attributes:
-        module: Whose parameters are trained. Called with a ``Batch``, it gives named (B,)
-            losses, one number a clip; ``loss`` is the one to lower.
-        lengths: Frames that a step sees of each training clip.
-        encoder: The part of it that was trained before on something else.
-        encoder_rate: Learning rate of that part, as a factor of the rest's.
-        unused_parameters: Whether a step may leave some weights without a gradient.
+        module: The module to train. Called with a ``Batch``, it returns named (B,) losses, one
+            value per clip; ``loss`` is the one to minimize.
+        lengths: The number of frames of each training clip that a step uses.
+        encoder: The pretrained part of the module, or None.
+        encoder_rate: The learning rate of ``encoder``, as a multiple of ``learning_rate``.
+        unused_parameters: Whether a step can leave some weights without a gradient.
     """
 
     module: nn.Module
@@ -33,45 +33,50 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, clips: Sequence[int], step: int) -> Batch:
-        """A batch on the CPU; several processes may ask at once."""
+        """Return a batch on the CPU; loader processes may call this concurrently."""
 
     @abstractmethod
     def validate(self, accelerator: Accelerator) -> Values:
-        """Values of the validation split, the same in every process.
+        """Return named values of the validation split, the same in every process.
 
-        ``score`` (lower is better) chooses the best checkpoint; without one the training loss does.
+        The value ``score`` (lower is better) selects the best checkpoint. If it is missing, the
+        training loss is used.
         """
 
     @abstractmethod
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint with the entries of ``meta`` in its metadata."""
 
     def encoder_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that ``encoder_rate`` is about."""
+        """Return the parameters that ``encoder_rate`` applies to."""
         return [] if self.encoder is None else list(self.encoder.parameters())
 
     def clip_name(self, clip: int) -> str:
-        """Of a training clip, for messages."""
+        """Return the name of a training clip, for messages."""
         return str(clip)
 
     def after_step(self, accelerator: Accelerator, step: int) -> Values:
-        """Called in every process when the weights were moved; gives values to show."""
+        """Run after each step, in every process, and return named values to log."""
         return {}
 
     def after_epoch(self, accelerator: Accelerator) -> Values:
-        """Called in every process after the last step of an epoch."""
+        """Run after the last step of an epoch, in every process, and return values to log."""
         return {}
 
     def compile(self) -> None:  # noqa: B027 (a stage may have nothing to compile)
-        """Compile the layers that take the time."""
+        """Compile the layers that take most of the time."""
 
     def sample(self, path: Path, n_frames: int) -> Path | None:
-        """Write a video of a clip beside the truth; gives its path, or None if there is none."""
+        """Render a validation clip next to the ground truth.
+
+        Returns:
+            The path of the video, or None if there is no validation clip.
+        """
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What the stage must know to go on, besides its weights."""
+        """Return what the stage needs in order to resume, apart from its weights."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
-        """Take up what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""

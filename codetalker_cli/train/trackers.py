@@ -1,4 +1,4 @@
-"""The values of a run in experiment trackers: TensorBoard, and those that accelerate knows."""
+"""Log a run to experiment trackers: TensorBoard and the others that accelerate supports."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,23 @@ from codetalker_cli.errors import MissingDependencyError
 from codetalker_cli.settings import TrainSettings
 
 EVERY_STEPS = 10
-"""Steps between two points of a step's values."""
+"""The number of steps between two logged points."""
 PROJECT = "codetalker"
-"""Name of the project in trackers that have projects."""
+"""The project name, for trackers that have projects."""
 
 logger = logging.getLogger(__name__)
 
 
 class Trackers:
-    """accelerate's trackers, written by the main process alone.
+    """The experiment trackers of a run; only the main process logs to them.
 
     TensorBoard's event files are in ``FOLDER/tensorboard``.
 
     Args:
-        settings: ``trackers`` names them; the others are stored with the run.
-        folder: Folder of the run.
-        step: Steps done already; TensorBoard drops points of an interrupted run beyond them.
-        accelerator: Tells which process this is.
+        settings: The training settings; ``trackers`` lists the trackers to start.
+        folder: The run folder.
+        step: The number of finished steps; TensorBoard drops later points of an interrupted run.
+        accelerator: The processes of the run.
 
     Raises:
         MissingDependencyError: See ``check_trackers``.
@@ -43,7 +43,13 @@ class Trackers:
             self._trackers = [_start(name, settings, folder, step) for name in settings.trackers]
 
     def add(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
-        """Log a point of each value; an epoch's values go to ``epoch/``, a step's to ``step/``."""
+        """Log values to the group ``step``, at every tenth step, or to the group ``epoch``.
+
+        Args:
+            step: The number of finished steps.
+            values: The values by name.
+            always: True for the values of an epoch, which are logged at any step.
+        """
         if not (always or step % EVERY_STEPS == 0):
             return
         group = "epoch" if always else "step"
@@ -51,18 +57,18 @@ class Trackers:
         for tracker in list(self._trackers):
             try:
                 tracker.log(named, step=step)
-            except Exception as error:  # a full disk or a service that is down must not end a run
-                logger.warning("no more values for %s: %s", tracker.name, error)
+            except Exception as error:  # a full disk or an unreachable service must not end a run
+                logger.warning("%s failed and receives no more values: %s", tracker.name, error)
                 self._trackers.remove(tracker)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Finish all trackers and flush their values."""
         for tracker in self._trackers:
             tracker.finish()
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuse trackers that cannot be started, before a run begins.
+    """Check that all trackers are installed, before a run starts.
 
     Raises:
         MissingDependencyError: The package of a tracker is not installed.
@@ -72,7 +78,8 @@ def check_trackers(names: Sequence[str]) -> None:
         if name not in available:
             package = name.replace("_", "-")
             raise MissingDependencyError(
-                f"trackers: {name} is not installed; run `pip install {package}`, or leave it out"
+                f"trackers: {name} is not installed; run `pip install {package}`, or remove it "
+                "from the list"
             )
 
 

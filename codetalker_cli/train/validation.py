@@ -1,7 +1,7 @@
-"""Validation: what a model does on the validation clips, a sample video, and diagnostics.
+"""Measure a model on the validation clips, render a sample video, and diagnose problems.
 
-Errors of the lips beside those of two faces that do not listen: the template, and the mean of the
-training motion. Without a region ``lips`` they are of all vertices.
+Lip errors are compared with those of two speech-independent baselines: the template, and the mean
+motion of the training clips. If the topology has no region ``lips``, all vertices are used.
 """
 
 from collections.abc import Callable
@@ -27,17 +27,17 @@ from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.task import Values
 
 BATCH_CLIPS = 8
-"""Clips that are validated side by side."""
+"""The number of clips in a validation batch."""
 
 
 class ClipResult(NamedTuple):
-    """What a model makes of a clip.
+    """The prediction of a model for one clip.
 
     Attributes:
-        vertices: (T, V, 3) as it will run.
-        codes: Its codes, in any shape.
-        forced: (T, V, 3) with the true past before it, where that is something else.
-        loss: Its training loss, where there is one.
+        vertices: (T, V, 3) the reconstruction (stage 1) or free-running prediction (stage 2).
+        codes: The codes of the prediction, in any shape.
+        forced: (T, V, 3) the teacher-forced prediction (stage 2), or None.
+        loss: The training loss of the clip, if it is computed.
     """
 
     vertices: np.ndarray
@@ -48,7 +48,19 @@ class ClipResult(NamedTuple):
 
 @dataclass(frozen=True)
 class _ClipErrors:
-    """A clip's part of the sums; arrays are (T,) squared lip errors."""
+    """The errors of one clip.
+
+    Attributes:
+        clip: The index of the clip.
+        codes: The codes of the prediction.
+        error: (T,) squared lip errors of the prediction.
+        template: (T,) squared lip errors of the template.
+        mean: (T,) squared lip errors of the mean motion.
+        forced: (T,) squared lip errors of the teacher-forced prediction, if there is one.
+        loss: The training loss of the clip, if it is computed.
+        mve: The mean vertex error.
+        energy: The motion energy of the lips: predicted and true.
+    """
 
     clip: int
     codes: np.ndarray
@@ -65,10 +77,14 @@ class Validation:
     """The validation clips of a data set.
 
     Args:
-        data: Prepared data set.
-        training: Gives the mean motion.
-        n_clips: So many of them, spread over the split; None: all.
-        n_frames: First frames of each; None: all.
+        data: The prepared data set.
+        training: The training clips, from which the mean motion is computed.
+        n_clips: The number of clips, spread over the split; None: all.
+        n_frames: The number of frames from the start of each clip; None: all.
+
+    Attributes:
+        source: The clips of the split ``val``.
+        clip_numbers: The indices of the measured clips, before rounding.
     """
 
     def __init__(
@@ -90,7 +106,7 @@ class Validation:
 
     @cached_property
     def _mean_offset(self) -> np.ndarray:
-        """(V, 3) mean offset of the training frames."""
+        """The (V, 3) mean offset of the training frames from the template."""
         return mean_offset(self._training.clips, self._data.mesh.templates)
 
     def measure(
@@ -99,15 +115,16 @@ class Validation:
         accelerator: Accelerator,
         load: Callable[[list[int], int | None], Batch] | None = None,
     ) -> Values:
-        """Run a model on all clips, shared out over the processes.
+        """Measure a model on the validation clips, which are divided among the processes.
 
         Args:
-            predict: From a batch on the device, a result a clip.
-            accelerator: Of the run.
-            load: Gives a batch of clip numbers and longest frames; default vertices alone.
+            predict: Returns one result per clip for a batch on the device.
+            accelerator: The device and the processes of the run.
+            load: Loads a batch from clip indices and a maximum number of frames; default: the
+                motion without speech.
 
         Returns:
-            Named values, the same in every process; none when there are no clips.
+            Named values, the same in every process; empty if there are no clips.
         """
         if not len(self.source):
             return {}
@@ -132,7 +149,19 @@ class Validation:
         device: torch.device,
         load: Callable[[list[int], int | None], Batch] | None = None,
     ) -> Path | None:
-        """Write a video of the first clip beside the truth; gives its path, None without clips."""
+        """Render the prediction of the first clip next to the ground truth.
+
+        Args:
+            path: The video to write.
+            predict: Returns one result per clip for a batch on the device.
+            n_frames: The maximum length of the video in frames.
+            settings: The render settings.
+            device: The device of the model.
+            load: See ``measure``.
+
+        Returns:
+            ``path``, or None if there are no clips.
+        """
         if not len(self.source):
             return None
         batch = (load or self.source.batch)([0], n_frames)
@@ -156,8 +185,8 @@ class Validation:
         true = batch.vertices[k, :n].numpy()
         if not np.isfinite(true).all():
             raise DataError(
-                f"{self.source.clip(batch.clips[k]).entry.name}: its motion holds values that are "
-                "not finite; look at it with `codetalker prepare-data check`"
+                f"{self.source.clip(batch.clips[k]).entry.name}: the motion contains values that "
+                "are not finite; inspect the data with `codetalker prepare-data check`"
             )
         template = batch.template[k].numpy()
         static = np.broadcast_to(template, true.shape)
@@ -208,26 +237,26 @@ class Validation:
 
 
 LABELS = ("truth", "model")
-"""What stands above the halves."""
+"""The labels above the two halves of the video."""
 
 
 def write_sample(out: Path, true: Motion, predicted: Motion, settings: RenderSettings) -> None:
-    """Show two motions of one face side by side, with the sound of the true one if it has any.
+    """Render two motions of the same face side by side, with the audio of the true motion.
 
     Args:
-        out: One of the renderer's suffixes, such as .mp4; an older one is replaced. It is
-            2 · ``settings.size`` wide.
-        true: Motion of the clip.
-        predicted: The model's, of as many frames a second; the longer one is cut.
-        settings: How.
+        out: The video, with a suffix that the renderer knows, such as .mp4; an older file is
+            replaced. Its width is 2 · ``settings.size``.
+        true: The true motion of the clip.
+        predicted: The predicted motion at the same frame rate. The longer motion is cut.
+        settings: The render settings.
 
     Raises:
-        RenderError: A motion that cannot be drawn, an unknown suffix, a failing encoder.
-        InputError: The folder cannot be written.
+        RenderError: A motion cannot be rendered, the suffix is unknown, or the encoder fails.
+        InputError: The folder is not writable.
     """
     n_frames = min(true.n_frames, predicted.n_frames)
     left = replace(true, vertices=true.vertices[:n_frames])
-    # the camera follows from the template: one template, one camera
+    # The camera depends only on the template, which is the same, so both halves have one view.
     right = replace(left, vertices=predicted.vertices[:n_frames], fps=predicted.fps)
     panels = [Panel(motion, label) for motion, label in zip((left, right), LABELS, strict=True)]
     render_video(panels, out, settings)
@@ -237,15 +266,18 @@ def write_sample(out: Path, true: Motion, predicted: Motion, settings: RenderSet
 
 
 MIN_MOTION_ENERGY = 0.3
-"""Motion energy of the lips, in parts of the true one, below which a face hardly moves."""
+"""The lip motion energy relative to the true motion below which the face hardly moves."""
 MAX_FREE_RUNNING_RATIO = 3.0
-"""Times the free-running error may exceed the teacher-forced one."""
+"""The maximum acceptable ratio of the free-running error to the teacher-forced one."""
 MAX_DEAD_FRACTION = 0.5
-"""Share of the codebook that may go unused."""
+"""The maximum acceptable fraction of unused codebook entries."""
 
 
 def diagnose(values: Values) -> dict[str, str]:
-    """Kind → one line, of what is wrong."""
+    """Return a one-line warning for each problem that validation values show, by kind.
+
+    The kinds are ``still``, ``no-speech-effect``, ``gap`` and ``dead``.
+    """
     messages: dict[str, str] = {}
     stage2 = "val_lve_forced" in values
     section = "train_speech" if stage2 else "train_vq"
@@ -253,25 +285,26 @@ def diagnose(values: Values) -> dict[str, str]:
     if energy < MIN_MOTION_ENERGY:
         messages["still"] = (
             f"the face hardly moves: its lips have {energy:.0%} of the true motion's energy; "
-            f"train longer, weigh lips and motion more (`set` {section}.region_weights="
-            f"'{{\"lips\": 10}}', {section}.motion_weight), or look at the data with `codetalker "
-            "prepare-data check`"
+            f"train longer, increase the weight of the lips and of the motion loss (`set` "
+            f"{section}.region_weights='{{\"lips\": 10}}', {section}.motion_weight), or inspect "
+            "the data with `codetalker prepare-data check`"
         )
     if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
         messages["no-speech-effect"] = (
-            f"the lips err by {values['val_lve']:.3g}, no less than the mean motion of the "
-            f"training clips ({values['val_lve_mean']:.3g}): nothing was learned yet"
+            f"the lip vertex error is {values['val_lve']:.3g}, which is not better than the mean "
+            f"motion of the training clips ({values['val_lve_mean']:.3g}): the model has not "
+            "learned anything from the speech yet"
         )
     if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
         messages["gap"] = (
-            f"running freely the lips err {values['val_lve'] / values['val_lve_forced']:.1f} times "
-            "as much as with the true past: let it train on its own (`set` "
+            f"the free-running lip error is {values['val_lve'] / values['val_lve_forced']:.1f} "
+            "times the teacher-forced one; train the model on its own predictions (`set` "
             "train_speech.own_history=0.5, train_speech.history_noise=0.3)"
         )
     n_codes = values.get("codes_used", 0.0) + values.get("dead_codes", 0.0)
     if n_codes and values["dead_codes"] > MAX_DEAD_FRACTION * n_codes:
         messages["dead"] = (
-            f"{values['dead_codes']:.0f} of {n_codes:.0f} codebook entries were never chosen in "
-            "this epoch; `set` train_vq.revive_after_steps=30 gives them new work"
+            f"{values['dead_codes']:.0f} of {n_codes:.0f} codebook entries were not used in this "
+            "epoch; `set` train_vq.revive_after_steps=30 replaces unused entries"
         )
     return messages

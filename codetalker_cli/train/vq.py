@@ -1,4 +1,4 @@
-"""Training of stage 1: the codebook of facial motion."""
+"""Train stage 1, the codebook of facial motion."""
 
 import logging
 import math
@@ -31,9 +31,9 @@ from codetalker_cli.train.validation import ClipResult, Validation
 logger = logging.getLogger(__name__)
 
 BASIS_FRAMES = 4000
-"""Frames that the motion basis is computed from."""
+"""The maximum number of frames from which the motion basis is computed."""
 SCALE_FLOOR = 0.02
-"""Smallest scale of a basis vector against the largest: keeps noise from being blown up."""
+"""The minimum scale of a basis vector relative to the largest, so that noise is not amplified."""
 
 
 def train_vq(
@@ -45,18 +45,21 @@ def train_vq(
     resume: bool = False,
     report: ProgressReport | None = None,
 ) -> TrainingProgress:
-    """Train stage 1 on a prepared data set; the best checkpoint goes to ``out``.
+    """Train stage 1 on a prepared data set and write the best checkpoint to ``out``.
 
     Args:
-        data: Prepared data set.
-        settings: How.
-        out: Checkpoint folder; ``train.run_folder`` tells what stands beside it.
-        device: Torch device of a single process.
-        resume: Go on with the run that was begun there.
+        data: The prepared data set.
+        settings: The settings; ``vq``, ``train_vq``, ``data`` and ``render`` are used.
+        out: The checkpoint folder; ``train.run_folder`` lists the files next to it.
+        device: The torch device, for a single process.
+        resume: Whether to continue the run at ``out``.
         report: Called after each step.
 
+    Returns:
+        The progress at the end of the run.
+
     Raises:
-        DataError: The data does not fit the settings.
+        DataError: The data set does not fit the settings.
         CodeTalkerError: See ``codetalker_cli.train.loop.fit``.
     """
     check_data(data, settings)
@@ -79,13 +82,13 @@ def train_vq(
 
 
 def _limit_basis_rank(settings: Settings, source: ClipSource) -> Settings:
-    """A motion basis cannot have more vectors than there are frames to find it from."""
+    """Limit the rank of the motion basis to the number of frames and of coordinates."""
     n_frames, requested = sum(_basis_frame_counts(source)), settings.vq.basis_rank
     rank = min(requested, n_frames, 3 * settings.data.n_vertices)
     if requested == rank:
         return settings
     logger.warning(
-        "vq.basis_rank: %d, but there are %d training frames of %d vertices; %d are taken",
+        "vq.basis_rank: %d is too large for %d training frames of %d vertices; using %d",
         requested,
         n_frames,
         settings.data.n_vertices,
@@ -96,17 +99,23 @@ def _limit_basis_rank(settings: Settings, source: ClipSource) -> Settings:
 
 
 def _basis_frame_counts(source: ClipSource) -> list[int]:
-    """How many frames of each training clip the motion basis is computed from."""
+    """Return the number of frames of each training clip that the motion basis uses."""
     per_clip = max(1, BASIS_FRAMES // len(source))
     lengths = [min(per_clip, source.clip(i).entry.n_frames) for i in range(len(source))]
     return lengths[: math.ceil(BASIS_FRAMES / per_clip)]
 
 
 def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Principal directions of the training motion (offsets from the template, not centered).
+    """Compute the principal directions of the training motion (offsets from the template).
+
+    The offsets are not centered.
 
     Returns:
-        (3V, R) orthonormal vectors, strongest first; (R,) scales of their coefficients.
+        (3V, R) orthonormal vectors, strongest first, and the (R,) scales of their coefficients.
+
+    Raises:
+        DataError: The motion contains values that are not finite, or ``rank`` exceeds the number
+            of frames or coordinates.
     """
     rng = np.random.default_rng([seed, 3])
     frames: list[Tensor] = []
@@ -115,15 +124,15 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
         clip = source.batch([index], None)
         if not torch.isfinite(clip.vertices).all():
             raise DataError(
-                f"{source.clip(index).entry.name}: its motion holds values that are not finite; "
-                "look at it with `codetalker prepare-data check`"
+                f"{source.clip(index).entry.name}: the motion contains values that are not finite; "
+                "inspect the data with `codetalker prepare-data check`"
             )
         frames.append((clip.vertices[0, frame_indices] - clip.template).flatten(1).cpu())
     offsets = torch.cat(frames)
     if rank > min(offsets.shape):
         raise DataError(
-            f"vq.basis_rank: {rank}, but there are {len(offsets)} frames of "
-            f"{offsets.shape[1]} coordinates to find it from"
+            f"vq.basis_rank: {rank} is too large for {len(offsets)} frames of "
+            f"{offsets.shape[1]} coordinates"
         )
     _, strengths, vectors = torch.svd_lowrank(offsets, q=min(rank + 8, *offsets.shape), niter=4)
     scale = strengths[:rank] / len(offsets) ** 0.5
@@ -131,10 +140,10 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
 
 
 class VQTraining(nn.Module):
-    """Stage 1 with its losses, as one module that processes share.
+    """Stage 1 and its losses in one module, as distributed training requires.
 
     Attributes:
-        quantized: (N, Z) latents and (N,) codes of each batch of the step, padding left out.
+        quantized: The (N, Z) latents and (N,) codes of each batch of the step, without padding.
     """
 
     def __init__(self, model: CodeTalker, motion_loss: MotionLoss) -> None:
@@ -145,12 +154,13 @@ class VQTraining(nn.Module):
         self.quantized: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """L1 of the reconstruction plus the quantizer's loss (equation 4), each (B,)."""
+        """Return the (B,) L1 motion loss, codebook loss and their weighted sum (equation 4)."""
         vq, lengths, offsets = self.vq, batch.lengths, batch.offsets
         reconstruction, quantized = vq.reconstruct(vq.basis.to_features(offsets), lengths)
         rng = step_rng(self._settings.seed, batch.step)
         motion = self._motion_loss(vq.basis, reconstruction, offsets, rng, lengths)
         latents, codes = vq.flat_codes(quantized, lengths)
+        # Another process counts the codes of a repeated clip; the latents can still revive entries.
         self.quantized.append((latents, codes[:0] if batch.repeated else codes))
         return {
             "loss": self._settings.motion_weight * motion + quantized.loss,
@@ -174,30 +184,30 @@ class VQTask(Task):
         self._usage = CodebookUsage(model.vq.quantizer, self._settings)
 
     def load(self, clips: Sequence[int], step: int) -> Batch:
-        """Crops of those clips."""
+        """Load a crop of each clip."""
         rngs = [clip_rng(self._settings.seed, step, clip) for clip in clips]
         return self.source.batch(clips, self._settings.crop_frames, rngs, step)
 
     def clip_name(self, clip: int) -> str:
-        """Its name in the data set."""
+        """Return the name of the clip in the data set."""
         return self.source.clip(clip).entry.name
 
     def after_step(self, accelerator: Accelerator, step: int) -> Values:
-        """Counts codes, and moves those that nothing chooses."""
+        """Count the codes of the step, and revive codebook entries that have long been unused."""
         quantized, self.module.quantized = self.module.quantized, []
         return self._usage.update(quantized, accelerator, step)
 
     def after_epoch(self, accelerator: Accelerator) -> Values:
-        """Use of the codebook over the epoch."""
+        """Return the codebook usage of the epoch."""
         return self._usage.end_epoch()
 
     def compile(self) -> None:
-        """Both transformers."""
+        """Compile the transformers of the encoder and the decoder."""
         self.model.vq.encoder.compile(dynamic=True)
         self.model.vq.decoder.compile(dynamic=True)
 
     def validate(self, accelerator: Accelerator) -> Values:
-        """Errors of reconstructed validation clips; the score is the lip vertex error."""
+        """Return the errors of reconstructed validation clips; the score is ``val_lve``."""
         values = self.validation.measure(self._reconstruct, accelerator)
         return {**values, "score": values["val_lve"]} if values else {}
 
@@ -213,32 +223,36 @@ class VQTask(Task):
         ]
 
     def sample(self, path: Path, n_frames: int) -> Path | None:
-        """A clip beside its reconstruction."""
+        """Render a validation clip next to its reconstruction."""
         render, device = self.model.settings.render, self.model.vq.quantizer.codebook.device
         return self.validation.sample(path, self._reconstruct, n_frames, render, device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Use of the codebook."""
+        """Return the codebook usage."""
         return {"counts": self._usage.counts, "unused_steps": self._usage.unused_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the use of the codebook."""
+        """Restore the codebook usage."""
         self._usage.counts, self._usage.unused_steps = state["counts"], state["unused_steps"]
 
     def save(self, folder: Path, meta: dict[str, Any]) -> None:
-        """Write the checkpoint."""
+        """Write stage 1 as a checkpoint."""
         meta = {**meta, "data_id": self.data.manifest.data_id}
         checkpoint.save(folder, self.model, meta=meta, mesh=self.data.mesh)
 
 
-# Use of the codebook ------------------------------------------------------------------------------
+# Codebook usage -----------------------------------------------------------------------------------
 
 
 class CodebookUsage:
-    """Counts the codes of every step, over all processes.
+    """Counts how often each codebook entry is used, over all processes.
 
-    With ``revive_after_steps`` an entry that no latent chose for so long moves to a latent of the
-    batch (Dhariwal et al. 2020, appendix B), the same one in every process.
+    With ``revive_after_steps``, an entry that was unused for this number of steps is replaced by a
+    random latent of the batch (Dhariwal et al. 2020, appendix B), the same one in every process.
+
+    Attributes:
+        counts: (K,) how often each entry was used in the current epoch.
+        unused_steps: (K,) the number of steps since each entry was last used or replaced.
     """
 
     def __init__(self, quantizer: Quantizer, settings: VQTrainSettings) -> None:
@@ -251,12 +265,15 @@ class CodebookUsage:
     def update(
         self, quantized: Sequence[tuple[Tensor, Tensor]], accelerator: Accelerator, step: int
     ) -> Values:
-        """Take a step in.
+        """Count the codes of a step and revive unused entries.
 
         Args:
-            quantized: (N, Z) latents before quantization and (N,) codes of each of its batches.
-            accelerator: Of the run.
-            step: Its number.
+            quantized: The (N, Z) pre-quantization latents and (N,) codes of each batch of the step.
+            accelerator: The processes of the run.
+            step: The number of the step.
+
+        Returns:
+            The perplexity of the step, and the number of entries used so far in the epoch.
         """
         latents, codes = (torch.cat(parts) for parts in zip(*quantized, strict=True))
         counts = torch.bincount(codes, minlength=len(self.counts))
@@ -268,7 +285,7 @@ class CodebookUsage:
         return {"perplexity": perplexity(counts), "codes_used": used}
 
     def end_epoch(self) -> Values:
-        """Of the whole epoch: how many entries were chosen, how many never."""
+        """Return the numbers of used and unused entries in the epoch, and reset the counts."""
         used = int((self.counts > 0).sum())
         values = {"codes_used": float(used), "dead_codes": float(len(self.counts) - used)}
         self.counts.zero_()
@@ -282,7 +299,8 @@ class CodebookUsage:
             return
         indices = step_rng(self._seed, step).integers(len(latents), size=len(dead))
         candidates = accelerator.gather(latents[torch.from_numpy(indices).to(latents.device)])
-        # Each process offers one latent an entry; entries take from one process after the other.
+        # Each process offers a latent for every entry; the entries take them from the processes
+        # in turn.
         entry = torch.arange(len(dead))
         candidate_indices = (entry % accelerator.num_processes) * len(dead) + entry
         codebook = self._quantizer.codebook

@@ -1,4 +1,4 @@
-"""Comparing the quantizer's choices on two devices."""
+"""Compare the codes that the quantizer chooses on two devices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,17 @@ from torch import Tensor
 from codetalker_cli.models.vq_autoencoder import MotionVQ
 
 TIE = 1e-5
-"""Two entries are tied when their squared distances differ by less than this, relatively."""
+"""The relative difference of squared distances up to which two codebook entries count as tied."""
 
 
 @dataclass
 class Choices:
-    """The calls of a quantizer, in order: latents (…, Z) and the codes (…) chosen for them."""
+    """The inputs and outputs of a quantizer's calls, in order.
+
+    Attributes:
+        latents: (…, Z) latents of each call.
+        codes: (…) codes that were chosen for them.
+    """
 
     latents: list[Tensor] = field(default_factory=list)
     codes: list[Tensor] = field(default_factory=list)
@@ -24,25 +29,25 @@ class Choices:
 
 @contextmanager
 def recorded(vq: MotionVQ) -> Iterator[Choices]:
-    """Record what the quantizer chooses inside the block, on the CPU."""
-    made, choose = Choices(), vq.quantizer.nearest
+    """Record the latents and codes of the quantizer within the block, as CPU tensors."""
+    choices, choose = Choices(), vq.quantizer.nearest
 
     def nearest(z: Tensor) -> Tensor:
         codes = choose(z)
-        made.latents.append(z.detach().cpu())
-        made.codes.append(codes.cpu())
+        choices.latents.append(z.detach().cpu())
+        choices.codes.append(codes.cpu())
         return codes
 
     with mock.patch.object(vq.quantizer, "nearest", nearest):
-        yield made
+        yield choices
 
 
 @contextmanager
 def replayed(vq: MotionVQ, choices: Choices) -> Iterator[Choices]:
-    """Make the quantizer choose what was recorded; gives its own choices.
+    """Make the quantizer return recorded codes, and yield the codes it would have chosen.
 
-    Gradients can then be compared: a tie that falls the other way would change them by far more
-    than rounding does.
+    This makes gradients comparable, because a tie that is resolved differently would change them by
+    far more than rounding does.
     """
     made, choose, expected = Choices(), vq.quantizer.nearest, iter(choices.codes)
 
@@ -58,16 +63,16 @@ def replayed(vq: MotionVQ, choices: Choices) -> Iterator[Choices]:
 def count_differences(
     codebook: Tensor, latents: Tensor, expected: Tensor, codes: Tensor
 ) -> tuple[int, int]:
-    """Compare codes with those that another device chose for nearly the same latents.
+    """Compare the codes that two devices chose for nearly the same latents.
 
     Args:
-        codebook: (K, Z).
-        latents: (…, Z) of the device whose codes are expected.
-        expected: (…) codes.
+        codebook: (K, Z) codebook.
+        latents: (…, Z) latents of the reference device.
+        expected: (…) codes of the reference device.
         codes: (…) codes of the other device.
 
     Returns:
-        How many differ although they are not tied, and how many differ and are tied.
+        The number of different codes that are not tied, and the number of those that are tied.
     """
     differ = (expected != codes).nonzero(as_tuple=True)
     z, table = latents[differ].double(), codebook.double()

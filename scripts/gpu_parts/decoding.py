@@ -1,4 +1,4 @@
-"""Golden cases, decoding at full size against the CPU, and evaluation."""
+"""Check golden cases, full-size decoding and evaluation against the CPU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,11 +23,11 @@ from gpu_parts.report import Report, Setup
 GOLDEN = ("biwi_tiny_14", "vocaset_tiny_13")
 INPUTS = ("audio", "template", "vertices")
 SECONDS = (5.0, 3.3, 1.1)
-"""Lengths of the clips that are decoded on both devices."""
+"""The lengths of the clips that are decoded on both devices."""
 
 
 def golden(report: Report, setup: Setup) -> None:
-    """Outputs of the official code: codes must be equal, floats within 1e-4."""
+    """Compare with outputs of the official code: codes must be equal, floats within 1e-4."""
     for name in GOLDEN:
         with report.guarded(f"golden case {name}"):
             meta, arrays = golden_cases.load(name)
@@ -50,12 +50,12 @@ def golden(report: Report, setup: Setup) -> None:
 
 
 def build(small: bool) -> CodeTalker:
-    """Both stages at VOCASET size, or tiny ones; random weights, the same on every machine."""
+    """Return both stages with fixed random weights, at VOCASET size or tiny."""
     return tiny.codetalker(0) if small else benchmark.build("vocaset")
 
 
 def inputs(model: CodeTalker, n_clips: int, n_frames: int) -> tuple[Tensor, Tensor]:
-    """(B, T·F, size) encoder features that change slowly, and (B, D) styles."""
+    """Return slowly changing (B, T·F, size) encoder features and (B, D) styles."""
     speech = model.speech
     assert speech is not None
     n_features = n_frames * speech.settings.features_per_frame
@@ -66,11 +66,11 @@ def inputs(model: CodeTalker, n_clips: int, n_frames: int) -> tuple[Tensor, Tens
 
 
 class Reference:
-    """What the CPU decodes, clip by clip, running freely.
+    """The free-running decodes of the CPU, clip by clip.
 
     Attributes:
-        codes: (B, T, q) int64, zero beyond each clip's end.
-        latents: (T, q, Z) of each clip, before they are quantized.
+        codes: (B, T, q) int64 codes, zero after the end of each clip.
+        latents: (T, q, Z) pre-quantization latents of each clip.
     """
 
     def __init__(self, model: CodeTalker, method: Method, n_frames: Sequence[int]) -> None:
@@ -89,7 +89,7 @@ class Reference:
 
 
 def decoding(report: Report, setup: Setup) -> None:
-    """Each step from the CPU's past must choose the CPU's code, however it is computed."""
+    """Check that each decoding step, given the CPU's previous codes, chooses the CPU's code."""
     model = build(setup.small)
     fps = model.settings.data.fps
     n_frames = [max(2, round(s * fps * (0.2 if setup.small else 1))) for s in SECONDS]
@@ -126,14 +126,14 @@ def _compare(
             expected = reference.codes[k, : len(clip)]
             counts = count_differences(codebook, reference.latents[k], expected, clip)
             wrong, tied, total = wrong + counts[0], tied + counts[1], total + clip.numel()
-        report.at_most(f"{name}, {kind}: codes unlike the CPU's", wrong, 0)
+        report.at_most(f"{name}, {kind}: codes that differ from the CPU's", wrong, 0)
         report.row("ties", decoding=name, clips=kind, codes=total, ties=tied)
 
 
 def _forced(
     decoder: Decoder, method: Method, reference: Reference, n_frames: Sequence[int]
 ) -> list[Tensor]:
-    """The codes of each clip, from the reference's past, on the CPU."""
+    """Decode each clip given the reference's previous codes, and return the codes on the CPU."""
     n, device = len(n_frames), decoder.vq.quantizer.codebook.device
     per_frame = reference.hidden.shape[1] // reference.codes.shape[1]
     longest = max(n_frames)
@@ -154,14 +154,14 @@ def _deviation(
     reference: Reference,
     n_frames: Sequence[int],
 ) -> None:
-    """How many codes bf16 leaves as they are, from the same past and running freely."""
+    """Report the share of codes that bf16 leaves unchanged, teacher-forced and free-running."""
     device = decoder.vq.quantizer.codebook.device
     forced = _forced(decoder, method, reference, n_frames)
     free = decoder.decode(
         reference.hidden.to(device), reference.style.to(device), method=method, lengths=n_frames
     ).cpu()
     shares = {}
-    for kind, codes in (("same past", forced), ("running freely", list(free))):
+    for kind, codes in (("teacher-forced", forced), ("free-running", list(free))):
         pairs = zip(codes, reference.codes, n_frames, strict=True)
         equal = torch.cat([(a[:n] == b[:n]).flatten() for a, b, n in pairs])
         shares[kind] = float(equal.float().mean())
@@ -173,7 +173,7 @@ def _deviation(
 
 
 def evaluation(report: Report, setup: Setup) -> None:
-    """The metrics of a tiny model must be those that the CPU gives."""
+    """Check that the metrics of a tiny model equal those of the CPU."""
     data = tiny_data.prepared(setup.folder / "data")
     loaded = voices.save(setup.folder / "voice", "A", "B", "C")
     values = {}

@@ -1,4 +1,4 @@
-"""Rendering: OpenGL through EGL against the software renderer, and the speed of both."""
+"""Compare OpenGL rendering through EGL with the software renderer, and measure both speeds."""
 
 import time
 
@@ -14,7 +14,7 @@ VIEWS = ("front", "three-quarter", "mouth")
 
 
 def rendering(report: Report, setup: Setup) -> None:
-    """Mean difference per pixel of 0 to 255, and frames per second of drawing (not encoding)."""
+    """Report the mean pixel difference (of 0 to 255) and the frames per second without encoding."""
     found = probe()
     if found.platform is None:
         if setup.on_gpu:
@@ -24,7 +24,7 @@ def rendering(report: Report, setup: Setup) -> None:
     elif setup.on_gpu:
         name = f"{found.platform}, {found.device}"
         by_software = "osmesa" in name or "llvmpipe" in name
-        report.at_most(f"OpenGL ({name}) draws without the GPU", by_software, 0)
+        report.at_most(f"OpenGL ({name}) renders without the GPU", by_software, 0)
     renderers = ["software"] + ["pyrender"] * (found.platform is not None)
     head = render_cases.bundled_head()
     size = 256 if setup.small else 512
@@ -32,7 +32,7 @@ def rendering(report: Report, setup: Setup) -> None:
         for view in VIEWS:
             pictures = [_draw(head, size, name, view=view)[1] for name in renderers]
             apart = float(np.abs(np.subtract(*(p.astype(float) for p in pictures))).mean())
-            report.at_most(f"OpenGL against software, {view}: mean difference", apart, 0.5)
+            report.at_most(f"OpenGL and software, {view}: mean difference", apart, 0.5)
     speeds: dict[tuple[int, str], float] = {}
     for size in (32,) if setup.small else (512, 1080):
         for name in renderers:
@@ -52,7 +52,7 @@ def _draw(head: Motion, size: int, renderer: str, **changes: object) -> list[np.
 
 
 def _speed(head: Motion, size: int, renderer: str, n_frames: int) -> float:
-    """Frames per second once all processes draw, which the first half of the frames waits for."""
+    """Measure frames per second in the second half, when all rendering processes are running."""
     frames = render_frames(head, _settings(size, renderer), [k % 2 for k in range(n_frames)])
     for _ in range(n_frames // 2):
         next(frames)

@@ -1,7 +1,7 @@
-"""What a part of the GPU check measures: checks with limits, and tables of figures.
+"""Record the results of a part of the GPU check: checks with limits, and tables of figures.
 
-Every entry is one line of JSON, written as soon as it is measured. A part that crashes or runs out
-of time therefore loses nothing that it had measured before.
+Each entry is one line of JSON that is written immediately. A part that crashes or times out
+therefore loses no earlier results.
 """
 
 import json
@@ -15,12 +15,12 @@ from typing import IO, Any
 
 @dataclass(frozen=True)
 class Setup:
-    """How a part runs.
+    """The configuration of a part.
 
     Attributes:
-        device: ``cuda`` or ``cpu``.
-        small: Tiny models and few repeats, for a dry run.
-        folder: A scratch folder of the part's own.
+        device: The device, ``cuda`` or ``cpu``.
+        small: Whether to use tiny models and few repeats, for a dry run.
+        folder: The scratch folder of the part.
     """
 
     device: str
@@ -33,10 +33,10 @@ class Setup:
 
 
 class Report:
-    """Collects the entries of one part.
+    """The report of one part.
 
     Args:
-        file: Open text file that takes one line of JSON for each entry.
+        file: An open text file for one line of JSON per entry.
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -51,29 +51,29 @@ class Report:
         self._check(name, value, f"≥ {limit:g}{unit}", value >= limit, unit)
 
     def target_at_most(self, name: str, value: float, limit: float) -> None:
-        """A wanted speed: missing it is reported, and is no failure of the check."""
+        """Report whether ``value`` reaches a target speed; missing it does not fail the check."""
         self._check(f"target: {name}", value, f"≤ {limit:g}", value <= limit, "", target=True)
 
     def target_at_least(self, name: str, value: float, limit: float, unit: str = "") -> None:
-        """A wanted speed: missing it is reported, and is no failure of the check."""
+        """Report whether ``value`` reaches a target speed; missing it does not fail the check."""
         met = value >= limit
         self._check(f"target: {name}", value, f"≥ {limit:g}{unit}", met, unit, target=True)
 
     def fail(self, name: str, reason: str) -> None:
-        """A check that could not be measured."""
+        """Report a check that could not be measured as failed."""
         self._write({"check": name, "passed": False, "required": "", "value": reason})
 
     def skip(self, name: str, reason: str) -> None:
-        """A check that means nothing on this device."""
+        """Report a check that does not apply to this device as skipped."""
         self._write({"check": name, "passed": None, "required": "", "value": reason})
 
     def row(self, table: str, **cells: Any) -> None:
-        """A row of a table of figures; a table's rows have the same columns."""
+        """Add a row to a table of figures; all rows of a table have the same columns."""
         self._write({"table": table, "row": cells})
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
-        """Turn an exception of the block into a failed check, so that the part goes on."""
+        """Turn an exception within the block into a failed check, so the part can continue."""
         try:
             yield
         except Exception as error:
@@ -88,7 +88,7 @@ class Report:
         unit: str,
         target: bool = False,
     ) -> None:
-        # JSON has no NaN.
+        # JSON does not support NaN.
         shown = value if math.isfinite(value) else str(value)
         entry = {"check": name, "passed": bool(passed), "required": required, "value": shown}
         self._write(entry | ({"unit": unit} if unit else {}) | ({"target": True} if target else {}))
@@ -99,5 +99,5 @@ class Report:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or the name of its type."""
+    """Return the first line of an exception's message, or the name of its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

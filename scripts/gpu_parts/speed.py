@@ -1,4 +1,4 @@
-"""Speed of decoding and of training, as ratios within one run."""
+"""Measure the speed of decoding and training, relative to a baseline in the same run."""
 
 import gc
 import os
@@ -22,7 +22,7 @@ from gpu_parts.report import Report, Setup
 EXACT_RATIO, EXACT_REAL_TIME = 4.0, 0.05
 WINDOW_REAL_TIME = 0.02
 FAST_RATIO = 8.0
-"""Targets at 10 s, and of the preset vocaset-fast against the loop of the published code."""
+"""The targets for decoding 10 s, and for vocaset-fast relative to the published training loop."""
 BATCHES = (1, 8, 32)
 
 
@@ -30,7 +30,7 @@ BATCHES = (1, 8, 32)
 
 
 def decoding_speed(report: Report, setup: Setup) -> None:
-    """Features to vertices at full VOCASET size: plain, exact, window; graphs; batches."""
+    """Measure decoding from features to vertices with all methods, CUDA graphs and batch sizes."""
     model = build(setup.small).to(setup.device)
     fps = model.settings.data.fps
     for seconds in (0.4,) if setup.small else (10.0, 20.0):
@@ -56,7 +56,9 @@ def decoding_speed(report: Report, setup: Setup) -> None:
                 report.row("decoding", **cells)
         if seconds == 10.0 and setup.on_gpu:
             exact, window = best["exact"], best["window"]
-            report.target_at_least("exact against plain, 10 s", plain / exact, EXACT_RATIO, " ×")
+            report.target_at_least(
+                "exact relative to plain, 10 s", plain / exact, EXACT_RATIO, " ×"
+            )
             real_time = exact / seconds
             report.target_at_most("exact, real-time factor at 10 s", real_time, EXACT_REAL_TIME)
             real_time = window / seconds
@@ -71,7 +73,7 @@ def _time(
     n_frames: int,
     repeats: int = 3,
 ) -> float:
-    """Seconds a clip, the median after a warm-up of the same shape; large batches run once."""
+    """Return the median seconds per clip after a warm-up; batches of several clips run once."""
     repeats = repeats if n_clips == 1 else 1
     device = model.vq.quantizer.codebook.device
     hidden, style = (x.to(device) for x in inputs(model, n_clips, n_frames))
@@ -81,7 +83,7 @@ def _time(
     for _ in range(1 + repeats):
         start = time.perf_counter()
         codes = run(hidden, style)
-        for k in range(n_clips):  # a batch of all vertices would be gigabytes
+        for k in range(n_clips):  # all vertices of a batch would need gigabytes
             with torch.no_grad():
                 model.vq.decode(codes[k : k + 1], template).cpu()
         times.append(time.perf_counter() - start)
@@ -107,14 +109,14 @@ def _cells(
 
 
 def training_speed(report: Report, setup: Setup) -> None:
-    """Frames per second of both stages: the published loop, ``vocaset``, ``vocaset-fast``."""
+    """Measure training of both stages: the published loop, ``vocaset`` and ``vocaset-fast``."""
     preset = "vocaset"
     if setup.small:
         preset = str(setup.folder / "tiny.yaml")
         values = tiny.settings().model_dump(mode="json")
         (setup.folder / "tiny.yaml").write_text(yaml.safe_dump(values), "utf-8")
     os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
-    # More clips than loading can run ahead: a step then waits as in a long run.
+    # There are more clips than can be loaded in advance, so steps wait as they do in a long run.
     n_clips, frames = (10, (20, 30)) if setup.small else (96, (90, 150))
     settings = train_benchmark.settings_of(preset, {})
     train_benchmark.generate(setup.folder / "data", settings, n_clips, frames)
@@ -122,7 +124,7 @@ def training_speed(report: Report, setup: Setup) -> None:
     fast, changes = recipes["fast"]
     recipes["fast, batch 1"] = fast, {**changes, "batch_size": 1}
     warmup, steps = (1, 2) if setup.small else (8, 30)
-    # Forked workers hand batches over through shared memory, which containers keep small.
+    # Workers pass batches through shared memory, which is often small in containers.
     memory = Path("/dev/shm")
     few = memory.exists() and shutil.disk_usage(memory).free < 1e9
     workers = {"workers": 0} if few else {}
@@ -149,7 +151,7 @@ def training_speed(report: Report, setup: Setup) -> None:
                     },
                 )
                 if variant == "fast" and setup.on_gpu:
-                    name = f"{stage}, vocaset-fast against the published loop"
+                    name = f"{stage}, vocaset-fast relative to the published loop"
                     report.target_at_least(name, speed / plain, FAST_RATIO, " ×")
             gc.collect()
             if setup.on_gpu:

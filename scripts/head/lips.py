@@ -1,8 +1,8 @@
-"""Lip contact: closes the lips exactly, and makes the lip correctives.
+"""Close the lips exactly, and compute the lip correctives.
 
-Owns: the contact pairs, the sealing of a face shape, and the fields of the lip correctives
-(`lipSeal`, `lipRound`, `lipTuckFV`, and what keeps shut lips shut under other units).
-All lengths in millimeters; shapes are skin vertices (n, 3).
+This module defines the pairs of contact vertices, and computes the displacement fields of
+`lipSeal`, `lipRound` and `lipTuckFV` and of the corrections that keep closed lips closed under
+other units. Lengths are in millimeters, and shapes are (n, 3) skin vertices.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ import numpy as np
 from skin import LipGrid, Skin
 
 UPPER_A, LOWER_A = 4, 5
-"""Loops that meet in front: the visible line between closed lips."""
+"""The front contact loops, which form the visible line between closed lips."""
 UPPER_B, LOWER_B = 5, 6
-"""Loops that meet behind it."""
+"""The contact loops directly behind them."""
 N_PAIRED = 10
-"""Columns -10 .. 10 of the two grids face each other."""
+"""Columns -10 to 10 of the two grids face each other."""
+# Closed lips are twice HALF_GAP apart, so the surfaces never intersect.
 HALF_GAP = 0.06
-"""Closed lips keep twice this distance, so that no surface crosses another."""
+# Behind the front line each lip overlaps the middle by this much, so the teeth are never visible.
 BACK_OVERLAP = 0.22
-"""Behind that line each lip goes this far past the middle, so that no slit shows the teeth."""
 CENTRAL = 5
-"""Columns -5 .. 5 make up the region of paired inner-lip vertices (60 % of the mouth width)."""
+"""Columns -5 to 5 form the regions of paired inner-lip vertices (60 % of the mouth width)."""
 
-# How far a displacement of the contact loops reaches into the loops around them.
+# The share of the contact loops' displacement that each loop follows, from the outermost loop in.
 UPPER_REACH = np.array([0.06, 0.16, 0.38, 0.72, 1.0, 1.0, 0.75, 0.35, 0.1])
 LOWER_REACH = np.array([0.06, 0.16, 0.38, 0.66, 0.88, 1.0, 1.0, 0.5, 0.15])
 
 
 BORDER_REACH = np.array([0.55, 0.85, 1.0, 1.0, 1.0, 1.0])
-"""How much of its own ellipse each loop in front of the contact takes when the mouth is rounded."""
+"""The weight of the elliptical rounding in each loop in front of the contact."""
 
 
 def pairs(grid: LipGrid, columns: int = CENTRAL) -> tuple[np.ndarray, np.ndarray]:
-    """(upper, lower) contact vertices, from the subject's right (-x) to the left."""
+    """Return the upper and lower contact vertices, from the subject's right (-x) to the left."""
     u, d = grid.upper.shape[1] // 2, grid.lower.shape[1] // 2
     span = np.arange(-columns, columns + 1)
     return grid.upper[UPPER_A, u + span], grid.lower[LOWER_A, d + span]
 
 
 def _columns(grid: LipGrid) -> tuple[np.ndarray, np.ndarray]:
-    """(9, 21) upper and lower vertices of the facing columns."""
+    """Return the (9, 21) upper and the (9, 21) lower vertices of the facing columns."""
     span = np.arange(-N_PAIRED, N_PAIRED + 1)
     return grid.upper[:, grid.upper.shape[1] // 2 + span], grid.lower[
         :, grid.lower.shape[1] // 2 + span
@@ -50,22 +50,22 @@ def _columns(grid: LipGrid) -> tuple[np.ndarray, np.ndarray]:
 def spread(
     skin: Skin, upper_a: np.ndarray, upper_b: np.ndarray, lower_a: np.ndarray, lower_b: np.ndarray
 ) -> np.ndarray:
-    """Displacement field from displacements (21, 3) of the four contact rows.
+    """Return the (n, 3) displacement field for (21, 3) displacements of the four contact rows.
 
-    Loops outside and inside follow with a falloff, so the lips keep a soft shape.
+    The other loops follow with a falloff, so the lips stay smooth.
     """
     out = np.zeros((len(skin.support), 3))
     rows = (
         (*_columns(skin.lips)[:1], UPPER_REACH, UPPER_A, upper_a, upper_b),
         (*_columns(skin.lips)[1:], LOWER_REACH, LOWER_A, lower_a, lower_b),
     )
-    # The innermost loop of the lower lip repeats columns: writing from loop 8 outwards is safe
-    # because repeated entries carry nearly the same value.
+    # The innermost loop of the lower lip contains repeated columns. Writing from loop 8 outward is
+    # safe, because repeated entries have nearly the same value.
     for grid, reach, front, move_a, move_b in rows:
         for loop in range(len(reach) - 1, -1, -1):
             move = move_a if loop <= front else move_b
             out[grid[loop]] = reach[loop] * move
-    for loop in range(len(UPPER_REACH)):  # the column next to the corner: half its neighbor
+    for loop in range(len(UPPER_REACH)):  # the column next to the corner follows half as far
         for step in (-1, 1):
             middle = skin.lips.upper.shape[1] // 2
             beside, last = (
@@ -77,15 +77,15 @@ def spread(
 
 
 def seal(skin: Skin, shape: np.ndarray, bow: float = 0.0) -> np.ndarray:
-    """Displacement that closes the lips of a face shape over the whole width.
+    """Return the displacement that closes the lips of a face over their whole width.
 
     Args:
-        skin: topology.
-        shape: (n, 3) skin.
-        bow: depth of the line's bow (the middle of the upper lip dips), millimeters.
+        skin: The skin topology.
+        shape: (n, 3) skin vertices.
+        bow: The depth of the lip line's bow (the dip in the middle), in millimeters.
 
     Returns:
-        (n, 3) displacement; afterward the front contact pairs are 2 * HALF_GAP apart.
+        (n, 3) displacement, after which the front contact pairs are 2 * HALF_GAP apart.
     """
     upper, lower = _columns(skin.lips)
     moves = []
@@ -106,15 +106,17 @@ def seal(skin: Skin, shape: np.ndarray, bow: float = 0.0) -> np.ndarray:
 
 
 def keep_shut(skin: Skin, delta: np.ndarray, partner: np.ndarray | None = None) -> np.ndarray:
-    """Correction that makes a unit leave shut lips shut.
+    """Return a correction with which a unit keeps closed lips closed.
 
     Args:
-        skin: topology.
-        delta: (n, 3) the unit's displacement.
-        partner: displacement that the unit always goes with (jawOpen for mouthClose).
+        skin: The skin topology.
+        delta: (n, 3) displacement of the unit.
+        partner: (n, 3) displacement of a unit that is always active together with this one
+            (jawOpen for mouthClose), or None.
 
     Returns:
-        (n, 3) displacement to add to `delta`: each lip goes half the way.
+        (n, 3) displacement to add to `delta`. Each lip covers half the distance; with a partner,
+        the lower lip covers all of it.
     """
     whole = delta if partner is None else delta + partner
     upper, lower = _columns(skin.lips)
@@ -122,21 +124,21 @@ def keep_shut(skin: Skin, delta: np.ndarray, partner: np.ndarray | None = None) 
     back = whole[upper[UPPER_B]] - whole[lower[LOWER_B]]
     if partner is None:
         return spread(skin, -front / 2, -back / 2, front / 2, back / 2)
-    # mouthClose lifts the lower lip: all of the correction belongs there.
+    # mouthClose raises the lower lip, so the whole correction is applied there.
     return spread(skin, 0 * front, 0 * back, front, back)
 
 
 def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> np.ndarray:
-    """Displacement that turns the opening between the lips, and the lips around it, into ellipses.
+    """Return the (n, 3) displacement that makes the mouth opening and the lips elliptical.
 
-    The corners nearly stay; the columns between move up or down. Every loop in front gets an
-    ellipse of its own: a round opening in a pointed lip looks like a beak.
+    The corners hardly move; the columns between them move up or down. Each loop in front of the
+    contact gets its own ellipse, because a round opening in a pointed lip looks like a beak.
 
     Args:
-        skin: topology.
-        shape: (n, 3) skin with the mouth open.
-        upper, lower: share of the lip's height over the corners that its middle keeps (giving
-            the rest to the sides); 0 leaves that lip as it is.
+        skin: The skin topology.
+        shape: (n, 3) skin vertices with an open mouth.
+        upper, lower: The share of its height above or below the corners that the middle of each
+            lip retains. 0 leaves that lip unchanged.
     """
     field = np.zeros((len(skin.support), 3))
     span = np.arange(-N_PAIRED, N_PAIRED + 1)
@@ -148,7 +150,7 @@ def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> 
             continue
         middle = grid.shape[1] // 2
         move = np.zeros((len(span), 3))
-        for loop in range(len(reach)):  # those behind the contact follow its move
+        for loop in range(len(reach)):  # loops behind the contact follow the contact loop
             if loop <= front:
                 row = shape[grid[loop]]
                 corner_y = (row[0, 1] + row[-1, 1]) / 2
@@ -162,7 +164,7 @@ def round_opening(skin: Skin, shape: np.ndarray, upper: float, lower: float) -> 
 
 
 def relax(skin: Skin, field: np.ndarray, steps: int) -> np.ndarray:
-    """Laplacian smoothing of a displacement field over the mesh."""
+    """Smooth a displacement field over the mesh with `steps` Laplacian steps."""
     ends = np.concatenate([skin.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     n = len(field)
     degree = np.bincount(ends[:, 0], minlength=n) + np.bincount(ends[:, 1], minlength=n)
@@ -177,12 +179,12 @@ def relax(skin: Skin, field: np.ndarray, steps: int) -> np.ndarray:
 
 
 def tuck(skin: Skin, shape: np.ndarray, edge: np.ndarray) -> np.ndarray:
-    """Displacement that brings the lower lip's contact row to the edge of the upper incisors.
+    """Return the displacement that moves the lower lip's contact row to the upper incisors.
 
     Args:
-        skin: topology.
-        shape: (n, 3) skin in the pose to correct.
-        edge: (m, 3) the front rim of the upper teeth, along the arch.
+        skin: The skin topology.
+        shape: (n, 3) skin vertices in the pose to correct.
+        edge: (m, 3) edge of the upper teeth along the arch.
 
     Returns:
         (n, 3) displacement.
@@ -192,7 +194,7 @@ def tuck(skin: Skin, shape: np.ndarray, edge: np.ndarray) -> np.ndarray:
     row = skin.lips.lower[LOWER_A, middle + span]
     x = shape[row, 0]
     rim = np.c_[np.interp(x, edge[:, 0], edge[:, 1]), np.interp(x, edge[:, 0], edge[:, 2])]
-    # A scalloped rim would print itself on the lip: take its smooth trend.
+    # The scalloped edge would leave an imprint on the lip, so a smooth fit is used.
     inner = np.abs(x) < 17.0
     rim = np.stack([np.polyval(np.polyfit(x[inner], c[inner], 4), x) for c in rim.T], 1)
     fade = np.exp(-((np.abs(x) / 17.5) ** 8))
@@ -200,7 +202,7 @@ def tuck(skin: Skin, shape: np.ndarray, edge: np.ndarray) -> np.ndarray:
     move[:, 1] = (rim[:, 0] - shape[row, 1]) * fade
     move[:, 2] = (rim[:, 1] - shape[row, 2]) * fade
 
-    # Around the row the field falls off with distance, on the lower lip and chin only.
+    # The field falls off with the distance from the row, only on the lower lip and chin.
     lower = _lower_side(skin, shape)
     distance = np.linalg.norm(shape[:, None] - shape[row][None], axis=2)
     weight = np.exp(-((distance / 2.5) ** 2)) + 1e-12
@@ -213,7 +215,7 @@ def tuck(skin: Skin, shape: np.ndarray, edge: np.ndarray) -> np.ndarray:
 
 
 def _lower_side(skin: Skin, shape: np.ndarray) -> np.ndarray:
-    """(n,) true for the vertices nearer, along the mesh, to the lower lip than to the upper."""
+    """Return an (n,) mask of the vertices whose nearest lip along the mesh is the lower one."""
     ends = np.concatenate([skin.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     length = np.linalg.norm(shape[ends[:, 0]] - shape[ends[:, 1]], axis=1)
     to = []

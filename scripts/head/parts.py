@@ -1,8 +1,8 @@
-"""Parts modeled here: teeth, eyeballs and brows.
+"""Model the teeth, eyeballs and brows.
 
-The base mesh carries only crude helper bands and balls for teeth and eyes. They are used as
-drivers: an affine fit of the helper's displacement moves the part modeled here. Brows are
-strips that ride on the skin by barycentric coordinates. Millimeters throughout.
+For teeth and eyes the base mesh contains only coarse helper bands and balls. They drive the parts
+modeled here: an affine fit of the helper's displacement moves the part. Brows are strips that are
+attached to the skin by barycentric coordinates. All lengths are in millimeters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from scipy.ndimage import gaussian_filter1d
 
 @dataclass(frozen=True)
 class Part:
-    """One part: vertices (n, 3), faces (F, 3), uv (n, 2) in 0..1, shade (n, k) for coloring."""
+    """A part of the head.
+
+    Attributes:
+        vertices: (n, 3) positions.
+        triangles: (F, 3) vertex indices.
+        uv: (n, 2) texture coordinates, 0 to 1.
+        shade: (n, k) parameters for coloring.
+    """
 
     vertices: np.ndarray
     triangles: np.ndarray
@@ -32,32 +39,33 @@ def _grid_triangles(n_rows: int, n_columns: int) -> np.ndarray:
 
 
 def _toward(vertices: np.ndarray, triangles: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Flips all faces if those chosen look away from +z on average."""
+    """Flip all triangles if the chosen ones face away from +z on average."""
     t = vertices[triangles[chosen]]
     normal = np.cross(t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
     return triangles if normal[:, 2].mean() > 0 else triangles[:, ::-1]
 
 
-# Outer arch, (|x|, z) from the midline to the molars: that of the helper bands, whose incisors are
-# brought forward to where they nearly touch the lips, as in a mouth (the bands leave 4 mm).
+# The outer arch as (|x|, z) from the midline to the molars. It follows the helper bands, but the
+# incisors are moved forward until they nearly touch the lips, as in a real mouth (the bands leave
+# a gap of 4 mm).
 ARCH_UPPER = ((0, 140.8), (9.2, 139.0), (18.2, 133.2), (23.1, 126.2), (26.4, 118.5),
               (29.5, 110.2), (31.1, 104.1), (32.9, 98.0), (33.4, 91.4))  # fmt: skip
 ARCH_LOWER = ((0, 138.4), (9.5, 136.8), (18.8, 130.6), (23.6, 123.4), (26.6, 115.8),
               (29.6, 108.2), (30.9, 103.3), (32.7, 97.4), (33.6, 90.9))  # fmt: skip
-# Widths of the seven teeth of a half arch (anatomical averages), central incisor first.
+# The widths of the seven teeth of a half arch (anatomical averages), starting at the midline.
 WIDTH_UPPER = (8.5, 6.6, 7.6, 7.0, 6.8, 10.0, 9.6)
 WIDTH_LOWER = (5.3, 5.9, 6.8, 7.0, 7.1, 11.0, 10.4)
 LENGTH_UPPER = (0.0, 0.5, -0.1, 0.6, 0.8, 1.0, 1.2)
 LENGTH_LOWER = (0.0, 0.1, -0.2, 0.4, 0.6, 1.0, 1.1)
 N_TOOTH_ROWS = 8
 EDGE_ROWS = (4, 5)
-"""Rows of a dental arch, from the gum in front over the edge to the back; those at the edge."""
+"""The rows at the edge; rows are ordered from the front gum over the edge to the back gum."""
 INCISAL_UPPER, INCISAL_LOWER = 667.9, 668.4
-"""Height of the incisors' edges; the upper row stands in front and overlaps a little."""
+"""The heights of the incisor edges; the upper teeth are in front and overlap the lower slightly."""
 
 
 def _arch(points: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Arc length, x and z of the smoothed arch."""
+    """Return the arc length, x and z of the smoothed arch."""
     p = np.array(points, float)
     x = np.r_[-p[:0:-1, 0], p[:, 0]]
     z = np.r_[p[:0:-1, 1], p[:, 1]]
@@ -70,7 +78,12 @@ def _arch(points: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarr
 
 
 def _tooth_columns(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Arc positions of the columns, place within the tooth (0..1) and tooth number (0..6)."""
+    """Distribute the columns of vertices over the teeth.
+
+    Returns:
+        The position of each column along the arch, its relative position in the tooth (0 to 1), and
+        the number of the tooth (0 to 6, from the midline).
+    """
     edges = np.r_[-np.cumsum(widths)[::-1], 0.0, np.cumsum(widths)]
     at, place, number = [], [], []
     for k in range(14):
@@ -84,9 +97,9 @@ def _tooth_columns(widths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def teeth(upper: bool) -> Part:
-    """One dental arch: 14 teeth with gum.
+    """Return one dental arch of 14 teeth with gum.
 
-    The shade is (whiteness 0 gum .. 1 enamel, gap 0 .. 1 at the border between teeth).
+    The shade is the whiteness (0 gum, 1 enamel) and the gap (1 at the border between teeth).
     """
     length, x, z = _arch(ARCH_UPPER if upper else ARCH_LOWER)
     widths = np.array(WIDTH_UPPER if upper else WIDTH_LOWER)
@@ -95,7 +108,7 @@ def teeth(upper: bool) -> Part:
     px, pz = np.interp(at, length, x), np.interp(at, length, z)
     tx, tz = np.gradient(px, at), np.gradient(pz, at)
     size = np.hypot(tx, tz)
-    nx, nz = -tz / size, tx / size  # outwards
+    nx, nz = -tz / size, tx / size  # outward
     up = 1.0 if upper else -1.0
     bulge = 1.0 - np.abs(2 * place - 1) ** 3
     border = (place == 0).astype(float)
@@ -131,11 +144,14 @@ def teeth(upper: bool) -> Part:
 
 EYE_RINGS = (0.0, 8.5, 9.2, 15.0, 21.5, 23.0, 28.0, 38.0, 52.0, 70.0, 95.0)
 EYE_KINDS = (0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 3)
-"""Pupil, iris, limbus, white; double rings make the edges crisp."""
+"""The kind of each ring: pupil, iris, limbus or white; double rings give sharp edges."""
 
 
 def eyeball(helper: np.ndarray, n_segments: int = 18) -> Part:
-    """A ball fitted to the helper eye, pole forward; shade is (kind, angle in degrees)."""
+    """Return a sphere fitted to the helper eye, with its pole at the front.
+
+    The shade is the kind of the ring and its angle from the pole in degrees.
+    """
     system = np.c_[2 * helper, np.ones(len(helper))]
     fit = np.linalg.lstsq(system, (helper**2).sum(1), rcond=None)[0]
     center = fit[:3]
@@ -169,7 +185,13 @@ def eyeball(helper: np.ndarray, n_segments: int = 18) -> Part:
 
 @dataclass(frozen=True)
 class Brow(Part):
-    """A brow strip: corners (n, 3) skin vertices, barycentric (n, 3), lift (n,) off the skin."""
+    """A brow strip attached to the skin.
+
+    Attributes:
+        corners: (n, 3) indices of the skin triangle below each vertex.
+        barycentric: (n, 3) barycentric coordinates in that triangle.
+        lift: (n,) distance from the skin.
+    """
 
     corners: np.ndarray
     barycentric: np.ndarray
@@ -184,7 +206,7 @@ BROW_DENSITY = (0.0, 0.8, 1.0, 0.8, 0.0)
 
 
 def brow(positions: np.ndarray, triangles: np.ndarray, side: float, n_along: int = 17) -> Brow:
-    """A brow on the skin; side +1 left, -1 right; shade is (density 0 .. 1,)."""
+    """Return a brow on the skin; `side` is 1 (left) or -1 (right), and the shade is the density."""
     knots, along = np.linspace(0, 1, 5), np.linspace(0, 1, n_along)
     x, y, half = (
         CubicSpline(knots, np.array(c))(along) for c in (BROW_X, BROW_Y, BROW_HALF_HEIGHT)
@@ -208,7 +230,7 @@ def brow(positions: np.ndarray, triangles: np.ndarray, side: float, n_along: int
 def _project(
     flat: np.ndarray, positions: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Corners and barycentric weights of the front-most triangle over each (x, y)."""
+    """Return the frontmost triangle at each (x, y), and the barycentric weights in it."""
     a, b, c = (positions[triangles[:, k], :2] for k in range(3))
     depth = positions[triangles, 2].mean(1)
     area = (b[:, 1] - c[:, 1]) * (a[:, 0] - c[:, 0]) + (c[:, 0] - b[:, 0]) * (a[:, 1] - c[:, 1])
@@ -227,7 +249,7 @@ def _project(
 
 
 def affine_field(helper: np.ndarray, moved: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The best affine fit of a helper's displacement, evaluated at other points."""
+    """Fit an affine map to a helper's displacement, and evaluate it at other points."""
     system = np.c_[helper, np.ones(len(helper))]
     solution = np.linalg.lstsq(system, moved, rcond=1e-8)[0]
     return np.c_[points, np.ones(len(points))] @ solution

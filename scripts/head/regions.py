@@ -1,4 +1,4 @@
-"""Vertex regions of the skin, used by losses, metrics and the lip-contact measure."""
+"""Define the vertex regions of the skin for losses and metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UPPER_UNITS = ("brow", "eyeBlink", "eyeSquint", "eyeWide", "cheekSquint")
 
 
 def _support(head: Head, prefixes: tuple[str, ...], least: float) -> np.ndarray:
-    """(n,) skin vertices that some unit with such a name moves by more than `least` mm."""
+    """Return an (n,) mask of the skin vertices that units with a prefix move by over `least` mm."""
     out = np.zeros(len(head.skin.support), bool)
     for name, delta in head.units.items():
         if name.startswith(prefixes):
@@ -21,7 +21,7 @@ def _support(head: Head, prefixes: tuple[str, ...], least: float) -> np.ndarray:
 
 
 def regions(head: Head, origin: np.ndarray) -> dict[str, np.ndarray]:
-    """Name -> vertex indices; the inner-lip regions are paired and ordered right to left."""
+    """Return the vertex indices of each region; inner-lip vertices are paired, right to left."""
     p = head.neutral[head.ranges["skin"]] - origin
     inside = head.skin.field(head.source.mask("inside-mouth")) > 0.5
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]

@@ -1,9 +1,9 @@
-"""The skin part: crop of the body mesh to head and neck, and a finer lower lip.
+"""Build the skin: crop the body mesh to the head and neck, and refine the lower lip.
 
-Owns: which base-mesh quads stay, the extra columns in the lower lip (the base mesh has half as
-many there as in the upper lip, which makes an open mouth V-shaped and leaves upper-lip vertices
-without a partner), the triangles and texture coordinates, and the linear map from base-mesh
-fields (positions, targets, masks) to skin vertices.
+The base mesh has half as many columns in the lower lip as in the upper lip, so an open mouth would
+be V-shaped and some upper-lip vertices would have no partner. This module adds columns to the lower
+lip. It also defines the triangles and texture coordinates, and the linear map from base-mesh fields
+(positions, targets, masks) to skin vertices.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from source import N_BASE, Source
 
-# Midline vertices of the nine edge loops around the mouth, from the vermilion border inwards
-# to the vestibule: (upper lip, lower lip) in base.obj numbering.
+# The midline vertices (upper lip, lower lip) of the nine edge loops around the mouth, from the
+# vermilion border inward to the vestibule, as indices in base.obj.
 LOOP_MIDLINE = (
     (466, 496), (467, 495), (509, 513), (468, 494), (474, 493),
     (520, 523), (537, 540), (554, 557), (571, 574),
 )  # fmt: skip
 N_HALF = 20
-"""Vertices of half a loop, upper midline to lower midline, through the corner."""
+"""The number of vertices of a half loop, from the upper to the lower midline."""
 CORNER = 12
-"""Position of the mouth corner in a half loop."""
+"""The position of the mouth corner in a half loop."""
 SPLIT_GAPS = (18, 17, 16, 15)
-"""Gaps (k, k + 1) of a half loop that get a vertex in the middle."""
+"""The edges (k, k + 1) of a half loop that are split by a vertex in their middle."""
 
 
 @dataclass(frozen=True)
 class LipGrid:
-    """Skin indices of the lips on a regular grid.
+    """The skin vertices of the lips on a regular grid.
+
+    The inner columns of the two lips with the same number face each other.
 
     Attributes:
-        upper: (9 loops, 25 columns), columns from the right corner (-12) to the left (+12).
-        lower: (9 loops, 23 columns), the same with the corners at -11 and +11. Columns
-            -8 .. 8 of both lips face each other.
+        upper: (9 loops, 25 columns), with columns from the right corner (-12) to the left (12).
+        lower: (9 loops, 23 columns), with the corners at -11 and 11.
     """
 
     upper: np.ndarray
@@ -46,12 +47,15 @@ class LipGrid:
 
 @dataclass(frozen=True)
 class Skin:
-    """Topology of the skin.
+    """The topology of the skin.
 
     Attributes:
-        support: (n, 4) base-mesh vertices of each skin vertex; weights: (n, 4) their weights.
-        triangles: (F, 3); uv: (N, 2); uv_faces: (F, 3).
-        lips: the lip grid.
+        support: (n, 4) base-mesh vertices that define each skin vertex.
+        weights: (n, 4) weights of these vertices.
+        triangles: (F, 3) vertex indices.
+        uv: (N, 2) texture coordinates.
+        uv_triangles: (F, 3) texture-coordinate indices.
+        lips: The lip grid.
         mirror: (n,) index of each vertex's mirror image.
     """
 
@@ -64,16 +68,16 @@ class Skin:
     mirror: np.ndarray
 
     def field(self, base: np.ndarray) -> np.ndarray:
-        """Carries a (19158, ...) base-mesh field to the skin vertices."""
+        """Return a (19158, ...) base-mesh field at the skin vertices."""
         picked = base[self.support]
         weights = self.weights.reshape(self.weights.shape + (1,) * (picked.ndim - 2))
         return (picked * weights).sum(1)
 
 
 def crop(source: Source, neutral: np.ndarray) -> np.ndarray:
-    """(Q,) true for the quads of head and neck without the bags behind the eyeballs."""
+    """Return a (Q,) mask of the quads of head and neck, without the sockets behind the eyes."""
     base, quads = source.vertices, source.quads
-    # The cut runs from the nape (600 mm) down to the throat (560 mm) along an edge loop.
+    # The cut follows an edge loop from the nape (600 mm) down to the throat (560 mm).
     forward = np.clip((base[:, 2] + 30.0) / 120.0, 0.0, 1.0)
     keep = base[:, 1] > 600.0 - 40.0 * forward
     for side in "lr":
@@ -84,13 +88,13 @@ def crop(source: Source, neutral: np.ndarray) -> np.ndarray:
     chosen = (source.quad_groups == "body") & keep[quads].all(1)
     a, b = quads[chosen].ravel(), np.roll(quads[chosen], -1, 1).ravel()
     _, label = connected_components(coo_array((np.ones(len(a), bool), (a, b)), (N_BASE, N_BASE)))
-    # The head is the biggest component.
+    # The head is the largest connected component.
     head = np.bincount(label[quads[chosen][:, 0]]).argmax()
     return chosen & (label[quads[:, 0]] == head)
 
 
 def half_loops(quads: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """(9, 20) base vertices of the left half of each mouth loop, walked from quad to quad."""
+    """Return the (9, 20) base-mesh vertices of the left half of each mouth loop."""
     by_edge = defaultdict(set)
     neighbors = defaultdict(set)
     for index, quad in enumerate(quads):
@@ -113,13 +117,15 @@ def half_loops(quads: np.ndarray, positions: np.ndarray) -> np.ndarray:
                 )
             )
         if len(path) != N_HALF:
-            raise ValueError(f"mouth loop from vertex {start} has {len(path)} vertices")
+            raise ValueError(
+                f"the mouth loop from vertex {start} has {len(path)} vertices; expected {N_HALF}"
+            )
         rows.append(path)
     return np.array(rows)
 
 
 def _split_supports(loops: np.ndarray, mirror: np.ndarray) -> dict[frozenset[int], list[int]]:
-    """Edge to split -> its four supporting vertices along the loop (outer, ends, outer)."""
+    """Return the edges to split, each with the four loop vertices that interpolate its middle."""
     out = {}
     for row in loops[:-1]:
         around = np.r_[row, mirror[row[N_HALF - 2]]]
@@ -133,7 +139,7 @@ def _split_supports(loops: np.ndarray, mirror: np.ndarray) -> dict[frozenset[int
 def _polygons(
     quads: np.ndarray, uv_quads: np.ndarray, uv: np.ndarray, middle: dict[frozenset[int], int]
 ) -> tuple[list[list[tuple[int, int]]], np.ndarray]:
-    """Quads as corner lists (vertex, uv) with the split edges' vertices put in."""
+    """Convert quads to lists of (vertex, uv) corners, and insert the vertices of split edges."""
     uv_list = [tuple(p) for p in uv]
     uv_middle: dict[frozenset[int], int] = {}
     out = []
@@ -155,7 +161,7 @@ def _polygons(
 
 
 def _cut_quad(p: list[tuple[int, int]], positions: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Two triangles along the shorter diagonal."""
+    """Split a quad into two triangles along the shorter diagonal."""
     at = [positions[v] for v, _ in p]
     if np.linalg.norm(at[0] - at[2]) <= np.linalg.norm(at[1] - at[3]) + 1e-6:
         return [[p[0], p[1], p[2]], [p[0], p[2], p[3]]]
@@ -169,18 +175,18 @@ def _triangulate(
     if not new:
         return _cut_quad(polygon, positions)
     p = polygon[new[0] :] + polygon[: new[0]]
-    if len(new) == 2:  # cut across: two quads
+    if len(new) == 2:  # the new vertices divide the polygon into two quads
         far = new[1] - new[0]
         return _cut_quad(p[: far + 1], positions) + _cut_quad([*p[far:], p[0]], positions)
     return [[p[0], p[k], p[k + 1]] for k in range(1, len(p) - 1)]
 
 
 def build(source: Source, neutral: np.ndarray) -> Skin:
-    """Crops and refines the skin.
+    """Crop and refine the skin.
 
     Args:
-        source: the CC0 data.
-        neutral: (19158, 3) mean head, millimeters.
+        source: The CC0 data.
+        neutral: (19158, 3) mean head in millimeters.
     """
     chosen = crop(source, neutral)
     quads, uv_quads = source.quads[chosen], source.uv_quads[chosen]
@@ -229,7 +235,7 @@ def _lip_grid(
             bottom.append(int(index[row[k]]))
             vertex = middle.get(frozenset((int(row[k]), int(row[k - 1]))))
             if vertex is None and k - 1 in SPLIT_GAPS:
-                vertex = row[k]  # the innermost loop is not split: repeat the column before
+                vertex = row[k]  # the innermost loop is not split, so its column is repeated
             if vertex is not None:
                 bottom.append(int(index[vertex]))
         low = np.array(bottom)

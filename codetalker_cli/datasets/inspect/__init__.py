@@ -1,9 +1,9 @@
-"""Inspect a prepared data set: all problems at once, and a contact sheet.
+"""Inspect a prepared data set: report all problems, and draw a contact sheet.
 
-The prepared format's own readers report the faults of manifest, mesh and files. ``folder`` checks
-what they give together, ``clips`` and ``speech`` read each clip once,
-``statistics`` gathers what they measure, ``clip_checks``, ``templates``, ``geometry`` and ``sync``
-judge it, ``views`` and ``sheet`` draw.
+The readers of the prepared format report the faults of the manifest, the mesh and each file.
+``folder`` checks that these files agree with each other. ``clips`` and ``speech`` read and measure
+each clip, and ``statistics`` collects the measurements. ``clip_checks``, ``templates``,
+``geometry`` and ``sync`` check them. ``views`` and ``sheet`` draw the contact sheet.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -36,17 +36,17 @@ __all__ = ["Finding", "InspectionReport", "check"]
 def check(
     folder: Path | str, sheet: Path | None = None, progress: Progress | None = None
 ) -> InspectionReport:
-    """Read a whole prepared data set once and tell all that is wrong with it.
+    """Read a whole prepared data set once and report everything that is wrong with it.
 
-    Damage to one file does not hide the next. Memory stays bounded whatever the size.
+    A damaged file does not end the inspection. The memory use does not grow with the data set.
 
     Args:
         folder: The prepared folder.
-        sheet: Draw a contact sheet into this .png.
-        progress: Called with the clips read and all clips.
+        sheet: The .png file for a contact sheet; None: no sheet is drawn.
+        progress: Called with the number of clips read so far and the number of all clips.
 
     Raises:
-        InputError: There is no manifest in the folder, or the sheet cannot be written.
+        InputError: The folder contains no manifest, or the sheet cannot be written.
     """
     if sheet is not None:
         from codetalker_cli.datasets.inspect.sheet import check_sheet_path, draw_sheet
@@ -61,7 +61,7 @@ def check(
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
         for number, entry in enumerate(manifest.clips):
-            if entry.name not in names:  # a row that is listed twice is reported already
+            if entry.name not in names:  # a repeated row is reported by check_table
                 names.add(entry.name)
                 clip = Clip(entry, folder)
                 motion, speech = _read_clip(statistics, number, clip, hashing, findings)
@@ -98,10 +98,10 @@ def _read_clip(
     hashing: ThreadPoolExecutor,
     findings: Findings,
 ) -> tuple[ClipMotion | None, ClipSpeech | None]:
-    """Read one clip, judge it alone, add it to the statistics."""
+    """Read a clip, check it individually, and add it to the statistics."""
     entry, fps = clip.entry, statistics.manifest.fps
     header = None
-    if clip.vertices_path.is_file():  # else told with the files that are missing
+    if clip.vertices_path.is_file():  # check_table reports missing files
         header = clip.check_vertices(findings.problem, statistics.n_vertices)
     speech = measure_speech(clip, fps, None if header is None else header.shape[0], findings)
     if header is None:
@@ -114,7 +114,9 @@ def _read_clip(
         positions = statistics.sample_positions(number, header.shape[0])
         motion, base = measure_motion(clip.vertices_path, header, base, positions, hashing)
     except OSError as error:
-        findings.problem("file", entry.name, f"cannot be read ({error}); check the disk")
+        findings.problem(
+            "file", entry.name, f"the vertices cannot be read ({error}); check the disk"
+        )
         return None, speech
     subject = statistics.subject(entry.subject, base)
     mean = subject.base + motion.total / max(motion.n_sampled, 1)
@@ -134,9 +136,9 @@ def _read_clip(
 def _fits_template(
     statistics: Statistics, entry: ClipEntry, frame: np.ndarray, findings: Findings
 ) -> bool:
-    """Whether a clip, by its mean frame (V, 3), fits the template of its subject.
+    """Report a clip whose mean frame (V, 3) does not fit its template; return whether it fits.
 
-    What does not would spoil the statistics.
+    A clip that does not fit must not contribute to the statistics.
     """
     subject, templates = statistics.subjects[entry.subject], statistics.templates
     if not subject.has_template:
@@ -147,9 +149,9 @@ def _fits_template(
         findings.problem(
             "template",
             entry.name,
-            f"another subject's face: the template of {name} fits far better (mean distance "
-            f"{distance:.2g}) than that of {entry.subject} ({own_distance:.2g}); mend the "
-            "subject or the templates",
+            f"the clip shows another subject: the template of {name} fits far better (mean "
+            f"distance {distance:.2g}) than that of {entry.subject} ({own_distance:.2g}); correct "
+            "the subject or the templates",
         )
         return False
     reason = misfit(frame, subject.base)
@@ -159,7 +161,7 @@ def _fits_template(
 
 
 def _check_statistics(statistics: Statistics, findings: Findings) -> None:
-    """What only many clips tell."""
+    """Run the checks that need many clips."""
     clips, fps = statistics.clips, statistics.manifest.fps
     check_rate(clips, fps, findings)
     check_jumps(clips, fps, findings)

@@ -1,6 +1,4 @@
-"""What is wrong with one clip: NaN, changed bytes, no motion, jumps, another length than its sound;
-and with several of them: the same motion twice.
-"""
+"""Check clips: NaN, changed bytes, missing motion, jumps, length, frame rate and duplicates."""
 
 import numpy as np
 
@@ -12,66 +10,69 @@ from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
 from codetalker_cli.workspace import MANIFEST
 
 _LENGTH_SECONDS = 0.2
-"""Sound and motion that differ by more than this cannot be a matter of rounding."""
+"""A larger difference between the lengths of audio and motion is not just a rounding error."""
 _RATE, _RATE_CLIPS, _RATE_FRAMES = 0.03, 4, 2
-"""From this difference on, in so many clips, sound and motion have another rate."""
+"""A wrong frame rate needs this relative difference in length, in so many clips and frames."""
 _STILL = 1e-5
-"""Root mean square steps, in parts of the face's size, below which nothing moves."""
+"""Smaller steps (root mean square, as a fraction of the face's size) count as no motion."""
 _REPEATED = 0.25
-"""Part of the frames that may repeat the one before to the last bit."""
+"""The largest acceptable fraction of frames that are identical to the previous frame."""
+# The steps of speech stay below 2.
 _JUMP, _HARD_JUMP = 3.5, 7.0
-"""Steps so many times as large as large steps usually are stand out; speech stays below 2."""
+"""Thresholds of a jump for a note and for a problem, in multiples of a typical large step."""
+# The largest leap of a single vertex varies slightly more than the step of the whole face.
 _LEAP = 1.25
-"""Leaps of single vertices are a little wilder than the steps of the whole face."""
+"""Leaps are divided by this factor before they are compared with steps."""
 
 
 def check_motion(entry: ClipEntry, motion: ClipMotion, size: float, findings: Findings) -> None:
-    """NaN, bytes that were changed, and clips without motion.
+    """Report NaN, changed bytes and missing motion.
 
     Args:
-        entry: The clip.
-        motion: Of it.
-        size: Diagonal of the face.
-        findings: Gets what is found.
+        entry: The row of the clip table.
+        motion: The measured motion of the clip.
+        size: The diagonal of the face.
+        findings: Receives the findings.
     """
     if motion.bad is not None:
         frame, vertex = motion.bad
         findings.problem(
             "nan",
             entry.name,
-            f"{motion.n_bad} of {motion.n_frames} frames hold NaN, infinite or absurd numbers "
-            f"(first: frame {frame}, vertex {vertex}); mend or leave out the raw clip",
+            f"{motion.n_bad} of {motion.n_frames} frames contain NaN, infinite or huge numbers "
+            f"(first: frame {frame}, vertex {vertex}); repair or remove the raw clip",
         )
-    complete = entry.n_frames < 0 or entry.n_frames == motion.n_frames  # else told already
+    # A wrong length is reported when the header is read.
+    complete = entry.n_frames < 0 or entry.n_frames == motion.n_frames
     if entry.sha256 and complete and motion.digest != entry.sha256:
         findings.problem(
             "hash",
             entry.name,
-            "the vertices are not those that the clip table has a hash of: changed or damaged; "
-            f"{PREPARE_AGAIN}",
+            "the vertices do not match their hash in the clip table, so they were changed or "
+            f"damaged; {PREPARE_AGAIN}",
         )
     steps = motion.steps[np.isfinite(motion.steps)]
     if entry.is_silent:
-        return  # its face may rest
+        return  # without speech, the face may be motionless
     if not motion.n_bad and steps.max(initial=0.0) <= _STILL * size:
         findings.problem(
             "motionless",
             entry.name,
-            f"nothing moves in its {motion.n_frames} frames; leave out the raw clip",
+            f"nothing moves in its {motion.n_frames} frames; remove the raw clip",
         )
     elif (share := float(np.sum(steps == 0) / max(len(steps), 1))) > _REPEATED:
         findings.note(
             "repeated",
             entry.name,
-            f"{100 * share:.0f} % of its frames repeat the one before exactly: stretched from a "
-            "lower frame rate? give the true rate of the raw data",
+            f"{100 * share:.0f} % of its frames are identical to the previous frame, as if it had "
+            "been captured at a lower frame rate; check the frame rate of the raw data",
         )
 
 
 def check_length(
     entry: ClipEntry, n_frames: int, fps: float, audio: ClipSpeech | None, findings: Findings
 ) -> None:
-    """Sound and motion of different length."""
+    """Report a difference between the lengths of audio and motion."""
     if audio is None or fps <= 0:
         return
     excess = audio.seconds - n_frames / fps
@@ -81,14 +82,14 @@ def check_length(
     add(
         "length",
         entry.name,
-        f"the sound lasts {audio.seconds:.2f} s, the motion {n_frames / fps:.2f} s: {excess:+.2f} "
-        f"s ({excess * fps:+.1f} frames); check the frame rate ({fps:g}), and that nothing is cut "
-        "off",
+        f"the audio lasts {audio.seconds:.2f} s and the motion {n_frames / fps:.2f} s, a "
+        f"difference of {excess:+.2f} s ({excess * fps:+.1f} frames); check the frame rate "
+        f"({fps:g}), and whether the audio or the motion is cut short",
     )
 
 
 def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
-    """Sound that is longer or shorter than the motion by the same factor in all clips."""
+    """Report audio that is longer or shorter than the motion by the same factor in all clips."""
     pairs = [
         (clip.audio.seconds * fps, len(clip.energy)) for clip in clips if clip.audio is not None
     ]
@@ -96,7 +97,7 @@ def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> N
         return
     factors = np.array([audio_frames / motion_frames for audio_frames, motion_frames in pairs])
     factor = float(np.median(factors))
-    # Within a frame or two it may be how the sound was cut or coded.
+    # A difference of one or two frames can come from trimming or encoding the audio.
     difference = float(
         np.median([abs(audio_frames - motion_frames) for audio_frames, motion_frames in pairs])
     )
@@ -105,13 +106,13 @@ def check_rate(clips: list[ClipStatistics], fps: float, findings: Findings) -> N
         findings.problem(
             "rate",
             MANIFEST,
-            f"the sound lasts {factor:.3g} times as long as the motion in all clips: the frames "
-            f"come at {fps / factor:.4g} a second, not {fps:g}? give the true rate of the raw data",
+            f"the audio lasts {factor:.3g} times as long as the motion in all clips, so the frame "
+            f"rate may be {fps / factor:.4g}, not {fps:g}; check the frame rate of the raw data",
         )
 
 
 def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> None:
-    """Frames that differ from the one before by far more than is usual in the data set."""
+    """Report frames that differ far more from the previous frame than usual in the data set."""
     usual_step = _usual_size([clip.steps for clip in clips])
     usual_leap = _usual_size([clip.leaps for clip in clips])
     if not usual_step:
@@ -119,41 +120,41 @@ def check_jumps(clips: list[ClipStatistics], fps: float, findings: Findings) -> 
     for clip in clips:
         step = clip.steps / max(_usual_size([clip.steps]), usual_step)
         leap = clip.leaps / max(_usual_size([clip.leaps]), usual_leap) / _LEAP
-        ratios = np.nan_to_num(np.maximum(step, leap), nan=0, posinf=0)  # NaN is told elsewhere
+        ratios = np.nan_to_num(np.maximum(step, leap), nan=0, posinf=0)  # check_motion reports NaN
         large = np.flatnonzero(ratios > _JUMP)
         if not len(large):
             continue
         worst = int(ratios.argmax())
-        frame, what = worst + 1, "jumps away from the one before (a cut, or missing frames?)"
+        frame, what = worst + 1, "jumps away from the previous frame (a cut, or missing frames)"
         for first in (worst, worst - 1):
             if {first, first + 1} <= set(large):
-                frame, what = first + 1, "stands out from both of its neighbors"
+                frame, what = first + 1, "differs strongly from both of its neighbors"
                 break
         when = f" ({frame / fps:.2f} s)" if fps > 0 else ""
-        suffix = f"; {len(large)} such steps in all" if len(large) > 1 else ""
+        suffix = f", one of {len(large)} jumps in this clip" if len(large) > 1 else ""
         add = findings.problem if ratios[worst] > _HARD_JUMP else findings.note
         add(
             "jump",
             clip.name,
-            f"frame {frame}{when} {what}: a step {ratios[worst]:.1f} times as large as large steps "
-            f"are{suffix}; look at the raw frames",
+            f"frame {frame}{when} {what}: the step is {ratios[worst]:.1f} times the size of a "
+            f"typical large step{suffix}; check the raw frames",
         )
 
 
 def _usual_size(steps: list[np.ndarray]) -> float:
-    """What is large among usual steps; 0 where there are none."""
+    """Return the 95th percentile of each clip's steps, as a median over the clips (or 0)."""
     each = [x[np.isfinite(x) & (x > 0)] for x in steps]
     large = [float(np.quantile(x, 0.95)) for x in each if len(x)]
     return float(np.median(large)) if large else 0.0
 
 
 def check_twins(digests: dict[str, list[str]], what: str, findings: Findings) -> None:
-    """Clips of the same content.
+    """Report clips with identical content.
 
     Args:
-        digests: Digest → names of the clips that have it.
+        digests: The names of the clips with each digest.
         what: ``motion`` or ``speech``.
-        findings: Gets what is found.
+        findings: Receives the findings.
     """
     for names in digests.values():
         if len(names) < 2:

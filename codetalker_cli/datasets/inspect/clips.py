@@ -1,4 +1,4 @@
-"""The motion of a clip, read once in small blocks: what is damaged, how it moves."""
+"""Read the motion of a clip once, in small blocks, and measure it."""
 
 import hashlib
 import math
@@ -12,25 +12,26 @@ import numpy as np
 from codetalker_cli.arrays import NpyHeader
 
 _BLOCK_BYTES = 2 << 20
-"""What is worked on at once: stays in the processor's cache."""
+"""The size of a block; it fits into the cache of the processor."""
 _SAMPLED_FRAMES = 60
-"""Frames of a clip, evenly spread, that its mean face is made of."""
+"""The maximum number of evenly spaced frames in the mean face of a clip."""
 
 
 @dataclass
 class ClipMotion:
-    """How a clip moves. What holds NaN counts for nothing.
+    """The measured motion of a clip; frames with NaN are not part of ``total`` and ``sample``.
 
     Attributes:
         energy: (T,) root mean square distance of the vertices from the base (the template).
-        steps: (T - 1,) the same from each frame to the next.
-        leaps: (T - 1,) largest distance along an axis of one vertex from each frame to the next.
-        bad: (frame, vertex) of the first NaN or infinite number, and how many frames have any.
-        n_bytes: Read.
-        digest: SHA-256 of the numbers.
-        n_sampled: How many frames the sum is of.
-        total: (V, 3) sum of offsets from the base.
-        sample: (k, V, 3) a few offsets.
+        steps: (T - 1,) root mean square distance of the vertices between successive frames.
+        leaps: (T - 1,) largest coordinate change of any vertex between successive frames.
+        total: (V, 3) sum of the offsets from the base over ``n_sampled`` frames.
+        sample: (k, V, 3) offsets from the base, of the frames requested for the sample.
+        bad: The frame and the vertex of the first NaN or infinite number, or None.
+        n_bad: The number of frames with NaN or infinite numbers.
+        n_bytes: The number of bytes read.
+        digest: The SHA-256 of the bytes of the vertices.
+        n_sampled: The number of frames in ``total``.
     """
 
     energy: np.ndarray
@@ -46,15 +47,20 @@ class ClipMotion:
 
     @property
     def n_frames(self) -> int:
-        """T."""
+        """The number of frames of the clip."""
         return len(self.energy)
 
 
 def frame_blocks(path: Path, header: NpyHeader) -> Iterator[tuple[int, np.ndarray, memoryview]]:
-    """(number of the first frame, (b, V, 3) float32, its bytes in the file) of the whole clip.
+    """Yield a whole clip in blocks of frames.
 
-    Before the second and all later blocks stands the last frame of the one before. The arrays are
-    used again: they hold only until the next one is asked for.
+    Each block after the first one starts with the last frame of the previous block, so that steps
+    between blocks can be measured. The arrays are reused: a block is valid only until the next one
+    is yielded.
+
+    Yields:
+        The number of the first frame, the (b, V, 3) float32 frames, and the bytes of the new
+        frames.
     """
     n_frames, size = header.shape[0], math.prod(header.shape[1:]) * header.dtype.itemsize
     length = max(1, min(n_frames, _BLOCK_BYTES // max(size, 1)))
@@ -66,7 +72,7 @@ def frame_blocks(path: Path, header: NpyHeader) -> Iterator[tuple[int, np.ndarra
             n = min(length, n_frames - start)
             data = memoryview(buffer)[size : (n + 1) * size]
             if file.readinto(data) != len(data):
-                raise OSError(f"{path}: became shorter while it was read")
+                raise OSError(f"{path}: the file became shorter while it was read")
             first = 1 if start == 0 else 0
             with np.errstate(over="ignore"):
                 yield start + first - 1, frames[first : n + 1].astype(np.float32, copy=False), data
@@ -80,14 +86,17 @@ def measure_motion(
     sampled: np.ndarray,
     hashing: Executor,
 ) -> tuple[ClipMotion, np.ndarray]:
-    """Read a clip once; gives how it moves, and the base.
+    """Read a clip once and measure its motion.
 
     Args:
         path: The file of the clip.
-        header: Its header.
-        base: (V, 3) template of its subject; None: the first frame of the clip.
-        sampled: Frames whose offsets are wanted, for ``ClipMotion.sample``.
-        hashing: Computes the hash meanwhile; one thread.
+        header: The header of the file.
+        base: (V, 3) template of the subject; None: the first frame of the clip.
+        sampled: The positions of the frames for ``ClipMotion.sample``.
+        hashing: A pool of one thread, which computes the hash in parallel.
+
+    Returns:
+        The measured motion, and the (V, 3) base.
     """
     n_frames, n_vertices = header.shape[:2]
     in_mean = _mask(n_frames, np.linspace(0, n_frames - 1, min(n_frames, _SAMPLED_FRAMES)))
@@ -156,7 +165,7 @@ def _accumulate(
     in_mean: np.ndarray,
     in_sample: np.ndarray,
 ) -> np.ndarray:
-    """Add frames to the sum; gives those wanted for the sample."""
+    """Add the offsets in ``in_mean`` to the total; return those in ``in_sample``."""
     selected = offsets[in_mean & finite]
     motion.n_sampled += len(selected)
     motion.total += selected.sum(0)

@@ -1,4 +1,4 @@
-"""What a check of a data set found, and how it is told."""
+"""The findings of an inspection, and their presentation."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,15 +10,14 @@ Level = Literal["problem", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a data set that is not as it should be.
+    """One fault or peculiarity of a data set.
 
     Attributes:
-        level: ``problem``: training on it would fail or learn something wrong; ``note``: worth
-            knowing, and may be meant.
-        kind: What it is about, the same word for all findings of a sort: ``missing``, ``length``,
-            ``unit``, ``axes``, …
-        where: Clip, subject or file.
-        message: One line: what is found, what was expected, what to do.
+        level: ``problem``: training would fail or learn something wrong; ``note``: unusual, but
+            possibly intended.
+        kind: The category: ``missing``, ``length``, ``unit``, ``axes``, …
+        where: The clip, subject or file.
+        message: A one-line message: what was found, what was expected, and what to do.
     """
 
     level: Level
@@ -31,30 +30,30 @@ class Finding:
 
 
 class Findings(list[Finding]):
-    """Findings in the order in which they were made."""
+    """A list of findings, in the order in which they were added."""
 
     def problem(self, kind: str, where: str, message: str) -> None:
-        """Add one of level ``problem``."""
+        """Add a finding of level ``problem``."""
         self.append(Finding("problem", kind, where, message))
 
     def note(self, kind: str, where: str, message: str) -> None:
-        """Add one of level ``note``."""
+        """Add a finding of level ``note``."""
         self.append(Finding("note", kind, where, message))
 
 
 @dataclass(frozen=True)
 class InspectionReport:
-    """What a check found.
+    """The result of an inspection.
 
     Attributes:
         folder: The prepared folder.
-        name: Of the data set.
-        n_clips: In the clip table.
-        n_frames: Frames that could be read.
-        seconds: Of motion that could be read.
-        n_bytes: Of motion that was read.
-        findings: Problems first; else in the order of the checks.
-        sheet: The contact sheet, if one was drawn.
+        name: The name of the data set.
+        n_clips: The number of clips in the clip table.
+        n_frames: The number of frames that could be read.
+        seconds: The length of the motion that could be read.
+        n_bytes: The size of the motion that was read.
+        findings: The problems, then the notes, each in the order of the checks.
+        sheet: The path of the contact sheet, or None.
     """
 
     folder: Path
@@ -68,28 +67,28 @@ class InspectionReport:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Findings that keep the data set from being trained on as it should."""
+        """The findings that would harm training."""
         return tuple(f for f in self.findings if f.level == "problem")
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """Findings that may be meant."""
+        """The findings that are unusual but possibly intended."""
         return tuple(f for f in self.findings if f.level == "note")
 
     def lines(self, most: int = 3) -> list[str]:
-        """The findings as text; of each kind no more than ``most``, then how many more."""
+        """Return the findings as lines of text, shortened as in ``summary``."""
         return summary(self.findings, most)
 
     def verdict(self) -> str:
-        """One line for people."""
+        """Return a one-line summary."""
         counts = f"{len(self.problems)} problems, {len(self.notes)} notes"
-        found = counts if self.findings else "nothing is wrong"
+        found = counts if self.findings else "no problems"
         return (
             f"{self.folder}: {self.n_clips} clips, {self.seconds:.1f} s: {found}; see {self.sheet}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """Convert to plain data for JSON."""
         return {
             "folder": str(self.folder),
             "name": self.name,
@@ -104,7 +103,10 @@ class InspectionReport:
 
 
 def summary(findings: Sequence[Finding], most: int = 3) -> list[str]:
-    """Findings as lines; of each kind and level no more than ``most``, then how many more."""
+    """Return findings as lines of text.
+
+    At most ``most`` findings of each level and kind are listed, followed by the number of others.
+    """
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.level, finding.kind), []).append(finding)
@@ -112,11 +114,11 @@ def summary(findings: Sequence[Finding], most: int = 3) -> list[str]:
     for (level, kind), group in groups.items():
         lines += [f"{level}: {finding}" for finding in group[:most]]
         if len(group) > most:
-            lines.append(f"{level}: {len(group) - most} more of this sort ({kind})")
+            lines.append(f"{level}: {len(group) - most} more of this kind ({kind})")
     return lines
 
 
 def join_names(names: list[str], most: int = 4) -> str:
-    """``a, b, c, d and 3 more``."""
+    """Join names like ``a, b, c, d and 3 more``."""
     n_more = len(names) - most
     return ", ".join(names[:most]) + (f" and {n_more} more" if n_more > 0 else "")

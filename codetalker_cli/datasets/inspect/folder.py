@@ -1,4 +1,4 @@
-"""The mesh, the clip table and the files of a prepared folder."""
+"""Check the mesh, the clip table and the files of a prepared folder."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,7 @@ from codetalker_cli.workspace import MANIFEST
 
 
 def read_mesh(folder: Path, manifest: Manifest, findings: Findings) -> Mesh | None:
-    """The mesh, without vertex indices that are out of range; None: it cannot be read."""
+    """Read the mesh, without indices that are out of range; None if it cannot be read."""
 
     def report(kind: str, message: str) -> None:
         findings.problem(kind, MESH, f"{message}; {PREPARE_AGAIN}")
@@ -28,10 +28,10 @@ def read_mesh(folder: Path, manifest: Manifest, findings: Findings) -> Mesh | No
         arrays = read_arrays(path)
         expected = manifest.mesh_sha256
         if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            report("hash", "is not the file that the manifest has a hash of: it was changed")
+            report("hash", "the file does not match its hash in the manifest, so it was changed")
         mesh = Mesh.from_arrays(arrays, report)
         if not len(mesh.topology.triangles):
-            raise DataError("not a mesh file (no faces)")
+            raise DataError("not a mesh file (no triangles)")
     except DataError as error:
         report("mesh", str(error).removeprefix(f"{path}: "))
         return None
@@ -39,7 +39,7 @@ def read_mesh(folder: Path, manifest: Manifest, findings: Findings) -> Mesh | No
 
 
 def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
-    """The mesh with the templates of the right shape and without NaN, and with their colors."""
+    """Return the mesh with only the valid templates and their colors; report the others."""
     usable = {}
     expected_shape = (mesh.topology.n_vertices, 3)
     for subject, template in mesh.templates.items():
@@ -47,13 +47,14 @@ def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
             findings.problem(
                 "template",
                 subject,
-                f"the template is {template.shape}, expected {expected_shape}; {PREPARE_AGAIN}",
+                f"the template has shape {template.shape}, expected {expected_shape}; "
+                f"{PREPARE_AGAIN}",
             )
         elif n_bad := int((~np.isfinite(template)).any(1).sum()):
             findings.problem(
                 "nan",
                 subject,
-                f"{n_bad} vertices of the template are NaN or infinite; mend the template",
+                f"{n_bad} vertices of the template are NaN or infinite; repair the template",
             )
         else:
             usable[subject] = template.astype(np.float32)
@@ -62,12 +63,12 @@ def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
 
 
 def check_table(folder: Path, manifest: Manifest, mesh: Mesh | None, findings: Findings) -> None:
-    """Names, splits and subjects of the clip table; what lies in the folder and what does not."""
+    """Check the names, splits and subjects of the clip table, and the files in the folder."""
     if (folder / UNFINISHED).exists():
         findings.problem(
             "unfinished",
             UNFINISHED,
-            "the folder is being written, or that was stopped; run the same prepare-data again",
+            "the preparation is still running or was interrupted; run the same prepare-data again",
         )
     if not manifest.clips:
         findings.problem("empty", MANIFEST, f"the clip table has no clips; {PREPARE_AGAIN}")
@@ -85,14 +86,20 @@ def _check_splits(manifest: Manifest, findings: Findings) -> None:
     known = {clip.split.split("-")[0] for clip in manifest.clips}
     for split, use in (
         ("train", "there is nothing to train on"),
-        ("val", "training cannot stop at the best step"),
+        ("val", "the training loss chooses the best checkpoint"),
     ):
         if manifest.clips and split not in known:
             findings.note(
-                "split", MANIFEST, f"no clips of split {split}: {use}; see the settings' splits"
+                "split",
+                MANIFEST,
+                f"split {split} has no clips, so {use}; check data.splits in the settings",
             )
     for split in sorted(known - {"train", "val", "test", UNUSED}):
-        findings.note("split", MANIFEST, f"split {split!r} is not train, val or test: never used")
+        findings.note(
+            "split",
+            MANIFEST,
+            f"split {split!r} is not train, val or test, so its clips are never used",
+        )
 
 
 def _check_subjects(manifest: Manifest, mesh: Mesh | None, findings: Findings) -> None:
@@ -103,15 +110,15 @@ def _check_subjects(manifest: Manifest, mesh: Mesh | None, findings: Findings) -
             findings.note(
                 "subject",
                 subject,
-                "is a training subject without clips of split train: its speaking style stays "
-                "untrained; leave it out of data.train_subjects",
+                "this training subject has no clips in split train, so its speaking style would "
+                "stay untrained; remove it from data.train_subjects",
             )
     for subject in sorted(trained - set(manifest.train_subjects)):
         findings.problem(
             "subject",
             subject,
-            "has clips of split train but is no training subject; add it to data.train_subjects "
-            "or move its clips to another split",
+            "this subject has clips in split train but is not a training subject; add it to "
+            "data.train_subjects or move its clips to another split",
         )
     if mesh is None:
         return
@@ -120,14 +127,14 @@ def _check_subjects(manifest: Manifest, mesh: Mesh | None, findings: Findings) -
             findings.problem(
                 "template",
                 subject,
-                f"has {n} clips but no template (there are: "
+                f"this subject has {n} clips but no template (templates exist for: "
                 f"{join_names(list(mesh.templates)) or 'none'}); add its neutral face to "
                 "the raw data and prepare it again",
             )
 
 
 def _check_files(folder: Path, manifest: Manifest, findings: Findings) -> None:
-    """Files beside the table's; and its own that are missing."""
+    """Report missing files, and files that are not in the clip table."""
     for kind, suffix, path_of in (
         ("clips", ".npy", vertices_path),
         ("audio", ".wav", audio_path),
@@ -139,14 +146,15 @@ def _check_files(folder: Path, manifest: Manifest, findings: Findings) -> None:
             findings.problem(
                 "missing",
                 expected[name],
-                f"{kind}/{name} is not there; {PREPARE_AGAIN}, or restore it",
+                f"{kind}/{name} is missing; {PREPARE_AGAIN}, or restore the file",
             )
         unlisted = sorted(present - set(expected))
         if unlisted:
+            only_clips = all(name.endswith(suffix) for name in unlisted)
             findings.note(
                 "stranger",
                 f"{kind}/",
                 f"{len(unlisted)} files are not in the clip table and not used: "
                 f"{join_names(unlisted)}; remove them"
-                + ("" if all(s.endswith(suffix) for s in unlisted) else f" (only {suffix} belong)"),
+                + ("" if only_clips else f" (the folder should contain only {suffix} files)"),
             )

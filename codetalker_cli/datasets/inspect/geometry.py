@@ -1,4 +1,4 @@
-"""Unit, axes and winding of the faces, and where their lips are; told only where it is evident."""
+"""Check the unit, axes, winding and lip region of the faces; report only clear cases."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ from codetalker_cli.datasets.prepared import MESH
 from codetalker_cli.topology import Topology
 
 _SIZES = (0.1, 0.6)
-"""Meters that a face (0.15 to 0.35), with neck and shoulders, reaches at most."""
+"""The plausible sizes in meters, from a part of a face to a head with neck and shoulders."""
 _UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 _AREA = 0.02
-"""How far the area of an ``area1`` face may be from 1."""
+"""The tolerance for the surface area of an ``area1`` face."""
+# The value is 0.8 for a head and 0.6 for a patch of a face.
 _OUTWARDS = 0.4
-"""Mean cosine between normals and the way out of the head from which on they tell a side; a head
-has 0.8, a patch of a face 0.6."""
+"""The winding is inferred only above this mean cosine of normals and outward direction."""
 _ALONG = 0.95
-"""Cosine between the lips' length and an axis."""
+"""The minimum cosine between the long axis of the lips and a coordinate axis."""
 _AXES = "xyz"
 
 
 def check_units(statistics: Statistics, findings: Findings) -> None:
-    """Compare the unit that is declared with the size of the templates."""
+    """Compare the declared unit with the size of the templates."""
     topology = statistics.topology
     if topology is None:
         return
     used = np.unique(topology.triangles)
-    messages: dict[str, tuple[str, list[str]]] = {}  # the same for all, but for the last digits
+    messages: dict[str, tuple[str, list[str]]] = {}  # keyed by advice, because sizes differ
     for name, template in statistics.templates.items():
         reach = float(np.ptp(template[used], axis=0).max())
         area = float(vertex_areas(template, topology.triangles).sum())
@@ -42,26 +42,26 @@ def check_units(statistics: Statistics, findings: Findings) -> None:
 
 
 def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | None:
-    """What to do, and before it what was found."""
+    """Return the advice and the fact that it follows from, or None if the unit is plausible."""
     has_unit_area = abs(area - 1) < _AREA
     if unit == "area1":
         advice = "; declare the true unit (data.unit), or scale each face to area 1"
         return (
             None
             if has_unit_area
-            else (advice, f"unit area1, but the face has surface area {area:.4g}")
+            else (advice, f"the unit is area1, but the face has surface area {area:.4g}")
         )
     if has_unit_area:
         advice = "; declare area1 (data.unit), or scale the faces back"
-        return advice, f"unit {unit}, but the face has surface area 1, as area1 faces have"
+        return advice, f"the unit is {unit}, but the face has surface area 1, like area1 faces"
     low, high = _SIZES
     if low <= reach * _UNITS[unit] <= high:
         return None
-    fact = f"unit {unit}, but the face reaches over {reach:.4g} {unit}"
+    fact = f"the unit is {unit}, but the face measures {reach:.4g} {unit}"
     fits = [name for name, meters in _UNITS.items() if low <= reach * meters <= high]
     if not fits:
-        return ": that is no size of a face in m, cm or mm; scale it", fact
-    advice = f": it looks like {fits[0]}; scale by {_UNITS[fits[0]] / _UNITS[unit]:g}"
+        return ", which is not plausible in m, cm or mm; scale the faces", fact
+    advice = f", so the unit may be {fits[0]}; scale by {_UNITS[fits[0]] / _UNITS[unit]:g}"
     if fits[0] in ("m", "mm"):
         advice += f", or declare {fits[0]} (data.unit)"
     return advice, fact
@@ -69,7 +69,7 @@ def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | Non
 
 @dataclass(frozen=True)
 class Pose:
-    """How a head stands, as signed axes: +2 is +y, -3 is -z; 0: not evident."""
+    """The orientation of a head, as signed axes: 2 is +y, -3 is -z, and 0 is unclear."""
 
     up: int
     forward: int
@@ -77,7 +77,7 @@ class Pose:
 
 
 def check_axes(statistics: Statistics, findings: Findings) -> None:
-    """Faces that are not +y up and +z forward, and faces that are inside out."""
+    """Report faces that are not +y up and +z forward, and faces that are inside out."""
     sample, topology = statistics.sample, statistics.topology
     lips = statistics.moving_lips()
     if sample is None or topology is None or lips is None:
@@ -89,8 +89,8 @@ def check_axes(statistics: Statistics, findings: Findings) -> None:
         findings.problem(
             "winding",
             MESH,
-            "the faces are inside out: their normals point into the head; reverse the order of "
-            "each face's vertices, or undo a mirroring of one axis",
+            "the mesh is inside out: the normals point into the head; reverse the vertex order of "
+            "each triangle, or undo the mirroring of an axis",
         )
     if pose.up and pose.forward and (pose.up, pose.forward) != (2, 3):
         findings.problem("axes", MESH, _axes_message(pose.up, pose.forward))
@@ -101,7 +101,7 @@ def _axes_message(up: int, forward: int) -> str:
         (3, -2): "z is up, as in Blender",
         (3, 2): "z is up",
         (2, -3): "the face looks to -z",
-        (-2, -3): "upside down, as the raw BIWI scans: y and z are negated",
+        (-2, -3): "upside down like the raw BIWI scans, with y and z negated",
         (-2, 3): "upside down",
         (2, 1): "the face looks to +x",
         (2, -1): "the face looks to -x",
@@ -116,8 +116,8 @@ def _axes_message(up: int, forward: int) -> str:
         for row, k in zip(basis, np.abs(basis).argmax(1), strict=True)
     ]
     return (
-        f"{cause}: the mouth says that {_axis_name(up)} is up and the face looks to "
-        f"{_axis_name(forward)}, expected +y up and +z forward; write (x, y, z) as "
+        f"{cause}: the position of the mouth shows that {_axis_name(up)} is up and the face looks "
+        f"to {_axis_name(forward)}, expected +y up and +z forward; replace (x, y, z) with "
         f"({', '.join(new)})"
     )
 
@@ -127,8 +127,8 @@ def _axis_name(axis: int) -> str:
 
 
 def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | None:
-    """How the head stands, by the lips and the skin around them; None: nothing is evident."""
-    # the mean of the frames: the templates' mouths may be wide open
+    """Infer the orientation of the head from the lips and the skin; None if it is unclear."""
+    # Use the mean of the frames, because the mouth may be wide open in the templates.
     face = (sample.mean_face + sample.offsets.mean(0)).astype(np.float64)
     triangles = np.asarray(topology.triangles)
     surface = surfaces(face, triangles)
@@ -159,7 +159,7 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
     forward, other = (int(k) for k in np.argsort(-np.abs(facing))[:2])
     if abs(facing[forward]) < 1.5 * abs(facing[other]) or other == sideways:
         return Pose(0, 0, outwardness < 0)
-    # the jaw lies below the lips, and these in the lower half of the face (but not of a bust)
+    # The jaw is below the lips, and the lips are in the lower half of a face (but not of a bust).
     moving = sample.variance * skin * (sample.variance > 0.06 * sample.variance[skin].max())
     moving *= vertex_areas(face, np.asarray(topology.triangles))
     jaw = float(((moving @ face / moving.sum() - mouth) / half)[other])
@@ -172,9 +172,10 @@ def head_pose(sample: Sample, topology: Topology, lips: np.ndarray) -> Pose | No
 
 
 def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """(3,) mean outer normal around the mouth, without the walls inside of it.
+    """Return the (3,) mean outer normal around the mouth, without the inside of the mouth.
 
-    Outwards is away from the middle of a closed head, and where an open patch looks to.
+    The outward direction combines the direction away from the center, for a closed head, and the
+    mean normal, for an open patch.
     """
     area = np.linalg.norm(normals, axis=1)
     patch = normals.sum(0) / area.sum()
@@ -187,7 +188,7 @@ def _front(normals: np.ndarray, outwards: np.ndarray, near: np.ndarray) -> np.nd
 
 
 def check_lips(statistics: Statistics, findings: Findings) -> None:
-    """A region ``lips`` that is missing, or lies elsewhere than where the lips move."""
+    """Report missing regions, and a region ``lips`` that is not where the lips move."""
     topology, sample = statistics.topology, statistics.sample
     if topology is None:
         return
@@ -196,8 +197,8 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
         findings.note(
             "region",
             MESH,
-            f"no region {' and no region '.join(missing)}: measures of the lips (LVE) and of the "
-            "upper face (FDD), and region_weights, need them; give prepare.regions",
+            f"the topology has no region {' and no region '.join(missing)}; LVE (lips), FDD (upper "
+            "face) and region_weights need them; set prepare.regions",
         )
     lips = statistics.moving_lips()
     if sample is None or lips is None or "lips" in missing:
@@ -211,6 +212,7 @@ def check_lips(statistics: Statistics, findings: Findings) -> None:
         findings.problem(
             "region",
             MESH,
-            f"only {100 * share:.0f} % of region lips lie where the lips move: indices of another "
-            "topology? give prepare.regions for this one, or infer",
+            f"only {100 * share:.0f} % of the region lips are where the lips move, so its indices "
+            "may belong to another topology; set prepare.regions to regions of this topology or "
+            "to infer",
         )

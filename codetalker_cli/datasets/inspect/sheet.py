@@ -1,4 +1,4 @@
-"""One picture of a whole data set: a row a subject, and at the foot what was found."""
+"""Draw the contact sheet of a data set: one row for each subject, and the findings below."""
 
 import textwrap
 import warnings
@@ -21,20 +21,22 @@ MOST_SUBJECTS = 16
 _MOST_LINES = 40
 _DPI = 100
 _WIDTH, _ROW, _LINE = 15.0, 2.35, 0.185
-"""Inches: the sheet's width, the height of a subject's row and of a line of text."""
+"""The width of the sheet and the heights of a subject's row and a line of text, in inches."""
 _CHARACTERS = 190
-"""In a line of text at the foot."""
+"""The maximum number of characters in a line of text at the bottom."""
 _RED, _GRAY, _GREEN, _BLUE, _ORANGE = "#c0392b", "#5d6570", "#2e7d4f", "#1f5fa8", "#d9822b"
 
 
 def check_sheet_path(path: Path) -> None:
-    """Refuse a sheet that could not be written, before the data is read.
+    """Check before the data is read that the sheet can be written.
 
     Raises:
-        InputError: Not a .png, or its folder cannot be written.
+        InputError: The path is not a .png file, or its folder is not writable.
     """
     if path.suffix.lower() != ".png":
-        raise InputError(f"{path}: the sheet is a .png; give such a name")
+        raise InputError(
+            f"{path}: the sheet is written as .png; give a file name that ends in .png"
+        )
     try:
         check_output(path, overwrite=True)
     except InputError as error:
@@ -42,18 +44,19 @@ def check_sheet_path(path: Path) -> None:
 
 
 def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) -> None:
-    """Draw the sheet of a data set.
+    """Draw the contact sheet of a data set.
 
-    A row shows the template, the widest mouth of the subject's longest clip, and that clip's motion
-    and loudness over time. Subjects with problems come first where there are too many.
+    Each row shows the template, the frame with the widest mouth in the subject's longest clip, and
+    the motion and loudness of that clip over time. If there are too many subjects, those with
+    problems are preferred.
 
     Args:
-        statistics: Of the data set.
-        findings: Stand at the foot.
-        path: The .png; an older one is replaced.
+        statistics: The measurements of the data set.
+        findings: The findings, which are listed at the bottom.
+        path: The .png file; an existing one is replaced.
 
     Raises:
-        InputError: Not a .png, or it cannot be written.
+        InputError: The path is not a .png file, or it cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,12 +77,12 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
         figure.text(0.02, y, text, fontsize=8.5, color=color, va="top", parse_math=False)
         y -= _LINE / height
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # they are drawn as boxes
         figure.savefig(temporary, format="png")
 
 
 def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
-    """Subjects to show, and how many there are."""
+    """Return the subjects to show, and the number of all subjects."""
     subjects = list(dict.fromkeys(clip.subject for clip in statistics.manifest.clips))
     owner = {clip.name: clip.subject for clip in statistics.manifest.clips}
     with_problems = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}
@@ -93,9 +96,9 @@ def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tu
 
 
 def _footer_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
-    """Lines of text with their colors."""
+    """Return the lines of text at the bottom, each with its color."""
     if not findings:
-        return [("Nothing was found.", _GREEN)]
+        return [("No problems were found.", _GREEN)]
     lines = []
     for message in summary(findings, 2):
         color = _RED if message.startswith("problem") else _GRAY
@@ -103,7 +106,7 @@ def _footer_lines(findings: Sequence[Finding]) -> list[tuple[str, str]]:
             (line, color) for line in textwrap.wrap(message, _CHARACTERS, subsequent_indent="    ")
         ]
     if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], ("…: the report has all of them", _GRAY)]
+        lines = [*lines[: _MOST_LINES - 1], ("… (the report lists all findings)", _GRAY)]
     return lines
 
 
@@ -122,7 +125,7 @@ def _draw_head(
     facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
     lag = common_lag(statistics.clips, manifest.fps)
     if lag is not None:
-        facts.append(f"motion against sound: {_lag_text(lag, manifest.fps)} (all clips together)")
+        facts.append(f"lag of the motion: {_lag_text(lag, manifest.fps)} (all clips together)")
     text_style: dict[str, Any] = {"va": "top", "parse_math": False}
     figure.text(0.02, 1 - 0.14 / height, manifest.name, fontsize=15, weight="bold", **text_style)
     for x, name, color in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
@@ -131,11 +134,11 @@ def _draw_head(
 
 
 def _lag_text(lag: Lag, fps: float) -> str:
-    return f"{lag.frames / fps:+.2f} s" if lag.is_clear else "not clear"
+    return f"{lag.frames / fps:+.2f} s" if lag.is_clear else "unclear"
 
 
 def _draw_row(figure: "Figure", sheet_view: SheetView, top: float, height: float) -> None:
-    """One subject, in a band of the figure; ``top`` and ``height`` in parts of it."""
+    """Draw one subject; ``top`` and ``height`` are fractions of the figure's height."""
     side = 0.86 * height * figure.get_figheight() / figure.get_figwidth()  # square pictures
     bottom, tall = top - 0.97 * height, 0.86 * height
     left = 0.02
@@ -208,20 +211,20 @@ def _draw_curves(axes: "Axes", curves: Curves) -> None:
     axes.set_xlabel("s" if curves.fps > 0 else "frames", fontsize=8, labelpad=-9, loc="right")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    title = f"{curves.name}    motion against sound: {_lags_text(curves)}"
+    title = f"{curves.name}    lag of the motion: {_lags_text(curves)}"
     excess = curves.audio_seconds - motion_ends
     if curves.loudness is None:
-        title = f"{curves.name}    no speech that could be read"
+        title = f"{curves.name}    no readable speech"
     elif abs(excess) * rate > 1 + 1e-6:
         axes.axvspan(*sorted((motion_ends, curves.audio_seconds)), color=_RED, alpha=0.18, lw=0)
         title += (
-            f"    sound {abs(excess):.2f} s {'longer' if excess > 0 else 'shorter'} than the motion"
+            f"    audio {abs(excess):.2f} s {'longer' if excess > 0 else 'shorter'} than the motion"
         )
     axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
 
 
 def _lags_text(curves: Curves) -> str:
     if curves.lags is None:
-        return "not known"
+        return "unknown"
     whole, first, second = (_lag_text(lag, curves.fps) for lag in curves.lags)
     return f"{whole} (first half {first}, second {second})"

@@ -1,4 +1,4 @@
-"""The speech of a clip: is it what the format says, can it be heard, when is it loud."""
+"""Check the format and the samples of a clip's speech, and measure its loudness."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,17 +12,18 @@ from codetalker_cli.datasets.prepared import Clip, Speech
 from codetalker_cli.errors import DataError
 
 _CLIPPED_SHARE = 5e-4
-"""Part of the samples that stand at the peak in a row, from which on it is told."""
+"""The largest acceptable fraction of samples within runs of at least three peak samples."""
 
 
 @dataclass(frozen=True)
 class ClipSpeech:
-    """Speech that could be read.
+    """Readable speech of a clip.
 
     Attributes:
-        seconds: How long it lasts at its own rate.
-        level: (T,) loudness around each motion frame, dB of full scale; empty where it has NaN.
-        digest: Of the samples' bytes.
+        seconds: The length at its own sample rate.
+        level: (T,) loudness around each motion frame in dB relative to full scale. It is empty if
+            the samples contain NaN or the frame rate is unknown.
+        digest: The SHA-256 of the bytes of the samples.
     """
 
     seconds: float
@@ -33,16 +34,19 @@ class ClipSpeech:
 def measure_speech(
     clip: Clip, fps: float, n_frames: int | None, findings: Findings
 ) -> ClipSpeech | None:
-    """Read and check the speech of a clip; None: it cannot be read.
+    """Read, check and measure the speech of a clip.
 
     Args:
         clip: The clip.
-        fps: Motion frames a second; 0: not known.
-        n_frames: How many frames the clip has; None: as many as the speech lasts.
-        findings: Gets what is found.
+        fps: The frame rate of the motion; 0 if it is unknown.
+        n_frames: The number of frames in the clip; None: inferred from the length of the speech.
+        findings: Receives the findings.
+
+    Returns:
+        The measured speech, or None if it cannot be read.
     """
     if not clip.audio_path.is_file():
-        return None  # told with the files that are missing
+        return None  # check_table reports missing files
     try:
         speech = clip.read_speech()
     except DataError as error:
@@ -66,28 +70,27 @@ def _check_file(entry: ClipEntry, speech: Speech, digest: str, findings: Finding
         findings.problem(
             "rate",
             name,
-            f"the speech has {speech.rate} Hz, expected {SAMPLE_RATE} Hz; {PREPARE_AGAIN}",
+            f"the sample rate of the speech is {speech.rate} Hz, expected {SAMPLE_RATE} Hz; "
+            f"{PREPARE_AGAIN}",
         )
     if n_channels != 1:
         findings.problem(
             "rate", name, f"the speech has {n_channels} channels, expected 1; {PREPARE_AGAIN}"
         )
     if speech.subtype != "PCM_16":
-        findings.note(
-            "rate", name, f"the samples of the speech are {speech.subtype}, expected PCM_16"
-        )
-    if entry.n_samples > 0 and n_samples != entry.n_samples:  # 0: format 1 did not tell
+        findings.note("rate", name, f"the speech is stored as {speech.subtype}, expected PCM_16")
+    if entry.n_samples > 0 and n_samples != entry.n_samples:  # format 1 stores 0
         findings.problem(
             "audio",
             name,
-            f"{n_samples} samples of speech, the clip table says {entry.n_samples}; "
+            f"the speech has {n_samples} samples, expected {entry.n_samples} (clip table); "
             f"{PREPARE_AGAIN}",
         )
     elif entry.audio_sha256 and speech.subtype == "PCM_16" and digest != entry.audio_sha256:
         findings.problem(
             "hash",
             name,
-            "the speech is not what the clip table has a hash of: changed or damaged; "
+            "the speech does not match its hash in the clip table, so it was changed or damaged; "
             f"{PREPARE_AGAIN}",
         )
 
@@ -117,13 +120,13 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
         findings.note(
             "clipped",
             entry.name,
-            f"the speech is clipped: {100 * share:.1f} % of its samples stand at {peak:.2f} of "
-            "full scale; record or export it with less gain",
+            f"the speech is clipped: {100 * share:.1f} % of the samples are in runs at the peak "
+            f"({peak:.2f} of full scale); record or export it with less gain",
         )
 
 
 def loudness(samples: np.ndarray, rate: int, fps: float, n_frames: int) -> np.ndarray:
-    """(T,) root mean square of two frames' time around each frame, in dB of full scale."""
+    """Return the (T,) RMS level within one frame before and after each frame, in dBFS."""
     centers = np.arange(n_frames) / fps * rate
     power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     start = np.clip(np.rint(centers - rate / fps), 0, len(samples)).astype(int)

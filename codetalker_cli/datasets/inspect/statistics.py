@@ -1,6 +1,4 @@
-"""How the subjects of a data set move, gathered clip by clip: what the later checks and the sheet
-go by.
-"""
+"""Collect measurements of all clips by subject, for the later checks and the contact sheet."""
 
 import logging
 from dataclasses import dataclass, field
@@ -23,15 +21,15 @@ _SAMPLE_BYTES = 96 << 20
 
 @dataclass(frozen=True)
 class ClipStatistics:
-    """A clip that could be read.
+    """The measurements of a readable clip.
 
     Attributes:
         source: The clip.
-        header: The header of its vertices.
-        energy, steps, leaps: As in ``ClipMotion``.
-        n_bad: Frames with NaN.
-        audio: None: could not be read.
-        fits: Whether its frames belong to the template.
+        header: The header of the file of vertices.
+        energy, steps, leaps: The measurements of ``ClipMotion``.
+        n_bad: The number of frames with NaN.
+        audio: The measured speech, or None if it cannot be read.
+        fits: Whether the frames fit the template of the subject.
     """
 
     source: Clip
@@ -45,18 +43,18 @@ class ClipStatistics:
 
     @property
     def name(self) -> str:
-        """The clip's name."""
+        """The name of the clip."""
         return self.source.entry.name
 
 
 @dataclass
 class SubjectStatistics:
-    """One subject.
+    """The measurements of one subject.
 
     Attributes:
-        base: (V, 3) template, or a frame where there is none.
-        has_template: Which of both.
-        clips: All that could be read.
+        base: (V, 3) template, or a frame if the subject has no template.
+        has_template: Whether ``base`` is a template.
+        clips: The readable clips.
     """
 
     base: np.ndarray
@@ -66,14 +64,14 @@ class SubjectStatistics:
 
 @dataclass(frozen=True)
 class Sample:
-    """Frames from all over the data set, without motion of the head.
+    """Frames from the whole data set, without head motion.
 
     Attributes:
-        subjects: (N,) whose frames.
-        offsets: (N, V, 3) float32, from the base of the subject.
-        centered: (N, V, 3) float32, from the mean of the subject's frames.
+        subjects: (N,) the subject of each frame.
+        offsets: (N, V, 3) float32 offsets from the base of the subject.
+        centered: (N, V, 3) float32 offsets from the mean of the subject's frames.
         mean_face: (V, 3) mean of the bases.
-        variance: (V,) mean squared length of ``centered``.
+        variance: (V,) mean squared length of the vectors in ``centered``.
     """
 
     subjects: np.ndarray
@@ -84,14 +82,14 @@ class Sample:
 
 
 class Statistics:
-    """All of a data set.
+    """The measurements of a data set.
 
     Attributes:
         manifest: The manifest.
-        topology: None: not known.
-        templates, colors: By subject.
-        subjects: Those with a clip that could be read.
-        n_vertices: V; None: not known before the first clip.
+        topology: The topology, or None if the mesh cannot be read.
+        templates, colors: The valid templates and colors, by subject.
+        subjects: The measurements of each subject with a readable clip.
+        n_vertices: V, or None before the first clip if the mesh cannot be read.
     """
 
     def __init__(self, manifest: Manifest, mesh: Mesh | None) -> None:
@@ -107,19 +105,19 @@ class Statistics:
 
     @property
     def clips(self) -> list[ClipStatistics]:
-        """All that could be read."""
+        """The readable clips of all subjects."""
         return [clip for subject in self.subjects.values() for clip in subject.clips]
 
     def sample_positions(self, number: int, n_frames: int) -> np.ndarray:
-        """Which frames of the clip in row ``number`` belong to the sample."""
+        """Return the positions of the frames to sample from the clip in row ``number``."""
         n_clips = len(self.manifest.clips)
         max_frames = max(24, min(_SAMPLE_FRAMES, _SAMPLE_BYTES // (12 * (self.n_vertices or 1))))
-        # the frames go round the clips; of a data set of many clips, some give none
+        # The frames are spread over all clips; in a large data set, some clips contribute none.
         n_sampled = (number + 1) * max_frames // n_clips - number * max_frames // n_clips
         return np.unique(np.linspace(0, n_frames, n_sampled + 2)[1:-1].astype(int))
 
     def subject(self, name: str, frame: np.ndarray) -> SubjectStatistics:
-        """A subject; ``frame`` (V, 3) is its base where there is no template."""
+        """Return a subject; its base is ``frame`` (V, 3) if it has no template."""
         if name not in self.subjects:
             template = self.templates.get(name)
             self.subjects[name] = SubjectStatistics(
@@ -128,7 +126,7 @@ class Statistics:
         return self.subjects[name]
 
     def add_sample(self, subject: str, offsets: np.ndarray) -> None:
-        """Add frames (k, V, 3), as offsets from the base, to the sample."""
+        """Add frames to the sample, as (k, V, 3) offsets from the base."""
         if len(offsets):
             self._sampled.append(
                 (subject, remove_head_motion(self.subjects[subject].base, offsets))
@@ -137,11 +135,11 @@ class Statistics:
 
     @property
     def sample(self) -> Sample | None:
-        """Frames from all over the data set; None: there are none."""
+        """The sampled frames, or None if there are none."""
         if self._sample is None and self._sampled:
             names = np.concatenate([[name] * len(offsets) for name, offsets in self._sampled])
             offsets = np.concatenate([offsets for _, offsets in self._sampled])
-            self._sampled = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]  # views
+            self._sampled = [(name, offsets[k : k + 1]) for k, name in enumerate(names)]
             centered = offsets.copy()
             for name in np.unique(names):
                 centered[names == name] -= offsets[names == name].mean(0)
@@ -151,13 +149,13 @@ class Statistics:
         return self._sample
 
     def moving_lips(self) -> np.ndarray | None:
-        """Lip vertices as the motion tells them; None: it does not."""
+        """Return the lip vertices inferred from the motion; None if that is impossible."""
         sample, topology = self.sample, self.topology
         if sample is None or topology is None:
             return None
         if self._lips is None:
             self._lips = np.zeros(0, np.int32)
-            # lips that are open in the templates may be less so in the mean of the frames
+            # If the lips are open in the templates, they may be less so in the mean frame.
             for face in (sample.mean_face, sample.mean_face + sample.offsets.mean(0)):
                 try:
                     self._lips = infer_lips(face, sample.centered, topology.triangles)
@@ -167,7 +165,7 @@ class Statistics:
         return self._lips if len(self._lips) else None
 
     def mouth(self) -> np.ndarray | None:
-        """Lip vertices as the motion tells them, else the region ``lips``; None: not known."""
+        """Return the inferred lip vertices, or the region ``lips``; None if both are missing."""
         lips, topology = self.moving_lips(), self.topology
         if lips is None and topology is not None and len(topology.regions.get("lips", ())):
             return topology.regions["lips"]

@@ -1,6 +1,8 @@
-"""Does the mouth open when the speech is loud: the lag between motion and sound.
+"""Measure the lag between motion and audio.
 
-One clip of two seconds tells little; all of them together tell it to the frame.
+The mouth usually opens when the speech is loud, so the lips' motion correlates with the loudness.
+A single clip of two seconds is not enough for a reliable lag. All clips together determine it to
+within a frame.
 """
 
 from collections.abc import Sequence
@@ -13,30 +15,31 @@ from codetalker_cli.datasets.inspect.statistics import ClipStatistics
 from codetalker_cli.workspace import MANIFEST
 
 MOST_SECONDS = 1.0
-"""Lags are looked for up to here."""
+"""The largest lag that is considered."""
 _RANGE_DB = 40.0
-"""Below the loudest frame by more than this is silence."""
+"""A frame that is quieter than the loudest frame by more than this counts as silence."""
 _SILENCE_DB = -80.0
-"""Of full scale; a recording that gets no louder has no loudness."""
+"""A recording that never exceeds this level, relative to full scale, counts as silence."""
 _LAG_SECONDS = 0.12
-"""A mouth moves up to 0.1 s before its sound is heard."""
+"""The largest acceptable lag; a mouth moves up to 0.1 s before its sound."""
+# The correlation of speech and its own motion is 0.4 to 0.6.
 _PEAK, _GAIN = 0.25, 0.12
-"""A lag of the whole data set is told if the correlation there is so high, and so much higher than
-without a lag. Speech and its own motion have 0.4 to 0.6."""
+"""The minimum correlation, and gain over lag 0, for reporting a lag of the whole data set."""
 _CLIP_PEAK, _CLIP_GAIN, _CLIP_SECONDS = 0.35, 0.3, 4.0
-"""The same for one clip, and how long it must be."""
+"""The minimum correlation, gain and length for reporting a lag of a single clip."""
 _MIN_SECONDS = 8.0
+"""The minimum total length of the clips for a common lag."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """Where the correlation of motion and loudness is highest.
+    """The lag with the highest correlation between motion and loudness.
 
     Attributes:
-        frames: How many frames the motion comes after the sound; negative: before.
-        peak: Correlation there.
-        without: Correlation at lag 0.
-        n_frames: How long the curves are.
+        frames: The lag of the motion behind the audio in frames; negative if the motion is early.
+        peak: The correlation at this lag.
+        without: The correlation at lag 0.
+        n_frames: The length of the two curves.
     """
 
     frames: int
@@ -46,20 +49,21 @@ class Lag:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the correlation is higher than curves of this length have by chance."""
+        """Whether the correlation is too high for unrelated curves of this length."""
         return self.peak > max(_PEAK, 4 / max(self.n_frames, 1) ** 0.5)
 
 
 def loudness_curve(level: np.ndarray) -> np.ndarray:
-    """(T,) loudness within 0 (silence) to 1 (the loudest frame) of levels in dB."""
+    """Map levels in dB to (T,) loudness from 0 (silence) to 1 (the loudest frame)."""
     loudest = max(float(level.max(initial=_SILENCE_DB)), _SILENCE_DB + _RANGE_DB)
     return np.clip((level - loudest) / _RANGE_DB + 1, 0, 1)
 
 
 def correlation(motion: np.ndarray, loudness: np.ndarray, n_lags: int) -> np.ndarray:
-    """(2 n_lags + 1,) correlation at lags of -n_lags to n_lags frames.
+    """Return the (2 n_lags + 1,) correlation at lags from -n_lags to n_lags frames.
 
-    Large lags, at which little of the clip overlaps, count less. Zeros where nothing varies.
+    The correlation is not corrected for the smaller overlap at large lags. It is 0 if a curve is
+    constant or not finite.
     """
     n = min(len(motion), len(loudness))
     a, b = (np.asarray(x[:n], np.float64) for x in (motion, loudness))
@@ -70,20 +74,20 @@ def correlation(motion: np.ndarray, loudness: np.ndarray, n_lags: int) -> np.nda
     scale = np.sqrt((a @ a) * (b @ b))
     if scale <= 1e-12 * n:
         return result
-    whole = np.correlate(a, b, "full") / scale  # index n - 1 is lag 0
+    whole = np.correlate(a, b, "full") / scale  # lag 0 is at index n - 1
     reach = min(n_lags, n - 1)
     result[n_lags - reach : n_lags + reach + 1] = whole[n - 1 - reach : n + reach]
     return result
 
 
 def best_lag(curve: np.ndarray, n_frames: int) -> Lag:
-    """The highest point of a correlation of curves of ``n_frames``."""
+    """Return the lag at the maximum of a correlation; ``n_frames`` is the length of its curves."""
     middle, best = len(curve) // 2, int(curve.argmax())
     return Lag(best - middle, float(curve[best]), float(curve[middle]), n_frames)
 
 
 def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) -> None:
-    """A lag of all clips together, a lag that grows within them, and clips that stand out."""
+    """Report a common lag, a lag that grows within the clips, and single clips with a lag."""
     usable, common, known_lag = _usable_clips(clips), common_lag(clips, fps), 0
     if common is None:
         return
@@ -92,9 +96,9 @@ def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) 
         findings.problem(
             "sync",
             MANIFEST,
-            f"the motion comes {_lag_phrase(common.frames, fps)} the sound in the whole data set "
-            f"(correlation {common.peak:.2f} there, {common.without:.2f} as it is); check fps "
-            f"({fps:g}) and where sound and motion start",
+            f"the motion is {_lag_phrase(common.frames, fps)} the audio in the whole data set "
+            f"(correlation {common.peak:.2f} at this lag, {common.without:.2f} without it); check "
+            f"fps ({fps:g}) and where audio and motion start",
         )
     else:
         _check_drift(usable, fps, findings)
@@ -108,13 +112,14 @@ def check_sync(clips: Sequence[ClipStatistics], fps: float, findings: Findings) 
             findings.note(
                 "sync",
                 clip.name,
-                f"the motion seems to come {_lag_phrase(lag.frames, fps)} the sound (correlation "
-                f"{lag.peak:.2f} there, {lag.without:.2f} as it is); look at the sheet",
+                f"the motion seems to be {_lag_phrase(lag.frames, fps)} the audio (correlation "
+                f"{lag.peak:.2f} at this lag, {lag.without:.2f} without it); check the contact "
+                "sheet",
             )
 
 
 def common_lag(clips: Sequence[ClipStatistics], fps: float) -> Lag | None:
-    """The lag of all clips together; None: too little speech and motion to tell."""
+    """Return the lag of all clips together; None if they are too short for an estimate."""
     usable = _usable_clips(clips)
     lengths = [len(clip.energy) for clip in usable]
     if fps <= 0 or sum(lengths) < _MIN_SECONDS * fps:
@@ -136,7 +141,7 @@ def _n_lags(fps: float) -> int:
 
 
 def _check_drift(clips: Sequence[ClipStatistics], fps: float, findings: Findings) -> None:
-    """Lags of the first and the last thirds of all clips."""
+    """Report a difference in lag between the first and the last third of the clips."""
     n_lags = _n_lags(fps)
     lags = []
     for third in (0, 2):
@@ -157,9 +162,9 @@ def _check_drift(clips: Sequence[ClipStatistics], fps: float, findings: Findings
     findings.problem(
         "sync",
         MANIFEST,
-        f"sound and motion drift apart: the motion comes {_lag_phrase(first.frames, fps)} the "
-        f"sound in the first third of the clips, {_lag_phrase(last.frames, fps)} it in the last; "
-        f"check fps ({fps:g})",
+        f"audio and motion drift apart: the motion is {_lag_phrase(first.frames, fps)} the audio "
+        f"in the first third of the clips and {_lag_phrase(last.frames, fps)} it in the last "
+        f"third; check fps ({fps:g})",
     )
 
 

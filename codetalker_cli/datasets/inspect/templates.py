@@ -1,4 +1,4 @@
-"""Does the motion of a subject belong to its template, and is the template at rest?"""
+"""Check whether motion fits the template of its subject, and whether the template is neutral."""
 
 from dataclasses import dataclass
 
@@ -8,26 +8,26 @@ from codetalker_cli.datasets.inspect.findings import Findings
 from codetalker_cli.datasets.inspect.geometry import head_pose
 from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
 
+# Faces of different people in the same place are within this distance.
 _FITS = 0.25
-"""Root mean square distance of mean frame and template, in parts of the face's spread, below which
-they are the same kind of face in the same place, if not the same person."""
+"""The largest RMS distance of mean frame and template, as a fraction of the face's spread."""
 _TURNED = 20.0
-"""Degrees from which on frames are turned; less may be another person."""
+"""The smallest rotation to report, in degrees; the shape of a face can cause smaller ones."""
 _SCALE = 1.35
-"""Faces of different people do not differ so much in size."""
+"""The largest plausible ratio between the sizes of two people's faces."""
 _NEARER = 0.5
-"""Another template is taken for the true one if it is so much nearer."""
+"""Another subject's template is preferred if its distance is below this fraction."""
 _MODES = 16
-"""Principal components of the motion: what is outside of them no speech does."""
+"""The number of principal components; speech causes hardly any motion outside of them."""
 _MIN_FRAMES = 12
+# Correct templates are below 0.1, and templates of other subjects above 2.
 _OTHER_FACE = 1.2
-"""Distance of template and motion outside of the modes, in parts of the motion's own size, from
-which on it is another face. A right template stays below 0.1, another subject's is above 2."""
+"""A larger distance from the modes, relative to the size of the motion, is another face."""
 _STILL = 1e-4
-"""Motion smaller than this, in parts of the face's spread, tells nothing."""
+"""Smaller motion, as a fraction of the face's spread, is not checked."""
+# Correct templates are within 0.2 of 0.
 _OPEN = 0.45
-"""Where the template lies between shut (0) and wide open (1), as far as the frames go. A right one
-is within 0.2 of 0."""
+"""The largest acceptable opening of a template, from shut (0) to wide open (1) in the frames."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class _Shape:
 
 
 def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
-    """Why a clip, by its mean frame (V, 3), cannot belong to a template (V, 3), as a line.
+    """Compare the mean frame (V, 3) of a clip with a template (V, 3).
 
-    None: it can, as far as place, size, turn and order of the vertices go.
+    Returns:
+        A one-line message if the position, size, rotation or vertex order does not fit, else None.
     """
     frame, template = frame.astype(np.float64), template.astype(np.float64)
     frame_shape, template_shape = _Shape.of(frame), _Shape.of(template)
@@ -58,8 +59,8 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
             names = {3: "mm against m", 2: "cm against m", -2: "m against cm", -3: "m against mm"}
             cause = f" ({names[power]}?)"
         return (
-            f"the frames are {scale:.4g} times as large as the template{cause}; give both the same "
-            "unit and prepare the data again"
+            f"the frames are {scale:.4g} times as large as the template{cause}; convert both to "
+            "the same unit and prepare the data again"
         )
     if _distance(frame, template) < _FITS * template_shape.spread:
         return None
@@ -69,8 +70,8 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
         moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
         shift = ", ".join(f"{x:.3g}" for x in moved)
         return (
-            f"the frames lie elsewhere than the template, moved by ({shift}); take the motion of "
-            "the head out of the frames, or put the template where they are"
+            f"the frames are displaced from the template by ({shift}); remove the head motion from "
+            "the frames, or move the template to their position"
         )
     u, _, v = np.linalg.svd(a.T @ b)
     mirrored = np.linalg.det(u @ v) < 0
@@ -78,20 +79,26 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
     if (mirrored or degrees > _TURNED) and _distance(
         a @ (u @ v), b
     ) < _FITS * template_shape.spread:
-        how = "mirrored against" if mirrored else f"turned by {degrees:.0f}° against"
+        how = "mirrored" if mirrored else f"rotated by {degrees:.0f}°"
         return (
-            f"the frames are {how} the template; give both the same axes and prepare the data again"
+            f"the frames are {how} relative to the template; convert both to the same axes and "
+            "prepare the data again"
         )
     return (
-        "the frames are no face like the template: another order of the vertices, or another "
-        "topology; take template and motion from the same source"
+        "the frames have a different shape than the template, so the vertex order or the topology "
+        "may differ; take the template and the motion from the same source"
     )
 
 
 def better_template(
     frame: np.ndarray, subject: str, templates: dict[str, np.ndarray]
 ) -> tuple[str, float, float] | None:
-    """Whose template is far nearer to a mean frame than the own one, and both distances."""
+    """Find a template that is far closer to a mean frame than the subject's own template.
+
+    Returns:
+        The subject of that template, its distance, and the distance of the subject's own template;
+        None if there is no such template.
+    """
     distances = {name: _distance(frame, template) for name, template in templates.items()}
     nearest = min(distances, key=lambda name: distances[name])
     if nearest == subject or distances[nearest] > _NEARER * distances[subject]:
@@ -104,7 +111,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def check_neutral(statistics: Statistics, findings: Findings) -> None:
-    """Templates that are another face than the frames, or that have the mouth open."""
+    """Report templates that do not belong to the frames or have an open mouth."""
     sample = statistics.sample
     if sample is None or len(sample.offsets) < _MIN_FRAMES:
         return
@@ -122,8 +129,9 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
             findings.problem(
                 "template",
                 name,
-                f"the template is another face than the frames: it differs {outside:.1f} times as "
-                "much from them as they move; give this subject's own neutral face",
+                "the template is a different face than the frames: its distance from them is "
+                f"{outside:.1f} times the size of their motion; give the neutral face of this "
+                "subject",
             )
             continue
         if opening is None:
@@ -136,12 +144,12 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
                 name,
                 "the template is not neutral: its mouth is open "
                 f"({100 * openness:.0f} % of the way from shut to wide open in the frames); give a "
-                "face at rest with shut lips",
+                "neutral face with the mouth shut",
             )
 
 
 def _modes(sample: Sample) -> np.ndarray:
-    """(k, 3V) principal components of the motion, unit length."""
+    """Return the (k, 3V) principal components of the motion, normalized to unit length."""
     frames = sample.centered.reshape(len(sample.centered), -1)
     _, vectors = np.linalg.eigh((frames @ frames.T).astype(np.float64))
     n_modes = min(_MODES, len(frames) // 4)
@@ -150,14 +158,14 @@ def _modes(sample: Sample) -> np.ndarray:
 
 
 def _opening(statistics: Statistics, sample: Sample) -> np.ndarray | None:
-    """(3V,) whose product with offsets grows as the lips go apart, up and down.
+    """Return a (3V,) vector whose dot product with an offset measures how far the lips are open.
 
-    None: it is not evident where the lips are, or what is up.
+    The result is None if the lips or the up direction cannot be determined.
     """
     topology = statistics.topology
     if topology is None:
         return None
-    # where the templates' mouths are open, the motion may tell the lips wrong
+    # If the mouths of the templates are open, the inferred lips can be wrong.
     for lips in (statistics.moving_lips(), topology.regions.get("lips")):
         pose = None if lips is None or not len(lips) else head_pose(sample, topology, lips)
         if lips is not None and pose is not None and pose.up:

@@ -1,4 +1,4 @@
-"""What the sheet shows of a subject: pictures of its face and curves of its longest clip."""
+"""Make the content of the contact sheet: pictures of faces, and curves of motion and loudness."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 PICTURE = RenderSettings(size=400, samples=2, renderer="software", workers=1)
 _MOUTH_MARGIN = 0.35
-"""Free space around the lips of a close-up, in parts of their width."""
+"""The margin around the lips in a close-up, as a fraction of their width."""
 _MIN_CLOSE_UP = 24
-"""Pixels; a smaller mouth is not worth a close-up."""
+"""The smallest close-up, in pixels."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A face, and its mouth from near; None: not known where the mouth is."""
+    """An image of a face, and a close-up of its mouth (None if the position is unknown)."""
 
     face: np.ndarray
     mouth: np.ndarray | None = None
@@ -39,16 +39,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Curves:
-    """One clip over time.
+    """The motion and loudness of a clip over time.
 
     Attributes:
-        name: Of the clip.
-        fps: Frames a second.
-        energy: (T,) how far the lips (or what moves most) are from the template, 1: its usual most.
-        loudness: (T,) within 0 to 1; None: no speech that could be read.
-        audio_seconds: How long the speech lasts.
-        widest: Frame of the widest mouth.
-        lags: Of the whole clip, its first and its second half.
+        name: The name of the clip.
+        fps: The frame rate.
+        energy: (T,) distance of the lips (or the vertices that move most) from the template,
+            divided by its 98th percentile.
+        loudness: (T,) loudness from 0 to 1; None if there is no readable speech.
+        audio_seconds: The length of the speech.
+        widest: The frame with the widest mouth.
+        lags: The lags of the whole clip, its first half and its second half, or None.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class SheetView:
-    """A row of the sheet; texts stand for what could not be shown."""
+    """A row of the sheet; anything that cannot be shown is replaced by a text."""
 
     subject: str
     template: Picture | str
@@ -71,7 +72,7 @@ class SheetView:
 
 
 def view(statistics: Statistics, name: str) -> SheetView:
-    """What can be shown of a subject; never fails for what is wrong with its data."""
+    """Return the row of a subject; faults in its data do not raise an error."""
     subject = statistics.subjects.get(name)
     if subject is None:
         rest = statistics.templates.get(name)
@@ -88,7 +89,7 @@ def view(statistics: Statistics, name: str) -> SheetView:
         return SheetView(name, picture, "cannot be read", f"{clip.name}: {error}")
     if clip.fits:
         template, widest = _pictures(statistics, name, [subject.base, frame])
-    else:  # elsewhere, or of another size: each in the middle of its own picture
+    else:  # the position or size differs, so each picture needs its own camera
         (template,) = _pictures(statistics, name, [subject.base])
         (widest,) = _pictures(statistics, name, [frame])
     return SheetView(name, template if subject.has_template else "no template", widest, curves)
@@ -97,7 +98,7 @@ def view(statistics: Statistics, name: str) -> SheetView:
 def _curves(
     clip: ClipStatistics, base: np.ndarray, lips: np.ndarray | None, statistics: Statistics
 ) -> tuple[Curves, np.ndarray]:
-    """Curves of a clip, and its frame of the widest mouth."""
+    """Return the curves of a clip, and its (V, 3) frame with the widest mouth."""
     selected = _most_moving_vertices(statistics) if lips is None else lips
     topology, fps = statistics.topology, statistics.manifest.fps
     energy, frame = np.zeros(len(clip.energy)), base
@@ -130,7 +131,7 @@ def _curves(
 
 
 def _lip_gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
-    """(T,) distance of the lips; None: the topology does not tell which vertices touch."""
+    """Return the (T,) gap between the lips; None if the topology has no lip pairs."""
     pair = [topology.regions.get(f"inner_lip_{side}", np.zeros(0)) for side in ("upper", "lower")]
     if not len(pair[0]) or len(pair[0]) != len(pair[1]):
         return None
@@ -138,7 +139,7 @@ def _lip_gap(topology: Topology, vertices: np.ndarray) -> np.ndarray | None:
 
 
 def _most_moving_vertices(statistics: Statistics) -> np.ndarray:
-    """The twentieth part of the vertices that moves most."""
+    """Return the 5 % of the vertices that move most."""
     sample, n_vertices = statistics.sample, statistics.n_vertices or 1
     if sample is None:
         return np.arange(n_vertices)
@@ -146,7 +147,7 @@ def _most_moving_vertices(statistics: Statistics) -> np.ndarray:
 
 
 def _lags_of_halves(energy: np.ndarray, loudness: np.ndarray, fps: float) -> tuple[Lag, Lag, Lag]:
-    """Of the whole clip, its first and its second half."""
+    """Return the lags of the whole clip, its first half and its second half."""
     n, n_lags = len(energy), max(1, round(MOST_SECONDS * fps))
     whole, first, second = (
         best_lag(correlation(energy[part], loudness[part], n_lags), len(energy[part]))
@@ -156,13 +157,13 @@ def _lags_of_halves(energy: np.ndarray, loudness: np.ndarray, fps: float) -> tup
 
 
 def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> list[Picture | str]:
-    """Pictures of faces (V, 3), the first of which is what the camera looks at."""
+    """Render faces (V, 3) with a camera that is aimed at the first one."""
     from codetalker_cli.render.backends import make_renderer
     from codetalker_cli.render.scene import build_scene
 
     topology = statistics.topology
     if topology is None:
-        return ["no faces"] * len(shapes)
+        return ["no triangles"] * len(shapes)
     if not all(np.isfinite(shape).all() for shape in shapes):
         shapes = [np.where(np.isfinite(shape), shape, shapes[0]) for shape in shapes]
     colors = statistics.colors.get(name)
@@ -183,7 +184,7 @@ def _pictures(statistics: Statistics, name: str, shapes: list[np.ndarray]) -> li
 
 
 def _close_up(face: np.ndarray, scene: "Scene", lips: np.ndarray) -> np.ndarray | None:
-    """The square of a picture that the lips are in; None: too small or outside of it."""
+    """Return the square of a picture around the lips; None if it is too small."""
     if not np.isfinite(lips).all():
         return None
     x, y, _ = scene.camera.project(lips).T

@@ -1,1 +1,1 @@
-"""Readers: one module for each raw layout. Each returns a ``RawDataSet``."""
+"""Readers of raw data sets, one module per layout. Each reader returns a ``RawDataSet``."""

@@ -1,6 +1,6 @@
-"""BIWI's B3D(AC)² corpus as it is downloaded: archives of frames, templates, recordings.
+"""Read BIWI (the B3D(AC)² corpus) as it is downloaded: archives of frames, templates, recordings.
 
-The reference's arithmetic is here; where the files are, ``.biwi_files`` tells.
+This module normalizes the meshes as the reference code does; ``biwi_files`` locates the files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,19 +29,20 @@ from codetalker_cli.topology import Mesh, Topology
 
 FPS = 25.0
 SOURCE = (
-    "https://data.vision.ee.ethz.ch/cvl/datasets/b3dac2.en.html, since withdrawn by ETH Zurich: "
-    "ask whoever holds a copy"
+    "https://data.vision.ee.ethz.ch/cvl/datasets/b3dac2.en.html, since withdrawn by ETH Zurich; "
+    "ask a group that has a copy"
 )
 MESH = "BIWI.ply"
-CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or `mesh_file` FILE"
+CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or pass the file as `mesh_file`"
 _REQUIRED = {
     "clips": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
     "templates": "templates (rigid_scans/F1.obj, …)",
     "recordings": "recordings (videos/F1_e01.flv or audio/F1_e01_cut.wav, …)",
 }
+# Largest accepted size of a frame file, as a multiple of its expected size.
 _MAX_FRAME_RATIO = 64
-_MAX_FILE_BYTES = 1 << 30  # of a template or a recording within an archive
-_N_PEEKED = 3
+_MAX_FILE_BYTES = 1 << 30  # limit for one template or recording inside an archive
+_N_PEEKED = 3  # clips that suffice to decide whether frames are numbered from 0 or from 1
 
 
 def read_biwi(
@@ -52,28 +53,34 @@ def read_biwi(
     neutral: bool = False,
     scratch: Path | None = None,
 ) -> RawDataSet:
-    """Open the download, or what the reference's scripts made of it; no frame is read yet.
+    """Open the download, or the output of the reference's preparation scripts.
+
+    No frame is read yet.
 
     Args:
-        root: Folder of faces, rigid_scans and audio or videos, or of the archives they came in; or
-            of vertices_npy and wav.
-        data: Facts of the data set.
-        mesh_file: Mesh file of the topology, for vertices_npy alone: the download has its own;
-            None: looked for in and beside ``root``.
-        neutral: Also take the neutral sentences, 01 to 40.
-        scratch: Folder for what is unpacked from compressed archives while it is read; None: the
-            system's folder for such.
+        root: The folder with ``faces``, ``rigid_scans`` and ``audio`` or ``videos``, unpacked or
+            as archives; or the folder with ``vertices_npy`` and ``wav``.
+        data: The settings of the data set.
+        mesh_file: The mesh file with the triangles, only for ``vertices_npy`` (the templates of
+            the download contain the triangles). None searches ``root`` and its parent folder.
+        neutral: Whether to include the neutral sentences, 01 to 40.
+        scratch: The folder for files that are temporarily unpacked from compressed archives. None
+            uses the system's temporary folder.
+
+    Returns:
+        The clips, the templates and a list of what is missing or broken.
 
     Raises:
-        InputError: Frames, templates or recordings are missing; all that is missing is told.
-        DataError: Templates of another topology, or a damaged or hostile archive of many subjects.
+        InputError: Frames, templates or recordings are missing. The message lists all of them.
+        DataError: The templates have different topologies, or an archive that several subjects
+            share is damaged or unsafe.
     """
     if is_layout(root):
         return read_layout(root, data, FPS, [MESH], mesh_file, CODE)
     if mesh_file is not None:
         raise InputError(
-            f"{mesh_file}: a mesh file is not needed, the templates in {root} hold the triangles; "
-            "leave `mesh_file` out"
+            f"{mesh_file}: no mesh file is needed, because the templates in {root} contain the "
+            "triangles; omit `mesh_file`"
         )
     return _read_download(root, data, neutral, scratch)
 
@@ -98,7 +105,7 @@ def _read_download(
         if key.subject in unusable:
             problems.append(Problem(key.clip, "broken", unusable[key.subject]))
         elif key not in files.recordings:
-            reason = f"no audio: no {key.clip}.wav, {key.clip}.flv or the like in {root}"
+            reason = f"no recording ({key.clip}.wav, {key.clip}.flv, …) in {root}"
             problems.append(Problem(key.clip, "missing", reason))
         else:
             clips.append(_make_clip(key, candidates, files, corners, data.n_vertices, scratch))
@@ -116,22 +123,22 @@ def _read_download(
 
 
 def normalize(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """What the reference makes of each raw frame and template.
+    """Normalize one raw frame or template as the reference code does.
 
-    y and z are negated (half a turn about x), the mesh's own mean vertex is subtracted, and the
-    mesh is divided by the square root of its own surface area: every mesh has mean 0 and area 1.
+    The function negates y and z (a half turn about x), subtracts the mesh's mean vertex, and
+    divides by the square root of the mesh's surface area. Every mesh then has mean 0 and area 1.
 
     Args:
-        vertices: (V, 3) of one mesh, in any unit.
-        corners: (3, F) vertex indices: all first, all second, all third corners of the triangles.
+        vertices: (V, 3) vertices of one mesh, in any unit.
+        corners: (3, F) vertex indices of the first, second and third corners of the triangles.
 
     Returns:
-        (V, 3) float64.
+        (V, 3) float64 vertices.
 
     Raises:
-        DataError: The mesh has no area, or none that is finite.
+        DataError: The surface area is zero, infinite or NaN.
     """
-    # Axis by axis: what is gathered stays in the cache.
+    # Store each axis contiguously, so that the gathers below stay in the CPU cache.
     axes = np.array(vertices.T, dtype=np.float64, order="C")
     axes[1:] *= -1.0
     axes -= axes.mean(axis=1, keepdims=True)
@@ -141,26 +148,26 @@ def normalize(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
     squared = (y1 * z2 - z1 * y2) ** 2 + (z1 * x2 - x1 * z2) ** 2 + (x1 * y2 - y1 * x2) ** 2
     area = 0.5 * np.sqrt(squared).sum()
     if not 0.0 < area < np.inf:
-        raise DataError(f"its surface area is {area:g}, which cannot be scaled to 1")
+        raise DataError(f"the surface area of the mesh is {area:g}; it cannot be scaled to 1")
     axes /= np.sqrt(area)
     return axes.T
 
 
 def _corner_indices(triangles: np.ndarray) -> np.ndarray:
-    """(3, F) of (F, 3) triangles, ready to index with."""
+    """Return (F, 3) triangles as the contiguous (3, F) array that ``normalize`` expects."""
     return np.ascontiguousarray(triangles.T, dtype=np.intp)
 
 
 def _read_templates(
     root: Path, files: BiwiFiles, subjects: Sequence[str], n_vertices: int, scratch: Path | None
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, str]]:
-    """The triangles, the templates, and why subjects have none that can be used."""
+    """Return the shared triangles, the templates, and a reason per subject without a template."""
     templates: dict[str, np.ndarray] = {}
     unusable: dict[str, str] = {}
     first: tuple[str, np.ndarray] | None = None
     for subject in subjects:
         if subject not in files.templates:
-            unusable[subject] = f"no template {root / 'rigid_scans' / subject}.obj"
+            unusable[subject] = f"{root / 'rigid_scans' / subject}.obj: the template is missing"
             continue
         file = files.templates[subject]
         try:
@@ -175,11 +182,12 @@ def _read_templates(
             unusable[subject] = message if file.label in message else f"{file.label}: {message}"
             continue
         raise DataError(
-            f"{first[0]} and {file.label} are of different triangles ({len(first[1])} and "
-            f"{len(mesh.triangles)}); all templates must share them: take both from one source"
+            f"{first[0]} and {file.label} have different triangles ({len(first[1])} and "
+            f"{len(mesh.triangles)}), but all templates must share them; take both files from the "
+            "same copy of the data set"
         )
     if first is None or not templates:
-        raise DataError(f"no template can be used: {next(iter(unusable.values()))}")
+        raise DataError(f"{root}: no template is usable; {next(iter(unusable.values()))}")
     return first[1], templates, unusable
 
 
@@ -187,19 +195,23 @@ def _read_template(file: FoundFile, n_vertices: int, scratch: Path | None) -> Me
     with as_file(file, scratch, _MAX_FILE_BYTES) as path:
         try:
             mesh = read_mesh_file(path)
-        except CodeTalkerError as error:  # names the path, which is not the user's for an archive
+        except CodeTalkerError as error:
+            # For a file in an archive, the message names a temporary copy.
             raise DataError(str(error).replace(str(path), file.label)) from error
     if len(mesh.vertices) != n_vertices:
-        raise DataError(f"{file.label}: {len(mesh.vertices)} vertices, expected {n_vertices}")
+        raise DataError(
+            f"{file.label}: the mesh has {len(mesh.vertices)} vertices, expected {n_vertices}"
+        )
     return mesh
 
 
 def _missing_sentences(
     root: Path, files: BiwiFiles, biwi_clips: Mapping[Key, list[BiwiClip]], expected: set[str]
 ) -> list[Problem]:
-    """Sentences without frames, of subjects that have some or whose archive cannot be used.
+    """Return the sentences without frames.
 
-    A subject of which nothing is there is left to whoever knows which splits name it.
+    A subject without any frames is skipped, unless its archive is unreadable: the caller knows
+    whether a split needs that subject.
     """
     problems = []
     for subject in sorted(expected | {key.subject for key in biwi_clips}):
@@ -210,7 +222,7 @@ def _missing_sentences(
             problems += [Problem(f"{subject}_{name}", "broken", reason) for name in names]
         elif len(names) < len(SENTENCES):
             for name in names:
-                reason = f"no frames: no faces/{subject}/{name}.tar or the like in {root}"
+                reason = f"no frames (faces/{subject}/{name}.tar, …) in {root}"
                 problems.append(Problem(f"{subject}_{name}", "missing", reason))
     return problems
 
@@ -237,14 +249,14 @@ def _make_clip(
 
 
 class _Frames:
-    """Frames of a clip, each with mean 0 and area 1."""
+    """The frames of a clip, each normalized to mean 0 and area 1."""
 
     def __init__(self, lists: vl.VertexLists, corners: np.ndarray, n_vertices: int) -> None:
         self.numbers = lists.numbers
         self._lists, self._corners, self._n_vertices = lists, corners, n_vertices
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) float64."""
+        """Return the frames at k positions as (k, V, 3) float64 vertices."""
         vertices = np.empty((len(positions), self._n_vertices, 3))
         for index, position in enumerate(positions):
             raw = self._lists.read_one(int(position))
@@ -269,25 +281,25 @@ def _open_frames(
 
 
 def _number_frames(candidates: list[BiwiClip]) -> tuple[np.ndarray, list[FoundFile]]:
-    """The frames of the first of some takes that has any, by their numbers."""
+    """Return the frame numbers and files of the first candidate that contains frames."""
     for candidate in candidates:
         if files := candidate.frames():
             return vl.sort_by_number(files)
-    raise DataError(f"{candidates[0].files[0].label}: holds no frame, no {vl.SUFFIX} file")
+    raise DataError(
+        f"{candidates[0].files[0].label}: the archive contains no frames ({vl.SUFFIX} files)"
+    )
 
 
 def _first_number(clips: list[list[BiwiClip]]) -> int:
-    """Whether most clips are counted from 0 or from 1.
-
-    Those tell whose frames are known; where these are few, some of the closed archives too.
-    """
+    """Return 0 or 1: the number of the first frame in the majority of the clips."""
     firsts: list[int] = []
+    # Archives that would have to be opened come last, and only a few of them are needed.
     for candidates in sorted(clips, key=lambda candidates: candidates[0].is_closed):
         if candidates[0].is_closed and len(firsts) >= _N_PEEKED:
             break
         try:
             firsts.append(int(_number_frames(candidates)[0][0]))
-        except DataError:  # told when the clip itself is opened
+        except DataError:  # reported when the clip is read
             continue
     return 0 if firsts.count(0) > firsts.count(1) else 1
 

@@ -1,13 +1,14 @@
-"""Where BIWI's frames, templates and recordings are, however far the download was unpacked.
+"""Locate BIWI's frames, templates and recordings, whether or not the archives were unpacked.
 
-- ``faces/F1/e01.tar``      a vertex list a frame, frame_001.vl and on, in millimeters; 25 fps
-- ``faces/F1/e01.tgz``      something else of the same sentence
-- ``rigid_scans/F1.obj``    template and triangles of each subject
-- ``videos/``, ``audio/``   the speech: F1_e01.flv, F1_e01_cut.wav
+- ``faces/F1/e01.tar``      one vertex list per frame (frame_001.vl, …), in millimeters, 25 fps
+- ``faces/F1/e01.tgz``      other data of the same sentence
+- ``rigid_scans/F1.obj``    template and triangles of a subject
+- ``videos/``, ``audio/``   speech: F1_e01.flv, F1_e01_cut.wav
 
-A subject (F1) and a sentence (e01; neutral: 01) are told by the names that lead to a file: of
-folders, of archives, its own. An archive whose own path tells both is not looked into before its
-clip is opened; any other only if something is lacking that it may hold.
+The subject (F1) and the sentence (e01, or 01 if spoken neutrally) are parsed from the path of a
+file: the names of its folders and archives, and its own name. If the path of an archive contains
+both, the archive is opened only when its clip is read. Any other archive is opened only if it may
+contain something that was not found elsewhere.
 """
 
 import re
@@ -23,37 +24,38 @@ from codetalker_cli.formats import archives, tar_members, vl
 from codetalker_cli.formats.archives import FoundFile
 
 SENTENCES = tuple(f"e{k:02d}" for k in range(1, 41))
-"""The emotional ones, which the field uses; 01 to 40 are the same ones spoken neutrally."""
+"""The emotional sentences, which published work uses; 01 to 40 are their neutral versions."""
 
 _SUBJECT = re.compile(r"[FM]\d+", re.IGNORECASE)
 _SENTENCE = re.compile(r"e?\d\d", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[_\-\s]+")
 _FACES, _TEMPLATES, _RECORDINGS = ("faces",), ("rigid",), ("audio", "wav", "video")
-_USELESS = "scan"  # the raw scans: large, and nothing here needs them
-_KINDS = (*_FACES, *_TEMPLATES, *_RECORDINGS, _USELESS)
-_PACKED_SHARE = 0.85  # of its size that a frame takes in a compressed archive
+_UNUSED = "scan"  # raw scans: large, and not needed here
+_KINDS = (*_FACES, *_TEMPLATES, *_RECORDINGS, _UNUSED)
+_PACKED_SHARE = 0.85  # typical compressed size of a frame, as a fraction of its raw size
 
 
 class Key(NamedTuple):
-    """A subject and a sentence; empty where not told."""
+    """A subject and a sentence, each empty if the path of the file does not contain it."""
 
     subject: str
     sentence: str
 
     @property
     def clip(self) -> str:
-        """Name of the clip."""
+        """The clip name, such as ``F1_e01``."""
         return f"{self.subject}_{self.sentence}"
 
     @classmethod
     def of(cls, file: FoundFile) -> "Key":
-        """What the names tell that lead to a file; the last one decides."""
+        """Parse the subject and the sentence from the path of a file."""
         subject = sentence = ""
         *above, file_name = file.parts
         words = [word for name in above for word in _words(name)]
         name_words = _words(file_name if file.is_archive else Path(file_name).stem)
-        # The last word of a frame's name is its number.
+        # The last word of a frame's name is the frame number, not a sentence.
         words += name_words[:-1] if _suffix(file) == vl.SUFFIX else name_words
+        # The innermost name wins, so a later word replaces an earlier one.
         for word in words:
             if _SUBJECT.fullmatch(word):
                 subject = word.upper()
@@ -69,11 +71,11 @@ def _words(part: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class BiwiClip:
-    """One place that has frames of a clip: folders, an archive of more, or an archive of its own.
+    """One source of the frames of a clip: a folder, a shared archive, or the clip's own archive.
 
     Attributes:
-        files: The frames; of an archive of its own, only that archive.
-        is_closed: Whether it is such an archive, not looked into yet.
+        files: The files of the frames, or only the clip's own archive.
+        is_closed: Whether the source is the clip's own archive, which is not listed yet.
     """
 
     files: list[FoundFile]
@@ -81,7 +83,9 @@ class BiwiClip:
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Smaller is better: what lies uncompressed in an archive is as whole as it came."""
+        """The sort key among the sources of one clip; the smallest is the best."""
+        # A plain .tar is read in place and is as complete as the download. A folder may have
+        # been unpacked only in part. Compressed archives are slow to read.
         file = self.files[0]
         names = [part.lower() for part in file.parts if archives.SUFFIX.search(part)]
         if any(not name.endswith(".tar") for name in names):
@@ -89,24 +93,24 @@ class BiwiClip:
         return (0 if names else 1), file.label
 
     def frames(self) -> list[FoundFile]:
-        """Its frames, in any order.
+        """Return the files of the frames, in any order.
 
         Raises:
-            DataError: It is an archive that is damaged or hostile.
+            DataError: The archive is damaged or unsafe.
         """
         if not self.is_closed:
             return self.files
         return [f for f in archives.list_archive(self.files[0]) if _suffix(f) == vl.SUFFIX]
 
     def n_frames(self, n_vertices: int) -> int:
-        """How many frames; a guess from the size of an archive that was not looked into."""
+        """Return the number of frames, estimated from the file size for a closed archive."""
         if not self.is_closed:
             return len(self.files)
         (file,) = self.files
         content = vl.n_bytes(n_vertices)
         try:
             size = archives.unpacked_size(file)
-        except DataError:  # told when the clip itself is opened
+        except DataError:  # reported when the clip is read
             size = None
         if size is None:
             return max(1, round(file.size / (content * _PACKED_SHARE)))
@@ -115,14 +119,14 @@ class BiwiClip:
 
 @dataclass
 class BiwiFiles:
-    """What a download holds.
+    """The files that a download contains.
 
     Attributes:
-        clips: Subject and sentence → all places that have its frames, the best first.
-        templates: Subject → the best template.
-        recordings: Subject and sentence → the best recording.
-        failed: Subject → why an archive of this subject alone could not be listed.
-        n_unplaced: Frames whose names tell no subject or no sentence.
+        clips: All sources of the frames of each clip, best first.
+        templates: The best template of each subject.
+        recordings: The best recording of each clip.
+        failed: The error for each subject that has an archive of its own which cannot be listed.
+        n_unplaced: The number of frames whose path lacks the subject or the sentence.
     """
 
     clips: dict[Key, list[BiwiClip]] = field(default_factory=dict)
@@ -132,7 +136,7 @@ class BiwiFiles:
     n_unplaced: int = 0
 
     def add(self, files: Iterable[FoundFile]) -> None:
-        """Sort files into the above; each goes where its name says, or nowhere."""
+        """Assign files to the attributes by their paths; files of other kinds are ignored."""
         frames: dict[tuple[Key, archives.Archive | None], list[FoundFile]] = {}
         for file in files:
             key, suffix = Key.of(file), _suffix(file)
@@ -144,7 +148,7 @@ class BiwiFiles:
                     )
             elif suffix == ".obj":
                 self._add_template(file)
-            elif _is_in(file, *_TEMPLATES, *_RECORDINGS, _USELESS):
+            elif _is_in(file, *_TEMPLATES, *_RECORDINGS, _UNUSED):
                 continue
             elif file.is_archive:
                 if is_identified:
@@ -165,7 +169,12 @@ class BiwiFiles:
             self.templates[subject] = min(known, file, key=_template_rank)
 
     def may_contribute(self, file: FoundFile, expected: Iterable[str]) -> bool:
-        """Whether an archive may hold something that is lacking so far."""
+        """Return whether an archive may contain something that was not found yet.
+
+        Args:
+            file: The archive.
+            expected: The subjects to look for if the path of the archive does not contain one.
+        """
         key = Key.of(file)
         subjects = [key.subject] if key.subject else list(expected)
         keys = [
@@ -181,15 +190,18 @@ class BiwiFiles:
 
 
 def find_files(root: Path, expected: Iterable[str]) -> BiwiFiles:
-    """Look through folders, then through the archives that may hold what they lack.
+    """Find the files in a folder, then in the archives that may contain what is still missing.
 
     Args:
-        root: The folder.
-        expected: Subjects that there should be.
+        root: The folder of the download.
+        expected: The subjects that the download should contain.
+
+    Returns:
+        The files by clip and by subject.
 
     Raises:
         InputError: A folder cannot be read.
-        DataError: An archive is damaged or hostile, and is not one subject's alone.
+        DataError: An archive that several subjects share is damaged or unsafe.
     """
     result = BiwiFiles()
     files = list(archives.walk(root))
@@ -213,17 +225,18 @@ def find_files(root: Path, expected: Iterable[str]) -> BiwiFiles:
 
 
 def _holds_several_clips(file: FoundFile) -> bool:
-    """Whether it is an archive that is not of the frames of one clip alone."""
-    if not file.is_archive or _is_in(file, _USELESS):
+    """Return whether a file is an archive to search, unlike one with the frames of one clip."""
+    if not file.is_archive or _is_in(file, _UNUSED):
         return False
     key = Key.of(file)
     return not (key.subject and key.sentence) or _is_in(file, *_RECORDINGS, *_TEMPLATES)
 
 
 def _is_in(file: FoundFile, *starts: str) -> bool:
-    """Whether the nearest folder or archive that says what it holds starts so: ``rigid_scans``.
+    """Return whether the innermost folder or archive of a known kind has one of these prefixes.
 
-    What lies further above may be named after anything: ``audiovisual_corpus/faces``.
+    Folders further out are ignored, because their names can mislead: the frames in
+    ``audiovisual_corpus/faces`` are not audio.
     """
     places = file.parts if file.is_archive else file.parts[:-1]
     names = (part.lower() for part in reversed(places))
@@ -235,7 +248,9 @@ def _suffix(file: FoundFile) -> str:
 
 
 def _recording_rank(file: FoundFile) -> tuple:
-    """A recording is better than a video, the part that belongs to the motion than the whole."""
+    """Return the sort key among recordings of one clip; the smallest is the best."""
+    # Audio is better than video. A recording that was cut to the motion is better than the
+    # uncut one.
     suffix, stem = _suffix(file), Path(file.name).stem.lower()
     return (
         suffix != ".wav",

@@ -1,11 +1,11 @@
-"""Anybody's own recordings: one motion file or folder a clip, speech beside it, neutral faces.
+"""Read a custom data set: motion and speech files for each clip, and neutral faces.
 
     vertices_npy/F1_hello.npy        (T, V, 3) or (T, 3V); or a .pc2, or a folder of meshes
     wav/F1_hello.wav                 any audio or video file
-    templates.pkl | templates/F1.obj
+    templates.pkl | templates/F1.obj neutral faces
     head.ply                         the triangles
 
-All of these places can be told by ``CustomSettings``.
+These are the default paths; ``CustomSettings`` can change each of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,30 +24,34 @@ from codetalker_cli.formats.frames import AxisMap, ConvertedFrames, FrameSource,
 from codetalker_cli.settings import CustomSettings, DataSettings
 
 METERS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
-"""Meters in each unit that recordings may have."""
+"""Length of each supported unit in meters."""
 
 
 def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
-    """Open somebody's own recordings; no frame is read yet but for templates.
+    """Open a custom data set. Frames are read later, except those that serve as templates.
 
     Args:
-        settings: Where things are and what numbers mean.
-        root: What a relative ``settings.root`` starts from, and the root folder if that is None.
+        settings: The paths, the frame rate, the unit and the axes of the recordings.
+        root: The folder that a relative ``settings.root`` refers to, and the root folder itself if
+            ``settings.root`` is None.
+
+    Returns:
+        The clips, the templates and a list of what is missing or broken.
 
     Raises:
-        InputError: There is no motion, no sound, no triangles or no template; two files are the
-            same clip; or not one clip can be used.
-        DataError: A file that all clips need is damaged or hostile.
+        InputError: There is no motion, no speech, no mesh with triangles or no template; two files
+            belong to the same clip; or no clip is usable.
+        DataError: A file that all clips need is damaged or unsafe.
     """
     base = base_of(settings, root)
     if not base.is_dir():
         raise InputError(
-            f"{base}: no such folder; custom.root shall be the folder of the recordings"
+            f"{base}: no such folder; custom.root must be the folder that contains the clips"
         )
     name = settings.name or safe_name(base.resolve().name)
     if name != safe_name(name):
         raise InputError(
-            f"custom.name: {name!r} cannot be the name of a folder; try {safe_name(name)!r}"
+            f"custom.name: {name!r} is not a valid folder name; use {safe_name(name)!r}"
         )
     change = axis_map(settings.axes, METERS[settings.unit])
     motion_files, problems = find_motion_files(base, settings)
@@ -59,10 +63,10 @@ def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
         first = problems[0]
         hint = f"; {unmatched[0].reason}" if first.kind == "missing" and unmatched else ""
         raise InputError(
-            f"{base}: none of the {len(motion_files)} clips can be used; {first.clip}: "
-            f"{first.reason}{hint} (the faces are those of {templates.file.name})"
+            f"{base}: none of the {len(motion_files)} clips is usable; {first.clip}: "
+            f"{first.reason}{hint} (triangles from {templates.file.name})"
         )
-    notes = {"layout": "own", "unit": settings.unit, "axes": settings.axes, **templates.notes}
+    notes = {"layout": "custom", "unit": settings.unit, "axes": settings.axes, **templates.notes}
     return RawDataSet(
         settings.fps / _common_step(usable.steps),
         templates.mesh,
@@ -75,13 +79,18 @@ def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
 
 @dataclass
 class _UsableClips:
-    """What can be used, and why the rest cannot."""
+    """The usable clips, and the reasons why the others are not.
+
+    Attributes:
+        clips: The usable clips.
+        problems: One problem per clip that is not usable.
+        steps: One motion file for each sampling step that occurs (see ``MotionFile.step``).
+        first_number: The lowest number of a first frame, at most 1.
+    """
 
     clips: list[RawClip] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    steps: dict[float, MotionFile] = field(
-        default_factory=dict
-    )  # frames between samples → one such
+    steps: dict[float, MotionFile] = field(default_factory=dict)
     first_number: int = 1
 
 
@@ -96,7 +105,7 @@ def _collect_usable(
     n_vertices = templates.mesh.topology.n_vertices
     for motion_file in motion_files:
         if motion_file.name not in recordings:
-            reason = f"no sound for {motion_file.path}"
+            reason = f"{motion_file.path}: no audio file belongs to this clip"
             usable.problems.append(Problem(motion_file.name, "missing", reason))
             continue
         if motion_file.subject in templates.unusable:
@@ -136,27 +145,27 @@ def _read_audio(path: Path) -> RawAudio:
 
 
 def _common_step(steps: Mapping[float, MotionFile]) -> float:
-    """Frames between two samples, which all clips share."""
+    """Return the number of scene frames per sample, which must be the same in all clips."""
     if len(steps) > 1:
         (one, first), (other, second) = list(steps.items())[:2]
         raise InputError(
-            f"{first.path} has a sample every {one:g} frames, {second.path} every {other:g}; "
-            "export all clips with the same sampling"
+            f"{first.path} has one sample per {one:g} frames, but {second.path} has one per "
+            f"{other:g}; export all clips with the same sampling rate"
         )
     return next(iter(steps))
 
 
 def base_of(settings: CustomSettings, root: Path) -> Path:
-    """The folder that all of the settings' paths start from."""
+    """Return the folder that all paths in the settings are relative to."""
     return root / Path(settings.root or ".").expanduser()
 
 
 def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
-    """The facts of a data set of one's own, as its recordings and settings tell them.
+    """Return the data settings of a custom data set, derived from its clips and settings.
 
     Raises:
-        InputError: A rule of the splits means nothing that is there, no clip belongs to the split
-            ``train``, or a training subject has no template.
+        InputError: A split rule matches no clip, the split ``train`` is empty, a training subject
+            is not listed in ``settings.train_subjects``, or a training subject has no template.
     """
     _check_rules(raw, settings)
     split_of = assign(raw.clips, settings.splits)
@@ -166,19 +175,19 @@ def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
     if not subjects:
         raise InputError(
             f"custom.splits: none of the {len(raw.clips)} clips belongs to the split train; "
-            f"the splits are {', '.join(settings.splits) or 'none'}"
+            f"the defined splits are {', '.join(settings.splits) or 'none'}"
         )
     others = sorted({c.subject for c in raw.clips if split_of[c.name] == "train"} - set(subjects))
     if others:
         raise InputError(
-            f"custom.train_subjects: clips of {', '.join(others)} belong to the split train; add "
-            "these subjects, or let the rule of the split name its subjects"
+            "custom.train_subjects: the split train contains clips of subjects that are not listed "
+            f"({', '.join(others)}); add them, or restrict custom.splits.train to listed subjects"
         )
     unknown = [name for name in subjects if name not in raw.mesh.templates]
     if unknown:
         raise InputError(
-            f"custom.train_subjects: {', '.join(unknown)} has no template; "
-            f"there are: {', '.join(raw.mesh.templates)}"
+            f"custom.train_subjects: no template for {', '.join(unknown)}; "
+            f"there are templates for {', '.join(raw.mesh.templates)}"
         )
     topology = raw.mesh.topology
     return DataSettings(
@@ -192,18 +201,19 @@ def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
 
 
 def _check_rules(raw: RawDataSet, settings: CustomSettings) -> None:
-    """A rule that names what is not there would let its clips slip into another split."""
+    """Raise an error for a split rule that matches nothing."""
+    # A misspelled name in a rule would silently move clips into another split.
     subjects = {clip.subject for clip in raw.clips}
     for split, rule in settings.splits.items():
         unknown = sorted(set(rule.subjects) - subjects)
         if unknown:
             raise InputError(
-                f"custom.splits.{split}: no clip of {', '.join(unknown)}; the subjects are "
-                f"{', '.join(sorted(subjects))}"
+                f"custom.splits.{split}: there are no clips of {', '.join(unknown)}; the subjects "
+                f"are {', '.join(sorted(subjects))}"
             )
         if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
             example = raw.clips[0]
             raise InputError(
-                f"custom.splits.{split}: no clip is meant by it; a clip is called, for example, "
-                f"{example.name} (sentence {example.sentence})"
+                f"custom.splits.{split}: no clip matches this rule; clips have names such as "
+                f"{example.name} and sentences such as {example.sentence}"
             )

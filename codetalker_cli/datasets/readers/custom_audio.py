@@ -1,4 +1,4 @@
-"""The speech of anybody's own recordings: which file belongs to which clip."""
+"""Find the audio or video file that belongs to each clip of a custom data set."""
 
 import re
 from collections.abc import Sequence
@@ -22,10 +22,19 @@ _FIELD = re.compile(r"\{(subject|sentence|name)\}")
 def find_recordings(
     base: Path, settings: CustomSettings, motion_files: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
-    """Name of the clip → its audio or video file; and the files that no motion belongs to.
+    """Find the recording of each clip.
+
+    Args:
+        base: The folder that ``settings.audio`` is relative to.
+        settings: The settings of the data set.
+        motion_files: The motion of all clips.
+
+    Returns:
+        The audio or video file of each clip, by clip name, and one problem for each recording
+        without motion.
 
     Raises:
-        InputError: There is no sound at all, or two files are the sound of one clip.
+        InputError: There are no audio files, or two of them belong to the same clip.
     """
     if _FIELD.search(settings.audio):
         return _match_by_fields(base, settings.audio, motion_files)
@@ -33,7 +42,8 @@ def find_recordings(
     if place.is_file():
         if len(motion_files) > 1:
             raise InputError(
-                f"{place}: custom.audio is one file, but there are {len(motion_files)} clips"
+                f"{place}: custom.audio is a single file, but there are {len(motion_files)} clips; "
+                "give a folder or a path pattern"
             )
         return {motion_files[0].name: place}, []
     pattern = f"{settings.audio}/**/*" if place.is_dir() else settings.audio
@@ -49,7 +59,7 @@ def find_recordings(
     used: set[Path] = set()
     for motion_file in motion_files:
         keys = dict.fromkeys((_key(motion_file.name), _key(motion_file.key)))
-        # A path that is like the clip's says more than a name in any folder.
+        # Prefer a recording with the same relative path. A file name alone can be ambiguous.
         candidates = [p for key in keys for p in by_path.get(key, [])]
         candidates = candidates or [p for key in keys for p in by_name.get(key, [])]
         used.update(candidates)
@@ -66,7 +76,7 @@ def _match_by_fields(
     base: Path, pattern: str, motion_files: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     has_suffix = Path(pattern).suffix.lower() in SUFFIXES
-    # {name} is a path: it goes as many folders deep as the clips' own.
+    # {name} contains slashes if the clips are in nested folders, and "*" matches no slash.
     patterns = dict.fromkeys(
         pattern.replace("{name}", "/".join("*" * (motion_file.key.count("/") + 1)))
         for motion_file in motion_files
@@ -98,7 +108,10 @@ def _match_by_fields(
 
 
 def _list_recordings(base: Path, pattern: str) -> list[tuple[Path, str]]:
-    """Files with sound, and their paths from the first folder that varies, without suffix."""
+    """Return audio and video files with their path from the first folder that varies.
+
+    That path has no suffix.
+    """
     return [
         (path, relative[: -len(path.suffix)])
         for path, relative in matches(base, pattern)
@@ -111,22 +124,22 @@ def _best_recording(motion_file: MotionFile, files: list[Path]) -> Path:
     if len(stems) > 1:
         first, second = (min(f for f in files if f.with_suffix("") == s) for s in stems[:2])
         raise InputError(
-            f"{first} and {second} are both the sound of {motion_file.name}; remove one"
+            f"{first} and {second} are both recordings of the clip {motion_file.name}; remove one"
         )
     return min(files, key=lambda path: (SUFFIXES.index(path.suffix.lower()), path.name))
 
 
 def _report_unmatched(files: Sequence[tuple[Path, str]]) -> list[Problem]:
-    """A clip each, however many files of its sound there are."""
+    # A clip that has both an audio and a video file is reported once.
     by_clip = {safe_name(relative): path for path, relative in files}
     return [
-        Problem(name, "missing", f"no motion for the sound {path}")
+        Problem(name, "missing", f"{path}: no motion belongs to this recording")
         for name, path in sorted(by_clip.items())
     ]
 
 
 def _no_audio_error(base: Path, pattern: str) -> InputError:
     return InputError(
-        f"{base}: custom.audio {pattern!r} leads to no audio file; "
+        f"{base}: custom.audio {pattern!r} matches no audio or video file; "
         f"{describe_contents(base, pattern)}"
     )

@@ -1,4 +1,4 @@
-"""The motion of anybody's own recordings: which files are clips, and whose they are."""
+"""Find the motion files of a custom data set, with the subject and the sentence of each clip."""
 
 import re
 import unicodedata
@@ -30,10 +30,10 @@ class MotionFile:
 
     Attributes:
         name: SUBJECT_SENTENCE, safe as a file name.
-        subject: Whose face it is.
-        sentence: What is told of the rest of its path.
-        path: A file, or a folder of meshes.
-        key: Its path from the first folder that varies, without suffix.
+        subject: The subject, parsed from ``key`` or taken from the settings.
+        sentence: The sentence, parsed from ``key``.
+        path: A motion file, or a folder with one mesh per frame.
+        key: The path from the first folder that varies, without suffix.
     """
 
     name: str
@@ -44,22 +44,22 @@ class MotionFile:
 
     @property
     def files(self) -> list[Path]:
-        """What it is read from."""
+        """The files that contain the motion."""
         return meshes_in(self.path) if self.path.is_dir() else [self.path]
 
     @property
     def step(self) -> float:
-        """Frames of the scene between two samples; only point caches have another than 1."""
+        """The number of scene frames per sample, which is 1 except in point caches (.pc2)."""
         if self.path.is_dir() or self.path.suffix.lower() != ".pc2":
             return 1.0
         return round(read_pc2_header(self.path).step, 6)
 
     def open(self, n_vertices: int) -> FrameSource:
-        """Its frames, as recorded.
+        """Open the frames in the unit and axes of the file.
 
         Raises:
-            InputError: It is gone.
-            DataError: Damaged, or of another vertex count.
+            InputError: The file does not exist.
+            DataError: The file is damaged or has another number of vertices.
         """
         if self.path.is_dir():
             return MeshSequence(self.path, n_vertices)
@@ -70,18 +70,26 @@ class MotionFile:
 def find_motion_files(
     base: Path, settings: CustomSettings
 ) -> tuple[list[MotionFile], list[Problem]]:
-    """Every clip's motion, by name, and what is wrong with the names of others.
+    """Find the motion of every clip.
+
+    Args:
+        base: The folder that ``settings.motion`` is relative to.
+        settings: The settings of the data set.
+
+    Returns:
+        The motion files sorted by clip name, and one problem for each path that is not usable.
 
     Raises:
-        InputError: There is none, none fits the pattern of names, or two are the same clip.
+        InputError: Nothing matches ``settings.motion``, no path fits ``settings.pattern``, or two
+            paths belong to the same clip.
     """
     motions, problems = _match_motions(base, settings)
     if not motions:
         if problems:
-            raise InputError(f"{base}: {problems[0].reason}; no clip is left")
+            raise InputError(f"{problems[0].reason}; there is no other clip in {base}")
         raise InputError(
-            f"{base}: custom.motion {settings.motion!r} matches no .npy, no .pc2 and no folder of "
-            f"meshes; {describe_contents(base, settings.motion)}"
+            f"{base}: custom.motion {settings.motion!r} matches no .npy or .pc2 file and no folder "
+            f"of meshes; {describe_contents(base, settings.motion)}"
         )
     motion_files: dict[str, MotionFile] = {}
     unmatched: list[Problem] = []
@@ -90,21 +98,22 @@ def find_motion_files(
             whole_key, settings
         )
         if subject_and_sentence is None:
-            reason = f"{path}: {key!r} does not fit custom.pattern {settings.pattern!r}"
+            reason = f"{path}: {key!r} does not match custom.pattern {settings.pattern!r}"
             unmatched.append(Problem(safe_name(key), "broken", reason))
             continue
         motion_file = MotionFile(
             safe_name("_".join(subject_and_sentence)), *subject_and_sentence, path, key
         )
-        # Two names that differ in case alone are one file on many disks.
+        # Some file systems ignore case, so names that differ only in case would collide.
         other = motion_files.setdefault(motion_file.name.casefold(), motion_file)
         if other is not motion_file:
             raise InputError(
-                f"{other.path} and {path} are both the clip {motion_file.name}; rename one"
+                f"{other.path} and {path} both belong to the clip {motion_file.name}; rename one"
             )
     if not motion_files:
         raise InputError(
-            f"{unmatched[0].reason}; say how names tell subject and sentence, or subject"
+            f"{unmatched[0].reason}; change custom.pattern, or set custom.subject if the paths do "
+            "not contain one"
         )
     return sorted(
         motion_files.values(), key=lambda motion_file: motion_file.name
@@ -114,7 +123,7 @@ def find_motion_files(
 def _match_motions(
     base: Path, settings: CustomSettings
 ) -> tuple[list[tuple[Path, str, str]], list[Problem]]:
-    """(path, key, key with suffix) of all that the pattern matches and that is motion."""
+    """Return (path, key, key with suffix) for all motion, and the problems with other matches."""
     motions, problems, single_meshes = [], [], []
     for path, relative in matches(base, settings.motion):
         suffix = path.suffix.lower()
@@ -123,7 +132,7 @@ def _match_motions(
             if any(entry.suffix.lower() in meshes.SUFFIXES for entry in entries):
                 motions.append((path, relative, relative))
             elif not any(entry.is_dir() or is_motion(entry) for entry in entries):
-                reason = f"{path}: holds no {meshes.SUFFIX_LIST} files"
+                reason = f"{path}: the folder contains no {meshes.SUFFIX_LIST} files"
                 problems.append(Problem(safe_name(relative), "missing", reason))
         elif suffix in MOTION_SUFFIXES:
             motions.append((path, relative[: -len(suffix)], relative))
@@ -131,21 +140,21 @@ def _match_motions(
             single_meshes.append(path)
     if single_meshes and not motions:
         raise InputError(
-            f"{single_meshes[0]}: custom.motion {settings.motion!r} matches single meshes; it "
-            "shall match the folders that hold the meshes of a clip each"
+            f"{single_meshes[0]}: custom.motion {settings.motion!r} matches single meshes; it must "
+            "match folders with the meshes of one clip each"
         )
     return motions, problems
 
 
 def is_motion(path: Path) -> bool:
-    """Whether a file is motion by its suffix."""
+    """Return whether the suffix of a file is one of ``MOTION_SUFFIXES``."""
     return path.suffix.lower() in MOTION_SUFFIXES
 
 
 def _subject_and_sentence(key: str, settings: CustomSettings) -> tuple[str, str] | None:
     if settings.subject is not None and "{subject}" in settings.pattern:
         return settings.subject, key.replace("/", "_")
-    # The subject takes as much as it can: FaceTalk_1_TA_sentence01 is of FaceTalk_1_TA.
+    # The subject is greedy: in FaceTalk_1_TA_sentence01 it is FaceTalk_1_TA.
     fields = {"{subject}": r"(?P<subject>[^/]+)", "{sentence}": r"(?P<sentence>[^/]+?)"}
     parts = re.split(r"(\{subject\}|\{sentence\})", settings.pattern)
     expression = "".join(fields.get(part, re.escape(part)) for part in parts)
@@ -156,20 +165,20 @@ def _subject_and_sentence(key: str, settings: CustomSettings) -> tuple[str, str]
 
 
 def safe_name(text: str) -> str:
-    """A name that every file system takes: letters, digits, ``_``, ``-`` and inner points."""
+    """Return a portable file name with only letters, digits, ``_``, ``-`` and inner periods."""
     plain = unicodedata.normalize("NFC", text)
     return re.sub(r"[^\w.-]+", "_", plain).strip(".") or "_"
 
 
 def matches(base: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    """Files and folders that a pattern of paths matches, sorted, hidden ones left out.
+    """Yield the files and folders that match a path pattern, sorted, without hidden ones.
 
     Args:
-        base: What a relative pattern starts from.
-        pattern: With ``*``, ``?``, ``[…]`` and ``**``, or plain.
+        base: The folder that a relative pattern starts from.
+        pattern: A path, optionally with the wildcards ``*``, ``?``, ``[…]`` and ``**``.
 
     Yields:
-        The path, and the part of it from the first folder that varies, with ``/``.
+        The path, and its part from the first folder that varies on, separated by ``/``.
     """
     fixed, rest = _split_pattern(base, pattern)
     paths = sorted(fixed.glob(rest)) if _WILD.search(rest) else [fixed / rest]
@@ -180,7 +189,7 @@ def matches(base: Path, pattern: str) -> Iterator[tuple[Path, str]]:
 
 
 def _split_pattern(base: Path, pattern: str) -> tuple[Path, str]:
-    """The folder that a pattern always goes through, and what varies below it."""
+    """Split a pattern into the folder before the first wildcard, and the rest."""
     parts = Path(pattern).expanduser().parts
     varies = [bool(_WILD.search(part)) for part in parts]
     n_fixed = varies.index(True) if any(varies) else max(len(parts) - 1, 0)
@@ -188,7 +197,10 @@ def _split_pattern(base: Path, pattern: str) -> tuple[Path, str]:
 
 
 def describe_contents(base: Path, pattern: str) -> str:
-    """What the folder of a pattern holds, or the nearest one above it that there is."""
+    """Return a phrase that lists the contents of a pattern's folder, for error messages.
+
+    If the folder does not exist, its nearest existing parent is described.
+    """
     folder = _split_pattern(base, pattern)[0]
     folder = next(f for f in (folder, *folder.absolute().parents) if f.is_dir())
     names: Sequence[str] = sorted(
@@ -197,4 +209,4 @@ def describe_contents(base: Path, pattern: str) -> str:
         if not entry.name.startswith(".")
     )
     more = f", and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return f"{folder} holds " + (", ".join(names[:_MAX_LISTED]) + more if names else "nothing")
+    return f"{folder} contains " + (", ".join(names[:_MAX_LISTED]) + more if names else "nothing")

@@ -1,4 +1,4 @@
-"""The faces of anybody's own recordings: triangles, and what each subject looks like at rest."""
+"""Read the triangles and the template of each subject of a custom data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,29 +21,31 @@ from codetalker_cli.topology import Mesh, Topology
 FIRST_FRAME, NEUTRAL = "first-frame", "neutral:"
 PICKLE, FOLDER, FIELD = "templates.pkl", "templates", "{subject}"
 _SUFFIXES = (*MESH_SUFFIXES, ".npy")
+# Relative flux of the normals below which triangles are reversed. It is not 0, so that a mesh
+# without a clear orientation keeps its own.
 _INWARD = -0.2
 
 
 class _Neutral(NamedTuple):
-    """A neutral face as it was found."""
+    """A neutral face in the unit and axes of its file."""
 
     vertices: np.ndarray
     colors: np.ndarray | None = None
 
 
 _Reader = Callable[[str], _Neutral]
-"""Gives the neutral face of a subject, or raises a CodeTalkerError that tells why there is none."""
+"""A function that returns the neutral face of a subject, or raises a CodeTalkerError."""
 
 
 @dataclass(frozen=True)
 class CustomTemplates:
-    """The faces of all subjects.
+    """The templates of all subjects.
 
     Attributes:
-        mesh: Topology and templates, in meters and our axes.
-        unusable: Subject → why there is no template.
-        file: What the triangles were read from.
-        notes: For the manifest.
+        mesh: The topology and the templates, converted to meters and the axes left, up, forward.
+        unusable: The reason for each subject without a usable template.
+        file: The mesh file that the triangles were read from.
+        notes: The names of the files that were used, for the manifest.
     """
 
     mesh: Mesh
@@ -59,18 +61,21 @@ def read_custom_templates(
     name: str,
     change: AxisMap,
 ) -> CustomTemplates:
-    """Triangles and templates, from wherever the settings say.
+    """Read the triangles and the templates from the sources that the settings name.
 
     Args:
-        base: What relative paths start from.
-        settings: Where things are.
+        base: The folder that relative paths start from.
+        settings: The settings of the data set.
         motion_files: The motion of all clips.
-        name: Of the topology.
-        change: From recorded vectors to ours.
+        name: The name of the topology.
+        change: The conversion from recorded vectors to meters and the axes left, up, forward.
+
+    Returns:
+        The topology and the templates, and the reasons why subjects have none.
 
     Raises:
-        InputError: There are no triangles or no templates.
-        DataError: A file is damaged or hostile.
+        InputError: There is no mesh with triangles, or no subject has a template.
+        DataError: A file is damaged or unsafe.
     """
     subjects = list(dict.fromkeys(motion_file.subject for motion_file in motion_files))
     source = _find_source(base, settings.templates)
@@ -92,10 +97,10 @@ def read_custom_templates(
         if neutral.colors is not None:
             colors[subject] = neutral.colors
     if not templates:
-        raise InputError(f"no subject has a template: {next(iter(unusable.values()))}")
+        raise InputError(f"{base}: no subject has a template; {next(iter(unusable.values()))}")
     oriented, is_flipped = outward(triangles, next(iter(templates.values())))
     notes = {
-        "faces": file.name + (", triangles turned to face outward" if is_flipped else ""),
+        "faces": file.name + (", triangles reversed to face outward" if is_flipped else ""),
         "templates": source.name if isinstance(source, Path) else source,
     }
     topology = Topology(name, oriented, n_vertices, "m")
@@ -103,10 +108,17 @@ def read_custom_templates(
 
 
 def outward(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Triangles that are counter-clockwise seen from outside, and whether they had to be turned.
+    """Orient triangles counter-clockwise as seen from outside.
 
-    Recordings of left-handed programs become mirrored when their axes are named; a head, even one
-    that is open below, shows by its sense of rotation around its middle.
+    Left-handed axes mirror the mesh, so that its triangles face inward. The sign of the flux of
+    the normals away from the center detects this, even for a head that is open at the neck.
+
+    Args:
+        triangles: (F, 3) vertex indices.
+        vertices: (V, 3) vertices of one template.
+
+    Returns:
+        The triangles, and whether they were reversed.
     """
     corners = vertices[triangles].astype(np.float64)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -118,22 +130,22 @@ def outward(triangles: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, bo
 
 
 def _find_source(base: Path, setting: str | None) -> Path | str:
-    """A file, a folder, a path with {subject}; or the words that mean a frame."""
+    """Return the path of the templates, or the setting itself if it names a frame of a clip."""
     if setting is None:
         for path in (base / PICKLE, base / FOLDER / PICKLE, base / FOLDER):
             if path.exists():
                 return path
         raise InputError(
-            f"{base}: no neutral faces: neither {PICKLE} nor a folder {FOLDER} is there; give "
-            f"custom.templates: a .pkl, a folder, a path with {FIELD}, one mesh or .npy file, "
-            f"{FIRST_FRAME}, or {NEUTRAL}CLIP:FRAME"
+            f"{base}: no neutral faces; add {PICKLE} or a folder {FOLDER}, or set custom.templates "
+            f"to a .pkl file, a folder, a path with {FIELD}, a mesh or .npy file, {FIRST_FRAME}, "
+            f"or {NEUTRAL}CLIP:FRAME"
         )
     if setting == FIRST_FRAME or setting.startswith(NEUTRAL):
         return setting
     path = base / Path(setting).expanduser()
     if FIELD not in setting and not path.exists():
         raise InputError(
-            f"{path}: custom.templates leads to nothing; {describe_contents(base, setting)}"
+            f"{path}: no such file or folder (custom.templates); {describe_contents(base, setting)}"
         )
     if path.is_dir() and (path / PICKLE).is_file():
         return path / PICKLE
@@ -141,14 +153,14 @@ def _find_source(base: Path, setting: str | None) -> Path | str:
 
 
 def _find_template_files(source: Path, subjects: Sequence[str]) -> dict[str, Path]:
-    """Subject → its own file, of those that are there."""
+    """Return the template file of each subject that has one."""
     if source.suffix.lower() == ".pkl":
         return {}
     if FIELD not in str(source) and source.is_file():
         if len(subjects) > 1:
             raise InputError(
-                f"{source}: custom.templates is one face, but there are {len(subjects)} subjects "
-                f"({', '.join(subjects[:4])}, …); give a folder or a path with {FIELD}"
+                f"{source}: custom.templates is a single file, but there are {len(subjects)} "
+                f"subjects ({', '.join(subjects[:4])}, …); give a folder or a path with {FIELD}"
             )
         return {subjects[0]: source}
     pattern = str(source if FIELD in str(source) else source / FIELD)
@@ -161,7 +173,9 @@ def _find_template_files(source: Path, subjects: Sequence[str]) -> dict[str, Pat
         )
         existing = [candidate for candidate in paths if candidate.is_file()]
         if len(existing) > 1:
-            raise InputError(f"{existing[0]} and {existing[1]} are both the template of {subject}")
+            raise InputError(
+                f"{existing[0]} and {existing[1]} are both templates of {subject}; remove one"
+            )
         if existing:
             files[subject] = existing[0]
     return files
@@ -173,7 +187,7 @@ def _find_mesh_file(
     template_files: Mapping[str, Path],
     motion_files: Sequence[MotionFile],
 ) -> Path:
-    """The mesh that the triangles are read from."""
+    """Return the mesh file to read the triangles from."""
     if settings.triangles is not None:
         return base / Path(settings.triangles).expanduser()
     meshes = meshes_in(base)
@@ -190,10 +204,11 @@ def _find_mesh_file(
     )
     if frames and not meshes:
         return frames[0]
-    several = f"{len(meshes)} of them are there: {', '.join(p.name for p in meshes[:4])}"
+    names = ", ".join(path.name for path in meshes[:4])
+    found = f"{len(meshes)} mesh files, such as {names}" if meshes else "no mesh file"
     raise InputError(
-        f"{base}: which mesh file ({', '.join(MESH_SUFFIXES)}) the triangles are in is not told "
-        f"({several if meshes else 'none is there'}); give custom.triangles"
+        f"{base}: cannot determine which mesh file ({', '.join(MESH_SUFFIXES)}) contains the "
+        f"triangles: the folder contains {found}; set custom.triangles"
     )
 
 
@@ -201,7 +216,7 @@ def _read_triangles(file: Path) -> tuple[np.ndarray, int]:
     mesh = read_mesh_file(file)
     if not len(mesh.triangles):
         raise DataError(
-            f"{file}: holds no triangles; name a mesh with triangles as custom.triangles"
+            f"{file}: the mesh has no triangles; set custom.triangles to another mesh file"
         )
     return mesh.triangles, len(mesh.vertices)
 
@@ -224,7 +239,7 @@ def _choose_reader(
 def _from_pickle(source: Path, templates: Mapping[str, np.ndarray], subject: str) -> _Neutral:
     if subject not in templates:
         known = ", ".join(list(templates)[:8])
-        raise DataError(f"{source}: no template of {subject}; it has: {known}")
+        raise DataError(f"{source}: no template of {subject}; the file contains {known}")
     return _Neutral(templates[subject])
 
 
@@ -232,7 +247,7 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
     if subject not in template_files:
         where = str(source).replace(FIELD, subject)
         name = "" if FIELD in str(source) else f" named {subject}"
-        raise InputError(f"{where}: no template ({', '.join(_SUFFIXES)}){name}")
+        raise InputError(f"{where}: no template file{name} ({', '.join(_SUFFIXES)})")
     path = template_files[subject]
     if path.suffix.lower() != ".npy":
         mesh = read_mesh_file(path)
@@ -241,13 +256,13 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
         return _Neutral(np.array(map_array(path), dtype=np.float64).reshape(-1, 3))
     except (DataError, ValueError, TypeError) as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise DataError(f"{path}: not an array of (V, 3) vertices ({reason})") from error
+        raise DataError(f"{path}: expected an array of (V, 3) vertices ({reason})") from error
 
 
 def _read_first_frame(
     motion_files: Sequence[MotionFile], n_vertices: int, subject: str
 ) -> _Neutral:
-    """Of the subject's first clip that can be read."""
+    """Return the first frame of the subject's first readable clip."""
     reasons = []
     for motion_file in motion_files:
         if motion_file.subject == subject:
@@ -256,7 +271,7 @@ def _read_first_frame(
                     return _Neutral(frames.read(np.array([0]))[0])
             except CodeTalkerError as error:
                 reasons.append(str(error))
-    raise DataError(f"no clip of {subject} has a first frame: {reasons[0]}")
+    raise DataError(f"no clip of {subject} has a readable first frame; {reasons[0]}")
 
 
 def _read_neutral_frame(
@@ -275,17 +290,21 @@ def _read_neutral_frame(
         None,
     )
     if motion_file is None:
-        raise InputError(f"custom.templates {setting!r}: there is no clip {clip}")
+        raise InputError(
+            f"custom.templates {setting!r}: there is no clip {clip}; clips have names such as "
+            f"{motion_files[0].name}"
+        )
     if motion_file.subject != subject:
         raise InputError(
-            f"custom.templates {setting!r}: a frame of {motion_file.subject}, none of {subject}"
+            f"custom.templates {setting!r}: the clip shows {motion_file.subject}, not {subject}; "
+            f"write {FIELD} in place of the subject"
         )
     with motion_file.open(n_vertices) as frames:
         position = int(np.searchsorted(frames.numbers, int(number)))
         if position == len(frames.numbers) or frames.numbers[position] != int(number):
             first, last = frames.numbers[0], frames.numbers[-1]
             raise InputError(
-                f"{motion_file.path}: no frame {number}; it has frames {first} to {last}"
+                f"{motion_file.path}: no frame {number}; the clip has frames {first} to {last}"
             )
         return _Neutral(frames.read(np.array([position]))[0])
 
@@ -293,8 +312,7 @@ def _read_neutral_frame(
 def _check_vertices(vertices: np.ndarray, subject: str, n_vertices: int, file: Path) -> None:
     if vertices.shape != (n_vertices, 3):
         raise DataError(
-            f"the template of {subject} has {len(vertices)} vertices, expected {n_vertices} as in "
-            f"{file}"
+            f"the template of {subject} has {len(vertices)} vertices, but {file} has {n_vertices}"
         )
     if not np.isfinite(vertices).all():
-        raise DataError(f"the template of {subject} has NaN or infinite vertices")
+        raise DataError(f"the template of {subject} contains NaN or infinite vertices")

@@ -1,9 +1,10 @@
-"""The layout that the reference's own preparation leaves: NAME.npy, NAME.wav, templates.pkl.
+"""Read the folder layout that the reference's preparation scripts produce.
 
-- ``vertices_npy/SUBJECT_SENTENCE.npy``   (T, 3V) or (T, V, 3), in the data set's own unit and rate
-- ``wav/SUBJECT_SENTENCE.wav``
+- ``vertices_npy/SUBJECT_SENTENCE.npy``   (T, 3V) or (T, V, 3), in the unit and at the frame rate
+  of the data set
+- ``wav/SUBJECT_SENTENCE.wav``            speech
 - ``templates.pkl``                       [subject] → (V, 3)
-- a mesh file of the topology
+- a mesh file with the triangles
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ MOTION, SPEECH, TEMPLATES = "vertices_npy", "wav", "templates.pkl"
 
 
 def is_layout(root: Path) -> bool:
-    """Whether a folder has been prepared by the reference's scripts."""
+    """Return whether a folder was prepared by the reference's scripts."""
     return (root / MOTION).is_dir()
 
 
@@ -32,19 +33,22 @@ def read_layout(
     given: Path | None,
     source: str,
 ) -> RawDataSet:
-    """Open such a folder.
+    """Open a folder that was prepared by the reference's scripts.
 
     Args:
         root: The folder.
-        data: Facts of the data set.
-        fps: Frame rate of the files.
-        mesh_names: Possible names of the mesh file.
-        given: A mesh file that was given instead.
-        source: Where the mesh file comes from.
+        data: The settings of the data set.
+        fps: The frame rate of the files.
+        mesh_names: The possible names of the mesh file.
+        given: A path to use instead of searching for the mesh file, or None.
+        source: Where users can get the mesh file, for the error message.
+
+    Returns:
+        The clips and the templates, in the unit and axes of the files.
 
     Raises:
         InputError: A file or folder is missing.
-        DataError: A file is damaged, hostile, or of another topology.
+        DataError: A file is damaged or unsafe, or has another topology.
     """
     mesh_file = find_file(root, mesh_names, given)
     origin = "the reference's preparation"
@@ -58,7 +62,7 @@ def read_layout(
     )
     assert mesh_file is not None
     mesh = read_mesh(root / TEMPLATES, mesh_file, data)
-    # Numbers are kept as they are: unit and axes need no change.
+    # The unit "m" and the default axes leave the numbers unchanged.
     settings = CustomSettings(
         name=data.name,
         fps=fps,
@@ -71,18 +75,21 @@ def read_layout(
     raw = read_custom(settings, root.absolute())
     notes = {
         "layout": f"{data.name}, prepared by the reference's scripts",
-        "captured": f"{fps:g} frames a second",
+        "captured": f"{fps:g} frames per second",
     }
     return replace(raw, mesh=mesh, notes=notes)
 
 
 def find_file(root: Path, names: Sequence[str], given: Path | None = None) -> Path | None:
-    """The first of some files in a raw folder, in its ``templates`` folder or beside it.
+    """Find a file in a raw folder, its ``templates`` folder or its parent folder.
 
     Args:
         root: The raw folder.
-        names: Its possible names.
-        given: A path that was given instead; it is taken as it is.
+        names: The possible names of the file.
+        given: A path to use instead of searching, or None.
+
+    Returns:
+        The path of the first match, or None if there is none.
     """
     if given is not None:
         return given if given.is_file() else None
@@ -94,14 +101,14 @@ def find_file(root: Path, names: Sequence[str], given: Path | None = None) -> Pa
 
 
 def refuse_missing(root: Path, wanted: Mapping[str, tuple[bool, str]]) -> None:
-    """Refuse a raw folder that lacks something: everything that is missing, in one line.
+    """Raise an error that lists everything that a raw folder lacks.
 
     Args:
         root: The raw folder.
-        wanted: What → whether it is there, and where it comes from.
+        wanted: For each required part, whether it exists and where users can get it.
 
     Raises:
-        InputError: Something is not there.
+        InputError: A part is missing.
     """
     missing: dict[str, list[str]] = {}
     for what, (is_there, source) in wanted.items():
@@ -111,5 +118,5 @@ def refuse_missing(root: Path, wanted: Mapping[str, tuple[bool, str]]) -> None:
         listing = "; ".join(
             f"{', '.join(what)} (from {source})" for source, what in missing.items()
         )
-        where = "lacks" if root.is_dir() else "does not exist; it should hold"
-        raise InputError(f"{root} {where}: {listing}")
+        status = "missing" if root.is_dir() else "no such folder; it must contain"
+        raise InputError(f"{root}: {status} {listing}")

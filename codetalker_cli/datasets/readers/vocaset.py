@@ -1,10 +1,10 @@
-"""VOCASET's training data as it is downloaded: one array of all frames, and pickles around it.
+"""Read VOCASET's training data as it is downloaded: one array of all frames, and pickles.
 
-- ``data_verts.npy``          (N, 5023, 3), meters, a row each frame at 60 fps
+- ``data_verts.npy``          (N, 5023, 3) in meters, one row per frame at 60 fps
 - ``subj_seq_to_idx.pkl``     [subject][sentence][frame number] → row
 - ``raw_audio_fixed.pkl``     [subject][sentence] → {"audio": 1-D array, "sample_rate": int}
 - ``templates.pkl``           [subject] → (5023, 3)
-- ``FLAME_sample.ply``        the triangles; it comes with the VOCA code
+- ``FLAME_sample.ply``        the triangles, from the repository of VOCA
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,24 +28,27 @@ FPS = 60.0
 VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
 TEMPLATES, MESH = "templates.pkl", "FLAME_sample.ply"
 DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
-CODE = "https://github.com/TimoBolkart/voca, folder template; or `mesh_file` FILE"
+CODE = "https://github.com/TimoBolkart/voca, folder template; or pass the file as `mesh_file`"
 
 Nested = Mapping[str, Mapping[str, Any]]
 
 
 def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) -> RawDataSet:
-    """Open the downloaded files, or what the reference's preparation made of them.
+    """Open the downloaded files, or the output of the reference's preparation scripts.
 
-    Nothing of the large array is read yet.
+    No frame is read yet.
 
     Args:
-        root: Folder of the five files, or of ``vertices_npy`` and ``wav``.
-        data: Facts of the data set.
-        mesh_file: Mesh file of the topology; None: looked for in and beside ``root``.
+        root: The folder with the five files, or with ``vertices_npy`` and ``wav``.
+        data: The settings of the data set.
+        mesh_file: The mesh file with the triangles. None searches ``root`` and its parent folder.
+
+    Returns:
+        The clips, the templates and a list of what is missing or broken.
 
     Raises:
-        InputError: Files are missing; all of them are told, with their sources.
-        DataError: A file is damaged, hostile, or of another topology.
+        InputError: Files are missing. The message lists all of them and where to get them.
+        DataError: A file is damaged or unsafe, or has another topology.
     """
     is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
     if is_layout(root) and not is_whole:
@@ -87,22 +90,24 @@ def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) 
                 partial(_read_audio, speech[subject][sentence], f"{root / SPEECH}: {name}"),
             )
         )
-    notes = {"layout": "VOCASET as downloaded", "captured": f"{FPS:g} frames a second"}
+    notes = {"layout": "VOCASET as downloaded", "captured": f"{FPS:g} frames per second"}
     return RawDataSet(FPS, mesh, tuple(clips), tuple(problems), notes, max(first, 0))
 
 
 def _read_nested(path: Path) -> Nested:
-    """A pickle of [subject][sentence]."""
+    """Return the content of a pickle with one mapping of sentences per subject."""
     content = read_pickle(path)
     if not isinstance(content, Mapping) or not all(
         isinstance(inner, Mapping) for inner in content.values()
     ):
-        raise DataError(f"{path}: expected [subject][sentence], got {type(content).__name__}")
+        raise DataError(
+            f"{path}: expected nested mappings [subject][sentence], found {type(content).__name__}"
+        )
     return content
 
 
 def _pairs(rows: Nested, speech: Nested) -> list[tuple[str, str]]:
-    """Subjects and sentences of which there is motion or speech."""
+    """Return the sorted (subject, sentence) pairs that have motion or speech."""
     return sorted({(str(s), str(q)) for part in (rows, speech) for s in part for q in part[s]})
 
 
@@ -117,16 +122,16 @@ def _missing_part(
     if not has_speech:
         return Problem(name, "missing", f"no speech in {SPEECH}")
     if subject not in mesh.templates:
-        return Problem(name, "broken", f"{TEMPLATES} has no template of {subject}")
+        return Problem(name, "broken", f"{TEMPLATES} contains no template for {subject}")
     return None
 
 
 def _sort_frames(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Frame numbers in ascending order, whatever the order in the file, and their rows."""
+    """Return the frame numbers in ascending order, and their rows in the vertex array."""
     try:
         table = np.array([(int(number), int(row)) for number, row in frames.items()], np.int64)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: expected frame number → row ({error})") from error
+        raise DataError(f"{where}: expected a mapping frame number → row ({error})") from error
     table = table[np.argsort(table[:, 0], kind="stable")]
     duplicates = np.flatnonzero(np.diff(table[:, 0]) == 0)
     if len(duplicates):
@@ -135,7 +140,7 @@ def _sort_frames(frames: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _ArrayFrames:
-    """Frames that are rows of one large array."""
+    """The frames of one clip, which are rows of one large array."""
 
     def __init__(self, array: np.ndarray, numbers: np.ndarray, row_indices: np.ndarray) -> None:
         self.numbers = numbers
@@ -143,7 +148,7 @@ class _ArrayFrames:
         self._row_indices = row_indices
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """(k, V, 3) rows of the array, in its own floating-point type."""
+        """Return the frames at k positions as (k, V, 3), in the floating-point type of the file."""
         return np.asarray(self._array[self._row_indices[positions]])
 
 
@@ -155,14 +160,16 @@ def _open(
     row_indices: np.ndarray,
     n_vertices: int,
 ) -> Iterator[_ArrayFrames]:
-    """The map lasts as long as the clip is read: touched pages would count as memory for ever."""
+    """Open the frames of one clip and check that their rows exist."""
     outside = row_indices[(row_indices < 0) | (row_indices >= shape[0])]
     if len(outside):
         number = numbers[np.flatnonzero(row_indices == outside[0])[0]]
         raise DataError(
-            f"{path}: has {shape[0]} frames, but frame {number} of the clip should be row "
-            f"{outside[0]}; the file is cut short, or belongs to another {ROWS}"
+            f"{path}: the array has {shape[0]} rows, but {ROWS} places frame {number} of the clip "
+            f"in row {outside[0]}; the file is truncated or does not belong to this {ROWS}"
         )
+    # Each clip maps the file again: pages that were read count as used memory until the map is
+    # closed.
     yield _ArrayFrames(open_array(path, n_vertices), numbers, row_indices)
 
 
@@ -170,23 +177,27 @@ def _read_audio(content: Any, where: str) -> RawAudio:
     try:
         samples, rate = np.asarray(content["audio"]), int(content["sample_rate"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: expected audio and sample_rate ({error!r})") from error
+        raise DataError(
+            f"{where}: expected a mapping with audio and sample_rate ({error!r})"
+        ) from error
     if samples.ndim != 1 or not len(samples) or samples.dtype.kind not in "iuf" or rate <= 0:
         raise DataError(
-            f"{where}: not a line of samples ({samples.dtype} {samples.shape}, {rate} Hz)"
+            f"{where}: expected a non-empty 1-D array of samples, found {samples.dtype} "
+            f"{samples.shape} at {rate} Hz"
         )
     return RawAudio(_scale_to_unit(samples, where), rate)
 
 
 def _scale_to_unit(samples: np.ndarray, where: str) -> np.ndarray:
-    """Samples within ±1. Wide numbers that are of 16 bit in truth are known by their size."""
+    """Return the samples as float32, scaled to the range ±1."""
     if samples.dtype.kind == "u":
         half = (int(np.iinfo(samples.dtype).max) + 1) / 2
         return ((samples - half) / half).astype(np.float32)
     if not np.isfinite(samples).all():
-        raise DataError(f"{where}: NaN or infinite samples")
+        raise DataError(f"{where}: the audio contains NaN or infinite samples")
     loudest = float(np.abs(samples.astype(np.float64)).max())
     if samples.dtype.kind == "f" and loudest <= 2.0:
         return samples.astype(np.float32)
+    # VOCASET stores 16-bit samples as wider numbers, so the range decides, not the type.
     bits = 8 if samples.dtype.itemsize == 1 else 16 if loudest <= 2.0**15 else 32
     return (samples / 2.0 ** (bits - 1)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""CUDA graphs of a decoding step.
+"""CUDA graphs for decoding steps.
 
-A step of one clip is some hundred small kernels, and launching them takes longer than running
-them. Captured once, they are replayed with one launch. A graph has fixed shapes, so there is one
-for every ``STRIDE`` frames of length, and it looks at a few frames more than there are, masked.
+A step runs a few hundred small kernels, and launching them takes longer than executing them. A
+graph captures them once and replays them with a single launch. Because a graph has fixed shapes,
+there is one graph for every multiple of ``STRIDE`` frames. Future frames are masked.
 """
 
 from collections.abc import Callable
@@ -10,22 +10,23 @@ from collections.abc import Callable
 import torch
 
 STRIDE = 64
-"""Frames by which the number of frames looked at grows."""
+"""The difference in length between two graphs, in frames."""
 _WARM_UP_STEPS = 2
 
 
 def round_up(n_frames: int, stride: int) -> int:
-    """``n_frames`` up to the next multiple of ``stride``."""
+    """Round ``n_frames`` up to a multiple of ``stride``."""
     return -(-n_frames // stride) * stride
 
 
 class StepGraphs:
-    """Graphs of one batch's step, by the number of frames looked at.
+    """The graphs for the decoding steps of one batch, one for each length.
 
     Args:
-        step: Does the step to come, looking at so many frames; reads nothing back.
-        clear: Sets everything back to before the first step.
-        n_frames: Of the longest clip.
+        step: Decodes the next frame, given the number of frames to attend to. It must not copy
+            anything to the host.
+        clear: Resets the state to before the first step.
+        n_frames: The number of frames of the longest clip.
         device: The CUDA device of the batch.
     """
 
@@ -38,7 +39,7 @@ class StepGraphs:
     ) -> None:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._device = device
-        # Streams and captures belong to the current device, which need not be the batch's.
+        # Streams and graphs use the current device, which can differ from the device of the batch.
         with torch.cuda.device(device):
             self._capture(step, clear, n_frames)
 
@@ -48,13 +49,14 @@ class StepGraphs:
         sizes = range(STRIDE, round_up(n_frames, STRIDE) + 1, STRIDE)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries choose kernels and allocate while not captured
+        # Libraries select kernels and allocate memory in the first steps, which a capture forbids.
+        with torch.cuda.stream(stream):
             for n in sizes:
                 for _ in range(_WARM_UP_STEPS):
                     clear()
                     step(n)
         torch.cuda.current_stream().wait_stream(stream)
-        pool = None
+        pool = None  # all graphs share one memory pool, because only one runs at a time
         for n in sizes:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool):
@@ -64,6 +66,6 @@ class StepGraphs:
         clear()
 
     def replay(self, n: int) -> None:
-        """Do the step that looks at ``n`` frames, a multiple of ``STRIDE``."""
+        """Run the step that attends to ``n`` frames, a multiple of ``STRIDE``."""
         with torch.cuda.device(self._device):
             self._graphs[n].replay()

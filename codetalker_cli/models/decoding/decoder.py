@@ -1,8 +1,7 @@
-"""Speech features → codes, free-running: each frame is told the model's own past.
+"""Free-running decoding of encoder features to codes.
 
-Both halves of a step stand beside this module: ``speech_cache`` and ``motion_cache``. A step
-reads nothing back from the device and has shapes that depend on ``n`` alone; see
-``cuda_graphs``.
+Each step combines ``speech_cache`` and ``motion_cache``. A step copies nothing to the host, and its
+shapes depend only on ``n``, the number of frames to attend to. ``cuda_graphs`` relies on both.
 """
 
 from collections.abc import Sequence
@@ -23,20 +22,21 @@ from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
 Method = Literal["exact", "window"]
+# oneDNN compiles a kernel for each new number of frames, which takes longer than computing a few
+# extra frames that are masked.
 _CPU_STRIDE = 8
-"""oneDNN makes a kernel for every new number of rows, which takes longer than some rows more."""
 
 
 @dataclass
 class _DecodingState:
-    """A batch that is being decoded.
+    """The state of a batch during decoding.
 
     Attributes:
         speech_cache, motion_cache: The caches of stage 2 and of stage 1.
         codes: The codes predicted so far.
         frame: The number of the next frame.
-        past: Codes that replace the predicted ones as the motion history; None when decoding runs
-            freely.
+        past: The codes that replace the predicted ones in the motion history (teacher forcing), or
+            None in free-running decoding.
     """
 
     speech_cache: SpeechState
@@ -46,32 +46,35 @@ class _DecodingState:
     past: Int64[Tensor, "batch capacity codes_per_frame"] | None
 
     def first(self, n: int) -> "_DecodingState":
-        """Views of the first ``n`` clips."""
+        """Return views of the first ``n`` clips."""
         past = None if self.past is None else self.past[:n]
         return _DecodingState(
             self.speech_cache.first(n), self.motion_cache.first(n), self.codes[:n], self.frame, past
         )
 
     def clear(self) -> None:
-        """Back before the first frame; the speech stays. (Keys and values are overwritten.)"""
+        """Reset to before the first frame, but keep the encoder features."""
+        # The keys and values need no reset: they are overwritten before they are read.
         self.speech_cache.previous.zero_()
         self.motion_cache.clear()
         self.frame.zero_()
 
 
 class Decoder:
-    """Both stages made ready for decoding: weights laid out, projections joined.
+    """The decoder for encoder features, with both stages prepared for fast inference.
 
-    It holds copies: a model that is trained on needs a new one.
+    It contains optimized copies of the weights. After further training of the model, create a new
+    decoder.
 
     Args:
         speech: Stage 2.
         vq: Stage 1.
-        settings: Window, precision, graphs; the method is chosen with each call.
+        settings: The window, the precision and the use of CUDA graphs. The method is an argument of
+            ``decode``.
 
     Attributes:
         uses_graphs: Whether each step is replayed as a CUDA graph.
-        stride: A step looks at a multiple of so many frames, those to come masked.
+        stride: The number of frames that a step attends to is a multiple of this number.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Decoder:
             self.speech_cache = SpeechDecoderCache(speech, vq, self._dtype)
 
     def motion_cache(self, method: Method) -> MotionDecoderCache:
-        """Stage 1's half of a step."""
+        """Return the stage-1 part of a step for ``method``, creating it on first use."""
         if method not in self._motion_caches:
             window = Window(self.settings.window_frames, self.settings.refresh_frames)
             self._motion_caches[method] = MotionDecoderCache(
@@ -109,19 +112,19 @@ class Decoder:
         """Decode a batch of clips to codes.
 
         Args:
-            hidden: Encoder features.
-            style: Style vectors.
-            method: ``exact`` gives what recomputing everything gives; ``window`` comes near it in
-                constant time a frame.
-            lengths: Frames of each clip when they differ, each at least 1; codes beyond a clip's
-                end are 0.
-            past_codes: Each frame is predicted from these codes of the frames
-                before it (teacher forcing) instead of from the predicted ones.
+            hidden: The encoder features.
+            style: The style vectors.
+            method: ``exact`` gives the same result as recomputing all frames at each step.
+                ``window`` approximates it in constant time per frame.
+            lengths: The number of frames of each clip, at least 1; None if there is no padding.
+                The codes of the padding are 0.
+            past_codes: Codes that replace the predicted ones in the motion history (teacher
+                forcing).
             progress: Called with (frames done, frames of the longest clip).
         """
         n_frames = hidden.shape[1] // self.speech_cache.settings.features_per_frame
         clip_lengths = [n_frames] * len(hidden) if lengths is None else list(lengths)
-        # Clips that have ended fall off the end of the batch.
+        # Sort by length, so that the clips still running are always the first ones of the batch.
         sorted_clips = sorted(range(len(clip_lengths)), key=lambda k: -clip_lengths[k])
         sorted_lengths = sorted(clip_lengths, reverse=True)
         permutation = torch.tensor(sorted_clips, device=hidden.device)
@@ -136,7 +139,8 @@ class Decoder:
                 method,
                 progress,
             )
-        output = torch.empty_like(codes)  # outside: a tensor that training may use
+        # This is outside inference mode, because training cannot use inference tensors.
+        output = torch.empty_like(codes)
         output[permutation] = codes
         return output
 
@@ -155,7 +159,7 @@ class Decoder:
             hidden, style, round_up(n_frames, self.stride), motion_cache, past
         )
         graphs = None
-        if self.uses_graphs:
+        if self.uses_graphs:  # graphs have fixed shapes, so they always process the whole batch
             step = partial(self._step, state, motion_cache)
             graphs = StepGraphs(step, state.clear, lengths[0], hidden.device)
         n_active, view = len(lengths), state
@@ -164,7 +168,7 @@ class Decoder:
             if graphs is not None:
                 graphs.replay(n)
             else:
-                while lengths[n_active - 1] <= i:
+                while lengths[n_active - 1] <= i:  # drop the clips that have ended
                     n_active -= 1
                     view = state.first(n_active)
                 self._step(view, motion_cache, n)
@@ -185,7 +189,7 @@ class Decoder:
         q = self.vq.settings.codes_per_frame
         codes = torch.zeros(len(hidden), capacity, q, dtype=torch.int64, device=hidden.device)
         if past is not None:
-            # A graph looks at the whole capacity, so the history has to be as long.
+            # A graph also reads frames beyond the end of the clips.
             past = torch.cat([past, codes[:, past.shape[1] :]], dim=1)
         return _DecodingState(
             speech_cache=self.speech_cache.state(hidden, style, capacity),
@@ -196,7 +200,7 @@ class Decoder:
         )
 
     def _step(self, state: _DecodingState, motion_cache: MotionDecoderCache, n: int) -> None:
-        """One frame on; ``n`` is the number of frames to look at, the new one included or more."""
+        """Decode the next frame; attend to the first ``n`` frames, which must include it."""
         latents = self.speech_cache.step(state.speech_cache, state.frame, n)
         codes = self.vq.nearest(latents)
         state.codes.index_copy_(1, state.frame, codes)
@@ -211,6 +215,6 @@ class Decoder:
 
 
 def _future_mask(frame: Tensor, n: int, like: Tensor) -> Tensor:
-    """(1, n) zero for frames up to ``frame``, −∞ beyond."""
+    """Return a (1, n) mask that is 0 up to ``frame`` and −∞ for later frames."""
     future = torch.arange(n, device=frame.device)[None] > frame
     return like.new_zeros(1, n).masked_fill(future, float("-inf"))

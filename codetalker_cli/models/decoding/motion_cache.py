@@ -1,17 +1,18 @@
-"""Stage 1's decoder fed one frame after the other: what the speech decoder is told of its past.
+"""The decoder of stage 1 with cached results, which produces the motion history for stage 2.
 
-At step i the speech decoder is told the newest frame of the decode of the prefix 0 … i. What is
-computed of that decode, and what is not:
+The feedback for step i + 1 of stage 2 is frame i of the decoded prefix 0 … i. The decoder is not
+causal, so a new frame changes all earlier ones. A step recomputes only what is needed:
 
-- The convolution is local: only its newest ``kernel // 2 + 1`` rows change, the others are kept.
-- Instance norm sees the whole prefix; its sums run along, in float64 where the device has it.
-- The transformer blocks see all frames through the new statistics. ``exact`` computes all rows
-  anew; ``window`` the newest rows and, in turn, some older ones, the keys and values of all others
-  staying as they were when last computed.
-- Of the last block one row is wanted. Its scores are q·(W x) = (Wᵀq)·x, and its values
-  Σ a (W x) = W (Σ a x), so no other row is projected.
-- The newest row goes through two projections without anything between them: stage 1's to motion
-  features, stage 2's back to its own width. ``speech_cache`` has their product.
+- The convolution is local: a new frame changes only the last ``kernel // 2 + 1`` frames.
+- The instance norm depends on the whole prefix. Its sums are updated at each step, in float64 where
+  the device supports it.
+- Through the instance norm, a new frame changes the input of the transformer blocks at every frame.
+  The method ``exact`` recomputes all frames. The method ``window`` recomputes the newest frames and
+  a few older ones in rotation; all other frames keep their earlier keys and values.
+- Only the newest frame of the last block's output is needed. No other frame is projected there,
+  because the scores are q·(W x) = (Wᵀq)·x and the output is Σ a (W x) = W (Σ a x).
+- The output passes through two linear projections in sequence: to motion features in stage 1, and
+  back to the hidden size in stage 2. ``speech_cache`` applies their product instead.
 """
 
 from dataclasses import dataclass, fields
@@ -28,7 +29,7 @@ from codetalker_cli.models.vq_autoencoder import MotionDecoder
 
 @dataclass(frozen=True)
 class Window:
-    """Rows that a step computes: the newest ones, and some of the older ones in turn."""
+    """The numbers of newest frames and of older frames that a step recomputes."""
 
     newest: int
     refreshed: int
@@ -36,15 +37,16 @@ class Window:
 
 @dataclass
 class MotionState:
-    """What is kept of the frames so far; the first axis is the clip (the third of ``kv_cache``).
+    """The cached results for the frames so far. Some are used by the method ``window`` only.
 
     Attributes:
-        inputs: What the convolution sees.
-        hidden: What it gives.
-        total, squares: Sums of the rows that no frame to come changes.
-        kv_cache: Keys and values of the blocks but the last (window).
-        last_block_inputs: What the last block's attention sees (window).
-        next_refresh: The older frame whose turn it is to be computed anew (window).
+        inputs: The inputs of the convolution.
+        hidden: The outputs of the convolution, after the activation.
+        total, squares: The sums of ``hidden`` and of its squares over the frames that no later
+            frame can change.
+        kv_cache: The keys and values of all blocks but the last (window).
+        last_block_inputs: The inputs of the last block's attention (window).
+        next_refresh: The next older frame to recompute (window).
     """
 
     inputs: Float[Tensor, "batch capacity size"]
@@ -56,20 +58,20 @@ class MotionState:
     next_refresh: Int[Tensor, "1"]
 
     def first(self, n: int) -> "MotionState":
-        """Views of the first ``n`` clips."""
+        """Return views of the first ``n`` clips."""
         views = {f.name: getattr(self, f.name)[:n] for f in fields(self)}
         return MotionState(
             **views | {"kv_cache": self.kv_cache[:, :, :n], "next_refresh": self.next_refresh}
         )
 
     def clear(self) -> None:
-        """As it was before the first frame."""
+        """Reset to the state before the first frame."""
         for field in fields(self):
             getattr(self, field.name).zero_()
 
 
 class _Block:
-    """A transformer block with packed weights; for the last one, those of a single query."""
+    """A transformer block with packed weights; the last block computes only a single query."""
 
     def __init__(self, block: Block, dtype: torch.dtype | None, *, single_query: bool) -> None:
         attention = block.attention
@@ -80,6 +82,8 @@ class _Block:
         self.mlp_in = PackedLinear(block.mlp_in.weight, block.mlp_in.bias, "gelu", dtype)
         self.mlp_out = PackedLinear(block.mlp_out.weight, block.mlp_out.bias, dtype=dtype)
         if single_query:
+            # The key matrix is applied to the query and the value matrix to the weighted sum, so
+            # that neither is applied to all frames.
             query, key, value = attention.qkv.weight.detach().chunk(3)
             self.query = PackedLinear(query * self.scale, dtype=dtype)
             self.key = key.unflatten(0, (self.n_heads, -1))  # (heads, H/heads, H)
@@ -95,7 +99,18 @@ class _Block:
         kv_cache: Float[Tensor, "2 batch heads capacity head_size"] | None,
         frames: Int[Tensor, " frames"],
     ) -> Float[Tensor, "batch rows size"]:
-        """Keys and values are those of the rows, or of the first ``n`` frames in the cache."""
+        """Apply the block to the given frames.
+
+        Without a cache, the frames attend to each other. With a cache, their keys and values are
+        written to it, and they attend to its first ``n`` frames.
+
+        Args:
+            x: The inputs.
+            n: The number of frames to attend to.
+            mask: The mask that is added to the scores, or None.
+            kv_cache: The keys and values of all frames so far, or None.
+            frames: The frame numbers of ``x``.
+        """
         n_clips, n_frames, size = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(n_clips, n_frames, 3, self.n_heads, -1)
         qkv = qkv.permute(2, 0, 3, 1, 4)
@@ -110,7 +125,14 @@ class _Block:
         query_input: Float[Tensor, "batch 1 size"],
         mask: Float[Tensor, "1 n"] | None,
     ) -> Float[Tensor, "batch 1 size"]:
-        """Apply the block to the newest row; ``query_input`` is the newest row of ``memory``."""
+        """Apply the block to the newest frame.
+
+        Args:
+            x: The input at the newest frame.
+            memory: The normalized inputs of all frames to attend to.
+            query_input: The normalized input at the newest frame.
+            mask: The mask that is added to the scores, or None.
+        """
         query = self.query(query_input).view(len(x), self.n_heads, -1).transpose(0, 1)
         key_query = torch.bmm(query, self.key).transpose(0, 1)  # (B, heads, H)
         scores = torch.bmm(key_query, memory.transpose(1, 2))
@@ -129,9 +151,9 @@ class MotionDecoderCache:
     """The decoder of stage 1, step by step.
 
     Args:
-        decoder: Its decoder, in evaluation mode.
-        window: Rows to compute at each step; None: all, which is exact.
-        dtype: Of the matrix products; None: the weights'.
+        decoder: The decoder of stage 1, in evaluation mode.
+        window: The numbers of frames to recompute at each step; None: all frames, which is exact.
+        dtype: The data type of the matrix products; None: that of the weights.
     """
 
     def __init__(
@@ -153,6 +175,7 @@ class MotionDecoderCache:
         self._changed_offsets = torch.arange(-padding, 1, device=device)
         self._tap_offsets = torch.arange(-padding, padding + 1, device=device)
         self.eps = temporal.norm.eps
+        # The position encoding is the same for all frames, so it is added to the bias.
         bias = temporal.linear.bias + temporal.position[0]
         self.linear = PackedLinear(temporal.linear.weight, bias, dtype=dtype)
         last_index = len(temporal.blocks) - 1
@@ -166,9 +189,15 @@ class MotionDecoderCache:
             self._refresh_offsets = torch.arange(window.refreshed, device=device)
 
     def state(self, n_clips: int, capacity: int, like: Float[Tensor, "..."]) -> MotionState:
-        """Room for ``capacity`` frames of each clip."""
+        """Return the initial state, with capacity for ``capacity`` frames per clip.
+
+        Args:
+            n_clips: The number of clips.
+            capacity: The maximum number of frames.
+            like: A tensor with the data type and device of the state.
+        """
         hidden_size, n_heads = self.hidden_size, self.blocks[-1].n_heads
-        window_capacity = capacity if self.window is not None else 0
+        window_capacity = capacity if self.window is not None else 0  # `exact` has no such caches
         # MPS has no float64.
         sum_dtype = torch.float32 if like.device.type == "mps" else torch.float64
         return MotionState(
@@ -191,14 +220,14 @@ class MotionDecoderCache:
         n: int,
         mask: Float[Tensor, "1 {n}"] | None,
     ) -> Float[Tensor, "batch 1 size"]:
-        """Take a frame's latents; return its row after the blocks.
+        """Decode the next frame to its hidden state, i.e. without the last projection.
 
         Args:
-            state: Of the frames before; changed.
-            latents: Quantized.
-            frame: The frame's number i; on the device, so that nothing waits for it.
-            n: Frames to look at, i + 1 or more.
-            mask: 0 for frames up to i, −∞ beyond; None where n is i + 1.
+            state: The state after the previous frame; it is updated.
+            latents: The quantized latents of the frame.
+            frame: The number i of the frame. It is on the device, which avoids synchronization.
+            n: The number of frames to attend to, at least i + 1.
+            mask: 0 for frames up to i and −∞ for later ones; None if n is i + 1.
         """
         self._convolve(state, latents, frame)
         normalize = self._statistics(state, frame)
@@ -226,21 +255,23 @@ class MotionDecoderCache:
         )
 
     def _convolve(self, state: MotionState, latents: Tensor, frame: Tensor) -> None:
-        """The rows that the new frame changes; the edges of the prefix are repeated beyond it."""
+        """Update the outputs of the convolution that depend on the new frame."""
         inputs = latents if self.latent_projection is None else self.latent_projection(latents)
         state.inputs.index_copy_(1, frame, inputs)
         changed = (frame + self._changed_offsets).clamp(min=0)
+        # Clamping repeats the first and the last frame, like the padding mode of the convolution.
         taps = torch.minimum((changed[:, None] + self._tap_offsets).clamp(min=0), frame)
         windows = state.inputs.index_select(1, taps.flatten()).unflatten(1, taps.shape)
         hidden = F.leaky_relu(self.conv(windows.flatten(2)), LEAKY_SLOPE)
         state.hidden.index_copy_(1, changed, hidden)
 
     def _statistics(self, state: MotionState, frame: Tensor) -> "_InstanceNorm":
-        """Instance norm over the prefix, of settled rows and those still to change."""
+        """Return the instance norm over the prefix, and update the sums over its final frames."""
         changed = frame + self._changed_offsets
         valid = (changed >= 0)[:, None]
         hidden = state.hidden.index_select(1, changed.clamp(min=0)).to(state.total.dtype) * valid
         squared = hidden.square()
+        # No later frame changes the first of these frames, so it moves to the running sums.
         state.total.add_(hidden[:, 0])
         state.squares.add_(squared[:, 0])
         count = frame + 1
@@ -252,7 +283,7 @@ class MotionDecoderCache:
     def _frames_to_compute(
         self, state: MotionState, frame: Int[Tensor, "1"]
     ) -> Int[Tensor, " rows"]:
-        """Frames to compute, the newest first; before there are enough, some are repeated."""
+        """Return the frames to recompute, newest first; some are repeated in a short prefix."""
         assert self.window is not None
         newest = (frame - self._newest_offsets).clamp(min=0)
         if not self.window.refreshed:
@@ -275,5 +306,5 @@ class _InstanceNorm:
 
 
 def _write(cache: Tensor, frames: Tensor, values: Tensor) -> Tensor:
-    """Put ``values`` at ``frames`` of the cache (frames second to last) and give the cache."""
+    """Write ``values`` to the cache at ``frames`` (its second-to-last axis), and return it."""
     return cache.index_copy_(cache.dim() - 2, frames, values)

@@ -1,9 +1,9 @@
-"""Linear layers for decoding: weights laid out once for the processor, activation fused in.
+"""Linear layers for decoding, with weights in oneDNN's blocked layout and a fused activation.
 
-A step of decoding multiplies few rows with all weights of a layer. oneDNN does that at the speed
-of memory, and many rows 1.4 times as fast as PyTorch's own path does, when the weights lie in its
-blocked layout. The two operators are those that PyTorch's compiler emits for frozen models; where
-they are missing or do not compute what they should, PyTorch's linear takes their place.
+A decoding step multiplies all weights of a layer by a few vectors. With the blocked layout, oneDNN
+does so at memory speed, and multiplies many vectors about 1.4 times as fast as PyTorch's default
+path. The two private operators are the ones that torch.compile generates for frozen models. If they
+are missing or return wrong results, PyTorch's linear layer is used instead.
 """
 
 import logging
@@ -18,20 +18,22 @@ from torch.nn import functional as F
 
 Activation = Literal["none", "relu", "gelu"]
 
+# The number of input rows that the layout is optimized for. In measurements, 128 was best for few
+# rows as well as for many.
 _ROWS = 128
-"""Rows that the layout is made for; of all tried it is as good for few rows as for many."""
 
 logger = logging.getLogger(__name__)
 
 
 class PackedLinear:
-    """``activation(x Wᵀ + b)`` for inference: a copy of the weights, in the fastest layout here.
+    """``activation(x Wᵀ + b)`` for inference, with a copy of the weights in the fastest layout.
 
     Args:
         weight: The matrix W.
-        bias: The summand b, or None.
-        activation: ``gelu`` is the tanh approximation.
-        dtype: Of weights and products; None: the weight's. What comes out has the input's.
+        bias: The bias b, or None.
+        activation: The activation; ``gelu`` is its tanh approximation.
+        dtype: The data type of the computation; None: that of the weights. The output always has
+            the data type of the input.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class PackedLinear:
         self._packed_weight: Tensor | None = None
         if self.weight.device.type == "cpu" and packing_works(self.weight.dtype):
             self._packed_weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
-            self.weight = self.weight.new_empty(0)  # one copy is enough
+            self.weight = self.weight.new_empty(0)  # the packed copy is sufficient
 
     def __call__(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         if self._packed_weight is None:
@@ -62,7 +64,7 @@ class PackedLinear:
 def layer_norm_function(
     norm: nn.LayerNorm,
 ) -> Callable[[Float[Tensor, "*rows size"]], Float[Tensor, "*rows size"]]:
-    """The layer norm as a plain function: a module's call costs as much as a small norm."""
+    """Return a layer norm as a plain function, without the overhead of calling a module."""
     return partial(
         F.layer_norm,
         normalized_shape=norm.normalized_shape,
@@ -88,19 +90,23 @@ def _linear_plain(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Ac
 
 @lru_cache
 def packing_works(dtype: torch.dtype) -> bool:
-    """Whether this processor and PyTorch multiply packed weights of ``dtype``, tried once."""
+    """Return whether multiplication with packed weights works here for ``dtype``.
+
+    The operators are private and depend on the processor and the PyTorch version, so the function
+    compares their result with PyTorch's linear layer. The answer is cached.
+    """
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(n, 16, generator=generator).to(dtype) for n in (3, 32))
     bias = weight.sum(1)
-    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1  # bfloat16 has only 8 significant bits
     try:
         output = _linear_packed(
             x, torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), bias, "gelu"
         )
     except (AttributeError, RuntimeError) as error:
-        logger.debug("weights stay as they are: %s", str(error).splitlines()[0])
+        logger.debug("weights are not packed: %s", str(error).splitlines()[0])
         return False
     expected = _linear_plain(x, weight, bias, "gelu")
     return torch.allclose(output, expected, atol=tolerance, rtol=tolerance)

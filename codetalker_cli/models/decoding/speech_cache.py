@@ -1,8 +1,8 @@
-"""Stage 2's decoder, one frame after the other, with the keys and values of its past kept.
+"""The decoder of stage 2 with a KV cache, step by step.
 
-The decoder is causal, so keeping them is exact. A frame hears its own speech features alone: with
-one feature a frame the cross-attention does not depend on the query, and is computed for all frames
-at once; with several, their keys and values are.
+The decoder is causal, so the cache is exact. Each frame attends only to its own speech features.
+With one feature per frame, cross-attention does not depend on the query and is computed for all
+frames in advance. With several features, only its keys and values are computed in advance.
 """
 
 import math
@@ -25,15 +25,15 @@ from codetalker_cli.models.vq_autoencoder import MotionVQ
 
 @dataclass
 class SpeechState:
-    """What a batch of clips is told, and what is kept of its past.
+    """The inputs and the cache for a batch of clips.
 
     Attributes:
-        previous: Projection of the newest frame; zero before the first.
-        style: Style vectors.
-        cross_cache: Result of the cross-attention, or keys and values where a frame has several
-            features.
-        kv_cache: Keys and values of the frames so far.
-        bias: Bias of the attention by distance; entry capacity − 1 − d is that of d.
+        previous: The projection of the previous frame's motion; zero before the first frame.
+        style: The style vectors.
+        cross_cache: The output of the cross-attention, or its keys and values if there are several
+            features per frame.
+        kv_cache: The keys and values of the frames so far.
+        bias: The attention bias by distance d in frames, at index capacity − 1 − d.
     """
 
     previous: Float[Tensor, "batch 1 size"]
@@ -46,7 +46,7 @@ class SpeechState:
     bias: Float[Tensor, "heads 2*capacity"]
 
     def first(self, n: int) -> "SpeechState":
-        """Views of the first ``n`` clips."""
+        """Return views of the first ``n`` clips."""
         clip_axis = 1 if self.cross_cache.dim() == 4 else 2
         return SpeechState(
             self.previous[:n],
@@ -89,7 +89,7 @@ class _Layer:
         Float[Tensor, "batch frames size"]
         | Float[Tensor, "2 batch frames per_frame heads head_size"]
     ):
-        """Return what a step needs of the speech features, see ``SpeechState``."""
+        """Return this layer's part of ``SpeechState.cross_cache``."""
         keys_values = self.key_value(memory).unflatten(-1, (2, self.n_heads, -1)).movedim(-3, 0)
         return (
             self.cross_output(keys_values[1, :, :, 0].flatten(-2))
@@ -105,7 +105,7 @@ class _Layer:
         bias: Float[Tensor, "1 heads 1 n"],
         frame: Int[Tensor, "1"],
     ) -> Float[Tensor, "batch 1 size"]:
-        """Attend to as many frames as ``bias`` has."""
+        """Apply the layer to one frame, which attends to the n frames that ``bias`` covers."""
         n_clips, _, size = x.shape
         qkv = self.qkv(x).view(n_clips, 3, self.n_heads, 1, -1)
         q, new_keys_values = qkv[:, 0], qkv[:, 1:].transpose(0, 1)
@@ -126,12 +126,12 @@ class _Layer:
 
 
 class SpeechDecoderCache:
-    """The speech decoder, step by step.
+    """The decoder of stage 2, step by step.
 
     Args:
         speech: Stage 2, in evaluation mode.
-        vq: Stage 1, whose last projection is joined to stage 2's first.
-        dtype: Of the matrix products; None: the weights'.
+        vq: Stage 1. Its last projection is merged with the first one of stage 2.
+        dtype: The data type of the matrix products; None: that of the weights.
     """
 
     def __init__(
@@ -143,6 +143,8 @@ class SpeechDecoderCache:
         )
         self.layers = [_Layer(cast(SpeechDecoderLayer, layer), dtype) for layer in speech.layers]
         self.head = PackedLinear(speech.head.weight, dtype=dtype)
+        # The feedback is projected to motion features and back. Both projections are linear, so
+        # they are merged into one matrix, which is much smaller.
         output_projection, motion_projection = (
             vq.decoder.output_projection,
             speech.motion_projection,
@@ -162,7 +164,13 @@ class SpeechDecoderCache:
         style: Float[Tensor, "batch size"],
         capacity: int,
     ) -> SpeechState:
-        """Before the first frame: encoder features and style vectors taken in."""
+        """Return the initial state.
+
+        Args:
+            hidden: The encoder features.
+            style: The style vectors.
+            capacity: The maximum number of frames.
+        """
         s, n_clips = self.settings, len(hidden)
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
         head_size = s.hidden_size // s.n_heads
@@ -177,7 +185,7 @@ class SpeechDecoderCache:
     def _bias(
         self, capacity: int, like: Float[Tensor, "..."]
     ) -> Float[Tensor, "heads 2*{capacity}"]:
-        """−slope · ⌊d / period⌋ by distance d = capacity − 1 … 0, then the future's −∞."""
+        """Return −slope · ⌊d/period⌋ for d = capacity − 1 … 0, followed by −∞ for the future."""
         distance = torch.arange(capacity - 1, -capacity - 1, -1, device=like.device)
         periods = torch.div(distance, self.settings.period_frames, rounding_mode="floor")
         bias = -attention_slopes(self.settings.n_heads, like.device)[:, None] * periods
@@ -186,14 +194,15 @@ class SpeechDecoderCache:
     def step(
         self, state: SpeechState, frame: Int[Tensor, "1"], n: int
     ) -> Float[Tensor, "batch 1 latent"]:
-        """Return the latents of a frame, not yet quantized.
+        """Return the latents of the next frame before quantization.
 
         Args:
-            state: Of the frames before; changed.
-            frame: The frame's number i, on the device.
-            n: Frames of the past to look at, i + 1 or more.
+            state: The state after the previous frame; its KV cache is updated.
+            frame: The number i of the frame, on the device.
+            n: The number of frames to attend to, at least i + 1.
         """
         capacity = state.bias.shape[1] // 2
+        # `frame` is on the device, so the bias is selected by index: slicing would synchronize.
         distances = torch.arange(capacity - 1, capacity - 1 + n, device=frame.device) - frame
         bias = state.bias.index_select(1, distances)[None, :, None]
         x = state.previous + state.style
@@ -205,5 +214,5 @@ class SpeechDecoderCache:
         return self.head(x)
 
     def set_previous(self, state: SpeechState, hidden: Float[Tensor, "batch 1 hidden"]) -> None:
-        """Let the next step know the newest row of stage 1's decode."""
+        """Set the feedback for the next step: the newest hidden state of stage 1's decoder."""
         state.previous.copy_(self.feedback_projection(hidden))

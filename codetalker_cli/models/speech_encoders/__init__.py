@@ -1,1 +1,1 @@
-"""Pretrained speech encoders: samples → encoder features for each motion frame."""
+"""Pretrained speech encoders, which turn samples into features for each motion frame."""

@@ -1,8 +1,8 @@
-"""Pretrained speech encoders behind one interface: samples → features for each motion frame.
+"""A common interface for pretrained speech encoders.
 
-wav2vec 2.0, HuBERT and WavLM are composed of transformers' models; Whisper's encoder is our own
-(``whisper``). Weights come from a hub name or a local folder (``pretrained``), or out of one
-of our checkpoints.
+wav2vec 2.0, HuBERT and WavLM use the models of transformers. Whisper uses our own implementation
+(``whisper``). The weights come from the Hugging Face hub or a local folder (``pretrained``), or
+from a codetalker checkpoint.
 """
 
 import logging
@@ -27,22 +27,22 @@ from codetalker_cli.models.speech_encoders.whisper import WhisperConfig, Whisper
 from codetalker_cli.settings import AudioEncoderSettings
 
 FEATURE_RATE = 50
-"""Features a second that all four families give."""
+"""The number of features per second, which is the same for all four families."""
 
 logger = logging.getLogger(__name__)
 
 
 def transformers_classes(family: str) -> tuple[Any, Any]:
-    """transformers' config class, and its model class that holds the encoder."""
+    """Return the config class and the model class of a family in transformers."""
     import transformers
 
     names = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "whisper": "Whisper"}
-    name = names[family]  # only what is asked for gets imported
+    name = names[family]  # transformers imports a family when its class is accessed
     return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
 
 
 def _build_model(settings: AudioEncoderSettings) -> Any:
-    """The model of the family, with random weights."""
+    """Return a model of the family with random weights."""
     if settings.family == "whisper":
         return WhisperEncoder(WhisperConfig.from_config(settings.config))
     config_class, model_class = transformers_classes(settings.family)
@@ -52,28 +52,33 @@ def _build_model(settings: AudioEncoderSettings) -> Any:
 def resample_features(
     features: Float[Tensor, "batch features channels"], n: int
 ) -> Float[Tensor, "batch {n} channels"]:
-    """Linear interpolation over time; first and last frame stay."""
+    """Resample to ``n`` features by linear interpolation over time, with both ends unchanged."""
     return F.interpolate(
         features.transpose(1, 2), size=n, mode="linear", align_corners=True
     ).transpose(1, 2)
 
 
 class AudioEncoder(nn.Module):
-    """Speech samples → features for each motion frame.
+    """A speech encoder that turns samples into features for each motion frame.
 
     Args:
-        settings: Family and architecture; ``settings.config`` overrides transformers' defaults.
-        fps: Motion frames a second.
-        features_per_frame: 1: features are interpolated to the frame rate. More: so many
-            consecutive 50 Hz features belong to a frame, and fps × that must be 50.
+        settings: The family and the architecture; ``settings.config`` overrides the defaults of
+            transformers.
+        fps: The frame rate of the motion.
+        features_per_frame: With 1, features are interpolated to the frame rate. With N > 1, each
+            frame has N consecutive 50 Hz features, and fps × N must be 50.
+
+    Raises:
+        SettingsError: ``fps`` and ``features_per_frame`` do not match.
     """
 
     def __init__(self, settings: AudioEncoderSettings, fps: float, features_per_frame: int) -> None:
         super().__init__()
         if features_per_frame > 1 and fps * features_per_frame != FEATURE_RATE:
             raise SettingsError(
-                f"speech.features_per_frame: {features_per_frame} features × {fps:g} fps must be "
-                f"{FEATURE_RATE} features a second; use 1 to interpolate"
+                f"speech.features_per_frame: {features_per_frame} features per frame at {fps:g} "
+                f"fps are {fps * features_per_frame:g} features per second, expected "
+                f"{FEATURE_RATE}; use 1 to interpolate"
             )
         self.settings = settings
         self.fps = fps
@@ -82,42 +87,42 @@ class AudioEncoder(nn.Module):
         if settings.frozen:
             self.requires_grad_(False)
         elif settings.family != "whisper":
-            # As the reference: the convolutional feature extractor is never trained.
+            # The convolutional feature extractor is never trained, as in the reference code.
             self.model.feature_extractor._freeze_parameters()
 
     @property
     def size(self) -> int:
-        """Width of the features."""
+        """The width of the features."""
         config = self.model.config
         return config.d_model if self.settings.family == "whisper" else config.hidden_size
 
     @property
     def frozen_part(self) -> nn.Module | None:
-        """The weights that ``encode_frozen`` uses; None where it uses none."""
+        """The module that ``encode_frozen`` uses, or None if it uses no weights (Whisper)."""
         if self.settings.frozen:
             return self.model
         return None if self.settings.family == "whisper" else self.model.feature_extractor
 
     @property
     def transformer_layers(self) -> nn.ModuleList:
-        """The layers above the convolutions."""
+        """The transformer layers above the convolutions."""
         whisper = self.settings.family == "whisper"
         return self.model.layers if whisper else self.model.encoder.layers
 
     def train(self, mode: bool = True) -> "AudioEncoder":
-        """A frozen encoder stays in evaluation mode (no dropout)."""
+        """Set the mode; a frozen encoder stays in evaluation mode, without dropout."""
         return super().train(mode and not self.settings.frozen)
 
     def prepare(self, samples: Float[Tensor, "*batch samples"]) -> Float[Tensor, "*batch samples"]:
-        """Samples as the family wants them: zero mean and unit variance, or as they are."""
+        """Normalize samples to zero mean and unit variance, except for Whisper."""
         if self.settings.family == "whisper":
             return samples
         mean = samples.mean(-1, keepdim=True)
         variance = samples.var(-1, keepdim=True, unbiased=False)
-        return (samples - mean) / torch.sqrt(variance + 1e-7)
+        return (samples - mean) / torch.sqrt(variance + 1e-7)  # as in transformers
 
     def n_frames(self, n_features: int) -> int:
-        """Motion frames that ``n_features`` features at 50 Hz last."""
+        """Return the number of motion frames in ``n_features`` features at 50 Hz."""
         if self.features_per_frame > 1:
             return n_features // self.features_per_frame
         return int(n_features / FEATURE_RATE * self.fps)
@@ -125,12 +130,12 @@ class AudioEncoder(nn.Module):
     def forward(
         self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features {self.size}"]:
-        """Features of prepared audio, ``features_per_frame`` for each motion frame.
+        """Encode speech, with ``features_per_frame`` features for each motion frame.
 
         Args:
-            audio: Prepared samples at 16 kHz.
-            n_frames: Motion frames to give; None: as many as the audio lasts. With several
-                features a frame, fewer come back when the audio is shorter.
+            audio: Samples at 16 kHz, normalized by ``prepare``.
+            n_frames: The number of motion frames; None: derived from the length of the audio. With
+                several features per frame, short audio results in fewer frames.
         """
         frozen_features = self.encode_frozen(audio, n_frames)
         return (
@@ -143,16 +148,17 @@ class AudioEncoder(nn.Module):
     def encode_frozen(
         self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features channels"]:
-        """The part of ``forward`` that no training changes, to be computed once and kept.
+        """Compute the part of ``forward`` that training does not change, so it can be cached.
 
         Returns:
-            Of a frozen encoder its result; else Whisper's log-mel spectrogram, and of
-            the others the convolutional features, which are as many as the result's.
+            The result of ``forward`` for a frozen encoder. Otherwise the log-mel spectrogram for
+            Whisper, or the convolutional features for other families. There are as many
+            convolutional features as final features.
         """
         if self.settings.family == "whisper":
             frozen_features = log_mel(audio, self.model.config.num_mel_bins)
         else:
-            # The reference resamples in front of the transformer, not behind it.
+            # The reference code resamples before the transformer, not after it.
             features = convolve(self.model.feature_extractor, audio).transpose(1, 2)
             frozen_features = self._align_to_frames(features, n_frames)
         return (
@@ -164,21 +170,20 @@ class AudioEncoder(nn.Module):
     def encode_trainable(
         self, frozen_features: Sequence[Float[Tensor, "_ channels"]], n_frames: Sequence[int]
     ) -> tuple[Float[Tensor, "batch longest {self.size}"], Int64[Tensor, " batch"]]:
-        """The other part of ``forward``, for clips of different length.
+        """Compute the rest of ``forward`` for clips of different lengths.
 
         Args:
-            frozen_features: What ``encode_frozen`` gives of each clip; half precision will
-                do.
-            n_frames: Motion frames of each clip.
+            frozen_features: The result of ``encode_frozen`` for each clip, in any precision.
+            n_frames: The number of motion frames of each clip.
 
         Returns:
-            Features, zero beyond each clip's end, and how many each clip has.
+            The features, padded with zeros, and the number of features of each clip.
         """
         dtype = next(self.parameters()).dtype
         clips = [clip.to(dtype) for clip in frozen_features]
         frozen, whisper = self.settings.frozen, self.settings.family == "whisper"
         if whisper and not frozen:
-            # Its convolutions and position table know of no padding.
+            # Whisper's encoder does not support padding masks.
             pairs = zip(clips, n_frames, strict=True)
             clips = [self._encode_trainable_clip(clip[None], n)[0] for clip, n in pairs]
         lengths = torch.tensor([len(clip) for clip in clips], device=clips[0].device)
@@ -194,11 +199,9 @@ class AudioEncoder(nn.Module):
     def _encode_trainable_clip(
         self, frozen_features: Float[Tensor, "batch inputs channels"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features {self.size}"]:
-        """From what ``encode_frozen`` gives of an encoder that is trained, to the result.
-
-        What is longer than 30 s is heard in overlapping windows.
-        """
+        """Compute the final features; clips longer than 30 s are split into overlapping windows."""
         if self.settings.family == "whisper":
+            # Whisper has two spectra per feature.
             window = 2 * self.model.config.max_source_positions
             overlap = OVERLAP_SECONDS * 2 * FEATURE_RATE
             features = apply_in_windows(
@@ -206,6 +209,7 @@ class AudioEncoder(nn.Module):
             )
             return self._align_to_frames(features, n_frames)
         rate = FEATURE_RATE if self.features_per_frame > 1 else self.fps
+        # Both lengths must be even, because each window contributes half of the overlap.
         window, overlap = (2 * round(s * rate / 2) for s in (WINDOW_SECONDS, OVERLAP_SECONDS))
         return apply_in_windows(
             self._run_transformer, frozen_features, window=window, overlap=overlap
@@ -216,13 +220,17 @@ class AudioEncoder(nn.Module):
         frozen_features: Float[Tensor, "batch features channels"],
         valid: Bool[Tensor, "batch features"] | None = None,
     ) -> Float[Tensor, "batch features {self.size}"]:
-        """The transformer of a convolutional family over everything; ``valid`` if padded."""
+        """Run the transformer of wav2vec 2.0, HuBERT or WavLM in one pass.
+
+        ``valid`` is true for the features of each clip and false for its padding.
+        """
         projected = self.model.feature_projection(frozen_features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
-        if hidden.shape[1] > self.model.config.mask_time_length:  # shorter ones hold no mask
+        # transformers raises an error if a mask span is longer than the clip.
+        if hidden.shape[1] > self.model.config.mask_time_length:
             hidden = self.model._mask_hidden_states(hidden, attention_mask=valid)
         with warnings.catch_warnings():
-            # WavLM's own mixing of a boolean mask with a bias, which PyTorch deprecates.
+            # WavLM combines a boolean mask with a float bias, which PyTorch has deprecated.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
             return self.model.encoder(hidden, attention_mask=valid).last_hidden_state
 

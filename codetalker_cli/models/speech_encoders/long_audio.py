@@ -1,7 +1,8 @@
-"""Speech that is too long for one pass of an encoder: overlapping windows, and exact blocks.
+"""Encode speech that is too long for one pass of an encoder.
 
-Convolutions see a fixed stretch of samples, so blocks of them give what one pass gives. Attention
-sees all that it is shown; it is shown windows, and of two that overlap each keeps its half.
+A convolution has a finite receptive field, so it is computed in blocks with the same result.
+Attention has no such limit. It is computed in overlapping windows, and in each overlap the first
+half comes from the earlier window and the second half from the later one.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 WINDOW_SECONDS = 30
-"""Longest speech that an encoder's attention sees at once: what Whisper was trained on."""
+"""The length of an attention window in seconds, which is the length Whisper was trained on."""
 OVERLAP_SECONDS = 4
-"""Of two neighboring windows; each keeps its half of it."""
+"""The overlap of adjacent windows in seconds; each window contributes half of it."""
 BLOCK_FEATURES = 1500
-"""Features of a block of convolutions: 30 s."""
+"""The number of features in a block of convolutions (30 s)."""
 
 
 def apply_in_windows(
@@ -29,13 +30,14 @@ def apply_in_windows(
     overlap: int,
     factor: int = 1,
 ) -> Float[Tensor, "batch outputs size"]:
-    """Run over ``x`` in windows of ``window`` that overlap by ``overlap``, joined again.
+    """Apply ``function`` to overlapping windows of ``x`` and concatenate the results.
 
     Args:
-        function: Gives a feature for every ``factor`` of its input's.
-        x: What it is run over; not longer than a window: in one pass.
-        window, overlap: Multiples of ``2 · factor``.
-        factor: How much shorter its results are.
+        function: A function that returns one output for every ``factor`` inputs.
+        x: The inputs. Inputs that fit into one window are processed in one pass.
+        window, overlap: The length and the overlap of the windows, in inputs. Both must be
+            multiples of ``2 · factor``.
+        factor: The number of inputs per output.
     """
     if x.shape[1] <= window:
         return function(x)
@@ -55,10 +57,11 @@ def apply_in_windows(
 def convolve(
     extractor: Any, audio: Float[Tensor, "batch samples"]
 ) -> Float[Tensor, "batch channels features"]:
-    """What transformers' convolutional feature extractors give.
+    """Run a convolutional feature extractor of transformers, in blocks if the audio is long.
 
-    Long audio goes through in blocks that give the same: each holds all samples that its features
-    see. A first layer that is normalized over time (wav2vec 2.0 base) is so over the whole.
+    Each block contains the complete receptive fields of its features, so the result is the same as
+    in one pass. If the first layer has a norm over time (wav2vec 2.0 base), its statistics are
+    computed over the whole audio.
     """
     layers = list(extractor.conv_layers)
     stride, receptive_field = _receptive_field(layers)
@@ -83,7 +86,7 @@ def convolve(
 
 
 def _receptive_field(layers: list[Any]) -> tuple[int, int]:
-    """Samples between two features, and samples that one feature sees."""
+    """Return the stride and the receptive field of the last layer, in samples."""
     stride, receptive_field = 1, 1
     for layer in layers:
         receptive_field += (layer.conv.kernel_size[0] - 1) * stride
@@ -94,12 +97,12 @@ def _receptive_field(layers: list[Any]) -> tuple[int, int]:
 def _group_norm_affine(
     conv: torch.nn.Conv1d, norm: torch.nn.GroupNorm, audio: Float[Tensor, "batch samples"]
 ) -> tuple[Float[Tensor, "batch channels 1"], Float[Tensor, "batch channels 1"]]:
-    """Factor and summand that a norm of every channel over time comes to."""
+    """Return the scale and shift per channel that are equivalent to the norm over all audio."""
     total: Any = 0.0
     squares: Any = 0.0
     count = 0
     for block in _first_conv_blocks(conv, audio):
-        block_double = block.double()
+        block_double = block.double()  # float32 sums would be inaccurate for long recordings
         total, squares = total + block_double.sum(2), squares + block_double.square().sum(2)
         count += block.shape[2]
     mean = total / count
@@ -110,7 +113,7 @@ def _group_norm_affine(
 
 
 def _first_conv_blocks(conv: torch.nn.Conv1d, audio: Tensor) -> Iterator[Tensor]:
-    """What the first convolution gives, in blocks that come to the whole."""
+    """Yield the output of the first convolution in consecutive blocks."""
     kernel, stride = conv.kernel_size[0], conv.stride[0]
     n_outputs = (audio.shape[1] - kernel) // stride + 1
     step = 64 * BLOCK_FEATURES

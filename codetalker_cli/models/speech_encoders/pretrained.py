@@ -1,4 +1,4 @@
-"""Pretrained weights of speech encoders, from a hub name or a local folder."""
+"""Load pretrained weights of speech encoders from the Hugging Face hub or a local folder."""
 
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,27 @@ from codetalker_cli.settings import AudioEncoderSettings
 
 
 def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettings:
-    """The same settings with the architecture of ``settings.source`` filled in.
+    """Return the settings with the architecture of ``settings.source`` filled in.
 
     Raises:
-        MissingDependencyError: The source is no local folder and the hub cannot be reached.
-        SettingsError: The source holds a model of another family.
+        MissingDependencyError: The source is not a local folder, and the hub is not reachable.
+        SettingsError: The source contains a model of another family.
     """
     config_class, _ = transformers_classes(settings.family)
     config = config_class.from_dict(_source_config(settings)).to_diff_dict()
+    # These keys do not describe the architecture.
     for key in ("transformers_version", "model_type", "architectures", "torch_dtype", "dtype"):
         config.pop(key, None)
     return settings.model_copy(update={"config": config})
 
 
 def load_pretrained(encoder: AudioEncoder) -> None:
-    """Fill ``encoder`` with the pretrained weights of its settings' source.
+    """Load the pretrained weights from the source in the encoder's settings.
 
     Raises:
-        MissingDependencyError: The source is no local folder and the hub cannot be reached.
-        SettingsError: The source holds a model of another family.
+        MissingDependencyError: The source is not a local folder, and the hub is not reachable.
+        SettingsError: The source contains a model of another family, or its weights are damaged or
+            incomplete.
     """
     from safetensors import SafetensorError
 
@@ -46,13 +48,15 @@ def load_pretrained(encoder: AudioEncoder) -> None:
 
 
 def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
-    """All weights of the source's encoder; none of them may be left random."""
+    """Return all weights of the encoder in the source."""
     import transformers
 
     whisper = settings.family == "whisper"
     model_class = transformers_classes(settings.family)[1]
     verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()  # a Whisper without decoder is no loss here
+    # Hide the warning about a missing Whisper decoder, which is not used. Missing encoder weights
+    # raise an error below, because transformers would leave them random.
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
         result: Any = model_class.from_pretrained(settings.source, output_loading_info=True)
@@ -60,19 +64,22 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
         transformers.utils.logging.set_verbosity(verbosity)
     model, info = result
     required = [k for k in info["missing_keys"] if k.startswith("encoder.") or not whisper]
+    # Some published checkpoints lack this embedding, which only SpecAugment uses.
     missing = sorted(key for key in required if key != "masked_spec_embed")
     if missing:
         raise SettingsError(
             f"speech.encoder.source: {settings.source!r} lacks {len(missing)} weights of a "
-            f"{settings.family} encoder, {missing[0]} for one"
+            f"{settings.family} encoder, for example {missing[0]}"
         )
     state: dict[str, Tensor] = (model.encoder if whisper else model).state_dict()
     return state
 
 
 def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
-    """What the source's config.json says; transformers would take another family's with a warning
-    and leave what does not fit random, and take no config at all for the default one.
+    """Return the contents of the source's ``config.json``, and check the family.
+
+    transformers accepts a model of another family with only a warning, and initializes the missing
+    weights randomly. Without a config, it uses the default one.
     """
     config_class, _ = transformers_classes(settings.family)
     try:
@@ -84,7 +91,7 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     family = values.get("model_type")
     if family != settings.family:
         raise SettingsError(
-            f"speech.encoder.family is {settings.family}, but {settings.source!r} holds a "
+            f"speech.encoder.family is {settings.family}, but {settings.source!r} contains a "
             f"{family} model; give `set` speech.encoder.family={family}, or another source"
         )
     return values
@@ -93,7 +100,7 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
 def _source_error(settings: AudioEncoderSettings) -> MissingDependencyError:
     where = "folder" if Path(settings.source).exists() else "hub name or folder"
     return MissingDependencyError(
-        f"speech.encoder.source: the {where} {settings.source!r} gives no {settings.family} model; "
-        "on a machine without internet, copy its config.json and model.safetensors into a folder "
-        "and give `set` speech.encoder.source=FOLDER"
+        f"speech.encoder.source: no {settings.family} model was found for the {where} "
+        f"{settings.source!r}; on a machine without internet access, copy its config.json and "
+        "model.safetensors into a folder and give `set` speech.encoder.source=FOLDER"
     )

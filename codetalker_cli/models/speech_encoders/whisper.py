@@ -1,8 +1,8 @@
-"""The encoder of Whisper (Radford et al. 2022, arXiv 2212.04356) and the spectrogram it hears.
+"""The encoder of Whisper (Radford et al. 2022, arXiv 2212.04356) and its log-mel spectrogram.
 
-The same weights under the same names as transformers' ``WhisperEncoder``, whose results it gives
-(tests/test_whisper.py). It stands here because importing that class takes longer than animating a
-short recording with the bundled voice does as a whole.
+The names of the weights and the results are the same as for the ``WhisperEncoder`` of transformers
+(tests/test_audio_encoder.py). This implementation exists because importing transformers takes
+longer than animating a short recording with the bundled voice.
 """
 
 import math
@@ -19,17 +19,14 @@ from torch.nn import functional as F
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import SettingsError
 
-_WINDOW, _HOP = 400, 160
-"""Samples of the Fourier transform and between two of them."""
+_WINDOW, _HOP = 400, 160  # in samples
 BLOCK_SPECTRA = 6000
-"""Spectra that are computed at once: a minute."""
+"""The number of spectra that are computed in one block (one minute)."""
 
 
 @dataclass(frozen=True)
 class WhisperConfig:
-    """Architecture, by transformers' names and with its defaults; what else a config says of
-    decoder and tokens is passed over.
-    """
+    """The architecture of the encoder, with the names and defaults of transformers."""
 
     num_mel_bins: int = 80
     d_model: int = 384
@@ -43,16 +40,17 @@ class WhisperConfig:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "WhisperConfig":
-        """Of a transformers config.
+        """Return the encoder's part of a transformers config; the decoder's part is ignored.
 
         Raises:
-            SettingsError: It asks for what no published Whisper has.
+            SettingsError: The config uses an activation or an embedding scale that no published
+                Whisper model has.
         """
         activation = config.get("activation_function", "gelu")
         if activation != "gelu" or config.get("scale_embedding"):
             raise SettingsError(
-                "speech.encoder.config: expected activation_function gelu and no scale_embedding, "
-                f"as all published Whisper models have, got {activation!r} and "
+                "speech.encoder.config: expected the activation_function gelu and no "
+                f"scale_embedding, as in all published Whisper models, got {activation!r} and "
                 f"{config.get('scale_embedding')!r}"
             )
         return cls(**{f.name: config[f.name] for f in fields(cls) if f.name in config})
@@ -61,10 +59,10 @@ class WhisperConfig:
 def log_mel(
     audio: Float[Tensor, "batch samples"], n_mels: int
 ) -> Float[Tensor, "batch samples//160 {n_mels}"]:
-    """The log-mel spectrogram of samples at 16 kHz, as Whisper was trained.
+    """Return the log-mel spectrogram of samples at 16 kHz, as in Whisper's training.
 
-    It is computed in blocks; what they share is the loudest value, 8 decades under which all is
-    cut off.
+    It is computed in blocks to limit the memory. Values are clipped to 8 decades below the maximum
+    of the whole recording.
     """
     bank = _mel_bank(n_mels).to(audio)
     window = torch.hann_window(_WINDOW, device=audio.device, dtype=audio.dtype)
@@ -85,7 +83,6 @@ def log_mel(
 
 @lru_cache(maxsize=2)
 def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
-    """Triangular filters."""
     from torchaudio.functional import melscale_fbanks
 
     n_bins, max_frequency = _WINDOW // 2 + 1, SAMPLE_RATE / 2
@@ -93,7 +90,7 @@ def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
 
 
 class WhisperAttention(nn.Module):
-    """Self-attention over time; the keys have no bias."""
+    """Self-attention over time, without a bias for the keys."""
 
     def __init__(self, size: int, n_heads: int, dropout: float) -> None:
         super().__init__()
@@ -115,7 +112,7 @@ class WhisperAttention(nn.Module):
 
 
 class WhisperLayer(nn.Module):
-    """Pre-norm transformer layer."""
+    """A pre-norm transformer layer."""
 
     def __init__(self, c: WhisperConfig) -> None:
         super().__init__()
@@ -137,11 +134,7 @@ class WhisperLayer(nn.Module):
 
 
 class WhisperEncoder(nn.Module):
-    """Log-mel spectrogram → features at 50 Hz.
-
-    Args:
-        config: Architecture.
-    """
+    """The encoder from a log-mel spectrogram at 100 Hz to features at 50 Hz."""
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
@@ -173,8 +166,8 @@ class WhisperEncoder(nn.Module):
     ) -> Float[Tensor, "batch (spectra+1)//2 size"]:
         """Encode at most 2 · max_source_positions spectra.
 
-        What is shorter than a window is heard alone, with the first rows of the position table; the
-        published models heard silence behind it.
+        Shorter inputs are not padded with silence to 30 s, unlike in the published code. They use
+        the first rows of the position table.
         """
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]

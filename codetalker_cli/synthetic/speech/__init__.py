@@ -1,5 +1,5 @@
-"""Speech with phone times, for the synthetic talking heads: spoken by an engine, or recorded.
+"""Provide speech with phone times for the synthetic talking heads.
 
-`corpus.synthesize` makes it, `recordings.read_recordings` takes what is there; both give a
-`SpeechSet`.
+`corpus.synthesize` generates speech with a text-to-speech engine, and `recordings.read_recordings`
+reads existing recordings. Both return a `SpeechSet`.
 """

@@ -1,7 +1,8 @@
-"""Spoken clips: a recording with its text and phone times, and the .json beside it.
+"""Define spoken clips: recordings with transcripts and phone times, stored in a .json file each.
 
-NAME.json: {"text", "speaker", "engine", "speed", "aligner", "phones": [{"phone", "start", "end",
-"word"}, ...]}; times in seconds, phones in ARPABET, contiguous. Only "phones" is needed to read it.
+NAME.json contains {"text", "speaker", "engine", "speed", "aligner", "phones": [{"phone", "start",
+"end", "word"}, ...]}. The phones are contiguous ARPABET labels with times in seconds. All other
+keys are optional.
 """
 
 import json
@@ -20,14 +21,14 @@ from codetalker_cli.synthetic.speech.phones import Phone
 
 @dataclass(frozen=True)
 class SpokenClip:
-    """One recording with what is said when.
+    """A recording with its transcript and phone times.
 
     Attributes:
-        name: Unique within its set.
-        audio_path: The recording.
-        speaker: Who speaks (a voice's name for synthetic speech).
-        text: What is said.
-        phones: Contiguous, from 0 to the end.
+        name: The name, which is unique within its set.
+        audio_path: The path of the recording.
+        speaker: The name of the speaker, or of the voice for synthetic speech.
+        text: The transcript.
+        phones: The contiguous phones from 0 to the end.
     """
 
     name: str
@@ -37,7 +38,7 @@ class SpokenClip:
     phones: list[Phone]
 
     def samples(self) -> np.ndarray:
-        """(n,) float32 mono at 16 kHz.
+        """Read the recording as (n,) float32 mono samples at 16 kHz.
 
         Raises:
             InputError: The recording cannot be read.
@@ -47,7 +48,7 @@ class SpokenClip:
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip that could not be used, and why."""
+    """The name of an unusable clip, and the reason."""
 
     name: str
     reason: str
@@ -55,31 +56,34 @@ class Failure:
 
 @dataclass(frozen=True)
 class SpeechSet:
-    """Clips, ordered by name or number, and those that had to be left out."""
+    """The usable clips, ordered by name or number, and the unusable ones."""
 
     clips: list[SpokenClip] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
 
 def write_description(path: Path, description: dict[str, Any], phones: Iterable[Phone]) -> None:
-    """Write the .json of a clip, whole or not at all."""
+    """Write the .json file of a clip atomically."""
     entry = {**description, "phones": [phone.to_json() for phone in phones]}
     with atomic_path(path) as partial:
         partial.write_text(json.dumps(entry, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """A clip's .json as a dict, its "phones" as a list of `Phone` (empty where it has none).
+    """Read the .json file of a clip.
+
+    Returns:
+        The content, with "phones" as a list of `Phone`, which is empty if the file has none.
 
     Raises:
-        DataError: It is not such a file; the message names it.
+        DataError: The file is unreadable or malformed.
     """
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
         entry["phones"] = [Phone.from_json(phone) for phone in entry.get("phones") or []]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a clip's description ({type(error).__name__}: {error}); "
+            f"{path}: invalid description of a clip ({type(error).__name__}: {error}); "
             'expected {"text", "phones": [{"phone", "start", "end", "word"}]}'
         ) from error
     description: dict[str, Any] = entry

@@ -1,9 +1,9 @@
-"""A corpus of synthetic speech in a folder: NUMBER_VOICE.flac (16 kHz mono) with NUMBER_VOICE.json
-beside it.
+"""Synthesize a corpus of speech into a folder of NUMBER_VOICE.flac and NUMBER_VOICE.json files.
 
-Voices take turns, so that stopping early leaves every voice with its share. Clip k depends on the
-seed and k alone: a run that was stopped goes on where it was, and a longer one starts with the
-clips of a shorter one. The .json is written last: a clip without it is made again.
+The recordings are mono at 16 kHz. The voices take turns, so an interrupted run still has about
+equally many clips of each voice. Clip k depends only on the seed and on k. Therefore an interrupted
+run can resume, and a longer corpus begins with the clips of a shorter one. The .json file is
+written last, and a clip without it is synthesized again.
 """
 
 import logging
@@ -55,33 +55,32 @@ def synthesize(
     speeds: tuple[float, float] = _SPEEDS,
     progress: Progress | None = None,
 ) -> SpeechSet:
-    """Speak sentences until there are `minutes` of speech in `out_dir`; goes on where an earlier
-    run stopped.
+    """Synthesize sentences until `out_dir` contains `minutes` of speech; resume an earlier run.
 
-    Phone times come from pocketsphinx; where that is not installed, from the engine itself if it
-    has any (espeak: 20 ms late).
+    Phone times come from pocketsphinx. If it is not installed, the phone times of the engine are
+    used, if it provides any (those of espeak are 20 ms late).
 
     Args:
-        out_dir: Made if needed.
-        engine: A name of `engines.ENGINES`, or an engine.
-        minutes: Total length of the clips, pauses included.
-        seed: Same seed, same bytes (with the same package versions).
-        voices: Some of the engine's voices; default all.
-        speeds: Tempo is drawn evenly from this range.
-        progress: Called with seconds of speech done and wanted.
+        out_dir: The output folder, which is created if needed.
+        engine: A key of `engines.ENGINES`, or an engine.
+        minutes: The total length of the clips, including pauses.
+        seed: The random seed. The same seed and package versions give identical files.
+        voices: A subset of the engine's voices; None uses all of them.
+        speeds: The range from which the speed is drawn uniformly.
+        progress: A callback for the seconds of speech done and their total.
 
     Returns:
-        The clips in order, and the sentences that could not be aligned (they are passed over).
+        The clips in order, and the sentences that could not be aligned, which are skipped.
 
     Raises:
-        InputError: A voice that the engine lacks, or a bad number.
-        DataError: The folder holds clips of another seed or engine, or nearly everything fails.
-        MissingDependencyError: No engine, or nothing that gives phone times.
+        InputError: A voice is unknown, or a number is out of range.
+        DataError: The folder contains clips of another seed or engine, or too many clips failed.
+        MissingDependencyError: The engine is not installed, or no phone times are available.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(f"minutes and speeds must be above 0, got {minutes} and {speeds}")
+        raise InputError(f"invalid minutes or speeds: expected above 0, found {minutes}, {speeds}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
@@ -92,12 +91,12 @@ def synthesize(
         try:
             clip = _read_existing(out, plan, engine) or _make_clip(out, plan, engine)
         except alignment.AlignmentError as error:
-            logger.warning("%s was left out: %s", plan.name, error)
+            logger.warning("%s was skipped: %s", plan.name, error)
             result.failures.append(Failure(plan.name, str(error)))
             failed_in_a_row += 1
             if failed_in_a_row >= _MAX_FAILURES_IN_A_ROW:
                 raise DataError(
-                    f"{failed_in_a_row} clips in a row failed, the last: {error}"
+                    f"{failed_in_a_row} clips in a row failed, last: {error}"
                 ) from error
             continue
         failed_in_a_row = 0
@@ -113,13 +112,14 @@ def _check_voices(engine: Engine, voices: Sequence[str] | None) -> list[str]:
     unknown = [voice for voice in selected if voice not in engine.voices]
     if unknown:
         raise InputError(
-            f"{engine.name} has no voice {unknown[0]!r}; it has {', '.join(engine.voices)}"
+            f"voice {unknown[0]!r} of {engine.name} is unknown; use any of "
+            f"{', '.join(engine.voices)}"
         )
     return selected
 
 
 def _plan_clips(voices: list[str], speeds: tuple[float, float], seed: int) -> Iterator[_Plan]:
-    """What each clip is to be, without end; voices in rounds, each round in another order."""
+    """Yield an endless sequence of clip plans; each round uses all voices, in a new order."""
     for number, text in enumerate(sentences(seed)):
         turn, place = divmod(number, len(voices))
         order = np.random.default_rng([seed, 1, turn]).permutation(len(voices))
@@ -130,7 +130,7 @@ def _plan_clips(voices: list[str], speeds: tuple[float, float], seed: int) -> It
 
 
 def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
-    """The clip of an earlier run, or None if it was not finished."""
+    """Return the clip of an earlier run, or None if it is missing or incomplete."""
     recording, path = out / f"{plan.name}.flac", out / f"{plan.name}.json"
     conflicting = [p for p in out.glob(f"{plan.name[:5]}_*.json") if p != path]
     if not path.exists() and not conflicting:
@@ -143,7 +143,7 @@ def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
     )
     if conflicting or not is_same:
         raise DataError(
-            f"{out} holds speech made with another seed, engine, voices or speeds "
+            f"{out} contains speech with another seed, engine, voices or speeds "
             f"(see {path.name if not conflicting else conflicting[0].name}); give an empty folder"
         )
     if not recording.exists() or not description["phones"]:
@@ -152,7 +152,7 @@ def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
 
 
 def _make_clip(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
-    """Speak, align and write one clip."""
+    """Synthesize, align and write one clip."""
     import soundfile
 
     utterance = engine.say(plan.text, plan.voice, plan.speed, plan.seed)
@@ -170,21 +170,21 @@ def _make_clip(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
         "aligner": aligner,
     }
     write_description(out / f"{plan.name}.json", description, phones)
-    # Read back, so that a first and a resumed run give equal (rounded) times.
+    # The file rounds the times. Reading it back gives the same times as a resumed run.
     phones = read_description(out / f"{plan.name}.json")["phones"]
     return SpokenClip(plan.name, recording, plan.voice, plan.text, phones)
 
 
 def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone], str]:
-    """Phones and who placed them."""
+    """Return the phones, and the name of the aligner."""
     if alignment.is_available():
-        # A formant voice fits badly though it says the right words.
+        # Formant voices have low acoustic scores even for correct transcripts.
         worst_fit = -math.inf if utterance.phones else alignment.WORST_FIT
         return alignment.align(samples, utterance.text, worst_fit), "pocketsphinx"
     if utterance.phones:
         duration = len(samples) / audio.SAMPLE_RATE
         return fill_with_silence(utterance.phones, duration), "engine"
     raise MissingDependencyError(
-        "phone times of this engine need pocketsphinx, which is not installed: "
-        "pip install 'codetalker-cli[align]'"
+        "this engine provides no phone times; aligning them needs pocketsphinx, which is not "
+        "installed: pip install 'codetalker-cli[align]'"
     )

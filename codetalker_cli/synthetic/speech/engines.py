@@ -1,4 +1,4 @@
-"""The text-to-speech engines by name; an engine is a table entry and a module."""
+"""Load a text-to-speech engine by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,8 @@ from codetalker_cli.synthetic.speech.utterance import Engine
 def _espeak(**options: Any) -> Engine:
     if options:
         raise InputError(
-            f"espeak takes no {', '.join(options)} (`voices_dir` is kokoro's); give `engine` kokoro"
+            f"the engine espeak does not support {', '.join(f'`{name}`' for name in options)}; "
+            "set `engine` to kokoro"
         )
     from codetalker_cli.synthetic.speech.espeak import EspeakEngine
 
@@ -27,16 +28,17 @@ ENGINES: dict[str, Callable[..., Engine]] = {"espeak": _espeak, "kokoro": _kokor
 
 
 def load_engine(name: str, **options: Any) -> Engine:
-    """The engine of that name.
+    """Return the engine with the given name.
 
     Args:
         name: A key of `ENGINES`.
-        options: What that engine takes: kokoro `voices_dir`, `cache`, `n_threads`; espeak nothing.
+        options: The options of the engine: `voices_dir`, `cache` and `n_threads` for kokoro, none
+            for espeak.
 
     Raises:
-        InputError: There is no such engine; the message lists them.
-        MissingDependencyError: It is not installed; the message says how to.
+        InputError: The engine is unknown, or it does not support an option.
+        MissingDependencyError: The engine is not installed.
     """
     if name not in ENGINES:
-        raise InputError(f"no speech engine {name!r}; there are {', '.join(ENGINES)}")
+        raise InputError(f"speech engine {name!r} is unknown; use one of {', '.join(ENGINES)}")
     return ENGINES[name](**options)

@@ -1,9 +1,8 @@
-"""espeak-ng through the PyPI package `espeakng-loader`: formant speech with phone times, and text →
-IPA.
+"""Synthesize formant speech with phone times, and convert text to IPA, with espeak-ng.
 
-The package brings the library and its data, so that pip alone installs it. Each call runs
-`espeak_worker.py` in a process of its own (see there). The voice is robotic: good for trying things
-out; `kokoro` is the engine to train on.
+The PyPI package `espeakng-loader` includes the library and its data, so pip is enough to install
+it. Each call runs `espeak_worker.py` in a new process; the reasons are given there. The voices
+sound robotic and suit quick experiments. Use `kokoro` for training data.
 """
 
 import importlib.util
@@ -21,26 +20,26 @@ from codetalker_cli.synthetic.speech.utterance import Utterance
 
 _WORKER = Path(__file__).with_name("espeak_worker.py")
 _TIMEOUT_SECONDS = 60
-_WORDS_PER_MINUTE = 165  # espeak's rate at speed 1.0
+_WORDS_PER_MINUTE = 165  # the rate at speed 1.0
 _LANGUAGES = {"us": "en-us", "gb": "gmw/en"}
 _VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m5", "m7", "klatt2", "klatt4")
 
 
 def is_available() -> bool:
-    """Whether `espeakng-loader` is installed."""
+    """Return whether `espeakng-loader` is installed."""
     return importlib.util.find_spec("espeakng_loader") is not None
 
 
 def ipa(texts: list[str], accent: str = "us") -> list[str]:
-    """IPA of each text, stress marked, diphthongs and affricates tied by "^".
+    """Return the IPA of each text, with stress marks, and "^" in diphthongs and affricates.
 
     Args:
-        texts: Pieces without punctuation (it would be lost).
+        texts: The texts; punctuation is dropped.
         accent: "us" or "gb".
 
     Raises:
         MissingDependencyError: `espeakng-loader` is not installed.
-        DataError: The library failed.
+        DataError: espeak-ng failed.
     """
     request = {"texts": texts, "voice": _LANGUAGES[accent], "speak": False}
     answer, _ = _ask(request)
@@ -48,12 +47,12 @@ def ipa(texts: list[str], accent: str = "us") -> list[str]:
 
 
 def pronounce(word: str) -> list[str]:
-    """ARPABET of one word after espeak's American rules; [] where it makes nothing of it."""
+    """Return the American pronunciation of a word in ARPABET; empty if espeak-ng has none."""
     return arpabet_of_ipa(ipa([word])[0])
 
 
 class EspeakEngine:
-    """Text → speech with phone times. Voices are named ACCENT-VARIANT, e.g. "us-f2"."""
+    """The espeak-ng engine, which provides phone times; voices are named like "us-f2"."""
 
     name = "espeak"
     sample_rate = 22050
@@ -63,23 +62,25 @@ class EspeakEngine:
 
     @property
     def voices(self) -> list[str]:
-        """The names that `say` takes."""
+        """The names of the voices, each an accent and a variant."""
         return [f"{accent}-{variant}" for accent in _LANGUAGES for variant in _VARIANTS]
 
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
-        """Speak one sentence.
+        """Synthesize one sentence; the same arguments give the same samples.
 
         Args:
-            text: English text.
+            text: The English text.
             voice: One of `voices`.
-            speed: 1 is 165 words a minute.
-            seed: Chooses pitch, liveliness and noise; same arguments, same samples.
+            speed: The speed, where 1 is 165 words per minute.
+            seed: The random seed for pitch, pitch range and noise.
 
         Raises:
-            DataError: An unknown voice, or the library failed.
+            DataError: The voice is unknown, or espeak-ng failed.
         """
         if voice not in self.voices:
-            raise DataError(f"espeak has no voice {voice!r}; it has {', '.join(self.voices)}")
+            raise DataError(
+                f"voice {voice!r} of espeak is unknown; use one of {', '.join(self.voices)}"
+            )
         accent, variant = voice.split("-")
         rng = np.random.default_rng([seed, 11])
         request = {
@@ -94,14 +95,17 @@ class EspeakEngine:
         answer, raw = _ask(request)
         samples = np.frombuffer(raw, dtype="<i2").astype(np.float32) / 32768
         if len(samples) == 0 or len(samples) != answer["n_samples"]:
-            raise DataError(f"espeak gave no sound for {text!r}")
+            raise DataError(f"espeak-ng produced no audio, or incomplete audio, for {text!r}")
         rate = int(answer["sample_rate"])
         phones = _phones(answer["events"], rate, len(samples) / rate)
         return Utterance(samples, rate, text, voice, phones)
 
 
 def _phones(events: list[list[Any]], rate: int, duration_seconds: float) -> list[Phone]:
-    """Phone events → phones; a pair such as "ɑːɹ" is shared evenly, an empty event is a pause."""
+    """Convert phone events to phones.
+
+    An event with several phones, such as "ɑːɹ", is divided evenly. An empty event is a pause.
+    """
     starts = [sample / rate for sample, _ in events] + [duration_seconds]
     phones: list[Phone] = []
     for i, (_, name) in enumerate(events):
@@ -124,7 +128,7 @@ def _loader() -> Any:
 
 
 def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """One request to a fresh worker: its answer, and the bytes after it."""
+    """Send a request to a new worker; return its JSON response and the bytes that follow it."""
     loader = _loader()
     request["library"], request["data"] = loader.get_library_path(), loader.get_data_path()
     try:
@@ -135,7 +139,7 @@ def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             timeout=_TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise DataError(f"espeak-ng did not answer within {_TIMEOUT_SECONDS} s") from error
+        raise DataError(f"espeak-ng did not respond within {_TIMEOUT_SECONDS} s") from error
     head, _, rest = process.stdout.partition(b"\n")
     try:
         answer = json.loads(head)
@@ -144,7 +148,7 @@ def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             "no message"
         ]
         raise DataError(
-            f"espeak-ng ended with status {process.returncode}: {problem[0]}"
+            f"espeak-ng exited with status {process.returncode}: {problem[0]}"
         ) from error
     if "error" in answer:
         raise DataError(f"espeak-ng: {answer['error']}")

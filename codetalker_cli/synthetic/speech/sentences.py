@@ -1,10 +1,10 @@
-"""English sentences to be spoken: our own templates over our own word lists, without end.
+"""Generate an endless sequence of English sentences from templates and word lists.
 
-What a talking head must get right is visible: lips that shut (p, b, m), the lower lip at the upper
-teeth (f, v), rounding (w, oo), protrusion (sh, ch, j) and wide-open vowels. The word lists are rich
-in these, and the generator picks, of a few candidate sentences, the one that helps the class which
-is furthest behind its share. Every word is in CMUdict, so that an aligner knows how each is
-pronounced; there are no digits, no abbreviations and no foreign names.
+A talking head must get the visible sounds right: shut lips (p, b, m), the lower lip on the upper
+teeth (f, v), rounding (w, oo), protrusion (sh, ch, j) and open vowels. The word lists contain many
+of them. The generator draws a few candidate sentences and picks the one that contributes most to
+the classes that are below their target shares. All words are in CMUdict, so the aligner knows their
+pronunciation. There are no digits, abbreviations or foreign names.
 """
 
 import random
@@ -16,7 +16,7 @@ MAX_WORDS = 14
 _N_CANDIDATES = 4
 _N_REMEMBERED = 2000  # a sentence is not repeated within this many
 
-# Shares that the letters of each visible class are steered toward (of the five together).
+# The target share of each visible class among the letters of all five classes.
 _SHARES = {"closure": 0.36, "labiodental": 0.17, "rounded": 0.15, "protruded": 0.12, "open": 0.20}
 _SPELLINGS = {
     "closure": re.compile(r"p(?!h)|b|m"),
@@ -162,14 +162,13 @@ Both {name} and {name} wished for a {thing}.
 
 
 def sentences(seed: int) -> Iterator[str]:
-    """Sentences of 4 to 14 words, deterministic in `seed`, without end.
+    """Generate an endless sequence of sentences of 4 to 14 words.
 
     Args:
-        seed: Two seeds give two unrelated sequences; the n-th sentence depends on the seed and n
-            alone.
+        seed: The random seed. The n-th sentence depends only on the seed and on n.
 
     Yields:
-        One sentence with its punctuation, first letter upper case.
+        A capitalized sentence with punctuation.
     """
     rng = random.Random(f"sentences-{seed}")
     words = {name: [" ".join(w.split()) for w in text.split("|")] for name, text in _WORDS.items()}
@@ -192,7 +191,7 @@ def sentences(seed: int) -> Iterator[str]:
 
 
 def visible_counts(sentence: str) -> dict[str, int]:
-    """How often each visible class occurs in a sentence, judged by its spelling."""
+    """Count the occurrences of each visible class in a sentence, based on its spelling."""
     lower = sentence.lower()
     return {name: len(spelling.findall(lower)) for name, spelling in _SPELLINGS.items()}
 
@@ -215,6 +214,6 @@ def _is_usable(sentence: str) -> bool:
 
 
 def _gain(counts: dict[str, int], totals: dict[str, float]) -> float:
-    """How much a sentence adds where the running totals are behind their shares."""
+    """Return how much a sentence contributes to the classes that are below their target shares."""
     total = sum(totals.values())
     return sum(count * (_SHARES[name] - totals[name] / total) for name, count in counts.items())

@@ -1,4 +1,4 @@
-"""What speaking one sentence gives, and the small interface that every engine has."""
+"""Define the interface of the text-to-speech engines and their output."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,14 +10,14 @@ from codetalker_cli.synthetic.speech.phones import Phone
 
 @dataclass(frozen=True)
 class Utterance:
-    """One spoken sentence.
+    """A synthesized sentence.
 
     Attributes:
         samples: (n,) float32 mono, within [-1, 1].
-        sample_rate: Hz.
-        text: What was said.
-        voice: The engine's name of the voice.
-        phones: Phone times of the engine itself, or None where it gives none.
+        sample_rate: The sample rate in hertz.
+        text: The text that was synthesized.
+        voice: The name of the voice.
+        phones: The timed phones, or None if the engine does not provide them.
     """
 
     samples: np.ndarray
@@ -28,15 +28,15 @@ class Utterance:
 
 
 class Engine(Protocol):
-    """What a text-to-speech engine offers."""
+    """A text-to-speech engine."""
 
     name: str
 
     @property
     def voices(self) -> list[str]:
-        """The voices' names."""
+        """The names of the voices."""
         ...
 
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
-        """Speak one sentence; the same arguments give the same samples."""
+        """Synthesize one sentence; the same arguments give the same samples."""
         ...

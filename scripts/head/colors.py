@@ -1,7 +1,7 @@
-"""Albedo per vertex: skin with warm areas, lips, hair cap, mouth, teeth, eyes and brows.
+"""Paint the vertices of the twelve subjects: skin, lips, hair, mouth, teeth, eyes and brows.
 
-Owns: the tones of the twelve subjects and how they are painted. sRGB, 0 .. 255. Positions are
-those of the mean head relative to the point between the eyes, in millimeters.
+Colors are sRGB albedo from 0 to 255. Positions are those of the mean head in millimeters, relative
+to the point between the eyes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Look:
-    """Tones of a subject; hairline is a shift in millimeters (positive: further up)."""
+    """The colors of a subject.
+
+    Attributes:
+        skin, lip, hair, iris: The sRGB colors.
+        hairline: The upward shift of the hairline, in millimeters.
+        stubble: The opacity of the beard stubble, 0 to 1.
+        brow: The factor of the density of the brows.
+    """
 
     skin: Color
     lip: Color
@@ -42,14 +49,14 @@ LOOKS = {
     "S12": Look((194, 144, 114), (184, 104, 96), (52, 36, 27), (86, 62, 40), 0),
 }
 
-# Hairline: azimuth in degrees (0 forehead, 180 nape) -> height above the eyes, millimeters.
+# The hairline: azimuth in degrees (0 forehead, 180 nape) and height above the eyes in millimeters.
 HAIRLINE = (
     (0, 66), (16, 67), (32, 69), (44, 62), (52, 46), (58, 26), (64, 2), (70, -16), (80, -16),
     (90, 6), (104, 4), (114, -26), (130, -54), (150, -66), (180, -70),
 )  # fmt: skip
 SKULL_CENTER_Z = -95.0
 
-# (x, y, z, radius, strength, color): warm areas; x is mirrored.
+# Reddish areas as (x, y, z, radius, strength, color), mirrored in x.
 WARM = (
     (42, -36, 0, 19, 0.26, (214, 92, 82)),
     (0, -33, 42, 9, 0.20, (214, 96, 84)),
@@ -60,7 +67,7 @@ WARM = (
 
 
 def hair_mask(head: Head, position: np.ndarray, shift: float) -> np.ndarray:
-    """(n,) 0 skin .. 1 hair for skin vertices at `position`."""
+    """Return the (n,) hair density (0 to 1) of the skin vertices at `position`."""
     azimuth = np.degrees(np.arctan2(np.abs(position[:, 0]), position[:, 2] - SKULL_CENTER_Z))
     line = np.array(HAIRLINE, float)
     height = np.interp(azimuth, line[:, 0], line[:, 1])
@@ -75,7 +82,7 @@ def _mix(base: np.ndarray, color: np.ndarray | Color, amount: np.ndarray) -> np.
 
 
 def _lashes(head: Head, position: np.ndarray) -> np.ndarray:
-    """(n,) 0 .. 1 along the rims of the lids, stronger on the upper one."""
+    """Return the (n,) eyelash density (0 to 1), which is higher on the upper lids."""
     p = position[head.ranges["skin"]]
     out = np.zeros(len(p))
     for side in ("left", "right"):
@@ -89,7 +96,7 @@ def _lashes(head: Head, position: np.ndarray) -> np.ndarray:
 
 
 def _crease(head: Head) -> np.ndarray:
-    """(n,) factor that darkens where the lips meet and the corners, where little light falls."""
+    """Return an (n,) factor that darkens the line between the lips and the corners of the mouth."""
     out = np.ones(len(head.skin.support))
     grid = head.skin.lips
     for loops, shades in (
@@ -123,7 +130,7 @@ def _skin(head: Head, position: np.ndarray, look: Look) -> np.ndarray:
     hair = hair_mask(head, p, look.hairline)
     grain = np.random.default_rng(7).uniform(0.88, 1.12, len(p))[:, None]
     color = color * (1 - hair[:, None]) + hair[:, None] * grain * look.hair
-    # The inner mouth falls off into darkness: light does not reach the far corners.
+    # The inner mouth fades to dark, because little light reaches it.
     inside = np.clip(mask["inside-mouth"], 0, 1)
     depth = smoothstep(-p[:, 2], -26, 14)[:, None]
     dark = (1 - depth) * np.array([128.0, 56, 54]) + depth * np.array([38.0, 15, 15])
@@ -131,7 +138,7 @@ def _skin(head: Head, position: np.ndarray, look: Look) -> np.ndarray:
 
 
 def paint(head: Head, origin: np.ndarray, look: Look) -> np.ndarray:
-    """(V, 3) uint8 albedo of a subject."""
+    """Return the (V, 3) uint8 albedo of a subject."""
     p = head.neutral - origin
     out = np.zeros_like(p)
     out[head.ranges["skin"]] = _skin(head, p, look)
