@@ -224,8 +224,14 @@ def test_headerless_audio_is_refused(tmp_path: Path) -> None:
         audio.load(raw)
 
 
-def test_channels_that_cancel_each_other_are_refused(tmp_path: Path) -> None:
-    tone = np.sin(np.arange(16000) * 0.1) * 0.5
-    soundfile.write(tmp_path / "anti.wav", np.stack([tone, -tone], axis=1), 16000)
-    with pytest.raises(InputError, match="2 channels cancel each other"):
-        audio.load(tmp_path / "anti.wav")
+@pytest.mark.parametrize("opposite", [-1.0, -0.9, -1.1])
+def test_of_channels_that_cancel_each_other_the_loudest_is_used(
+    tmp_path: Path, opposite: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    tone = np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5
+    stereo = np.stack([tone, opposite * tone], axis=1)
+    soundfile.write(tmp_path / "anti.wav", stereo, 16000, subtype="FLOAT")
+    samples = audio.load(tmp_path / "anti.wav")
+    np.testing.assert_allclose(np.abs(samples).max(), 0.5 * max(1, -opposite), rtol=1e-3)
+    assert "2 channels cancel each other" in caplog.text
+    np.testing.assert_array_equal(audio.to_mono(stereo), samples)

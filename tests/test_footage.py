@@ -215,8 +215,8 @@ def test_a_file_that_is_not_a_video_is_refused_in_one_line(workplace: Path) -> N
     (workplace / "headless.mp4").write_bytes(good[:200])
     tone(workplace / "sound.wav", 440.0).rename(workplace / "sound.avi")
     for name, said in (
-        ("list.mp4", "list.mp4: unknown audio or video container"),
-        ("concat.mov", "concat.mov: unknown audio or video container"),
+        ("list.mp4", "list.mp4: is a playlist"),
+        ("concat.mov", "concat.mov: is a playlist"),
         ("cut.mp4", "cut.mp4: the video is cut short; copy it again"),
         ("headless.mp4", "headless.mp4: the file does not contain a readable video"),
         ("none.mp4", "none.mp4: no such file"),

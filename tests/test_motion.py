@@ -46,10 +46,19 @@ def test_npz_loads_as_it_was_saved(tmp_path: Path, bare: bool) -> None:
             assert b is None, name
         else:
             assert a.dtype == b.dtype and np.array_equal(a, b), name
-    for name in ("fps", "subject", "audio_path", "n_frames", "seconds"):
+    for name in ("fps", "subject", "n_frames", "seconds"):
         assert getattr(saved, name) == getattr(loaded, name), name
     assert loaded.topology.parts == saved.topology.parts
     assert np.array_equal(loaded.topology.region("lips"), saved.topology.region("lips"))
+
+
+def test_a_motion_file_cannot_name_another_file(tmp_path: Path) -> None:
+    path = motion().save(tmp_path / "talk.npz")
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    assert "audio_path" not in content
+    np.savez(path, audio_path=np.array("/private/speech.wav"), **content)
+    assert Motion.load(path).audio_path is None
 
 
 def test_npy_contains_the_vertices(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_the_sound_track_is_the_recording_if_it_exists(tmp_path):
     report = render_video(make_motion(10, audio_path=recording), tmp_path / "v.mp4", SOFTWARE)
     assert len(probe_video(report.path)[2]) / 48000 == pytest.approx(0.4, abs=1024 / 48000)
     gone = make_motion(3, audio_path=tmp_path / "gone.wav")
-    with pytest.raises(RenderError, match=r"gone\.wav"):
+    with pytest.raises(InputError, match=r"gone\.wav: no such audio file"):
         render_video(gone, tmp_path / "w.mp4", SOFTWARE)
 
 
@@ -260,10 +260,10 @@ def test_an_encoder_error_is_quoted_and_an_existing_video_is_kept(tmp_path):
         render_video(make_motion(4), path, settings)
     noise = tmp_path / "noise.wav"
     noise.write_text("no sound")
-    with pytest.raises(InputError, match=r"noise\.wav: unknown audio or video container"):
+    with pytest.raises(InputError, match=r"noise\.wav: .*unknown audio or video container"):
         render_video(make_motion(4, audio_path=noise), path, SOFTWARE)
     noise.write_bytes(b"RIFF\0\0\0\0WAVE" + b"no sound" * 99)
-    with pytest.raises(RenderError, match="encoder failed"):
+    with pytest.raises(InputError, match=r"noise\.wav: not an audio file that can be read"):
         render_video(make_motion(4, audio_path=noise), path, SOFTWARE)
     assert path.read_bytes() == b"older"
     assert left_behind(tmp_path) == ["noise.wav", "v.mp4"]

@@ -32,6 +32,7 @@ _BLOCK_SAMPLES = 1 << 18
 """Samples of all channels in a block."""
 _FFMPEG_PATIENCE = (60.0, 10.0)
 """ffmpeg may take so many seconds, and so many times the length of the sound."""
+_TOO_SLOW = f"decoding takes too long: more than {_FFMPEG_PATIENCE[1]:g} times the sound's length"
 _AU_HEADER = struct.Struct(">4s5I")
 _WMA_BLOCKS = ((16_000, 512), (22_050, 1024), (48_000, 2048))
 """Highest sample rate → block size of Windows Media Audio."""
@@ -221,7 +222,7 @@ def _ffmpeg_blocks(
     if watch.process.wait() and not n:
         raise DecodingError(watch.reason())
     if watch.is_too_slow:
-        raise DecodingError("decoding takes more than 10 times the length of the sound")
+        raise DecodingError(_TOO_SLOW)
     damage += watch.complaints()
 
 
@@ -274,7 +275,9 @@ class _Watch:
             thread.start()
 
     def reason(self) -> str:
-        """Return why ffmpeg failed, in its words."""
+        """Return why ffmpeg failed, in its words if it wrote any."""
+        if self.is_too_slow:
+            return _TOO_SLOW
         self._threads[0].join(1)
         lines = [line for line in self._lines if not line.startswith("Error opening")]
         return (lines or self._lines or [f"ffmpeg exit {self.process.returncode}"])[0]

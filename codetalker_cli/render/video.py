@@ -130,7 +130,7 @@ def _sound_file(motion: Motion) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "sound.wav"
-        if motion.audio_path is not None:
+        if motion.audio_path is not None and (motion.audio_path.is_file() or motion.audio is None):
             # The decoded samples, not the file itself: its timestamps may shift the sound.
             write_playback(motion.audio_path, path)
             yield path
