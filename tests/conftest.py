@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from codetalker_cli.resources import CACHE_VARIABLE
+from codetalker_cli.settings import limits
 
 # Libraries read both variables when they are first imported. One thread is fastest: the arrays in
 # tests are small, and parallel test processes compete for the cores.
@@ -27,3 +28,10 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def default_limits() -> Iterator[None]:
+    """Put the default limits in force again after a test that raises or lowers them."""
+    yield
+    limits.activate(limits.LimitSettings())

@@ -16,6 +16,7 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.settings import limits
 
 SECONDS = 2.0
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 # Codec options by file name. The rates are those that the codecs are usually used with.
 SOUND_FILES = {
@@ -225,11 +226,9 @@ def test_a_header_that_promises_years_allocates_nothing(
     assert "ends after 2.00 s" in caplog.text
 
 
-def test_a_recording_above_the_limit_names_the_setting(
-    tmp_path: Path, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_above_the_limit_names_the_setting(tmp_path: Path, speech: np.ndarray) -> None:
     soundfile.write(tmp_path / "a.wav", speech, SAMPLE_RATE)
-    monkeypatch.setattr(limits, "_active", limits.LimitSettings(audio_hours=1 / 3600))
+    limits.activate(limits.LimitSettings(audio_hours=1 / 3600))
     with pytest.raises(InputError, match=r"longer than .* h; .*setting limits\.audio_hours"):
         audio.load(tmp_path / "a.wav")
 
@@ -254,10 +253,8 @@ def test_a_decoder_that_hangs_is_stopped(
 ) -> None:
     path = tmp_path / "a.mp3"
     ffmpeg("-i", str(wav), str(path))
-    monkeypatch.setattr(decoding, "_FFMPEG_PATIENCE", (0.0, 0.0))
-    monkeypatch.setattr(
-        media, "ffmpeg_command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"]
-    )
+    monkeypatch.setattr(decoding, "FFMPEG_PATIENCE", (0.0, 0.0))
+    monkeypatch.setattr(media, "ffmpeg_command", lambda: SLEEP)
     monkeypatch.setattr(decoding.media, "ffmpeg_input", lambda _: [])
     facts = media.Facts((media.Track(0, "mp3", 16000, "", True),), False, 0.0, None, "")
     monkeypatch.setattr(media, "probe", lambda _: facts)
@@ -269,7 +266,7 @@ def test_a_decoder_that_hangs_is_stopped(
 def test_resampling_in_blocks_equals_resampling_the_whole(
     rate: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resampling, "_BLOCK_SECONDS", 2)
+    monkeypatch.setattr(resampling, "BLOCK_SECONDS", 2)
     n = round(9.37 * rate)
     tone = np.sin(np.cumsum(np.linspace(0.01, 0.5, n))).astype(np.float32)
     cuts = np.sort(np.random.default_rng(0).integers(0, n, 7))
@@ -284,7 +281,7 @@ def test_long_recordings_are_converted_while_they_are_read(
 ) -> None:
     soundfile.write(tmp_path / "a.wav", audio.resample(speech, 16_000, 44_100), 44_100)
     whole = audio.load(tmp_path / "a.wav")
-    monkeypatch.setattr("codetalker_cli.audio.mixing._WHOLE_SAMPLES", 1000)
+    monkeypatch.setattr("codetalker_cli.audio.mixing.WHOLE_SAMPLES", 1000)
     samples, rate = audio.read(tmp_path / "a.wav")
     assert rate == SAMPLE_RATE
     np.testing.assert_allclose(samples, whole, atol=1e-5)

@@ -262,7 +262,7 @@ def test_output_must_differ_from_the_recording() -> None:
         (["--set", "render.size=big"], "render.size: Input should be a valid integer"),
         (
             ["--set", "vq.hidden_size=3"],
-            "expected render.KEY=value or decode.KEY=value for this command",
+            "expected render.KEY=value or decode.KEY=value or limits.KEY=value",
         ),
         (["--set", "nonsense"], "--set nonsense: expected render.KEY=value"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),

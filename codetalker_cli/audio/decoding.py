@@ -30,9 +30,9 @@ PCM_CONTAINERS = ("wav", "w64", "aiff", "caf", "au", "flac")
 """Containers that soundfile decodes without a delay and without losses."""
 _BLOCK_SAMPLES = 1 << 18
 """Samples of all channels in a block."""
-_FFMPEG_PATIENCE = (60.0, 10.0)
+FFMPEG_PATIENCE = (60.0, 10.0)
 """ffmpeg may take so many seconds, and so many times the length of the sound."""
-_TOO_SLOW = f"decoding takes too long: more than {_FFMPEG_PATIENCE[1]:g} times the sound's length"
+_TOO_SLOW = f"decoding takes too long: more than {FFMPEG_PATIENCE[1]:g} times the sound's length"
 _AU_HEADER = struct.Struct(">4s5I")
 _WMA_BLOCKS = ((16_000, 512), (22_050, 1024), (48_000, 2048))
 """Highest sample rate → block size of Windows Media Audio."""
@@ -301,7 +301,7 @@ class _Watch:
                 self._lines.append(media.clean_message(line))
 
     def _time(self) -> None:
-        least, times = _FFMPEG_PATIENCE
+        least, times = FFMPEG_PATIENCE
         while not self._end.wait(1):
             if time.monotonic() - self._start > max(least, times * self.decoded_seconds):
                 self.is_too_slow = True

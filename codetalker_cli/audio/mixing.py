@@ -14,7 +14,7 @@ from codetalker_cli.errors import InputError, printable
 
 SILENCE_PEAK = 1e-4
 """The peak (-80 dBFS) below which a recording counts as silent."""
-_WHOLE_SAMPLES = 30_000_000
+WHOLE_SAMPLES = 30_000_000
 """Longer recordings (10 min at 48 kHz) are converted to 16 kHz while they are read."""
 _MISSING_SECONDS, _MISSING_SHARE = 0.1, 0.01
 """A sound that is shorter than its header states by more than this is incomplete."""
@@ -144,7 +144,7 @@ def _collect(blocks: Iterator[np.ndarray], rate: int) -> tuple[np.ndarray, int]:
     for block in blocks:
         begun.append(block)
         n += len(block)
-        if n > _WHOLE_SAMPLES and rate != SAMPLE_RATE:
+        if n > WHOLE_SAMPLES and rate != SAMPLE_RATE:
             converted = resample_blocks(_chained(begun, blocks), rate, SAMPLE_RATE)
             return np.concatenate(list(converted)), SAMPLE_RATE
     return np.concatenate(begun) if begun else np.zeros(0, np.float32), rate

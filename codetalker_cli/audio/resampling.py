@@ -9,7 +9,7 @@ SAMPLE_RATE = 16_000
 """The sample rate that every speech encoder expects, in hertz."""
 MAX_FILTER_PHASES = 1000
 """The maximum number of phases of the resampling filter; more would take gigabytes."""
-_BLOCK_SECONDS = 30
+BLOCK_SECONDS = 30
 _CONTEXT_SECONDS = 1
 
 
@@ -38,7 +38,7 @@ def resample_blocks(
     if rate_in == rate_out:
         yield from blocks
         return
-    size, context = _BLOCK_SECONDS * rate_in, _CONTEXT_SECONDS * rate_in
+    size, context = BLOCK_SECONDS * rate_in, _CONTEXT_SECONDS * rate_in
     waiting: list[np.ndarray] = []
     n_waiting, n_before = 0, 0
     for block in blocks:
@@ -48,7 +48,7 @@ def resample_blocks(
             joined = np.concatenate(waiting)
             converted = resample(joined[: n_before + size + context], rate_in, rate_out)
             start = n_before // rate_in * rate_out
-            yield converted[start : start + _BLOCK_SECONDS * rate_out]
+            yield converted[start : start + BLOCK_SECONDS * rate_out]
             rest = joined[n_before + size - context :].copy()
             waiting, n_waiting, n_before = [rest], len(rest), context
     if n_waiting > n_before:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Device,
+    Overwrite,
+    resolved_sections,
+)
 from codetalker_cli.devices import is_main_process
 from codetalker_cli.progress import Stages
 
@@ -80,10 +87,9 @@ def animate(
     """Animate a face from one or several recordings: speech.wav → speech.mp4."""
     from codetalker_cli.animate.jobs import Request, plan
     from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
-    from codetalker_cli.presets import resolve_sections
     from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
-    sections = resolve_sections(["render", "decode"], config, assignments or ()).sections
+    sections = resolved_sections(["render", "decode"], config, assignments).sections
     planned = plan(
         speech or [],
         Request(Path(), subject, style, seed, idle, fps),

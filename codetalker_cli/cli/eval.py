@@ -7,7 +7,14 @@ import typer
 
 from codetalker_cli.cli import console
 from codetalker_cli.cli.metrics import interval, number
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Device, Overwrite
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Device,
+    Overwrite,
+    resolved_sections,
+)
 from codetalker_cli.devices import is_main_process
 
 if TYPE_CHECKING:
@@ -52,10 +59,9 @@ def evaluate(
     """
     from codetalker_cli.evaluate.inputs import checkpoint_and_data
     from codetalker_cli.evaluate.truth import of_data_set
-    from codetalker_cli.presets import resolve_sections
 
     names, flags = ["evaluate", "decode", "render"], {"evaluate.style": style}
-    sections = resolve_sections(names, config, assignments or (), flags).sections
+    sections = resolved_sections(names, config, assignments, flags).sections
     name, opened = checkpoint_and_data(checkpoint, data)
     of_data_set(opened, split)  # a split without clips is reported before a model is loaded
     from codetalker_cli.evaluate.run import EvaluationRequest, evaluate_checkpoint

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config
+from codetalker_cli.cli.options import AsJson, Assignments, Config, resolved_sections
 
 Names = Annotated[
     list[str] | None,
@@ -53,10 +53,9 @@ def metrics(
     """Measure predictions against the ground truth, with confidence intervals."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
-    from codetalker_cli.presets import resolve_sections
 
     flags = {"evaluate.style": style}
-    settings = resolve_sections(["evaluate"], config, assignments or (), flags).sections["evaluate"]
+    settings = resolved_sections(["evaluate"], config, assignments, flags).sections["evaluate"]
     wanted = expand(names or [])
     folder, truth = predictions_and_truth(
         pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit

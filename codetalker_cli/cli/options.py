@@ -1,11 +1,15 @@
 """Options that several commands share, and how settings are resolved from them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from codetalker_cli.cli import console
+
+if TYPE_CHECKING:
+    from codetalker_cli.presets import ResolvedSections
 
 Preset = Annotated[
     str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")
@@ -33,12 +37,29 @@ Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, 
 def resolved_settings(show: bool, **layers: Any) -> Any:
     """Return the resolved settings; if ``show``, print them and exit instead."""
     from codetalker_cli.presets import resolve
+    from codetalker_cli.settings.limits import activate
 
     assignments = layers.pop("assignments") or ()
     resolved = resolve(assignments=assignments, **layers)
+    activate(resolved.settings.limits)
     if show:
         show_rows(resolved)
     return resolved.settings
+
+
+def resolved_sections(
+    names: Sequence[str],
+    config: Path | None,
+    assignments: Sequence[str] | None,
+    flags: Mapping[str, Any] | None = None,
+) -> "ResolvedSections":
+    """Return some resolved sections, and put the limits on input files in force."""
+    from codetalker_cli.presets import resolve_sections
+    from codetalker_cli.settings.limits import activate
+
+    resolved = resolve_sections([*names, "limits"], config, assignments or (), flags)
+    activate(resolved.sections["limits"])
+    return resolved
 
 
 def show_rows(resolved: Any) -> NoReturn:

@@ -14,6 +14,7 @@ from codetalker_cli.cli.options import (
     Overwrite,
     Preset,
     ShowSettings,
+    resolved_sections,
     resolved_settings,
     show_rows,
 )
@@ -158,11 +159,9 @@ def prepare_custom(
     flags = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
     flags |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
     flags = {f"custom.{key}": value for key, value in {**flags, "triangles": faces}.items()}
-    from codetalker_cli.presets import resolve_sections
-
     config, names = (None if source.is_dir() else source), ["custom", "prepare"]
     flags["prepare.regions"] = regions
-    resolved = resolve_sections(names, config, assignments or (), flags)
+    resolved = resolved_sections(names, config, assignments, flags)
     if show_settings:
         show_rows(resolved)
     from codetalker_cli.datasets.readers.custom import base_of, data_of, read_custom

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite
+from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_sections
 
 MotionsArgument = Annotated[
     list[Path],
@@ -97,13 +97,12 @@ def render(
 ) -> None:
     """Render motions side by side, as a video or as a contact sheet."""
     from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
-    from codetalker_cli.presets import resolve_sections
     from codetalker_cli.render.comparison import choose_target, compare, write
     from codetalker_cli.render.footage import is_footage
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
     flags = {f"render.{key}": value for key, value in flags.items()}
-    settings = resolve_sections(["render"], config, assignments or (), flags).sections["render"]
+    settings = resolved_sections(["render"], config, assignments, flags).sections["render"]
     target = choose_target(out, motions, settings, overwrite=overwrite)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)

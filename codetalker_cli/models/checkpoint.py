@@ -111,7 +111,7 @@ def save(
     with atomic_path(folder, overwrite) as temporary:
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(weights)
-        settings_dict = model.settings.model_dump(mode="json")
+        settings_dict = model.settings.of_a_run()
         (temporary / SETTINGS).write_text(yaml.safe_dump(settings_dict, sort_keys=False), "utf-8")
         (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
         if mesh is not None:

@@ -4,6 +4,8 @@ Facts about a data set (vertex count, frame rate, subjects) have no default. The
 or from the prepared data set.
 """
 
+from typing import Any
+
 from pydantic import Field
 
 from codetalker_cli.settings.base import Section
@@ -16,6 +18,7 @@ from codetalker_cli.settings.data import (
 )
 from codetalker_cli.settings.decode import DecodeSettings
 from codetalker_cli.settings.evaluate import EvaluateSettings
+from codetalker_cli.settings.limits import LimitSettings
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
     SpeechSettings,
@@ -35,6 +38,7 @@ __all__ = [
     "DecodeSettings",
     "DemoSettings",
     "EvaluateSettings",
+    "LimitSettings",
     "PrepareSettings",
     "RenderSettings",
     "Section",
@@ -72,3 +76,10 @@ class Settings(Section):
         default_factory=EvaluateSettings, description="metrics and reports"
     )
     render: RenderSettings = Field(default_factory=RenderSettings, description="images and videos")
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="limits on input files"
+    )
+
+    def of_a_run(self) -> dict[str, Any]:
+        """Return what a checkpoint stores: all values except the limits of this machine."""
+        return self.model_dump(mode="json", exclude={"limits"})

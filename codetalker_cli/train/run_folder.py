@@ -54,9 +54,7 @@ def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str
     changeable = CHANGEABLE | (
         {"epochs"} if getattr(original, section).schedule != "cosine" else set()
     )
-    original_values, given_values = (
-        dict(flatten(x.model_dump(mode="json"))) for x in (original, given)
-    )
+    original_values, given_values = (dict(flatten(x.of_a_run())) for x in (original, given))
     prefixes = ("data.", f"{stage}.", f"{section}.")
     for key in sorted(original_values.keys() | given_values.keys()):
         relevant = key.startswith(prefixes) and key not in {
@@ -171,7 +169,7 @@ class RunFolder:
             "data_id": data.manifest.data_id,
             "stage1": "" if stage1 is None else str(stage1.path),
             "stage1_weights": _stage1_weights(stage1),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.of_a_run(),
         }
         if accelerator.is_main_process:
             if resumed is None:
