@@ -10,6 +10,33 @@ from pathlib import Path
 
 from codetalker_cli.errors import InputError, OutputError
 
+MAX_NAME_BYTES = 180
+"""The longest name, in bytes: file systems allow 255, and files add a suffix and a random part."""
+
+
+def name_fault(name: object) -> str | None:
+    """Return why a name cannot be part of a file name, or None if it can.
+
+    Names of data sets, clips, subjects, splits and styles come from files, and become parts of
+    paths. A valid name stays within its folder on every system.
+    """
+    if not isinstance(name, str) or not name.strip():
+        return "is empty or not text"
+    if any(separator in name for separator in "/\\:\0"):
+        return "contains a path separator"
+    if name.startswith("."):
+        return "starts with a period"
+    if not name.isprintable():
+        return "contains a control character"
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+        return f"is longer than {MAX_NAME_BYTES} bytes"
+    return None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path stays in a folder when all links and ``..`` are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists, or whose folder cannot be written, before any work is done.

@@ -9,8 +9,8 @@ import numpy as np
 
 from codetalker_cli.arrays import read_arrays, write_array, write_arrays
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.files import atomic_path
+from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.files import atomic_path, name_fault
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
@@ -199,22 +199,62 @@ class Motion:
                     "format that this version reads; upgrade codetalker-cli"
                 )
             return cls._from_arrays(arrays)
-        except (DataError, KeyError, TypeError, ValueError) as error:
+        except (DataError, KeyError, TypeError, ValueError, OverflowError) as error:
+            # The message of a DataError may begin with the path already.
+            missing = f"array {error} is missing" if isinstance(error, KeyError) else str(error)
+            reason = printable(missing.removeprefix(f"{path}: "))
             raise InputError(
-                f"{path}: not a motion file; expected an .npz from `codetalker animate`"
+                f"{printable(path)}: not a motion file, which `codetalker animate` writes as .npz "
+                f"({reason})"
             ) from error
 
     @classmethod
     def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Motion":
         prefix = "topology_"
         topology = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        return cls(
+        subject = str(arrays["subject"])
+        if subject and (fault := name_fault(subject)):
+            raise DataError(f"subject {printable(subject)!r} {fault}")
+        motion = cls(
             vertices=arrays["vertices"],
             fps=float(arrays["fps"]),
             topology=Topology.from_arrays(topology),
-            subject=str(arrays["subject"]),
+            subject=subject,
             template=arrays["template"],
             colors=arrays.get("colors", arrays.get("colours")),  # the name in older files
             audio=arrays.get("audio"),
             codes=arrays.get("codes"),
         )
+        motion._check_arrays()
+        return motion
+
+    def _check_arrays(self) -> None:
+        """Refuse arrays of another shape or kind than those that ``save`` writes.
+
+        Raises:
+            DataError: An array does not fit; the message contains its shape.
+        """
+        v = self.topology.n_vertices
+        expected: list[tuple[str, Any, tuple[int, ...], str]] = [
+            ("vertices", self.vertices, (-1, v, 3), "f"),
+            ("template", self.template, (v, 3), "f"),
+            ("colors", self.colors, (v, 3), "u"),
+            ("audio", self.audio, (-1,), "f"),
+        ]
+        for name, array, shape, kind in expected:
+            if array is None:
+                continue
+            fits = len(array.shape) == len(shape) and all(
+                n == m or m == -1 for n, m in zip(array.shape, shape, strict=True)
+            )
+            if not fits or np.dtype(array.dtype).kind != kind:
+                wanted = str(shape).replace("-1", "n")
+                number = {"f": "floating-point numbers", "u": "unsigned integers"}[kind]
+                raise DataError(
+                    f"{name}: the array is {tuple(array.shape)} of {array.dtype}, expected "
+                    f"{wanted} of {number}"
+                )
+        if not 0 < self.fps < 10_000:
+            raise DataError(f"fps is {self.fps:g}, expected a frame rate")
+        if self.audio is not None and not np.isfinite(self.audio).all():
+            raise DataError("audio: the samples contain NaN or infinite values")

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.arrays import read_arrays
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, printable
+from codetalker_cli.files import name_fault
 
 Report = Callable[[str, str], None]
 """Called with the kind of a mesh problem (``faces`` or ``region``) and a message."""
@@ -278,4 +279,7 @@ def _unpack(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray
     if f"{kind}_names" not in arrays:
         return {}
     names = [str(name) for name in arrays[f"{kind}_names"]]
+    for name in names:
+        if fault := name_fault(name):
+            raise DataError(f"{kind} name {printable(name)!r} {fault}")
     return dict(zip(names, arrays[f"{kind}s"], strict=True))

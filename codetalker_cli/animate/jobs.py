@@ -6,6 +6,7 @@ is a CSV file with a header and the columns ``audio`` (required), ``out``, ``sub
 """
 
 import csv
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,20 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.errors import InputError
-from codetalker_cli.files import check_output
+from codetalker_cli.errors import InputError, printable
+from codetalker_cli.files import check_output, is_inside
+from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
 
 COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 """The columns of a manifest."""
+
+
+MEDIA_SUFFIXES = (*audio.AUDIO_SUFFIXES, *audio.VIDEO_SUFFIXES)
+"""The endings of recordings, in order of preference."""
+_NAMED = 5
+"""The number of files that are named in a message."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,8 @@ def plan(
         InputError: There are no recordings, the arguments contradict each other, a single recording
             is unusable, or an output cannot be written.
     """
+    if "" in (*speech, out, suffix):
+        raise InputError("an empty name was given; check the variables of the command")
     if not speech and manifest is None:
         raise InputError("no recordings: give files or folders, or `manifest` with a CSV file")
     if speech and manifest is not None:
@@ -165,7 +177,7 @@ def from_arguments(
     """
     given_paths = [Path(text) for text in speech]
     folder = None if out is None else Path(out)
-    if out is None and len(speech) > 1 and _is_target(speech[-1]):
+    if out is None and len(speech) > 1 and _is_target(speech[-1], given_paths[:-1]):
         folder = given_paths.pop()
     jobs: list[Job] = []
     for given in given_paths:
@@ -173,11 +185,11 @@ def from_arguments(
         if not given.exists():
             raise InputError(f"{given}: no such audio file")
         if given.is_dir():
-            files = [(file, file.relative_to(given)) for file in recordings(given)]
+            files = [(f, f.relative_to(given)) for f in _chosen(given, folder is None, suffix)]
             if not files:
                 raise InputError(
                     f"{given}: the folder contains no recordings "
-                    f"(searched for {', '.join(audio.AUDIO_SUFFIXES)})"
+                    f"(searched for {', '.join(MEDIA_SUFFIXES)})"
                 )
         for file, name in files:
             target = file if folder is None else folder / name
@@ -188,13 +200,55 @@ def from_arguments(
 
 def recordings(folder: Path) -> list[Path]:
     """Return all recordings below a folder, sorted by path; hidden files are skipped."""
+    return [path for path in _visible_files(folder) if path.suffix.lower() in MEDIA_SUFFIXES]
+
+
+def _visible_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in audio.AUDIO_SUFFIXES
-        and path.is_file()
+        if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def _chosen(folder: Path, is_target: bool, suffix: str) -> list[Path]:
+    """Return the recordings of a folder that are animated, and report the other files.
+
+    Of several recordings with the same result, the one with the preferred ending is used. A video
+    that is itself the result of another recording is not a recording.
+
+    Args:
+        folder: The folder.
+        is_target: Whether results are written into the same folder.
+        suffix: The ending of results.
+    """
+    by_name: dict[Path, list[Path]] = {}
+    for path in recordings(folder):
+        by_name.setdefault(path.with_suffix(""), []).append(path)
+    chosen = []
+    for name, paths in by_name.items():
+        inputs = [p for p in paths if not (is_target and p == name.with_suffix(suffix))]
+        if not inputs:
+            logger.warning(
+                "%s: skipped, because the result would replace it; give `out`", printable(paths[0])
+            )
+            continue
+        inputs.sort(key=lambda path: MEDIA_SUFFIXES.index(path.suffix.lower()))
+        chosen.append(inputs[0])
+    stems = {path.with_suffix("") for path in chosen}
+    results = (*MOTION_SUFFIXES, suffix)
+    left_out = [
+        path
+        for path in _visible_files(folder)
+        if path not in chosen
+        and not (is_target and path.suffix.lower() in results and path.with_suffix("") in stems)
+    ]
+    if left_out:
+        names = ", ".join(printable(path.relative_to(folder)) for path in left_out[:_NAMED])
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        logger.info("%s: not animated: %s%s", printable(folder), names, more)
+    return sorted(chosen)
 
 
 def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request) -> list[Job]:
@@ -220,6 +274,9 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
         raise InputError(f"{manifest}: the file cannot be read ({error.strerror})") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{manifest}: the file is not a CSV file ({error})") from error
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise InputError(f"{manifest}: the column {printable(twice)!r} is listed twice")
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown or "audio" not in columns:
         problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'audio'"
@@ -255,8 +312,15 @@ def _job(
         target = speech if out is None else out / speech.name
         target = target.with_suffix(suffix)
     else:
+        if name.endswith(("/", os.sep)) or not Path(name).name or Path(name).name == "..":
+            raise InputError(f"{where}: out {printable(name)!r} is not the name of a file")
         target = folder / name
         target = target if target.suffix else target.with_suffix(suffix)
+        if not is_inside(target, folder):
+            raise InputError(
+                f"{where}: out {printable(name)!r} leads out of {printable(folder)}; give another "
+                "`out` folder, or a name inside it"
+            )
     values: dict[str, Any] = dict(given)
     for key, kind in (("seed", int), ("fps", float)):
         if key in given:
@@ -267,17 +331,24 @@ def _job(
     return Job(replace(request, speech=speech, **values), target)
 
 
-def _is_target(text: str) -> bool:
+def _is_target(text: str, given: Sequence[Path]) -> bool:
+    """Return whether the last argument is the output folder of the others."""
     path = Path(text)
     if path.is_dir():
-        return not recordings(path)
+        # Videos in it may be the results of an earlier run.
+        files = [f for g in given for f in (recordings(g) if g.is_dir() else [g])]
+        stems = {file.stem for file in files}
+        return all(
+            found.suffix.lower() in audio.VIDEO_SUFFIXES and found.stem in stems
+            for found in recordings(path)
+        )
     return not path.exists() and text.endswith(("/", os.sep))
 
 
 def _check_distinct(jobs: Sequence[Job]) -> None:
     first: dict[Path, Path] = {}
     for job in jobs:
-        target = job.out.absolute()
+        target = Path(os.path.abspath(job.out))  # without "..": two spellings are one file
         if target in first and first[target] != job.speech:
             raise InputError(
                 f"{first[target]} and {job.speech} would both be written to {job.out}; "
@@ -288,6 +359,6 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
                 f"{job.speech}: the recording is listed twice; both results would be written to "
                 f"{job.out}"
             )
-        if target == job.speech.absolute():
+        if target == Path(os.path.abspath(job.speech)):
             raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
         first[target] = job.speech

@@ -12,7 +12,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.files import name_fault
 from codetalker_cli.workspace import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ NO_SPEECH = "[no speech]"
 UNKNOWN = -1
 """The number of frames or samples of a clip whose row does not contain it."""
 PREPARE_AGAIN = "prepare the data again"
+_NAMES = ("name", "subject", "split")
+"""The keys whose values become parts of paths."""
 _DERIVED = {"splits", "data_id"}
 """The keys that ``Manifest.to_json`` adds for human readers."""
 
@@ -217,7 +220,11 @@ class _Parser:
         entries = [self._entry(number, row) for number, row in enumerate(values["clips"])]
         values["clips"] = tuple(entry for entry in entries if entry is not None)
         values["name"] = values["name"] if "name" in content else default_name
-        values["train_subjects"] = tuple(str(subject) for subject in values["train_subjects"])
+        for key in ("train_subjects", "subjects"):
+            values[key] = tuple(str(subject) for subject in values.get(key, ()))
+            for fault, name in ((name_fault(name), name) for name in values[key]):
+                if fault is not None:
+                    self.fault(f"{key}: {printable(name)!r} {fault}; {PREPARE_AGAIN}")
         return Manifest(**values | {"fps": fps, "format_version": FORMAT_VERSION})
 
     def _entry(self, number: int, row: Any) -> ClipEntry | None:
@@ -226,8 +233,8 @@ class _Parser:
         if not isinstance(name, str) or not name:
             self.fault(f"the row has no name; {PREPARE_AGAIN}", where)
             return None
-        if Path(name).name != name or name in (".", ".."):
-            self.fault(f"name {name!r} is not a valid file name; {PREPARE_AGAIN}", where)
+        if fault := name_fault(name):
+            self.fault(f"name {printable(name)!r} {fault}; {PREPARE_AGAIN}", where)
             return None
         return ClipEntry(**self._values(ClipEntry, row, name))
 
@@ -260,9 +267,10 @@ class _Parser:
                 self.fault(f"{key} is {value!r}, expected a count; {PREPARE_AGAIN}", where)
             return value if is_count else UNKNOWN
         if kind is str:
-            is_name = key in ("subject", "split")
-            if not isinstance(value, str) or (is_name and not value):
-                noun = "a name" if is_name else "text"
+            if not isinstance(value, str) or (key in _NAMES and not value):
+                noun = "a name" if key in _NAMES else "text"
                 self.fault(f"{key} is {value!r}, expected {noun}; {PREPARE_AGAIN}", where)
+            elif key in _NAMES and (fault := name_fault(value)):
+                self.fault(f"{key} {printable(value)!r} {fault}; {PREPARE_AGAIN}", where)
             return str(value)
         return value

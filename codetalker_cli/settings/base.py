@@ -2,10 +2,22 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from codetalker_cli.files import name_fault
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _checked_name(name: str) -> str:
+    if fault := name_fault(name):
+        raise ValueError(f"a name {fault}")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+"""The name of a data set, a subject or a split; it can be part of a file name."""
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from codetalker_cli.settings.base import Fraction, Positive, Section
+from codetalker_cli.settings.base import Fraction, Name, Positive, Section
 
 
 class SplitRule(Section):
@@ -27,7 +27,7 @@ class SplitRule(Section):
 class DataSettings(Section):
     """Facts about a data set."""
 
-    name: str = Field(
+    name: Name = Field(
         description="name of the data set, used for its preset and its folder in runs/"
     )
     fps: float = Field(gt=0, description="frame rate of the prepared motion, in frames per second")
@@ -35,11 +35,11 @@ class DataSettings(Section):
         description="length unit of the vertices; area1: meshes scaled to a surface area of 1"
     )
     n_vertices: Positive = Field(description="number of vertices in the topology")
-    train_subjects: tuple[str, ...] = Field(
+    train_subjects: tuple[Name, ...] = Field(
         min_length=1,
         description="training subjects; their order defines the index of each speaking style",
     )
-    splits: dict[str, SplitRule] = Field(
+    splits: dict[Name, SplitRule] = Field(
         default_factory=dict,
         description="rule for each split (train, val, test, test-a, …); a clip belongs to the "
         "first split that it matches",
@@ -169,12 +169,12 @@ class CustomSettings(Section):
         gt=0,
         description="frame rate of the prepared motion, in frames per second; none: as recorded",
     )
-    train_subjects: tuple[str, ...] = Field(
+    train_subjects: tuple[Name, ...] = Field(
         (),
         description="training subjects in the order of their speaking styles; empty: the "
         "subjects of the split train, sorted by name",
     )
-    splits: dict[str, SplitRule] = Field(
+    splits: dict[Name, SplitRule] = Field(
         default_factory=lambda: {
             "val": SplitRule(share=0.1),
             "test": SplitRule(share=0.1),

@@ -1,13 +1,23 @@
 """Load pretrained weights of speech encoders from the Hugging Face hub or a local folder."""
 
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from codetalker_cli.errors import MissingDependencyError, SettingsError
+from codetalker_cli.errors import MissingDependencyError, SettingsError, printable
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder, transformers_classes
 from codetalker_cli.settings import AudioEncoderSettings
+
+HUB_SECONDS = 10.0
+"""The time that the hub has to answer, in seconds."""
+_WITHOUT_NETWORK = (
+    "on a machine without internet access, copy its config.json and model.safetensors into a "
+    "folder and give `set` speech.encoder.source=FOLDER"
+)
 
 
 def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettings:
@@ -82,6 +92,7 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     weights randomly. Without a config, it uses the default one.
     """
     config_class, _ = transformers_classes(settings.family)
+    _check_hub(settings.source)
     try:
         values, _ = config_class.get_config_dict(settings.source)
     except OSError as error:
@@ -97,10 +108,51 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     return values
 
 
+def _check_hub(source: str) -> None:
+    """Check that a model on the hub can be reached, unless it is a folder or in the local cache.
+
+    The hub's own client tries for minutes on a machine without internet access.
+
+    Raises:
+        MissingDependencyError: The hub does not answer.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        is_local = Path(source).exists() or isinstance(
+            try_to_load_from_cache(source, "config.json"), str
+        )
+    except HFValidationError:  # neither a folder nor a valid name; the caller reports it
+        return
+    if is_local or constants.HF_HUB_OFFLINE:
+        return
+    reasons: list[str] = ["no answer"]
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_SECONDS):
+                reasons.clear()
+        except urllib.error.HTTPError:
+            reasons.clear()  # an answer, whatever it is
+        except (OSError, ValueError) as error:
+            reasons[0] = str(getattr(error, "reason", error))
+
+    # A thread, because looking up the address has no time limit of its own.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if reasons:
+        raise MissingDependencyError(
+            f"speech.encoder.source: {source!r} is not a folder, and the network is the reason why "
+            f"it cannot be downloaded: {constants.ENDPOINT} does not answer "
+            f"({printable(reasons[0])}); {_WITHOUT_NETWORK}"
+        )
+
+
 def _source_error(settings: AudioEncoderSettings) -> MissingDependencyError:
     where = "folder" if Path(settings.source).exists() else "hub name or folder"
     return MissingDependencyError(
         f"speech.encoder.source: no {settings.family} model was found for the {where} "
-        f"{settings.source!r}; on a machine without internet access, copy its config.json and "
-        "model.safetensors into a folder and give `set` speech.encoder.source=FOLDER"
+        f"{settings.source!r}; {_WITHOUT_NETWORK}"
     )
