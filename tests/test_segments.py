@@ -114,7 +114,7 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
     features = {}
     for context in ("whole", "segments"):
         settings = DecodeSettings(encoder_context=context, whole_frames=50, segment_seconds=2)
-        recording = Recording(0, noise(9.0), None, "A", np.ones(1, np.float32))
+        recording = Recording(0, noise(9.0), noise(9.0), None, "A", np.ones(1, np.float32))
         BatchDecoder(model, settings).prepare(recording)  # type: ignore[arg-type]
         assert [len(x) for x in recording.features] == [
             p.n_frames * per_frame for p in recording.segments
@@ -131,7 +131,7 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
     # A short recording is a single segment, with the same features in both settings.
     short = []
     for context in ("whole", "segments"):
-        recording = Recording(0, noise(1.5), None, "A", np.ones(1, np.float32))
+        recording = Recording(0, noise(1.5), noise(1.5), None, "A", np.ones(1, np.float32))
         BatchDecoder(model, DecodeSettings(encoder_context=context, whole_frames=50)).prepare(
             recording
         )  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
 def test_joining_consistent_segments_is_exact() -> None:
     samples = noise(20.0)
     made = Recording(
-        0, samples, None, "A", np.ones(1, np.float32), segments(samples, segment_seconds=4)
+        0, samples, samples, None, "A", np.ones(1, np.float32), segments(samples, segment_seconds=4)
     )
     rows = torch.randn(made.n_frames, 3, generator=torch.Generator().manual_seed(0))
     codes = torch.arange(2 * made.n_frames).view(-1, 2)
@@ -161,7 +161,7 @@ def test_joining_consistent_segments_is_exact() -> None:
 def test_cross_fade_has_the_given_length() -> None:
     samples = noise(20.0)
     made = segments(samples, segment_seconds=10, crossfade_seconds=0.4)
-    recording = Recording(0, samples, None, "A", np.ones(1, np.float32), made)
+    recording = Recording(0, samples, samples, None, "A", np.ones(1, np.float32), made)
     for k, p in enumerate(made):
         recording.outputs[k] = (
             torch.full((p.n_frames, 1), float(k)),
