@@ -21,16 +21,22 @@ HEAD = """# Settings
 
 This page is generated from `codetalker_cli/settings/` by `scripts/settings_docs.py`.
 
-Every command reads its settings from five layers. A later layer overrides an earlier one:
+Settings come from the layers below. A later layer overrides an earlier one. A command uses the
+layers that apply to it:
 
-1. the default below,
-2. the preset (`--preset NAME`, from `configs/`),
-3. a YAML file of yours (`--config my.yaml`),
-4. each `--set SECTION.KEY=VALUE` (the value is JSON, or plain text),
-5. an option of the command, such as `--subject`.
+1. the default in the tables on this page,
+2. the preset (`--preset`: a name from `configs/`, or a YAML file),
+3. for training, the facts of the prepared data set (section `data`); for animation and evaluation,
+   the section `decode` of the checkpoint,
+4. your YAML file (`--config my.yaml`),
+5. each `--set SECTION.KEY=VALUE` (the value is JSON, or plain text),
+6. an option of the command, such as `--view` for `render.view`.
 
-`--show-settings` prints every value with the layer it came from. A key that does not exist, or
-that has no effect where it is given, is an error that names the nearest key.
+When a training run is resumed, its stored settings replace the preset and the facts.
+
+In the `prepare-data` and training commands, `--show-settings` prints every value with the layer
+that it came from. An unknown key causes an error that suggests similar keys. A key that has no
+effect causes an error that names the setting that it depends on.
 """
 
 
@@ -105,6 +111,7 @@ def type_words(annotation: Any) -> str:
         float: "number",
         str: "text",
         bool: "true or false",
+        dict: "table",
         type(None): "none",
     }
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))

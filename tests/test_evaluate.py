@@ -209,7 +209,7 @@ def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSe
     header, *lines = Path("out/clips.csv").read_text().splitlines()
     assert header.startswith("model,clip,subject,style,frames,lve,") and len(lines) == 2
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
-    assert unknown["lve_mm"]["lacking"] == "the scale is unknown"
+    assert unknown["lve_mm"]["lacking"] == "the length unit is unknown"
     assert unknown["lve"]["unit"] == "unit²"
 
 

@@ -300,7 +300,7 @@ def test_a_unit_without_a_known_size_gives_values_in_units(tmp_path: Path) -> No
     _, page = written(evaluated(tmp_path, changed=of_unknown_size))
     assert "The mean squared lip error of the model" in page.text
     assert "unit² (95% interval" in page.text and "lip error, unit" in page.text
-    assert "lve_mm: the scale is unknown" in page.text
+    assert "lve_mm: the length unit is unknown" in page.text
 
 
 def test_stage_1_has_no_upper_bound(tmp_path: Path) -> None:

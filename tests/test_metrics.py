@@ -198,7 +198,7 @@ def test_metrics_depend_on_the_regions_and_unit_of_the_topology() -> None:
     unknown = replace(TOPOLOGY, unit="area1", regions={"lips": np.array([0, 1])})
     measurement = metrics.measure(*example_clip(), TEMPLATE, unknown)
     assert set(measurement.fractions) == {"mve", "lve"}
-    assert metrics.lacking("lve_mm", unknown) == "the scale is unknown"
+    assert metrics.lacking("lve_mm", unknown) == "the length unit is unknown"
     assert metrics.lacking("fdd", unknown) == "no region upper_face"
     assert metrics.unit_of("lve", unknown) == "unit²" and metrics.unit_of("mve", TOPOLOGY) == "mm"
     assert metrics.expand(["lip_closure", "lve", "lip_closure_recall"]) == [

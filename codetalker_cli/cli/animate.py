@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 SpeechArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Recordings (wav, flac, ogg, mp3, m4a, mp4 …) or folders of recordings. A last folder "
-        "without recordings is the output folder (a new one must end with a slash).",
+        help="Recordings (wav, flac, ogg, mp3, m4a, mp4 …) or folders of recordings. If the last "
+        "of several is a folder without recordings, it is the output folder; end its name with a "
+        "slash if it does not exist yet.",
         show_default=False,
     ),
 ]

@@ -28,12 +28,16 @@ OutOption = Annotated[
 AudioOption = Annotated[
     Path | None,
     typer.Option(
-        help="Recording or video for the sound track (default: that of the first motion)."
+        help="Recording or video for the soundtrack (default: the sound of the first motion that "
+        "has any, else of the filmed video)."
     ),
 ]
 LabelsOption = Annotated[
     list[str] | None,
-    typer.Option("--label", help="Label of a motion; repeat in order (default: the file names)."),
+    typer.Option(
+        "--label",
+        help="Label of a motion; repeat the option for each, in order (default: the file names).",
+    ),
 ]
 HeatOption = Annotated[
     bool,
@@ -60,15 +64,19 @@ FpsOption = Annotated[
 RendererName = Annotated[
     str | None, typer.Option(help="Renderer: auto (default), software or pyrender.")
 ]
-DataOption = Annotated[Path | None, typer.Option(help="For .npy files: prepared data set.")]
+DataOption = Annotated[
+    Path | None, typer.Option(help="Prepared data set with the mesh of .npy files.")
+]
 MeshOption = Annotated[
     str | None,
     typer.Option(
-        "--mesh", help="For .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off)."
+        "--mesh",
+        help="Mesh of .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
     ),
 ]
 TemplatesOption = Annotated[
-    Path | None, typer.Option(help="For .npy files, with --mesh: templates.pkl.")
+    Path | None,
+    typer.Option(help="templates.pkl with the neutral faces of .npy files, for use with --mesh."),
 ]
 SubjectOption = Annotated[
     str | None, typer.Option(help="Subject of .npy files (default: inferred from the file name).")

@@ -101,10 +101,13 @@ def closures(
 
     Raises:
         DataError: The topology has no inner-lip regions.
-        ValueError: The scale of the topology is unknown.
+        ValueError: The length of a unit in meters is unknown.
     """
     if topology.meters_per_unit is None:
-        raise ValueError(f"topology {topology.name}: closures need a known scale")
+        raise ValueError(
+            f"topology {topology.name}: lip_closure needs a length unit in meters or millimeters, "
+            f"found {topology.unit}"
+        )
     gap = topology.inner_lip_gap(vertices.astype(np.float64))
     return gap * topology.meters_per_unit * 1000.0 < closed_mm
 
@@ -149,7 +152,7 @@ class Metric:
         definition: The definition in words, for reports.
         dimension: The power of the length unit, or 0 for a fraction.
         regions: The vertex regions that the metric requires.
-        needs_meters: Whether the metric requires a topology with a known scale.
+        needs_meters: Whether the metric requires a topology with a known length unit.
         is_mm: Whether the metric is in millimeters regardless of the unit of the topology.
         better: Which values are better: ``low``, ``high``, ``zero`` or ``none`` (no preference).
     """
@@ -166,14 +169,15 @@ class Metric:
 _ALL = [
     Metric(
         "lve",
-        "lip vertex error: the largest squared distance over the lip vertices in each frame, "
-        "averaged over all frames of all clips, as in published figures",
+        "lip vertex error: the largest squared distance between a predicted and a true lip vertex "
+        "in each frame, averaged over all frames of all clips, as in published figures",
         2,
         ("lips",),
     ),
     Metric(
         "lve_mm",
-        "the largest distance over the lip vertices in each frame, averaged over all frames",
+        "the largest distance between a predicted and a true lip vertex in each frame, averaged "
+        "over all frames of all clips",
         1,
         ("lips",),
         needs_meters=True,
@@ -181,24 +185,30 @@ _ALL = [
     ),
     Metric(
         "fdd",
-        "upper-face dynamics deviation, signed, as in published figures: the standard deviation "
-        "over time of the squared norm of a vertex's motion, averaged over the upper face; truth "
-        "minus prediction, averaged over clips (positive: the prediction moves too little)",
+        "upper-face dynamics deviation, as in published figures: the dynamics of the truth minus "
+        "those of the prediction, averaged over clips (positive: the prediction moves too "
+        "little); dynamics are the standard deviation over time of the squared norm of a "
+        "vertex's motion, averaged over the upper face",
         2,
         ("upper_face",),
         better="zero",
     ),
     Metric(
         "fdd_abs",
-        "upper-face dynamics deviation with the absolute difference of each clip",
+        "the same as fdd, but with the absolute value of the difference of each clip",
         2,
         ("upper_face",),
     ),
-    Metric("mve", "mean vertex error: the distance averaged over all frames and vertices", 1),
+    Metric(
+        "mve",
+        "mean vertex error: the distance between predicted and true vertices, averaged over all "
+        "frames and vertices",
+        1,
+    ),
     Metric(
         "lip_closure_precision",
-        "fraction of the frames with closed lips in the prediction whose lips are also closed in "
-        "the truth",
+        "among the frames in which the lips of the prediction are closed, the fraction in which "
+        "those of the truth are also closed",
         0,
         INNER_LIPS,
         needs_meters=True,
@@ -206,8 +216,8 @@ _ALL = [
     ),
     Metric(
         "lip_closure_recall",
-        "fraction of the frames with closed lips in the truth whose lips are also closed in the "
-        "prediction",
+        "among the frames in which the lips of the truth are closed, the fraction in which those "
+        "of the prediction are also closed",
         0,
         INNER_LIPS,
         needs_meters=True,
@@ -249,7 +259,7 @@ def lacking(name: str, topology: Topology) -> str:
     if missing:
         return f"no region {' or '.join(missing)}"
     if metric.needs_meters and topology.meters_per_unit is None:
-        return "the scale is unknown"
+        return "the length unit is unknown"
     return ""
 
 

@@ -58,8 +58,8 @@ class PrepareSettings(Section):
     fill_seconds: float = Field(
         0.1,
         ge=0,
-        description="longest gap of missing frames, in seconds, that is filled by linear "
-        "interpolation; a longer gap splits the clip in two",
+        description="longest gap of missing frames that is filled by linear interpolation, in "
+        "seconds; a longer gap splits the clip in two",
     )
     min_seconds: float = Field(
         0.5, ge=0, description="shortest part of a split clip that is kept, in seconds"
@@ -104,7 +104,7 @@ class CustomSettings(Section):
     axes: str = Field(
         "x y z",
         description="recorded axes that point to the subject's left, up and forward; a minus "
-        "sign flips the axis (z up and looking along -y: x z -y)",
+        "sign flips the axis (x z -y: z points up, and the face looks along -y)",
     )
     motion: str = Field(
         "vertices_npy/*.npy",
@@ -121,14 +121,15 @@ class CustomSettings(Section):
     )
     pattern: str = Field(
         "{subject}_{sentence}",
-        description="pattern that extracts subject and sentence from the path of a clip, "
-        "starting at the first folder that varies and without the suffix",
+        description="pattern that extracts subject and sentence from the path of a clip; it is "
+        "matched against the part of the path after the fixed folders of `motion`, without the "
+        "suffix",
     )
     subject: str | None = Field(
         None,
         min_length=1,
-        description="the only subject, if paths do not contain one; {subject} in `pattern` is "
-        "then ignored, and the whole path is the sentence",
+        description="subject of all clips, if their paths do not contain one; a `pattern` with "
+        "{subject} is then ignored, and the whole path is the sentence",
     )
     templates: str | None = Field(
         None,
@@ -193,8 +194,8 @@ class DemoSettings(Section):
     seconds_per_clip: float = Field(
         8.0,
         gt=0,
-        description="longest clip that is assembled from several sentences of one voice and "
-        "pauses, in seconds",
+        description="minimum amount of speech in a clip, in seconds; sentences of one voice are "
+        "joined with pauses until it is reached",
     )
     blinks: bool = Field(
         True,

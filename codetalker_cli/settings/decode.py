@@ -14,7 +14,7 @@ class DecodeSettings(Section):
         "auto",
         description="how the motion history fed back to the decoder is computed: exact (as in the "
         "paper's code; the time grows with the square of the length), window (an approximation in "
-        "constant time per frame), or auto (exact up to whole_frames, window beyond)",
+        "nearly constant time per frame), or auto (exact up to whole_frames, window beyond)",
     )
     window_frames: Positive = Field(
         1,
@@ -46,19 +46,24 @@ class DecodeSettings(Section):
         "segment at a time, which suits an encoder that was fine-tuned on crops",
     )
     warmup_seconds: float = Field(
-        1.0, ge=0, description="seconds of the previous segment that are decoded again as warm-up"
+        1.0,
+        ge=0,
+        description="seconds before a segment that are decoded with it as warm-up; half as much is "
+        "decoded after its end",
     )
     crossfade_seconds: float = Field(
         0.3, ge=0, description="length of the cross-fade between segments, in seconds"
     )
-    batch_size: Positive = Field(8, description="recordings or segments decoded in one batch")
+    batch_size: Positive = Field(
+        8, description="number of recordings or segments decoded in one batch"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="precision of matrix products; bf16 occasionally changes a code"
     )
     cuda_graphs: bool = Field(
         False,
-        description="on CUDA, capture each decoding step as a graph and replay it, which saves the "
-        "time of kernel launches; off by default because it has not run on a GPU yet",
+        description="whether each decoding step is captured as a CUDA graph and replayed, which "
+        "saves the time of kernel launches; off by default because this has not run on a GPU yet",
     )
 
     @model_validator(mode="after")

@@ -37,4 +37,6 @@ class EvaluateSettings(Section):
         ge=0,
         description="number of best clips and of worst clips that the report shows as videos",
     )
-    shown_seconds: float = Field(6.0, gt=0, description="longest video in the report, in seconds")
+    shown_seconds: float = Field(
+        6.0, gt=0, description="maximum length of a video in the report, in seconds"
+    )

@@ -29,9 +29,9 @@ class VQSettings(Section):
     basis_rank: int = Field(
         0,
         ge=0,
-        description="rank of a fixed orthonormal motion basis (PCA of the training motion) "
-        "between the vertices and the first and last projections; 0: no basis, the "
-        "projections act on every vertex",
+        description="rank of a fixed orthonormal motion basis (PCA of the training motion); the "
+        "first and last projections act on the coefficients of this basis instead of the "
+        "vertices; 0: no basis",
     )
 
     @property

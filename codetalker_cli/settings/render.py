@@ -18,7 +18,7 @@ class RenderSettings(Section):
         720, ge=32, le=4096, description="width and height of a panel in pixels (even)"
     )
     samples: Literal[1, 2, 4, 8, 16] = Field(
-        4, description="number of anti-aliasing samples per pixel; pyrender always takes 4"
+        4, description="number of anti-aliasing samples per pixel; pyrender always uses 4"
     )
     renderer: Literal["auto", "software", "pyrender"] = Field(
         "auto",
@@ -47,8 +47,8 @@ class RenderSettings(Section):
     background: str = Field(
         "#8b96a5",
         pattern=f"^({'|'.join(BACKDROPS)}|{TRANSPARENT}|#[0-9a-fA-F]{{6}})$",
-        description="background: black, white, transparent, or the sRGB color #rrggbb at its "
-        "center",
+        description="background: black, white, transparent, or an sRGB color #rrggbb, which the "
+        "vignette darkens toward the corners",
     )
     vignette: float | None = Field(
         None,

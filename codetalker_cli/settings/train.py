@@ -52,7 +52,8 @@ class TrainSettings(Section):
     crop_frames: int | None = Field(
         None,
         ge=2,
-        description="longest crop of a clip in a training step, in frames; none: whole clips",
+        description="maximum length of a clip in a training step, in frames; longer clips are "
+        "cropped; none: whole clips",
     )
     gradient_clip: float = Field(0.0, ge=0, description="maximum gradient norm; 0: no limit")
     precision: Literal["float32", "bf16", "fp16"] = Field(
@@ -105,14 +106,14 @@ class TrainSettings(Section):
         60.0,
         ge=0,
         description="minimum time between two saves of the state for --resume, in seconds; "
-        "longer if saving is slow, so that it takes at most 5 % of the time; 0: save "
+        "longer if saving is slow, so that saving takes at most 5 % of the time; 0: save "
         "after every step",
     )
     sample_frames: int = Field(
         150,
         ge=0,
-        description="length of the sample video that is rendered from a validation clip at the "
-        "end, in frames; 0: no video",
+        description="length of the sample video of a validation clip that is rendered at the end "
+        "of the run, in frames; 0: no video",
     )
     seed: int = Field(
         0, ge=0, lt=2**31, description="random seed for weights, clip order and crops"
@@ -163,9 +164,10 @@ class SpeechTrainSettings(TrainSettings):
     )
     own_history_passes: Positive = Field(
         1,
-        description="number of passes that compute this prediction: the first uses speech "
-        "alone, each further one uses the previous prediction as its history; more "
-        "passes are closer to free-running decoding, where errors accumulate",
+        description="number of passes that compute the model's own prediction for own_history; the "
+        "first pass uses speech alone, and each further pass uses the prediction of the "
+        "previous pass as its history; more passes are closer to free-running decoding, where "
+        "errors accumulate",
         json_schema_extra=only_with("own_history"),
     )
     history_noise: float = Field(
@@ -189,6 +191,6 @@ class SpeechTrainSettings(TrainSettings):
     validation_frames: int = Field(
         150,
         ge=2,
-        description="number of frames decoded from each of these clips; free-running decoding "
-        "is slow",
+        description="maximum number of frames that are decoded free-running from each validation "
+        "clip; it is limited because free-running decoding is slow",
     )
