@@ -163,7 +163,8 @@ def release_pages(array: object) -> None:
     """Release the memory pages of a read-only map; they are read again when they are used.
 
     A page that was read counts as used memory for as long as its map exists. Without this, reading
-    a file once would use as much memory as the file is large. Other arrays are unchanged.
+    a file once would use as much memory as the file is large. Arrays that are not read-only maps
+    are left alone.
     """
     memory_map = getattr(array, "_mmap", None)
     if (

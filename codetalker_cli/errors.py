@@ -21,7 +21,7 @@ class OutputError(InputError):
 
 
 class SettingsError(CodeTalkerError):
-    """A setting is unknown, of the wrong type, or contradicts another one."""
+    """A setting is unknown, of the wrong type, or contradicts another setting."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""The signature with which long tasks report their progress."""
+"""The callbacks that long tasks call to report their progress."""
 
 from collections.abc import Callable
 

@@ -59,11 +59,14 @@ class Topology:
             raise DataError(f"topology {self.name}: unit {self.unit!r} is not one of {[*UNITS]}")
         if self.triangles.ndim != 2 or self.triangles.shape[1] != 3:
             raise DataError(
-                f"topology {self.name}: triangles are {self.triangles.shape}, expected (F, 3)"
+                f"topology {self.name}: triangles have shape {self.triangles.shape}, expected "
+                "(F, 3)"
             )
         for what, indices in [("triangles", self.triangles), *self.regions.items()]:
             if what != "triangles" and indices.ndim != 1:
-                raise DataError(f"topology {self.name}: {what} is {indices.shape}, expected (n,)")
+                raise DataError(
+                    f"topology {self.name}: {what} has shape {indices.shape}, expected (n,)"
+                )
             if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
                 raise DataError(
                     f"topology {self.name}: {what}: indices are {indices.min()}..{indices.max()}, "
@@ -210,7 +213,7 @@ class Mesh:
     lid_closure: dict[str, float] = field(default_factory=dict)
 
     def check(self, n_vertices: int, origin: str) -> None:
-        """Refuse templates or triangles with another vertex count.
+        """Refuse templates or triangles with the wrong vertex count.
 
         Raises:
             DataError: A vertex count differs. The message contains both counts.

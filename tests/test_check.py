@@ -128,7 +128,10 @@ def test_missing_and_unlisted_files_are_reported(data: Path) -> None:
     assert "clips/S01_0.npy is missing" in messages["problem", "missing", FIRST]
     assert "audio/S05_1.wav is missing" in messages["problem", "missing", LAST]
     assert ".S01_1.ab12.npy" in messages["note", "stranger", "clips/"]
-    assert "run the same prepare-data again" in messages["problem", "unfinished", ".unfinished"]
+    assert (
+        "run the same `codetalker prepare-data` command"
+        in messages["problem", "unfinished", ".unfinished"]
+    )
     assert len([key for key in messages if key[0] == "problem"]) == 3
 
 

@@ -218,9 +218,9 @@ def test_failed_video_leaves_no_file_and_keeps_the_old_one() -> None:
     [
         (
             "a.gif",
-            "--out a.gif: the ending must be one of .mp4, .m4v, .mov, .mkv, .webm, .npz, .npy",
+            "--out a.gif: the file suffix must be one of .mp4, .m4v, .mov, .mkv, .webm, .npz, .npy",
         ),
-        ("a", "--out a: the ending must be one of"),
+        ("a", "--out a: the file suffix must be one of"),
         ("speech.wav/a.npz", "speech.wav: cannot write here (Not a directory); give another"),
         ("runs.npz", "--out runs.npz: expected a file, but this is a folder"),
         ("x" * 300 + ".npz", "File name too long"),

@@ -601,7 +601,7 @@ def test_error_without_motion_lists_the_contents_of_the_folder(root: Path, tmp_p
 
 def test_motion_pattern_that_matches_single_meshes_is_refused(tmp_path: Path) -> None:
     root = write_all(tmp_path / "mine", "obj")
-    with pytest.raises(InputError, match=r"matches single meshes; it must match folders"):
+    with pytest.raises(InputError, match=r"matches individual meshes; it must match folders"):
         read(root, motion="vertices_npy/*/*.obj")
 
 

@@ -110,7 +110,7 @@ def test_different_evaluations_are_not_mixed_in_one_folder(data: PreparedDataSet
     evaluate()
     again = ("eval", "voice", "--data", "data/tiny", "--split", "val")
     said = refuse(*again, "--set", "decode.method=window")
-    assert "contains an evaluation with another decode" in said and "--overwrite" in said
+    assert "contains a different evaluation (decode: " in said and "--overwrite" in said
     evaluate("--overwrite", "--set", "decode.method=window")
     Path("full").mkdir()
     Path("full/notes.txt").write_text("mine")
@@ -145,7 +145,7 @@ def test_eval_without_arguments_uses_the_newest_training_run(
 def test_a_checkpoint_that_does_not_fit_the_data_is_refused(data: PreparedDataSet) -> None:
     tiny_data.prepared(Path("data/fast"), fps=50.0)
     said = refuse("eval", "voice", "--data", "data/fast", "--split", "val")
-    assert "the frame rate of the model is 25, that of data/fast is 50" in said
+    assert "the frame rate of the model is 25, but that of data/fast is 50" in said
     said = refuse("eval", "voice", "--data", "data/tiny")
     assert "the split 'test' has no clips; available splits: val (2 clips), train" in said
     said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val", "--style", "Z")
@@ -229,7 +229,7 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     name = "pred/A_clip0_condition_A.npy"
     whole = np.load(name)
     np.save(name, whole[:-3])
-    assert "has 27 frames, the true clip A_clip0 has 30" in refuse("metrics", *FILES)
+    assert "has 27 frames, but the ground truth of A_clip0 has 30" in refuse("metrics", *FILES)
     broken = whole.copy()
     broken[7, 2] = np.nan
     np.save(name, broken)
@@ -240,7 +240,7 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     assert "contains Python objects" in refuse("metrics", *FILES)
     np.save(name, whole)
     np.save("pred/A_other_condition_A.npy", whole)
-    assert "there is no true clip 'A_other'" in refuse("metrics", *FILES)
+    assert "there is no ground-truth clip 'A_other'" in refuse("metrics", *FILES)
 
 
 def test_longer_predictions_are_cut_and_up_to_two_frames_may_be_missing(

@@ -97,7 +97,11 @@ def test_existing_output_is_an_error_only_for_a_single_recording() -> None:
             "`manifest` list.csv: recordings were also given",
         ),
         (["b.wav"], {}, r"b\.wav: the file is empty"),
-        (["a.wav", "b.wav"], {"suffix": "gif"}, r"a\.gif: the ending must be one of \.mp4, \.npz"),
+        (
+            ["a.wav", "b.wav"],
+            {"suffix": "gif"},
+            r"a\.gif: the file suffix must be one of \.mp4, \.npz",
+        ),
     ],
 )
 def test_invalid_plan_is_an_error(speech: list[str], more: Any, message: str) -> None:

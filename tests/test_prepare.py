@@ -412,7 +412,7 @@ def test_parts_never_replace_another_clip(tmp_path: Path, order: tuple[str, str]
     raw = {"A_1": clip("A_1", there), "A_1_part1": _named(clip("A_2"), "A_1_part1")}
     done = run(data_set(*(raw[name] for name in order)), tmp_path / "out")
     assert {c.source for c in done.manifest.clips} == {order[0]}
-    assert problems(done)[-1][1] == "broken" and "already has a clip named" in problems(done)[-1][2]
+    assert problems(done)[-1][1] == "broken" and "is already taken by" in problems(done)[-1][2]
     first = done.manifest.clips[0].name
     expected = list(range(0, 40 if order[0] == "A_1" else 60, 2))
     assert numbers(tmp_path / "out", first) == expected

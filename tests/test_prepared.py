@@ -163,7 +163,8 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
     with pytest.raises(
-        DataError, match="format version is 3, but this codetalker reads only up to 2; upgrade"
+        DataError,
+        match="format version is 3, but this version of codetalker reads only up to 2; upgrade",
     ):
         PreparedDataSet(tmp_path)
 

@@ -271,7 +271,7 @@ def test_an_encoder_error_is_quoted_and_an_existing_video_is_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["v.txt", "v", "v.mp3"])
 def test_unknown_suffix_is_refused(tmp_path, name):
-    with pytest.raises(RenderError, match=r"not a supported video format; use one of \.mp4"):
+    with pytest.raises(RenderError, match=r"must end in one of \.mp4"):
         render_video(make_motion(), tmp_path / name, SOFTWARE)
 
 

@@ -139,7 +139,7 @@ def test_neutral_faces_come_from_a_checkpoint_or_a_mesh_file(places: Path) -> No
         np.testing.assert_array_equal(shown[-1], shown[0])
     shutil.rmtree("runs")
     write_ply("face.ply", template, tiny.topology().triangles)
-    assert "no frame rate is stored; pass --fps" in refuse("render", "Q1.npy", "--mesh", "face.ply")
+    assert "no frame rate is stored; give --fps" in refuse("render", "Q1.npy", "--mesh", "face.ply")
     given = ("Q1.npy", "--mesh", "face.ply", "--fps", 25, "-o", "t.png")
     succeed("render", *given, *QUICK)
     assert picture("t.png").shape == shown[0].shape
@@ -186,7 +186,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
         (["empty.npy"], "empty.npy: contains no frames"),
         (
             ["small.npy"],
-            "small.npy: the motion has 4 vertices, unlike all known faces (none); give its",
+            "small.npy: the motion has 4 vertices, but no known face has as many (searched: none)",
         ),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
@@ -200,8 +200,8 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
             ["a.npz", "--label", "x", "--label", "y"],
             "--label: expected one label per file (1), found 2",
         ),
-        (["a.npz", "fast.npz"], "a.npz has 25 frames per second, fast.npz has 30; give --fps"),
-        (["a.npz", "long.npz"], "a.npz has 6 frames, long.npz has 12"),
+        (["a.npz", "fast.npz"], "a.npz has 25 frames per second, but fast.npz has 30; give --fps"),
+        (["a.npz", "long.npz"], "a.npz has 6 frames, but long.npz has 12"),
         (["a.npz", "tiny.npz", "--heat"], "tiny.npz has 4 vertices, a.npz has 266; a heat map"),
         (["nan.npz"], "nan.npz: frame 2 of the motion contains NaN"),
         (["a.npz", "--fps", "0"], "--fps 0: expected 1 to 240"),
@@ -211,7 +211,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
         (["a.npz", "--background", "red"], "render.background: "),
         (["a.npz", "--background", "transparent", "-o", "v.mp4"], "a .mp4 video cannot be transp"),
         (["a.npz", "--background", "transparent", "-o", "v.jpg"], "a .jpg picture cannot be tran"),
-        (["a.npz", "-o", "v.gif"], "v.gif: .gif is not a supported video format"),
+        (["a.npz", "-o", "v.gif"], "v.gif: the file name of a video must end in one of .mp4"),
         (["a.npz", "--audio", "none.wav"], "--audio none.wav: no such file"),
         (["a.npz", "--renderer", "magic"], "render.renderer: Input should be 'auto', 'software'"),
     ],

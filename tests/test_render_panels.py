@@ -103,8 +103,8 @@ def test_a_label_changes_only_the_top_of_its_panel() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fps": 30.0}, r"first\.npz has 25 frames per second, second\.npz has 30; give `fps`"),
-        ({"vertices": make_motion(9).vertices}, r"first\.npz has 6 frames, second\.npz has 9"),
+        ({"fps": 30.0}, r"first\.npz has 25 frames per second, but second\.npz has 30; give `fps`"),
+        ({"vertices": make_motion(9).vertices}, r"first\.npz has 6 frames, but second\.npz has 9"),
         ({"vertices": np.zeros((6, 5, 3), np.float32)}, r"second\.npz: .* \(6, 5, 3\)"),
     ],
 )

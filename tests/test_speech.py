@@ -348,7 +348,7 @@ def test_corpus_is_reproducible_and_resumable(tmp_path: Path, no_aligner: None) 
     clip = whole.clips[0]
     assert_contiguous(clip.phones, len(clip.samples()) / 16000)
     assert soundfile.info(clip.audio_path).samplerate == 16000
-    with pytest.raises(DataError, match="another seed"):
+    with pytest.raises(DataError, match="a different seed"):
         corpus.synthesize(tmp_path / "whole", ToneEngine(), 0.2, seed=2)
 
 

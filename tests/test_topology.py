@@ -40,7 +40,7 @@ def test_units_in_meters() -> None:
         ({"unit": "inch"}, "unit 'inch' is not one of"),
         (
             {"triangles": np.zeros((2, 4), np.int32)},
-            r"triangles are \(2, 4\), expected \(F, 3\)",
+            r"triangles have shape \(2, 4\), expected \(F, 3\)",
         ),
         ({"n_vertices": 2}, r"triangles: indices are 0\.\.2, expected 0\.\.1"),
         ({"triangles": -TRIANGLE}, r"triangles: indices are -2\.\.0"),

@@ -96,7 +96,7 @@ def plan(
     Args:
         speech: Recordings and folders of recordings; see ``from_arguments``.
         request: The default options.
-        endings: The supported endings of output files.
+        endings: The supported suffixes of output files.
         out: The output file of a single recording, or the output folder of several.
         manifest: A CSV file that lists the recordings, instead of ``speech``.
         suffix: The format of outputs without a given name; None: mp4.
@@ -151,7 +151,7 @@ def _names_folder(text: str) -> bool:
 
 def _check_target(job: Job, endings: Sequence[str]) -> None:
     if job.out.suffix.lower() not in endings:
-        raise InputError(f"`out` {job.out}: the ending must be one of {', '.join(endings)}")
+        raise InputError(f"`out` {job.out}: the file suffix must be one of {', '.join(endings)}")
     if job.out.exists() and job.speech.exists() and job.out.samefile(job.speech):
         raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
     if job.out.is_dir():
@@ -168,7 +168,7 @@ def from_arguments(
             output folder: an existing folder without recordings, or a new name that ends with a
             slash.
         out: The output folder; None: next to each recording.
-        suffix: The ending of the output files.
+        suffix: The suffix of the output files.
         request: The options.
 
     Raises:
@@ -257,7 +257,7 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
     Args:
         manifest: The CSV file; see the module docstring.
         out: The folder that the column ``out`` is relative to; None: the folder of the manifest.
-        suffix: The ending of outputs that have none in the manifest.
+        suffix: The suffix of outputs that have none in the manifest.
         request: The default options, used for empty values.
 
     Raises:

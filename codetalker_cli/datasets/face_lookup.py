@@ -1,7 +1,7 @@
 """Find the face that a bare .npy of vertices belongs to, by its vertex count and file name.
 
 A .npy motion stores only vertices. The triangles, neutral faces, unit and frame rate come from a
-prepared data set, a checkpoint, or a mesh file that the user names.
+prepared data set, a checkpoint, or a mesh file that the user specifies.
 """
 
 from collections.abc import Callable, Sequence
@@ -167,8 +167,9 @@ def choose(
     if not matching:
         names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
-            f"{path}: the motion has {n_vertices} vertices, unlike all known faces ({names}); give "
-            "its prepared data set as `data`, or a mesh file or a checkpoint as `mesh`"
+            f"{path}: the motion has {n_vertices} vertices, but no known face has as many "
+            f"(searched: {names}); give the data set of the motion as `data`, or a mesh file or "
+            "a checkpoint as `mesh`"
         )
     clip = split_name(path.stem)[0]
 
@@ -202,7 +203,7 @@ def motion_of(
     if vertices.shape[1] != mesh.topology.n_vertices:
         raise DataError(
             f"{path}: the motion has {vertices.shape[1]} vertices, but {faces.origin} has "
-            f"{mesh.topology.n_vertices}; give the faces of this motion"
+            f"{mesh.topology.n_vertices}; give the data set or mesh that belongs to this motion"
         )
     known = list(mesh.templates)
     choices = ", ".join(known[:_N_NAMED]) + ", …" * (len(known) > _N_NAMED)
@@ -217,7 +218,7 @@ def motion_of(
         )
     rate = faces.fps or fps
     if rate is None:
-        raise InputError(f"{path}: no frame rate is stored; pass `fps`")
+        raise InputError(f"{path}: no frame rate is stored; give `fps`")
     return Motion(
         vertices=vertices,
         fps=rate,

@@ -19,7 +19,7 @@ _MAX_FRAMES = 240
 _TINY = 5e-4
 """The smallest usable motion (root mean square), as a fraction of the template's diagonal."""
 _QUIET = 0.25
-"""Vertices that move less than this fraction of the largest motion are ignored in its center."""
+"""Vertices that move less than this fraction of the largest motion are ignored in the center."""
 # The spread of the motion is about 27 mm on a head (jaw and mouth). The larger radii are needed
 # for templates with open lips.
 _RADII = (0.12, 0.2, 0.3)

@@ -45,7 +45,7 @@ class ClipEntry:
         split: train, val, test, or one of several test splits such as test-a.
         n_frames: T; ``UNKNOWN`` only if a damaged manifest was read leniently.
         sha256: The hash of the bytes of the vertices.
-        text: The spoken text, if known; ``NO_SPEECH`` if nobody speaks.
+        text: The spoken text, if known; ``NO_SPEECH`` if there is no speech.
         sentence: The name of the sentence, unique for the subject.
         n_samples: The number of samples of the speech.
         audio_sha256: The hash of the bytes of the samples.
@@ -65,7 +65,7 @@ class ClipEntry:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody speaks in the clip, so that its face may be motionless."""
+        """Whether the clip contains no speech, so that its face may be motionless."""
         return self.text == NO_SPEECH
 
 
@@ -142,8 +142,8 @@ def find_manifest(folder: Path) -> Path:
     path = folder / MANIFEST
     if not path.is_file() and (folder / UNFINISHED).exists():
         raise InputError(
-            f"{folder}: the data set is unfinished; run the same `codetalker prepare-data` again "
-            "to resume"
+            f"{folder}: the data set is unfinished; run the same `codetalker prepare-data` "
+            "command again to resume"
         )
     if not path.is_file():
         raise InputError(
@@ -182,8 +182,8 @@ def read_manifest(folder: Path, report: Report | None = None) -> Manifest:
     version = content.get("format_version")
     if report is None and isinstance(version, int) and version > FORMAT_VERSION:
         raise DataError(
-            f"{path}: the format version is {version}, but this codetalker reads only up to "
-            f"{FORMAT_VERSION}; upgrade codetalker"
+            f"{path}: the format version is {version}, but this version of codetalker reads "
+            f"only up to {FORMAT_VERSION}; upgrade codetalker-cli"
         )
     manifest = parser.manifest(content, folder.name)
     # Format 1 has no hashes of the speech. Its unit and topology are only in mesh.npz.
@@ -207,7 +207,8 @@ class _Parser:
         version = content.get("format_version")
         if content and not (isinstance(version, int) and 1 <= version <= FORMAT_VERSION):
             self.fault(
-                f"format_version is {version!r}, expected 1 to {FORMAT_VERSION}; upgrade codetalker"
+                f"format_version is {version!r}, expected 1 to {FORMAT_VERSION}; upgrade "
+                "codetalker-cli"
             )
             self._allows_unknown_keys = True
         fps = content.get("fps")

@@ -89,7 +89,7 @@ class PreparedWriter:
         done: The record of each finished raw clip, from this run or an earlier one.
 
     Raises:
-        InputError: The folder contains a data set with another recipe or unrelated files, or is
+        InputError: The folder contains a data set with a different recipe or unrelated files, or is
             not writable.
     """
 
@@ -213,7 +213,9 @@ class PreparedWriter:
         # Some file systems ignore case.
         owner = self._source_of_name.setdefault(name.casefold(), source)
         if owner != source:
-            raise DataError(f"raw clip {owner} already has a clip named {name}; rename one of them")
+            raise DataError(
+                f"the clip name {name} is already taken by {owner}; rename one of the raw clips"
+            )
 
     def close(self, source: str, stamp: str, problems: Iterable[Problem]) -> None:
         """Record a raw clip as finished, with the parts written so far (none if it is broken)."""

@@ -102,7 +102,7 @@ class RawDataSet:
 def stamp_of(files: Iterable[Path], *extra: Any) -> str:
     """Return a short hash of the names, sizes and modification times of files, and of ``extra``.
 
-    The files are not opened, because an archive can have many gigabytes.
+    The files are not opened, because an archive can be many gigabytes large.
     """
     facts = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files]
     return hashlib.sha256(json.dumps([facts, extra], default=str).encode()).hexdigest()[:16]

@@ -89,7 +89,8 @@ def find_regions(setting: str, root: Path, n_vertices: int) -> Regions:
         if not paths:
             raise InputError(
                 f"prepare.regions: {setting} does not exist; give a folder of NAME.txt files, a "
-                ".json or .pkl file that maps names to vertex indices, or one of auto, infer, none"
+                "single one, a .json or .pkl file that maps names to vertex indices, or one of "
+                "auto, infer, none"
             )
     named: dict[str, np.ndarray] = {}
     for path in paths:

@@ -11,7 +11,7 @@ from codetalker_cli.settings import SplitRule
 UNUSED = "unused"
 """The split of clips that match no rule."""
 FEW = 5
-"""With fewer matching clips, a small share can be rounded down to no clips."""
+"""With fewer matching clips, a small share can be rounded down to 0 clips."""
 _RANGE = re.compile(r"(?P<prefix>.*?)(?P<first>\d+)-(?P=prefix)(?P<last>\d+)")
 
 
@@ -65,7 +65,7 @@ def is_named(name: str, pattern: str) -> bool:
 def expected_clips(rules: Mapping[str, SplitRule]) -> list[tuple[str, str]]:
     """Return the subject and sentence of each clip that the rules name explicitly, in order.
 
-    Patterns and shares name no clips, because they apply to the clips that exist.
+    Patterns and shares do not name clips, because they apply to the clips that exist.
     """
     pairs: dict[tuple[str, str], None] = {}
     for rule in rules.values():

@@ -61,7 +61,7 @@ def length_unit(topology: Topology) -> tuple[float, str]:
 
 
 def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
-    """Return (clip, style) → (T,) root of the lip error, scaled; empty without a lip region."""
+    """Return (clip, style) → (T,) √(lip error) · ``scale``; empty if there is no lip region."""
     return {key: np.sqrt(errors) * scale for key, errors in scores.errors.items() if len(errors)}
 
 
@@ -73,7 +73,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
 
     Args:
         scores: Model → its results.
-        truth: The true clips; their topology determines the unit.
+        truth: The ground-truth clips; their topology determines the unit.
         fps: Frame rate.
 
     Returns:
@@ -129,7 +129,7 @@ def clip_error_chart(
     """Return a small SVG plot of one result's lip error against time.
 
     Args:
-        curve: (T,) root of the lip error in ``unit``.
+        curve: (T,) square root of the lip error in ``unit``.
         fps: Frame rate.
         unit: Unit of the vertical axis.
         mean: Mean over all results, drawn as a horizontal line.
@@ -234,7 +234,7 @@ def heat_maps(
 
     Args:
         scores: Model → its results.
-        truth: The true clips and their neutral faces.
+        truth: The ground-truth clips and their neutral faces.
         render: The render settings.
         on_drawn: Called after each picture.
 
@@ -334,7 +334,7 @@ def video(
     Args:
         score: The result to show.
         prediction: The file of the prediction.
-        truth: The true clips.
+        truth: The ground-truth clips.
         settings: The length of the video.
         render: The render settings.
 
@@ -366,7 +366,7 @@ def video(
 
 
 def fps_of(truth: Truth) -> float:
-    """Return the frame rate of the true clips."""
+    """Return the frame rate of the ground-truth clips."""
     assert truth.data is not None
     return truth.data.manifest.fps
 

@@ -149,9 +149,8 @@ def _check_same_protocol(
     for key in IDENTITY_KEYS:
         if previous.get(key) != current[key]:
             raise OutputError(
-                f"{path} contains an evaluation with another {key} "
-                f"({_shorten(previous.get(key))}, now {_shorten(current[key])}); give `overwrite` "
-                "to replace it, or another `out`"
+                f"{path} contains a different evaluation ({key}: {_shorten(previous.get(key))}, "
+                f"now {_shorten(current[key])}); give `overwrite` to replace it, or another `out`"
             )
 
 

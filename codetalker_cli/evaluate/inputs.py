@@ -33,7 +33,7 @@ def checkpoint_and_data(checkpoint: str | None, data: Path | None) -> tuple[str,
     folder = newest_run() if checkpoint is None else Path(checkpoint)
     if folder is None:
         raise InputError(
-            "no checkpoint is given, and there is no training run under runs/; name a checkpoint, "
+            "no checkpoint is given, and there is no training run under runs/; give a checkpoint, "
             "such as demo"
         )
     if checkpoint is None:
@@ -67,11 +67,11 @@ def predictions_and_truth(
     templates: Path | None = None,
     unit: str | None = None,
 ) -> tuple[Path, Truth]:
-    """Return the folder of predictions to measure and the true clips to compare them with.
+    """Return the folder of predictions to measure and the ground-truth clips to compare them with.
 
     Args:
         pred: Folder of predictions; None: those of the newest evaluation.
-        gt: Folder of true clips; None: those of the data set.
+        gt: Folder of ground-truth clips; None: those of the data set.
         data: Prepared data set.
         split: Split of the data set; None: all clips.
         regions: Folder of vertex regions; required without a data set.

@@ -47,14 +47,14 @@ def measure_folder(
 
     Args:
         folder: The predictions, named as ``find_pairs`` expects.
-        truth: The true clips.
+        truth: The ground-truth clips.
         settings: The evaluation settings.
         metrics: Metric names.
         progress: Called with the number of clips done and the total.
         csv: CSV file to write, with one line per clip and style.
 
     Raises:
-        InputError: There are no predictions, or one belongs to no true clip.
+        InputError: There are no predictions, or one does not belong to a ground-truth clip.
         DataError: A prediction cannot be measured.
     """
     scores = score_pairs(find_pairs(folder, truth), truth, settings, metrics, progress)

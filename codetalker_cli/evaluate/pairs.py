@@ -1,4 +1,4 @@
-"""Match predictions with true clips, and select the styles to predict and to score."""
+"""Match predictions with ground-truth clips, and select the styles to predict and to score."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ class Pair:
     """A prediction and the clip that it predicts.
 
     Attributes:
-        clip: Name of the true clip.
+        clip: Name of the ground-truth clip.
         style: Style of the prediction, or None for a reconstruction.
         path: The file of the prediction.
     """
@@ -80,13 +80,13 @@ def select_pairs(pairs: Iterable[Pair], rule: str, subject: str) -> list[Pair]:
 
 
 def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
-    """Match the predictions in a folder with the true clips.
+    """Match the predictions in a folder with the ground-truth clips.
 
     Files are named ``CLIP`` or ``CLIP_condition_STYLE``.
 
     Raises:
         InputError: There are no predictions, two files have the same clip and style, or a file
-            belongs to no true clip.
+            does not belong to a ground-truth clip.
     """
     pairs: dict[tuple[str, str | None], Pair] = {}
     for path in motion_files(folder):
@@ -94,8 +94,8 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
         if clip not in truth.clips:
             examples = ", ".join(list(truth.clips)[:4])
             raise InputError(
-                f"{path}: there is no true clip {clip!r} (the true clips include {examples}); name "
-                "predictions CLIP or CLIP_condition_STYLE"
+                f"{path}: there is no ground-truth clip {clip!r} (there are clips such as "
+                f"{examples}); name predictions CLIP or CLIP_condition_STYLE"
             )
         if (clip, style) in pairs:
             raise InputError(

@@ -69,7 +69,7 @@ class Predictor:
             )
         if facts.fps != data.manifest.fps:
             raise CheckpointError(
-                f"{checkpoint.path}: the frame rate of the model is {facts.fps:g}, that of "
+                f"{checkpoint.path}: the frame rate of the model is {facts.fps:g}, but that of "
                 f"{data.folder} is {data.manifest.fps:g}; prepare the data at the rate of the model"
             )
         self.data, self.device = data, device

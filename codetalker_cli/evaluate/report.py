@@ -80,7 +80,7 @@ def write_report(
     Args:
         evaluation: The values, the protocol and the folder of the evaluation.
         scores: Model → its results.
-        truth: The true clips.
+        truth: The ground-truth clips.
         settings: The evaluation settings, such as the number of clips to show.
         render: The render settings.
         progress: Called with the number of pictures and videos done and the total.

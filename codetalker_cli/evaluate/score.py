@@ -60,27 +60,28 @@ class Scores:
 
         Args:
             predicted: (T, V, 3) predicted vertices.
-            clip: Name of the true clip.
+            clip: Name of the ground-truth clip.
             style: Style of the prediction, or None.
-            truth: The true clips.
+            truth: The ground-truth clips.
             settings: The evaluation settings.
             where: Name of the prediction in error messages; empty: the clip.
 
         Raises:
-            DataError: The prediction is too short, has another vertex count, or is not finite.
+            DataError: The prediction is too short, has the wrong vertex count, or is not finite.
         """
         true = truth.vertices(clip)
         n_missing = len(true) - len(predicted)
         if n_missing > MAX_SHORT_FRAMES:
             raise DataError(
-                f"{where or clip}: the prediction has {len(predicted)} frames, the true clip "
-                f"{clip} has {len(true)}; predict the whole clip at {_describe_rate(truth)}"
+                f"{where or clip}: the prediction has {len(predicted)} frames, but the "
+                f"ground truth of {clip} has {len(true)}; predict the whole clip at "
+                f"{_describe_rate(truth)}"
             )
         template, topology = truth.template(clip), truth.mesh.topology
         try:
             measured = metrics.measure(predicted, true, template, topology, settings.closure_mm)
         except DataError as error:
-            raise DataError(f"{where or clip}: {error} (true clip {clip})") from error
+            raise DataError(f"{where or clip}: {error} (clip {clip})") from error
         self.clip_scores.append(
             ClipScores(clip, truth.subjects[clip], style, measured.n_frames, measured.fractions)
         )
@@ -148,7 +149,7 @@ def score_pairs(
 
     Args:
         pairs: The predictions.
-        truth: The true clips.
+        truth: The ground-truth clips.
         settings: The evaluation settings.
         metric_names: Names of the metrics to measure; empty: all. Leaving out ``diversity`` skips
             a slow computation (quadratic in the number of styles).

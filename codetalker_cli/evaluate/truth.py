@@ -1,4 +1,4 @@
-"""The true clips that predictions are compared with, and their templates, regions and unit."""
+"""The ground-truth clips, and their templates, regions and unit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ _UNKNOWN_UNIT = next(unit for unit, meters in UNITS.items() if meters is None)
 
 @dataclass(frozen=True)
 class Truth:
-    """The true clips and their mesh.
+    """The ground-truth clips and their mesh.
 
     Attributes:
         name: Name of the data set, for reports.
@@ -42,7 +42,7 @@ class Truth:
 
         Raises:
             InputError: The file cannot be read.
-            DataError: The file is damaged or has another vertex count.
+            DataError: The file is damaged or has the wrong vertex count.
         """
         return read_vertices(self.clips[clip], self.mesh.topology.n_vertices)
 
@@ -84,7 +84,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
     """Return the clips of a folder of .npy or .npz files, in the layout of the reference code.
 
     Args:
-        folder: Folder of true clips, named SUBJECT_SENTENCE.
+        folder: Folder of ground-truth clips, named SUBJECT_SENTENCE.
         templates: ``templates.pkl``.
         regions: Folder with ``lve.txt`` and ``fdd.txt``, or another input of ``find_regions``.
         unit: ``m``, ``mm`` or ``area1``; None: not known.
@@ -102,7 +102,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
     if mismatched:
         raise DataError(
             f"{templates}: the template of {mismatched[0]} has {sizes[mismatched[0]]} vertices, "
-            f"other templates have {n_vertices}; all templates must have the same topology"
+            f"but other templates have {n_vertices}; all templates must have the same topology"
         )
     region_indices = find_regions(str(regions), Path(), n_vertices).named
     topology = Topology(

@@ -1,1 +1,1 @@
-"""File formats that no data set defines: meshes, frames, vertex lists, archives and pickles."""
+"""File formats used by several data sets: meshes, frames, vertex lists, archives and pickles."""

@@ -109,7 +109,7 @@ class Archive:
     """A tar archive, compressed or not.
 
     Raises:
-        DataError: The file cannot be opened, or is an archive of another format.
+        DataError: The file cannot be opened, or is an archive of a different format.
     """
 
     def __init__(self, file: FoundFile) -> None:

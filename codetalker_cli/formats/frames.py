@@ -36,7 +36,7 @@ class Frames(Protocol):
             positions: (k,) int64 ascending indices into ``numbers``.
 
         Raises:
-            DataError: A frame is damaged or has another vertex count. The message names the file
+            DataError: A frame is damaged or has the wrong vertex count. The message names the file
                 and the frame.
         """
         ...
@@ -73,8 +73,8 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
 
     Raises:
         InputError: The file is missing.
-        DataError: The file has another format or shape, is cut short, contains no frames or has
-            another vertex count.
+        DataError: The file has an unexpected format or shape, is cut short, contains no frames or
+            has the wrong vertex count.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -131,7 +131,10 @@ def read_pc2_header(path: Path) -> Pc2Header:
     if version != 1:
         raise DataError(f"{path}: the point cache has version {version}, expected 1")
     if n_vertices <= 0 or n_frames <= 0:
-        raise DataError(f"{path}: contains {n_frames} frames of {n_vertices} points")
+        raise DataError(
+            f"{path}: the point cache is empty ({n_frames} frames of {n_vertices} points); export "
+            "it again"
+        )
     if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
         raise DataError(
             f"{path}: the header gives {step:g} frames between two samples, expected about 1 "

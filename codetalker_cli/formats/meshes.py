@@ -51,8 +51,9 @@ def read_mesh_file(path: Path) -> MeshFile:
 
     Raises:
         InputError: The file is missing.
-        DataError: The file has another format, is cut short, contains no vertices or (.glb) several
-            meshes, a coordinate is not finite, or a face refers to a vertex that does not exist.
+        DataError: The file has an unknown format, is cut short, contains no vertices or (.glb)
+            several meshes, a coordinate is not finite, or a face refers to a vertex that does not
+            exist.
     """
     vertices, (n_corners, corners), colors = _parse(path, with_faces=True)
     _check_vertices(path, vertices)
@@ -90,7 +91,7 @@ def write_mesh_file(
     """Write an .obj, .ply, .glb or .off file. Equal arguments produce equal bytes.
 
     The vertices keep their order. .ply and .glb store float32. .obj and .off store at least eight
-    significant digits of each coordinate, except of those smaller than 1e-12 of the largest one.
+    significant digits of each coordinate, except for those smaller than 1e-12 of the largest one.
 
     Args:
         path: The output file. An existing file is replaced.

@@ -10,8 +10,8 @@ We parse these files ourselves, because trimesh changes many of them:
 - It starts the second triangle of a quad at the third corner of the quad.
 
 Rewriting such files for trimesh would require parsing every number, so nothing would be gained.
-trimesh is also slower for mesh sequences, because it cannot skip the faces: 9 ms instead of 3 ms a
-file with 5000 vertices.
+trimesh is also slower for mesh sequences, because it cannot skip the faces: 9 ms instead of 3 ms
+for a file with 5000 vertices.
 ``tests/test_trimesh_limits.py`` shows each of these points.
 """
 

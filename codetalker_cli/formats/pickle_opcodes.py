@@ -22,14 +22,16 @@ class Budget:
         self._left = limit
 
     def spend(self, n: int) -> None:
-        """Subtract ``n`` bytes or values before they are built.
+        """Subtract ``n`` bytes or values from the budget before they are built.
 
         Raises:
             RefusedError: Less than ``n`` is left.
         """
         self._left -= n
         if self._left < 0:
-            raise RefusedError("it repeats its content too often")
+            raise RefusedError(
+                "it refers to the same content so often that it would expand to a huge size"
+            )
 
 
 def quote(text: Any) -> str:

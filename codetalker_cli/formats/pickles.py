@@ -231,7 +231,9 @@ def _check_unfolded(content: Any, limit: int) -> None:
             array = getattr(value, "value", None)
             n_met += array.nbytes if isinstance(array, np.ndarray) else 1
             if n_met > limit:
-                raise RefusedError("it repeats its content too often")
+                raise RefusedError(
+                    "it refers to the same content so often that it would expand to a huge size"
+                )
             if isinstance(value, (list, tuple, dict, set, frozenset)):
                 path.append(iter(value.values() if isinstance(value, dict) else value))
                 break
@@ -293,8 +295,8 @@ def read_pickle(path: Path | str) -> Any:
     except Exception as error:  # a damaged pickle can raise almost any exception
         reason = error if isinstance(error, RefusedError) else f"damaged: {type(error).__name__}"
         raise DataError(
-            f"{path}: not a pickle of plain arrays ({reason}), and no code in it was run; download "
-            "the file from its original source"
+            f"{path}: not a pickle of plain arrays ({reason}); no code in it was run; download the "
+            "file from its original source"
         ) from error
 
 

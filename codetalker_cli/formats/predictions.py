@@ -43,7 +43,7 @@ def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
     Raises:
         InputError: The file is missing, or the .npz is not a motion file.
         DataError: The .npy is not a motion file or is cut short, or the file contains no frames or
-            has another vertex count.
+            has the wrong vertex count.
     """
     if path.suffix != ".npz":
         return open_array(path, n_vertices)

@@ -36,8 +36,8 @@ def read_vl(file: BinaryIO, size: int, n_vertices: int, name: str) -> np.ndarray
         (n_vertices, 3) float32 vertices in the unit of the file.
 
     Raises:
-        DataError: The list has another vertex count, its size does not match the count, or a
-            vertex is not finite.
+        DataError: The vertex count is not the expected one, the size does not match the count, or
+            a vertex is not finite.
     """
     expected = n_bytes(n_vertices)
     content = file.read(min(size, expected))

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from codetalker_cli.topology import Topology
 
 CLOSED_MM, OPEN_MM, TEETH_MM = 1.0, 6.0, 2.0
-"""Lip gap of closed lips, lip gap of an open mouth, and distance of lip and teeth in f and v."""
+"""The largest lip gap of closed lips, the smallest lip gap of an open mouth, and the largest
+distance of the lip from the teeth in f and v."""
 NEAR_FRAMES, EXCUSED_FRAMES, MEETING_FRAMES = 1, 2, 4
 """Tolerances in frames. A closure may be ``NEAR_FRAMES`` outside its phone. A contact is expected
 up to ``EXCUSED_FRAMES`` from a phone that may close the lips. A phone is matched with a contact up
@@ -66,7 +67,7 @@ def runs(mask: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
 
 
 def score(curves: LipCurves, fps: float, phones: Sequence[TimedPhone]) -> Verdicts:
-    """Score every phone of a motion. Phones whose middle is after its end are ignored.
+    """Score every phone of a motion. Phones with a middle after its end are ignored.
 
     Args:
         curves: The lip curves of the motion.
@@ -80,7 +81,7 @@ def score(curves: LipCurves, fps: float, phones: Sequence[TimedPhone]) -> Verdic
         - ``false``: For each lip contact: 1 if no p, b, m, f, v or silence is within 2 frames.
         - ``labiodental``: For each f, v: 1 if lip and teeth are within 2 mm, ± 1 frame.
         - ``opening``: For each aa, ae, aw, ay, ah: 1 if the gap is above 6 mm in the middle frame.
-        - ``stressed``: The same without ah.
+        - ``stressed``: The same as ``opening``, but without ah.
         - ``rounded``: The width of the mouth in the middle frame of each w, uw, ow, in mm.
         - ``spread``: The width of the mouth in the middle frame of each iy, ih, s, in mm.
         - ``lag``: Frames from the middle of each p, b, m to the middle of the nearest lip contact,
@@ -210,7 +211,7 @@ def summarize(verdicts: Verdicts) -> dict[str, tuple[float, int]]:
     Returns:
         The value of each measure and the number of phones or contacts that it is based on. The
         measures in ``SHARES`` are means, and ``lag`` is the median. ``width`` is the
-        ``area_under_curve`` that separates rounded from spread phones by the width of the mouth.
+        ``area_under_curve`` of the width of the mouth in spread and in rounded phones.
         Measures without values are omitted.
     """
     table = {

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 SHAKY_HZ = 8.0
-"""Frequency in Hz above which motion is jitter: faces do not move intentionally that fast."""
+"""Frequency in Hz above which motion is jitter, because faces do not move that fast on purpose."""
 OPEN_MM = 1.0
 """Distance between the inner lips above which a resting mouth counts as open."""
 
@@ -72,7 +72,7 @@ def compare(
     Args:
         true: The true positions. The longer of ``true`` and ``own`` is cut for the comparison.
         own: The predicted positions in the style of the clip's speaker.
-        other: The predicted positions in another style, as many frames as ``own``.
+        other: The predicted positions in another style, with as many frames as ``own``.
         fps: The frame rate in frames per second.
     """
     n = min(len(true), len(own))

@@ -28,8 +28,8 @@ class Quantizer(nn.Module):
     """A quantizer that replaces each latent by the nearest codebook entry.
 
     The distance is Euclidean; ties go to the lower index. Distances and losses are computed in
-    float32 or better, even under mixed precision, because half precision would select other
-    entries.
+    float32 or better, even under mixed precision, because half precision would select
+    different entries.
     """
 
     def __init__(self, codebook_size: int, code_dim: int, commitment_weight: float) -> None:

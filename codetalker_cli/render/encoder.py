@@ -61,8 +61,7 @@ def check_target(path: Path, settings: RenderSettings) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise RenderError(
-            f"{path}: {path.suffix or 'no suffix'} is not a supported video format; use one of "
-            f"{', '.join(SUFFIXES)}"
+            f"{path}: the file name of a video must end in one of {', '.join(SUFFIXES)}"
         )
     if settings.background == TRANSPARENT:
         if suffix not in _TRANSPARENT_CODECS:
@@ -172,7 +171,7 @@ def _ffmpeg_command(path: Path, stream: VideoStream, settings: RenderSettings) -
             f"aresample={_SOUND_RATE},{length_filter},aformat=channel_layouts=mono|stereo",
         ]
     codec = codec_of(path, settings)
-    # Convert to BT.709 and also tag the file with it: without tags, players may assume another
+    # Convert to BT.709 and also tag the file with it: without tags, players may assume a different
     # matrix and shift the colors.
     pixel_format = _pixel_format(codec, transparent=channels == 4)
     command += ["-vf", f"scale=out_color_matrix=bt709:out_range=tv,format={pixel_format}"]

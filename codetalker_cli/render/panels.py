@@ -98,12 +98,12 @@ def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) 
     """Check that both motions can be shown in one video."""
     if first.fps != other.fps:
         raise RenderError(
-            f"{first_name} has {first.fps:g} frames per second, {other_name} has {other.fps:g}; "
-            "give `fps` to show all motions at one rate"
+            f"{first_name} has {first.fps:g} frames per second, but {other_name} has "
+            f"{other.fps:g}; give `fps` to show all motions at one rate"
         )
     if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
-            f"{first_name} has {first.n_frames} frames, {other_name} has {other.n_frames}; all "
+            f"{first_name} has {first.n_frames} frames, but {other_name} has {other.n_frames}; all "
             "motions must be of the same recording"
         )
 

@@ -42,7 +42,7 @@ def contact_sheet(
         footage: Filmed videos; each is a row as well.
 
     Raises:
-        RenderError: The labels do not match the frames, or see ``render_frames``.
+        RenderError: The number of labels is wrong; see also ``render_frames``.
     """
     from PIL import Image, ImageDraw, ImageFont
 

@@ -1,4 +1,4 @@
-"""The drawing process: read a stage, then draw batches of frames until the input ends."""
+"""The drawing process: read the panels, then draw batches of frames until the input ends."""
 
 import os
 import signal

@@ -143,7 +143,7 @@ def _blink_times(
     """Return the times of full lid closure in seconds.
 
     The intervals follow a gamma distribution with mean 1 / rate. Most blinks near a pause or a gaze
-    shift move there.
+    shift are moved to it.
     """
     attractors = np.array([*(start + _PAUSE_TO_BLINK_SECONDS for start in pauses), *shifts])
     blinks: list[float] = []
@@ -164,7 +164,7 @@ def _blink_times(
 
 
 def _blinks(times: np.ndarray, moments: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the (T,) lid closure: quick closing, slower opening, full closure at each moment."""
+    """Return the (T,) lid closure: quick closing, slower opening, full closure at ``moments``."""
     lids = np.zeros(len(times))
     for moment in moments:
         pace = float(rng.uniform(0.85, 1.2))

@@ -45,7 +45,7 @@ class Batch:
         keep_history: Stage 2: (B,) 1 if the motion history is visible, 0 if it is hidden.
         own_history: Stage 2: (B,) bool, true if the history is the model's own prediction.
         noise: Stage 2: (B, T, feature_size) standard normal noise for the history.
-        repeated: Whether these clips repeat another process's and have weight 0.
+        repeated: Whether these clips repeat those of another process and have weight 0.
     """
 
     vertices: Tensor

@@ -9,7 +9,7 @@ from codetalker_cli.settings import Settings
 
 
 def check_data(data: PreparedDataSet, settings: Settings) -> None:
-    """Check that the data set has the vertices, unit, frame rate and subjects of the settings.
+    """Check that the data set has the vertex count, unit, frame rate and subjects of the settings.
 
     Raises:
         DataError: They differ; the message contains both values.
@@ -56,5 +56,5 @@ def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) 
         raise CheckpointError(
             f"{stage1.path}: stage 1 was trained on the topology {name} of {source.name}, but the "
             f"data set {data.folder} has {mesh.name} ({'; '.join(differences)}); train stage 1 on "
-            "this data set first, or give another one with `vq`"
+            "this data set first, or give another stage-1 checkpoint with `vq`"
         )

@@ -21,7 +21,7 @@ _HEADER_HEIGHT, _PANEL_HEIGHT = 0.7, 3.5
 _WIDE_RANGE = 20
 """The ratio of the largest to the smallest lip error above which the axis is logarithmic."""
 _MAX_MARKERS = 40
-"""The maximum number of points of a line with markers; a single point needs one to be visible."""
+"""Lines with at most this many points have markers; without one, a single point is invisible."""
 _RED, _GRAY, _GREEN = "#c0392b", "#5d6570", "#2e7d4f"
 _BLUE, _ORANGE, _PURPLE = "#1f5fa8", "#d9822b", "#7b4ea3"
 
@@ -48,7 +48,7 @@ class Chart:
 
 
 _LOSS_PARTS = ("motion_loss", "latent_loss")
-"""The parts of the loss; dashed lines do not hide the loss when they almost coincide with it."""
+"""The parts of the loss. Their lines are dashed, so that they do not hide the line of the loss."""
 _LEVEL_LABELS = {"val_lve_template": "the template", "val_lve_mean": "the mean motion"}
 _LINE_STYLES = {
     "loss": ("training", _BLUE),

@@ -1,7 +1,7 @@
 """Training losses of both stages (CodeTalker, equations 4 and 6).
 
 Every loss has one value per clip: the mean over the frames of the clip, without padding. The loss
-of a batch is therefore the mean of the losses that its clips have alone.
+of a batch is therefore the mean of the losses of its clips computed one at a time.
 """
 
 import logging
@@ -115,8 +115,8 @@ def vertex_weights(
             known = ", ".join(sorted(topology.regions)) or "none"
             raise DataError(
                 f"region_weights: the topology {topology.name} has no region {name!r}; it has: "
-                f"{known}; prepare the data with `regions`, or remove the weight with `set` "
-                "train_vq.region_weights={} `set` train_speech.region_weights={}"
+                f"{known}; prepare the data with `regions`, or remove the weight (stage 1: `set` "
+                "train_vq.region_weights={}, stage 2: `set` train_speech.region_weights={})"
             )
         weights[torch.from_numpy(topology.region(name).astype("int64"))] = weight
     return weights / weights.mean()

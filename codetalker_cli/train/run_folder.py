@@ -60,7 +60,7 @@ def resumed_settings(description: Mapping[str, Any], given: Settings, stage: str
         relevant = key.startswith(prefixes) and key not in {
             f"{section}.{name}" for name in changeable
         }
-        # Training itself fills in these: the rank may be limited, the config comes from `source`.
+        # Training sets these values itself: it may limit the rank and reads the config of `source`.
         filled_in = key in ("vq.basis_rank",) or key.startswith("speech.encoder.config")
         if relevant and not filled_in and original_values.get(key) != given_values.get(key):
             reason = " (the cosine schedule depends on it)"

@@ -83,7 +83,7 @@ class Setup:
         if name is None and not is_checkpoint(Path(chosen)):
             raise InputError(
                 f"{chosen}: there is no stage-1 checkpoint here; train it first with `codetalker "
-                f"train-vq {self.data.folder}`, or give another one with `vq`"
+                f"train-vq {self.data.folder}`, or give another stage-1 checkpoint with `vq`"
             )
         stage1 = checkpoint.load(chosen)
         if name is None:
@@ -179,7 +179,7 @@ def _open(data: Path | None, begun: Mapping[str, Any] | None) -> PreparedDataSet
 
 
 def _resolve(stage: Stage, data: PreparedDataSet, layers: Layers) -> Resolved:
-    """Take the facts from the data set and the rest from the preset with its name, or custom."""
+    """Take the facts from the data set; the rest is from the preset of this name, or ``custom``."""
     name = data.manifest.name
     preset = layers.preset or (name if name in config_names() else CUSTOM_PRESET)
     return layers.resolve(preset=preset, facts=data.facts, sections=SECTIONS[stage])

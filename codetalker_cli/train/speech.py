@@ -82,7 +82,7 @@ def train_speech(
 
     Raises:
         DataError: The data set does not fit the settings.
-        CheckpointError: Stage 1 was trained on another topology, or the resumed run used a
+        CheckpointError: Stage 1 was trained on a different topology, or the resumed run used a
             different stage 1.
         MissingDependencyError: The pretrained speech encoder is not available.
         CodeTalkerError: See ``codetalker_cli.train.loop.fit``.
@@ -182,10 +182,10 @@ def _encoder_from_checkpoint(settings: AudioEncoderSettings) -> AudioEncoder | N
             f"speech.encoder.source: {source} contains only stage 1 and has no speech encoder; "
             "give a stage-2 checkpoint"
         )
-    if speech.encoder.settings.family != settings.family:
+    if (family := speech.encoder.settings.family) != settings.family:
         raise CheckpointError(
             f"speech.encoder.family is {settings.family}, but the encoder of the checkpoint "
-            f"{source} is {speech.encoder.settings.family}; set speech.encoder.family to this"
+            f"{source} is {family}; set speech.encoder.family to {family}"
         )
     return speech.encoder
 
@@ -385,7 +385,7 @@ class SpeechTask(Task):
         """Check that the pretrained encoder is the one that the run was started with.
 
         Raises:
-            CheckpointError: It has other weights.
+            CheckpointError: Its weights are different.
         """
         if state["encoder"] != self.precomputed.encoder:
             raise CheckpointError(

@@ -3,7 +3,7 @@
 A state is written atomically, and loading it executes no code from the file.
 
 accelerate's own ``save_state`` is not used: it unpickles parts of a state, and if it cannot read
-the random state, it continues with other random numbers.
+the random state, it continues with different random numbers.
 """
 
 import os
@@ -75,7 +75,7 @@ def load(folder: Path) -> dict[str, Any] | None:
     """Load the newest state in ``folder`` to the CPU; return None if there is none.
 
     Raises:
-        CheckpointError: The state is damaged, or its format is newer than this package.
+        CheckpointError: The state is damaged, or a newer version of this package wrote it.
     """
     paths = _state_files(folder)
     if not paths:

@@ -43,7 +43,7 @@ class Trackers:
             self._trackers = [_start(name, settings, folder, step) for name in settings.trackers]
 
     def add(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
-        """Log values to the group ``step``, at every tenth step, or to the group ``epoch``.
+        """Log values to the group ``epoch`` if ``always``, else to ``step`` at every tenth step.
 
         Args:
             step: The number of finished steps.

@@ -12,14 +12,15 @@ from codetalker_cli.workspace import MANIFEST
 _LENGTH_SECONDS = 0.2
 """A larger difference between the lengths of audio and motion is not just a rounding error."""
 _RATE, _RATE_CLIPS, _RATE_FRAMES = 0.03, 4, 2
-"""A wrong frame rate needs this relative difference in length, in so many clips and frames."""
+"""The minimum relative difference in length, number of clips, and difference in frames for
+reporting a wrong frame rate."""
 _STILL = 1e-5
 """Smaller steps (root mean square, as a fraction of the face's size) count as no motion."""
 _REPEATED = 0.25
 """The largest acceptable fraction of frames that are identical to the previous frame."""
-# The steps of speech stay below 2.
+# In normal speech, the ratio stays below 2.
 _JUMP, _HARD_JUMP = 3.5, 7.0
-"""Thresholds of a jump for a note and for a problem, in multiples of a typical large step."""
+"""The steps that are reported as a note and as a problem, in multiples of a typical large step."""
 # The largest leap of a single vertex varies slightly more than the step of the whole face.
 _LEAP = 1.25
 """Leaps are divided by this factor before they are compared with steps."""

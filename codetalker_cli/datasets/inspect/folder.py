@@ -68,7 +68,8 @@ def check_table(folder: Path, manifest: Manifest, mesh: Mesh | None, findings: F
         findings.problem(
             "unfinished",
             UNFINISHED,
-            "the preparation is still running or was interrupted; run the same prepare-data again",
+            "the preparation is still running or was interrupted; run the same `codetalker "
+            "prepare-data` command again",
         )
     if not manifest.clips:
         findings.problem("empty", MANIFEST, f"the clip table has no clips; {PREPARE_AGAIN}")

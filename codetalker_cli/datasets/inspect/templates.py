@@ -10,19 +10,19 @@ from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
 
 # Faces of different people in the same place are within this distance.
 _FITS = 0.25
-"""The largest RMS distance of mean frame and template, as a fraction of the face's spread."""
+"""The largest RMS distance between mean frame and template, as a fraction of the face's spread."""
 _TURNED = 20.0
 """The smallest rotation to report, in degrees; the shape of a face can cause smaller ones."""
 _SCALE = 1.35
 """The largest plausible ratio between the sizes of two people's faces."""
 _NEARER = 0.5
-"""Another subject's template is preferred if its distance is below this fraction."""
+"""Another subject's template fits better if its distance is below this fraction of the own one."""
 _MODES = 16
 """The number of principal components; speech causes hardly any motion outside of them."""
 _MIN_FRAMES = 12
 # Correct templates are below 0.1, and templates of other subjects above 2.
 _OTHER_FACE = 1.2
-"""A larger distance from the modes, relative to the size of the motion, is another face."""
+"""A larger distance from the modes, relative to the size of the motion, means a different face."""
 _STILL = 1e-4
 """Smaller motion, as a fraction of the face's spread, is not checked."""
 # Correct templates are within 0.2 of 0.

@@ -72,7 +72,7 @@ class SheetView:
 
 
 def view(statistics: Statistics, name: str) -> SheetView:
-    """Return the row of a subject; faults in its data do not raise an error."""
+    """Return the row of the sheet for a subject; texts replace what faulty data cannot show."""
     subject = statistics.subjects.get(name)
     if subject is None:
         rest = statistics.templates.get(name)

@@ -33,7 +33,7 @@ SOURCE = (
     "ask a group that has a copy"
 )
 MESH = "BIWI.ply"
-CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or pass the file as `mesh_file`"
+CODE = "https://github.com/Doubiiu/CodeTalker, folder BIWI; or give the file as `mesh_file`"
 _REQUIRED = {
     "clips": "frames (faces/F1/e01.tar or faces/F1/e01/frame_001.vl, …)",
     "templates": "templates (rigid_scans/F1.obj, …)",

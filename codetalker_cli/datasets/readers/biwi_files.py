@@ -125,7 +125,7 @@ class BiwiFiles:
         clips: All sources of the frames of each clip, best first.
         templates: The best template of each subject.
         recordings: The best recording of each clip.
-        failed: The error for each subject that has an archive of its own which cannot be listed.
+        failed: The error for each subject whose own archive cannot be listed.
         n_unplaced: The number of frames whose path lacks the subject or the sentence.
     """
 
@@ -169,7 +169,7 @@ class BiwiFiles:
             self.templates[subject] = min(known, file, key=_template_rank)
 
     def may_contribute(self, file: FoundFile, expected: Iterable[str]) -> bool:
-        """Return whether an archive may contain something that was not found yet.
+        """Return whether an archive may contain something that has not been found yet.
 
         Args:
             file: The archive.
@@ -225,7 +225,7 @@ def find_files(root: Path, expected: Iterable[str]) -> BiwiFiles:
 
 
 def _holds_several_clips(file: FoundFile) -> bool:
-    """Return whether a file is an archive to search, unlike one with the frames of one clip."""
+    """Return whether a file is an archive that must be searched, not the frames of one clip."""
     if not file.is_archive or _is_in(file, _UNUSED):
         return False
     key = Key.of(file)

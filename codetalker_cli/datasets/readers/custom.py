@@ -85,7 +85,7 @@ class _UsableClips:
         clips: The usable clips.
         problems: One problem per clip that is not usable.
         steps: One motion file for each sampling step that occurs (see ``MotionFile.step``).
-        first_number: The lowest number of a first frame, at most 1.
+        first_number: The lowest number that any clip starts at, or 1 if all clips start later.
     """
 
     clips: list[RawClip] = field(default_factory=list)

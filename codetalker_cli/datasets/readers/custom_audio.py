@@ -76,7 +76,7 @@ def _match_by_fields(
     base: Path, pattern: str, motion_files: Sequence[MotionFile]
 ) -> tuple[dict[str, Path], list[Problem]]:
     has_suffix = Path(pattern).suffix.lower() in SUFFIXES
-    # {name} contains slashes if the clips are in nested folders, and "*" matches no slash.
+    # {name} contains slashes if the clips are in nested folders, and "*" does not match a slash.
     patterns = dict.fromkeys(
         pattern.replace("{name}", "/".join("*" * (motion_file.key.count("/") + 1)))
         for motion_file in motion_files

@@ -59,7 +59,7 @@ class MotionFile:
 
         Raises:
             InputError: The file does not exist.
-            DataError: The file is damaged or has another number of vertices.
+            DataError: The file is damaged or has an unexpected number of vertices.
         """
         if self.path.is_dir():
             return MeshSequence(self.path, n_vertices)
@@ -140,8 +140,8 @@ def _match_motions(
             single_meshes.append(path)
     if single_meshes and not motions:
         raise InputError(
-            f"{single_meshes[0]}: custom.motion {settings.motion!r} matches single meshes; it must "
-            "match folders with the meshes of one clip each"
+            f"{single_meshes[0]}: custom.motion {settings.motion!r} matches individual meshes; it "
+            "must match folders, each with the meshes of one clip"
         )
     return motions, problems
 
@@ -178,7 +178,7 @@ def matches(base: Path, pattern: str) -> Iterator[tuple[Path, str]]:
         pattern: A path, optionally with the wildcards ``*``, ``?``, ``[…]`` and ``**``.
 
     Yields:
-        The path, and its part from the first folder that varies on, separated by ``/``.
+        The path, and the part of it from the first folder that varies, separated by ``/``.
     """
     fixed, rest = _split_pattern(base, pattern)
     paths = sorted(fixed.glob(rest)) if _WILD.search(rest) else [fixed / rest]

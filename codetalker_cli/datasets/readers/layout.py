@@ -48,7 +48,7 @@ def read_layout(
 
     Raises:
         InputError: A file or folder is missing.
-        DataError: A file is damaged or unsafe, or has another topology.
+        DataError: A file is damaged or unsafe, or has a different topology.
     """
     mesh_file = find_file(root, mesh_names, given)
     origin = "the reference's preparation"

@@ -28,7 +28,7 @@ FPS = 60.0
 VERTICES, ROWS, SPEECH = "data_verts.npy", "subj_seq_to_idx.pkl", "raw_audio_fixed.pkl"
 TEMPLATES, MESH = "templates.pkl", "FLAME_sample.ply"
 DOWNLOAD = "https://voca.is.tue.mpg.de, Training Data"
-CODE = "https://github.com/TimoBolkart/voca, folder template; or pass the file as `mesh_file`"
+CODE = "https://github.com/TimoBolkart/voca, folder template; or give the file as `mesh_file`"
 
 Nested = Mapping[str, Mapping[str, Any]]
 
@@ -48,7 +48,7 @@ def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) 
 
     Raises:
         InputError: Files are missing. The message lists all of them and where to get them.
-        DataError: A file is damaged or unsafe, or has another topology.
+        DataError: A file is damaged or unsafe, or has a different topology.
     """
     is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
     if is_layout(root) and not is_whole:

@@ -1,7 +1,8 @@
 """Free-running decoding of encoder features to codes.
 
 Each step combines ``speech_cache`` and ``motion_cache``. A step copies nothing to the host, and its
-shapes depend only on ``n``, the number of frames to attend to. ``cuda_graphs`` relies on both.
+shapes depend only on ``n``, the number of frames to attend to. ``cuda_graphs`` relies on these two
+properties.
 """
 
 from collections.abc import Sequence

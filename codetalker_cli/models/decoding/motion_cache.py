@@ -9,8 +9,8 @@ causal, so a new frame changes all earlier ones. A step recomputes only what is 
 - Through the instance norm, a new frame changes the input of the transformer blocks at every frame.
   The method ``exact`` recomputes all frames. The method ``window`` recomputes the newest frames and
   a few older ones in rotation; all other frames keep their earlier keys and values.
-- Only the newest frame of the last block's output is needed. No other frame is projected there,
-  because the scores are q·(W x) = (Wᵀq)·x and the output is Σ a (W x) = W (Σ a x).
+- Only the newest frame of the last block's output is needed. Other frames are not projected
+  there, because the scores are q·(W x) = (Wᵀq)·x and the output is Σ a (W x) = W (Σ a x).
 - The output passes through two linear projections in sequence: to motion features in stage 1, and
   back to the hidden size in stage 2. ``speech_cache`` applies their product instead.
 """
@@ -266,7 +266,10 @@ class MotionDecoderCache:
         state.hidden.index_copy_(1, changed, hidden)
 
     def _statistics(self, state: MotionState, frame: Tensor) -> "_InstanceNorm":
-        """Return the instance norm over the prefix, and update the sums over its final frames."""
+        """Return the instance norm over the prefix.
+
+        Frames that no later frame can change are added to the running sums.
+        """
         changed = frame + self._changed_offsets
         valid = (changed >= 0)[:, None]
         hidden = state.hidden.index_select(1, changed.clamp(min=0)).to(state.total.dtype) * valid
@@ -283,7 +286,7 @@ class MotionDecoderCache:
     def _frames_to_compute(
         self, state: MotionState, frame: Int[Tensor, "1"]
     ) -> Int[Tensor, " rows"]:
-        """Return the frames to recompute, newest first; some are repeated in a short prefix."""
+        """Return the frames to recompute, newest first; a short prefix repeats some of them."""
         assert self.window is not None
         newest = (frame - self._newest_offsets).clamp(min=0)
         if not self.window.refreshed:

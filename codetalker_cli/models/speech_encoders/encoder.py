@@ -78,7 +78,7 @@ class AudioEncoder(nn.Module):
             raise SettingsError(
                 f"speech.features_per_frame: {features_per_frame} features per frame at {fps:g} "
                 f"fps are {fps * features_per_frame:g} features per second, expected "
-                f"{FEATURE_RATE}; use 1 to interpolate"
+                f"{FEATURE_RATE}; set it to 1 to interpolate the features to the frame rate"
             )
         self.settings = settings
         self.fps = fps
@@ -148,7 +148,7 @@ class AudioEncoder(nn.Module):
     def encode_frozen(
         self, audio: Float[Tensor, "batch samples"], n_frames: int | None = None
     ) -> Float[Tensor, "batch features channels"]:
-        """Compute the part of ``forward`` that training does not change, so it can be cached.
+        """Compute the part of ``forward`` that training does not change, so that it can be cached.
 
         Returns:
             The result of ``forward`` for a frozen encoder. Otherwise the log-mel spectrogram for

@@ -88,8 +88,8 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
 def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     """Return the contents of the source's ``config.json``, and check the family.
 
-    transformers accepts a model of another family with only a warning, and initializes the missing
-    weights randomly. Without a config, it uses the default one.
+    transformers accepts a model of a different family with only a warning, and initializes the
+    missing weights randomly. Without a config, it uses the default one.
     """
     config_class, _ = transformers_classes(settings.family)
     _check_hub(settings.source)

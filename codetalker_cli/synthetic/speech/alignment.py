@@ -30,7 +30,7 @@ _PADDING_SECONDS = 0.2  # silence at both ends, without which the first and last
 _PEAK = 0.7
 _DITHER = 1e-4  # noise, because digital silence has no usable spectrum
 _SEARCH = {"cmn": "batch", "bestpath": False, "ds": 1, "topn": 4, "maxhmmpf": -1}
-# The default beams lose the path on most sentences. Each pair is tried only if those before fail.
+# The default beams lose the path on most sentences. A pair is tried only if those before it fail.
 _BEAMS = ((1e-80, 1e-80), (1e-120, 1e-120), (1e-60, 1e-40), (1e-200, 1e-200))
 # The minimum mean acoustic score per frame of the spoken phones. Correct transcripts score -21 to
 # -6, or down to -35 in white noise at 10 dB SNR. The transcript of another sentence scores -75 to

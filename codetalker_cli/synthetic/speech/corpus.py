@@ -74,13 +74,14 @@ def synthesize(
 
     Raises:
         InputError: A voice is unknown, or a number is out of range.
-        DataError: The folder contains clips of another seed or engine, or too many clips failed.
+        DataError: The folder contains clips made with a different seed or engine, or too many clips
+            failed.
         MissingDependencyError: The engine is not installed, or no phone times are available.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(f"invalid minutes or speeds: expected above 0, found {minutes}, {speeds}")
+        raise InputError(f"expected minutes and rising speeds above 0, found {minutes}, {speeds}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
@@ -143,7 +144,7 @@ def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
     )
     if conflicting or not is_same:
         raise DataError(
-            f"{out} contains speech with another seed, engine, voices or speeds "
+            f"{out} contains speech made with a different seed, engine, voices or speeds "
             f"(see {path.name if not conflicting else conflicting[0].name}); give an empty folder"
         )
     if not recording.exists() or not description["phones"]:

@@ -10,7 +10,7 @@ from codetalker_cli.synthetic.speech.utterance import Engine
 def _espeak(**options: Any) -> Engine:
     if options:
         raise InputError(
-            f"the engine espeak does not support {', '.join(f'`{name}`' for name in options)}; "
+            f"the espeak engine does not support {', '.join(f'`{name}`' for name in options)}; "
             "set `engine` to kokoro"
         )
     from codetalker_cli.synthetic.speech.espeak import EspeakEngine

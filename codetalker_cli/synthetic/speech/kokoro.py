@@ -188,7 +188,7 @@ def read_voices(path: Path) -> dict[str, np.ndarray]:
             continue
         if not blob or len(blob) % (4 * _STYLE_SIZE):
             raise DataError(
-                f"{path}: voice {name} has {len(blob)} bytes, but expected a multiple of "
+                f"{path}: voice {name} has {len(blob)} bytes, expected a multiple of "
                 f"{4 * _STYLE_SIZE}"
             )
         voices[name] = np.frombuffer(blob, dtype="<f4").astype(np.float32).reshape(-1, _STYLE_SIZE)

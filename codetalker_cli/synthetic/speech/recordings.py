@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 _TEXT_SUFFIXES = (".txt", ".lab")
 _FOLDERS_WITHOUT_NAME = frozenset({"wavs", "wav", "audio", "clips", "flac", "mp3"})
 _OVERRUN_SECONDS = 0.5  # tolerance for given phones that end after the recording
-_ALIGNMENT_VERSION = 1  # raise when `alignment.align` gives other times
+_ALIGNMENT_VERSION = 1  # increase when `alignment.align` gives different times
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,8 @@ def _check_phones(phones: list[Phone], recording: Path, source: Path) -> list[Ph
     last = max(phone.end_seconds for phone in phones)
     if last > duration + _OVERRUN_SECONDS:
         raise DataError(
-            f"{source}: the phones end at {last:.2f} s, but the recording at {duration:.2f} s; "
-            "they seem to belong to another recording"
+            f"{source}: the phones end at {last:.2f} s, but the recording ends at "
+            f"{duration:.2f} s; they seem to belong to another recording"
         )
     return fill_with_silence(phones, duration)
 
