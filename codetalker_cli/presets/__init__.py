@@ -339,7 +339,8 @@ def _merge(
         if is_section(dotted) and not is_left_out:
             if not isinstance(value, Mapping):
                 raise SettingsError(
-                    f"{dotted}: expected a section of settings, got {printable(repr(value))} (from {origin})"
+                    f"{dotted}: expected a section of settings, got {printable(repr(value))} "
+                    f"(from {origin})"
                 )
             _merge(into.setdefault(key, {}), value, origin, origins, f"{dotted}.")
         else:

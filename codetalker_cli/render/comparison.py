@@ -105,6 +105,15 @@ class Comparison:
         return len(self.panels) + len(self.footage)
 
 
+def _check_labels(labels: Sequence[str]) -> None:
+    for label in labels:
+        if len(label) > MAX_LABEL:
+            raise InputError(
+                f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
+                "can be drawn"
+            )
+
+
 def compare(
     motions: Sequence[Motion],
     paths: Sequence[Path],
@@ -126,18 +135,14 @@ def compare(
 
     Raises:
         InputError: The number of labels does not match the number of files, a label is longer
-            than ``MAX_LABEL``, a heat map is requested for a single motion, the recording does not exist, or a video cannot be read.
+            than ``MAX_LABEL``, a heat map is requested for a single motion, the recording does
+            not exist, or a video cannot be read.
     """
     if labels and len(labels) != len(paths):
         raise InputError(
             f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
         )
-    for label in labels or ():
-        if len(label) > MAX_LABEL:
-            raise InputError(
-                f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
-                "can be drawn"
-            )
+    _check_labels(labels or ())
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None and not audio.is_file():
