@@ -116,7 +116,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
     try:
         content = json.loads(text, **options)
     except RecursionError as error:
-        raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep") from error
+        raise ValueError(f"nested too deeply, more than {MAX_JSON_DEPTH} levels") from error
     _check_depth(content)
     return content
 
@@ -149,7 +149,7 @@ def _check_depth(content: Any) -> None:
     ]:
         depth += 1
         if depth >= MAX_JSON_DEPTH:
-            raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep")
+            raise ValueError(f"nested too deeply, more than {MAX_JSON_DEPTH} levels")
 
 
 # YAML --------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class _Loader(yaml.SafeLoader):
     depth = n_values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise yaml.YAMLError(
                 f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are not "
@@ -177,7 +177,7 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise yaml.YAMLError(f"nested more than {MAX_DEPTH} levels deep")
-        node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
@@ -188,7 +188,7 @@ class _Loader(yaml.SafeLoader):
         try:
             if kind in ("int", "float") and len(node.value) > MAX_DIGITS:
                 raise ValueError(f"the number has {len(node.value)} digits")
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except yaml.YAMLError:
             raise
         except _PARSER_ERRORS as error:
@@ -199,7 +199,7 @@ class _Loader(yaml.SafeLoader):
             ) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        content = super().construct_mapping(node, deep)  # type: ignore[no-untyped-call]
+        content = super().construct_mapping(node, deep)
         for key in content:
             if type(key) not in (str, int):
                 raise yaml.YAMLError(
