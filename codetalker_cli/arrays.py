@@ -12,11 +12,14 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, printable
+from codetalker_cli.settings.limits import active
 
 _ZIP_HEADER = struct.Struct("<26x2H")
 """The header of a zip member, which contains the lengths of its name and its extra field."""
 _MAX_SIDE = 1 << 40  # a longer axis occurs only in a damaged header
+RATIO_FLOOR_BYTES = 64_000_000
+"""Content up to this size can have any compression ratio."""
 _DAMAGE = (
     DataError,
     OSError,
@@ -25,6 +28,7 @@ _DAMAGE = (
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
+    RuntimeError,  # encrypted
 )
 """The exceptions that reading a damaged .npz can raise."""
 
@@ -46,6 +50,7 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
         raise DataError(f"{path}: not a complete .npz file of arrays")
     try:
         with np.load(path, allow_pickle=False) as archive:
+            _check_sizes(path, archive.zip)
             maps = {
                 key: _map_member(path, archive.zip, archive.zip.getinfo(f"{key}.npy"))
                 for key in mapped
@@ -57,6 +62,33 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
             }
     except _DAMAGE as error:
         raise DataError(f"{path}: not a complete .npz file of arrays ({error})") from error
+
+
+def _check_sizes(path: Path | str, archive: zipfile.ZipFile) -> None:
+    """Refuse entries that need much more memory than the file has content, before reading them."""
+    limits, packed = active(), os.path.getsize(path)
+    total = sum(member.file_size for member in archive.infolist())
+    if total > limits.archive_gb * 1e9:
+        raise ValueError(
+            f"unpacked, it has {total / 1e9:.1f} GB, at most {limits.archive_gb:g} GB are read; "
+            "raise the setting limits.archive_gb if it is right"
+        )
+    sizes = [(m.file_size, m.compress_size) for m in archive.infolist()]
+    for unpacked, packed_size in [*sizes, (total, packed)]:
+        if unpacked > RATIO_FLOOR_BYTES and unpacked > limits.zip_ratio * packed_size:
+            raise ValueError(
+                f"{packed_size} bytes unpack to {unpacked}, a ratio above {limits.zip_ratio:g}; "
+                "raise the setting limits.zip_ratio if the file is right"
+            )
+    for member in archive.infolist():
+        if not member.filename.endswith(".npy"):
+            continue
+        with archive.open(member) as content:
+            header = read_npy_header(content)
+        needed = header.offset + math.prod(header.shape) * header.dtype.itemsize
+        if needed > member.file_size:
+            name = printable(member.filename)
+            raise ValueError(f"{name} has {member.file_size} of the {needed} bytes in its header")
 
 
 def _map_member(

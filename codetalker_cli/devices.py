@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.errors import InputError, SettingsError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,7 @@ T = TypeVar("T")
 Precision = Literal["float32", "bf16", "fp16"]
 _DEVICE = "ACCELERATE_TORCH_DEVICE"
 _MIXED_PRECISION = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+_USABLE = ("cpu", "cuda", "mps", "xpu")
 _TIMEOUT = timedelta(days=30)
 """The longest time that a finished process waits for the others."""
 
@@ -41,10 +42,14 @@ def pick_device(name: str) -> "torch.device":
         return torch.device("mps" if mps else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in _USABLE:  # such as meta, which has no numbers
+            raise RuntimeError(f"expected {', '.join(_USABLE)}")
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise InputError(f"`device` {name}: not usable here ({reason}); use auto or cpu") from error
+    except (RuntimeError, AssertionError, AttributeError, ImportError) as error:
+        reason = printable(str(error).partition("\n")[0], 120)
+        raise InputError(
+            f"`device` {printable(name)}: not usable here ({reason}); use auto or cpu"
+        ) from error
     return device
 
 

@@ -42,7 +42,22 @@ class RenderError(CodeTalkerError):
     """An image or a video could not be rendered."""
 
 
-def printable(text: object) -> str:
-    """Return a name or path as text that stays on one line of a message."""
-    name = str(text)
-    return name if name.isprintable() else ascii(name)[1:-1]
+MAX_NAME = 300
+"""The most characters of a name or a value in a message."""
+
+
+def printable(text: object, limit: int = MAX_NAME) -> str:
+    """Return a name, path or value from a file as text that is safe to print on one line.
+
+    Control characters, escape codes, lone surrogates and line breaks are shown escaped, and text
+    of more than ``limit`` characters is cut.
+    """
+    try:
+        name = str(text)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or deep nesting
+        name = f"<{type(text).__name__}>"
+    if name.isprintable() and len(name) <= limit:
+        return name
+    shown = name[: limit + 1]  # escaping makes text longer, so cut it first
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"

@@ -23,8 +23,8 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"datasets"}, False),
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
-    ({"settings", "motion", "topology", "audio", "media", "devices", "workspace"}, True),
-    ({"files", "arrays", "resources", "progress"}, True),
+    ({"settings", "motion", "topology", "arrays", "audio", "media", "devices", "workspace"}, True),
+    ({"files", "text_files", "resources", "progress"}, True),
     ({"errors"}, False),
 ]
 HEAVY = (

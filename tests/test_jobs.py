@@ -97,11 +97,7 @@ def test_existing_output_is_an_error_only_for_a_single_recording() -> None:
             "`manifest` list.csv: recordings were also given",
         ),
         (["b.wav"], {}, r"b\.wav: the file is empty"),
-        (
-            ["a.wav", "b.wav"],
-            {"suffix": "gif"},
-            r"a\.gif: the file suffix must be one of \.mp4, \.npz",
-        ),
+        (["a.wav", "b.wav"], {"suffix": "gif"}, r"expected one of mp4, npz"),
     ],
 )
 def test_invalid_plan_is_an_error(speech: list[str], more: Any, message: str) -> None:
@@ -163,7 +159,7 @@ def test_manifest_paths_are_relative_to_its_folder() -> None:
         ("", "no column 'audio'"),
         ("wav,out\na.wav,b\n", "unknown column 'wav'"),
         ("audio\n", "lists no recordings, only the header"),
-        ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected a number"),
+        ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected an integer"),
         ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),

@@ -6,7 +6,9 @@ is a CSV file with a header and the columns ``audio`` (required), ``out``, ``sub
 """
 
 import csv
+import io
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from codetalker_cli import audio
 from codetalker_cli.errors import InputError, printable
 from codetalker_cli.files import check_output, is_inside
 from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
+from codetalker_cli.text_files import read_text
 
 COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 """The columns of a manifest."""
@@ -113,6 +116,11 @@ def plan(
     if speech and manifest is not None:
         raise InputError(
             f"`manifest` {manifest}: recordings were also given; give only one of the two"
+        )
+    if suffix is not None and f".{suffix.lower().removeprefix('.')}" not in endings:
+        raise InputError(
+            f"`suffix` {printable(repr(suffix))}: expected one of "
+            f"{', '.join(ending.removeprefix('.') for ending in endings)}"
         )
     ending = ".mp4" if suffix is None else f".{suffix.lower().removeprefix('.')}"
     is_single = manifest is None and _is_single(speech, out)
@@ -266,20 +274,22 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
     """
     try:
         # Spreadsheet programs write a byte order mark, which "utf-8-sig" removes.
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-            columns = reader.fieldnames or []
+        file = io.StringIO(read_text(manifest, encoding="utf-8-sig"), newline="")
+        reader = csv.DictReader(file, restkey="", strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+        columns = reader.fieldnames or []
     except OSError as error:
         raise InputError(f"{manifest}: the file cannot be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (csv.Error, ValueError) as error:
         raise InputError(f"{manifest}: the file is not a CSV file ({error})") from error
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise InputError(f"{manifest}: the column {printable(twice)!r} is listed twice")
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown or "audio" not in columns:
-        problem = f"unknown column {unknown[0]!r}" if unknown else "no column 'audio'"
+        problem = (
+            f"unknown column {printable(repr(unknown[0]))}" if unknown else "no column 'audio'"
+        )
         raise InputError(
             f"{manifest}: {problem}; the first line must be a header with columns from "
             f"{','.join(COLUMNS)}"
@@ -322,12 +332,19 @@ def _job(
                 "`out` folder, or a name inside it"
             )
     values: dict[str, Any] = dict(given)
-    for key, kind in (("seed", int), ("fps", float)):
+    for key, kind, expected in (
+        ("seed", int, "an integer from 0 on"),
+        ("fps", float, "a number above 0"),
+    ):
         if key in given:
             try:
                 values[key] = kind(given[key])
+                if not 0 <= values[key] < math.inf or (key == "fps" and not values[key]):
+                    raise ValueError("out of range")
             except ValueError as error:
-                raise InputError(f"{where}: {key} is {given[key]!r}, expected a number") from error
+                raise InputError(
+                    f"{where}: {key} is {printable(repr(given[key]))}, expected {expected}"
+                ) from error
     return Job(replace(request, speech=speech, **values), target)
 
 

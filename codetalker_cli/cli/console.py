@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -20,6 +21,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from codetalker_cli.errors import MAX_NAME, printable
 
 # Without this, rich would replace parts of text such as ``S01:x:`` with emoji.
 stdout = Console(soft_wrap=True, emoji=False)
@@ -36,6 +40,9 @@ _PARAMETERS = (
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "mesh_file": "--faces", "suffix": "--format"}
 """Parameter name in a library message (in backticks) → flag of the command line."""
+MAX_MESSAGE = 5000
+"""The most characters of a printed message; a path can have 4096."""
+_LONG_NAME = re.compile(rf"[^\s/]{{{MAX_NAME + 1},}}")
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
 Report = Callable[..., None]
 """Updates one progress bar: report(done, total, note="")."""
@@ -66,32 +73,51 @@ def with_flags(message: str) -> str:
     return _PARAMETER.sub(lambda match: FLAGS.get(match[1], match[0]), message)
 
 
+def safe(message: str) -> str:
+    """Return text that can be printed: without control characters, and not endless.
+
+    A message contains names and values from files. Names are kept whole up to ``MAX_NAME``
+    characters, and so are paths of such names.
+    """
+    short = _LONG_NAME.sub(lambda match: printable(match[0]), message[: 2 * MAX_MESSAGE])
+    return printable(short, MAX_MESSAGE)
+
+
+def _finite(content: Any) -> Any:
+    """Replace NaN and infinite numbers, which JSON does not have, with None."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def say(message: str) -> None:
     """Print a message on stderr."""
-    stderr.print(with_flags(message), markup=False, highlight=False)
+    stderr.print(safe(with_flags(message)), markup=False, highlight=False)
 
 
 def fail(message: str) -> None:
     """Print an error as one line on stderr."""
-    text = f"error: {with_flags(message)}"
+    text = f"error: {safe(with_flags(message))}"
     stderr.print(text, style="bold red", markup=False, highlight=False)
 
 
 def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
     """Print the result of a command on stdout, as one line of text or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps(_finite(result)) + "\n")
     else:
-        stdout.print(line, markup=False, highlight=False)
+        stdout.print(safe(line), markup=False, highlight=False)
 
 
 def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
     """Print a table on stdout."""
-    grid = Table(title=title or None, title_justify="left")
+    grid = Table(title=Text(safe(title)) if title else None, title_justify="left")
     for column in columns:
-        grid.add_column(column, overflow="fold")  # a truncated name could not be copied
+        grid.add_column(Text(safe(column)), overflow="fold")  # a truncated name could not be copied
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*(Text(safe(cell)) for cell in row))
     stdout.print(grid)
 
 
@@ -100,10 +126,10 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
     """Show progress bars. Yield a function that returns the report of a stage by its name."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=40 if stderr.width >= _WIDE else 8),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -117,7 +143,7 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
             progress.start()  # only now, so that nothing precedes the message of an early error
             if name not in tasks:
                 tasks[name] = progress.add_task(name, total=total, note="")
-            progress.update(tasks[name], completed=done, total=total, note=note)
+            progress.update(tasks[name], completed=done, total=total, note=printable(note))
 
         return report
 

@@ -15,6 +15,7 @@ from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import InputError
 from codetalker_cli.files import atomic_path
+from codetalker_cli.text_files import TABLE_BYTES, parse_json, read_json, read_text
 from codetalker_cli.workspace import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -68,11 +69,11 @@ def read(folder: Path) -> ResumeState:
     """Read the journal of an interrupted run, up to the first damaged line."""
     state = ResumeState()
     try:
-        lines = (folder / UNFINISHED).read_text(encoding="utf-8").splitlines()
-        header = json.loads(lines[0]) if lines else {}
+        lines = read_text(folder / UNFINISHED, TABLE_BYTES).splitlines()
+        header = parse_json(lines[0]) if lines else {}
         state.recipe, state.replaces = str(header["recipe"]), set(header["replaces"])
         for line in lines[1:]:
-            content = json.loads(line)
+            content = parse_json(line)
             entries = tuple(ClipEntry(**entry) for entry in content["entries"])
             problems = tuple(Problem(**problem) for problem in content["problems"])
             state.done[content["source"]] = ClipRecord(content["stamp"], entries, problems)
@@ -105,7 +106,7 @@ def clip_names_of(folder: Path) -> set[str]:
         InputError: The manifest belongs to another program, so its files must not be replaced.
     """
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(folder / MANIFEST, TABLE_BYTES)
     except (OSError, ValueError):
         return set()
     if not isinstance(content, dict) or not {"format_version", "clips"} <= content.keys():

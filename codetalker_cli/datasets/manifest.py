@@ -14,6 +14,7 @@ from typing import Any, NoReturn, get_origin
 
 from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import name_fault
+from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -172,8 +173,8 @@ def read_manifest(folder: Path, report: Report | None = None) -> Manifest:
 
     parser = _Parser(report or refuse)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        content = read_json(path, TABLE_BYTES)
+    except (ValueError, OSError) as error:
         parser.fault(f"not valid JSON ({error}); {PREPARE_AGAIN}")
         content = {}
     if not isinstance(content, dict):

@@ -5,7 +5,6 @@ The files are a folder of ``NAME.txt`` (in the reference code, ``lve.txt`` conta
 or ``.pkl`` file maps each name to a list of vertex indices.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import numpy as np
 from codetalker_cli.datasets.lip_region import infer_lips
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats.pickles import read_pickle
+from codetalker_cli.text_files import read_json, read_text
 from codetalker_cli.topology import Mesh
 
 LIPS = "lips"
@@ -111,8 +111,8 @@ def _read(path: Path) -> dict[str, Any]:
         return {path.stem: _numbers(path)}
     if path.suffix == ".json":
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            content = read_json(path)
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: not valid JSON ({error})") from error
     elif path.suffix == ".pkl":
         content = read_pickle(path)
@@ -130,9 +130,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _numbers(path: Path) -> list[int]:
     try:
-        words = re.split(r"[,\s]+", path.read_text(encoding="utf-8").strip())
+        words = re.split(r"[,\s]+", read_text(path).strip())
         return [int(word) for word in words if word]
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected vertex indices separated by commas ({error})") from error
 
 

@@ -17,12 +17,14 @@ from typing import Any
 
 from codetalker_cli.errors import InputError, OutputError
 from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
 
 SUFFIX = "-eval"
 """Suffix of the folder of a checkpoint's evaluations; it contains one folder per split."""
 IDENTITY_KEYS = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
 """Keys of the protocol that must be equal for existing predictions to be reused."""
+_NAMES = ("checkpoint", "data", "split")
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,17 @@ class EvaluationFolder:
             InputError: The protocol does not exist or is damaged.
         """
         try:
-            content = json.loads(self.protocol.read_text("utf-8"))
-            if not isinstance(content, dict) or not isinstance(content["data"], str):
-                raise ValueError("the data set is missing")
+            content = read_json(self.protocol, TABLE_BYTES, finite=False)
+            if not isinstance(content, dict):
+                raise ValueError(f"expected a table, found {type(content).__name__}")
+            if lacking := [k for k in _NAMES if not isinstance(content.get(k), str)]:
+                raise ValueError(f"without a name for {', '.join(lacking)}")
             return content
         except FileNotFoundError as error:
             raise InputError(
                 f"{self.path} contains no evaluation; run `codetalker eval` first"
             ) from error
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.protocol}: the file is damaged ({error}); evaluate again with `overwrite`"
             ) from error
@@ -170,5 +174,16 @@ def write_csv(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]])
 
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerow(map(_plain_cell, header))
+        writer.writerows(map(_plain_cell, line) for line in lines)
+
+
+def _plain_cell(text: str) -> str:
+    """Return a cell that a spreadsheet program shows as text instead of evaluating it."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text

@@ -1,6 +1,5 @@
 """Select what to evaluate or measure, with defaults such as the newest run and its data set."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import InputError
 from codetalker_cli.evaluate.folder import EvaluationFolder
 from codetalker_cli.evaluate.truth import Truth, of_data_set, of_files, with_files
+from codetalker_cli.text_files import read_json
 from codetalker_cli.workspace import (
     RUN,
     newest_data_set,
@@ -50,7 +50,7 @@ def _trained_on(checkpoint: Path) -> Path | None:
     if not description.is_file():
         return None
     try:
-        return Path(json.loads(description.read_text("utf-8"))["data"])
+        return Path(read_json(description, finite=False)["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{description}: the file is damaged ({error}); give the data set as `data`"

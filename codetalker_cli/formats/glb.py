@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.formats.ply import Polygons
+from codetalker_cli.formats.ply import Polygons, too_many_triangles
+from codetalker_cli.settings.limits import active
+from codetalker_cli.text_files import parse_json
 
 _HEADER = struct.Struct("<4sII")  # magic, version, length of the file
 _CHUNK = struct.Struct("<I4s")  # length of the chunk, type
@@ -68,7 +70,7 @@ def _split(content: bytes) -> tuple[_Json, bytes]:
         )
     if kind != b"JSON":
         raise ValueError("its first chunk is not JSON")
-    tree = json.loads(content[start : start + n_json].decode("utf-8"))
+    tree = parse_json(content[start : start + n_json].decode("utf-8"))
     if not isinstance(tree, dict):
         raise ValueError("its JSON is not an object")
     return tree, content[start + n_json : n_bytes]
@@ -203,6 +205,8 @@ class _Reduced:
                 f"its accessor {number} is {kind!r} of component type {component_type!r}, expected "
                 f"{kinds[0]} of {component_types}; export it without quantization"
             )
+        if isinstance(accessor["count"], int) and accessor["count"] > 3 * active().mesh_triangles:
+            raise ValueError(too_many_triangles(accessor["count"] // 3))
         layout = {key: view[key] for key in _LAYOUT if key in view}
         sizes = (accessor["count"], accessor.get("byteOffset", 0), *layout.values())
         if not all(isinstance(size, int) and size >= 0 for size in sizes):

@@ -15,6 +15,8 @@ import numpy as np
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats import glb, obj, off, ply
+from codetalker_cli.formats.ply import too_many_triangles
+from codetalker_cli.settings.limits import active
 
 _Parsed = tuple[np.ndarray, ply.Polygons, np.ndarray | None]
 _PARSERS: dict[str, Callable[..., _Parsed]] = {
@@ -25,6 +27,7 @@ _PARSERS: dict[str, Callable[..., _Parsed]] = {
 }
 SUFFIXES = tuple(_PARSERS)
 """The suffixes of supported mesh files, in lower case."""
+_BYTES_PER_TRIANGLE = 200  # more than any of the formats needs, with all attributes
 GLTF = ".gltf"
 """A suffix that is refused, because a .gltf file stores its vertices in another file."""
 SUFFIX_LIST = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
@@ -57,6 +60,8 @@ def read_mesh_file(path: Path) -> MeshFile:
     """
     vertices, (n_corners, corners), colors = _parse(path, with_faces=True)
     _check_vertices(path, vertices)
+    if (n_triangles := int(np.maximum(n_corners - 2, 0).sum())) > active().mesh_triangles:
+        raise DataError(f"{path}: {too_many_triangles(n_triangles)}")
     if n_corners.size and n_corners.min() < 3:
         k = int(n_corners.argmin())
         raise DataError(f"{path}: face {k + 1} has {n_corners[k]} corners; at least 3 are needed")
@@ -179,7 +184,10 @@ def _parse(path: Path, *, with_faces: bool) -> _Parsed:
             f"{path}: unsupported mesh format; give .obj or .ply, which keep the vertex order, "
             "or .glb or .off"
         )
+    most = active().mesh_triangles
     try:
+        if path.exists() and path.stat().st_size > most * _BYTES_PER_TRIANGLE:
+            raise ValueError(too_many_triangles(path.stat().st_size // _BYTES_PER_TRIANGLE))
         with np.errstate(invalid="ignore"):  # invalid indices are errors below
             return _PARSERS[suffix](path.read_bytes(), with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:

@@ -20,7 +20,8 @@ from itertools import chain
 
 import numpy as np
 
-from codetalker_cli.formats.ply import Polygons
+from codetalker_cli.formats.ply import Polygons, too_many_triangles
+from codetalker_cli.settings.limits import active
 
 _VERTEX = re.compile(rb"^[ \t]*v[ \t]+([^\r\n#]*)", re.MULTILINE)
 _FACE = re.compile(rb"^[ \t]*f[ \t]+([^\r\n#]*)", re.MULTILINE)
@@ -62,6 +63,9 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
 
 
 def _polygons(content: bytes) -> Polygons:
+    most = active().mesh_triangles
+    if len(content) > most and sum(1 for _ in _FACE.finditer(content)) > most:
+        raise ValueError(too_many_triangles(most + 1))
     texts = _FACE.findall(content)
     faces = [face.split() for face in _OTHER_INDICES.sub(b"", b"\n".join(texts)).split(b"\n")]
     n_corners = np.array([len(face) for face in faces] if texts else [], dtype=np.int64)

@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from codetalker_cli.formats.ply import Polygons
+from codetalker_cli.formats.ply import Polygons, too_many_triangles
+from codetalker_cli.settings.limits import active
 
 _KEYWORDS = (b"OFF", b"COFF", b"NOFF")
 
@@ -64,6 +65,8 @@ def _rows(content: bytes) -> tuple[bytes, _Rows, _Rows]:
     if len(counts) != 2 or not all(count.isdigit() for count in counts):
         raise ValueError(f"{keyword.decode()} is not followed by the vertex and face counts")
     n_vertices, n_faces = map(int, counts)
+    if n_faces > active().mesh_triangles:
+        raise ValueError(too_many_triangles(n_faces))
     if len(rows) < n_vertices + n_faces:
         name, n = ("vertex", n_vertices) if len(rows) < n_vertices else ("face", n_faces)
         raise ValueError(f"it ends within its {n} {name} entries")

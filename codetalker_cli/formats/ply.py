@@ -19,6 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codetalker_cli.errors import printable
+from codetalker_cli.settings.limits import active
+
 _TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"),
     **dict.fromkeys(("uchar", "uint8"), "u1"),
@@ -36,6 +39,14 @@ _COLORS = ("red", "green", "blue")
 
 Polygons = tuple[np.ndarray, np.ndarray]
 """The (n,) corner counts of the polygons, and the vertex indices of all corners in a flat array."""
+
+
+def too_many_triangles(n: int) -> str:
+    """Return the reason for refusing a mesh of at least ``n`` triangles."""
+    return (
+        f"it has {printable(n, 20)} triangles or more, at most {active().mesh_triangles} are read; "
+        "raise the setting limits.mesh_triangles if it is right"
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,9 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
     for element in elements:
         if element.name == "vertex" and not element.has_lists:
             columns = body.table(element)
+            missing = [axis for axis in _AXES if axis not in columns]
+            if missing:
+                raise ValueError(f"its vertices have no property {missing[0]}")
             vertices = np.stack([columns[axis] for axis in _AXES], axis=1).astype(np.float64)
             colors = _colors(columns)
             if not with_faces:
@@ -118,6 +132,8 @@ def _header(content: bytes) -> tuple[str, list[_Element], int]:
         raise ValueError("its header does not specify a format")
     for element in elements:
         names = [p.name for p in element.properties]
+        if element.name == "face" and element.n > active().mesh_triangles:
+            raise ValueError(too_many_triangles(element.n))
         if element.n < 0 or len(set(names)) != len(names):
             raise ValueError(f"the element {element.name} in its header is invalid")
     scalar_names = {

@@ -21,12 +21,19 @@ import yaml
 from torch import Tensor
 
 from codetalker_cli import resources
-from codetalker_cli.errors import CheckpointError, DataError, InputError
+from codetalker_cli.errors import (
+    CheckpointError,
+    DataError,
+    InputError,
+    SettingsError,
+    printable,
+)
 from codetalker_cli.files import atomic_path, check_output
-from codetalker_cli.models import official
+from codetalker_cli.models import official, shapes
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
+from codetalker_cli.text_files import check_regular, read_json, read_yaml
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
@@ -161,24 +168,38 @@ def load(name: str | Path) -> Checkpoint:
     """
     folder = find(name)
     try:
-        meta = json.loads((folder / META).read_text("utf-8"))
-        if int(meta["format_version"]) > FORMAT_VERSION:
+        meta = _read_meta(folder)
+        if meta["format_version"] > FORMAT_VERSION:
             raise CheckpointError(
                 f"{folder}: the checkpoint has format {meta['format_version']}; this version of "
                 f"codetalker reads formats up to {FORMAT_VERSION}; upgrade codetalker-cli"
             )
-        values = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))
-        if int(meta["format_version"]) < 2:
+        values = read_yaml(folder / SETTINGS)
+        if meta["format_version"] < 2:
             values = _upgrade_from_1(values)
         settings = settings_from_dict(values, str(folder / SETTINGS))
         model = _load_weights(folder / WEIGHTS, settings, with_speech=meta["stage"] == "speech")
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
         if mesh is not None:
             mesh.check(settings.data.n_vertices, str(folder / MESH))
-    except (OSError, ValueError, KeyError, TypeError, DataError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())  # YAML messages have several lines
-        raise CheckpointError(f"{folder}: the checkpoint is damaged ({reason})") from error
+    except SettingsError as error:
+        raise CheckpointError(f"{folder}: the settings are damaged ({error})") from error
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, DataError) as error:
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({error})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """Read ``meta.json``, whose metrics may contain NaN, and check the values that are used."""
+    meta = read_json(folder / META, finite=False)
+    if not isinstance(meta, dict):
+        raise ValueError(f"{META}: expected a table, found {type(meta).__name__}")
+    version, stage = meta.get("format_version"), meta.get("stage")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"{META}: format_version is {printable(repr(version))}")
+    if version <= FORMAT_VERSION and stage not in ("vq", "speech"):
+        raise ValueError(f"{META}: stage is {printable(repr(stage))}, expected vq or speech")
+    return meta
 
 
 def _upgrade_from_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +214,8 @@ def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeT
     from safetensors.torch import load_file
 
     try:
+        check_regular(path)
+        shapes.check(shapes.in_file(path), settings, with_speech=with_speech, origin=str(path))
         state = load_file(path)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: the file is not a safetensors file ({error})") from error
@@ -220,12 +243,11 @@ def knows(folder: Path, subject: str) -> bool:
     This reads only ``meta.json``. The result is False if that file cannot be read.
     """
     try:
-        meta = json.loads((folder / META).read_text("utf-8"))
+        meta = _read_meta(folder)
     except (OSError, ValueError):
         return False
-    if not isinstance(meta, dict):
-        return False
-    return meta.get("stage") == "speech" and subject in meta.get("subjects", [])
+    subjects = meta.get("subjects")
+    return meta.get("stage") == "speech" and isinstance(subjects, list) and subject in subjects
 
 
 @dataclass(frozen=True)
@@ -262,11 +284,10 @@ def describe(name: str | Path) -> Description:
             "mesh file"
         )
     try:
-        facts = yaml.safe_load((folder / SETTINGS).read_text("utf-8"))["data"]
-        subjects = json.loads((folder / META).read_text("utf-8"))["subjects"]
+        facts, subjects = read_yaml(folder / SETTINGS)["data"], _read_meta(folder)["subjects"]
         n_vertices, fps = int(facts["n_vertices"]), float(facts["fps"])
         return Description(n_vertices, fps, tuple(subjects), path)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: the checkpoint is damaged ({error!r})") from error
 
 
@@ -299,17 +320,7 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> No
     Raises:
         CheckpointError: The keys or shapes differ. The message lists up to five differences.
     """
-    expected = model.state_dict()
-    problems = [f"missing {key}" for key in expected if key not in state]
-    problems += [f"extra {key}" for key in state if key not in expected]
-    problems += [
-        f"{key} has shape {tuple(value.shape)}, expected {tuple(expected[key].shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
-    if problems:
-        listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
-        raise CheckpointError(f"{origin}: the weights do not match the settings: {listed}")
+    shapes.compare(shapes.of_state(state), shapes.of_state(model.state_dict()), origin)
     model.load_state_dict(dict(state))
 
 
@@ -328,8 +339,16 @@ def from_official(
     Raises:
         CheckpointError: A key is missing, unknown or has the wrong shape.
     """
-    model = CodeTalker(settings, with_speech=stage2_state is not None)
-    fill(model.vq, official.vq_state(stage1_state, settings), "stage 1 file")
-    if model.speech is not None and stage2_state is not None:
-        fill(model.speech, official.speech_state(stage2_state, settings), "stage 2 file")
+    with_speech = stage2_state is not None
+    vq_state, speech_state = official.vq_state(stage1_state, settings), {}
+    expected = shapes.expected(settings, with_speech=with_speech, origin="the preset")
+    shapes.compare(shapes.of_state(vq_state), shapes.below(expected, "vq."), "stage 1 file")
+    if stage2_state is not None:
+        speech_state = official.speech_state(stage2_state, settings)
+        wanted = shapes.below(expected, "speech.")
+        shapes.compare(shapes.of_state(speech_state), wanted, "stage 2 file")
+    model = CodeTalker(settings, with_speech=with_speech)  # only now, because it needs memory
+    fill(model.vq, vq_state, "stage 1 file")
+    if model.speech is not None:
+        fill(model.speech, speech_state, "stage 2 file")
     return model.eval()

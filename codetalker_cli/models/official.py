@@ -5,13 +5,15 @@ error, so no weight is dropped silently. See docs/checkpoints.md.
 """
 
 import logging
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from codetalker_cli.errors import CheckpointError, InputError
+from codetalker_cli.errors import CheckpointError, InputError, printable
 from codetalker_cli.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -72,17 +74,60 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types of exceptions for unusable files
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else repr(error)
         raise CheckpointError(
-            f"{path}: the file cannot be read as plain weights ({reason}); no code in it was "
-            "executed; give the original .pth.tar file"
+            f"{path}: the file cannot be read as plain weights ({_describe(path, error)}); no code "
+            "in it was executed; give the original .pth.tar file"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
         raise CheckpointError(
-            f"{path}: the file contains no state_dict of tensors; check that it is the right file"
+            f"{path}: the file contains no state_dict of tensors by name; check that it is the "
+            "right file"
         )
     return dict(state)
+
+
+def _describe(path: Path, error: Exception) -> str:
+    """Describe a file that torch cannot read. The text of torch contains unsuitable advice."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as failure:
+        return failure.strerror or "it cannot be opened"
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        return "it is empty"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; download the file itself with `git lfs pull`"
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        return "it is a web page; download the file again"
+    if start.startswith(b"PK"):
+        return _describe_zip(path)
+    if start.startswith(b"\x1f\x8b"):
+        return "it is gzip-compressed; unpack it"
+    if named := re.search(r"GLOBAL ([\w.]+)|global ([\w.]+)", str(error)):
+        return f"it contains the Python object {printable(named[1] or named[2], 80)}"
+    if start[257:262] == b"ustar":
+        return "it is a tar archive; unpack it"
+    if start.isascii() and not start.startswith((b"\x80", b"(", b"c")):
+        return "it is a text file"
+    return "it is damaged, or another kind of file"
+
+
+def _describe_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return "it is cut short or damaged; download it again"
+    if any(name.endswith("data.pkl") for name in names):
+        return (
+            "it contains Python objects other than weights, such as a whole module, or is damaged"
+        )
+    first = f", which contains {printable(names[0], 80)}; unpack it" if names else ""
+    return f"it is a zip archive{first}"
 
 
 def vq_state(official: Mapping[str, Tensor], settings: Settings) -> dict[str, Tensor]:
@@ -183,7 +228,9 @@ def _strip_module_prefix(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _raise_if_unknown(stage: str, unknown: list[str]) -> None:
     if unknown:
-        listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        listed = ", ".join(printable(key, 100) for key in unknown[:5]) + (
+            ", …" if len(unknown) > 5 else ""
+        )
         raise CheckpointError(
             f"{stage} file: {len(unknown)} keys do not exist in the model of the preset: {listed}; "
             "check the preset and the order of the two files"

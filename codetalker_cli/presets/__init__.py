@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from codetalker_cli import resources
-from codetalker_cli.errors import InputError, SettingsError
+from codetalker_cli.errors import InputError, SettingsError, printable
 from codetalker_cli.presets.keys import (
     error_messages,
     flatten,
@@ -34,6 +33,7 @@ from codetalker_cli.settings.upgrade import (
     upgrade_key,
     upgrade_settings,
 )
+from codetalker_cli.text_files import MAX_DEPTH, parse_json, read_yaml
 
 FORMER_PRESETS = {"own": "custom"}
 """Former name of a bundled preset → current name."""
@@ -62,14 +62,16 @@ class _Layers:
             given, key = key.strip(), upgrade_key(key.strip())
             if key != given:
                 logger.info("`set`: %s is now called %s", given, key)
+            if key.count(".") > MAX_DEPTH:
+                raise SettingsError(f"`set` {printable(key)}: unknown key; it has too many parts")
             if not sign:
-                raise SettingsError(f"`set` {assignment}: expected {expected}")
+                raise SettingsError(f"`set` {printable(assignment)}: expected {expected}")
             if names is not None and key.partition(".")[0] not in names:
                 raise SettingsError(
-                    f"`set` {assignment}: expected {expected} for this command"
+                    f"`set` {printable(assignment)}: expected {expected} for this command"
                     + near_name(key.split("."), names)
                 )
-            self.add(self._nest_in_table(key, _parse_value(text)), "--set")
+            self.add(self._nest_in_table(key, _parse_value(key, text)), "--set")
 
     def add_flags(self, flags: Mapping[str, Any] | None) -> None:
         """Merge flags (dotted key → value); None values are skipped."""
@@ -179,7 +181,9 @@ def resolve_sections(
         content = _read_yaml(config)
         for key in content:
             if key not in Settings.model_fields:
-                raise SettingsError(f"{key}: unknown key (from {config}){suggestion([key])}")
+                raise SettingsError(
+                    f"{printable(key)}: unknown key (from {config}){suggestion([key])}"
+                )
         layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
     layers.add_assignments(assignments, names)
     layers.add_flags(flags)
@@ -245,7 +249,7 @@ def read_preset(name: str) -> dict[str, Any]:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise SettingsError(
-            f"preset {name!r} is unknown; the presets are: {', '.join(names)}{hint}"
+            f"preset {printable(repr(name))} is unknown; the presets are: {', '.join(names)}{hint}"
         )
     content = _read_yaml(resources.config(name))
     base = content.pop("base", None)
@@ -258,12 +262,11 @@ def read_preset(name: str) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = read_yaml(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace("\n", " ")
-        raise SettingsError(f"{path}: not a YAML file ({reason})") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}: not a YAML file of settings ({error})") from error
     if content is None:
         return {}
     # The file may contain all settings of a run that an earlier version saved.
@@ -306,11 +309,14 @@ def _drop_former(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     return kept
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(key: str, text: str) -> Any:
+    """Return a JSON value, or the text itself if it is not JSON."""
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError:
         return text
+    except ValueError as error:  # a number or a nesting that no setting accepts
+        raise SettingsError(f"`set` {key}: {error}") from error
 
 
 def _nest(key: str, value: Any) -> dict[str, Any]:
@@ -333,7 +339,8 @@ def _merge(
         if is_section(dotted) and not is_left_out:
             if not isinstance(value, Mapping):
                 raise SettingsError(
-                    f"{dotted}: expected a section of settings, got {value!r} (from {origin})"
+                    f"{dotted}: expected a section of settings, got {printable(repr(value))} "
+                    f"(from {origin})"
                 )
             _merge(into.setdefault(key, {}), value, origin, origins, f"{dotted}.")
         else:

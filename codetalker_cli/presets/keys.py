@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from codetalker_cli.errors import SettingsError
+from codetalker_cli.errors import SettingsError, printable
 from codetalker_cli.settings import Settings
 from codetalker_cli.settings.base import unmet_condition
 from codetalker_cli.settings.upgrade import REMOVED
@@ -45,6 +45,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return pairs
 
 
+MAX_LISTED = 10
+"""The most invalid settings that one message lists."""
+
+
 def error_messages(
     error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
 ) -> list[str]:
@@ -56,24 +60,29 @@ def error_messages(
         prefix: The path of the section that was checked.
     """
     lines = []
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    for item in items[:MAX_LISTED]:
         path = [*prefix, *(str(part) for part in item["loc"])]
         dotted = ".".join(path)
+        shown = printable(dotted)
         origin = next(
             (o for key, o in origins.items() if key == dotted or dotted.startswith(f"{key}.")),
             None,
         )
         where = f" (from {origin})" if origin else ""
         if item["type"] == "extra_forbidden":
-            lines.append(f"{dotted}: unknown key{where}{suggestion(path)}")
+            lines.append(f"{shown}: unknown key{where}{suggestion(path)}")
         elif item["type"] == "missing":
             is_data = path[0] == "data"
             remedy = "choose a preset (`preset` NAME)" if is_data else "set it in your YAML file"
-            lines.append(f"{dotted}: missing; {remedy}, or `set` {dotted}=VALUE")
+            lines.append(f"{shown}: missing; {remedy}, or `set` {shown}=VALUE")
         else:
             message = item["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
-            received = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-            lines.append(f"{dotted}: {message}{received}{where}")
+            is_table = isinstance(item["input"], dict)
+            received = "" if is_table else f", got {printable(repr(item['input']))}"
+            lines.append(f"{shown}: {printable(message)}{received}{where}")
+    if len(items) > MAX_LISTED:
+        lines.append(f"and {len(items) - MAX_LISTED} more")
     return lines
 
 

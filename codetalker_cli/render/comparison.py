@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
@@ -21,6 +21,9 @@ PICTURES = (".png", ".jpg", ".jpeg")
 """Suffixes of files that a contact sheet is written to."""
 N_TILES = 8
 """The number of frames in a contact sheet."""
+
+MAX_LABEL = 500
+"""The most characters of a label."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,15 @@ class Comparison:
         return len(self.panels) + len(self.footage)
 
 
+def _check_labels(labels: Sequence[str]) -> None:
+    for label in labels:
+        if len(label) > MAX_LABEL:
+            raise InputError(
+                f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
+                "can be drawn"
+            )
+
+
 def compare(
     motions: Sequence[Motion],
     paths: Sequence[Path],
@@ -122,13 +134,15 @@ def compare(
             one, else that of the first filmed video that has one.
 
     Raises:
-        InputError: The number of labels does not match the number of files, a heat map is
-            requested for a single motion, the recording does not exist, or a video cannot be read.
+        InputError: The number of labels does not match the number of files, a label is longer
+            than ``MAX_LABEL``, a heat map is requested for a single motion, the recording does
+            not exist, or a video cannot be read.
     """
     if labels and len(labels) != len(paths):
         raise InputError(
             f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
         )
+    _check_labels(labels or ())
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None and not audio.is_file():

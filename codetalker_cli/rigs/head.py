@@ -5,7 +5,6 @@ assets/SOURCES.md documents their sources.
 """
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 from codetalker_cli import resources
 from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.text_files import read_json
 from codetalker_cli.topology import Topology
 
 SIDES = ("Left", "Right")
@@ -187,9 +187,9 @@ def _build_topology(arrays: dict[str, np.ndarray]) -> Topology:
 
 def _read_visemes(path: Path, unit_names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
         return {name: _unit_weights(units, unit_names) for name, units in table.items()}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: cannot read the viseme table ({error}); reinstall codetalker-cli"
         ) from error

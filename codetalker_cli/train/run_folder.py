@@ -24,6 +24,7 @@ from codetalker_cli.models.checkpoint import (
 )
 from codetalker_cli.presets import flatten, settings_from_dict
 from codetalker_cli.settings import Settings
+from codetalker_cli.text_files import TABLE_BYTES, parse_json, read_json, read_text
 from codetalker_cli.workspace import RUN, run_folder_of
 
 if TYPE_CHECKING:
@@ -258,10 +259,10 @@ class RunFolder:
             CheckpointError: The file is damaged.
         """
         try:
-            content = json.loads(self.description.read_text("utf-8"))
+            content = read_json(self.description, finite=False)
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"{self.description}: the file is damaged ({error}); start again with `overwrite`"
             ) from error
@@ -284,14 +285,23 @@ class RunFolder:
         """Return the metrics in order of epochs, with the latest row of each.
 
         Lines that are not valid rows are skipped with a warning.
+
+        Raises:
+            CheckpointError: The file cannot be read.
         """
         rows: dict[int, dict[str, Any]] = {}
-        text = self.metrics.read_text("utf-8", "replace") if self.metrics.is_file() else ""
+        text = ""
+        if self.metrics.is_file():
+            try:
+                text = read_text(self.metrics, TABLE_BYTES, errors="replace")
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{self.metrics}: cannot be read ({error})") from error
         for number, line in enumerate(text.splitlines(), start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line, finite=False)
                 rows[int(row["epoch"])] = row | {"step": int(row["step"])}
-            except (ValueError, TypeError, KeyError):  # a killed run can leave half a line
+            # a killed run can leave half a line
+            except (ValueError, TypeError, KeyError, OverflowError):
                 logger.warning("%s, line %d: not a row of metrics; skipped", self.metrics, number)
         return [rows[epoch] for epoch in sorted(rows)]
 

@@ -6,8 +6,9 @@ from a codetalker checkpoint.
 """
 
 import logging
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetalker_cli.errors import SettingsError
+from codetalker_cli.errors import CheckpointError, SettingsError, printable
 from codetalker_cli.models.layers import valid_frames
 from codetalker_cli.models.speech_encoders.long_audio import (
     OVERLAP_SECONDS,
@@ -29,6 +30,10 @@ from codetalker_cli.settings import AudioEncoderSettings
 FEATURE_RATE = 50
 """The number of features per second, which is the same for all four families."""
 
+MAX_LAYERS = 1000
+"""The most layers of a speech encoder."""
+_LAYER_COUNT = re.compile(r"(num_.*|.*_)layers")
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +46,21 @@ def transformers_classes(family: str) -> tuple[Any, Any]:
     return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}Model")
 
 
-def _build_model(settings: AudioEncoderSettings) -> Any:
+def check_config(config: Mapping[str, Any]) -> None:
+    """Check the numbers of layers in the configuration of a speech encoder.
+
+    Raises:
+        CheckpointError: There are more than ``MAX_LAYERS`` layers.
+    """
+    for key, value in config.items():
+        is_count = isinstance(value, int) and _LAYER_COUNT.fullmatch(str(key))
+        if is_count and value > MAX_LAYERS:
+            raise CheckpointError(
+                f"the speech encoder has {printable(key)} {value}, at most {MAX_LAYERS} can be used"
+            )
+
+
+def build_model(settings: AudioEncoderSettings) -> Any:
     """Return a model of the family with random weights."""
     if settings.family == "whisper":
         return WhisperEncoder(WhisperConfig.from_config(settings.config))
@@ -83,7 +102,7 @@ class AudioEncoder(nn.Module):
         self.settings = settings
         self.fps = fps
         self.features_per_frame = features_per_frame
-        self.model = _build_model(settings)
+        self.model = build_model(settings)
         if settings.frozen:
             self.requires_grad_(False)
         elif settings.family != "whisper":

@@ -1,16 +1,33 @@
 """Load pretrained weights of speech encoders from the Hugging Face hub or a local folder."""
 
+import re
 import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from codetalker_cli.errors import MissingDependencyError, SettingsError, printable
-from codetalker_cli.models.speech_encoders.encoder import AudioEncoder, transformers_classes
+from codetalker_cli.errors import (
+    CheckpointError,
+    CodeTalkerError,
+    MissingDependencyError,
+    SettingsError,
+    printable,
+)
+from codetalker_cli.models.speech_encoders.encoder import (
+    AudioEncoder,
+    build_model,
+    check_config,
+    transformers_classes,
+)
 from codetalker_cli.settings import AudioEncoderSettings
+from codetalker_cli.text_files import YAML_BYTES, read_json
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
+"""The suffixes of files of weights that transformers reads."""
 
 HUB_SECONDS = 10.0
 """The time that the hub has to answer, in seconds."""
@@ -28,7 +45,14 @@ def with_pretrained_config(settings: AudioEncoderSettings) -> AudioEncoderSettin
         SettingsError: The source contains a model of another family.
     """
     config_class, _ = transformers_classes(settings.family)
-    config = config_class.from_dict(_source_config(settings)).to_diff_dict()
+    values = _source_config(settings)
+    try:
+        config = config_class.from_dict(values).to_diff_dict()
+        _check_size(settings, config)
+    except SettingsError:
+        raise
+    except Exception as error:  # transformers does not check the values of a config
+        raise _damaged(settings, "config.json", error) from error
     # These keys do not describe the architecture.
     for key in ("transformers_version", "model_type", "architectures", "torch_dtype", "dtype"):
         config.pop(key, None)
@@ -43,18 +67,16 @@ def load_pretrained(encoder: AudioEncoder) -> None:
         SettingsError: The source contains a model of another family, or its weights are damaged or
             incomplete.
     """
-    from safetensors import SafetensorError
-
     settings = encoder.settings
     _source_config(settings)
     try:
         encoder.model.load_state_dict(_pretrained_state(settings))
     except OSError as error:
         raise _source_error(settings) from error
-    except SafetensorError as error:
-        raise SettingsError(
-            f"speech.encoder.source: the weights in {settings.source!r} are damaged ({error})"
-        ) from error
+    except (CodeTalkerError, MemoryError):
+        raise
+    except Exception as error:  # unpickling and transformers raise many types of exceptions
+        raise _damaged(settings, "the weights", error) from error
 
 
 def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
@@ -94,7 +116,12 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     config_class, _ = transformers_classes(settings.family)
     _check_hub(settings.source)
     try:
+        local = Path(settings.source) / "config.json"
+        if local.exists():  # transformers reads it without any limit
+            read_json(local, YAML_BYTES)
         values, _ = config_class.get_config_dict(settings.source)
+    except ValueError as error:
+        raise _damaged(settings, "config.json", error) from error
     except OSError as error:
         raise _source_error(settings) from error
     if not values:
@@ -148,6 +175,34 @@ def _check_hub(source: str) -> None:
             f"it cannot be downloaded: {constants.ENDPOINT} does not answer "
             f"({printable(reasons[0])}); {_WITHOUT_NETWORK}"
         )
+
+
+def _check_size(settings: AudioEncoderSettings, config: dict[str, Any]) -> None:
+    """Check that the model of a config is not larger than the files in its local folder."""
+    folder = Path(settings.source)
+    try:
+        check_config(config)
+    except CheckpointError as error:
+        raise _damaged(settings, "config.json", error) from error
+    if not folder.is_dir():
+        return
+    n_bytes = sum(f.stat().st_size for f in folder.iterdir() if f.suffix in WEIGHT_SUFFIXES)
+    with torch.device("meta"):
+        model = build_model(settings.model_copy(update={"config": config}))
+    n_weights = sum(weight.numel() for weight in model.parameters())
+    if n_weights > n_bytes > 0:  # a weight has at least one byte
+        raise SettingsError(
+            f"speech.encoder.source: config.json in {printable(repr(settings.source))} describes "
+            f"{n_weights} weights, but the files of weights have {n_bytes} bytes"
+        )
+
+
+def _damaged(settings: AudioEncoderSettings, what: str, error: Exception) -> SettingsError:
+    reason = printable(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()), 120)
+    return SettingsError(
+        f"speech.encoder.source: {what} in {printable(repr(settings.source))} cannot be used "
+        f"({reason}); nothing in it was executed"
+    )
 
 
 def _source_error(settings: AudioEncoderSettings) -> MissingDependencyError:

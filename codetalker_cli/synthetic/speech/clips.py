@@ -17,6 +17,7 @@ from codetalker_cli import audio
 from codetalker_cli.errors import DataError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.synthetic.speech.phones import Phone
+from codetalker_cli.text_files import read_json
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_description(path: Path) -> dict[str, Any]:
         DataError: The file is unreadable or malformed.
     """
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = read_json(path)
         entry["phones"] = [Phone.from_json(phone) for phone in entry.get("phones") or []]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

@@ -4,6 +4,7 @@ The labels are those of CMUdict without stress digits, and SIL for silence and b
 in seconds.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,10 @@ class Phone:
         """
         label = str(entry["phone"]).upper().rstrip("012")
         word = "" if label == SILENCE else str(entry.get("word") or "")
-        return cls(label, float(entry["start"]), float(entry["end"]), word)
+        start, end = float(entry["start"]), float(entry["end"])
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError(f"times {start:g} to {end:g}")
+        return cls(label, start, end, word)
 
 
 def arpabet_of_ipa(ipa: str) -> list[str]:

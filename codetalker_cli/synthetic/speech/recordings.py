@@ -29,6 +29,7 @@ from codetalker_cli.synthetic.speech.clips import (
     write_description,
 )
 from codetalker_cli.synthetic.speech.phones import LABELS, Phone, fill_with_silence
+from codetalker_cli.text_files import TABLE_BYTES, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -139,9 +140,9 @@ def _transcript(recording: Path, transcript_list: _TranscriptList | None) -> str
         path = recording.with_suffix(suffix)
         if path.exists():
             try:
-                return " ".join(path.read_text(encoding="utf-8-sig").split())
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path}: not UTF-8 text ({error.reason})") from error
+                return " ".join(read_text(path, encoding="utf-8-sig").split())
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path}: cannot be read as a transcript ({error})") from error
     if transcript_list:
         return transcript_list.texts[recording.stem]
     raise DataError(
@@ -208,9 +209,9 @@ def _split_lines(path: Path, separator: str | None) -> dict[str, str]:
     """Return the transcript (the last non-empty column) of each recording, by its stem."""
     texts = {}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason})") from error
+        lines = read_text(path, TABLE_BYTES, encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as transcripts ({error})") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
