@@ -31,6 +31,18 @@ MAX_DIGITS = 100
 """The most characters of an integer."""
 
 
+class _PlainDumper(yaml.SafeDumper):
+    """Writes repeated values out, because ``read_yaml`` refuses aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def to_yaml(values: object) -> str:
+    """Return values as YAML without aliases, in their own order."""
+    return yaml.dump(values, Dumper=_PlainDumper, sort_keys=False)
+
+
 def check_regular(path: Path | str) -> None:
     """Check that a path is a regular file, without opening it.
 

@@ -298,7 +298,7 @@ def test_single_recording_with_format() -> None:
     assert "--format npz: --out b.npy already determines the format" in refuse(
         *animate("a.wav", "-o", "b.npy")
     )
-    assert ".gif: the file suffix must be one of" in refuse(
+    assert "--format 'gif': expected one of" in refuse(
         "animate", "a.wav", "b.wav", "--model", "mine", "--format", "gif"
     )
 

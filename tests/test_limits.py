@@ -107,7 +107,7 @@ def test_an_assignment_of_an_unusable_value_is_refused(value: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("suffix", ["", "../../x", ".", "exe"])
+@pytest.mark.parametrize("suffix", ["../../x", ".", "exe"])
 def test_an_unknown_format_is_refused(suffix: str) -> None:
     with pytest.raises(InputError, match="expected one of npz"):
         plan(["x.wav"], Request(Path()), endings=(".npz",), suffix=suffix)

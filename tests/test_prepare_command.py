@@ -39,7 +39,7 @@ def train(data: str, **sections: dict) -> checkpoint.Checkpoint:
     values = {"vq": vq, "speech": speech, **sections}
     stage = {"epochs": 1, "sample_frames": 0}
     values |= {"train_vq": stage, "train_speech": stage}
-    Path("small.yaml").write_text(yaml.safe_dump(values))
+    Path("small.yaml").write_text(json.dumps(values))
     succeed("train-vq", data, "--config", "small.yaml", "--out", "runs/x/vq")
     succeed("train-speech", data, "--config", "small.yaml", "--out", "runs/x/speech")
     trained = checkpoint.load("runs/x/speech")

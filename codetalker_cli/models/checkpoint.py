@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from codetalker_cli import resources
@@ -33,7 +32,7 @@ from codetalker_cli.models import official, shapes
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
-from codetalker_cli.text_files import check_regular, read_json, read_yaml
+from codetalker_cli.text_files import check_regular, read_json, read_yaml, to_yaml
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
@@ -119,7 +118,7 @@ def save(
         temporary.mkdir()
         (temporary / WEIGHTS).write_bytes(weights)
         settings_dict = model.settings.of_a_run()
-        (temporary / SETTINGS).write_text(yaml.safe_dump(settings_dict, sort_keys=False), "utf-8")
+        (temporary / SETTINGS).write_text(to_yaml(settings_dict), "utf-8")
         (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
         if mesh is not None:
             mesh.save(temporary / MESH)
