@@ -171,7 +171,7 @@ def table(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 HEAD = (
-    "| clip, s | method | seconds | × plain | × real time | codes equal | peak memory, GB |\n"
+    "| clip, s | method | seconds | × plain | real-time factor | codes equal | peak memory, GB |\n"
     "|---|---|---|---|---|---|---|"
 )
 

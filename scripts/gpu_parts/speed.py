@@ -101,7 +101,7 @@ def _cells(
         "clips": n,
         "s/clip": float(f"{took:.3g}"),
         "× plain": round(plain / took, 1),
-        "× real time": float(f"{took / seconds:.3g}"),
+        "real-time factor": float(f"{took / seconds:.3g}"),
     }
 
 
