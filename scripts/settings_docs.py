@@ -21,8 +21,9 @@ HEAD = """# Settings
 
 This page is generated from `codetalker_cli/settings/` by `scripts/settings_docs.py`.
 
-Settings come from the layers below. A later layer overrides an earlier one. A command uses the
-layers that apply to it:
+Settings come from the layers below. A later layer overrides an earlier one, except for the facts of
+the data set: a setting that contradicts them is an error. A command uses the layers that apply to
+it:
 
 1. the default in the tables on this page,
 2. the preset (`--preset`: a name from `configs/`, or a YAML file),

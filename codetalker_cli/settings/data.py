@@ -115,15 +115,15 @@ class CustomSettings(Section):
     audio: str = Field(
         "wav",
         description="speech of the clips: a folder or path pattern of files that are named like "
-        "their clips, or a path with {subject}, {sentence} or {name} (the matched "
-        "path of the clip); without a suffix, any audio or video file of that name "
-        "matches (.wav first)",
+        "their clips, or a path with {subject}, {sentence} or {name}, where {name} is the "
+        "part of the clip's path that `pattern` is matched against; without a suffix, any audio "
+        "or video file of that name matches (.wav first)",
     )
     pattern: str = Field(
         "{subject}_{sentence}",
         description="pattern that extracts subject and sentence from the path of a clip; it is "
-        "matched against the part of the path after the fixed folders of `motion`, without the "
-        "suffix",
+        "matched against the clip's path without its suffix and without the leading folders of "
+        "`motion` that contain no wildcard",
     )
     subject: str | None = Field(
         None,
