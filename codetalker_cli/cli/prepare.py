@@ -246,7 +246,7 @@ def prepare_demo(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate a synthetic talking-head data set, without recordings of people."""
+    """Generate a synthetic talking-head data set; needs no captured faces."""
     flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
     settings = resolved_settings(
         show_settings,
