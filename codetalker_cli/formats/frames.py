@@ -56,7 +56,7 @@ class Pc2Header(NamedTuple):
     Attributes:
         n_frames: The number of samples in the file.
         n_vertices: The number of points in a sample.
-        step: The number of scene frames between two samples, which is 1 in nearly all files.
+        step: The number of scene frames per sample, which is 1 in nearly all files.
     """
 
     n_frames: int
@@ -137,8 +137,9 @@ def read_pc2_header(path: Path) -> Pc2Header:
         )
     if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
         raise DataError(
-            f"{path}: the header gives {step:g} frames between two samples, expected about 1 "
-            "(this value is not the frame rate); export it with a sampling of 1"
+            f"{path}: the header gives one sample per {step:g} scene frames, expected "
+            f"{_PC2_STEPS[0]:g} to {_PC2_STEPS[1]:g} (this value is not the frame rate of the "
+            "scene); export it with one sample per frame"
         )
     frame_bytes = n_vertices * 12
     n_bytes = path.stat().st_size - _PC2_HEADER.size

@@ -149,7 +149,7 @@ def _common_step(steps: Mapping[float, MotionFile]) -> float:
     if len(steps) > 1:
         (one, first), (other, second) = list(steps.items())[:2]
         raise InputError(
-            f"{first.path} has one sample per {one:g} frames, but {second.path} has one per "
+            f"{first.path} has one sample per {one:g} scene frames, but {second.path} has one per "
             f"{other:g}; export all clips with the same sampling rate"
         )
     return next(iter(steps))
