@@ -181,8 +181,8 @@ def _parse(path: Path, *, with_faces: bool) -> _Parsed:
         raise DataError(f"{path}: .gltf stores its vertices in another file; export it as .glb")
     if suffix not in SUFFIXES:
         raise DataError(
-            f"{path}: unsupported mesh format; give .obj or .ply, which keep the vertex order, "
-            "or .glb or .off"
+            f"{path}: unsupported mesh format; give .obj, .ply, .off or .glb (many programs split "
+            "vertices when they export .glb)"
         )
     most = active().mesh_triangles
     try:
