@@ -21,7 +21,7 @@ def root() -> Path:
         return checkout
     raise CodeTalkerError(
         f"configs/ and assets/ were not found next to {_PACKAGE}; "
-        "reinstall: pip install --force-reinstall codetalker-cli"
+        "reinstall from the project folder: pip install --force-reinstall ."
     )
 
 

@@ -186,6 +186,6 @@ def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone]
         duration = len(samples) / audio.SAMPLE_RATE
         return fill_with_silence(utterance.phones, duration), "engine"
     raise MissingDependencyError(
-        "this engine provides no phone times; aligning them needs pocketsphinx, which is not "
+        "this engine provides no phone times; computing them needs pocketsphinx, which is not "
         "installed: pip install 'codetalker-cli[align]'"
     )
