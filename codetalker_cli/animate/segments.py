@@ -1,8 +1,8 @@
 """Cut long recordings into segments, and compute the weights of their cross-fades.
 
 Each segment is decoded with some speech before and after it, so that the model has warmed up when
-the segment starts. Cuts are placed at the quietest point in the second half of the longest possible
-segment, which is a pause if there is one. The segments on both sides of a cut cross-fade.
+the segment starts. Each cut is placed at the quietest point in the second half of the longest
+possible segment, in a pause if there is one. The segments on both sides of a cut cross-fade.
 """
 
 from dataclasses import dataclass

@@ -71,7 +71,8 @@ def read_biwi(
         The clips, the templates and a list of what is missing or broken.
 
     Raises:
-        InputError: Frames, templates or recordings are missing. The message lists all of them.
+        InputError: There are no frames, no templates or no recordings at all. The message lists
+            everything that is missing.
         DataError: The templates have different topologies, or an archive that several subjects
             share is damaged or unsafe.
     """

@@ -31,7 +31,9 @@ def is_available() -> bool:
 
 
 def ipa(texts: list[str], accent: str = "us") -> list[str]:
-    """Return the IPA of each text, with stress marks, and "^" in diphthongs and affricates.
+    """Return the IPA of each text, with stress marks.
+
+    "^" joins the two symbols of a diphthong or an affricate.
 
     Args:
         texts: The texts; punctuation is dropped.
