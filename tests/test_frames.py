@@ -298,8 +298,8 @@ def test_the_sampling_of_a_point_cache_is_read(tmp_path: Path, step: float) -> N
         (lambda c: c[:12] + b"\2" + c[13:], "has version 2, expected 1"),
         (lambda c: c[:16] + bytes(4) + c[20:], r"is empty \(20 frames of 0 points\)"),
         (lambda c: c[:28] + b"\xff" * 4, r"is empty \(-1 frames of 26 points\)"),
-        (lambda c: c[:24] + np.float32(30).tobytes() + c[28:], "gives one sample per 30 scene frames"),
-        (lambda c: c[:24] + np.float32(np.nan).tobytes() + c[28:], "gives one sample per nan scene frames"),
+        (lambda c: c[:24] + np.float32(30).tobytes() + c[28:], "sample per 30 scene"),
+        (lambda c: c[:24] + np.float32(np.nan).tobytes() + c[28:], "sample per nan scene"),
     ],
 )
 def test_a_damaged_point_cache_is_refused(tmp_path: Path, change: object, reason: str) -> None:

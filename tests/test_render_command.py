@@ -186,7 +186,8 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
         (["empty.npy"], "empty.npy: contains no frames"),
         (
             ["small.npy"],
-            "small.npy: the motion has 4 vertices, but no known face has that number (searched: none)",
+            "small.npy: the motion has 4 vertices, but no known face has that number "
+            "(searched: none)",
         ),
         (["small.npy", "--data", "."], "no prepared data set"),
         (["small.npy", "--mesh", "none.ply"], "none.ply: no such mesh file"),
