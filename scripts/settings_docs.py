@@ -38,6 +38,9 @@ When a training run is resumed, its stored settings replace the preset and the f
 In the `prepare-data` and training commands, `--show-settings` prints every value with the layer
 that it came from. An unknown key causes an error that suggests similar keys. A key that has no
 effect causes an error that names the setting that it depends on.
+
+Some settings can be `null`, which means "no value" (`--set SECTION.KEY=null`). In the tables,
+`null: …` describes what happens then.
 """
 
 
@@ -85,13 +88,13 @@ def default_of(field: FieldInfo) -> str:
 
 def values_of(field: FieldInfo) -> str:
     """Return a short description of the type and bounds of a field."""
-    words = type_words(field.annotation)
+    words, *null = type_words(field.annotation).partition(" or null")[:2]
     bounds = []
     for limit in field.metadata:
         for kind, sign in ((Gt, ">"), (Ge, "≥"), (Lt, "<"), (Le, "≤")):
             if isinstance(limit, kind):
                 bounds.append(f"{sign} {getattr(limit, kind.__name__.lower())}")
-    return f"{words} {', '.join(bounds)}".strip()
+    return f"{words} {', '.join(bounds)}".strip() + (", or null" if null[0] and bounds else null[0])
 
 
 def type_words(annotation: Any) -> str:
@@ -113,7 +116,7 @@ def type_words(annotation: Any) -> str:
         str: "text",
         bool: "true or false",
         dict: "table",
-        type(None): "none",
+        type(None): "null",
     }
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

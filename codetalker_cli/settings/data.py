@@ -20,7 +20,7 @@ class SplitRule(Section):
     share: Fraction | None = Field(
         None,
         description="fraction of the matching clips, between 0 and 1; the choice depends only "
-        "on the clip names; none: all of them",
+        "on the clip names; null: all of them",
     )
 
 
@@ -87,11 +87,11 @@ class CustomSettings(Section):
 
     root: str | None = Field(
         None,
-        description="folder that all paths in this section are relative to; none: the folder of "
+        description="folder that all paths in this section are relative to; null: the folder of "
         "the configuration file",
     )
     name: str | None = Field(
-        None, description="name of the data set; none: the name of the root folder"
+        None, description="name of the data set; null: the name of the root folder"
     )
     fps: float = Field(
         gt=0,
@@ -137,12 +137,12 @@ class CustomSettings(Section):
         "files named like the subjects, a path with {subject}, one file (single "
         "subject), first-frame (of each subject's first clip), or "
         "neutral:CLIP:FRAME (a frame of one clip; {subject} in CLIP stands for each "
-        "subject); none: templates.pkl, else the folder templates",
+        "subject); null: templates.pkl, else the folder templates",
     )
     triangles: str | None = Field(
         None,
         description="mesh file (.obj, .ply, .glb, .off) with the triangles of the topology; "
-        "none: the mesh file in the root folder or among the templates, else the "
+        "null: the mesh file in the root folder or among the templates, else the "
         "first frame of a mesh sequence",
     )
 
@@ -168,7 +168,7 @@ class CustomSettings(Section):
     prepared_fps: float | None = Field(
         None,
         gt=0,
-        description="frame rate of the prepared motion, in frames per second; none: as recorded",
+        description="frame rate of the prepared motion, in frames per second; null: as recorded",
     )
     train_subjects: tuple[Name, ...] = Field(
         (),
@@ -211,7 +211,7 @@ class DemoSettings(Section):
         "also become longer and contain such a sound",
     )
     max_clips: Positive | None = Field(
-        None, description="maximum number of speech clips; none: no limit"
+        None, description="maximum number of speech clips; null: no limit"
     )
     val_fraction: Fraction = Field(0.08, description="fraction of clips in the validation split")
     test_fraction: Fraction = Field(0.08, description="fraction of clips in the test split")

@@ -30,7 +30,7 @@ class RenderSettings(Section):
     )
     framing: str | None = Field(
         None,
-        description="what fills the image: head, or a vertex region such as mouth; none: set by "
+        description="what fills the image: head, or a vertex region such as mouth; null: set by "
         "view",
     )
     zoom: float = Field(1.0, gt=0, le=50, description="zoom factor of the framed image")
@@ -38,11 +38,11 @@ class RenderSettings(Section):
         None,
         ge=-180,
         le=180,
-        description="rotation of the camera toward the subject's left, in degrees; none: set by "
+        description="rotation of the camera toward the subject's left, in degrees; null: set by "
         "view",
     )
     pitch: float | None = Field(
-        None, ge=-89, le=89, description="elevation of the camera, in degrees; none: set by view"
+        None, ge=-89, le=89, description="elevation of the camera, in degrees; null: set by view"
     )
     background: str = Field(
         "#8b96a5",
@@ -55,7 +55,7 @@ class RenderSettings(Section):
         ge=0,
         le=1,
         description="darkening of the corners of the background, between 0 and 1; 0: one flat "
-        "color; none: 0.45, or 0 on black and white",
+        "color; null: 0.45, or 0 on black and white",
     )
     heat_max_mm: float = Field(
         10.0, gt=0, description="upper end of the heat map's color scale, in millimeters"
@@ -72,7 +72,7 @@ class RenderSettings(Section):
     codec: str | None = Field(
         None,
         min_length=1,
-        description="ffmpeg video encoder; none: libx264, libvpx-vp9 for .webm, prores_ks for a "
+        description="ffmpeg video encoder; null: libx264, libvpx-vp9 for .webm, prores_ks for a "
         "transparent .mov",
     )
     crf: int = Field(

@@ -53,7 +53,7 @@ class TrainSettings(Section):
         None,
         ge=2,
         description="maximum length of a clip in a training step, in frames; longer clips are "
-        "cropped; none: whole clips",
+        "cropped; null: whole clips",
     )
     gradient_clip: float = Field(0.0, ge=0, description="maximum gradient norm; 0: no limit")
     precision: Literal["float32", "bf16", "fp16"] = Field(
@@ -94,7 +94,7 @@ class TrainSettings(Section):
     loss_vertices: Positive | None = Field(
         None,
         description="number of vertices sampled for the reconstruction loss of each step, in "
-        "proportion to their weights; none: all (exact, slower)",
+        "proportion to their weights; null: all (exact, slower)",
     )
     validate_every: Positive = Field(1, description="number of epochs between two validations")
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "comet_ml", "trackio"], ...] = Field(
@@ -143,7 +143,7 @@ class SpeechTrainSettings(TrainSettings):
     start_from: str | None = Field(
         None,
         description="checkpoint (folder or name) to fine-tune, including its speech encoder; "
-        "sizes, styles and stage 1 must match; none: train from scratch",
+        "sizes, styles and stage 1 must match; null: train from scratch",
     )
     contact_weight: float = Field(
         1.0,
