@@ -16,7 +16,9 @@ Preset = Annotated[
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML file of settings; overrides defaults and preset."),
+    typer.Option(
+        "--config", help="YAML file of settings; only --set and other options override it."
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,

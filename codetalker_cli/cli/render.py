@@ -65,13 +65,13 @@ RendererName = Annotated[
     str | None, typer.Option(help="Renderer: auto (default), software or pyrender.")
 ]
 DataOption = Annotated[
-    Path | None, typer.Option(help="Prepared data set with the mesh of .npy files.")
+    Path | None, typer.Option(help="Prepared data set that provides the mesh for .npy files.")
 ]
 MeshOption = Annotated[
     str | None,
     typer.Option(
         "--mesh",
-        help="Mesh of .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
+        help="Mesh for .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
     ),
 ]
 TemplatesOption = Annotated[
