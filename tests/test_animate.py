@@ -251,7 +251,7 @@ def test_model_is_chosen_in_the_documented_order(
         "given",
     }
     monkeypatch.setenv("CODETALKER_MODEL", "gone")
-    with pytest.raises(CheckpointError, match="'gone' is not known; known by name: mine/speech"):
+    with pytest.raises(CheckpointError, match="'gone' is not known; available names: mine/speech"):
         choose_model(None, None)
 
 

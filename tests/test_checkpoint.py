@@ -138,7 +138,7 @@ def test_unknown_name_lists_the_checkpoints_under_runs(
     for name in ("neu", "runs"):
         with pytest.raises(CheckpointError, match=f"checkpoint '{name}' is ") as caught:
             checkpoint.load(name)
-        assert str(caught.value).endswith(f"known by name: {known}")
+        assert str(caught.value).endswith(f"available names: {known}")
 
 
 def truncate(path: Path) -> None:

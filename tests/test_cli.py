@@ -275,9 +275,9 @@ def test_invalid_option_states_what_is_expected(arguments: list[str], message: s
 def test_unknown_model_lists_the_known_ones() -> None:
     voices.save(Path("runs/other/vq"), "A", with_speech=False)
     error = refuse("animate", "speech.wav", "--model", "nine")
-    assert error == "checkpoint 'nine' is not known; known by name: other/vq, mine"
+    assert error == "checkpoint 'nine' is not known; available names: other/vq, mine"
     error = refuse("animate", "speech.wav", "--model", "runs")
-    assert "'runs' is a folder without a checkpoint; known by name" in error
+    assert "'runs' is a folder without a checkpoint; available names" in error
     error = refuse("animate", "speech.wav", "--model", "other/vq")
     assert "contains only stage 1; train stage 2 with `codetalker train-speech`" in error
 

@@ -170,4 +170,4 @@ def test_settings_that_contradict_the_data_are_refused(pipeline_folder: Path) ->
         "train-vq", "data/a", *unknown
     )
     error = command.refuse("train-speech", "data/a", "--out", "runs/x/speech", "--vq", "none")
-    assert error.startswith("checkpoint 'none' is not known; known by name: ")
+    assert error.startswith("checkpoint 'none' is not known; available names: ")

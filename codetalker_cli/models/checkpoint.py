@@ -136,7 +136,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     if not folder.name:
         raise InputError(
-            f"{folder}: a checkpoint folder must have a name; give a path like runs/NAME"
+            f"{folder}: the path of a checkpoint must end with a folder name, like runs/NAME"
         )
     check_output(folder, overwrite=overwrite)
     if folder.is_file():
@@ -305,7 +305,7 @@ def find(name: str | Path) -> Path:
     listed = ", ".join(list(choices)[:MAX_LISTED]) or "none"
     listed += f" and {len(choices) - MAX_LISTED} more" * (len(choices) > MAX_LISTED)
     problem = "is a folder without a checkpoint" if folder.is_dir() else "is not known"
-    raise CheckpointError(f"checkpoint {str(name)!r} {problem}; known by name: {listed}")
+    raise CheckpointError(f"checkpoint {str(name)!r} {problem}; available names: {listed}")
 
 
 def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

@@ -44,7 +44,7 @@ class Layers:
     assignments: Sequence[str] = ()
 
     def resolve(self, **more: Any) -> Resolved:
-        """Merge the layers; ``more`` are further arguments of ``codetalker_cli.presets.resolve``.
+        """Merge the layers; ``more`` contains further arguments of ``codetalker_cli.presets.resolve``.
 
         A ``preset`` in ``more`` replaces the preset of the layers.
         """
@@ -148,7 +148,7 @@ def set_up(
         SettingsError: The settings are invalid, or they differ from those of the resumed run.
     """
     if out is not None and not out.name:
-        raise InputError(f"`out` {out}: the checkpoint folder must have a name")
+        raise InputError(f"`out` {out}: the path must end with a folder name, like runs/NAME")
     if resume and overwrite:
         raise InputError("`resume` continues a run and `overwrite` replaces it; give only one")
     begun = RunFolder(out).describe() if resume and out is not None else None
