@@ -296,7 +296,7 @@ def test_subjects_and_meshes_other_than_the_bundled_head_are_refused(tmp_path: P
             'data.train_subjects=["S01","Bob"]',
             "the bundled head does not have Bob; use any of S01, S02",
         ),
-        ("data.n_vertices=12", "12 vertices are set, but the bundled head has 5370"),
+        ("data.n_vertices=12", "data.n_vertices is 12, but the bundled head has 5370"),
     ):
         changed = resolve("tiny", assignments=[assignment]).settings
         with pytest.raises(InputError, match=message):

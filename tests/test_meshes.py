@@ -224,7 +224,7 @@ BAD_OBJ = {
     "hello": "contains no vertices",
     "v 1 2\n": "vertex 0 has 2 numbers",
     "v 1 2 x\n": "could not convert string to float: b?'x'",
-    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(2 vertices in total",
+    "v 0 0 0\nv 1 nan 3\nv 0 0 inf\n": r"vertex 1 is NaN or infinite \(number of such vertices: 2",
     SQUARE + "f 1 2 5\n": r"face 1 refers to vertex 4 \(counted from 0\), but there are only 4",
     SQUARE + "f 1 2 3\nf 1 -5 2\n": r"face 2 refers to vertex -1",
     SQUARE + "f 1 2 3\nf 1 0 2\n": "face 2 refers to vertex 0, but .obj counts from 1",

@@ -167,8 +167,8 @@ def choose(
     if not matching:
         names = ", ".join(str(candidate) for candidate in known[:_N_NAMED]) or "none"
         raise InputError(
-            f"{path}: the motion has {n_vertices} vertices, but no known face has "
-            f"that number (searched: {names}); give the data set of the motion as `data`, or a mesh file or "
+            f"{path}: the motion has {n_vertices} vertices, but no known face has that number "
+            f"(searched: {names}); give the data set of the motion as `data`, or a mesh file or "
             "a checkpoint as `mesh`"
         )
     clip = split_name(path.stem)[0]

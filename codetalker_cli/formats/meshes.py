@@ -200,7 +200,7 @@ def _check_vertices(path: Path, vertices: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(vertices).all(axis=1))
     if bad.size:
         raise DataError(
-            f"{path}: vertex {bad[0]} is NaN or infinite ({len(bad)} vertices in total)"
+            f"{path}: vertex {bad[0]} is NaN or infinite (number of such vertices: {len(bad)})"
         )
 
 

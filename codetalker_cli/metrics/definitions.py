@@ -105,8 +105,8 @@ def closures(
     """
     if topology.meters_per_unit is None:
         raise ValueError(
-            f"topology {topology.name}: lip_closure needs a length unit in meters or millimeters, "
-            f"found {topology.unit}"
+            f"topology {topology.name}: lip_closure needs meters or millimeters as the length "
+            f"unit, found {topology.unit}"
         )
     gap = topology.inner_lip_gap(vertices.astype(np.float64))
     return gap * topology.meters_per_unit * 1000.0 < closed_mm

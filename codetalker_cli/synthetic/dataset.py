@@ -185,8 +185,8 @@ def _check_subjects(rig: Rig, settings: Settings) -> None:
     expected = settings.data.n_vertices
     if rig.topology.n_vertices != expected:
         raise InputError(
-            f"data.n_vertices: {expected} vertices are set, but the bundled head has "
-            f"{rig.topology.n_vertices}; use `preset` demo or tiny"
+            f"data.n_vertices is {expected}, but the bundled head has {rig.topology.n_vertices} "
+            "vertices; use `preset` demo or tiny"
         )
 
 

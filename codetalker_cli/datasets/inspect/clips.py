@@ -72,7 +72,7 @@ def frame_blocks(path: Path, header: NpyHeader) -> Iterator[tuple[int, np.ndarra
             n = min(length, n_frames - start)
             data = memoryview(buffer)[size : (n + 1) * size]
             if file.readinto(data) != len(data):
-                raise OSError(f"{path}: the file became shorter while it was read")
+                raise OSError(f"{path}: the file was truncated while it was read")
             first = 1 if start == 0 else 0
             with np.errstate(over="ignore"):
                 yield start + first - 1, frames[first : n + 1].astype(np.float32, copy=False), data

@@ -81,7 +81,10 @@ def synthesize(
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(f"expected minutes and rising speeds above 0, found {minutes}, {speeds}")
+        raise InputError(
+            "`minutes` must be above 0, and `speeds` must be above 0 and must not decrease; found "
+            f"{minutes} and {speeds}"
+        )
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
