@@ -87,5 +87,8 @@ def _expand_range(pattern: str) -> list[str]:
 
 
 def _draw_key(name: str) -> str:
-    """Return the sort key of a clip for a share; it does not depend on the other clips."""
+    """Return the key that sorts clips before a split takes its share of them.
+
+    The key of a clip does not depend on the other clips.
+    """
     return hashlib.sha256(name.encode()).hexdigest()

@@ -200,7 +200,7 @@ class HeatMaps:
 
     Attributes:
         pictures: Model → data URLs, one per view.
-        maximum: Error that has the hottest color.
+        maximum: Error that is shown in the hottest color.
         unit: Unit of ``maximum``.
         gradient: The color map as a CSS gradient, from 0 to ``maximum``.
     """
@@ -295,7 +295,7 @@ def _data_url(kind: str, content: bytes) -> str:
 
 
 def rank_results(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
-    """Return the best and worst results by lip error (vertex error without a lip region).
+    """Return the best and worst results by lip error (by vertex error if there is no lip region).
 
     Args:
         scores: The results of the model.

@@ -1,4 +1,4 @@
-"""The color map of heat maps, and the distance that has its hottest color."""
+"""The color map of heat maps, and the distance shown in its hottest color."""
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def heat_table() -> np.ndarray:
 
 
 def heat_range(topology: Topology, template: np.ndarray, settings: RenderSettings) -> float:
-    """Return the distance that has the hottest color, in the topology's unit.
+    """Return the distance shown in the hottest color, in the topology's unit.
 
     Args:
         topology: Its unit is used with ``heat_max_mm``. If the unit has no length in meters, the

@@ -135,7 +135,7 @@ class Scene:
         focal: Focal length of the camera in pixels.
         samples: Number of sample points per pixel.
         transparent: Whether pictures have a fourth channel with straight alpha.
-        heat: Distance that has the hottest color, in the unit of the vertices; 0: no heat map.
+        heat: Distance shown in the hottest color, in the unit of the vertices; 0: no heat map.
         min_heat: (V,) float32 weight of the heat color at distance 0: 1 on skin, else 0.
     """
 
@@ -231,7 +231,7 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
     Args:
         motion: Only its template, topology and colors are used, not its vertices.
         settings: The render settings.
-        heat: Distance that has the hottest color, in the topology's unit; 0: no heat map, the
+        heat: Distance shown in the hottest color, in the topology's unit; 0: no heat map, the
             face is shown in its own colors.
 
     Raises:

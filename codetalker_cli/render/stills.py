@@ -100,7 +100,7 @@ def heat_picture(
         template: (V, 3) neutral face.
         values: (V,) distances of 0 or more, in the unit of ``maximum``.
         settings: The size, view and background of the picture.
-        maximum: Distance that has the hottest color.
+        maximum: Distance shown in the hottest color.
         label: Text above the face.
         hottest: Text at the hot end of the color bar; None: ``maximum`` with the topology's unit;
             empty: no color bar.

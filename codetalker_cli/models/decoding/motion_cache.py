@@ -286,7 +286,7 @@ class MotionDecoderCache:
     def _frames_to_compute(
         self, state: MotionState, frame: Int[Tensor, "1"]
     ) -> Int[Tensor, " rows"]:
-        """Return the frames to recompute, newest first; a short prefix repeats some of them."""
+        """Return the frames to recompute, newest first; some are repeated if there are few."""
         assert self.window is not None
         newest = (frame - self._newest_offsets).clamp(min=0)
         if not self.window.refreshed:
