@@ -314,7 +314,7 @@ def test_missing_files_and_other_formats_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"none\.ply: no such mesh file"):
         read_mesh_file(folder / "none.ply")
     (folder / "head.stl").write_text("solid\nendsolid\n")
-    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj or \.ply"):
+    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj, \.ply, \.off or \.glb"):
         read_mesh_file(folder / "head.stl")
     write_obj(folder / "HEAD.OBJ", HEAD)
     assert len(read_vertices(folder / "HEAD.OBJ")) == len(HEAD)

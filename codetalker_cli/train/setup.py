@@ -44,7 +44,7 @@ class Layers:
     assignments: Sequence[str] = ()
 
     def resolve(self, **more: Any) -> Resolved:
-        """Merge the layers; ``more`` contains further arguments of ``codetalker_cli.presets.resolve``.
+        """Merge the layers; ``more`` contains further arguments of ``presets.resolve``.
 
         A ``preset`` in ``more`` replaces the preset of the layers.
         """

@@ -82,8 +82,7 @@ def synthesize(
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
         raise InputError(
-            "`minutes` must be above 0, and `speeds` must be above 0 and must not decrease; found "
-            f"{minutes} and {speeds}"
+            f"expected minutes > 0 and speeds 0 < low <= high, found {minutes}, {speeds}"
         )
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
