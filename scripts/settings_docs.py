@@ -88,13 +88,14 @@ def default_of(field: FieldInfo) -> str:
 
 def values_of(field: FieldInfo) -> str:
     """Return a short description of the type and bounds of a field."""
-    words, *null = type_words(field.annotation).partition(" or null")[:2]
+    words, null, _ = type_words(field.annotation).partition(" or null")
     bounds = []
     for limit in field.metadata:
         for kind, sign in ((Gt, ">"), (Ge, "≥"), (Lt, "<"), (Le, "≤")):
             if isinstance(limit, kind):
                 bounds.append(f"{sign} {getattr(limit, kind.__name__.lower())}")
-    return f"{words} {', '.join(bounds)}".strip() + (", or null" if null[0] and bounds else null[0])
+    text = f"{words} {', '.join(bounds)}".strip()
+    return f"{text}, or null" if null and bounds else text + null
 
 
 def type_words(annotation: Any) -> str:
