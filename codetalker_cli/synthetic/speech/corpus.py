@@ -81,9 +81,7 @@ def synthesize(
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _check_voices(engine, voices)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(
-            f"expected minutes > 0 and speeds 0 < low <= high, found {minutes}, {speeds}"
-        )
+        raise InputError(f"expected minutes > 0, speeds 0 < low <= high, found {minutes}, {speeds}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
