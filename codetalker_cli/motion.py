@@ -14,6 +14,8 @@ from codetalker_cli.files import atomic_path, name_fault
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
+MAX_FPS = 1000
+"""The highest frame rate that a file can have."""
 SUFFIXES = (".npz", ".npy")
 """The file formats of a motion: everything (.npz), or only the vertices (.npy)."""
 
@@ -254,7 +256,7 @@ class Motion:
                     f"{name}: the array is {tuple(array.shape)} of {array.dtype}, expected "
                     f"{wanted} of {number}"
                 )
-        if not 0 < self.fps < 10_000:
+        if not 0 < self.fps <= MAX_FPS:
             raise DataError(f"fps is {self.fps:g}, expected a frame rate")
         if self.audio is not None and not np.isfinite(self.audio).all():
             raise DataError("audio: the samples contain NaN or infinite values")

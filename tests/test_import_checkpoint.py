@@ -147,7 +147,7 @@ def test_templates_and_mesh_file_are_required_together(case: Case, tmp_path: Pat
 
 
 def test_mesh_format_without_vertex_order_is_rejected(case: Case) -> None:
-    with pytest.raises(DataError, match=r"head\.stl: .* which keep the vertex order"):
+    with pytest.raises(DataError, match=r"head\.stl: .* give \.obj, \.ply, \.off or \.glb"):
         read_mesh(case.folder / "templates.pkl", case.mesh_file("head.stl", 40), case.settings.data)
 
 

@@ -298,3 +298,11 @@ def test_a_contact_sheet_of_several_panels_has_one_row_per_panel() -> None:
     assert sheet.shape == (2 * SIZE + 16, 3 * SIZE, 3)
     alone = one_frame(replace(second, vertices=second.vertices[3:]))
     np.testing.assert_array_equal(sheet[SIZE : 2 * SIZE, 2 * SIZE :], alone)
+
+
+@pytest.mark.parametrize("factor", [1000, 0.001, 1e30, 1e-30])
+def test_frames_in_another_unit_than_the_template_are_refused(factor: float) -> None:
+    motion = make_motion()
+    scaled = replace(motion, vertices=np.asarray(motion.vertices) * np.float32(factor))
+    with pytest.raises(RenderError, match="times as large as the template"):
+        set_stage([Panel(scaled)], SOFTWARE)

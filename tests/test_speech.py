@@ -372,7 +372,7 @@ def test_corpus_reports_sentences_that_cannot_be_aligned(
 def test_corpus_refuses_invalid_arguments(tmp_path: Path, no_aligner: None) -> None:
     with pytest.raises(InputError, match="voice 'd' of tone is unknown; use any of a, b, c"):
         corpus.synthesize(tmp_path, ToneEngine(), 1, seed=1, voices=["d"])
-    with pytest.raises(InputError, match="above 0"):
+    with pytest.raises(InputError, match="minutes > 0"):
         corpus.synthesize(tmp_path, ToneEngine(), 0, seed=1)
     with pytest.raises(MissingDependencyError, match=r"codetalker-cli\[align\]"):
         corpus.synthesize(tmp_path, ToneEngine(with_phones=False), 1, seed=1)

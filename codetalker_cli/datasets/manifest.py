@@ -6,7 +6,6 @@
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NoReturn, get_origin
 
 from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import name_fault
+from codetalker_cli.motion import MAX_FPS
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import MANIFEST
 
@@ -213,7 +213,7 @@ class _Parser:
             )
             self._allows_unknown_keys = True
         fps = content.get("fps")
-        if not isinstance(fps, int | float) or not 0 < fps <= sys.float_info.max:
+        if not isinstance(fps, int | float) or not 0 < fps <= MAX_FPS:
             self.fault(f"fps is {fps!r}, expected a number of frames per second; {PREPARE_AGAIN}")
             fps = 0.0
         if not content:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.formats.streams import CHUNK_BYTES, ByteStream, StreamReader
+from codetalker_cli.settings.limits import active
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20
@@ -85,6 +86,11 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
                 if info.size < 0 or info.offset_data <= end or n_members == MAX_MEMBERS:
                     raise DataError(f"{label}: it contains an implausible header; {_ORIGINAL}")
                 end = info.offset_data
+                if end + info.size > active().archive_gb * 1e9:
+                    raise DataError(
+                        f"{label}: unpacked, the archive has more than {active().archive_gb:g} GB; "
+                        "raise the setting limits.archive_gb if this is right"
+                    )
                 untyped_tar.members.clear()  # tarfile would keep every member in memory
                 yield info
             end = tar.offset

@@ -47,6 +47,10 @@ Shown = Motion | Sequence[Panel]
 """Everything that can be drawn: a single motion, or panels from left to right."""
 
 
+MAX_SCALE = 20.0
+"""The largest plausible ratio of the sizes of a frame and its template; units differ by more."""
+
+
 def as_panels(shown: Shown) -> tuple[Panel, ...]:
     """Return the panels to draw, after checking that they can be drawn together.
 
@@ -92,6 +96,23 @@ def _check_motion(motion: Motion, name: str) -> None:
         raise RenderError(f"{name}: the motion has no frames")
     if not (np.isfinite(motion.fps) and motion.fps > 0):
         raise RenderError(f"{name}: {motion.fps} is not a valid frame rate; expected a number > 0")
+    _check_scale(motion, name)
+
+
+def _check_scale(motion: Motion, name: str) -> None:
+    """Refuse frames in a different unit than the template, which would draw an empty picture."""
+    frame = np.asarray(motion.vertices[0], np.float64)
+    sizes = [
+        np.ptp(points, axis=0).max() for points in (frame, np.asarray(motion.template, np.float64))
+    ]
+    if not np.isfinite(sizes).all() or sizes[1] == 0:
+        return  # reported when the frame is drawn or the camera is placed
+    ratio = sizes[0] / sizes[1]
+    if not 1 / MAX_SCALE <= ratio <= MAX_SCALE:
+        raise RenderError(
+            f"{name}: the frames are {ratio:.3g} times as large as the template; give both the "
+            "same length unit"
+        )
 
 
 def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) -> None:

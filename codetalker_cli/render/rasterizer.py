@@ -297,6 +297,8 @@ class Rasterizer:
 
 def _batches(totals: np.ndarray, size: int) -> list[slice]:
     """Divide a list into slices of about ``size``, given the running total of its item sizes."""
+    if not len(totals):
+        return []
     cuts = np.searchsorted(totals, np.arange(size, totals[-1], size))
     edges = np.unique([0, *cuts, len(totals)])
     return [slice(low, high) for low, high in pairwise(edges)]

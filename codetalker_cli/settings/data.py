@@ -30,7 +30,9 @@ class DataSettings(Section):
     name: Name = Field(
         description="name of the data set, used for its preset and its folder in runs/"
     )
-    fps: float = Field(gt=0, description="frame rate of the prepared motion, in frames per second")
+    fps: float = Field(
+        gt=0, le=1000, description="frame rate of the prepared motion, in frames per second"
+    )
     unit: Literal["m", "mm", "area1"] = Field(
         description="length unit of the vertices; area1: meshes scaled to a surface area of 1"
     )
@@ -95,6 +97,7 @@ class CustomSettings(Section):
     )
     fps: float = Field(
         gt=0,
+        le=1000,
         description="frame rate of the recordings, in frames per second; for a point cache "
         "(.pc2), the frame rate of the scene that it was exported from",
     )
