@@ -22,7 +22,7 @@ from codetalker_cli.render import (
 )
 from codetalker_cli.render.captions import label_height
 from codetalker_cli.render.heat import heat_range
-from codetalker_cli.render.panels import Stage, set_stage
+from codetalker_cli.render.panels import Stage, as_panels, set_stage
 
 SIZE = SOFTWARE.size
 
@@ -305,4 +305,4 @@ def test_frames_in_another_unit_than_the_template_are_refused(factor: float) -> 
     motion = make_motion()
     scaled = replace(motion, vertices=np.asarray(motion.vertices) * np.float32(factor))
     with pytest.raises(RenderError, match="times as large as the template"):
-        set_stage([Panel(scaled)], SOFTWARE)
+        as_panels(scaled)
