@@ -152,7 +152,9 @@ def test_resume_uses_the_original_settings_and_allows_more_epochs(pipeline_folde
     error = command.refuse(*asked, "--set", "train_vq.learning_rate=0.1")
     assert error.startswith("--resume: the run was started with train_vq.learning_rate = 0.002")
     assert command.refuse(*asked, "--overwrite").startswith("--resume continues a run")
-    assert command.refuse("train-vq", "--out", ".").startswith("--out .: the path must end with a folder name")
+    assert command.refuse("train-vq", "--out", ".").startswith(
+        "--out .: the path must end with a folder name"
+    )
 
 
 def test_stage_2_without_stage_1_is_refused(pipeline_folder: Path) -> None:
