@@ -56,7 +56,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         is_count = isinstance(value, int) and _LAYER_COUNT.fullmatch(str(key))
         if is_count and value > MAX_LAYERS:
             raise CheckpointError(
-                f"the speech encoder has {printable(key)} {value}, at most {MAX_LAYERS} can be used"
+                f"the speech encoder has {printable(key)} = {value}, but at most {MAX_LAYERS} is "
+                "supported"
             )
 
 
