@@ -136,7 +136,7 @@ class TemporalTransformer(nn.Module):
         """Transform the frames of each clip.
 
         Args:
-            x: The clips, with at least two frames, because the instance norm needs a variance.
+            x: The clips, padded to at least two frames, because the instance norm needs a variance.
             lengths: The number of frames of each clip, at least 1; None if there is no padding. A
                 clip of one frame is treated as two equal frames. Results for the padding are
                 finite but meaningless.
