@@ -1,4 +1,4 @@
-"""Decode free-running as the published code does, by recomputing everything at each step.
+"""Decode free-running as the official code does, by recomputing everything at each step.
 
 In each step the decoder layers of PyTorch process all previous frames, with the speech of the whole
 clip as their memory. The result is quantized and decoded by stage 1, and the last decoded frame is

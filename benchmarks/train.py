@@ -5,7 +5,7 @@
 
 These variants are measured:
 
-plain      a batch-1 float32 loop that computes everything in each step, as the published code does;
+plain      a batch-1 float32 loop that computes everything in each step, as the official code does;
            in stage 2 this includes the speech encoder and stage 1's latents of the true motion
 batch 1    `codetalker train-vq` and `train-speech` with the preset vocaset, the paper's recipe
 fast       the same commands with the preset vocaset-fast; on a CPU it is also measured in float32,

@@ -70,15 +70,15 @@ def _check_sizes(path: Path | str, archive: zipfile.ZipFile) -> None:
     total = sum(member.file_size for member in archive.infolist())
     if total > limits.archive_gb * 1e9:
         raise ValueError(
-            f"unpacked, it has {total / 1e9:.1f} GB, at most {limits.archive_gb:g} GB are read; "
-            "raise the setting limits.archive_gb if it is right"
+            f"it unpacks to {total / 1e9:.1f} GB, but at most {limits.archive_gb:g} GB are read; "
+            "if you trust the file, raise the setting limits.archive_gb"
         )
     sizes = [(m.file_size, m.compress_size) for m in archive.infolist()]
     for unpacked, packed_size in [*sizes, (total, packed)]:
         if unpacked > RATIO_FLOOR_BYTES and unpacked > limits.zip_ratio * packed_size:
             raise ValueError(
                 f"{packed_size} bytes unpack to {unpacked}, a ratio above {limits.zip_ratio:g}; "
-                "raise the setting limits.zip_ratio if the file is right"
+                "if you trust the file, raise the setting limits.zip_ratio"
             )
     for member in archive.infolist():
         if not member.filename.endswith(".npy"):
@@ -88,7 +88,9 @@ def _check_sizes(path: Path | str, archive: zipfile.ZipFile) -> None:
         needed = header.offset + math.prod(header.shape) * header.dtype.itemsize
         if needed > member.file_size:
             name = printable(member.filename)
-            raise ValueError(f"{name} has {member.file_size} of the {needed} bytes in its header")
+            raise ValueError(
+                f"{name} has only {member.file_size} of the {needed} bytes that its header declares"
+            )
 
 
 def _map_member(

@@ -206,8 +206,8 @@ class Motion:
             missing = f"array {error} is missing" if isinstance(error, KeyError) else str(error)
             reason = printable(missing.removeprefix(f"{path}: "))
             raise InputError(
-                f"{printable(path)}: not a motion file, which `codetalker animate` writes as .npz "
-                f"({reason})"
+                f"{printable(path)}: not a motion file ({reason}); expected an .npz file written "
+                "by `codetalker animate`"
             ) from error
 
     @classmethod
@@ -231,7 +231,7 @@ class Motion:
         return motion
 
     def _check_arrays(self) -> None:
-        """Refuse arrays of another shape or kind than those that ``save`` writes.
+        """Refuse arrays whose shape or kind of dtype differs from what ``save`` writes.
 
         Raises:
             DataError: An array does not fit; the message contains its shape.
@@ -257,6 +257,6 @@ class Motion:
                     f"{wanted} of {number}"
                 )
         if not 0 < self.fps <= MAX_FPS:
-            raise DataError(f"fps is {self.fps:g}, expected a frame rate")
+            raise DataError(f"fps is {self.fps:g}, expected more than 0 and at most {MAX_FPS}")
         if self.audio is not None and not np.isfinite(self.audio).all():
             raise DataError("audio: the samples contain NaN or infinite values")

@@ -135,7 +135,7 @@ def parse_json(text: str | bytes, *, finite: bool = True) -> Any:
 
 def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"a number has {len(text)} digits, at most {MAX_DIGITS} are read")
+        raise ValueError(f"a number has {len(text)} digits, but at most {MAX_DIGITS} are read")
     return int(text)
 
 
@@ -147,7 +147,7 @@ def _finite_float(text: str) -> float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number that can be used")
+    raise ValueError(f"{name} is not a valid number")
 
 
 def _check_depth(content: Any) -> None:

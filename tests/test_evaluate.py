@@ -181,7 +181,7 @@ def test_metrics_without_arguments_measures_the_newest_evaluation(
 
 
 def write_reference_layout(data: PreparedDataSet) -> None:
-    """Write files in the layout of the published code: (T, 3V), text files, templates.pkl."""
+    """Write files in the layout of the official code: (T, 3V), text files, templates.pkl."""
     for folder, files in (("pred", OUT / "predictions"), ("gt", data.folder / "clips")):
         Path(folder).mkdir()
         for path in files.iterdir():

@@ -40,7 +40,7 @@ def test_self_attention_equals_torch_scaled_by_the_full_width() -> None:
     own = SelfAttention(SIZE, HEADS).double()
     tiny.randomize(own, 1)
     x = tensor(BATCH, FRAMES, SIZE)
-    # PyTorch divides by the square root of the head size, the reference code by that of the width.
+    # PyTorch divides by the square root of the head size, the official code by that of the width.
     reference = torch_attention(own.qkv, own.output, scale=HEADS**-0.5)
     expected, _ = reference(x, x, x, need_weights=False)
     torch.testing.assert_close(own(x), expected)

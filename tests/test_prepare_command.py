@@ -86,7 +86,7 @@ def test_biwi_in_the_layout_of_the_reference_code() -> None:
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
     assert len(data.clips("test")) == len(data.clips("test-a")) == 1 and not data.clips("test-b")
-    # The reference code has already normalized these vertices, so they stay unchanged.
+    # The official code has already normalized these vertices, so they stay unchanged.
     np.testing.assert_array_equal(data.clips("train")[0].vertices, frames.astype(np.float32))
 
 

@@ -110,7 +110,7 @@ def plan(
             is unusable, or an output cannot be written.
     """
     if "" in (*speech, out, suffix):
-        raise InputError("an empty name was given; check the variables of the command")
+        raise InputError("an empty name was given; check the shell variables in the command")
     if not speech and manifest is None:
         raise InputError("no recordings: give files or folders, or `manifest` with a CSV file")
     if speech and manifest is not None:

@@ -180,7 +180,7 @@ def check_file(path: Path) -> None:
         raise InputError(f"{printable(path)} is a folder, not an audio file")
     if not path.is_file():
         raise InputError(
-            f"{printable(path)}: is a pipe or a device; write the sound into a file first"
+            f"{printable(path)}: is a pipe or a device; save the sound to a file first"
         )
     if path.stat().st_size == 0:
         raise InputError(f"{printable(path)}: the file is empty (0 bytes)")

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class DecodingError(Exception):
-    """One decoder cannot read a file; another one may. The text is the reason."""
+    """One decoder cannot read a file; another one may. The message states the reason."""
 
 
 @dataclass
@@ -102,8 +102,8 @@ def _check_limits(path: Path, sound: Sound) -> None:
     most = limits.active().audio_channels
     if not 1 <= sound.channels <= most:
         raise InputError(
-            f"{printable(path)}: has {sound.channels} channels, at most {most} are read; export "
-            "fewer, or raise the setting limits.audio_channels"
+            f"{printable(path)}: has {sound.channels} channels, but at most {most} are read; "
+            "export fewer, or raise the setting limits.audio_channels"
         )
 
 

@@ -99,14 +99,14 @@ _add_public(
     "vocaset",
     "vocaset",
     "Folder with the downloaded files, or with vertices_npy/ and wav/.",
-    "Prepare VOCASET, as downloaded or as converted by the reference code.",
+    "Prepare VOCASET, as downloaded or as converted by the official code.",
     _read_vocaset,
 )
 _add_public(
     "biwi",
     "BIWI",
     "Folder with faces/, rigid_scans/ and videos/, or with vertices_npy/ and wav/.",
-    "Prepare BIWI (B3D(AC)^2), as downloaded or as converted by the reference code.",
+    "Prepare BIWI (B3D(AC)^2), as downloaded or as converted by the official code.",
     _read_biwi,
 )
 

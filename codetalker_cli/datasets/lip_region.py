@@ -204,7 +204,10 @@ def _parting_strength(
 def _best_slit(
     template: np.ndarray, parting: np.ndarray, proximity: np.ndarray, limit: float, radius: float
 ) -> np.ndarray:
-    """Return the vertices on the rim of the slit that opens most near the center of the motion."""
+    """Return the rim vertices of the slit that opens the most, weighted by nearness to the motion.
+
+    The weight of a vertex is its ``proximity`` to the center of the motion.
+    """
     rim = np.flatnonzero(parting > limit)
     if len(rim) > _MAX_RIM_SHARE * len(template):
         raise DataError(

@@ -241,7 +241,7 @@ class _Parser:
         return ClipEntry(**self._values(ClipEntry, row, name))
 
     def _values(self, kind: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return the values of a class's fields from the JSON, each with the type of its field."""
+        """Return the field values of a class; a JSON value of a wrong type is reported and replaced."""
         values: dict[str, Any] = {}
         for each in fields(kind):
             key, kind_of_value = each.name, get_origin(each.type) or each.type

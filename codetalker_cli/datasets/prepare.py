@@ -37,7 +37,7 @@ _AudioFuture = Future[tuple[RawAudio, list[Problem]]]
 
 @dataclass(frozen=True)
 class PreparationJob:
-    """The data that the preparation of all clips shares.
+    """The data shared by the preparation of all clips.
 
     Attributes:
         raw: The raw data set.

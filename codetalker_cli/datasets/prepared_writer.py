@@ -85,7 +85,7 @@ class PreparedWriter:
             Empty: always start from scratch.
 
     Attributes:
-        finished: The finished data set in the folder that can grow, or None.
+        finished: The finished data set in the folder, if clips can be added to it; otherwise None.
         done: The record of each finished raw clip, from this run or an earlier one.
 
     Raises:

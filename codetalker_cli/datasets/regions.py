@@ -1,6 +1,6 @@
 """Read the vertex regions of a raw data set from files, or infer the lips from the motion.
 
-The files are a folder of ``NAME.txt`` (in the reference code, ``lve.txt`` contains the lips and
+The files are a folder of ``NAME.txt`` (in the official code, ``lve.txt`` contains the lips and
 ``fdd.txt`` the upper face), a ``.json`` file, or a ``.pkl`` file such as FLAME's masks. A ``.json``
 or ``.pkl`` file maps each name to a list of vertex indices.
 """
@@ -21,7 +21,7 @@ from codetalker_cli.topology import Mesh
 
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
-"""The names of regions whose files have different names in the reference code."""
+"""The names of regions whose files have different names in the official code."""
 PAIRED = ("inner_lip_upper", "inner_lip_lower")
 """Regions whose k-th vertices touch when the mouth is shut, ordered from corner to corner."""
 SAMPLE_BYTES = 128 << 20

@@ -77,7 +77,7 @@ def sample_blocks(
     """Yield the frames of a part at the rate ``fps_out``, in blocks of ``size`` frames.
 
     If the ratio of the rates is a whole number n, every n-th frame is used unchanged; this matches
-    the reference code. Otherwise the two neighboring frames are interpolated.
+    the official code. Otherwise the two neighboring frames are interpolated.
     """
     n = part.n_frames(fps_in, fps_out)
     for start in range(0, n, size):

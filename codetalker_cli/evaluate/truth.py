@@ -81,7 +81,7 @@ def _all_clips(data: PreparedDataSet) -> list:
 
 
 def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None = None) -> Truth:
-    """Return the clips of a folder of .npy or .npz files, in the layout of the reference code.
+    """Return the clips of a folder of .npy or .npz files, in the layout of the official code.
 
     Args:
         folder: Folder of ground-truth clips, named SUBJECT_SENTENCE.

@@ -120,7 +120,7 @@ class Archive:
             if start.startswith(magic):
                 raise DataError(
                     f"{file.label}: the file is {what}, expected .tar or .tgz; "
-                    "unpack it in its folder"
+                    "unpack it yourself into the folder that contains it"
                 )
         self.compressed = start.startswith(GZIP)
         self._unpacked: GzipStream | None = None

@@ -152,7 +152,7 @@ def read_pc2_header(path: Path) -> Pc2Header:
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
-    """The base class of ``Frames`` that keep no file open between two reads."""
+    """The base class of ``Frames`` implementations that keep no file open between reads."""
 
     numbers: np.ndarray
 

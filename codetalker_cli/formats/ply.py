@@ -44,8 +44,8 @@ Polygons = tuple[np.ndarray, np.ndarray]
 def too_many_triangles(n: int) -> str:
     """Return the reason for refusing a mesh of at least ``n`` triangles."""
     return (
-        f"it has {printable(n, 20)} triangles or more, at most {active().mesh_triangles} are read; "
-        "raise the setting limits.mesh_triangles if it is right"
+        f"it has {printable(n, 20)} triangles or more, but at most {active().mesh_triangles} are "
+        "read; if you trust the file, raise the setting limits.mesh_triangles"
     )
 
 

@@ -1,6 +1,6 @@
-"""Motion files that models write: .npz and .npy of this project, .npy of the reference code.
+"""Motion files that models write: .npz and .npy of this project, .npy of the official code.
 
-The reference code names a prediction ``CLIP_condition_STYLE.npy`` and stores it as (T, 3V). Our
+The official code names a prediction ``CLIP_condition_STYLE.npy`` and stores it as (T, 3V). Our
 files are (T, V, 3). Vertices are memory-mapped, so only the frames in use are read.
 """
 

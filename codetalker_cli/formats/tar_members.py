@@ -88,8 +88,8 @@ def _headers(stream: ByteStream, label: str) -> Iterator[tarfile.TarInfo]:
                 end = info.offset_data
                 if end + info.size > active().archive_gb * 1e9:
                     raise DataError(
-                        f"{label}: unpacked, the archive has more than {active().archive_gb:g} GB; "
-                        "raise the setting limits.archive_gb if this is right"
+                        f"{label}: it unpacks to more than {active().archive_gb:g} GB; "
+                        "if you trust the file, raise the setting limits.archive_gb"
                     )
                 untyped_tar.members.clear()  # tarfile would keep every member in memory
                 yield info

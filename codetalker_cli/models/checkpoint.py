@@ -195,7 +195,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{META}: expected a table, found {type(meta).__name__}")
     version, stage = meta.get("format_version"), meta.get("stage")
     if type(version) is not int or version < 1:
-        raise ValueError(f"{META}: format_version is {printable(repr(version))}")
+        raise ValueError(
+            f"{META}: format_version is {printable(repr(version))}, expected a positive integer"
+        )
     if version <= FORMAT_VERSION and stage not in ("vq", "speech"):
         raise ValueError(f"{META}: stage is {printable(repr(stage))}, expected vq or speech")
     return meta

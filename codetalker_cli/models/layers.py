@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
     def __init__(self, hidden_size: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.scale = hidden_size**-0.5  # not head_size^-0.5; this matches the reference code
+        self.scale = hidden_size**-0.5  # not head_size^-0.5; this matches the official code
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
         self.output = nn.Linear(hidden_size, hidden_size)
 
@@ -123,7 +123,7 @@ class TemporalTransformer(nn.Module):
         self.norm = nn.InstanceNorm1d(hidden_size)
         self.linear = nn.Linear(hidden_size, hidden_size)
         self.blocks = nn.ModuleList(Block(hidden_size, n_heads, mlp_size) for _ in range(n_layers))
-        # All frames share row 0 of the position table, because the reference code indexes its table
+        # All frames share row 0 of the position table, because the official code indexes its table
         # by the batch axis. Temporal order therefore comes only from the convolution.
         self.register_buffer("position", sinusoidal_table(1, hidden_size), persistent=False)
         self.position: Tensor
@@ -136,7 +136,7 @@ class TemporalTransformer(nn.Module):
         """Transform the frames of each clip.
 
         Args:
-            x: The clips, with at least two frames, because the instance norm needs a variance.
+            x: The clips, padded to at least two frames, because the instance norm needs a variance.
             lengths: The number of frames of each clip, at least 1; None if there is no padding. A
                 clip of one frame is treated as two equal frames. Results for the padding are
                 finite but meaningless.

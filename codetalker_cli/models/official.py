@@ -83,8 +83,8 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
     ):
         raise CheckpointError(
-            f"{path}: the file contains no state_dict of tensors by name; check that it is the "
-            "right file"
+            f"{path}: the file contains no state_dict (a mapping of names to tensors); check that "
+            "it is the right file"
         )
     return dict(state)
 

@@ -236,7 +236,7 @@ class SpeechToCodes(nn.Module):
         """
         s = self.settings
         # The first input is the projection of zero motion, which includes the bias. At inference
-        # the first input is zero, without the bias. The reference code has the same difference.
+        # the first input is zero, without the bias. The official code has the same difference.
         past = F.pad(features[:, :-1], (0, 0, 1, 0))  # shifted by one frame
         x = self.motion_projection(past)
         if keep_history is not None:

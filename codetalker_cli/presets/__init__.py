@@ -275,7 +275,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _former_defaults() -> dict[str, Any]:
-    """Return the defaults of keys that only the other stage still has."""
+    """Return the defaults of removed keys, including those that the other stage still has."""
     stages = {"train_vq": "train_speech", "train_speech": "train_vq"}
     defaults = dict(REMOVED_DEFAULTS)
     for section, names in OF_OTHER_STAGE.items():

@@ -45,8 +45,8 @@ class _Spans:
     """Runs of samples on one sub-row inside one triangle; some of the runs are empty.
 
     Attributes:
-        n_spans: (2m,) number of spans in the upper part of each of m triangles, then in the lower
-            part of each.
+        n_spans: (2m,) span counts of m triangles: first of all upper parts, then of all lower
+            parts.
         first: (n,) buffer index of the first sample.
         count: (n,) number of samples.
         x: (n,) x coordinate of the first sample, in pixels.

@@ -117,16 +117,16 @@ class CustomSettings(Section):
     )
     audio: str = Field(
         "wav",
-        description="speech of the clips: a folder or path pattern of files that are named like "
-        "their clips, or a path with {subject}, {sentence} or {name}, where {name} is the "
-        "part of the clip's path that `pattern` is matched against; without a suffix, any audio "
-        "or video file of that name matches (.wav first)",
+        description="speech of the clips: a folder or path pattern whose files have the names of "
+        "the clips, or a path with {subject}, {sentence} or {name} ({name}: the text that "
+        "`pattern` is matched against); if the path has no suffix, any audio or video file of "
+        "that name matches (.wav first)",
     )
     pattern: str = Field(
         "{subject}_{sentence}",
         description="pattern that extracts subject and sentence from the path of a clip; it is "
-        "matched against the clip's path without its suffix and without the leading folders of "
-        "`motion` that contain no wildcard",
+        "matched against the clip's path without its suffix and without the fixed leading folders "
+        "of `motion` (`takes` in `takes/*/*.pc2`)",
     )
     subject: str | None = Field(
         None,

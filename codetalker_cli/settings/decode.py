@@ -13,7 +13,7 @@ class DecodeSettings(Section):
     method: Literal["auto", "exact", "window"] = Field(
         "auto",
         description="how the motion history fed back to the decoder is computed: exact (as in the "
-        "paper's code; the time grows with the square of the length), window (an approximation in "
+        "official code; the time grows with the square of the length), window (an approximation in "
         "nearly constant time per frame), or auto (exact up to whole_frames, window beyond)",
     )
     window_frames: Positive = Field(

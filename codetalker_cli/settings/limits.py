@@ -9,13 +9,17 @@ class LimitSettings(Section):
     """Limits on input files. They are never read from a checkpoint."""
 
     audio_hours: float = Field(4.0, gt=0.0, description="longest recording, in hours")
-    audio_channels: Positive = Field(64, description="most channels of a recording")
-    mesh_triangles: Positive = Field(5_000_000, description="most triangles of a mesh file")
+    audio_channels: Positive = Field(64, description="maximum number of channels in a recording")
+    mesh_triangles: Positive = Field(
+        5_000_000, description="maximum number of triangles in a mesh file"
+    )
     archive_gb: float = Field(
         200.0, gt=0.0, description="largest archive, unpacked, in gigabytes (10^9 bytes)"
     )
     zip_ratio: float = Field(
-        200.0, gt=1.0, description="largest ratio of a compressed entry's size to its packed size"
+        200.0,
+        gt=1.0,
+        description="largest ratio of an archive entry's unpacked size to its compressed size",
     )
 
 

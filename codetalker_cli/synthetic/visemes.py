@@ -81,7 +81,7 @@ def channel_of(unit: str) -> Channel:
 
 
 def _levels(*levels: float) -> dict[Channel, float]:
-    """Return the dominances by channel, given in the order of `CHANNELS`."""
+    """Return the dominances by channel; the arguments are in the order of `CHANNELS`."""
     return dict(zip(CHANNELS, levels, strict=True))
 
 

@@ -213,7 +213,7 @@ def _draw_panel(axes: "Axes", chart: Chart, last_epoch: int) -> None:
 
 
 def _set_y_scale(axes: "Axes", chart: Chart) -> None:
-    """Let the vertical axis start at 0, or make it logarithmic with a few round numbers."""
+    """Start the vertical axis at 0, or make it logarithmic with ticks at a few round numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     heights = [*chart.levels.values(), *(v for _, values in chart.lines.values() for v in values)]

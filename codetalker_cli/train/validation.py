@@ -84,7 +84,7 @@ class Validation:
 
     Attributes:
         source: The clips of the split ``val``.
-        clip_numbers: The indices of the measured clips, before rounding.
+        clip_numbers: The evenly spaced positions of the measured clips, before rounding to indices.
     """
 
     def __init__(

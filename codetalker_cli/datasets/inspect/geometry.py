@@ -42,7 +42,7 @@ def check_units(statistics: Statistics, findings: Findings) -> None:
 
 
 def _unit_message(unit: str, reach: float, area: float) -> tuple[str, str] | None:
-    """Return the advice and the fact that it follows from, or None if the unit is plausible."""
+    """Return advice about the unit and the reason for it, or None if the unit is plausible."""
     has_unit_area = abs(area - 1) < _AREA
     if unit == "area1":
         advice = "; declare the true unit (data.unit), or scale each face to area 1"

@@ -82,7 +82,7 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
 
 
 def _subjects_to_show(statistics: Statistics, findings: Sequence[Finding]) -> tuple[list[str], int]:
-    """Return the subjects to show, and the number of all subjects."""
+    """Return the subjects to show, and the total number of subjects."""
     subjects = list(dict.fromkeys(clip.subject for clip in statistics.manifest.clips))
     owner = {clip.name: clip.subject for clip in statistics.manifest.clips}
     with_problems = {owner.get(f.where, f.where) for f in findings if f.level == "problem"}

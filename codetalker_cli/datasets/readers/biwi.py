@@ -1,6 +1,6 @@
 """Read BIWI (the B3D(AC)² corpus) as it is downloaded: archives of frames, templates, recordings.
 
-This module normalizes the meshes as the reference code does; ``biwi_files`` locates the files.
+This module normalizes the meshes as the official code does; ``biwi_files`` locates the files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +124,7 @@ def _read_download(
 
 
 def normalize(vertices: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Normalize one raw frame or template as the reference code does.
+    """Normalize one raw frame or template as the official code does.
 
     The function negates y and z (a half turn about x), subtracts the mesh's mean vertex, and
     divides by the square root of the mesh's surface area. Every mesh then has mean 0 and area 1.

@@ -56,7 +56,8 @@ def check_config(config: Mapping[str, Any]) -> None:
         is_count = isinstance(value, int) and _LAYER_COUNT.fullmatch(str(key))
         if is_count and value > MAX_LAYERS:
             raise CheckpointError(
-                f"the speech encoder has {printable(key)} {value}, at most {MAX_LAYERS} can be used"
+                f"the speech encoder has {printable(key)} = {value}, but at most {MAX_LAYERS} is "
+                "supported"
             )
 
 
@@ -106,7 +107,7 @@ class AudioEncoder(nn.Module):
         if settings.frozen:
             self.requires_grad_(False)
         elif settings.family != "whisper":
-            # The convolutional feature extractor is never trained, as in the reference code.
+            # The convolutional feature extractor is never trained, as in the official code.
             self.model.feature_extractor._freeze_parameters()
 
     @property
@@ -177,7 +178,7 @@ class AudioEncoder(nn.Module):
         if self.settings.family == "whisper":
             frozen_features = log_mel(audio, self.model.config.num_mel_bins)
         else:
-            # The reference code resamples before the transformer, not after it.
+            # The official code resamples before the transformer, not after it.
             features = convolve(self.model.feature_extractor, audio).transpose(1, 2)
             frozen_features = self._align_to_frames(features, n_frames)
         return (

@@ -27,7 +27,7 @@ from codetalker_cli.settings import AudioEncoderSettings
 from codetalker_cli.text_files import YAML_BYTES, read_json
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
-"""The suffixes of files of weights that transformers reads."""
+"""The suffixes of weight files that transformers reads."""
 
 HUB_SECONDS = 10.0
 """The time that the hub has to answer, in seconds."""
@@ -130,7 +130,7 @@ def _source_config(settings: AudioEncoderSettings) -> dict[str, Any]:
     if family != settings.family:
         raise SettingsError(
             f"speech.encoder.family is {settings.family}, but {settings.source!r} contains a "
-            f"{family} model; give `set` speech.encoder.family={family}, or another source"
+            f"{family} model; set speech.encoder.family to {family}, or choose another source"
         )
     return values
 
@@ -171,8 +171,8 @@ def _check_hub(source: str) -> None:
     thread.join(HUB_SECONDS)
     if reasons:
         raise MissingDependencyError(
-            f"speech.encoder.source: {source!r} is not a folder, and the network is the reason why "
-            f"it cannot be downloaded: {constants.ENDPOINT} does not answer "
+            f"speech.encoder.source: {source!r} is not a local folder, and it cannot be "
+            f"downloaded because {constants.ENDPOINT} does not respond "
             f"({printable(reasons[0])}); {_WITHOUT_NETWORK}"
         )
 
@@ -193,7 +193,7 @@ def _check_size(settings: AudioEncoderSettings, config: dict[str, Any]) -> None:
     if n_weights > n_bytes > 0:  # a weight has at least one byte
         raise SettingsError(
             f"speech.encoder.source: config.json in {printable(repr(settings.source))} describes "
-            f"{n_weights} weights, but the files of weights have {n_bytes} bytes"
+            f"{n_weights} weights, but the weight files have only {n_bytes} bytes"
         )
 
 

@@ -166,8 +166,8 @@ class WhisperEncoder(nn.Module):
     ) -> Float[Tensor, "batch (spectra+1)//2 size"]:
         """Encode at most 2 · max_source_positions spectra.
 
-        Shorter inputs are not padded with silence to 30 s, unlike in the published code. They use
-        the first rows of the position table.
+        Shorter inputs are not padded with silence to 30 s, unlike in Whisper's official code.
+        They use the first rows of the position table.
         """
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
