@@ -241,7 +241,7 @@ class _Parser:
         return ClipEntry(**self._values(ClipEntry, row, name))
 
     def _values(self, kind: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Return the field values of a class; a JSON value of a wrong type is reported and replaced."""
+        """Return the field values of a class; JSON values of a wrong type are reported."""
         values: dict[str, Any] = {}
         for each in fields(kind):
             key, kind_of_value = each.name, get_origin(each.type) or each.type

@@ -68,7 +68,7 @@ class Camera:
         return self.on_screen(self.view(vertices))
 
     def on_screen(self, view: np.ndarray) -> np.ndarray:
-        """Project (V, 3) vertices that are already in camera space; return what ``project`` does."""
+        """Project (V, 3) vertices already in camera space; return what ``project`` does."""
         x, y, z = view.T
         inverse = 1.0 / np.where(z == 0, -1e-12, -z)
         scale = self.focal * inverse
