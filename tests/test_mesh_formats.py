@@ -498,3 +498,14 @@ def test_a_face_is_read_from_every_format(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(mesh.topology.triangles, TRIANGLES)
     np.testing.assert_array_equal(mesh.templates["face"], VERTICES)
     np.testing.assert_array_equal(mesh.colors["face"], COLORS)
+
+
+@pytest.mark.parametrize("name", [b"ve\x7f\xffx", b"\x00\x00", b"\x1b[2J"])
+def test_an_error_shows_names_from_the_file_without_control_characters(
+    tmp_path: Path, name: bytes
+) -> None:
+    path = tmp_path / "a.ply"
+    path.write_bytes(b"ply\nformat ascii 1.0\nelement " + name + b" -1\nend_header\n")
+    with pytest.raises(DataError) as caught:
+        read_mesh_file(path)
+    assert str(caught.value).isprintable()

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats import glb, obj, off, ply
 from codetalker_cli.formats.ply import too_many_triangles
@@ -191,7 +191,8 @@ def _parse(path: Path, *, with_faces: bool) -> _Parsed:
         with np.errstate(invalid="ignore"):  # invalid indices are errors below
             return _PARSERS[suffix](path.read_bytes(), with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: not a readable mesh file ({error})") from error
+        reason = printable(error)  # it may quote a name from the file
+        raise DataError(f"{path}: not a readable mesh file ({reason})") from error
 
 
 def _check_vertices(path: Path, vertices: np.ndarray) -> None:
