@@ -285,3 +285,22 @@ def test_long_recordings_are_converted_while_they_are_read(
     samples, rate = audio.read(tmp_path / "a.wav")
     assert rate == SAMPLE_RATE
     np.testing.assert_allclose(samples, whole, atol=1e-5)
+
+
+def test_damage_is_reported_once_for_a_video_of_a_recording(
+    tmp_path: Path, speech: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cut.wav"
+    path.write_bytes(wav_bytes(speech, 2 * len(speech) * 2))
+    audio.load(path)
+    audio.write_playback(path, tmp_path / "playback.wav", report=False)
+    assert caplog.text.count("the rest is missing") == 1
+
+
+def test_playback_of_many_channels_that_cancel_is_not_silent(
+    tmp_path: Path, speech: np.ndarray
+) -> None:
+    path = tmp_path / "four.wav"
+    channels = np.stack([speech, -speech, speech, -speech], axis=1)
+    soundfile.write(path, channels, SAMPLE_RATE, subtype="FLOAT")
+    np.testing.assert_allclose(playback(path, tmp_path), audio.load(path), atol=1e-6)

@@ -11,7 +11,14 @@ import numpy as np
 
 from codetalker_cli.audio import decoding
 from codetalker_cli.audio.level import Leveled, raise_quiet_speech
-from codetalker_cli.audio.mixing import SILENCE_PEAK, Decoded, check_finite, decode_mono, mix_array
+from codetalker_cli.audio.mixing import (
+    SILENCE_PEAK,
+    Decoded,
+    check_finite,
+    decode_mono,
+    mix_array,
+    report_canceled,
+)
 from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
 from codetalker_cli.errors import InputError, printable
 
@@ -86,15 +93,21 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
     path = Path(path)
     check_file(path)
     decoded = _decode(path)
+    _report(path, decoded)
     if len(decoded.samples) == 0:
         raise InputError(f"{printable(path)}: contains no audio samples; check the recording")
     return decoded.samples, decoded.rate
 
 
-def write_playback(path: Path, target: Path) -> None:
+def write_playback(path: Path, target: Path, *, report: bool = True) -> None:
     """Write the sound of a file as a WAV file at its own rate, with its own one or two channels.
 
-    The samples are those that ``load`` averages and resamples; more than two channels are averaged.
+    The samples are those that ``load`` averages and resamples; more than two channels are mixed.
+
+    Args:
+        path: The audio or video file.
+        target: The WAV file.
+        report: Report damage and corrections; false if ``load`` has already reported them.
 
     Raises:
         InputError: As for ``read``.
@@ -103,13 +116,15 @@ def write_playback(path: Path, target: Path) -> None:
 
     check_file(path)
     decoded = _decode(path)
+    if report:
+        _report(path, decoded)
     with decoding.opened(path, decoded.decoder) as sound:
         channels = sound.channels if sound.channels <= 2 else 1
         with soundfile.SoundFile(
             target, "w", sound.rate, channels, subtype="PCM_24", format="RF64"
         ) as file:
             for block in sound.blocks:
-                mixed = block if channels == sound.channels else block.mean(axis=1)
+                mixed = block if channels == sound.channels else decoded.mix(block)
                 file.write(mixed / np.float32(decoded.scale))
 
 
@@ -135,7 +150,6 @@ def _decode(path: Path) -> Decoded:
             break
     if best is None:
         raise _unreadable(path, reasons[-1])
-    _report(path, best)
     return best
 
 
@@ -147,6 +161,10 @@ def _unreadable(path: Path, reason: str) -> InputError:
 
 
 def _report(path: Path, decoded: Decoded) -> None:
+    if decoded.choice:
+        logger.warning("%s: %s", printable(path), decoded.choice)
+    if decoded.channel is not None:
+        report_canceled(printable(path), decoded.n_channels, decoded.channel)
     if decoded.scale != 1.0:
         logger.warning(
             "%s: its floating-point samples are on the scale of %d-bit integers; they are divided "

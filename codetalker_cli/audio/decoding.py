@@ -54,6 +54,7 @@ class Sound:
         blocks: (n, channels) float32 blocks.
         stated_seconds: The length that the header states, or None.
         damage: What the decoder complained about, filled in while the blocks are read.
+        choice: A sentence on the sound track that was chosen among several, or an empty string.
     """
 
     rate: int
@@ -61,6 +62,7 @@ class Sound:
     blocks: Iterator[np.ndarray]
     stated_seconds: float | None = None
     damage: list[str] | None = None
+    choice: str = ""
 
 
 @contextlib.contextmanager
@@ -183,7 +185,7 @@ def _stated_frames(path: Path) -> int | None:
 @contextlib.contextmanager
 def _with_ffmpeg(path: Path) -> Iterator[Sound]:
     facts = media.probe(path)
-    track = _chosen_track(path, facts)
+    track, choice = _chosen_track(facts)
     command = [*media.ffmpeg_command(), "-copyts", *media.ffmpeg_input(path)]
     command += ["-map", f"0:{track.index}", "-af", _timing_filter(facts, track)]
     # The header of an AU stream contains the rate and the number of channels.
@@ -201,7 +203,7 @@ def _with_ffmpeg(path: Path) -> Iterator[Sound]:
         damage: list[str] = []
         blocks = _ffmpeg_blocks(process.stdout, watch, rate, channels, damage)
         stated = None if facts.has_video else facts.seconds
-        yield Sound(rate, channels, blocks, stated, damage)
+        yield Sound(rate, channels, blocks, stated, damage, choice)
     finally:
         process.kill()
         process.wait()
@@ -226,22 +228,18 @@ def _ffmpeg_blocks(
     damage += watch.complaints()
 
 
-def _chosen_track(path: Path, facts: media.Facts) -> media.Track:
-    """Return the sound track that the container marks as default, or the first one."""
+def _chosen_track(facts: media.Facts) -> tuple[media.Track, str]:
+    """Return the default sound track or else the first one, and a sentence if there are several."""
     tracks = facts.sound_tracks
     if not tracks:
         raise DecodingError(facts.reason or "it has no sound track")
     chosen = next((track for track in tracks if track.is_default), tracks[0])
-    if len(tracks) > 1:
-        logger.warning(
-            "%s: has %d sound tracks; track %d (%s) is used",
-            printable(path),
-            len(tracks),
-            tracks.index(chosen) + 1,
-            f"{chosen.language + ', ' if chosen.language else ''}"
-            f"{'the default' if chosen.is_default else 'the first'}",
-        )
-    return chosen
+    if len(tracks) == 1:
+        return chosen, ""
+    language = f"{chosen.language}, " if chosen.language else ""
+    reason = "the default" if chosen.is_default else "the first"
+    number = tracks.index(chosen) + 1
+    return chosen, f"has {len(tracks)} sound tracks; track {number} ({language}{reason}) is used"
 
 
 def _timing_filter(facts: media.Facts, track: media.Track) -> str:

@@ -34,6 +34,9 @@ class Decoded:
         seconds: The length.
         stated_seconds: The length that the header states, or None.
         damage: What the decoder complained about.
+        choice: A sentence on the sound track that was chosen among several, or an empty string.
+        n_channels: The number of channels of the file.
+        channel: The channel that is used because the channels cancel each other out, or None.
     """
 
     samples: np.ndarray
@@ -43,6 +46,13 @@ class Decoded:
     seconds: float
     stated_seconds: float | None
     damage: tuple[str, ...]
+    choice: str
+    n_channels: int
+    channel: int | None
+
+    def mix(self, block: np.ndarray) -> np.ndarray:
+        """Return the (n,) mono samples of an (n, channels) block of the file."""
+        return block.mean(axis=1) if self.channel is None else block[:, self.channel]
 
     @property
     def is_complete(self) -> bool:
@@ -68,14 +78,16 @@ def decode_mono(path: Path, decoder: str, channel: int | None = None) -> Decoded
         mix = _Mix(printable(path), n_channels, channel)
         samples, out_rate = _collect(mix.blocks(sound.blocks), rate)
         stated, damage = sound.stated_seconds, tuple(sound.damage or ())
+        choice = sound.choice
     canceled = canceled_channel(mix.channel_power, mix.mean_power) if channel is None else None
     if canceled is not None and mix.peak >= SILENCE_PEAK:
-        _report_canceled(printable(path), n_channels, canceled)
         return decode_mono(path, decoder, canceled)
     scale = integer_scale(mix.peak)
     if scale != 1.0:
         samples = samples / np.float32(scale)
-    return Decoded(samples, out_rate, scale, decoder, mix.n / rate, stated, damage)
+    return Decoded(
+        samples, out_rate, scale, decoder, mix.n / rate, stated, damage, choice, n_channels, channel
+    )
 
 
 def mix_array(samples: np.ndarray, name: str) -> np.ndarray:
@@ -85,11 +97,12 @@ def mix_array(samples: np.ndarray, name: str) -> np.ndarray:
     canceled = canceled_channel(mix.channel_power, mix.mean_power)
     if canceled is None or mix.peak < SILENCE_PEAK:
         return mono
-    _report_canceled(name, samples.shape[1], canceled)
+    report_canceled(name, samples.shape[1], canceled)
     return np.ascontiguousarray(samples[:, canceled])
 
 
-def _report_canceled(name: str, n_channels: int, channel: int) -> None:
+def report_canceled(name: str, n_channels: int, channel: int) -> None:
+    """Log that one channel is used instead of the mean of all."""
     logger.warning(
         "%s: its %d channels cancel each other out when averaged; channel %d is used",
         name,

@@ -132,7 +132,7 @@ def _sound_file(motion: Motion) -> Iterator[Path | None]:
         path = Path(folder) / "sound.wav"
         if motion.audio_path is not None and (motion.audio_path.is_file() or motion.audio is None):
             # The decoded samples, not the file itself: its timestamps may shift the sound.
-            write_playback(motion.audio_path, path)
+            write_playback(motion.audio_path, path, report=motion.audio is None)
             yield path
             return
         assert motion.audio is not None
