@@ -1,17 +1,36 @@
-"""Write files and folders atomically."""
+"""Write files and folders atomically, one process at a time.
 
+While an output is written, its folder contains two hidden entries: the unfinished output and a lock
+file. The system releases the lock when its process ends, even if the process is killed. The next
+run in that folder removes what a killed one left behind.
+"""
+
+import errno
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from codetalker_cli.errors import InputError, OutputError
+from codetalker_cli.errors import InputError, OutputError, printable
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 MAX_NAME_BYTES = 180
-"""The longest name, in bytes: file systems allow 255, and files add a suffix and a random part."""
+"""The longest name, in bytes: file systems allow 255, and files add a suffix and a marker."""
+_PARTIAL, _OLD, _LOCK = (f"codetalker-{kind}" for kind in ("partial", "old", "lock"))
+_LEFTOVER = re.compile(
+    rf"\.(?P<name>.+)\.(?P<kind>{_PARTIAL}|{_OLD}|{_LOCK})(?P<suffix>\.\w+)?", re.DOTALL
+)
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+"""The errors of file systems that do not support locks; outputs are written there without."""
+_held: set[tuple[str, int]] = set()
+"""The outputs that this process has claimed, each with the thread that claimed it."""
 
 
 def name_fault(name: object) -> str | None:
@@ -41,11 +60,17 @@ def is_inside(path: Path, folder: Path) -> bool:
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists, or whose folder cannot be written, before any work is done.
 
-    This leaves nothing behind. For a missing folder, its nearest existing parent is tested.
+    This leaves nothing behind, and removes what killed runs left in the folder. For a missing
+    folder, its nearest existing parent is tested.
 
     Raises:
         OutputError: The output exists, or its folder is not writable.
     """
+    _refuse(path, overwrite=overwrite)
+    remove_leftovers(path.parent)
+
+
+def _refuse(path: Path, *, overwrite: bool) -> None:
     folder = path.parent
     try:
         if path.exists() and not overwrite:
@@ -57,8 +82,16 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{folder}: cannot write here ({reason}); give another `out`") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    if error.errno == errno.ENAMETOOLONG:
+        return OutputError(
+            f"{printable(path)}: the name is too long for this file system; give a shorter `out`"
+        )
+    reason = error.strerror or str(error)
+    return OutputError(f"{path.parent}: cannot write here ({reason}); give another `out`")
 
 
 @contextmanager
@@ -69,49 +102,123 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     for files and folders. A folder replaces the existing one as a whole.
 
     Raises:
-        InputError: ``path`` exists and ``overwrite`` is false, its folder cannot be written, or a
-            file would replace a folder.
+        InputError: ``path`` exists and ``overwrite`` is false, its folder cannot be written,
+            another process is writing it, or a file would replace a folder.
     """
     path = Path(path)
-    check_output(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old)
-        elif path.is_dir():
-            raise InputError(
-                f"{path} is a folder and cannot be replaced by a file; give another name"
-            )
-        else:
-            os.replace(temporary, path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+    _refuse(path, overwrite=overwrite)
+    with claim(path):
+        temporary, old = _temporary(path), _hidden(path, _OLD)
+        try:
+            yield temporary
+            if temporary.is_dir() and path.is_dir():
+                os.replace(path, old)
+                os.replace(temporary, path)
+                shutil.rmtree(old)
+            elif path.is_dir():
+                raise InputError(
+                    f"{path} is a folder and cannot be replaced by a file; give another name"
+                )
+            else:
+                os.replace(temporary, path)
+        finally:
+            _recover(path)
 
 
-def recover(path: Path) -> None:
-    """Clean up what ``atomic_path`` left behind when its process was killed.
+@contextmanager
+def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Claim an output inside a ``with`` block, so that no other process or thread writes it.
 
-    Restore the old folder if its replacement was interrupted, and remove unfinished output. Only
-    the sole writer of ``path`` may call this.
+    A thread can claim the same output again inside the block. Missing folders are created, and
+    removed at the end if they are still empty.
+
+    Args:
+        path: The output, a file or a folder.
+        wait: Whether to wait for another process that has claimed it.
+
+    Raises:
+        OutputError: Another process or thread has claimed it, or its folder cannot be written.
     """
-    name, stem, suffix = (re.escape(part) for part in (path.name, path.stem, path.suffix))
-    pattern = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.old|\.{stem}\.[0-9a-f]{{8}}{suffix}")
-    if not path.parent.is_dir():
+    from filelock import FileLock, Timeout
+
+    key = (os.path.abspath(path), threading.get_ident())
+    if key in _held:
+        yield
         return
-    for leftover in sorted(path.parent.iterdir()):
-        if not pattern.fullmatch(leftover.name):
-            continue
-        if leftover.suffix == ".old" and not path.exists():
-            os.replace(leftover, path)
-        elif leftover.is_dir():
+    created = _create(path.parent)
+    lock = FileLock(
+        _hidden(path, _LOCK), -1 if wait else 0, thread_local=False, fallback_to_soft=False
+    )
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"{path}: another run is writing this; wait for it, stop it, or give another `out`"
+        ) from error
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise _unwritable(path, error) from error
+    _held.add(key)
+    try:
+        if lock.is_locked:
+            _recover(path)
+        yield
+    finally:
+        _held.discard(key)
+        _release(lock)
+        for folder in created:
+            with suppress(OSError):  # the folder has content now
+                folder.rmdir()
+
+
+def _create(folder: Path) -> list[Path]:
+    """Create a folder, and return the folders that did not exist, deepest first."""
+    created = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder / "output", error) from error
+    return created
+
+
+def _release(lock: "BaseFileLock") -> None:
+    # filelock leaves its file in place. Removing it while it is locked is safe, because a process
+    # that opened it before gets a lock on a file without a name, and then tries again.
+    with suppress(OSError):
+        if lock.is_locked:
+            os.unlink(lock.lock_file)
+    with suppress(OSError):
+        lock.release()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{_PARTIAL}{path.suffix}")
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}")
+
+
+def _recover(path: Path) -> None:
+    """Restore the folder whose replacement was interrupted, and remove unfinished output."""
+    old = _hidden(path, _OLD)
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    for leftover in (old, _temporary(path)):
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left in a folder; the output of running ones stays."""
+    try:
+        found = [_LEFTOVER.fullmatch(name) for name in os.listdir(folder)]
+    except OSError:
+        return
+    for match in filter(None, found):
+        suffix = match["suffix"] or ""
+        path = folder / (match["name"] + (suffix if match["kind"] == _PARTIAL else ""))
+        with suppress(OutputError, OSError), claim(path):
+            pass  # claiming an output removes its leftovers

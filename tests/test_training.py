@@ -6,6 +6,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -498,12 +499,14 @@ def test_basis_rank_is_limited_to_the_data(tmp_path: Path) -> None:
 def test_second_run_in_a_locked_folder_is_refused(tmp_path: Path) -> None:
     accelerator = make_accelerator("float32")
     folder = RunFolder(tmp_path / "vq")
-    with folder.lock(accelerator):
-        with (
-            pytest.raises(OutputError, match="another process is training here"),
-            RunFolder(tmp_path / "vq").lock(accelerator),
-        ):
+
+    def train_there() -> None:
+        with RunFolder(tmp_path / "vq").lock(accelerator):
             pytest.fail("the folder was locked twice")
+
+    with folder.lock(accelerator), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(OutputError, match="another run is writing this"):
+            pool.submit(train_there).result()
         with RunFolder(tmp_path / "other").lock(accelerator):
             pass
     with folder.lock(accelerator):

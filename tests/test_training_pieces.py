@@ -21,7 +21,7 @@ from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import InputError, MissingDependencyError, SettingsError
-from codetalker_cli.files import atomic_path, recover
+from codetalker_cli.files import atomic_path, remove_leftovers
 from codetalker_cli.models.quantizer import Quantizer
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.models.vq_autoencoder import MotionVQ
@@ -545,10 +545,10 @@ def test_recovery_after_a_kill_leaves_one_complete_folder(
             except Killed:
                 pass
         assert len(list(tmp_path.iterdir())) > len(others) + (n_renames != 1)
-        recover(path)
+        remove_leftovers(tmp_path)
         assert (path / "file").read_text() == found
         assert sorted(tmp_path.iterdir()) == sorted([path, *others])
-    recover(tmp_path / "nowhere" / "vq")
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_newest_data_set_is_the_last_one_prepared(tmp_path: Path) -> None:

@@ -5,9 +5,14 @@ one command or one group of commands. Heavy imports stay inside the command bodi
 ``--help`` is fast.
 """
 
-import errno
+import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -15,10 +20,11 @@ import typer
 from codetalker_cli.cli import animate, console, import_checkpoint, metrics, prepare, render, train
 from codetalker_cli.cli import eval as evaluation
 from codetalker_cli.devices import is_main_process
-from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.failures import to_error
 
 PATIENCE_SECONDS = 5.0
 """Seconds a non-main process waits before exiting, so that only rank 0 prints the error."""
+_STOPPING = ("SIGTERM", "SIGHUP")
 
 app = typer.Typer(
     name="codetalker",
@@ -59,15 +65,60 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; print an expected error as one line and exit with code 1 or 2."""
+    """Run the command; print any error as one line, and exit with its code.
+
+    The exit codes are 1 for bad data, 2 for wrong arguments, 70 for a fault of the program, and
+    128 plus its number for a signal.
+    """
+    _reopen_closed_streams()
     try:
-        app()
-    except CodeTalkerError as error:
+        with _stopped_by_signals():
+            app()
+    except Exception as error:
+        failure = to_error(error)
         if not is_main_process():
             time.sleep(PATIENCE_SECONDS)
-        console.fail(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:  # a full disk or a name that is too long is not a bug: no traceback
-        full = "; free some space and run the command again" if error.errno == errno.ENOSPC else ""
-        console.fail(f"{error}{full}")
-        sys.exit(1)
+        console.fail(str(failure))
+        sys.exit(failure.exit_code)
+
+
+def _reopen_closed_streams() -> None:
+    """Open the null device in place of closed standard streams.
+
+    Otherwise the next file that is opened would take the number of a closed stream, and what other
+    programs print would end up in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            if getattr(sys, name) is None:
+                mode = "r" if name == "stdin" else "w"
+                setattr(sys, name, open(opened, mode, closefd=False))  # noqa: SIM115
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Inside a ``with`` block, end the program on SIGTERM and SIGHUP as Ctrl-C does.
+
+    Batch systems, ``timeout`` and containers stop a program with SIGTERM, whose default action
+    would leave unfinished files behind.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
+    # A signal that the caller ignores stays ignored, as nohup does with SIGHUP.
+    numbers = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -21,12 +21,11 @@ from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, re
 from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
 
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
-_TEMPORARY = re.compile(r"\.(.+\.)?[0-9a-f]{8,32}(\.\w+)?")
 """The temporary names of files that are being written, and of write tests."""
 
 
@@ -312,9 +311,7 @@ class PreparedWriter:
             vertices_path(self.folder, name).unlink(missing_ok=True)
             audio_path(self.folder, name).unlink(missing_ok=True)
         for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
-            for leftover in folder.glob(".*"):
-                if _TEMPORARY.fullmatch(leftover.name) and leftover.is_file():
-                    leftover.unlink()
+            remove_leftovers(folder)
 
 
 def _is_complete(folder: Path, entry: ClipEntry) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import InputError, OutputError
-from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
 
@@ -100,8 +100,7 @@ class EvaluationFolder:
                 f"{self.path} is not empty and contains no evaluation; give another `out`"
             )
         self.predictions.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.predictions.glob(".*.????????.npy"):
-            unfinished.unlink()
+        remove_leftovers(self.predictions)
         self.write_json(self.protocol, protocol)
 
     @staticmethod

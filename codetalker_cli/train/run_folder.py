@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError, OutputError, SettingsError
-from codetalker_cli.files import atomic_path, recover
+from codetalker_cli.files import atomic_path, claim, remove_leftovers
 from codetalker_cli.models.checkpoint import (
     LAST,
     Checkpoint,
@@ -221,26 +221,13 @@ class RunFolder:
         if not accelerator.is_main_process:
             yield
             return
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        path = self.out.with_name(f".{self.out.name}.lock")
-        with path.open("a") as file:
-            if not _try_lock(file):
-                raise OutputError(
-                    f"{self.out}: another process is training here; wait for it, stop it, or give "
-                    "another `out`"
-                )
-            try:
-                yield
-            finally:  # a killed process leaves the file, but the system releases its lock
-                path.unlink(missing_ok=True)
+        with claim(self.out):
+            yield
 
     def repair(self) -> None:
         """Repair what a killed process left half written; that process must have ended."""
-        for path in (self.out, self.last, self.folder):
-            recover(path)
-        for folder in (self.folder, self.states):
-            for unfinished in folder.glob(".*.????????.*"):
-                unfinished.unlink()
+        for folder in (self.out.parent, self.folder, self.states):
+            remove_leftovers(folder)
 
     def begin(self, description: Mapping[str, Any]) -> None:
         """Create the run folder and its description, replacing the folder of an older run.
@@ -310,21 +297,6 @@ class RunFolder:
         rows = [row for row in self.rows() if row["step"] <= step]
         with atomic_path(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-
-
-def _try_lock(file: IO[str]) -> bool:
-    """Try to lock a file; also return True on systems without file locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # the file system does not support locks
-        return True
-    return True
 
 
 def _write_description(path: Path, description: Mapping[str, Any]) -> None:
