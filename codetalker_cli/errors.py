@@ -20,6 +20,10 @@ class OutputError(InputError):
     """An output cannot be written: it already exists, or its folder is not writable."""
 
 
+class BusyError(OutputError):
+    """Another run is writing the output."""
+
+
 class SettingsError(CodeTalkerError):
     """A setting is unknown, of the wrong type, or contradicts another setting."""
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codetalker_cli.errors import InputError, OutputError, printable
+from codetalker_cli.errors import BusyError, InputError, OutputError, printable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -137,7 +137,8 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
         wait: Whether to wait for another process that has claimed it.
 
     Raises:
-        OutputError: Another process or thread has claimed it, or its folder cannot be written.
+        BusyError: Another process or thread has claimed it.
+        OutputError: Its folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -152,7 +153,7 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise OutputError(
+        raise BusyError(
             f"{path}: another run is writing this; wait for it, stop it, or give another `out`"
         ) from error
     except OSError as error:

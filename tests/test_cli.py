@@ -303,7 +303,7 @@ def test_full_disk_is_one_line_with_advice(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Motion, "save", raise_disk_full)
     assert refuse(*animate("-o", "a.npz")) == (
-        "[Errno 28] No space left on device: 'a.npz'; free some space and run the command again"
+        "a.npz: No space left on device; free some space and run the command again"
     )
 
 

@@ -5,14 +5,19 @@ continues. With several processes (``accelerate launch``), each one gets a shard
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from codetalker_cli.animate.jobs import AnimationPlan, Job
+from codetalker_cli.animate.jobs import AnimationPlan, Job, Request
 from codetalker_cli.animate.voice import Voice, load_voice
 from codetalker_cli.devices import gather, join_processes, shard
-from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.errors import BusyError, CodeTalkerError
+from codetalker_cli.failures import FileError, to_error
+from codetalker_cli.files import claim
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Stages, silent_stages
 
@@ -32,6 +37,11 @@ class BatchReport:
     done: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def n_ended(self) -> int:
+        """The number of jobs that have an outcome."""
+        return len(self.done) + len(self.skipped) + len(self.failed)
 
     def summary(self) -> str:
         """Return a one-line summary with the names of all failed recordings."""
@@ -97,30 +107,101 @@ def run(
     voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
     voice.check(planned.request)  # report a bad subject or style before processing any recording
     jobs = shard(planned.jobs, longest_first)
-    report = BatchReport()
-    todo = []
-    for job in jobs:
-        if job.out.exists() and not overwrite:
-            report.skipped.append(str(job.out))
-        else:
-            todo.append(job)
-    if report.skipped:
-        logger.info("skipping %d existing results", len(report.skipped))
-    requests = (job.request for job in todo)
-    for number, result in voice.animate_many(requests, stages("animate")):
-        job = todo[number]
+    mine = _Shard(planned.is_single, overwrite, len(jobs), stages)
+    todo = [job for job in jobs if not mine.skip(job)]
+    if mine.report.skipped:
+        logger.info("skipping %d existing results", len(mine.report.skipped))
+    while todo:
+        with mine.claims:
+            for number, result in voice.animate_many(mine.requests(todo), stages("animate")):
+                with mine.outcome_of(mine.taken[number]) as (job, done):
+                    if isinstance(result, CodeTalkerError):
+                        raise result
+                    done.append({"speech": str(job.speech), **write(voice, result, job)})
+        todo = mine.next_pass()
+    return BatchReport.join(gather([mine.report]))
+
+
+class _Shard:
+    """The jobs of one process, whose output folder other runs can use at the same time."""
+
+    def __init__(self, is_single: bool, overwrite: bool, n_jobs: int, stages: Stages) -> None:
+        self.report = BatchReport()
+        self.claims = ExitStack()
+        self.taken: list[Job] = []
+        self._busy: list[Job] = []
+        self._claim_of: dict[Path, ExitStack] = {}
+        self._is_single, self._overwrite = is_single, overwrite
+        self._n_jobs, self._stages = n_jobs, stages
+        self._started = time.time()
+
+    def skip(self, job: Job) -> bool:
+        """Skip a job whose result exists, or has been replaced by another run since the start."""
         try:
-            if isinstance(result, CodeTalkerError):
-                raise result
-            report.done.append({"speech": str(job.speech), **write(voice, result, job)})
-        except CodeTalkerError as error:
-            if planned.is_single:
+            written = job.out.stat().st_mtime
+        except OSError:
+            return False
+        if self._is_single or (self._overwrite and written < self._started):
+            return False
+        self.report.skipped.append(str(job.out))
+        return True
+
+    def requests(self, todo: Sequence[Job]) -> Iterator[Request]:
+        """Claim the outputs one after the other, and yield the requests of the claimed ones."""
+        for job in todo:
+            is_claimed = False
+            with self.outcome_of(job, is_last=False):
+                is_claimed = self._claim(job)
+            if is_claimed:
+                self.taken.append(job)
+                yield job.request
+
+    def _claim(self, job: Job) -> bool:
+        """Claim the output of a job; return whether the job is still to be done."""
+        own = self._claim_of[job.out] = self.claims.enter_context(ExitStack())
+        try:
+            own.enter_context(claim(job.out))
+        except BusyError:
+            if self._is_single:
                 raise
-            report.add_failure(job, error)
-        if not planned.is_single:
-            n_ended = len(report.done) + len(report.skipped) + len(report.failed)
-            stages("recordings")(n_ended, len(jobs))
-    return BatchReport.join(gather([report]))
+            self._busy.append(job)
+            return False
+        if self.skip(job):
+            own.close()
+            return False
+        return True
+
+    @contextmanager
+    def outcome_of(self, job: Job, is_last: bool = True) -> Iterator[tuple[Job, list]]:
+        """Yield the list for the outcome of a job; an error inside the block costs this job only.
+
+        Args:
+            job: The job.
+            is_last: Whether the job ends with the block.
+        """
+        try:
+            yield job, self.report.done
+        except Exception as error:
+            failure = to_error(error)
+            # A full disk would fail all other jobs, too.
+            if self._is_single or (isinstance(failure, FileError) and failure.is_full):
+                raise
+            self.report.add_failure(job, failure)
+            is_last = True
+        if is_last:
+            self._claim_of[job.out].close()
+        if not self._is_single:
+            self._stages("recordings")(self.report.n_ended, self._n_jobs)
+
+    def next_pass(self) -> list[Job]:
+        """Return the jobs that another run was writing, after waiting for the first of them."""
+        busy, self._busy, self.taken = self._busy, [], []
+        if busy:
+            logger.info("another run is writing %d of the results; waiting for it", len(busy))
+            # Nothing is claimed at this point, so that two runs cannot wait for each other.
+            with claim(busy[0].out, wait=True):
+                pass
+        return busy
 
 
 def longest_first(job: Job) -> tuple[int, str]:

@@ -38,6 +38,7 @@ class Recording:
         segments: The segments, which are decoded separately.
         features: (n·F, size) encoder features of each segment, with F features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
+        error: The exception because of which the recording could not be decoded, or None.
     """
 
     key: int
@@ -49,6 +50,7 @@ class Recording:
     segments: list[Segment] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
     outputs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    error: Exception | None = None
 
     @property
     def n_frames(self) -> int:
@@ -57,8 +59,8 @@ class Recording:
 
     @property
     def is_done(self) -> bool:
-        """Whether all segments are decoded."""
-        return len(self.outputs) == len(self.segments)
+        """Whether all segments are decoded, or one of them cannot be."""
+        return self.error is not None or len(self.outputs) == len(self.segments)
 
     def join(self) -> tuple[Tensor, np.ndarray]:
         """Join the segments, with cross-fades.
@@ -148,7 +150,8 @@ class BatchDecoder:
             progress: Called with (frames decoded, frames of all recordings read so far).
 
         Yields:
-            Each recording when all of its segments are decoded, not necessarily in input order.
+            Each recording when all of its segments are decoded, not necessarily in input order. If
+            that fails, its field ``error`` contains the exception.
         """
         waiting: list[_SegmentJob] = []
         done, known = 0, 0
@@ -160,7 +163,8 @@ class BatchDecoder:
         def batch() -> Iterator[Recording]:
             nonlocal done
             jobs = self._take(waiting)
-            self._decode(jobs, report)
+            self._decode_or_mark(jobs, report)
+            waiting[:] = [job for job in waiting if job.recording.error is None]
             done += sum(job.segment.n_frames for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
                 if recording.is_done:
@@ -174,6 +178,21 @@ class BatchDecoder:
                 yield from batch()
         while waiting:
             yield from batch()
+
+    def _decode_or_mark(self, jobs: list[_SegmentJob], report: Callable[[int], None]) -> None:
+        """Decode a batch; after an error decode each job alone, so that it costs one recording."""
+        try:
+            self._decode(jobs, report)
+        except Exception as error:
+            # The error keeps the tensors of the batch alive, so it is kept only for a single job.
+            if len(jobs) == 1:
+                jobs[0].recording.error = error
+                return
+        else:
+            return
+        for job in jobs:
+            if job.recording.error is None:
+                self._decode_or_mark([job], report)
 
     def _method(self, recording: Recording) -> Method:
         if self.settings.method != "auto":

@@ -15,6 +15,7 @@ from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Record
 from codetalker_cli.animate.jobs import Request
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError, printable
+from codetalker_cli.failures import to_error
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, VertexFrames, materialize
@@ -223,8 +224,8 @@ class Voice:
             CheckpointError: The checkpoint contains no templates.
         """
         request = Request(speech, subject, style, seed, idle, fps)
-        _, result = next(self.animate_many([request], progress))
-        if isinstance(result, CodeTalkerError):
+        _, result = next(self._results([request], progress))
+        if isinstance(result, Exception):
             raise result
         return result
 
@@ -241,14 +242,21 @@ class Voice:
             The index of a request, and its motion or the error that prevented it. The order can
             differ from that of the requests.
         """
-        failed: list[tuple[int, CodeTalkerError]] = []
+        for number, result in self._results(requests, progress):
+            yield number, to_error(result) if isinstance(result, Exception) else result
+
+    def _results(
+        self, requests: Iterable[Request], progress: Progress | None
+    ) -> Iterator[tuple[int, Motion | Exception]]:
+        """Yield the results of ``animate_many``, with unexpected exceptions as they are."""
+        failed: list[tuple[int, Exception]] = []
         asked: dict[int, Request] = {}
 
         def prepared() -> Iterator[Recording]:
             for number, request in enumerate(requests):
                 try:
                     recording = self._recording(number, request)
-                except CodeTalkerError as error:
+                except Exception as error:
                     failed.append((number, error))
                     continue
                 asked[number] = request
@@ -256,7 +264,11 @@ class Voice:
 
         for recording in self._decoder.run(prepared(), progress):
             yield from _drain(failed)
-            yield recording.key, self._motion(recording, asked.pop(recording.key))
+            request = asked.pop(recording.key)
+            if recording.error is not None:
+                yield recording.key, recording.error
+            else:
+                yield recording.key, self._motion(recording, request)
         yield from _drain(failed)
 
     def check(self, request: Request) -> tuple[str, np.ndarray]:
@@ -351,8 +363,8 @@ class Voice:
 
 
 def _drain(
-    failed: list[tuple[int, CodeTalkerError]],
-) -> Iterator[tuple[int, CodeTalkerError]]:
+    failed: list[tuple[int, Exception]],
+) -> Iterator[tuple[int, Exception]]:
     while failed:
         yield failed.pop(0)
 
