@@ -14,6 +14,8 @@ Report = Callable[[str, str], None]
 """Called with the kind of a mesh problem (``faces`` or ``region``) and a message."""
 UNITS: dict[str, float | None] = {"m": 1.0, "mm": 1e-3, "area1": None}
 """Length unit → meters; ``area1``: every mesh is scaled to a surface area of 1 (BIWI)."""
+MAX_COORDINATE = 1e6
+"""The largest coordinate of a vertex in any unit; larger ones occur only in damaged files."""
 
 
 def label_components(n_vertices: int, edges: np.ndarray) -> np.ndarray:
@@ -223,6 +225,21 @@ class Mesh:
         for what, shape in shapes.items():
             if shape != (n_vertices, 3):
                 raise DataError(f"{origin}: {what} is {shape}, expected ({n_vertices}, 3)")
+
+    def check_values(self, origin: str) -> None:
+        """Refuse templates, offsets and weights that are not plausible numbers.
+
+        Raises:
+            DataError: An array contains NaN, infinite or huge values, or a template has no size.
+        """
+        arrays = {f"template of {name}": array for name, array in self.templates.items()}
+        arrays |= {f"idle unit {name}": array for name, array in self.idle_units.items()}
+        arrays |= {f"lid closure of {k}": np.asarray(v) for k, v in self.lid_closure.items()}
+        for what, array in arrays.items():
+            if not np.isfinite(array).all() or np.abs(array).max(initial=0) > MAX_COORDINATE:
+                raise DataError(f"{origin}: {what} contains NaN, infinite or huge values")
+            if what.startswith("template") and not np.ptp(array, axis=0).any():
+                raise DataError(f"{origin}: all vertices of {what} are at the same point")
 
     def save(self, path: Path) -> None:
         """Write as .npz."""

@@ -28,7 +28,7 @@ from codetalker_cli.errors import (
     printable,
 )
 from codetalker_cli.files import atomic_path, check_output
-from codetalker_cli.models import official, shapes
+from codetalker_cli.models import checkpoint_files, official, shapes
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.settings import Settings
@@ -37,6 +37,8 @@ from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
 FORMAT_VERSION = 2
+MAX_WEIGHT = 1e6
+"""The largest magnitude of a weight; larger ones occur only in damaged files."""
 LAST = "-last"
 """The suffix of a training run's latest checkpoint, which is next to its best one."""
 MAX_LISTED = 8
@@ -108,7 +110,7 @@ def save(
     full_meta = {
         "format_version": FORMAT_VERSION,
         "package_version": resources.package_version(),
-        "weights": hashlib.sha256(weights).hexdigest(),
+        "weights": hashlib.sha256(weights).hexdigest(),  # identifies the model
         "stage": "vq" if model.speech is None else "speech",
         "styles": list(model.settings.data.train_subjects),
         "subjects": list(mesh.templates) if mesh else [],
@@ -119,9 +121,11 @@ def save(
         (temporary / WEIGHTS).write_bytes(weights)
         settings_dict = model.settings.of_a_run()
         (temporary / SETTINGS).write_text(to_yaml(settings_dict), "utf-8")
-        (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
         if mesh is not None:
             mesh.save(temporary / MESH)
+        binaries = [p for p in (temporary / WEIGHTS, temporary / MESH) if p.exists()]
+        full_meta |= checkpoint_files.describe(binaries, settings_dict)
+        (temporary / META).write_text(json.dumps(full_meta, indent=1) + "\n", "utf-8")
     return folder
 
 
@@ -173,7 +177,9 @@ def load(name: str | Path) -> Checkpoint:
                 f"{folder}: the checkpoint has format {meta['format_version']}; this version of "
                 f"codetalker reads formats up to {FORMAT_VERSION}; upgrade codetalker-cli"
             )
+        checkpoint_files.check_sizes(folder, meta)
         values = read_yaml(folder / SETTINGS)
+        checkpoint_files.check_settings(folder / SETTINGS, values, meta)
         if meta["format_version"] < 2:
             values = _upgrade_from_1(values)
         settings = settings_from_dict(values, str(folder / SETTINGS))
@@ -181,6 +187,7 @@ def load(name: str | Path) -> Checkpoint:
         mesh = Mesh.load(folder / MESH) if (folder / MESH).exists() else None
         if mesh is not None:
             mesh.check(settings.data.n_vertices, str(folder / MESH))
+            mesh.check_values(str(folder / MESH))
     except SettingsError as error:
         raise CheckpointError(f"{folder}: the settings are damaged ({error})") from error
     except (OSError, ValueError, AttributeError, KeyError, TypeError, DataError) as error:
@@ -319,10 +326,28 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> No
         origin: The file name for error messages.
 
     Raises:
-        CheckpointError: The keys or shapes differ. The message lists up to five differences.
+        CheckpointError: The keys or shapes differ (the message lists up to five differences), or
+            weights are not plausible numbers.
     """
     shapes.compare(shapes.of_state(state), shapes.of_state(model.state_dict()), origin)
+    _check_values(state, origin)
     model.load_state_dict(dict(state))
+
+
+def _check_values(state: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse weights that no training writes: NaN, infinite, or with equal codes."""
+    for name, value in state.items():
+        if not value.is_floating_point() or not value.numel():
+            continue
+        low, high = (float(end) for end in torch.aminmax(value))
+        if not (-MAX_WEIGHT <= low <= high <= MAX_WEIGHT):  # also true for NaN
+            kind = f"values up to {max(-low, high):.1e}" if high - low > 0 else "NaN"
+            raise CheckpointError(
+                f"{origin}: {name} contains {kind}; the weights are damaged, or the training "
+                "diverged"
+            )
+        if name.endswith("codebook") and len(value) > 1 and bool((value == value[:1]).all()):
+            raise CheckpointError(f"{origin}: all codes of {name} are equal; no motion is possible")
 
 
 def from_official(

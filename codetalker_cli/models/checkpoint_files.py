@@ -1,0 +1,94 @@
+"""Detect checkpoints whose files are damaged or incomplete.
+
+``meta.json`` contains the size and the hash of each binary file, and the number of settings. They
+detect damage, such as an interrupted copy. They do not protect against a manipulated checkpoint.
+Settings may be edited, so ``settings.yaml`` has no hash.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from codetalker_cli.errors import CheckpointError
+from codetalker_cli.presets import flatten
+
+_BLOCK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def describe(paths: Iterable[Path], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of ``meta.json`` that describe the other files of a checkpoint.
+
+    Args:
+        paths: The binary files.
+        settings: The content of ``settings.yaml``.
+    """
+    files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in paths}
+    return {"contents": files, "n_settings": len(flatten(settings))}
+
+
+def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Compare the sizes of the binary files, which is fast.
+
+    Raises:
+        CheckpointError: A file is missing or has another size.
+    """
+    for path, facts in _described(folder, meta):
+        if not path.is_file():
+            raise CheckpointError(f"{path}: the file is missing; copy the checkpoint again")
+        size = path.stat().st_size
+        if size != facts.get("bytes"):
+            raise CheckpointError(
+                f"{path}: the file has {size} bytes, expected {facts.get('bytes')}; copy the "
+                "checkpoint again"
+            )
+
+
+def check_hashes(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Compare the sizes and the hashes of the binary files.
+
+    Raises:
+        CheckpointError: A file is missing or has other content.
+    """
+    check_sizes(folder, meta)
+    for path, facts in _described(folder, meta):
+        if sha256_of(path) != facts.get("sha256"):
+            raise CheckpointError(
+                f"{path}: the content has changed since the checkpoint was written; copy the "
+                "checkpoint again"
+            )
+
+
+def check_settings(path: Path, settings: Any, meta: Mapping[str, Any]) -> None:
+    """Refuse a settings file that was cut short.
+
+    Raises:
+        CheckpointError: The file contains fewer settings than were written.
+    """
+    if not isinstance(settings, Mapping):
+        raise CheckpointError(f"{path}: expected a table of settings; copy the checkpoint again")
+    keys = [key for key, _ in flatten(settings)]
+    expected = meta.get("n_settings", 0)
+    if isinstance(expected, int) and len(keys) < expected:
+        last = f", the last of which is {keys[-1]}" if keys else ""
+        raise CheckpointError(
+            f"{path}: the file contains {len(keys)} of {expected} settings{last}; it was cut "
+            "short. Copy the checkpoint again; to use the default of a setting, write its value"
+        )
+
+
+def _described(folder: Path, meta: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
+    """Return the path and the description of each file; none for older checkpoints."""
+    files = meta.get("contents", {})
+    if not isinstance(files, dict) or not all(isinstance(one, dict) for one in files.values()):
+        raise CheckpointError(f"{folder}: meta.json is damaged (contents); copy the checkpoint again")
+    return [(folder / Path(name).name, facts) for name, facts in files.items()]
