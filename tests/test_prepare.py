@@ -565,7 +565,7 @@ def outlier(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         (outlier, "the frame at position 10 of 30 has vertices far away from the face"),
         (lambda v, _: v * 1000, "1000 times as large as the template (mm against m?)"),
         (lambda v, _: v / 1000, "0.001 times as large as the template (m against mm?)"),
-        (lambda v, _: v + [0, 0.5, 0], "displaced from the template by (0, 0.5, "),
+        (lambda v, _: np.add(v, [0, 0.5, 0]), "displaced from the template by (0, 0.5, "),
         (lambda v, _: v[..., [0, 2, 1]] * [1, 1, -1], "rotated by 90° relative to the template"),
         (lambda v, _: v * [-1, 1, 1], "mirrored relative to the template"),
         (lambda v, _: v[:, ::-1], "have a different shape than the template"),

@@ -32,6 +32,7 @@ from codetalker_cli.formats.pickle_opcodes import (
     quote,
     refused_name,
 )
+from codetalker_cli.text_files import check_file
 
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
 _TEXT = re.compile(r"[SU](0|[1-9][0-9]{0,8})")
@@ -282,8 +283,7 @@ def read_pickle(path: Path | str) -> Any:
             the file was run.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     n_bytes = path.stat().st_size
     try:
         with path.open("rb") as file:

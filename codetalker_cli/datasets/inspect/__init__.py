@@ -102,7 +102,7 @@ def _read_clip(
     """Read a clip, check it individually, and add it to the statistics."""
     entry, fps = clip.entry, statistics.manifest.fps
     header = None
-    if clip.vertices_path.is_file():  # check_table reports missing files
+    if clip.vertices_path.exists():  # check_table reports missing files
         header = clip.check_vertices(findings.problem, statistics.n_vertices)
     speech = measure_speech(clip, fps, None if header is None else header.shape[0], findings)
     if header is None:

@@ -1,4 +1,4 @@
-"""Check whether motion belongs to the template of its subject, and whether the template is neutral."""
+"""Check whether the template of a subject belongs to its motion, and whether it is neutral."""
 
 import numpy as np
 
