@@ -91,9 +91,10 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
         found = f"shape {shape}" if len(shape) < 8 else f"{len(shape)} dimensions"
+        hint = "; transpose its last two axes" if shape[1:2] == (3,) and len(shape) == 3 else ""
         raise DataError(
             f"{path}: the array has {found}, expected (frames, vertices, 3) or (frames, 3 * "
-            "vertices)"
+            f"vertices){hint}"
         )
     if n_vertices is not None and shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
