@@ -11,6 +11,7 @@ from codetalker_cli.arrays import read_arrays, write_array, write_arrays
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import atomic_path, name_fault
+from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
@@ -188,10 +189,10 @@ class Motion:
 
         Raises:
             InputError: The file is missing, not a motion file, or in a newer format.
+            DataError: The file is a web page or a Git LFS pointer.
         """
         path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
+        check_file(path)
         try:
             arrays = read_arrays(path, mapped=["vertices"])
             version = int(arrays["format_version"])

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from codetalker_cli.errors import printable
+from codetalker_cli.errors import DataError, InputError, printable
 
 YAML_BYTES = 1_000_000
 """The largest YAML file."""
@@ -56,6 +56,36 @@ def check_regular(path: Path | str) -> None:
     if not stat.S_ISREG(mode):
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
         raise OSError(errno.EINVAL, f"it is {kind}, expected a regular file", str(path))
+
+
+def content_fault(start: bytes) -> str | None:
+    """Return why a file with these first bytes is not the content it was named after, or None."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; download the file itself with `git lfs pull`"
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        return "it is a web page; download the file again"
+    return None
+
+
+def check_file(path: Path | str) -> None:
+    """Refuse a path that cannot be a data file, before a reader opens it.
+
+    Raises:
+        InputError: The file is missing or cannot be read, or is a folder, a pipe or a device.
+        DataError: The file is a web page or a Git LFS pointer.
+    """
+    try:
+        check_regular(path)
+        with open(path, "rb") as file:
+            fault = content_fault(file.read(512))
+    except FileNotFoundError as error:
+        raise InputError(f"{printable(path)}: no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{printable(path)}: cannot be read ({reason})") from error
+    if fault:
+        raise DataError(f"{printable(path)}: {fault}")
 
 
 def read_text(

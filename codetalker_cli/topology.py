@@ -18,6 +18,38 @@ MAX_COORDINATE = 1e6
 """The largest coordinate of a vertex in any unit; larger ones occur only in damaged files."""
 
 
+def region_fault(indices: np.ndarray, n_vertices: int) -> str | None:
+    """Return why an array is not a list of vertex indices of a region, or None if it is one.
+
+    Empty lists are valid.
+
+    Args:
+        indices: The array.
+        n_vertices: The number of vertices V.
+    """
+    shape, kind = indices.shape, indices.dtype.kind
+    if len(shape) != 1:
+        return f"the shape is {shape}, expected (n,) vertex indices"
+    if not len(indices):
+        return None
+    is_binary = kind in "biuf" and bool(np.isin(indices, (0, 1)).all())
+    if kind == "b" or (is_binary and len(indices) > 2):
+        return (
+            f"this is a mask of {len(indices)} values 0 or 1; expected vertex indices; write the "
+            "indices of its ones, such as np.flatnonzero(mask)"
+        )
+    if kind not in "iu":
+        return f"contains {indices.dtype}, expected integer vertex indices"
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= n_vertices:
+        return f"indices are {low}..{high}, expected 0..{n_vertices - 1}"
+    values, counts = np.unique(indices, return_counts=True)
+    if counts.max() > 1:
+        repeated = values[counts.argmax()]
+        return f"vertex {repeated} is listed {counts.max()} times; list each vertex once"
+    return None
+
+
 def label_components(n_vertices: int, edges: np.ndarray) -> np.ndarray:
     """Return the (V,) index of the connected component of each vertex.
 
@@ -64,16 +96,15 @@ class Topology:
                 f"topology {self.name}: triangles have shape {self.triangles.shape}, expected "
                 "(F, 3)"
             )
-        for what, indices in [("triangles", self.triangles), *self.regions.items()]:
-            if what != "triangles" and indices.ndim != 1:
-                raise DataError(
-                    f"topology {self.name}: {what} has shape {indices.shape}, expected (n,)"
-                )
-            if indices.size and not 0 <= indices.min() <= indices.max() < self.n_vertices:
-                raise DataError(
-                    f"topology {self.name}: {what}: indices are {indices.min()}..{indices.max()}, "
-                    f"expected 0..{self.n_vertices - 1}"
-                )
+        low, high = (self.triangles.min(), self.triangles.max()) if self.triangles.size else (0, 0)
+        if self.triangles.size and not 0 <= low <= high < self.n_vertices:
+            raise DataError(
+                f"topology {self.name}: triangles: indices are {low}..{high}, expected "
+                f"0..{self.n_vertices - 1}"
+            )
+        for region, indices in self.regions.items():
+            if fault := region_fault(indices, self.n_vertices):
+                raise DataError(f"topology {self.name}: {region}: {fault}")
 
     @property
     def meters_per_unit(self) -> float | None:
@@ -157,7 +188,7 @@ class Topology:
             n_vertices=int(arrays["n_vertices"]),
             unit=str(arrays["unit"]),
             regions={
-                key.removeprefix("region_"): np.asarray(value, dtype=np.int32)
+                key.removeprefix("region_"): _as_indices(value)
                 for key, value in arrays.items()
                 if key.startswith("region_")
             },
@@ -165,6 +196,11 @@ class Topology:
             uv_triangles=arrays.get("uv_faces"),
             parts={n: (int(a), int(b)) for n, (a, b) in zip(names, ranges, strict=True)},
         )
+
+
+def _as_indices(indices: np.ndarray) -> np.ndarray:
+    """Convert integers to int32; other arrays stay as they are, and ``Topology`` refuses them."""
+    return np.asarray(indices, np.int32) if indices.dtype.kind in "iu" else indices
 
 
 def _without_unknown_vertices(
@@ -183,12 +219,17 @@ def _without_unknown_vertices(
             "vertices)",
         )
         kept["faces"] = triangles[~bad]
-    for key in (key for key in arrays if key.startswith("region_")):
+    for key in [key for key in arrays if key.startswith("region_")]:
+        if arrays[key].ndim != 1 or arrays[key].dtype.kind not in "iu":
+            continue  # ``Topology`` refuses it
         bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
         if bad.any():
             name = key.removeprefix("region_")
             report("region", f"region {name} refers to {bad.sum()} vertices that do not exist")
             kept[key] = arrays[key][~bad]
+        if fault := region_fault(kept[key], n_vertices):
+            report("region", f"region {key.removeprefix('region_')}: {fault}")
+            del kept[key]
     return kept
 
 
@@ -255,13 +296,15 @@ class Mesh:
         """Read what ``save`` wrote.
 
         Raises:
-            DataError: The file is not a mesh file.
+            DataError: The file is not a mesh file, or a template has another shape.
         """
         arrays = read_arrays(path)
         try:
-            return cls.from_arrays(arrays)
+            mesh = cls.from_arrays(arrays)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+        mesh.check(mesh.topology.n_vertices, str(path))
+        return mesh
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], report: Report | None = None) -> "Mesh":

@@ -16,23 +16,31 @@ from codetalker_cli.topology import Mesh
 
 FPS, RATE = 60.0, 22000
 SUBJECTS = ("A", "B")
+STEP = 2.0**-14
+"""How far vertex 0 moves along x from one frame number to the next."""
 
 
 class Rows:
-    """Frames in which vertex v is at (frame number, v, mark)."""
+    """Frames of a template whose vertex 0 shows the frame number, and whose z shows a mark."""
 
-    def __init__(self, numbers: Sequence[int], mark: int, fault: Callable | None) -> None:
+    def __init__(self, numbers: Sequence[int], name: str, fault: Callable | None) -> None:
         self.numbers = np.array(numbers, dtype=np.int64)
-        self._mark, self._fault = mark, fault
+        self._template = mesh().templates[name.split("_")[0]].astype(np.float64)
+        self._mark, self._fault = sum(name.encode()), fault
         self.largest = 0
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         self.largest = max(self.largest, len(positions))
-        vertices = np.empty((len(positions), tiny.N_VERTICES, 3))
-        vertices[..., 0] = self.numbers[positions][:, None]
-        vertices[..., 1] = np.arange(tiny.N_VERTICES)
-        vertices[..., 2] = self._mark
+        vertices = np.tile(self._template, (len(positions), 1, 1))
+        vertices[:, 0, 0] += STEP * self.numbers[positions]
+        vertices[..., 2] += self._mark * 2.0**-16
         return self._fault(vertices, self.numbers[positions]) if self._fault else vertices
+
+
+def numbers_in(vertices: np.ndarray, subject: str) -> list[float]:
+    """Return the frame numbers that the vertices (T, V, 3) of ``Rows`` show."""
+    offsets = vertices[:, 0, 0] - mesh().templates[subject][0, 0]
+    return [round(float(offset / STEP), 2) for offset in offsets]
 
 
 def tone(n_frames: int, rate: int = RATE) -> RawAudio:
@@ -54,7 +62,7 @@ def clip(
 
     @contextmanager
     def opened() -> Iterator[Rows]:
-        yield Rows(numbers, sum(name.encode()), fault)
+        yield Rows(numbers, name, fault)
 
     read_audio = sound or partial(tone, span)
     return RawClip(

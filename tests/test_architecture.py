@@ -24,7 +24,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
     ({"settings", "motion", "topology", "arrays", "audio", "media", "devices", "workspace"}, True),
-    ({"files", "failures", "text_files", "resources", "progress"}, True),
+    ({"files", "failures", "text_files", "resources", "progress", "face_fit"}, True),
     ({"errors"}, False),
 ]
 HEAVY = (

@@ -12,7 +12,7 @@ from talking import FIRST, LAST, SECOND, check_only, found
 
 from codetalker_cli.datasets.inspect import check
 from codetalker_cli.datasets.inspect.sync import correlation
-from codetalker_cli.datasets.inspect.templates import misfit
+from codetalker_cli.face_fit import misfit
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_misfit_explains_the_difference(
     vertices -= vertices.mean(0)
     assert misfit(vertices, vertices) is None
     assert misfit(vertices + np.array([0.01, 0, 0]), vertices) is None
-    reason = misfit(change(vertices), vertices)
-    assert reason is not None and words in reason
+    difference = misfit(change(vertices), vertices)
+    assert difference is not None and words in difference.reason
 
 
 def test_a_clip_that_does_not_fit_does_not_affect_other_checks(data: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,15 @@ from custom_raw import (
 from pydantic import ValidationError
 from test_frames import npy_of
 
+from codetalker_cli.datasets.prepare import prepare
 from codetalker_cli.datasets.raw_clips import RawClip, RawDataSet
 from codetalker_cli.datasets.readers.custom import data_of, read_custom
 from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.datasets.readers.custom_templates import outward
+from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.meshes import write_mesh_file
+from codetalker_cli.settings import PrepareSettings
 
 MOTION = {"npy3": "*.npy", "npy2": "*.npy", "pc2": "*.pc2", "obj": "*", "ply": "*"}
 MOTION |= {"glb": "*", "off": "*"}
@@ -704,3 +708,44 @@ def test_any_damaged_file_is_reported_in_one_line(root: Path) -> None:
         path.write_bytes(content)
     assert refused == set(files)
     check_whole(read(root))
+
+
+# Files that are something else ----------------------------------------------------------------
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html>404</html>")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(make_folder, "folder"), (make_pipe, "pipe"), (make_page, "web page")],
+)
+@pytest.mark.parametrize("name", ["vertices_npy/F1_hello.npy", "wav/F1_hello.wav"])
+def test_something_in_place_of_a_file_costs_only_its_clip(
+    root: Path, name: str, change: Callable[[Path], None], reason: str
+) -> None:
+    change(root / name)
+    raw = read(root)
+    data = data_of(raw, settings())
+    done = prepare(raw, root / "out", data, PrepareSettings(), Regions())
+    assert [entry.name for entry in done.manifest.clips] == sorted(set(CLIPS) - {"F1_hello"})
+    (problem,) = done.problems("broken")
+    assert problem["clip"] == "F1_hello" and reason in problem["reason"]
+    assert name in problem["reason"]
+
+
+def test_a_folder_in_place_of_a_template_is_named(root: Path) -> None:
+    make_folder(root / "templates" / "F1.npy")
+    reason = problems_by_clip(read(root))["F1_hello"]
+    assert "F1.npy: " in reason and "cannot be read (it is a folder)" in reason

@@ -563,3 +563,15 @@ def test_memory_is_proportional_to_the_arrays(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     np.testing.assert_array_equal(read[39], speech[39])
+
+
+def test_torch_tensors_are_named_with_what_to_save_instead(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "templates.pkl"
+    path.write_bytes(pickle.dumps({"A": torch.zeros(10, 3)}))
+    with pytest.raises(DataError, match=r"contains torch tensors; save NumPy arrays"):
+        read_pickle(path)
+    torch.save({"A": torch.zeros(10, 3)}, path)
+    with pytest.raises(DataError, match=r"zip file, as torch\.save writes; save NumPy arrays"):
+        read_pickle(path)

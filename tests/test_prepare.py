@@ -42,7 +42,7 @@ def numbers(out: Path, name: str) -> list[float]:
     """Return the raw frame numbers encoded in the vertices of a prepared clip."""
     whole = PreparedDataSet(out)
     return next(
-        c.vertices[:, 0, 0].tolist()
+        raw_clips.numbers_in(c.vertices, c.entry.subject)
         for entry in whole.manifest.clips
         for c in whole.clips(entry.split)
         if c.entry.name == name
@@ -499,7 +499,11 @@ def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:
 def test_templates_of_an_implausible_size_are_reported(tmp_path: Path) -> None:
     small = raw_clips.mesh()
     large = replace(small, templates={"A": small.templates["A"] * 1000, "B": small.templates["B"]})
-    done = run(data_set(clip("A_1"), mesh=large), tmp_path / "out")
+
+    def enlarged(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        return vertices * 1000
+
+    done = run(data_set(clip("A_1", fault=enlarged), mesh=large), tmp_path / "out")
     assert [(p[0], p[1]) for p in problems(done)] == [("A", "unit")]
     assert "but a head measures about 0.25 m; check the unit" in problems(done)[0][2]
 
@@ -520,3 +524,80 @@ def test_a_clip_of_one_frame_is_skipped(tmp_path: Path) -> None:
     done = run(data_set(clip("A_1", range(1)), clip("A_2")), tmp_path / "out")
     assert [c.name for c in done.manifest.clips] == ["A_2"]
     assert "the motion has only 1 frame; at least 2 are needed" in problems(done)[0][2]
+
+
+# Frames that do not fit the template --------------------------------------------------------------
+
+
+def template_of(subject: str) -> np.ndarray:
+    return raw_clips.mesh().templates[subject].astype(np.float64)
+
+
+def displacements(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return vertices - template_of("A")
+
+
+def normalized(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    low, high = template_of("A").min(), template_of("A").max()
+    return (vertices - low) / (high - low)
+
+
+def zeros_between(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return np.where((numbers % 4 == 0)[:, None, None], 0.0, vertices)
+
+
+def always_zero(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return vertices * 0
+
+
+def outlier(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    vertices[numbers == 20, 3] = 1e30
+    return vertices
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (displacements, "look like displacements from the template, not positions"),
+        (normalized, "times as large as the template; they may be normalized"),
+        (zeros_between, "15 of 30 frames (the first at position 0) have all vertices at one point"),
+        (always_zero, "all vertices are at one point in every frame"),
+        (outlier, "the frame at position 10 of 30 has vertices far away from the face"),
+        (lambda v, _: v * 1000, "1000 times as large as the template (mm against m?)"),
+        (lambda v, _: v / 1000, "0.001 times as large as the template (m against mm?)"),
+        (lambda v, _: np.add(v, [0, 0.5, 0]), "displaced from the template by (0, 0.5, "),
+        (lambda v, _: v[..., [0, 2, 1]] * [1, 1, -1], "rotated by 90° relative to the template"),
+        (lambda v, _: v * [-1, 1, 1], "mirrored relative to the template"),
+        (lambda v, _: v[:, ::-1], "have a different shape than the template"),
+    ],
+)
+def test_frames_that_do_not_fit_the_template_are_broken(
+    tmp_path: Path, fault: Callable, words: str
+) -> None:
+    done = run(data_set(clip("A_1"), clip("A_2", fault=fault)), tmp_path / "out")
+    assert [c.name for c in done.manifest.clips] == ["A_1"]
+    assert problems(done)[0][:2] == ("A_2", "broken") and words in problems(done)[0][2]
+    with pytest.raises(DataError, match="no clip could be prepared"):
+        run(data_set(clip("A_2", fault=fault)), tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def head_motion(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Move the head by up to 4 cm and turn it by up to 30°."""
+    phase = np.sin(numbers / 10)
+    angle = np.radians(30) * (0.6 + 0.4 * phase)
+    c, s, zero, one = np.cos(angle), np.sin(angle), np.zeros(len(angle)), np.ones(len(angle))
+    turn = np.stack([[c, zero, s], [zero, one, zero], [-s, zero, c]]).transpose(2, 0, 1)
+    return vertices @ turn + (0.04 * phase)[:, None, None]
+
+
+def large_expression(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    vertices[:, :4, 1] -= 0.03
+    return vertices
+
+
+@pytest.mark.parametrize("change", [head_motion, large_expression])
+def test_head_motion_and_large_expressions_fit_the_template(
+    tmp_path: Path, change: Callable
+) -> None:
+    assert problems(run(data_set(clip("A_1", fault=change)), tmp_path / "out")) == []

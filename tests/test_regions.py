@@ -24,7 +24,7 @@ def texts(folder: Path, **contents: str) -> Path:
 
 
 def test_region_names_of_the_reference_code_are_translated(tmp_path: Path) -> None:
-    texts(tmp_path / "regions", lve="3, 1, 2, 2", fdd="7,\n8", nose="5 6")
+    texts(tmp_path / "regions", lve="3, 1, 2", fdd="7,\n8", nose="5 6")
     found = find_regions("auto", tmp_path, V)
     assert {name: found.named[name].tolist() for name in found.named} == {
         "lips": [1, 2, 3],
@@ -49,10 +49,14 @@ def test_one_file_can_contain_all_regions(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1, 2, 12", r"lve: contains vertices 1\.\.12, but the topology has only 0 to 11; give"),
-        ("-1, 2", r"contains vertices -1\.\.2"),
+        ("1, 2, 12", r"lve: indices are 1\.\.12, expected 0\.\.11; give"),
+        ("-1, 2", r"indices are -1\.\.2"),
         ("1, two", r"lve\.txt: expected vertex indices separated by commas"),
-        ("", "expected a list of vertex indices"),
+        ("", "lve: the list is empty"),
+        ("1, 3, 5, 3", "lve: vertex 3 is listed 2 times; list each vertex once"),
+        ("1.0, 2.5", "lve: contains float64, expected integer vertex indices"),
+        (", ".join("000111000001"), "lve: this is a mask of 12 values 0 or 1; expected vertex"),
+        ("0.0 1.0 1.0", "lve: this is a mask of 3 values"),
     ],
 )
 def test_invalid_indices_are_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -61,7 +65,10 @@ def test_invalid_indices_are_refused(tmp_path: Path, content: str, message: str)
         find_regions("auto", tmp_path, V)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"lips": [0.5]}, {"lips": [[1]]}, {"lips": "ab"}, {}])
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], {"lips": [0.5]}, {"lips": [[1]]}, {"lips": "ab"}, {}, {"lips": [True, False]}],
+)
 def test_files_without_regions_are_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "regions.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"regions\.json"):

@@ -44,6 +44,10 @@ def test_units_in_meters() -> None:
         ),
         ({"n_vertices": 2}, r"triangles: indices are 0\.\.2, expected 0\.\.1"),
         ({"triangles": -TRIANGLE}, r"triangles: indices are -2\.\.0"),
+        ({"regions": {"lips": np.array([0, 1, 1])}}, "lips: this is a mask of 3 values 0 or 1"),
+        ({"regions": {"lips": np.array([True, False])}}, "lips: this is a mask of 2 values"),
+        ({"regions": {"lips": np.array([2, 1, 2])}}, "lips: vertex 2 is listed 2 times"),
+        ({"regions": {"lips": np.array([0.5])}}, "lips: contains float64"),
         ({"regions": {"lips": np.array([3])}}, r"lips: indices are 3\.\.3, expected 0\.\.2"),
     ],
 )

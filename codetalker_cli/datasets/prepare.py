@@ -20,6 +20,7 @@ from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.datasets.report import Prepared, report_text
 from codetalker_cli.datasets.timeline import ClipPart
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
+from codetalker_cli.face_fit import ClipFit
 from codetalker_cli.formats.frames import Frames
 from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
@@ -248,7 +249,7 @@ def _write_parts(
                 name=name,
                 subject=clip.subject,
                 split=split,
-                vertices=_vertex_blocks(frames, part, job),
+                vertices=_vertex_blocks(frames, part, job, clip.subject),
                 samples=samples,
                 text=clip.text,
                 n_frames=n_frames,
@@ -292,9 +293,16 @@ def _check_length(clip: str, name: str, seconds: float, n_frames: int, fps: floa
     return [Problem(clip, "length", reason)]
 
 
-def _vertex_blocks(frames: Frames, part: ClipPart, job: PreparationJob) -> Iterator[np.ndarray]:
-    """Yield the vertices of a part at the prepared frame rate, in blocks (n, V, 3)."""
+def _vertex_blocks(
+    frames: Frames, part: ClipPart, job: PreparationJob, subject: str
+) -> Iterator[np.ndarray]:
+    """Yield the vertices of a part at the prepared frame rate, in blocks (n, V, 3).
+
+    Raises:
+        DataError: A frame is damaged, or the part as a whole does not fit the template.
+    """
     n_vertices = job.raw.mesh.topology.n_vertices
+    fit = ClipFit(job.raw.mesh.templates[subject], part.n_frames(job.raw.fps, job.fps))
     size = max(1, BLOCK_BYTES // (n_vertices * 12))
     for samples in timeline.sample_blocks(frames.numbers, part, job.raw.fps, job.fps, size):
         positions = np.union1d(samples.before, samples.after)
@@ -314,7 +322,10 @@ def _vertex_blocks(frames: Frames, part: ClipPart, job: PreparationJob) -> Itera
             raise DataError(
                 f"frame {number} has NaN or infinite vertices; repair or remove the clip"
             )
+        fit.add(block)
         yield block
+    if fault := fit.fault():
+        raise DataError(fault)
 
 
 def _describe_frame_rate(fps_in: float, fps_out: float) -> str:

@@ -17,7 +17,7 @@ from codetalker_cli.datasets.lip_region import infer_lips
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats.pickles import read_pickle
 from codetalker_cli.text_files import read_json, read_text
-from codetalker_cli.topology import Mesh
+from codetalker_cli.topology import Mesh, region_fault
 
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
@@ -128,12 +128,14 @@ def _read(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-def _numbers(path: Path) -> list[int]:
+def _numbers(path: Path) -> np.ndarray:
     try:
         words = re.split(r"[,\s]+", read_text(path).strip())
-        return [int(word) for word in words if word]
-    except (OSError, ValueError) as error:
+        words = [word for word in words if word]
+        values = [int(w) if w.lstrip("+-").isdecimal() else float(w) for w in words]
+    except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: expected vertex indices separated by commas ({error})") from error
+    return np.array(values) if values else np.empty(0, np.int64)
 
 
 def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray:
@@ -142,16 +144,10 @@ def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray
         indices = np.asarray(content)
     except ValueError as error:
         raise DataError(f"{where}: not a list of vertex indices ({error})") from error
-    if indices.ndim != 1 or not len(indices) or indices.dtype.kind not in "iu":
-        raise DataError(
-            f"{where}: expected a list of vertex indices, found {indices.dtype} {indices.shape}"
-        )
-    low, high = int(indices.min()), int(indices.max())
-    if low < 0 or high >= n_vertices:
-        raise DataError(
-            f"{where}: contains vertices {low}..{high}, but the topology has only 0 to "
-            f"{n_vertices - 1}; give the regions of this topology"
-        )
+    if not indices.size:
+        raise DataError(f"{where}: the list is empty; give its vertex indices, or remove it")
+    if fault := region_fault(indices, n_vertices):
+        raise DataError(f"{where}: {fault}; give vertex indices of this topology")
     if name in PAIRED:  # their order defines the pairs
         return indices.astype(np.int32)
     return np.unique(indices).astype(np.int32)

@@ -17,6 +17,7 @@ import numpy as np
 from codetalker_cli.arrays import map_array, read_npy_header
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats import meshes
+from codetalker_cli.text_files import check_file
 
 
 class Frames(Protocol):
@@ -76,8 +77,7 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
         DataError: The file has an unexpected format or shape, is cut short, contains no frames or
             has the wrong vertex count.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     header = read_npy_header(path)
     shape, dtype = header.shape, header.dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
@@ -91,9 +91,10 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
         shape = (shape[0], shape[1] // 3, 3)
     if len(shape) != 3 or shape[2] != 3:
         found = f"shape {shape}" if len(shape) < 8 else f"{len(shape)} dimensions"
+        hint = "; transpose its last two axes" if shape[1:2] == (3,) and len(shape) == 3 else ""
         raise DataError(
             f"{path}: the array has {found}, expected (frames, vertices, 3) or (frames, 3 * "
-            "vertices)"
+            f"vertices){hint}"
         )
     if n_vertices is not None and shape[1] != n_vertices:
         raise DataError(f"{path}: its frames have {shape[1]} vertices, expected {n_vertices}")
@@ -118,8 +119,7 @@ def read_pc2_header(path: Path) -> Pc2Header:
         InputError: The file is missing.
         DataError: The file is not a point cache, is cut short or contains no frames.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     try:
         with path.open("rb") as file:
             content = file.read(_PC2_HEADER.size)

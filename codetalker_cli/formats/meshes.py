@@ -17,6 +17,7 @@ from codetalker_cli.files import atomic_path
 from codetalker_cli.formats import glb, obj, off, ply
 from codetalker_cli.formats.ply import too_many_triangles
 from codetalker_cli.settings.limits import active
+from codetalker_cli.text_files import check_file, content_fault
 
 _Parsed = tuple[np.ndarray, ply.Polygons, np.ndarray | None]
 _PARSERS: dict[str, Callable[..., _Parsed]] = {
@@ -176,7 +177,9 @@ def _n_decimals(vertices: np.ndarray) -> int:
 def _parse(path: Path, *, with_faces: bool) -> _Parsed:
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise InputError(f"{path}: no such mesh file")
+        if not path.exists():
+            raise InputError(f"{path}: no such mesh file")
+        check_file(path)
     if suffix == GLTF:
         raise DataError(f"{path}: .gltf stores its vertices in another file; export it as .glb")
     if suffix not in SUFFIXES:
@@ -188,8 +191,11 @@ def _parse(path: Path, *, with_faces: bool) -> _Parsed:
     try:
         if path.exists() and path.stat().st_size > most * _BYTES_PER_TRIANGLE:
             raise ValueError(too_many_triangles(path.stat().st_size // _BYTES_PER_TRIANGLE))
+        content = path.read_bytes()
+        if fault := content_fault(content[:512]):
+            raise ValueError(fault)
         with np.errstate(invalid="ignore"):  # invalid indices are errors below
-            return _PARSERS[suffix](path.read_bytes(), with_faces=with_faces)
+            return _PARSERS[suffix](content, with_faces=with_faces)
     except (OSError, ValueError, OverflowError) as error:
         reason = printable(error)  # it may quote a name from the file
         raise DataError(f"{path}: not a readable mesh file ({reason})") from error

@@ -15,6 +15,10 @@ class RefusedError(Exception):
     """An error for content that is not allowed in a pickle."""
 
 
+class ForeignError(RefusedError):
+    """An error for content of another library; the message says what to save instead."""
+
+
 class Budget:
     """A limit on the bytes and values that a pickle can build or hash."""
 
@@ -41,6 +45,10 @@ def quote(text: Any) -> str:
 
 def refused_name(module: Any, name: Any) -> RefusedError:
     """Return the error for an import that is not allowed."""
+    if isinstance(module, str) and module.split(".")[0] == "torch":
+        return ForeignError(
+            "the pickle contains torch tensors; save NumPy arrays instead, such as tensor.numpy()"
+        )
     return RefusedError(f"it imports {quote(module)}.{quote(name)}")
 
 

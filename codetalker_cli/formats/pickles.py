@@ -26,16 +26,19 @@ import numpy as np
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats.pickle_opcodes import (
     Budget,
+    ForeignError,
     RefusedError,
     check_hashable,
     check_opcodes,
     quote,
     refused_name,
 )
+from codetalker_cli.text_files import check_file
 
 _NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
 _TEXT = re.compile(r"[SU](0|[1-9][0-9]{0,8})")
 _LATIN1 = "latin1"
+_ZIP = b"PK\x03\x04"
 _MAX_DIMENSIONS, _MAX_DEPTH = 32, 32
 
 
@@ -282,17 +285,24 @@ def read_pickle(path: Path | str) -> Any:
             the file was run.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_file(path)
     n_bytes = path.stat().st_size
     try:
         with path.open("rb") as file:
+            if file.read(4) == _ZIP:
+                raise ForeignError(
+                    "this is a zip file, as torch.save writes; save NumPy arrays with pickle "
+                    "instead, such as tensor.numpy()"
+                )
+            file.seek(0)
             content = _load(file, n_bytes)
         _check_unfolded(content, 16 * n_bytes + (1 << 20))
         return _resolve(content, {})
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # a damaged pickle can raise almost any exception
+        if isinstance(error, ForeignError):
+            raise DataError(f"{path}: {error}; no code in it was run") from error
         reason = error if isinstance(error, RefusedError) else f"damaged: {type(error).__name__}"
         raise DataError(
             f"{path}: not a pickle of plain arrays ({reason}); no code in it was run; download the "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, printable
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.formats.pickles import read_pickle
 from codetalker_cli.settings import DataSettings
@@ -21,10 +21,39 @@ def read_templates(path: Path | str) -> dict[str, np.ndarray]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: expected a dictionary of templates by subject")
+    return {
+        str(name): as_vertices(template, f"{path}: the template of {printable(name)}").astype(
+            np.float32
+        )
+        for name, template in content.items()
+    }
+
+
+def as_vertices(content: object, where: str) -> np.ndarray:
+    """Return the (V, 3) vertices of a template that is stored as (V, 3) or flat as (3V,).
+
+    Args:
+        content: An array or a list of numbers.
+        where: The file and the template, for the message.
+
+    Raises:
+        DataError: The content is not an array of vertices.
+    """
     try:
-        return {str(k): np.asarray(v, np.float32).reshape(-1, 3) for k, v in content.items()}
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a template is not an array of vertices ({error})") from error
+        array = np.asarray(content)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"{where}: not an array of vertices ({error})") from error
+    shape = array.shape
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{where}: contains {array.dtype}, expected numbers of shape (V, 3)")
+    if array.ndim == 1 and len(array) and len(array) % 3 == 0:
+        return array.reshape(-1, 3)
+    if array.ndim != 2 or shape[1] != 3 or not len(array):
+        hint = "; transpose it to (V, 3)" if array.ndim == 2 and shape[0] == 3 else ""
+        raise DataError(
+            f"{where}: has shape {shape}, expected (V, 3) or flat (3 * V,) vertices{hint}"
+        )
+    return array
 
 
 def read_mesh(templates: Path, mesh_file: Path, data: DataSettings) -> Mesh:

@@ -25,9 +25,10 @@ from codetalker_cli.datasets.inspect.geometry import check_axes, check_lips, che
 from codetalker_cli.datasets.inspect.speech import ClipSpeech, measure_speech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
 from codetalker_cli.datasets.inspect.sync import check_sync
-from codetalker_cli.datasets.inspect.templates import better_template, check_neutral, misfit
+from codetalker_cli.datasets.inspect.templates import better_template, check_neutral
 from codetalker_cli.datasets.manifest import ClipEntry, read_manifest
 from codetalker_cli.datasets.prepared import Clip
+from codetalker_cli.face_fit import misfit
 from codetalker_cli.progress import Progress
 
 __all__ = ["Finding", "InspectionReport", "check"]
@@ -101,7 +102,7 @@ def _read_clip(
     """Read a clip, check it individually, and add it to the statistics."""
     entry, fps = clip.entry, statistics.manifest.fps
     header = None
-    if clip.vertices_path.is_file():  # check_table reports missing files
+    if clip.vertices_path.exists():  # check_table reports missing files
         header = clip.check_vertices(findings.problem, statistics.n_vertices)
     speech = measure_speech(clip, fps, None if header is None else header.shape[0], findings)
     if header is None:
@@ -154,10 +155,10 @@ def _fits_template(
             "the subject or the templates",
         )
         return False
-    reason = misfit(frame, subject.base)
-    if reason is not None:
-        findings.problem("misfit", entry.name, reason)
-    return reason is None
+    difference = misfit(frame, subject.base)
+    if difference is not None:
+        findings.problem("misfit", entry.name, difference.reason)
+    return difference is None
 
 
 def _check_statistics(statistics: Statistics, findings: Findings) -> None:

@@ -45,7 +45,7 @@ def measure_speech(
     Returns:
         The measured speech, or None if it cannot be read.
     """
-    if not clip.audio_path.is_file():
+    if not clip.audio_path.exists():
         return None  # check_table reports missing files
     try:
         speech = clip.read_speech()

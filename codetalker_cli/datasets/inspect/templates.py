@@ -1,20 +1,12 @@
-"""Check whether motion fits the template of its subject, and whether the template is neutral."""
-
-from dataclasses import dataclass
+"""Check whether the template of a subject belongs to its motion, and whether it is neutral."""
 
 import numpy as np
 
 from codetalker_cli.datasets.inspect.findings import Findings
 from codetalker_cli.datasets.inspect.geometry import head_pose
 from codetalker_cli.datasets.inspect.statistics import Sample, Statistics
+from codetalker_cli.face_fit import rms_distance, spread
 
-# Faces of different people in the same place are within this distance.
-_FITS = 0.25
-"""The largest RMS distance between mean frame and template, as a fraction of the face's spread."""
-_TURNED = 20.0
-"""The smallest rotation to report, in degrees; the shape of a face can cause smaller ones."""
-_SCALE = 1.35
-"""The largest plausible ratio between the sizes of two people's faces."""
 _NEARER = 0.5
 """Another subject's template fits better if its distance is below this fraction of the own one."""
 _MODES = 16
@@ -30,66 +22,6 @@ _OPEN = 0.45
 """The largest acceptable opening of a template, from shut (0) to wide open (1) in the frames."""
 
 
-@dataclass(frozen=True)
-class _Shape:
-    center: np.ndarray
-    spread: float
-
-    @classmethod
-    def of(cls, vertices: np.ndarray) -> "_Shape":
-        center = vertices.mean(0)
-        return cls(center, float(np.sqrt(np.square(vertices - center).sum(1).mean())))
-
-
-def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
-    """Compare the mean frame (V, 3) of a clip with a template (V, 3).
-
-    Returns:
-        A one-line message if the position, size, rotation or vertex order does not fit, else None.
-    """
-    frame, template = frame.astype(np.float64), template.astype(np.float64)
-    frame_shape, template_shape = _Shape.of(frame), _Shape.of(template)
-    if template_shape.spread == 0:
-        return None
-    scale = frame_shape.spread / template_shape.spread
-    if not 1 / _SCALE < scale < _SCALE:
-        power = round(np.log10(max(scale, 1e-12)))
-        cause = ""
-        if abs(np.log10(max(scale, 1e-12)) - power) < 0.1 and power in (-3, -2, 2, 3):
-            names = {3: "mm against m", 2: "cm against m", -2: "m against cm", -3: "m against mm"}
-            cause = f" ({names[power]}?)"
-        return (
-            f"the frames are {scale:.4g} times as large as the template{cause}; convert both to "
-            "the same unit and prepare the data again"
-        )
-    if _distance(frame, template) < _FITS * template_shape.spread:
-        return None
-    a, b = frame - frame_shape.center, template - template_shape.center
-    if _distance(a, b) < _FITS * template_shape.spread:
-        moved = frame_shape.center - template_shape.center
-        moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
-        shift = ", ".join(f"{x:.3g}" for x in moved)
-        return (
-            f"the frames are displaced from the template by ({shift}); remove the head motion from "
-            "the frames, or move the template to their position"
-        )
-    u, _, v = np.linalg.svd(a.T @ b)
-    mirrored = np.linalg.det(u @ v) < 0
-    degrees = np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1)))
-    if (mirrored or degrees > _TURNED) and _distance(
-        a @ (u @ v), b
-    ) < _FITS * template_shape.spread:
-        how = "mirrored" if mirrored else f"rotated by {degrees:.0f}°"
-        return (
-            f"the frames are {how} relative to the template; convert both to the same axes and "
-            "prepare the data again"
-        )
-    return (
-        "the frames have a different shape than the template, so the vertex order or the topology "
-        "may differ; take the template and the motion from the same source"
-    )
-
-
 def better_template(
     frame: np.ndarray, subject: str, templates: dict[str, np.ndarray]
 ) -> tuple[str, float, float] | None:
@@ -99,15 +31,11 @@ def better_template(
         The subject of that template, its distance, and the distance of the subject's own template;
         None if there is no such template.
     """
-    distances = {name: _distance(frame, template) for name, template in templates.items()}
+    distances = {name: rms_distance(frame, template) for name, template in templates.items()}
     nearest = min(distances, key=lambda name: distances[name])
     if nearest == subject or distances[nearest] > _NEARER * distances[subject]:
         return None
     return nearest, distances[nearest], distances[subject]
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sqrt(np.square(a - b).sum(1).mean()))
 
 
 def check_neutral(statistics: Statistics, findings: Findings) -> None:
@@ -122,7 +50,7 @@ def check_neutral(statistics: Statistics, findings: Findings) -> None:
             continue
         mean = offsets.mean(0)
         size = float(np.sqrt(np.square(offsets - mean).sum(1).mean()))
-        if size < _STILL * np.sqrt(len(subject.base)) * _Shape.of(subject.base).spread:
+        if size < _STILL * np.sqrt(len(subject.base)) * spread(subject.base):
             continue
         outside = float(np.linalg.norm(mean - modes.T @ (modes @ mean))) / size
         if outside > _OTHER_FACE:

@@ -115,8 +115,13 @@ def _list_recordings(base: Path, pattern: str) -> list[tuple[Path, str]]:
     return [
         (path, relative[: -len(path.suffix)])
         for path, relative in matches(base, pattern)
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not _is_folder_of_recordings(path)
     ]
+
+
+def _is_folder_of_recordings(path: Path) -> bool:
+    """Return whether a path is a folder to search, not a folder in place of a recording."""
+    return path.is_dir() and any(entry.suffix.lower() in SUFFIXES for entry in path.iterdir())
 
 
 def _best_recording(motion_file: MotionFile, files: list[Path]) -> Path:

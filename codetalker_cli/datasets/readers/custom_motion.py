@@ -131,6 +131,9 @@ def _match_motions(
             entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
             if any(entry.suffix.lower() in meshes.SUFFIXES for entry in entries):
                 motions.append((path, relative, relative))
+            elif suffix in MOTION_SUFFIXES:
+                reason = f"{path}: it is a folder, expected a motion file"
+                problems.append(Problem(safe_name(path.stem), "broken", reason))
             elif not any(entry.is_dir() or is_motion(entry) for entry in entries):
                 reason = f"{path}: the folder contains no {meshes.SUFFIX_LIST} files"
                 problems.append(Problem(safe_name(relative), "missing", reason))

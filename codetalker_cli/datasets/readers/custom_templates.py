@@ -14,7 +14,7 @@ from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats.frames import AxisMap, meshes_in
 from codetalker_cli.formats.meshes import SUFFIXES as MESH_SUFFIXES
 from codetalker_cli.formats.meshes import read_mesh_file
-from codetalker_cli.formats.templates import read_templates
+from codetalker_cli.formats.templates import as_vertices, read_templates
 from codetalker_cli.settings import CustomSettings
 from codetalker_cli.topology import Mesh, Topology
 
@@ -171,7 +171,7 @@ def _find_template_files(source: Path, subjects: Sequence[str]) -> dict[str, Pat
         paths = (
             [path] if has_suffix else [path.with_name(path.name + suffix) for suffix in _SUFFIXES]
         )
-        existing = [candidate for candidate in paths if candidate.is_file()]
+        existing = [candidate for candidate in paths if candidate.exists()]
         if len(existing) > 1:
             raise InputError(
                 f"{existing[0]} and {existing[1]} are both templates of {subject}; remove one"
@@ -253,8 +253,8 @@ def _from_file(source: Path, template_files: Mapping[str, Path], subject: str) -
         mesh = read_mesh_file(path)
         return _Neutral(mesh.vertices, mesh.colors)
     try:
-        return _Neutral(np.array(map_array(path), dtype=np.float64).reshape(-1, 3))
-    except (DataError, ValueError, TypeError) as error:
+        return _Neutral(as_vertices(map_array(path), str(path)).astype(np.float64))
+    except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise DataError(f"{path}: expected an array of (V, 3) vertices ({reason})") from error
 
