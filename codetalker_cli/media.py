@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.errors import InputError, printable
+from codetalker_cli.text_files import content_fault
 
 _START_BYTES = 400
 _TS_PACKET, _TIMED_TS_PACKET = 188, 192
@@ -136,11 +137,7 @@ def _describe_unknown(start: bytes) -> str:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"#extm3u", b"ffconcat", b"[playlist]")):
         return "is a playlist; give the recording itself"
-    if text.startswith((b"<!doctype", b"<html")):
-        return "is a web page, not a recording; download the file again"
-    if text.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not a recording; run `git lfs pull`"
-    return "unknown audio or video container"
+    return content_fault(start) or "unknown audio or video container"
 
 
 def ffmpeg_command() -> list[str]:

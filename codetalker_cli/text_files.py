@@ -29,6 +29,7 @@ MAX_VALUES = 100_000
 """The most values in a YAML file."""
 MAX_DIGITS = 100
 """The most characters of an integer."""
+_WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -63,7 +64,7 @@ def content_fault(start: bytes) -> str | None:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; download the file itself with `git lfs pull`"
-    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+    if text.startswith(_WEB_PAGE):
         return "it is a web page; download the file again"
     return None
 

@@ -13,9 +13,10 @@ import pytest
 import tiny
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError
-from codetalker_cli.models import checkpoint, official
+from codetalker_cli.models import checkpoint, checkpoint_files, official
 from codetalker_cli.models.checkpoint import fill, from_official
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.topology import Mesh
@@ -154,18 +155,75 @@ def change_meta(**values: Any) -> Callable[[Path], None]:
     return change
 
 
+def old(folder: Path) -> None:
+    """Remove the sizes and hashes from meta.json, as in older checkpoints."""
+    meta = json.loads((folder / "meta.json").read_text())
+    kept = {key: value for key, value in meta.items() if key not in ("contents", "n_settings")}
+    (folder / "meta.json").write_text(json.dumps(kept))
+
+
+def change_weights(folder: Path, name: str, value: float, n: int | None = None) -> None:
+    """Replace the first ``n`` numbers, or all of them, of the weight whose name ends so."""
+    state = load_file(folder / "model.safetensors")
+    (key,) = (key for key in state if key.endswith(name))
+    state[key].view(-1)[:n] = value
+    save_file(state, folder / "model.safetensors")
+
+
+def change_templates(folder: Path, factor: float) -> None:
+    old(folder)
+    with np.load(folder / "mesh.npz") as arrays:
+        changed = {**arrays, "templates": arrays["templates"] * np.float32(factor)}
+    np.savez_compressed(folder / "mesh.npz", **changed)
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated weights": (lambda f: truncate(f / "model.safetensors"), "not a safetensors file"),
+    "truncated weights": (
+        lambda f: truncate(f / "model.safetensors"),
+        r"bytes, expected \d+; copy",
+    ),
     "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "safetensors"),
     "pickled weights": (
-        lambda f: torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
+        lambda f: old(f) or torch.save({"a": torch.zeros(1)}, f / "model.safetensors"),
         "not a safetensors file",
     ),
     "truncated meta": (lambda f: truncate(f / "meta.json"), "the checkpoint is damaged"),
     "meta is a list": (lambda f: (f / "meta.json").write_text("[]"), "the checkpoint is damaged"),
     "no stage": (lambda f: (f / "meta.json").write_text('{"format_version": 1}'), "damaged"),
-    "truncated mesh": (lambda f: truncate(f / "mesh.npz"), "the checkpoint is damaged"),
-    "empty mesh": (lambda f: (f / "mesh.npz").write_bytes(b""), "the checkpoint is damaged"),
+    "truncated mesh": (lambda f: truncate(f / "mesh.npz"), r"bytes, expected \d+; copy"),
+    "empty mesh": (lambda f: (f / "mesh.npz").write_bytes(b""), "has 0 bytes, expected"),
+    "truncated old mesh": (lambda f: old(f) or truncate(f / "mesh.npz"), "is damaged"),
+    "no mesh": (lambda f: (f / "mesh.npz").unlink(), r"mesh\.npz: no such file"),
+    "mesh is a web page": (
+        lambda f: (f / "mesh.npz").write_text("<!DOCTYPE html><html>"),
+        r"mesh\.npz: it is a web page",
+    ),
+    "weights are a pointer": (
+        lambda f: (f / "model.safetensors").write_text("version https://git-lfs.github.com/spec"),
+        r"model\.safetensors: it is a Git LFS pointer",
+    ),
+    "NaN in weights": (
+        lambda f: change_weights(f, "motion_projection.bias", np.nan),
+        "motion_projection.bias contains NaN",
+    ),
+    "one NaN": (
+        lambda f: change_weights(f, "motion_projection.bias", np.nan, 1),
+        "motion_projection.bias contains NaN",
+    ),
+    "infinite weights": (
+        lambda f: change_weights(f, "motion_projection.bias", np.inf),
+        "values up to inf",
+    ),
+    "huge weights": (
+        lambda f: change_weights(f, "motion_projection.bias", 1e30, 1),
+        r"values up to 1\.0e\+30",
+    ),
+    "equal codes": (lambda f: change_weights(f, "codebook", 0.1), "all codes .* are equal"),
+    "NaN template": (lambda f: change_templates(f, np.nan), "template of A contains NaN"),
+    "huge template": (lambda f: change_templates(f, 1e30), "template of A contains NaN, infinite"),
+    "collapsed template": (lambda f: change_templates(f, 0), "of template of A are at the same"),
+    "contents are a list": (change_meta(contents=[1]), "meta.json is damaged"),
+    "size is text": (change_meta(contents={"mesh.npz": {"bytes": "1"}}), "bytes, expected 1;"),
     "no settings": (lambda f: (f / "settings.yaml").unlink(), "the checkpoint is damaged"),
     "settings are not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),
     "settings are a list": (
@@ -188,6 +246,34 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other stage": (change_meta(stage="vq"), "extra speech"),
     "newer format": (change_meta(format_version=99), "has format 99.*upgrade codetalker"),
 }
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
+def test_settings_that_are_cut_short_are_refused(folder: Path, share: float) -> None:
+    lines = (folder / "settings.yaml").read_text().splitlines(keepends=True)
+    kept = lines[: max(1, int(share * len(lines)))]
+    (folder / "settings.yaml").write_text("".join(kept))
+    with pytest.raises(CodeTalkerError, match=r"settings\.yaml"):
+        checkpoint.load(folder)
+
+
+def test_settings_can_be_edited(folder: Path) -> None:
+    values = yaml.safe_load((folder / "settings.yaml").read_text())
+    values["decode"]["window_frames"] = 77
+    (folder / "settings.yaml").write_text(yaml.safe_dump(values))
+    assert checkpoint.load(folder).settings.decode.window_frames == 77
+
+
+def test_check_finds_a_changed_byte_that_loading_accepts(folder: Path) -> None:
+    meta = checkpoint.load(folder).meta
+    checkpoint_files.check_hashes(folder, meta)
+    for name in ("model.safetensors", "mesh.npz"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        checkpoint_files.check_sizes(folder, meta)
+        with pytest.raises(CodeTalkerError, match=rf"{name}: the content has changed"):
+            checkpoint_files.check_hashes(folder, meta)
+        (folder / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -11,6 +11,7 @@ A checkpoint is a self-contained folder:
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,7 +342,7 @@ def _check_values(state: Mapping[str, Tensor], origin: str) -> None:
             continue
         low, high = (float(end) for end in torch.aminmax(value))
         if not (-MAX_WEIGHT <= low <= high <= MAX_WEIGHT):  # also true for NaN
-            kind = f"values up to {max(-low, high):.1e}" if high - low > 0 else "NaN"
+            kind = f"values up to {max(-low, high):.1e}" if not math.isnan(low) else "NaN"
             raise CheckpointError(
                 f"{origin}: {name} contains {kind}; the weights are damaged, or the training "
                 "diverged"

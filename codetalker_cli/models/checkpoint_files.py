@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import CheckpointError
+from codetalker_cli.errors import CheckpointError, DataError, InputError
 from codetalker_cli.presets import flatten
+from codetalker_cli.text_files import check_file
 
 _BLOCK = 1 << 20
 
@@ -43,8 +44,10 @@ def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
         CheckpointError: A file is missing or has another size.
     """
     for path, facts in _described(folder, meta):
-        if not path.is_file():
-            raise CheckpointError(f"{path}: the file is missing; copy the checkpoint again")
+        try:
+            check_file(path)
+        except (InputError, DataError) as error:
+            raise CheckpointError(f"{error}; copy the checkpoint again") from error
         size = path.stat().st_size
         if size != facts.get("bytes"):
             raise CheckpointError(
@@ -90,5 +93,5 @@ def _described(folder: Path, meta: Mapping[str, Any]) -> list[tuple[Path, Mappin
     """Return the path and the description of each file; none for older checkpoints."""
     files = meta.get("contents", {})
     if not isinstance(files, dict) or not all(isinstance(one, dict) for one in files.values()):
-        raise CheckpointError(f"{folder}: meta.json is damaged (contents); copy the checkpoint again")
+        raise CheckpointError(f"{folder}: meta.json is damaged (contents)")
     return [(folder / Path(name).name, facts) for name, facts in files.items()]

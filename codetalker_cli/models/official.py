@@ -15,6 +15,7 @@ from torch import Tensor
 
 from codetalker_cli.errors import CheckpointError, InputError, printable
 from codetalker_cli.settings import Settings
+from codetalker_cli.text_files import content_fault
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,10 @@ def _describe(path: Path, error: Exception) -> str:
             start = file.read(512)
     except OSError as failure:
         return failure.strerror or "it cannot be opened"
-    text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "it is empty"
-    if text.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; download the file itself with `git lfs pull`"
-    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
-        return "it is a web page; download the file again"
+    if fault := content_fault(start):
+        return fault
     if start.startswith(b"PK"):
         return _describe_zip(path)
     if start.startswith(b"\x1f\x8b"):
