@@ -83,6 +83,18 @@ def to_error(error: Exception) -> CodeTalkerError:
     return result
 
 
+def error_of_item(error: Exception) -> CodeTalkerError:
+    """Return the error to report for one of several items, so that the others can continue.
+
+    Raises:
+        Exception: The error itself, if the disk is full, because it would fail every item.
+    """
+    result = to_error(error)
+    if isinstance(result, FileError) and result.is_full:
+        raise error
+    return result
+
+
 def _log(error: Exception) -> str:
     """Write the traceback to a log file; return where it is, as a part of a message."""
     from codetalker_cli.resources import package_version

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet
 from codetalker_cli.datasets.regions import Regions
 from codetalker_cli.errors import DataError, InputError, OutputError
-from codetalker_cli.progress import Stages
+from codetalker_cli.progress import Progress, Stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
 
 
@@ -274,7 +275,7 @@ def test_an_interrupted_run_resumes(tmp_path: Path, n: int) -> None:
     with pytest.raises(Killed):
         run(counted(*names).raw, out, stages=kill_at(n))
     assert not (out / "manifest.json").exists() and (out / UNFINISHED).exists()
-    (out / "clips" / f".{names[n]}.0123abcd.npy").write_bytes(b"half a clip")
+    (out / "clips" / f".{names[n]}.codetalker-partial.npy").write_bytes(b"half a clip")
     with (out / UNFINISHED).open("a") as journal:
         journal.write('{"source": "B_1", "stam')  # a line cut short by the interruption
     rest = counted(*names)
@@ -484,6 +485,65 @@ def test_values_beyond_float32_are_reported(tmp_path: Path) -> None:
 
     done = run(data_set(clip("A_1"), clip("A_2", fault=huge)), tmp_path / "out")
     assert "NaN or infinite" in problems(done)[0][2]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "etc", "clips/../photo.jpg"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str, overwrite: bool) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / name).write_text("mine")
+    before = listing(tmp_path)
+    with pytest.raises(InputError, match=r"which is not part of a prepared data set; give an empt"):
+        run(data_set(clip("A_1")), tmp_path, overwrite=overwrite)
+    assert listing(tmp_path) == before
+
+
+def test_hidden_files_do_not_make_a_folder_foreign(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_text("")
+    (tmp_path / "speech").mkdir()
+    assert run(data_set(clip("A_1")), tmp_path).n_written == 1
+    assert (tmp_path / ".DS_Store").exists()
+
+
+def test_two_preparations_of_one_folder_at_once_are_refused(tmp_path: Path) -> None:
+    inner: list[str] = []
+
+    def another() -> None:
+        with pytest.raises(InputError) as caught:
+            run(data_set(clip("A_1")), tmp_path / "out")
+        inner.append(str(caught.value))
+
+    def stages(name: str) -> Progress:
+        def report(done: float, total: float, note: str = "") -> None:
+            if not inner:
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(another).result()
+
+        return report
+
+    assert run(data_set(clip("A_1"), clip("A_2")), tmp_path / "out", stages=stages).n_written == 2
+    assert "another run is writing this" in inner[0]
+
+
+def test_any_error_costs_one_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError("odd")
+
+    def large(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    def full(vertices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    clips = (clip("A_1"), clip("A_2", fault=broken), clip("A_3", fault=large))
+    done = run(data_set(*clips), tmp_path / "out")
+    reasons = {name: reason for kind, name, reason in problems(done) if kind == "broken"}
+    assert set(reasons) == {"A_2", "A_3"}
+    assert reasons["A_2"].startswith("unexpected error (ZeroDivisionError: odd)")
+    assert reasons["A_3"] == "not enough memory (Unable to allocate 9 TiB)"
+    with pytest.raises(OSError, match="No space left"):
+        run(data_set(clip("A_1", fault=full)), tmp_path / "other")
 
 
 def test_a_foreign_manifest_is_not_replaced(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from codetalker_cli.animate.jobs import AnimationPlan, Job, Request
 from codetalker_cli.animate.voice import Voice, load_voice
 from codetalker_cli.devices import gather, join_processes, shard
 from codetalker_cli.errors import BusyError, CodeTalkerError
-from codetalker_cli.failures import FileError, to_error
+from codetalker_cli.failures import error_of_item
 from codetalker_cli.files import claim
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Stages, silent_stages
@@ -182,11 +182,9 @@ class _Shard:
         try:
             yield job, self.report.done
         except Exception as error:
-            failure = to_error(error)
-            # A full disk would fail all other jobs, too.
-            if self._is_single or (isinstance(failure, FileError) and failure.is_full):
+            if self._is_single:
                 raise
-            self.report.add_failure(job, failure)
+            self.report.add_failure(job, error_of_item(error))
             is_last = True
         if is_last:
             self._claim_of[job.out].close()

@@ -19,11 +19,14 @@ from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDat
 from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.datasets.report import Prepared, report_text
 from codetalker_cli.datasets.timeline import ClipPart
-from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError
+from codetalker_cli.errors import DataError, InputError, OutputError
 from codetalker_cli.face_fit import ClipFit
+from codetalker_cli.failures import error_of_item
+from codetalker_cli.files import claim
 from codetalker_cli.formats.frames import Frames
 from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.settings import DataSettings, PrepareSettings
+from codetalker_cli.workspace import MANIFEST
 
 BLOCK_BYTES = 8 << 20
 """The approximate size of the blocks in which a clip is read."""
@@ -86,29 +89,32 @@ def prepare(
     clips = [c for c in raw.clips if options.keep_unused or split_of[c.name] != splits.UNUSED]
     if not clips:
         raise _no_clips_error(raw.problems, "no raw clip matches a split")
-    writer = PreparedWriter(out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions))
-    new_problems = (*preflight.missing_clips(raw, data.splits), *preflight.unlikely_sizes(raw))
-    raw = replace(preflight.drop_broken_templates(raw), problems=(*raw.problems, *new_problems))
-    pending = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
-    _refuse_changes(writer, clips, pending)
-    preflight.check_disk(out, raw, data.fps, pending)
-    job = PreparationJob(raw, data.fps, options, writer)
-    n_written = _write_all(job, pending, split_of, len(clips), stages("clips"))
-    if writer.finished is not None and writer.is_finished and not n_written:
-        return Prepared(out, writer.finished, 0)
-    if not any(writer.done[clip.name].entries for clip in clips):
-        writer.discard()
-        raise _no_clips_error([p for c in clips for p in writer.done[c.name].problems], "")
-    notes = {
-        **raw.notes,
-        "frames": _describe_frame_rate(raw.fps, data.fps),
-        "holes": f"up to {options.fill_seconds:g} s filled by linear interpolation, longer ones "
-        "split the clip",
-        "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
-        "left_out_unused": sorted({c.name for c in raw.clips} - {c.name for c in clips}),
-    }
-    split_table = {clip.name: split_of[clip.name] for clip in clips}
-    return Prepared(out, _finish(job, data, regions, split_table, notes), n_written)
+    with claim(out / MANIFEST):
+        writer = PreparedWriter(
+            out, overwrite=overwrite, recipe=_recipe(raw, data, options, regions)
+        )
+        new_problems = (*preflight.missing_clips(raw, data.splits), *preflight.unlikely_sizes(raw))
+        raw = replace(preflight.drop_broken_templates(raw), problems=(*raw.problems, *new_problems))
+        pending = [clip for clip in clips if not writer.has(clip.name, clip.stamp)]
+        _refuse_changes(writer, clips, pending)
+        preflight.check_disk(out, raw, data.fps, pending)
+        job = PreparationJob(raw, data.fps, options, writer)
+        n_written = _write_all(job, pending, split_of, len(clips), stages("clips"))
+        if writer.finished is not None and writer.is_finished and not n_written:
+            return Prepared(out, writer.finished, 0)
+        if not any(writer.done[clip.name].entries for clip in clips):
+            writer.discard()
+            raise _no_clips_error([p for c in clips for p in writer.done[c.name].problems], "")
+        notes = {
+            **raw.notes,
+            "frames": _describe_frame_rate(raw.fps, data.fps),
+            "holes": f"up to {options.fill_seconds:g} s filled by linear interpolation, longer "
+            "ones split the clip",
+            "audio": f"resampled once to {audio.SAMPLE_RATE} Hz, mono, 16 bit",
+            "left_out_unused": sorted({c.name for c in raw.clips} - {c.name for c in clips}),
+        }
+        split_table = {clip.name: split_of[clip.name] for clip in clips}
+        return Prepared(out, _finish(job, data, regions, split_table, notes), n_written)
 
 
 def _write_all(
@@ -181,9 +187,9 @@ def _prepare_clip(
             _write_parts(job, clip, split, frames, speech, problems)
     except OutputError:
         raise
-    except CodeTalkerError as error:
+    except Exception as error:
         job.writer.abandon()
-        problems = [Problem(clip.name, "broken", str(error))]
+        problems = [Problem(clip.name, "broken", str(error_of_item(error)))]
         if job.writer.done.get(clip.name) == ClipRecord(clip.stamp, (), tuple(problems)):
             return False  # an earlier run recorded the same fault
     job.writer.close(clip.name, clip.stamp, problems)

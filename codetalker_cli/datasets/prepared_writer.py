@@ -20,13 +20,14 @@ from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
 from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
 from codetalker_cli.datasets.raw_clips import Problem
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
 
+_OWN = {"clips", "audio", "speech", MESH, REPORT, MANIFEST, UNFINISHED, "check.png"}
+"""The entries of a prepared folder; ``speech`` is the speech of a synthetic data set."""
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
-"""The temporary names of files that are being written, and of write tests."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class PreparedWriter:
                 f"{folder}: contains clips/*.npy or audio/*.wav, but no prepared data set; "
                 "give an empty or a new folder"
             )
+        elif not (folder / MANIFEST).exists():
+            _refuse_foreign(folder)
         check_output(folder / MANIFEST, overwrite=True)
         self._has_begun = False
         self._pending: list[ClipEntry] = []
@@ -312,6 +315,17 @@ class PreparedWriter:
             audio_path(self.folder, name).unlink(missing_ok=True)
         for folder in (self.folder, self.folder / "clips", self.folder / "audio"):
             remove_leftovers(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with entries that a data set does not have, such as a home folder."""
+    names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
+    others = sorted(name for name in names if name not in _OWN and not name.startswith("."))
+    if others:
+        raise InputError(
+            f"{folder}: contains {printable(others[0])}, which is not part of a prepared data set; "
+            "give an empty or a new folder"
+        )
 
 
 def _is_complete(folder: Path, entry: ClipEntry) -> bool:

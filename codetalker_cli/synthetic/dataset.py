@@ -17,6 +17,7 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.manifest import NO_SPEECH, Manifest
 from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.files import claim
 from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.rigs.idle import IDLE_UNITS
@@ -27,6 +28,7 @@ from codetalker_cli.synthetic.noise import breath, sound
 from codetalker_cli.synthetic.speech.clips import SpeechSet, SpokenClip
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 from codetalker_cli.topology import Mesh
+from codetalker_cli.workspace import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -85,29 +87,30 @@ def prepare_synthetic(
     demo, fps = settings.demo, settings.data.fps
     rig = Rig.load()
     _check_subjects(rig, settings)
-    writer = PreparedWriter(out, overwrite=overwrite)
-    speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
-    passages = list(_limit_clips(join_passages(speech_set.clips, demo), settings))
-    if not passages:
-        raise DataError(f"{speech or demo.engine}: no usable speech; the log lists the reasons")
-    subjects = settings.data.train_subjects
-    splits = assign_splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
-    noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
-    passages, splits = passages + noise_passages, splits + ["train"] * len(noise_passages)
-    for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
-        subject = subjects[index % len(subjects)]
-        rng = np.random.default_rng([demo.seed, index])
-        vertices = speak(rig, passage, subject, fps, rng, blinks=demo.blinks)
-        name = f"{subject}_{passage.name}"
-        writer.add(NewClip(name, subject, split, vertices, passage.samples, passage.text))
-        stages("motion")(index + 1, len(passages))
-    notes = {
-        "made_with": demo.model_dump(mode="json"),
-        "speech": str(speech.name) if speech else demo.engine,
-        "left_out": [{"clip": f.name, "reason": f.reason} for f in speech_set.failures],
-    }
-    facts = DataSetFacts(settings.data.name, fps, subjects)
-    return writer.finish(facts, mesh_of(rig, subjects, idle=not demo.blinks), notes)
+    with claim(out / MANIFEST):
+        writer = PreparedWriter(out, overwrite=overwrite)
+        speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
+        passages = list(_limit_clips(join_passages(speech_set.clips, demo), settings))
+        if not passages:
+            raise DataError(f"{speech or demo.engine}: no usable speech; the log lists the reasons")
+        subjects = settings.data.train_subjects
+        splits = assign_splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
+        noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
+        passages, splits = passages + noise_passages, splits + ["train"] * len(noise_passages)
+        for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
+            subject = subjects[index % len(subjects)]
+            rng = np.random.default_rng([demo.seed, index])
+            vertices = speak(rig, passage, subject, fps, rng, blinks=demo.blinks)
+            name = f"{subject}_{passage.name}"
+            writer.add(NewClip(name, subject, split, vertices, passage.samples, passage.text))
+            stages("motion")(index + 1, len(passages))
+        notes = {
+            "made_with": demo.model_dump(mode="json"),
+            "speech": str(speech.name) if speech else demo.engine,
+            "left_out": [{"clip": f.name, "reason": f.reason} for f in speech_set.failures],
+        }
+        facts = DataSetFacts(settings.data.name, fps, subjects)
+        return writer.finish(facts, mesh_of(rig, subjects, idle=not demo.blinks), notes)
 
 
 def speak(

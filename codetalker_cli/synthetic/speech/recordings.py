@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.audio import AUDIO_SUFFIXES
-from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
+from codetalker_cli.errors import DataError, InputError, MissingDependencyError
+from codetalker_cli.failures import error_of_item
 from codetalker_cli.progress import Progress
 from codetalker_cli.resources import cache_dir
 from codetalker_cli.synthetic.speech import alignment
@@ -106,7 +107,8 @@ def read_recordings(
             result.clips.append(_read_clip(name, recording, lists, alignments, write_beside))
         except MissingDependencyError:
             raise  # it would be the same for every recording
-        except CodeTalkerError as error:
+        except Exception as exception:
+            error = error_of_item(exception)
             logger.warning("%s was skipped: %s", recording, error)
             result.failures.append(Failure(str(recording), str(error)))
         if progress:
