@@ -538,7 +538,7 @@ def test_any_error_costs_one_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     clips = (clip("A_1"), clip("A_2", fault=broken), clip("A_3", fault=large))
     done = run(data_set(*clips), tmp_path / "out")
-    reasons = {name: reason for kind, name, reason in problems(done) if kind == "broken"}
+    reasons = {name: reason for name, kind, reason in problems(done) if kind == "broken"}
     assert set(reasons) == {"A_2", "A_3"}
     assert reasons["A_2"].startswith("unexpected error (ZeroDivisionError: odd)")
     assert reasons["A_3"] == "not enough memory (Unable to allocate 9 TiB)"
