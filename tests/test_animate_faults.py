@@ -152,6 +152,16 @@ def test_name_that_is_too_long_for_a_result_fails_alone() -> None:
     assert names() == ["a.npz", "b.npz", "c.npz", "d.npz"]
 
 
+def test_invalid_value_in_a_manifest_costs_its_line() -> None:
+    Path("list.csv").write_text("audio,seed\nin/a.wav,-1\nin/b.wav,1\n")
+    command = ["animate", "--manifest", "list.csv", "-o", "out", "--model", "mine"]
+    ended = run(*command, "--format", "npz", "--json")
+    report = json.loads(ended.out)
+    assert ended.code == 1 and names() == ["b.npz"] and len(report["done"]) == 1
+    (failed,) = report["failed"]
+    assert failed["reason"] == "list.csv:2: seed is '-1', expected an integer from 0 on"
+
+
 # Two runs --------------------------------------------------------------------------------------
 
 

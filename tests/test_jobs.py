@@ -159,8 +159,6 @@ def test_manifest_paths_are_relative_to_its_folder() -> None:
         ("", "no column 'audio'"),
         ("wav,out\na.wav,b\n", "unknown column 'wav'"),
         ("audio\n", "lists no recordings, only the header"),
-        ("audio,seed\na.wav,x\n", r"list.csv:2: seed is 'x', expected an integer"),
-        ("audio,fps\na.wav,\nb.wav,fast\n", r"list.csv:3: fps is 'fast', expected a number"),
         ("audio,style\na.wav,S01:0.3,S02:0.7\n", r"list.csv:2: more values than columns"),
         ("audio,seed\n,3\n", r"list.csv:2: the column 'audio' is empty"),
         ("audio\na.wav\nb.wav\na.wav\n", "a.wav: the recording is listed twice"),
@@ -171,6 +169,22 @@ def test_manifest_paths_are_relative_to_its_folder() -> None:
 def test_invalid_manifest_names_the_line(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         manifest(text)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "fault"),
+    [
+        ("seed", "x", "list.csv:3: seed is 'x', expected an integer from 0 on"),
+        ("seed", "-1", "list.csv:3: seed is '-1', expected an integer from 0 on"),
+        ("seed", "1.5", "list.csv:3: seed is '1.5', expected an integer from 0 on"),
+        ("fps", "fast", "list.csv:3: fps is 'fast', expected a number above 0"),
+        ("fps", "nan", "list.csv:3: fps is 'nan', expected a number above 0"),
+        ("fps", "0", "list.csv:3: fps is '0', expected a number above 0"),
+    ],
+)
+def test_invalid_value_is_a_fault_of_its_line(column: str, value: str, fault: str) -> None:
+    rows = manifest(f"audio,{column}\na.wav,\nb.wav,{value}\n")
+    assert [row.fault for row in rows] == [None, fault]
 
 
 def test_unreadable_manifest_is_an_error() -> None:

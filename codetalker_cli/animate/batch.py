@@ -15,7 +15,7 @@ from typing import Any
 from codetalker_cli.animate.jobs import AnimationPlan, Job, Request
 from codetalker_cli.animate.voice import Voice, load_voice
 from codetalker_cli.devices import gather, join_processes, shard
-from codetalker_cli.errors import BusyError, CodeTalkerError
+from codetalker_cli.errors import BusyError, CodeTalkerError, InputError
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.files import claim
 from codetalker_cli.motion import Motion
@@ -141,7 +141,7 @@ class _Shard:
             written = job.out.stat().st_mtime
         except OSError:
             return False
-        if self._is_single or (self._overwrite and written < self._started):
+        if job.fault or self._is_single or (self._overwrite and written < self._started):
             return False
         self.report.skipped.append(str(job.out))
         return True
@@ -158,6 +158,8 @@ class _Shard:
 
     def _claim(self, job: Job) -> bool:
         """Claim the output of a job; return whether the job is still to be done."""
+        if job.fault is not None:
+            raise InputError(job.fault)
         own = self._claim_of[job.out] = self.claims.enter_context(ExitStack())
         try:
             own.enter_context(claim(job.out))
@@ -187,7 +189,7 @@ class _Shard:
             self.report.add_failure(job, error_of_item(error))
             is_last = True
         if is_last:
-            self._claim_of[job.out].close()
+            self._claim_of.pop(job.out, ExitStack()).close()
         if not self._is_single:
             self._stages("recordings")(self.report.n_ended, self._n_jobs)
 

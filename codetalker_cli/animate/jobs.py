@@ -55,10 +55,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """A request for an audio file, and the output file."""
+    """A request for an audio file, and the output file.
+
+    Attributes:
+        request: The request.
+        out: The output file.
+        fault: Why the job cannot be done, or None. The other jobs of the plan are not affected.
+    """
 
     request: Request
     out: Path
+    fault: str | None = None
 
     @property
     def speech(self) -> Path:
@@ -269,8 +276,9 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
         request: The default options, used for empty values.
 
     Raises:
-        InputError: The file is missing, a column is unknown, or a value is invalid. The message
-            contains the line number.
+        InputError: The file is missing, a column is unknown, or a line names no recording or an
+            invalid output. The message contains the line number. Another invalid value fails only
+            its own job.
     """
     try:
         # Spreadsheet programs write a byte order mark, which "utf-8-sig" removes.
@@ -331,7 +339,7 @@ def _job(
                 f"{where}: out {printable(name)!r} leads out of {printable(folder)}; give another "
                 "`out` folder, or a name inside it"
             )
-    values: dict[str, Any] = dict(given)
+    values, fault = dict[str, Any](given), None
     for key, kind, expected in (
         ("seed", int, "an integer from 0 on"),
         ("fps", float, "a number above 0"),
@@ -341,11 +349,10 @@ def _job(
                 values[key] = kind(given[key])
                 if not 0 <= values[key] < math.inf or (key == "fps" and not values[key]):
                     raise ValueError("out of range")
-            except ValueError as error:
-                raise InputError(
-                    f"{where}: {key} is {printable(repr(given[key]))}, expected {expected}"
-                ) from error
-    return Job(replace(request, speech=speech, **values), target)
+            except ValueError:
+                del values[key]
+                fault = f"{where}: {key} is {printable(repr(given[key]))}, expected {expected}"
+    return Job(replace(request, speech=speech, **values), target, fault)
 
 
 def _is_target(text: str, given: Sequence[Path]) -> bool:
