@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from codetalker_cli.animate.segments import Segment, plan_segments
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.failures import doing
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.progress import Progress
@@ -182,7 +183,9 @@ class BatchDecoder:
     def _decode_or_mark(self, jobs: list[_SegmentJob], report: Callable[[int], None]) -> None:
         """Decode a batch; after an error decode each job alone, so that it costs one recording."""
         try:
-            self._decode(jobs, report)
+            longest = max(job.segment.n_frames for job in jobs)
+            with doing(f"decoding {len(jobs)} segments of up to {longest} frames together"):
+                self._decode(jobs, report)
         except Exception as error:
             # The error keeps the tensors of the batch alive, so it is kept only for a single job.
             if len(jobs) == 1:

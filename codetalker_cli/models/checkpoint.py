@@ -28,6 +28,7 @@ from codetalker_cli.errors import (
     SettingsError,
     printable,
 )
+from codetalker_cli.failures import doing
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.models import checkpoint_files, official, shapes
 from codetalker_cli.models.codetalker import CodeTalker
@@ -171,6 +172,11 @@ def load(name: str | Path) -> Checkpoint:
             has a newer format.
     """
     folder = find(name)
+    with doing(f"loading {folder}"):
+        return _load(folder)
+
+
+def _load(folder: Path) -> Checkpoint:
     try:
         meta = _read_meta(folder)
         if meta["format_version"] > FORMAT_VERSION:

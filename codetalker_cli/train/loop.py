@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from codetalker_cli.devices import make_accelerator
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
+from codetalker_cli.failures import doing
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
 from codetalker_cli.train.batches import Batch, Plan, Shard
@@ -206,7 +207,8 @@ class _TrainingRun:
     def _train_step(self, shard: Shard, batches: Iterator[Batch]) -> None:
         progress = self.progress
         where = f"epoch {progress.epoch}, step {progress.step + 1}"
-        values = self.stepper.step(shard, batches, where)
+        with doing(f"training ({where}); a smaller batch_size or crop_frames needs less"):
+            values = self.stepper.step(shard, batches, where)
         progress.step += 1
         values |= self.task.after_step(self.accelerator, progress.step)
         for key, value in values.items():
