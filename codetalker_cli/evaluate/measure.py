@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codetalker_cli.errors import CodeTalkerError, DataError
+from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
-from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
+from codetalker_cli.evaluate.score import csv_rows, describe, record_failure, score_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
@@ -21,10 +23,12 @@ class FolderMeasurement:
         facts: The predictions, the truth, the style rule, and the numbers of clips, results and
             frames.
         values: Metric name → value, interval and unit.
+        failed: The predictions that could not be measured, each with the reason.
     """
 
     facts: dict[str, Any]
     values: dict[str, dict[str, Any]]
+    failed: list[dict[str, str]]
 
     @property
     def title(self) -> str:
@@ -43,7 +47,7 @@ def measure_folder(
     *,
     csv: Path | None = None,
 ) -> FolderMeasurement:
-    """Measure the predictions of a folder.
+    """Measure the predictions of a folder; one that cannot be measured is reported and skipped.
 
     Args:
         folder: The predictions, named as ``find_pairs`` expects.
@@ -55,9 +59,20 @@ def measure_folder(
 
     Raises:
         InputError: There are no predictions, or one does not belong to a ground-truth clip.
-        DataError: A prediction cannot be measured.
+        DataError: No prediction can be measured.
     """
-    scores = score_pairs(find_pairs(folder, truth), truth, settings, metrics, progress)
+    failed: list[dict[str, str]] = []
+    pairs = []
+    for pair in find_pairs(folder, truth):
+        try:
+            check_comparable(pair, truth)
+            pairs.append(pair)
+        except CodeTalkerError as error:
+            record_failure(str(pair.path), failed, error)
+    scores = score_pairs(pairs, truth, settings, metrics, progress, failed=failed)
+    if failed and not scores.results():
+        first = failed[0]
+        raise DataError(f"no prediction could be measured; {first['clip']}: {first['reason']}")
     topology = truth.mesh.topology
     values = {name: describe(scores.value(name, settings), name, topology) for name in metrics}
     if csv is not None:
@@ -70,5 +85,6 @@ def measure_folder(
         "results": len(results),
         "frames": scores.n_frames,
         "style_rule": settings.style,
+        "failed": failed,
     }
-    return FolderMeasurement(facts, values)
+    return FolderMeasurement(facts, values, failed)

@@ -142,6 +142,7 @@ def score_pairs(
     metric_names: Sequence[str] = (),
     progress: Progress | None = None,
     into: Scores | None = None,
+    failed: list[dict[str, str]] | None = None,
 ) -> Scores:
     """Measure the predictions that are selected by the style rule ``settings.style``.
 
@@ -155,9 +156,10 @@ def score_pairs(
             a slow computation (quadratic in the number of styles).
         progress: Called with the number of clips done and the total.
         into: Scores to add the results to; None: new ones.
+        failed: Receives the predictions that cannot be measured; None: the first one is an error.
 
     Raises:
-        DataError: A prediction cannot be measured.
+        DataError: A prediction cannot be measured, and ``failed`` is None.
     """
     scores = Scores() if into is None else into
     by_clip: dict[str, list[Pair]] = {}
@@ -167,20 +169,24 @@ def score_pairs(
     for done, (clip, clip_pairs) in enumerate(by_clip.items(), 1):
         subject = truth.subjects[clip]
         for pair in select_pairs(clip_pairs, settings.style, subject):
-            scores.add(
-                read_vertices(pair.path, n_vertices),
-                clip,
-                pair.style,
-                truth,
-                settings,
-                str(pair.path),
-            )
+            try:
+                _score_pair(scores, pair, truth, settings)
+            except CodeTalkerError as error:
+                if failed is None:
+                    raise
+                record_failure(str(pair.path), failed, error)
+                clip_pairs = [other for other in clip_pairs if other is not pair]
         if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
             motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
             scores.add_diversity(clip, subject, motions)
         if progress is not None:
             progress(done, len(by_clip))
     return scores
+
+
+def _score_pair(scores: Scores, pair: Pair, truth: Truth, settings: EvaluateSettings) -> None:
+    vertices = read_vertices(pair.path, truth.mesh.topology.n_vertices)
+    scores.add(vertices, pair.clip, pair.style, truth, settings, str(pair.path))
 
 
 def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
