@@ -232,8 +232,9 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     Path("regions/lve.txt").write_text("1, 2")
     name = "pred/A_clip0_condition_A.npy"
     whole = np.load(name)
-    for other in Path("pred").glob("B_*"):  # a fault in the only prediction is an error
-        other.unlink()
+    for other in Path("pred").iterdir():  # a fault in the only prediction is an error
+        if other != Path(name):
+            other.unlink()
     np.save(name, whole[:-3])
     assert "has 27 frames, but the ground truth of A_clip0 has 30" in refuse("metrics", *FILES)
     broken = whole.copy()
@@ -335,6 +336,14 @@ def test_something_in_place_of_a_prediction_costs_only_its_clip(
     found = json.loads(ended.out)
     assert ended.code == 1 and [one["clip"] for one in found["failed"]] == [str(files)]
     assert found["values"]["lve"]["clips"] == 1
+
+
+def test_another_style_does_not_replace_a_prediction_that_cannot_be_compared(files: Path) -> None:
+    motion = Motion.load(files)
+    motion.save(files.with_name("clip0_condition_B.npz"))
+    in_mm(motion).save(files)
+    found = json.loads(run(*MEASURE, "--json").out)
+    assert [one["clip"] for one in found["failed"]] == [str(files)] and found["clips"] == 1
 
 
 def test_ground_truth_files_of_another_unit_are_refused(files: Path) -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import CodeTalkerError, DataError
-from codetalker_cli.evaluate.comparable import check_comparable
+from codetalker_cli.errors import DataError
 from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
-from codetalker_cli.evaluate.score import csv_rows, describe, record_failure, score_pairs
+from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
@@ -62,13 +61,7 @@ def measure_folder(
         DataError: No prediction can be measured.
     """
     failed: list[dict[str, str]] = []
-    pairs = []
-    for pair in find_pairs(folder, truth):
-        try:
-            check_comparable(pair, truth)
-            pairs.append(pair)
-        except CodeTalkerError as error:
-            record_failure(str(pair.path), failed, error)
+    pairs = find_pairs(folder, truth)
     scores = score_pairs(pairs, truth, settings, metrics, progress, failed=failed)
     if failed and not scores.results():
         first = failed[0]

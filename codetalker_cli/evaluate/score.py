@@ -9,6 +9,7 @@ import numpy as np
 
 from codetalker_cli import metrics
 from codetalker_cli.errors import CodeTalkerError, DataError
+from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
@@ -156,7 +157,8 @@ def score_pairs(
             a slow computation (quadratic in the number of styles).
         progress: Called with the number of clips done and the total.
         into: Scores to add the results to; None: new ones.
-        failed: Receives the predictions that cannot be measured; None: the first one is an error.
+        failed: Receives the predictions that cannot be measured, or that ``check_comparable``
+            refuses. None: nothing is compared, and the first fault is an error.
 
     Raises:
         DataError: A prediction cannot be measured, and ``failed`` is None.
@@ -168,14 +170,18 @@ def score_pairs(
     n_vertices = truth.mesh.topology.n_vertices
     for done, (clip, clip_pairs) in enumerate(by_clip.items(), 1):
         subject = truth.subjects[clip]
-        for pair in select_pairs(clip_pairs, settings.style, subject):
+        selected = select_pairs(clip_pairs, settings.style, subject)
+        for pair in list(clip_pairs):
             try:
-                _score_pair(scores, pair, truth, settings)
+                if failed is not None:
+                    check_comparable(pair, truth)
+                if pair in selected:
+                    _score_pair(scores, pair, truth, settings)
             except CodeTalkerError as error:
                 if failed is None:
                     raise
                 record_failure(str(pair.path), failed, error)
-                clip_pairs = [other for other in clip_pairs if other is not pair]
+                clip_pairs.remove(pair)
         if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
             motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
             scores.add_diversity(clip, subject, motions)
