@@ -130,6 +130,56 @@ def test_a_clip_that_fails_is_listed_and_the_others_are_scored(data: PreparedDat
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 
+def nan_in(path: Path) -> None:
+    vertices = np.load(path)
+    vertices[3, 2] = np.nan
+    np.save(path, vertices)
+
+
+def absurd_in(path: Path) -> None:
+    vertices = np.load(path)
+    vertices[3, 2] = 1e30
+    np.save(path, vertices)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (nan_in, "frame 3 of the prediction has NaN"),
+        (absurd_in, "frame 3 of the prediction has coordinates up to 1e+30"),
+        (a_folder, "cannot be read (it is a folder)"),
+    ],
+)
+def test_a_damaged_prediction_costs_only_its_clip(
+    data: PreparedDataSet, damage: Callable[[Path], None], words: str
+) -> None:
+    evaluate("--set", "evaluate.diversity_clips=0")
+    damage(OUT / "predictions" / "clip0_condition_A.npy")
+    again = ("eval", "voice", "--data", "data/tiny", "--split", "val", "--json")
+    ended = run(*again, "--set", "evaluate.diversity_clips=0")
+    found = json.loads(ended.out)
+    assert ended.code == 1 and found["values"]["model"]["lve"]["clips"] == 1
+    (failure,) = found["failed"]
+    assert failure["clip"] == "clip0" and words in failure["reason"]
+
+
+def test_a_damaged_training_clip_costs_only_the_mean_motion(
+    data: PreparedDataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = data.clips("train")[0].vertices_path
+    nan_in(path)
+    assert "mean motion" not in evaluate()["values"]
+    a_folder(path)
+    assert "mean motion" not in evaluate()["values"]
+    assert "a training clip contains NaN or infinite values; the mean motion is" in caplog.text
+    assert f"{path}: the vertices are not a complete .npy file" in caplog.text
+
+
 def test_eval_without_arguments_uses_the_newest_training_run(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -323,9 +323,7 @@ def test_an_absurd_coordinate_is_named_with_its_frame() -> None:
     motion = make_motion()
     vertices = np.array(motion.vertices)
     vertices[1, 3] = 1e30
-    with pytest.raises(
-        RenderError, match=r"frame 1 of the motion contains coordinates up to"
-    ):
+    with pytest.raises(RenderError, match=r"frame 1 of the motion contains coordinates up to"):
         one_frame(replace(motion, vertices=vertices))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted
 from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
 from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
@@ -32,9 +32,9 @@ class FolderMeasurement:
     @property
     def title(self) -> str:
         """A summary of what was measured, in one line."""
-        return "{pred}: {clips} clips, {results} results, {frames} frames, truth {truth}".format(
-            **self.facts
-        )
+        facts = self.facts
+        counts = [counted(facts[f"{noun}s"], noun) for noun in ("clip", "result", "frame")]
+        return f"{facts['pred']}: {', '.join(counts)}, truth {facts['truth']}"
 
 
 def measure_folder(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import metrics
-from codetalker_cli.errors import CodeTalkerError, DataError
+from codetalker_cli.errors import CodeTalkerError, DataError, counted
 from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
@@ -74,7 +74,7 @@ class Scores:
         n_missing = len(true) - len(predicted)
         if n_missing > MAX_SHORT_FRAMES:
             raise DataError(
-                f"{where or clip}: the prediction has {len(predicted)} frames, but the "
+                f"{where or clip}: the prediction has {counted(len(predicted), 'frame')}, but the "
                 f"ground truth of {clip} has {len(true)}; predict the whole clip at "
                 f"{_describe_rate(truth)}"
             )

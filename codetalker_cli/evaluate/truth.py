@@ -8,7 +8,7 @@ import numpy as np
 
 from codetalker_cli.datasets.prepared import PreparedDataSet, vertices_path
 from codetalker_cli.datasets.regions import find_regions
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, counted
 from codetalker_cli.formats.predictions import (
     SUFFIXES,
     StoredMotion,
@@ -86,7 +86,7 @@ def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
     entries = [clip.entry for clip in (data.clips(split) if split else _all_clips(data))]
     if not entries:
         available = ", ".join(
-            f"{k} ({row['clips']} clips)" for k, row in data.manifest.splits.items()
+            f"{k} ({counted(row['clips'], 'clip')})" for k, row in data.manifest.splits.items()
         )
         raise DataError(
             f"{data.folder}: the split {split!r} has no clips; available splits: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from codetalker_cli.arrays import release_pages
-from codetalker_cli.errors import RenderError
+from codetalker_cli.errors import RenderError, counted
 from codetalker_cli.face_fit import difference_in_place, size_of
 from codetalker_cli.motion import Motion, Vertices
 from codetalker_cli.render.captions import Strip, bar_strip, label_strip
@@ -155,7 +155,8 @@ def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) 
         )
     if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
-            f"{first_name} has {first.n_frames} frames, but {other_name} has {other.n_frames}; all "
+            f"{first_name} has {counted(first.n_frames, 'frame')}, but {other_name} has "
+            f"{other.n_frames}; all "
             "motions must be of the same recording"
         )
 
