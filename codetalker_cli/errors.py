@@ -65,3 +65,18 @@ def printable(text: object, limit: int = MAX_NAME) -> str:
     shown = name[: limit + 1]  # escaping makes text longer, so cut it first
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun in the singular or the plural: ``1 clip``, ``2 vertices``."""
+    plural = f"{noun}s"
+    if noun.endswith("vertex"):
+        plural = noun.removesuffix("ex") + "ices"
+    elif noun.endswith("entry"):
+        plural = noun.removesuffix("y") + "ies"
+    return f"{n} {noun if n == 1 else plural}"
+
+
+def verb(n: int, singular: str, plural: str) -> str:
+    """Return the form of a verb whose subject is ``n`` things."""
+    return singular if n == 1 else plural

@@ -3,6 +3,7 @@
 All sizes are relative, so the comparison is the same in every length unit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,9 @@ _AWAY = 60.0
 """A larger rotation, in degrees, is more than head motion."""
 _DEFORMED = 0.5
 """A larger RMS distance, as a fraction of the face's spread, is more than an expression."""
-SAME_SIZE = (0.5, 2.0)
-"""The range of the ratio of two sizes of the same face; length units differ by more."""
+SAME_SIZE = (0.4, 2.5)
+"""The range of the ratio of two sizes of the same face; length units differ by more, such as 2.54
+from cm to inches."""
 FAR = 2.0
 """Two motions of a face whose centers are this many face sizes apart are in different places."""
 _COLLAPSED = 1e-4
@@ -221,6 +223,26 @@ def _describe_frames(chosen: np.ndarray) -> str:
 def size_of(vertices: np.ndarray) -> float:
     """Return the longest side of the bounding box of vertices (V, 3)."""
     return float(np.ptp(np.asarray(vertices, np.float64), axis=0).max())
+
+
+def difference_in_size(
+    templates: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]
+) -> str | None:
+    """Compare the median sizes of two sets of templates of one topology.
+
+    Returns:
+        A phrase such as ``1000 times as large``; None if there is no difference, or if one of the
+        sets is empty.
+    """
+    if not templates or not others:
+        return None
+    sizes = [
+        float(np.median([size_of(v) for v in faces.values()])) for faces in (templates, others)
+    ]
+    if not (np.isfinite(sizes).all() and sizes[1] > 0):
+        return None
+    ratio = sizes[0] / sizes[1]
+    return None if SAME_SIZE[0] <= ratio <= SAME_SIZE[1] else f"{ratio:.3g} times as large"
 
 
 def difference_in_place(frame: np.ndarray, other: np.ndarray) -> str | None:

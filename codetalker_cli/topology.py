@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.arrays import read_arrays
-from codetalker_cli.errors import DataError, printable
+from codetalker_cli.errors import DataError, counted, printable, verb
 from codetalker_cli.files import name_fault
 
 Report = Callable[[str, str], None]
@@ -214,7 +214,8 @@ def _without_unknown_vertices(
         first = bad.argmax()
         report(
             "faces",
-            f"{bad.sum()} of {len(triangles)} triangles refer to vertices that do not exist "
+            f"{bad.sum()} of {counted(len(triangles), 'triangle')} "
+            f"{verb(bad.sum(), 'refers', 'refer')} to vertices that do not exist "
             f"(triangle {first}: {[int(i) for i in triangles[first]]}; there are {n_vertices} "
             "vertices)",
         )
@@ -225,7 +226,11 @@ def _without_unknown_vertices(
         bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
         if bad.any():
             name = key.removeprefix("region_")
-            report("region", f"region {name} refers to {bad.sum()} vertices that do not exist")
+            report(
+                "region",
+                f"region {name} refers to {counted(bad.sum(), 'vertex')} that "
+                f"{verb(bad.sum(), 'does', 'do')} not exist",
+            )
             kept[key] = arrays[key][~bad]
         if fault := region_fault(kept[key], n_vertices):
             report("region", f"region {key.removeprefix('region_')}: {fault}")

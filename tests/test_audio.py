@@ -52,7 +52,7 @@ BAD_WAVS = {
     "silent": (np.zeros(SAMPLE_RATE, np.float32), "silent"),
     "almost silent": (np.full(SAMPLE_RATE, 5e-5, np.float32), "silent"),
     "0.1 s": (sine(0.1, SAMPLE_RATE), r"is 0\.10 s long; at least 0\.2 s"),
-    "NaN": (with_bad_samples(np.nan), "1 samples are NaN or infinite .first at sample 777"),
+    "NaN": (with_bad_samples(np.nan), "1 sample is NaN or infinite .first at sample 777"),
     "infinite": (with_bad_samples(np.inf), "NaN or infinite"),
 }
 

@@ -189,7 +189,7 @@ def test_triangles_and_regions_out_of_range_are_problems(data: Path) -> None:
     messages = found(data)
     assert "1 of 4992 triangles" in messages["problem", "faces", "mesh.npz"]
     assert "triangle 7" in messages["problem", "faces", "mesh.npz"]
-    assert "region upper_face refers to 1 vertices" in messages["problem", "region", "mesh.npz"]
+    assert "region upper_face refers to 1 vertex that" in messages["problem", "region", "mesh.npz"]
     assert len(messages) == 2
 
 
@@ -222,7 +222,7 @@ def test_missing_and_nan_templates_are_problems(data: Path) -> None:
         "2 clips but no template (templates exist for: S01, S05)"
         in messages["problem", "template", "S03"]
     )
-    assert "1 vertices of the template" in messages["problem", "nan", "S05"]
+    assert "1 vertex of the template is" in messages["problem", "nan", "S05"]
     assert len(messages) == 2
 
 

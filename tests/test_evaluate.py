@@ -1,7 +1,10 @@
 """``codetalker eval`` and ``codetalker metrics``: values, selection of predictions, errors."""
 
 import json
+import os
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from codetalker_cli.evaluate.score import Scores
 from codetalker_cli.evaluate.truth import of_data_set
 from codetalker_cli.formats.predictions import file_name, read_vertices, split_name, subject_in
 from codetalker_cli.models import checkpoint
+from codetalker_cli.motion import Motion
 from codetalker_cli.settings import EvaluateSettings
 
 OUT = Path("runs/tiny/voice-eval/val")
@@ -126,6 +130,56 @@ def test_a_clip_that_fails_is_listed_and_the_others_are_scored(data: PreparedDat
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 
+def nan_in(path: Path) -> None:
+    vertices = np.load(path)
+    vertices[3, 2] = np.nan
+    np.save(path, vertices)
+
+
+def absurd_in(path: Path) -> None:
+    vertices = np.load(path)
+    vertices[3, 2] = 1e30
+    np.save(path, vertices)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (nan_in, "frame 3 of the prediction has NaN"),
+        (absurd_in, "frame 3 of the prediction has coordinates up to 1e+30"),
+        (a_folder, "cannot be read (it is a folder)"),
+    ],
+)
+def test_a_damaged_prediction_costs_only_its_clip(
+    data: PreparedDataSet, damage: Callable[[Path], None], words: str
+) -> None:
+    evaluate("--set", "evaluate.diversity_clips=0")
+    damage(OUT / "predictions" / "clip0_condition_A.npy")
+    again = ("eval", "voice", "--data", "data/tiny", "--split", "val", "--json")
+    ended = run(*again, "--set", "evaluate.diversity_clips=0")
+    found = json.loads(ended.out)
+    assert ended.code == 1 and found["values"]["model"]["lve"]["clips"] == 1
+    (failure,) = found["failed"]
+    assert failure["clip"] == "clip0" and words in failure["reason"]
+
+
+def test_a_damaged_training_clip_costs_only_the_mean_motion(
+    data: PreparedDataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = data.clips("train")[0].vertices_path
+    nan_in(path)
+    assert "mean motion" not in evaluate()["values"]
+    a_folder(path)
+    assert "mean motion" not in evaluate()["values"]
+    assert "a training clip contains NaN or infinite values; the mean motion is" in caplog.text
+    assert f"{path}: the vertices are not a complete .npy file" in caplog.text
+
+
 def test_eval_without_arguments_uses_the_newest_training_run(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,12 +276,15 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     assert "the folder contains no motion" in refuse("metrics", "--pred", "empty", *FILES[2:])
     assert "no such folder" in refuse("metrics", "--pred", "nowhere", *FILES[2:])
     Path("regions/lve.txt").write_text("1, 12")
-    assert "lve: contains vertices 1..12, but the topology has only 0 to 11" in refuse(
+    assert "lve: indices are 1..12, expected 0..11; give vertex indices" in refuse(
         "metrics", *FILES
     )
     Path("regions/lve.txt").write_text("1, 2")
     name = "pred/A_clip0_condition_A.npy"
     whole = np.load(name)
+    for other in Path("pred").iterdir():  # a fault in the only prediction is an error
+        if other != Path(name):
+            other.unlink()
     np.save(name, whole[:-3])
     assert "has 27 frames, but the ground truth of A_clip0 has 30" in refuse("metrics", *FILES)
     broken = whole.copy()
@@ -241,6 +298,129 @@ def test_files_that_do_not_match_are_refused(data: PreparedDataSet) -> None:
     np.save(name, whole)
     np.save("pred/A_other_condition_A.npy", whole)
     assert "there is no ground-truth clip 'A_other'" in refuse("metrics", *FILES)
+
+
+@pytest.fixture
+def files(data: PreparedDataSet) -> Path:
+    """Predictions of both clips: copies of the truth, as .npz files."""
+    Path("pred").mkdir()
+    for clip in data.clips("val"):
+        subject = clip.entry.subject
+        mesh = data.mesh
+        motion = Motion(
+            np.array(clip.vertices), 25.0, mesh.topology, subject, mesh.templates[subject]
+        )
+        motion.save(Path("pred") / f"{clip.entry.name}_condition_{subject}.npz")
+    return Path("pred/clip0_condition_A.npz")
+
+
+MEASURE = ("metrics", "lve", "--pred", "pred", "--data", "data/tiny", "--split", "val")
+
+
+def in_mm(motion: Motion) -> Motion:
+    topology = replace(motion.topology, unit="mm")
+    return replace(motion, vertices=np.asarray(motion.vertices) * 1000, topology=topology)
+
+
+def at_60_fps(motion: Motion) -> Motion:
+    return motion.at_fps(60.0)
+
+
+def moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Motion], Motion]:
+    return lambda motion: replace(motion, vertices=change(np.array(motion.vertices)))
+
+
+def one_absurd(vertices: np.ndarray) -> np.ndarray:
+    vertices[7, 2] = 1e30
+    return vertices
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (in_mm, "the unit of the prediction is mm, but that of the ground truth is m;"),
+        (at_60_fps, "has 60 frames per second, but the ground truth has 25; predict at 25"),
+        (moved(lambda v: v * 1000), "the prediction is 1e+03 times as large as the ground truth"),
+        (moved(lambda v: v / 10), "the prediction is 0.1 times as large as the ground truth"),
+        (moved(lambda v: v + 99), "face sizes away from the ground truth"),
+        (moved(one_absurd), "frame 7 of the prediction has coordinates up to 1e+30"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_a_prediction_that_cannot_be_compared_costs_only_its_clip(
+    files: Path,
+    change: Callable[[Motion], Motion],
+    words: str,
+    suffix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    motion = change(Motion.load(files))
+    if suffix == ".npy" and change in (in_mm, at_60_fps):
+        pytest.skip("a .npy stores no unit and no frame rate")
+    files.unlink()
+    motion.save(files.with_suffix(suffix))
+    ended = run(*MEASURE, "--json")
+    found = json.loads(ended.out)
+    assert ended.code == 1 and found["values"]["lve"] == {**found["values"]["lve"], "value": 0.0}
+    (failure,) = found["failed"]
+    assert failure["clip"] == str(files.with_suffix(suffix)) and "clips" in found
+    if "1e+30" not in words or "times" not in failure["reason"]:
+        assert words in failure["reason"]
+    assert failure["reason"] in caplog.text
+
+
+def test_predictions_of_another_unit_are_refused_if_no_other_is_left(files: Path) -> None:
+    for path in files.parent.iterdir():
+        in_mm(Motion.load(path)).save(path)
+    said = refuse(*MEASURE)
+    assert "no prediction could be measured; pred/clip0_condition_A.npz: the unit of the" in said
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, Path.touch])
+def test_something_in_place_of_a_prediction_costs_only_its_clip(
+    files: Path, make: Callable[[Path], None]
+) -> None:
+    files.unlink()
+    make(files)
+    ended = run(*MEASURE, "--json")
+    found = json.loads(ended.out)
+    assert ended.code == 1 and [one["clip"] for one in found["failed"]] == [str(files)]
+    assert found["values"]["lve"]["clips"] == 1
+
+
+def test_another_style_does_not_replace_a_prediction_that_cannot_be_compared(files: Path) -> None:
+    motion = Motion.load(files)
+    motion.save(files.with_name("clip0_condition_B.npz"))
+    in_mm(motion).save(files)
+    found = json.loads(run(*MEASURE, "--json").out)
+    assert [one["clip"] for one in found["failed"]] == [str(files)] and found["clips"] == 1
+
+
+def test_ground_truth_files_of_another_unit_are_refused(files: Path) -> None:
+    files.parent.rename("gt")
+    Path("pred").mkdir()
+    for path in Path("gt").iterdir():
+        clip = path.stem.split("_")[0]
+        motion = Motion.load(path)
+        motion.save(Path("pred") / f"{clip}.npz")
+        in_mm(motion).save(Path("gt") / f"{clip}.npz")
+        path.unlink()
+    said = refuse(*MEASURE, "--gt", "gt")
+    assert "gt/clip0.npz: the unit of the ground truth is mm, expected m" in said
+
+
+def test_a_data_set_of_another_scale_than_the_checkpoint_is_refused(data: PreparedDataSet) -> None:
+    for name, unit, scale in (("mm", "mm", 1000.0), ("large", "m", 1000.0)):
+        mesh = data.mesh
+        templates = {k: v * scale for k, v in mesh.templates.items()}
+        mesh = replace(mesh, templates=templates, topology=replace(mesh.topology, unit=unit))
+        mesh.save(data.folder / "mesh.npz")
+        said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val")
+        expected = {
+            "mm": "the unit of the model is m, but that of data/tiny is mm",
+            "large": "the templates of data/tiny are 1e+03 times as large as those of the model",
+        }
+        assert expected[name] in said
 
 
 def test_longer_predictions_are_cut_and_up_to_two_frames_may_be_missing(

@@ -91,7 +91,7 @@ def test_the_prepared_data_set_is_complete(tmp_path: Path) -> None:
         "one of every 2 captured frames (60 per second), unchanged" in manifest["notes"]["frames"]
     )
     report = (tmp_path / "out" / "report.txt").read_text()
-    assert "no problems were found" in report and "val: 1 clips, 30 frames" in report
+    assert "no problems were found" in report and "val: 1 clip, 30 frames" in report
 
 
 def test_a_short_hole_is_interpolated(tmp_path: Path) -> None:
@@ -312,9 +312,9 @@ def test_changed_settings_restart_an_interrupted_run(tmp_path: Path) -> None:
         (
             counted("A_1", "A_2", A_1="2").raw,
             None,
-            r"1 of its clips have changed since, .* \(A_1\)",
+            r"1 of its clips has changed since, .* \(A_1\)",
         ),
-        (counted("A_2").raw, None, r"1 of its clips are no longer in the raw data \(A_1\)"),
+        (counted("A_2").raw, None, r"1 of its clips is no longer in the raw data \(A_1\)"),
     ],
 )
 def test_prepared_clips_are_replaced_only_with_overwrite(

@@ -306,3 +306,44 @@ def test_frames_in_another_unit_than_the_template_are_refused(factor: float) -> 
     scaled = replace(motion, vertices=np.asarray(motion.vertices) * np.float32(factor))
     with pytest.raises(RenderError, match="times as large as the template"):
         as_panels(scaled)
+
+
+def test_a_motion_of_zeros_is_refused() -> None:
+    motion = make_motion()
+    with pytest.raises(RenderError, match="all vertices of the first frame are at one point"):
+        as_panels(replace(motion, vertices=np.asarray(motion.vertices) * 0))
+
+
+def test_a_motion_outside_the_picture_is_refused() -> None:
+    with pytest.raises(RenderError, match="face sizes away from the template, outside the pic"):
+        as_panels(moved(make_motion(), 100.0))
+
+
+def test_an_absurd_coordinate_is_named_with_its_frame() -> None:
+    motion = make_motion()
+    vertices = np.array(motion.vertices)
+    vertices[1, 3] = 1e30
+    with pytest.raises(RenderError, match=r"frame 1 of the motion contains coordinates up to"):
+        one_frame(replace(motion, vertices=vertices))
+
+
+def test_a_heat_map_of_two_units_is_refused() -> None:
+    first = make_motion()
+    other = replace(first, topology=replace(first.topology, unit="mm"))
+    as_panels([Panel(first), Panel(other)])  # each is drawn in its own unit
+    with pytest.raises(RenderError, match=r"the unit of b\.npz is mm, but that of a\.npz is m;"):
+        as_panels([Panel(first, origin="a.npz"), Panel(other, origin="b.npz", against=first)])
+
+
+@pytest.mark.parametrize(
+    ("factor", "shift", "words"),
+    [(1000, 0, "is 1e\\+03 times as large as"), (1, 99, "is .* face sizes away from")],
+)
+def test_a_heat_map_of_two_sizes_or_places_is_refused(
+    factor: float, shift: float, words: str
+) -> None:
+    first = make_motion()
+    vertices, template = (np.asarray(a) * factor + shift for a in (first.vertices, first.template))
+    other = replace(first, vertices=vertices.astype(np.float32), template=template)
+    with pytest.raises(RenderError, match=rf"template of b\.npz {words} that of the reference"):
+        as_panels([Panel(other, origin="b.npz", against=first)])

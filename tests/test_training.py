@@ -444,6 +444,13 @@ def test_stage_1_with_another_topology_is_refused(data: PreparedDataSet, tmp_pat
     mesh = data.mesh
     turned = replace(mesh.topology, triangles=mesh.topology.triangles[::-1].copy(), name="turned")
     for given, message in (
+        (
+            replace(
+                stage1(),
+                mesh=replace(mesh, templates={k: v * 1000 for k, v in mesh.templates.items()}),
+            ),
+            r"\(templates 1e\+03 times as large\)",
+        ),
         (more, r"vq13: stage 1 was trained on the topology other .*\(n_vertices 13 instead of 12"),
         (
             replace(stage1(), mesh=replace(mesh, topology=turned)),

@@ -10,7 +10,7 @@ import numpy as np
 from codetalker_cli.audio import decoding
 from codetalker_cli.audio.level import canceled_channel, integer_scale
 from codetalker_cli.audio.resampling import SAMPLE_RATE, resample_blocks
-from codetalker_cli.errors import InputError, printable
+from codetalker_cli.errors import InputError, counted, printable, verb
 
 SILENCE_PEAK = 1e-4
 """The peak (-80 dBFS) below which a recording counts as silent."""
@@ -183,6 +183,7 @@ def check_finite(samples: np.ndarray, name: str, offset: int = 0) -> None:
     bad = np.flatnonzero(~np.isfinite(samples))
     if len(bad):
         raise InputError(
-            f"{name}: {len(bad)} samples are NaN or infinite (first at sample {bad[0] + offset}); "
+            f"{name}: {counted(len(bad), 'sample')} {verb(len(bad), 'is', 'are')} NaN or infinite "
+            f"(first at sample {bad[0] + offset}); "
             "export the recording again"
         )

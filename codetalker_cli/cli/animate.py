@@ -16,6 +16,7 @@ from codetalker_cli.cli.options import (
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
+from codetalker_cli.errors import counted
 from codetalker_cli.progress import Stages
 
 if TYPE_CHECKING:
@@ -154,5 +155,7 @@ def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
         console.give(report.to_dict(), as_json=as_json, line=report.summary())
         return
     result = {key: value for key, value in report.done[0].items() if key != "speech"}
-    line = "{out}: {subject}, {frames} frames, {seconds:.1f} s".format(**result)
+    line = "{out}: {subject}, {frames}, {seconds:.1f} s".format(
+        **{**result, "frames": counted(result["frames"], "frame")}
+    )
     console.give(result, as_json=as_json, line=line)

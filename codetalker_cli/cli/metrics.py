@@ -65,6 +65,8 @@ def metrics(
     with console.bars() as stages:
         measured = measure_folder(folder, truth, settings, wanted, stages("measure"), csv=csv)
     give(measured.facts, measured.values, measured.title, settings.confidence, as_json)
+    if measured.failed:
+        raise typer.Exit(1)
 
 
 def give(

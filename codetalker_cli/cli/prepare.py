@@ -18,7 +18,7 @@ from codetalker_cli.cli.options import (
     resolved_settings,
     show_rows,
 )
-from codetalker_cli.errors import SettingsError
+from codetalker_cli.errors import SettingsError, counted
 from codetalker_cli.workspace import DATA
 
 if TYPE_CHECKING:
@@ -265,6 +265,6 @@ def prepare_demo(
         )
     n_clips, left_out = len(manifest.clips), len(manifest.notes["left_out"])
     minutes_total = sum(clip.n_frames for clip in manifest.clips) / manifest.fps / 60
-    line = f"{out}: {n_clips} clips, {minutes_total:.1f} min, {left_out} left out"
+    line = f"{out}: {counted(n_clips, 'clip')}, {minutes_total:.1f} min, {left_out} left out"
     result = {"out": str(out), "clips": n_clips, "minutes": minutes_total}
     console.give({**result, "data_id": manifest.data_id}, as_json=as_json, line=line)

@@ -7,6 +7,7 @@ import typer
 
 from codetalker_cli.cli import console
 from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_sections
+from codetalker_cli.errors import counted
 
 MotionsArgument = Annotated[
     list[Path],
@@ -120,5 +121,5 @@ def render(
     result = {"out": str(target), "motions": [str(path) for path in motions], **written.to_dict()}
     several = f"{written.n_panels} side by side, " * (written.n_panels > 1)
     seconds = written.n_frames / written.fps
-    line = f"{target}: {several}{written.n_frames} frames, {seconds:.1f} s"
+    line = f"{target}: {several}{counted(written.n_frames, 'frame')}, {seconds:.1f} s"
     console.give(result, as_json=as_json, line=line)

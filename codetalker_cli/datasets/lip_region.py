@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted
 from codetalker_cli.topology import label_components
 
 MIN_FRAMES = 10
@@ -154,7 +154,8 @@ def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     n_frames = len(offsets)
     if n_frames < MIN_FRAMES:
         raise DataError(
-            f"the lips cannot be inferred from {n_frames} frames of motion; at least {MIN_FRAMES} "
+            f"the lips cannot be inferred from {counted(n_frames, 'frame')} of motion; at least "
+            f"{MIN_FRAMES} "
             "are needed; give a list of the lip vertices"
         )
     if n_frames > _MAX_FRAMES:

@@ -19,7 +19,7 @@ from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDat
 from codetalker_cli.datasets.regions import Regions, sample_of
 from codetalker_cli.datasets.report import Prepared, report_text
 from codetalker_cli.datasets.timeline import ClipPart
-from codetalker_cli.errors import DataError, InputError, OutputError
+from codetalker_cli.errors import DataError, InputError, OutputError, verb
 from codetalker_cli.face_fit import ClipFit
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.files import claim
@@ -163,8 +163,11 @@ def _refuse_changes(writer: PreparedWriter, clips: list[RawClip], pending: list[
     changed = [clip.name for clip in pending if clip.name in existing]
     removed = sorted(existing - {clip.name for clip in clips})
     for names, what in (
-        (changed, "have changed since, in the raw data or in the folder"),
-        (removed, "are no longer in the raw data"),
+        (
+            changed,
+            f"{verb(len(changed), 'has', 'have')} changed since, in the raw data or in the folder",
+        ),
+        (removed, f"{verb(len(removed), 'is', 'are')} no longer in the raw data"),
     ):
         if names:
             raise InputError(

@@ -27,7 +27,7 @@ from codetalker_cli.datasets.manifest import (
     Report,
     read_manifest,
 )
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, counted
 from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Mesh
 
@@ -122,14 +122,16 @@ class Clip:
                 return None
         if n_whole < shape[0]:
             message = (
-                f"the vertices are cut short: {n_whole} complete frames, but the file header "
+                f"the vertices are cut short: {counted(n_whole, 'complete frame')}, but the file "
+                "header "
                 f"specifies {shape[0]}; {PREPARE_AGAIN}"
             )
             report("file", name, message)
             header = header._replace(shape=(n_whole, *shape[1:]))
         elif self.entry.n_frames >= 0 and shape[0] != self.entry.n_frames:
             message = (
-                f"the vertices have {shape[0]} frames, expected {self.entry.n_frames} (clip table)"
+                f"the vertices have {counted(shape[0], 'frame')}, expected {self.entry.n_frames} "
+                "(clip table)"
             )
             report("length", name, f"{message}; {PREPARE_AGAIN}")
         if not header.shape[0]:
@@ -160,7 +162,8 @@ class Clip:
         expected = self.entry.n_samples or n_samples
         if n_samples != expected:
             raise DataError(
-                f"{path}: the speech has {n_samples} samples, expected {expected} (clip table); "
+                f"{path}: the speech has {counted(n_samples, 'sample')}, expected {expected} "
+                "(clip table); "
                 f"{PREPARE_AGAIN}"
             )
         return speech.to_mono()

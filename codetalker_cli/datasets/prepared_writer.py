@@ -20,7 +20,7 @@ from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
 from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
 from codetalker_cli.datasets.raw_clips import Problem
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
@@ -356,5 +356,5 @@ def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> st
             file.write(block.data)
             written += len(block)
     if written != n_frames:
-        raise DataError(f"{path.name}: received {written} frames, expected {n_frames}")
+        raise DataError(f"{path.name}: received {counted(written, 'frame')}, expected {n_frames}")
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from typing import Any
 
 from codetalker_cli.datasets.manifest import Manifest
 from codetalker_cli.datasets.raw_clips import Problem
+from codetalker_cli.errors import counted
 
 _PROBLEM_TITLES = {
     "missing": "missing: not in the raw data (public data sets lack some clips)",
@@ -44,7 +45,7 @@ class Prepared:
         problems = "".join(f", {n} {kind}" for kind, n in by_kind.items() if n)
         state = "" if self.n_written else " (already up to date)"
         return (
-            f"{self.folder}: {len(self.manifest.clips)} clips ({splits}){problems}; "
+            f"{self.folder}: {counted(len(self.manifest.clips), 'clip')} ({splits}){problems}; "
             f"see {self.folder}/report.txt{state}"
         )
 
@@ -64,8 +65,10 @@ def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
     """Return the text of report.txt."""
     topology = manifest.topology
     lines = [
-        f"{manifest.name}: {len(manifest.clips)} clips, {manifest.fps:g} frames per second, unit "
-        f"{manifest.unit}, {topology['n_vertices']} vertices, {topology['n_faces']} triangles",
+        f"{manifest.name}: {counted(len(manifest.clips), 'clip')}, {manifest.fps:g} frames per "
+        "second, unit "
+        f"{manifest.unit}, {topology['n_vertices']} vertices, "
+        f"{counted(topology['n_faces'], 'triangle')}",
         "",
         *(f"{key}: {_format_value(value)}" for key, value in manifest.notes.items() if value),
         "",
@@ -74,8 +77,9 @@ def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
     for name, summary in manifest.splits.items():
         subjects = summary["subjects"]
         lines.append(
-            f"  {name}: {summary['clips']} clips, {summary['frames']} frames, "
-            f"{len(subjects)} subjects ({', '.join(subjects)})"
+            f"  {name}: {counted(summary['clips'], 'clip')}, "
+            f"{counted(summary['frames'], 'frame')}, "
+            f"{counted(len(subjects), 'subject')} ({', '.join(subjects)})"
         )
     for kind, heading in _PROBLEM_TITLES.items():
         group = [p for p in problems if p.kind == kind]

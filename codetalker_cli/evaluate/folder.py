@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError, OutputError
+from codetalker_cli.errors import InputError, OutputError, counted
 from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
@@ -132,7 +132,7 @@ class Evaluation:
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-            f"{protocol['n_clips']} clips, {protocol['n_frames']} frames"
+            f"{counted(protocol['n_clips'], 'clip')}, {counted(protocol['n_frames'], 'frame')}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codetalker_cli.errors import DataError, counted
 from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
 from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
@@ -21,17 +22,19 @@ class FolderMeasurement:
         facts: The predictions, the truth, the style rule, and the numbers of clips, results and
             frames.
         values: Metric name → value, interval and unit.
+        failed: The predictions that could not be measured, each with the reason.
     """
 
     facts: dict[str, Any]
     values: dict[str, dict[str, Any]]
+    failed: list[dict[str, str]]
 
     @property
     def title(self) -> str:
         """A summary of what was measured, in one line."""
-        return "{pred}: {clips} clips, {results} results, {frames} frames, truth {truth}".format(
-            **self.facts
-        )
+        facts = self.facts
+        counts = [counted(facts[f"{noun}s"], noun) for noun in ("clip", "result", "frame")]
+        return f"{facts['pred']}: {', '.join(counts)}, truth {facts['truth']}"
 
 
 def measure_folder(
@@ -43,7 +46,7 @@ def measure_folder(
     *,
     csv: Path | None = None,
 ) -> FolderMeasurement:
-    """Measure the predictions of a folder.
+    """Measure the predictions of a folder; one that cannot be measured is reported and skipped.
 
     Args:
         folder: The predictions, named as ``find_pairs`` expects.
@@ -55,9 +58,14 @@ def measure_folder(
 
     Raises:
         InputError: There are no predictions, or one does not belong to a ground-truth clip.
-        DataError: A prediction cannot be measured.
+        DataError: No prediction can be measured.
     """
-    scores = score_pairs(find_pairs(folder, truth), truth, settings, metrics, progress)
+    failed: list[dict[str, str]] = []
+    pairs = find_pairs(folder, truth)
+    scores = score_pairs(pairs, truth, settings, metrics, progress, failed=failed)
+    if failed and not scores.results():
+        first = failed[0]
+        raise DataError(f"no prediction could be measured; {first['clip']}: {first['reason']}")
     topology = truth.mesh.topology
     values = {name: describe(scores.value(name, settings), name, topology) for name in metrics}
     if csv is not None:
@@ -70,5 +78,6 @@ def measure_folder(
         "results": len(results),
         "frames": scores.n_frames,
         "style_rule": settings.style,
+        "failed": failed,
     }
-    return FolderMeasurement(facts, values)
+    return FolderMeasurement(facts, values, failed)

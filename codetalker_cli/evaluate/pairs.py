@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, counted
 from codetalker_cli.evaluate.truth import Truth, motion_files
 from codetalker_cli.formats.predictions import split_name
 
@@ -106,10 +106,10 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
     missing = sorted(truth.clips.keys() - {clip for clip, _ in pairs})
     if missing:
         logger.info(
-            "%s: %d of %d clips have predictions; missing: %s%s",
+            "%s: predictions of %d of %s; missing: %s%s",
             folder,
             len(truth.clips) - len(missing),
-            len(truth.clips),
+            counted(len(truth.clips), "clip"),
             ", ".join(missing[:3]),
             " …" * (len(missing) > 3),
         )

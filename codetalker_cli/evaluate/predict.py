@@ -16,6 +16,7 @@ from codetalker_cli.animate.jobs import Request
 from codetalker_cli.arrays import write_array
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet, audio_path
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
+from codetalker_cli.face_fit import difference_in_size
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.models.checkpoint import Checkpoint
@@ -51,7 +52,8 @@ class Predictor:
         decode: Settings of the section ``decode`` that replace those of the checkpoint.
 
     Raises:
-        CheckpointError: The checkpoint and the data set differ in vertex count or frame rate.
+        CheckpointError: The checkpoint and the data set differ in vertex count, frame rate, unit or
+            size.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Predictor:
                 f"{checkpoint.path}: the frame rate of the model is {facts.fps:g}, but that of "
                 f"{data.folder} is {data.manifest.fps:g}; prepare the data at the rate of the model"
             )
+        _check_scale(checkpoint, data)
         self.data, self.device = data, device
         self.model = checkpoint.model.to(device)
         self.styles = list(facts.train_subjects) if checkpoint.model.speech is not None else []
@@ -134,3 +137,23 @@ class Predictor:
             entry = job.clip.entry
             speech = audio_path(self.data.folder, entry.name)
             yield Request(speech, entry.subject, job.style, idle=False)
+
+
+def _check_scale(checkpoint: Checkpoint, data: PreparedDataSet) -> None:
+    """Refuse a data set in another unit or of another size than the checkpoint.
+
+    Raises:
+        CheckpointError: The unit or the size differs.
+    """
+    unit, data_unit = checkpoint.settings.data.unit, data.mesh.topology.unit
+    if unit != data_unit:
+        raise CheckpointError(
+            f"{checkpoint.path}: the unit of the model is {unit}, but that of {data.folder} is "
+            f"{data_unit}; prepare the data in the unit of the model"
+        )
+    templates = {} if checkpoint.mesh is None else checkpoint.mesh.templates
+    if difference := difference_in_size(data.mesh.templates, templates):
+        raise CheckpointError(
+            f"{checkpoint.path}: the templates of {data.folder} are {difference} as those of the "
+            "model; prepare the data in the unit of the model"
+        )

@@ -245,7 +245,7 @@ class _EvaluationShard:
         models = [MODEL, *([ORACLE] if has_stage2 else []), MEAN, TEMPLATE]
         scores = {model: Scores() for model in models}
         training = self.data.clips("train")
-        mean = mean_offset(training, self.data.mesh.templates) if training else None
+        mean = self._mean_motion(training) if training else None
         if mean is None:
             del scores[MEAN]
         for done, clip in enumerate(clips, 1):
@@ -262,6 +262,18 @@ class _EvaluationShard:
                 record_failure(name, failed, error)
             progress(done, len(clips))
         return scores
+
+    def _mean_motion(self, training: list[Clip]) -> np.ndarray | None:
+        """Return the mean offset of the training clips, or None if one of them is damaged."""
+        try:
+            mean = mean_offset(training, self.data.mesh.templates)
+            if np.isfinite(mean).all():
+                return mean
+            reason = "a training clip contains NaN or infinite values"
+        except CodeTalkerError as error:
+            reason = str(error)
+        logger.warning("%s; the mean motion is not compared", reason)
+        return None
 
     def _score_baselines(
         self, scores: dict[str, Scores], clip: Clip, mean: np.ndarray | None

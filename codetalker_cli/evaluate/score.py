@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import metrics
-from codetalker_cli.errors import CodeTalkerError, DataError
+from codetalker_cli.errors import CodeTalkerError, DataError, counted
+from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.formats.predictions import read_vertices
@@ -73,7 +74,7 @@ class Scores:
         n_missing = len(true) - len(predicted)
         if n_missing > MAX_SHORT_FRAMES:
             raise DataError(
-                f"{where or clip}: the prediction has {len(predicted)} frames, but the "
+                f"{where or clip}: the prediction has {counted(len(predicted), 'frame')}, but the "
                 f"ground truth of {clip} has {len(true)}; predict the whole clip at "
                 f"{_describe_rate(truth)}"
             )
@@ -142,6 +143,7 @@ def score_pairs(
     metric_names: Sequence[str] = (),
     progress: Progress | None = None,
     into: Scores | None = None,
+    failed: list[dict[str, str]] | None = None,
 ) -> Scores:
     """Measure the predictions that are selected by the style rule ``settings.style``.
 
@@ -155,9 +157,11 @@ def score_pairs(
             a slow computation (quadratic in the number of styles).
         progress: Called with the number of clips done and the total.
         into: Scores to add the results to; None: new ones.
+        failed: Receives the predictions that cannot be measured, or that ``check_comparable``
+            refuses. None: nothing is compared, and the first fault is an error.
 
     Raises:
-        DataError: A prediction cannot be measured.
+        DataError: A prediction cannot be measured, and ``failed`` is None.
     """
     scores = Scores() if into is None else into
     by_clip: dict[str, list[Pair]] = {}
@@ -166,21 +170,29 @@ def score_pairs(
     n_vertices = truth.mesh.topology.n_vertices
     for done, (clip, clip_pairs) in enumerate(by_clip.items(), 1):
         subject = truth.subjects[clip]
-        for pair in select_pairs(clip_pairs, settings.style, subject):
-            scores.add(
-                read_vertices(pair.path, n_vertices),
-                clip,
-                pair.style,
-                truth,
-                settings,
-                str(pair.path),
-            )
+        selected = select_pairs(clip_pairs, settings.style, subject)
+        for pair in list(clip_pairs):
+            try:
+                if failed is not None:
+                    check_comparable(pair, truth)
+                if pair in selected:
+                    _score_pair(scores, pair, truth, settings)
+            except CodeTalkerError as error:
+                if failed is None:
+                    raise
+                record_failure(str(pair.path), failed, error)
+                clip_pairs.remove(pair)
         if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
             motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
             scores.add_diversity(clip, subject, motions)
         if progress is not None:
             progress(done, len(by_clip))
     return scores
+
+
+def _score_pair(scores: Scores, pair: Pair, truth: Truth, settings: EvaluateSettings) -> None:
+    vertices = read_vertices(pair.path, truth.mesh.topology.n_vertices)
+    scores.add(vertices, pair.clip, pair.style, truth, settings, str(pair.path))
 
 
 def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:

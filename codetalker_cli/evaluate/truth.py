@@ -8,8 +8,14 @@ import numpy as np
 
 from codetalker_cli.datasets.prepared import PreparedDataSet, vertices_path
 from codetalker_cli.datasets.regions import find_regions
-from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.formats.predictions import SUFFIXES, read_vertices, subject_in
+from codetalker_cli.errors import DataError, InputError, counted
+from codetalker_cli.formats.predictions import (
+    SUFFIXES,
+    StoredMotion,
+    read_stored,
+    read_vertices,
+    subject_in,
+)
 from codetalker_cli.formats.templates import read_templates
 from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import UNITS, Mesh, Topology
@@ -28,6 +34,8 @@ class Truth:
         mesh: The templates, regions and unit.
         train_subjects: Training subjects of the data set; empty if they are not known.
         data: The prepared data set, or None.
+        unit: The length unit, or None if it is not known.
+        fps: The frame rate of files that store none, or None if it is not known.
     """
 
     name: str
@@ -36,6 +44,24 @@ class Truth:
     mesh: Mesh
     train_subjects: tuple[str, ...] = ()
     data: PreparedDataSet | None = None
+    unit: str | None = None
+    fps: float | None = None
+
+    def stored(self, clip: str) -> StoredMotion:
+        """Read a clip with its frame rate and unit, as far as they are known.
+
+        Raises:
+            InputError: The file cannot be read.
+            DataError: The file is damaged, has the wrong vertex count, or stores another unit.
+        """
+        path = self.clips[clip]
+        stored = read_stored(path, self.mesh.topology.n_vertices)
+        if stored.unit and self.unit and stored.unit != self.unit:
+            raise DataError(
+                f"{path}: the unit of the ground truth is {stored.unit}, expected {self.unit}; "
+                "convert it to that unit"
+            )
+        return StoredMotion(stored.vertices, stored.fps or self.fps, stored.unit or self.unit)
 
     def vertices(self, clip: str) -> Vertices:
         """Read the (T, V, 3) vertices of a clip.
@@ -60,7 +86,7 @@ def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
     entries = [clip.entry for clip in (data.clips(split) if split else _all_clips(data))]
     if not entries:
         available = ", ".join(
-            f"{k} ({row['clips']} clips)" for k, row in data.manifest.splits.items()
+            f"{k} ({counted(row['clips'], 'clip')})" for k, row in data.manifest.splits.items()
         )
         raise DataError(
             f"{data.folder}: the split {split!r} has no clips; available splits: "
@@ -73,6 +99,8 @@ def of_data_set(data: PreparedDataSet, split: str | None = None) -> Truth:
         mesh=data.mesh,
         train_subjects=data.manifest.train_subjects,
         data=data,
+        unit=data.mesh.topology.unit,
+        fps=data.manifest.fps,
     )
 
 
@@ -108,7 +136,7 @@ def of_files(folder: Path, *, templates: Path, regions: Path, unit: str | None =
     topology = Topology(
         folder.name, np.empty((0, 3), np.int32), n_vertices, unit or _UNKNOWN_UNIT, region_indices
     )
-    return with_files(Truth(folder.name, {}, {}, Mesh(topology, neutral_faces)), folder)
+    return with_files(Truth(folder.name, {}, {}, Mesh(topology, neutral_faces), unit=unit), folder)
 
 
 def with_files(truth: Truth, folder: Path) -> Truth:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from codetalker_cli.arrays import map_array, read_npy_header
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, counted
 from codetalker_cli.formats import meshes
 from codetalker_cli.text_files import check_file
 
@@ -132,7 +132,8 @@ def read_pc2_header(path: Path) -> Pc2Header:
         raise DataError(f"{path}: the point cache has version {version}, expected 1")
     if n_vertices <= 0 or n_frames <= 0:
         raise DataError(
-            f"{path}: the point cache is empty ({n_frames} frames of {n_vertices} points); export "
+            f"{path}: the point cache is empty ({counted(n_frames, 'frame')} of "
+            f"{counted(n_vertices, 'point')}); export "
             "it again"
         )
     if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
@@ -145,7 +146,8 @@ def read_pc2_header(path: Path) -> Pc2Header:
     n_bytes = path.stat().st_size - _PC2_HEADER.size
     if n_bytes != n_frames * frame_bytes:
         raise DataError(
-            f"{path}: contains {n_bytes / frame_bytes:.6g} frames of {n_vertices} points, but the "
+            f"{path}: contains {n_bytes / frame_bytes:.6g} frames of "
+            f"{counted(n_vertices, 'point')}, but the "
             f"header gives {n_frames}; copy or export it again"
         )
     return Pc2Header(n_frames, n_vertices, step)

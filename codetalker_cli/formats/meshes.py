@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats import glb, obj, off, ply
 from codetalker_cli.formats.ply import too_many_triangles
@@ -65,13 +65,15 @@ def read_mesh_file(path: Path) -> MeshFile:
         raise DataError(f"{path}: {too_many_triangles(n_triangles)}")
     if n_corners.size and n_corners.min() < 3:
         k = int(n_corners.argmin())
-        raise DataError(f"{path}: face {k + 1} has {n_corners[k]} corners; at least 3 are needed")
+        raise DataError(
+            f"{path}: face {k + 1} has {counted(n_corners[k], 'corner')}; at least 3 are needed"
+        )
     bad = np.flatnonzero((corners < 0) | (corners >= len(vertices)))
     if bad.size:
         k = int(np.searchsorted(np.cumsum(n_corners), bad[0], side="right"))
         raise DataError(
             f"{path}: face {k + 1} refers to vertex {corners[bad[0]]} (counted from 0), "
-            f"but there are only {len(vertices)} vertices"
+            f"but the number of vertices is {len(vertices)}"
         )
     return MeshFile(vertices, _triangles(n_corners, corners), colors)
 

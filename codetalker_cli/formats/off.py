@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from codetalker_cli.errors import counted
 from codetalker_cli.formats.ply import Polygons, too_many_triangles
 from codetalker_cli.settings.limits import active
 
@@ -69,7 +70,7 @@ def _rows(content: bytes) -> tuple[bytes, _Rows, _Rows]:
         raise ValueError(too_many_triangles(n_faces))
     if len(rows) < n_vertices + n_faces:
         name, n = ("vertex", n_vertices) if len(rows) < n_vertices else ("face", n_faces)
-        raise ValueError(f"it ends within its {n} {name} entries")
+        raise ValueError(f"it ends within its {counted(n, f'{name} entry')}")
     return keyword, rows[:n_vertices], rows[n_vertices : n_vertices + n_faces]
 
 
@@ -80,7 +81,9 @@ def _check(vertex_rows: _Rows, face_rows: _Rows) -> None:
     for k, row in enumerate(face_rows):
         n_corners = int(row[0])
         if n_corners < 3:
-            raise ValueError(f"face {k + 1} has {n_corners} corners; at least 3 are needed")
+            raise ValueError(
+                f"face {k + 1} has {counted(n_corners, 'corner')}; at least 3 are needed"
+            )
         if len(row) <= n_corners:
             raise ValueError(f"face {k + 1} lists only {len(row) - 1} of its {n_corners} corners")
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.errors import printable
+from codetalker_cli.errors import counted, printable
 from codetalker_cli.settings.limits import active
 
 _TYPES = {
@@ -276,4 +276,4 @@ def _concatenate(lists: list[np.ndarray]) -> Polygons:
 
 
 def _cut_message(element: _Element) -> str:
-    return f"it ends within its {element.n} {element.name} entries"
+    return f"it ends within its {counted(element.n, f'{element.name} entry')}"

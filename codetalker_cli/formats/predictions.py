@@ -6,6 +6,7 @@ files are (T, V, 3). Vertices are memory-mapped, so only the frames in use are r
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from codetalker_cli.errors import DataError
@@ -33,8 +34,28 @@ def subject_in(name: str, subjects: Iterable[str]) -> str | None:
     return max(matching, key=len, default=None)
 
 
+@dataclass(frozen=True)
+class StoredMotion:
+    """The vertices of a motion file, and the facts that it stores.
+
+    Attributes:
+        vertices: (T, V, 3), as a memory map.
+        fps: The frame rate, or None if it is not known.
+        unit: The length unit, or None if it is not known.
+    """
+
+    vertices: Vertices
+    fps: float | None = None
+    unit: str | None = None
+
+
 def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
-    """Return the (T, V, 3) vertices of a motion file as a memory map.
+    """Return the (T, V, 3) vertices of a motion file as a memory map; see ``read_stored``."""
+    return read_stored(path, n_vertices).vertices
+
+
+def read_stored(path: Path, n_vertices: int | None = None) -> StoredMotion:
+    """Return the vertices of a motion file, with the frame rate and the unit of a .npz.
 
     Args:
         path: A .npy of (T, V, 3) or (T, 3V), or a .npz written by ``Motion.save``.
@@ -45,13 +66,14 @@ def read_vertices(path: Path, n_vertices: int | None = None) -> Vertices:
         DataError: The .npy is not a motion file or is cut short, or the file contains no frames or
             has the wrong vertex count.
     """
-    if path.suffix != ".npz":
-        return open_array(path, n_vertices)
-    vertices = Motion.load(path).vertices
+    if path.suffix.lower() != ".npz":
+        return StoredMotion(open_array(path, n_vertices))
+    motion = Motion.load(path)
+    vertices = motion.vertices
     if n_vertices is not None and vertices.shape[1] != n_vertices:
         raise DataError(
             f"{path}: its frames have {vertices.shape[1]} vertices, expected {n_vertices}"
         )
     if not len(vertices):
         raise DataError(f"{path}: contains no frames")
-    return vertices
+    return StoredMotion(vertices, motion.fps, motion.topology.unit)

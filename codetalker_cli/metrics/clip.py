@@ -26,6 +26,9 @@ from codetalker_cli.topology import Topology
 BLOCK_BYTES = 16 << 20
 """Size of the float64 vertices that are processed at a time."""
 
+ABSURD = 1e4
+"""Coordinates that exceed those of the template by this factor are damaged."""
+
 Ratio = tuple[float, float | int]
 """A sum and the number of items in it."""
 
@@ -88,7 +91,7 @@ def measure(
 
     Raises:
         DataError: The number of vertices is not that of the topology, there are no frames, or
-            coordinates are NaN or infinite.
+            coordinates are NaN, infinite or absurdly large.
     """
     for name, shape in (("prediction", predicted.shape), ("truth", true.shape)):
         if shape[1:] != (topology.n_vertices, 3):
@@ -109,9 +112,27 @@ def measure(
             if not finite.all():
                 frame = start + int(np.flatnonzero(~finite)[0])
                 raise DataError(f"frame {frame} of the {name} has NaN or infinite coordinates")
+            _refuse_absurd(part, start, name, template)
             parts.append(part)
         sums.add(*parts)
     return sums.result()
+
+
+def _refuse_absurd(
+    part: Float[np.ndarray, "frames vertices 3"],
+    start: int,
+    name: str,
+    template: Float[np.ndarray, "vertices 3"],
+) -> None:
+    """Refuse coordinates that no motion of this face can have, such as 1e30."""
+    limit = ABSURD * float(np.abs(template).max())
+    largest = np.abs(part).max((1, 2))
+    if limit > 0 and largest.max() > limit:
+        frame = int(largest.argmax())
+        raise DataError(
+            f"frame {start + frame} of the {name} has coordinates up to {largest[frame]:.3g}, but "
+            f"those of the template are below {limit / ABSURD:.3g}"
+        )
 
 
 class _MetricSums:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from codetalker_cli.errors import CheckpointError, InputError, printable
+from codetalker_cli.errors import CheckpointError, InputError, counted, printable, verb
 from codetalker_cli.settings import Settings
 from codetalker_cli.text_files import content_fault
 
@@ -230,6 +230,7 @@ def _raise_if_unknown(stage: str, unknown: list[str]) -> None:
             ", …" if len(unknown) > 5 else ""
         )
         raise CheckpointError(
-            f"{stage} file: {len(unknown)} keys do not exist in the model of the preset: {listed}; "
+            f"{stage} file: {counted(len(unknown), 'key')} {verb(len(unknown), 'does', 'do')} not "
+            f"exist in the model of the preset: {listed}; "
             "check the preset and the order of the two files"
         )

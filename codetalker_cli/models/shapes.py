@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, printable
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, counted, printable
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.speech_encoders.encoder import check_config
 from codetalker_cli.settings import Settings
@@ -75,7 +75,7 @@ def check(found: Shapes, settings: Settings, *, with_speech: bool, origin: str) 
         if n_layers != n_found:
             raise CheckpointError(
                 f"{origin}: the weights do not match the settings: {key} is {n_layers}, but the "
-                f"file contains {n_found} layers"
+                f"file contains {counted(n_found, 'layer')}"
             )
     compare(found, expected(settings, with_speech=with_speech, origin=origin), origin)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from codetalker_cli.arrays import release_pages
-from codetalker_cli.errors import RenderError
+from codetalker_cli.errors import RenderError, counted
+from codetalker_cli.face_fit import difference_in_place, size_of
 from codetalker_cli.motion import Motion, Vertices
 from codetalker_cli.render.captions import Strip, bar_strip, label_strip
 from codetalker_cli.render.heat import heat_label, heat_range
@@ -49,6 +50,10 @@ Shown = Motion | Sequence[Panel]
 
 MAX_SCALE = 20.0
 """The largest plausible ratio of the sizes of a frame and its template; units differ by more."""
+ABSURD = 1e4
+"""Coordinates that exceed those of the template by this factor are damaged."""
+MAX_AWAY = 5.0
+"""The largest plausible distance of a frame from its template, in sizes of the template."""
 
 
 def as_panels(shown: Shown) -> tuple[Panel, ...]:
@@ -57,7 +62,8 @@ def as_panels(shown: Shown) -> tuple[Panel, ...]:
     Raises:
         RenderError: There is no panel; a motion has no frames, an invalid frame rate, or vertices
             that do not fit its topology; motions differ in frame rate, or in length by more than
-            two frames; or a motion and its reference differ in the number of vertices.
+            two frames; or a motion and its reference differ in the number of vertices, unit, size
+            or position.
     """
     panels = (Panel(shown),) if isinstance(shown, Motion) else tuple(shown)
     if not panels:
@@ -76,6 +82,7 @@ def as_panels(shown: Shown) -> tuple[Panel, ...]:
                     f"{panel.name} has {n_vertices} vertices, {reference_name} has {n_reference}; "
                     "a heat map needs two motions of the same mesh"
                 )
+            _check_same_scale(panel.motion, panel.name, panel.against, reference_name)
     return panels
 
 
@@ -102,16 +109,40 @@ def _check_motion(motion: Motion, name: str) -> None:
 def _check_scale(motion: Motion, name: str) -> None:
     """Refuse frames in a different unit than the template, which would draw an empty picture."""
     frame = np.asarray(motion.vertices[0], np.float64)
-    sizes = [
-        np.ptp(points, axis=0).max() for points in (frame, np.asarray(motion.template, np.float64))
-    ]
+    template = np.asarray(motion.template, np.float64)
+    sizes = [size_of(frame), size_of(template)]
     if not np.isfinite(sizes).all() or sizes[1] == 0:
         return  # reported when the frame is drawn or the camera is placed
     ratio = sizes[0] / sizes[1]
+    if ratio == 0:
+        raise RenderError(
+            f"{name}: all vertices of the first frame are at one point; give a motion of positions"
+        )
     if not 1 / MAX_SCALE <= ratio <= MAX_SCALE:
         raise RenderError(
             f"{name}: the frames are {ratio:.3g} times as large as the template; give both the "
             "same length unit"
+        )
+    distance = float(np.linalg.norm(frame.mean(0) - template.mean(0))) / sizes[1]
+    if distance > MAX_AWAY:
+        raise RenderError(
+            f"{name}: the first frame is {distance:.3g} face sizes away from the template, outside "
+            "the picture; move the motion to the position of the template"
+        )
+
+
+def _check_same_scale(motion: Motion, name: str, reference: Motion, reference_name: str) -> None:
+    """Check that the distances between a motion and its reference mean something."""
+    units = motion.topology.unit, reference.topology.unit
+    if units[0] != units[1]:
+        raise RenderError(
+            f"the unit of {name} is {units[0]}, but that of {reference_name} is {units[1]}; a heat "
+            "map needs two motions in the same unit"
+        )
+    if difference := difference_in_place(motion.template, reference.template):
+        raise RenderError(
+            f"the template of {name} {difference} that of {reference_name}; a heat map needs two "
+            "motions of the same size and position"
         )
 
 
@@ -124,7 +155,8 @@ def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) 
         )
     if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
-            f"{first_name} has {first.n_frames} frames, but {other_name} has {other.n_frames}; all "
+            f"{first_name} has {counted(first.n_frames, 'frame')}, but {other_name} has "
+            f"{other.n_frames}; all "
             "motions must be of the same recording"
         )
 
@@ -199,16 +231,18 @@ class Source:
     Attributes:
         vertices: (T, V, 3) vertex positions.
         name: Name of the motion in error messages.
+        limit: The largest plausible coordinate.
     """
 
     vertices: Vertices
     name: str
+    limit: float = np.inf
 
     def read(self, frames: Sequence[int]) -> np.ndarray:
         """Return the (n, V, 3) float32 vertices of the given frames.
 
         Raises:
-            RenderError: A coordinate is NaN or infinite.
+            RenderError: A coordinate is NaN, infinite or above the limit.
         """
         vertices = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
         release_pages(self.vertices)
@@ -217,6 +251,13 @@ class Source:
             bad = frames[int(np.flatnonzero(~finite)[0])]
             raise RenderError(
                 f"{self.name}: frame {bad} of the motion contains NaN or infinite coordinates"
+            )
+        largest = np.abs(vertices).max((1, 2))
+        if (largest > self.limit).any():
+            bad = int(largest.argmax())
+            raise RenderError(
+                f"{self.name}: frame {frames[bad]} of the motion contains coordinates up to "
+                f"{largest[bad]:.3g}, far away from the face"
             )
         return vertices
 
@@ -239,7 +280,8 @@ def set_stage(
     def source_number(motion: Motion, name: str) -> int:
         if id(motion.vertices) not in source_numbers:
             source_numbers[id(motion.vertices)] = len(sources)
-            sources.append(Source(motion.vertices, name))
+            limit = ABSURD * float(np.abs(motion.template).max()) or np.inf
+            sources.append(Source(motion.vertices, name, limit))
         return source_numbers[id(motion.vertices)]
 
     scenes: list[Scene] = []

@@ -4,6 +4,7 @@ import numpy as np
 
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import CheckpointError, DataError
+from codetalker_cli.face_fit import difference_in_size
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.settings import Settings
 
@@ -52,6 +53,8 @@ def check_stage1(stage1: Checkpoint, settings: Settings, data: PreparedDataSet) 
         name = stage1.mesh.topology.name
         if not differences and not np.array_equal(stage1.mesh.topology.triangles, mesh.triangles):
             differences.append("same number of vertices, but different triangles")
+        if size := difference_in_size(stage1.mesh.templates, data.mesh.templates):
+            differences.append(f"templates {size}")
     if differences:
         raise CheckpointError(
             f"{stage1.path}: stage 1 was trained on the topology {name} of {source.name}, but the "

@@ -19,7 +19,7 @@ from accelerate.utils import gather_object, set_seed
 from torch.utils.data import DataLoader, Dataset
 
 from codetalker_cli.devices import make_accelerator
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError
+from codetalker_cli.errors import CheckpointError, CodeTalkerError, RenderError, counted
 from codetalker_cli.failures import doing
 from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
@@ -358,7 +358,8 @@ class _TrainingRun:
                 )
         if content["step"] > self.progress.n_steps:
             raise CheckpointError(
-                f"{self.folder.out}: the run has already done {content['step']} steps, but with "
+                f"{self.folder.out}: the run has already done {counted(content['step'], 'step')}, "
+                "but with "
                 f"epochs = {self.settings.epochs} it has only {self.progress.n_steps}; increase "
                 "epochs"
             )

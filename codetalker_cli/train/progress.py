@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from codetalker_cli.errors import counted
 from codetalker_cli.train.task import Values
 from codetalker_cli.workspace import run_folder_of
 
@@ -40,7 +41,8 @@ class TrainingProgress:
     def summary(self, out: Path) -> str:
         """Return one line that describes a finished run with best checkpoint ``out``."""
         return (
-            f"{out}: {self.step} steps, best score {self.best:.4g} in epoch {self.best_epoch}; "
+            f"{out}: {counted(self.step, 'step')}, best score {self.best:.4g} in epoch "
+            f"{self.best_epoch}; "
             f"curves{' and a sample video' * bool(self.sample)} in {run_folder_of(out)}"
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.devices import make_accelerator
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.quantizer import Quantizer, perplexity
@@ -88,9 +88,9 @@ def _limit_basis_rank(settings: Settings, source: ClipSource) -> Settings:
     if requested == rank:
         return settings
     logger.warning(
-        "vq.basis_rank: %d is too large for %d training frames of %d vertices; using %d",
+        "vq.basis_rank: %d is too large for %s of %d vertices; using %d",
         requested,
-        n_frames,
+        counted(n_frames, "training frame"),
         settings.data.n_vertices,
         rank,
     )
@@ -131,7 +131,7 @@ def motion_basis(source: ClipSource, rank: int, seed: int) -> tuple[Tensor, Tens
     offsets = torch.cat(frames)
     if rank > min(offsets.shape):
         raise DataError(
-            f"vq.basis_rank: {rank} is too large for {len(offsets)} frames of "
+            f"vq.basis_rank: {rank} is too large for {counted(len(offsets), 'frame')} of "
             f"{offsets.shape[1]} coordinates"
         )
     _, strengths, vectors = torch.svd_lowrank(offsets, q=min(rank + 8, *offsets.shape), niter=4)

@@ -7,6 +7,7 @@ from codetalker_cli.datasets.inspect.findings import Findings, join_names
 from codetalker_cli.datasets.inspect.speech import ClipSpeech
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics
 from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
+from codetalker_cli.errors import counted, verb
 from codetalker_cli.workspace import MANIFEST
 
 _LENGTH_SECONDS = 0.2
@@ -40,7 +41,8 @@ def check_motion(entry: ClipEntry, motion: ClipMotion, size: float, findings: Fi
         findings.problem(
             "nan",
             entry.name,
-            f"{motion.n_bad} of {motion.n_frames} frames contain NaN, infinite or huge numbers "
+            f"{motion.n_bad} of {counted(motion.n_frames, 'frame')} "
+            f"{verb(motion.n_bad, 'contains', 'contain')} NaN, infinite or huge numbers "
             f"(first: frame {frame}, vertex {vertex}); repair or remove the raw clip",
         )
     # A wrong length is reported when the header is read.
@@ -59,7 +61,7 @@ def check_motion(entry: ClipEntry, motion: ClipMotion, size: float, findings: Fi
         findings.problem(
             "motionless",
             entry.name,
-            f"nothing moves in its {motion.n_frames} frames; remove the raw clip",
+            f"nothing moves in its {counted(motion.n_frames, 'frame')}; remove the raw clip",
         )
     elif (share := float(np.sum(steps == 0) / max(len(steps), 1))) > _REPEATED:
         findings.note(

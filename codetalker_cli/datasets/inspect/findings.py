@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from codetalker_cli.errors import counted
+
 Level = Literal["problem", "note"]
 
 
@@ -81,10 +83,11 @@ class InspectionReport:
 
     def verdict(self) -> str:
         """Return a one-line summary."""
-        counts = f"{len(self.problems)} problems, {len(self.notes)} notes"
+        counts = f"{counted(len(self.problems), 'problem')}, {counted(len(self.notes), 'note')}"
         found = counts if self.findings else "no problems"
         return (
-            f"{self.folder}: {self.n_clips} clips, {self.seconds:.1f} s: {found}; see {self.sheet}"
+            f"{self.folder}: {counted(self.n_clips, 'clip')}, {self.seconds:.1f} s: {found}; see "
+            f"{self.sheet}"
         )
 
     def to_dict(self) -> dict[str, Any]:

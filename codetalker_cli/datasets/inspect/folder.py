@@ -12,7 +12,7 @@ from codetalker_cli.datasets.inspect.findings import Findings, join_names
 from codetalker_cli.datasets.manifest import PREPARE_AGAIN, UNFINISHED, Manifest
 from codetalker_cli.datasets.prepared import MESH, audio_path, vertices_path
 from codetalker_cli.datasets.splits import UNUSED
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted, verb
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
 
@@ -54,7 +54,8 @@ def usable_faces(mesh: Mesh, findings: Findings) -> Mesh:
             findings.problem(
                 "nan",
                 subject,
-                f"{n_bad} vertices of the template are NaN or infinite; repair the template",
+                f"{counted(n_bad, 'vertex')} of the template {verb(n_bad, 'is', 'are')} NaN or "
+                "infinite; repair the template",
             )
         else:
             usable[subject] = template.astype(np.float32)
@@ -128,7 +129,7 @@ def _check_subjects(manifest: Manifest, mesh: Mesh | None, findings: Findings) -
             findings.problem(
                 "template",
                 subject,
-                f"this subject has {n} clips but no template (templates exist for: "
+                f"this subject has {counted(n, 'clip')} but no template (templates exist for: "
                 f"{join_names(list(mesh.templates)) or 'none'}); add its neutral face to "
                 "the raw data and prepare it again",
             )
@@ -155,7 +156,8 @@ def _check_files(folder: Path, manifest: Manifest, findings: Findings) -> None:
             findings.note(
                 "stranger",
                 f"{kind}/",
-                f"{len(unlisted)} files are not in the clip table and not used: "
-                f"{join_names(unlisted)}; remove them"
+                f"{counted(len(unlisted), 'file')} {verb(len(unlisted), 'is', 'are')} not in the "
+                "clip table and not used: "
+                f"{join_names(unlisted)}; remove {verb(len(unlisted), 'it', 'them')}"
                 + ("" if only_clips else f" (the folder should contain only {suffix} files)"),
             )

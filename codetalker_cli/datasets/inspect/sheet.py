@@ -10,7 +10,7 @@ from codetalker_cli.datasets.inspect.findings import Finding, summary
 from codetalker_cli.datasets.inspect.statistics import Statistics
 from codetalker_cli.datasets.inspect.sync import Lag, common_lag
 from codetalker_cli.datasets.inspect.views import Curves, Picture, SheetView, view
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, counted
 from codetalker_cli.files import atomic_path, check_output
 
 if TYPE_CHECKING:
@@ -115,14 +115,16 @@ def _draw_head(
 ) -> None:
     manifest, topology = statistics.manifest, statistics.topology
     n_frames = sum(len(clip.energy) for clip in statistics.clips)
-    facts = [f"{len(manifest.clips)} clips", f"{manifest.fps:g} fps"]
+    facts = [counted(len(manifest.clips), "clip"), f"{manifest.fps:g} fps"]
     if manifest.fps > 0:
         facts.insert(1, f"{n_frames / manifest.fps / 60:.1f} min")
     if topology is not None:
-        facts += [f"{topology.n_vertices} vertices", f"{len(topology.triangles)} triangles"]
+        facts += [f"{topology.n_vertices} vertices", counted(len(topology.triangles), "triangle")]
         facts.append(topology.unit)
     names, n_all = subjects
-    facts.append(f"{len(names)} of {n_all} subjects" if len(names) < n_all else f"{n_all} subjects")
+    facts.append(
+        f"{len(names)} of {n_all} subjects" if len(names) < n_all else counted(n_all, "subject")
+    )
     lag = common_lag(statistics.clips, manifest.fps)
     if lag is not None:
         facts.append(f"lag of the motion: {_lag_text(lag, manifest.fps)} (all clips together)")

@@ -9,7 +9,7 @@ from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.datasets.inspect.findings import Findings
 from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
 from codetalker_cli.datasets.prepared import Clip, Speech
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted, verb
 
 _CLIPPED_SHARE = 5e-4
 """The largest acceptable fraction of samples within runs of at least three peak samples."""
@@ -83,7 +83,8 @@ def _check_file(entry: ClipEntry, speech: Speech, digest: str, findings: Finding
         findings.problem(
             "audio",
             name,
-            f"the speech has {n_samples} samples, expected {entry.n_samples} (clip table); "
+            f"the speech has {counted(n_samples, 'sample')}, expected {entry.n_samples} (clip "
+            "table); "
             f"{PREPARE_AGAIN}",
         )
     elif entry.audio_sha256 and speech.subtype == "PCM_16" and digest != entry.audio_sha256:
@@ -101,7 +102,8 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
         findings.problem(
             "nan",
             entry.name,
-            f"{len(bad)} samples of the speech are NaN or infinite (first: {bad[0]}); "
+            f"{counted(len(bad), 'sample')} of the speech {verb(len(bad), 'is', 'are')} NaN or "
+            f"infinite (first: {bad[0]}); "
             f"{PREPARE_AGAIN}",
         )
         return

@@ -19,7 +19,7 @@ from codetalker_cli.datasets.readers.custom_audio import find_recordings
 from codetalker_cli.datasets.readers.custom_motion import MotionFile, find_motion_files, safe_name
 from codetalker_cli.datasets.readers.custom_templates import CustomTemplates, read_custom_templates
 from codetalker_cli.datasets.splits import assign, meets
-from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.errors import CodeTalkerError, InputError, counted
 from codetalker_cli.formats.frames import AxisMap, ConvertedFrames, FrameSource, axis_map
 from codetalker_cli.settings import CustomSettings, DataSettings
 
@@ -63,7 +63,7 @@ def read_custom(settings: CustomSettings, root: Path) -> RawDataSet:
         first = problems[0]
         hint = f"; {unmatched[0].reason}" if first.kind == "missing" and unmatched else ""
         raise InputError(
-            f"{base}: none of the {len(motion_files)} clips is usable; {first.clip}: "
+            f"{base}: none of {counted(len(motion_files), 'clip')} is usable; {first.clip}: "
             f"{first.reason}{hint} (triangles from {templates.file.name})"
         )
     notes = {"layout": "custom", "unit": settings.unit, "axes": settings.axes, **templates.notes}
@@ -174,7 +174,7 @@ def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
     )
     if not subjects:
         raise InputError(
-            f"custom.splits: none of the {len(raw.clips)} clips belongs to the split train; "
+            f"custom.splits: none of {counted(len(raw.clips), 'clip')} belongs to the split train; "
             f"the defined splits are {', '.join(settings.splits) or 'none'}"
         )
     others = sorted({c.subject for c in raw.clips if split_of[c.name] == "train"} - set(subjects))

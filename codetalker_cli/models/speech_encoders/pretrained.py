@@ -15,6 +15,7 @@ from codetalker_cli.errors import (
     CodeTalkerError,
     MissingDependencyError,
     SettingsError,
+    counted,
     printable,
 )
 from codetalker_cli.models.speech_encoders.encoder import (
@@ -100,7 +101,8 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
     missing = sorted(key for key in required if key != "masked_spec_embed")
     if missing:
         raise SettingsError(
-            f"speech.encoder.source: {settings.source!r} lacks {len(missing)} weights of a "
+            f"speech.encoder.source: {settings.source!r} lacks {counted(len(missing), 'weight')} "
+            "of a "
             f"{settings.family} encoder, for example {missing[0]}"
         )
     state: dict[str, Tensor] = (model.encoder if whisper else model).state_dict()
