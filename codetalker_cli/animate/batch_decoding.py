@@ -30,12 +30,12 @@ class Recording:
 
     Attributes:
         key: A number that identifies the recording for the caller.
-        samples: (n,) float32 samples at 16 kHz for the speech encoder.
+        samples: (n,) float32 samples at 16 kHz for the speech encoder; short ones are padded.
         sound: (n,) float32 samples at 16 kHz as recorded; only the level may differ.
         path: The file of the samples, or None.
         subject: The subject whose face is animated.
         style: (n_styles,) float32 weights of the styles.
-        segments: The segments, which are decoded separately.
+        segments: The segments, which are decoded separately; none if there is nothing to decode.
         features: (n·F, size) encoder features of each segment, with F features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
     """
@@ -167,6 +167,8 @@ class BatchDecoder:
                     yield recording
 
         for recording in recordings:
+            if recording.is_done:  # it has no segments
+                yield recording
             for k, segment in enumerate(recording.segments):
                 waiting.append(_SegmentJob(recording, k, self._method(recording)))
                 known += segment.n_frames

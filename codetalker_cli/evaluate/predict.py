@@ -133,4 +133,4 @@ class Predictor:
         for job in jobs:
             entry = job.clip.entry
             speech = audio_path(self.data.folder, entry.name)
-            yield Request(speech, entry.subject, job.style, idle=False)
+            yield Request(speech, entry.subject, job.style, idle=False, needs_speech=True)
