@@ -5,6 +5,7 @@ similar length that use the same method. A recording is returned as soon as all 
 decoded.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,8 @@ class _SegmentJob:
 class BatchDecoder:
     """A decoder that processes several recordings or segments in each batch.
 
+    Threads can share a decoder; their batches are decoded one after the other.
+
     Args:
         model: The model with both stages.
         settings: The decoding settings.
@@ -106,6 +109,9 @@ class BatchDecoder:
         self.vq, self.speech, self.settings = model.vq, model.speech, settings
         self.fps = model.settings.data.fps
         self._decoder: Decoder | None = None
+        # The decoder and its caches are created on first use, and CUDA graphs cannot be captured by
+        # two threads at a time. `progress` may animate, too.
+        self._lock = threading.RLock()
 
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
@@ -160,7 +166,8 @@ class BatchDecoder:
         def batch() -> Iterator[Recording]:
             nonlocal done
             jobs = self._take(waiting)
-            self._decode(jobs, report)
+            with self._lock:
+                self._decode(jobs, report)
             done += sum(job.segment.n_frames for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
                 if recording.is_done:

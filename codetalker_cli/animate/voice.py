@@ -110,6 +110,9 @@ def load_voice(
 class Voice:
     """A loaded model that animates recordings.
 
+    Several threads can use a voice. A pickled voice contains the path of its checkpoint, from which
+    it is loaded again; a voice without a path is pickled with its weights.
+
     Attributes:
         checkpoint: The checkpoint with the model, its settings and its mesh.
         device: The device that the model runs on.
@@ -125,9 +128,25 @@ class Voice:
         self.checkpoint = loaded
         self.device = device
         self.decode = changed("decode", loaded.settings.decode, decode or {})
+        self._folder = None if loaded.path is None else loaded.path.absolute()
+        self._decode_changes = dict(decode or {})
         self._model = loaded.model.to(device)
         self._announced: set[str] = set()
         self._decoder = BatchDecoder(self._model, self.decode)
+
+    def __repr__(self) -> str:
+        """Return the name, the size and the device."""
+        name = "without a path" if self.checkpoint.path is None else printable(self.checkpoint.path)
+        return (
+            f"<Voice {name}: {len(self.subjects)} subjects, {len(self.styles)} styles, "
+            f"{self.checkpoint.settings.data.fps:g} fps, on {self.device}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the call that loads the voice again; see the class."""
+        if self._folder is None:
+            return Voice, (self.checkpoint, self.device, self._decode_changes)
+        return _load_again, (self._folder, str(self.device), self._decode_changes)
 
     @property
     def subjects(self) -> list[str]:
@@ -328,6 +347,10 @@ def _drain(
 ) -> Iterator[tuple[int, CodeTalkerError]]:
     while failed:
         yield failed.pop(0)
+
+
+def _load_again(folder: Path, device: str, decode: Mapping[str, Any]) -> Voice:
+    return load_voice(folder, device=device, decode=decode)
 
 
 def _read(request: Request) -> tuple[np.ndarray, Path | None]:
