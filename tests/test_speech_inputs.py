@@ -362,8 +362,11 @@ def test_silent_requests_are_animated_one_at_a_time(voice: Voice) -> None:
             taken += 1
             yield np.zeros(3200)
 
-    for given, (number, motion) in enumerate(voice.animate_many(requests())):
+    given = 0
+    for number, motion in voice.animate_many(requests()):
         assert isinstance(motion, Motion) and number == given and taken == given + 1
+        given += 1
+    assert given == 20
 
 
 def test_bundled_voice_keeps_its_mouth_shut_and_blinks_in_silence(caplog: Any) -> None:
