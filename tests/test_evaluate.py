@@ -131,6 +131,7 @@ def test_a_clip_that_fails_is_listed_and_the_others_are_scored(
     assert ended.code == 1
     found = json.loads(ended.out)
     assert {one["clip"].split("_")[0] for one in found["failed"]} == {"clip0"}
+    assert all(("silent" in one["reason"]) == is_silent for one in found["failed"])
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 
