@@ -3,6 +3,16 @@
     import codetalker_cli as ct
     motion = ct.load("demo").animate("speech.wav", subject="S01")
     motion.save("speech.npz")
+    ct.render(motion, "speech.mp4")
+
+- ``load`` returns a ``Voice``: a model that animates recordings.
+- ``Request`` is a recording with options, for ``Voice.animate_many``.
+- ``Motion`` is the result: vertices, frame rate, topology and sound.
+- ``render`` writes a motion as a video or as a picture.
+- ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
+- ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError``),
+  ``SettingsError``, ``DataError``, ``CheckpointError``, ``MissingDependencyError`` and
+  ``RenderError``.
 
 Each name is imported when it is first used, so ``import codetalker_cli`` is fast.
 """
@@ -10,27 +20,65 @@ Each name is imported when it is first used, so ``import codetalker_cli`` is fas
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from codetalker_cli.animate import Voice
+    from codetalker_cli.animate import Request, Voice
     from codetalker_cli.animate import load_voice as load
+    from codetalker_cli.errors import (
+        CheckpointError,
+        CodeTalkerError,
+        DataError,
+        InputError,
+        MissingDependencyError,
+        OutputError,
+        RenderError,
+        SettingsError,
+    )
     from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
     from codetalker_cli.motion import Motion
-    from codetalker_cli.render import render_video
+    from codetalker_cli.render import render
 
-__all__ = ["Motion", "Voice", "load", "render_video", "write_mesh"]
+    __version__: str
+
+__all__ = [
+    "CheckpointError",
+    "CodeTalkerError",
+    "DataError",
+    "InputError",
+    "MissingDependencyError",
+    "Motion",
+    "OutputError",
+    "RenderError",
+    "Request",
+    "SettingsError",
+    "Voice",
+    "__version__",
+    "load",
+    "render",
+    "write_mesh",
+]
 
 _HOME = {
     "Motion": ("codetalker_cli.motion", "Motion"),
+    "Request": ("codetalker_cli.animate", "Request"),
     "Voice": ("codetalker_cli.animate", "Voice"),
     "load": ("codetalker_cli.animate", "load_voice"),
-    "render_video": ("codetalker_cli.render", "render_video"),
     "write_mesh": ("codetalker_cli.formats.meshes", "write_mesh_file"),
 }
+"""The module and the name there of each public name that is not an error."""
+
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        if name == "__version__":
+            return import_module("codetalker_cli.resources").package_version()
+        if name == "render":  # the package, which can be called
+            return import_module("codetalker_cli.render")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, attribute = _HOME.get(name, ("codetalker_cli.errors", name))
+        return getattr(import_module(module), attribute)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module, attribute = _HOME[name]
-    return getattr(import_module(module), attribute)
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -69,6 +69,21 @@ class VertexFrames:
             start += len(block)
         return array
 
+    def __repr__(self) -> str:
+        """Return the shape."""
+        return f"<VertexFrames {self.shape}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the vertices as an array, because another process cannot call the function."""
+        return np.asarray, (np.asarray(self),)
+
+    def __deepcopy__(self, memo: object) -> "VertexFrames":
+        """Return the object itself, because it never changes."""
+        return self
+
+    def __copy__(self) -> "VertexFrames":
+        return self
+
     @property
     def nbytes(self) -> int:
         """The size in bytes if fully materialized."""
@@ -108,7 +123,7 @@ class Motion:
         colors: (V, 3) uint8 sRGB albedo, or None.
         audio: (n,) float32 mono samples at 16 kHz, or None.
         audio_path: The file that the samples were read from, or None.
-        codes: (T, codes_per_frame) int32 motion codes, or None.
+        codes: (T, codes_per_frame) int32 motion codes; None for silence and after ``at_fps``.
     """
 
     vertices: Vertices
@@ -120,6 +135,14 @@ class Motion:
     audio: np.ndarray | None = None
     audio_path: Path | None = None
     codes: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        """Return the subject and the size, without arrays."""
+        sound = "no sound" if self.audio is None and self.audio_path is None else "sound"
+        return (
+            f"<Motion {printable(self.subject)}: {self.n_frames} frames at {self.fps:g} fps, "
+            f"{self.topology.n_vertices} vertices, {sound}>"
+        )
 
     @property
     def n_frames(self) -> int:

@@ -106,6 +106,13 @@ class Topology:
             if fault := region_fault(indices, self.n_vertices):
                 raise DataError(f"topology {self.name}: {region}: {fault}")
 
+    def __repr__(self) -> str:
+        """Return the name and the size, without arrays."""
+        return (
+            f"<Topology {printable(self.name)}: {self.n_vertices} vertices, {len(self.triangles)} "
+            f"triangles, {len(self.regions)} regions, unit {self.unit}>"
+        )
+
     @property
     def meters_per_unit(self) -> float | None:
         """The size of the length unit in meters, or None if the scale is unknown."""
@@ -259,6 +266,13 @@ class Mesh:
     colors: dict[str, np.ndarray] = field(default_factory=dict)
     idle_units: dict[str, np.ndarray] = field(default_factory=dict)
     lid_closure: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return the name and the size, without arrays."""
+        return (
+            f"<Mesh {printable(self.topology.name)}: {self.topology.n_vertices} vertices, "
+            f"{len(self.templates)} subjects>"
+        )
 
     def check(self, n_vertices: int, origin: str) -> None:
         """Refuse templates or triangles with the wrong vertex count.

@@ -81,6 +81,7 @@ def check_content(wheel: Path) -> None:
     assert bundled == expected, f"bundled files differ: {sorted(bundled ^ expected)}"
     needed = {f"{BUNDLED}/assets/{name}" for name in ("sample.wav", "voice/model.safetensors")}
     assert needed <= bundled, f"not in the wheel: {sorted(needed - bundled)}"
+    assert "codetalker_cli/py.typed" in names, "py.typed is not in the wheel"
     code = [name for name in bundled if name.endswith(".py")]
     assert not code, f"code in the data folders: {code}"
     outside = [

@@ -196,22 +196,6 @@ def test_invalid_frame_rate_is_an_error(voice: Voice, fps: float) -> None:
         voice.animate(voices.speech(), fps=fps)
 
 
-@pytest.mark.parametrize(
-    ("samples", "message"),
-    [
-        (np.zeros(0, np.float32), "contains no audio samples"),
-        (np.zeros(16000, np.float32), "silent"),
-        (voices.speech(0.1), "is 0.10 s long"),
-        (np.full(16000, np.nan, np.float32), "NaN or infinite"),
-        (np.stack([voices.speech()] * 2), r"expected \(n,\) floating-point samples at 16000 Hz"),
-        ((voices.speech() * 32767).astype(np.int16), r"got shape \(16000,\) and type int16"),
-    ],
-)
-def test_invalid_samples_are_an_error(voice: Voice, samples: np.ndarray, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        voice.animate(samples)
-
-
 def test_unknown_subject_lists_the_choices(voice: Voice) -> None:
     with pytest.raises(InputError, match="`subject` 'Q' is unknown; this model has: A, Zoë"):
         voice.animate(voices.speech(), "Q")

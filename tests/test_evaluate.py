@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tiny_data
 import torch
 import voices
@@ -121,12 +122,20 @@ def test_different_evaluations_are_not_mixed_in_one_folder(data: PreparedDataSet
     assert "is not empty and contains no evaluation" in refuse(*again, "-o", "full")
 
 
-def test_a_clip_that_fails_is_listed_and_the_others_are_scored(data: PreparedDataSet) -> None:
-    (data.folder / "audio" / "clip0.wav").write_bytes(b"no sound")
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_clip_that_fails_is_listed_and_the_others_are_scored(
+    data: PreparedDataSet, is_silent: bool
+) -> None:
+    speech = data.folder / "audio" / "clip0.wav"
+    if is_silent:
+        soundfile.write(speech, np.zeros(16000), 16000)
+    else:
+        speech.write_bytes(b"no sound")
     ended = run("eval", "voice", "--data", "data/tiny", "--split", "val", "--json")
     assert ended.code == 1
     found = json.loads(ended.out)
     assert {one["clip"].split("_")[0] for one in found["failed"]} == {"clip0"}
+    assert all(("silent" in one["reason"]) == is_silent for one in found["failed"])
     assert found["values"]["model"]["lve"]["clips"] == 1
 
 

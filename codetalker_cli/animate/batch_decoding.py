@@ -5,6 +5,7 @@ similar length that use the same method. A recording is returned as soon as all 
 decoded.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +32,12 @@ class Recording:
 
     Attributes:
         key: A number that identifies the recording for the caller.
-        samples: (n,) float32 samples at 16 kHz for the speech encoder.
+        samples: (n,) float32 samples at 16 kHz for the speech encoder; short ones are padded.
         sound: (n,) float32 samples at 16 kHz as recorded; only the level may differ.
         path: The file of the samples, or None.
         subject: The subject whose face is animated.
         style: (n_styles,) float32 weights of the styles.
-        segments: The segments, which are decoded separately.
+        segments: The segments, which are decoded separately; none if there is nothing to decode.
         features: (n·F, size) encoder features of each segment, with F features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
         error: The exception because of which the recording could not be decoded, or None.
@@ -99,6 +100,8 @@ class _SegmentJob:
 class BatchDecoder:
     """A decoder that processes several recordings or segments in each batch.
 
+    Threads can share a decoder; their batches are decoded one after the other.
+
     Args:
         model: The model with both stages.
         settings: The decoding settings.
@@ -109,6 +112,9 @@ class BatchDecoder:
         self.vq, self.speech, self.settings = model.vq, model.speech, settings
         self.fps = model.settings.data.fps
         self._decoder: Decoder | None = None
+        # The decoder and its caches are created on first use, and CUDA graphs cannot be captured by
+        # two threads at a time. `progress` may animate, too.
+        self._lock = threading.RLock()
 
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
@@ -164,7 +170,8 @@ class BatchDecoder:
         def batch() -> Iterator[Recording]:
             nonlocal done
             jobs = self._take(waiting)
-            self._decode_or_mark(jobs, report)
+            with self._lock:
+                self._decode_or_mark(jobs, report)
             waiting[:] = [job for job in waiting if job.recording.error is None]
             done += sum(job.segment.n_frames for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
@@ -172,6 +179,8 @@ class BatchDecoder:
                     yield recording
 
         for recording in recordings:
+            if recording.is_done:  # it has no segments
+                yield recording
             for k, segment in enumerate(recording.segments):
                 waiting.append(_SegmentJob(recording, k, self._method(recording)))
                 known += segment.n_frames

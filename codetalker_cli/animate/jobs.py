@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from codetalker_cli import audio
+from codetalker_cli.animate.request import Request
 from codetalker_cli.errors import InputError, printable
 from codetalker_cli.files import check_output, is_inside
 from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
@@ -33,24 +32,6 @@ _NAMED = 5
 """The number of files that are named in a message."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A recording and the options for animating it, which ``Voice.animate`` describes.
-
-    Attributes:
-        speech: The path of the recording, or (n,) float32 samples at 16 kHz.
-        samples: The samples of the path if they have already been read, else None.
-    """
-
-    speech: str | Path | np.ndarray
-    subject: str | None = None
-    style: str | Mapping[str, float] | None = None
-    seed: int = 0
-    idle: bool = True
-    fps: float | None = None
-    samples: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +110,7 @@ def plan(
             f"`suffix` {printable(repr(suffix))}: expected one of "
             f"{', '.join(ending.removeprefix('.') for ending in endings)}"
         )
+    request = replace(request, needs_speech=True)
     ending = ".mp4" if suffix is None else f".{suffix.lower().removeprefix('.')}"
     is_single = manifest is None and _is_single(speech, out)
     if is_single:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import torch
 
 from codetalker_cli import audio
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
-from codetalker_cli.animate.jobs import Request
+from codetalker_cli.animate.request import Request
+from codetalker_cli.animate.styles import Styles, style_weights
+from codetalker_cli.audio.inputs import Speech, read_speech
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError, printable
 from codetalker_cli.failures import to_error
@@ -29,58 +31,6 @@ ENVIRONMENT = "CODETALKER_MODEL"
 """The environment variable with the default model, by name or folder."""
 _REPORTED_GAIN_DB = 3.0
 """The smallest correction of the level, in decibels, that is reported."""
-
-
-# Styles -------------------------------------------------------------------------------------------
-
-
-Styles = str | Mapping[str, float]
-
-
-def style_weights(style: Styles, names: Sequence[str]) -> np.ndarray:
-    """Return (n_styles,) float32 weights of the styles in ``names``, which sum to 1.
-
-    Args:
-        style: A style, a blend such as ``"S01:0.3,S02:0.7"``, or a mapping of styles to weights.
-        names: The styles of the model.
-
-    Raises:
-        InputError: A style is unknown, or a weight is negative or not finite, or all are 0.
-    """
-    blend = parse_styles(style) if isinstance(style, str) else dict(style)
-    weights = np.zeros(len(names), dtype=np.float32)
-    for name, weight in blend.items():
-        if name not in names:
-            raise InputError(f"`style` {name!r} is unknown; this model has: {', '.join(names)}")
-        weights[list(names).index(name)] += weight
-    total = float(weights.sum())
-    if not np.isfinite(total) or (weights < 0).any() or total <= 0:
-        raise InputError(
-            f"`style` {style}: the weights must be finite, not negative, and not all 0"
-        )
-    return weights / total
-
-
-def parse_styles(text: str) -> dict[str, float]:
-    """Parse ``"S01"`` or ``"S01:0.3,S02:0.7"`` to the weight of each style.
-
-    Raises:
-        InputError: The text has another format, or contains a style twice.
-    """
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        name, colon, number = part.strip().rpartition(":")
-        if not colon:
-            name, number = number, "1"
-        if name in weights:
-            raise InputError(f"`style` {text}: {name} is listed twice")
-        try:
-            weights[name] = float(number)
-        except ValueError as error:
-            raise InputError(
-                f"`style` {text}: expected a name, or weights such as S01:0.3,S02:0.7"
-            ) from error
-    return weights
 
 
 @dataclass(frozen=True)
@@ -161,6 +111,9 @@ def load_voice(
 class Voice:
     """A loaded model that animates recordings.
 
+    Several threads can use a voice. A pickled voice contains the path of its checkpoint, from which
+    it is loaded again; a voice without a path is pickled with its weights.
+
     Attributes:
         checkpoint: The checkpoint with the model, its settings and its mesh.
         device: The device that the model runs on.
@@ -176,9 +129,25 @@ class Voice:
         self.checkpoint = loaded
         self.device = device
         self.decode = changed("decode", loaded.settings.decode, decode or {})
+        self._folder = None if loaded.path is None else loaded.path.absolute()
+        self._decode_changes = dict(decode or {})
         self._model = loaded.model.to(device)
         self._announced: set[str] = set()
         self._decoder = BatchDecoder(self._model, self.decode)
+
+    def __repr__(self) -> str:
+        """Return the name, the size and the device."""
+        name = "without a path" if self.checkpoint.path is None else printable(self.checkpoint.path)
+        return (
+            f"<Voice {name}: {len(self.subjects)} subjects, {len(self.styles)} styles, "
+            f"{self.checkpoint.settings.data.fps:g} fps, on {self.device}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return the call that loads the voice again; see the class."""
+        if self._folder is None:
+            return Voice, (self.checkpoint, self.device, self._decode_changes)
+        return _load_again, (self._folder, str(self.device), self._decode_changes)
 
     @property
     def subjects(self) -> list[str]:
@@ -192,10 +161,11 @@ class Voice:
 
     def animate(
         self,
-        speech: str | Path | np.ndarray,
+        speech: Speech,
         subject: str | None = None,
         style: Styles | None = None,
         *,
+        sampling_rate: float | None = None,
         seed: int = 0,
         idle: bool = True,
         fps: float | None = None,
@@ -203,57 +173,70 @@ class Voice:
     ) -> Motion:
         """Animate a face with a recording of any length.
 
+        Silence gives the neutral face with idle motion.
+
         Args:
-            speech: The path of an audio file, or (n,) floating-point samples at 16 kHz.
+            speech: The path of an audio or video file; its content, as bytes or as an open binary
+                file; samples, as a NumPy array, a PyTorch tensor or a list; a pair of a rate and
+                samples; or a mapping with ``array`` and ``sampling_rate``. ``read_speech`` in
+                ``codetalker_cli.audio.inputs`` describes shapes and types.
             subject: The subject whose face is animated; default: the first one.
             style: The speaking style: a name, a blend such as ``"S01:0.3,S02:0.7"``, or a mapping
                 of names to weights; default: the style of the subject, or the first style if the
                 subject was not in the training data.
+            sampling_rate: The rate of the samples in hertz; default: 16 kHz.
             seed: The random seed for blinks and gaze.
             idle: Add idle motion (blinks and gaze), if the face supports it.
             fps: The frame rate of the result; default: that of the model.
             progress: Called with (frames done, frames) during decoding.
 
         Returns:
-            The motion. If its vertices exceed 512 MB, they are not an array but are computed on
-            access (``codetalker_cli.motion.VertexFrames``).
+            The motion, with at least one frame. If its vertices exceed 512 MB, they are not an
+            array but are computed on access (``codetalker_cli.motion.VertexFrames``).
 
         Raises:
-            InputError: The audio is unusable, ``fps`` is invalid, or the subject or style is
+            InputError: The speech is unusable, ``fps`` is invalid, or the subject or style is
                 unknown. The message lists the choices.
             CheckpointError: The checkpoint contains no templates.
         """
-        request = Request(speech, subject, style, seed, idle, fps)
+        request = Request(speech, subject, style, seed, idle, fps, sampling_rate=sampling_rate)
         _, result = next(self._results([request], progress))
         if isinstance(result, Exception):
             raise result
         return result
 
     def animate_many(
-        self, requests: Iterable[Request], progress: Progress | None = None
+        self, requests: Iterable[Request | Speech], progress: Progress | None = None
     ) -> Iterator[tuple[int, Motion | CodeTalkerError]]:
         """Animate faces with several recordings, which are decoded in batches.
 
         Args:
-            requests: The recordings and options. The iterable is consumed only as far as needed.
+            requests: The recordings, in any form that ``animate`` accepts; a ``Request`` contains
+                options too. The iterable is consumed only as far as needed.
             progress: Called with (frames decoded, frames of all recordings read so far).
 
         Yields:
             The index of a request, and its motion or the error that prevented it. The order can
             differ from that of the requests.
+
+        Raises:
+            InputError: ``requests`` is a single recording.
         """
+        if isinstance(requests, str | bytes | os.PathLike | Mapping | Request):
+            raise InputError("animate_many expects a list of recordings, but got a single one")
         for number, result in self._results(requests, progress):
             yield number, to_error(result) if isinstance(result, Exception) else result
 
     def _results(
-        self, requests: Iterable[Request], progress: Progress | None
+        self, requests: Iterable[Request | Speech], progress: Progress | None
     ) -> Iterator[tuple[int, Motion | Exception]]:
         """Yield the results of ``animate_many``, with unexpected exceptions as they are."""
         failed: list[tuple[int, Exception]] = []
         asked: dict[int, Request] = {}
 
         def prepared() -> Iterator[Recording]:
-            for number, request in enumerate(requests):
+            for number, given in enumerate(requests):
+                request = given if isinstance(given, Request) else Request(given)
                 try:
                     recording = self._recording(number, request)
                 except Exception as error:
@@ -289,42 +272,51 @@ class Voice:
     def _recording(self, number: int, request: Request) -> Recording:
         # An invalid request fails here, before its batch is decoded.
         subject, weights = self.check(request)
-        speech, path = request.speech, None
-        if isinstance(speech, np.ndarray):
-            samples = _samples(speech)
-        else:
-            path = Path(speech)
-            samples = audio.load(path) if request.samples is None else request.samples
+        samples, path = _read(request)
+        recording = Recording(number, samples, samples, path, subject, weights)
+        if float(np.abs(samples).max()) < audio.SILENCE_PEAK:
+            return recording  # without segments, because there is nothing to decode
         leveled = audio.raise_quiet_speech(samples)
         if leveled.gain_db >= _REPORTED_GAIN_DB:
             logger.info(
                 "%s: the speech is quiet; raised by %.0f dB for the speech encoder",
-                "speech" if path is None else printable(path),
+                _name(path),
                 leveled.gain_db,
             )
-        recording = Recording(number, leveled.samples, samples, path, subject, weights)
+        # Encoders and the instance norm of stage 1 need several frames.
+        missing = round(audio.MIN_SECONDS * audio.SAMPLE_RATE) - len(samples)
+        recording.samples = np.pad(leveled.samples, (0, max(0, missing)))
         self._decoder.prepare(recording)
         return recording
 
     def _motion(self, recording: Recording, request: Request) -> Motion:
         mesh, rate = self.checkpoint.mesh, self.checkpoint.settings.data.fps
         assert mesh is not None
-        hidden, codes = recording.join()
         subject = recording.subject
-        template = torch.from_numpy(mesh.templates[subject].astype(np.float32))[None]
-        template = template.to(self.device)
+        n_frames = max(1, int(len(recording.sound) / audio.SAMPLE_RATE * rate))
+        hidden, codes = None, None
+        if recording.segments:
+            hidden, codes = recording.join()
+            if len(recording.samples) > len(recording.sound):  # padded
+                hidden, codes = hidden[:n_frames], codes[:n_frames]
+            n_frames = len(hidden)
+        neutral = mesh.templates[subject].astype(np.float32)
+        template = torch.from_numpy(neutral)[None].to(self.device)
         idle = None
         if request.idle and mesh.idle_units:
-            idle = IdleMotion.of(mesh, subject, len(hidden), rate, request.seed)
+            idle = IdleMotion.of(mesh, subject, n_frames, rate, request.seed)
 
         def make(frames: np.ndarray) -> np.ndarray:
-            with torch.no_grad():
-                chosen = hidden[torch.from_numpy(frames)][None].to(self.device)
-                vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
+            if hidden is None:  # silence
+                vertices = np.repeat(neutral[None], len(frames), axis=0)
+            else:
+                with torch.no_grad():
+                    chosen = hidden[torch.from_numpy(frames)][None].to(self.device)
+                    vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
             return vertices if idle is None else idle.add_to(vertices, frames)
 
         motion = Motion(
-            vertices=materialize(VertexFrames(len(hidden), mesh.topology.n_vertices, make)),
+            vertices=materialize(VertexFrames(n_frames, mesh.topology.n_vertices, make)),
             fps=rate,
             topology=mesh.topology,
             subject=subject,
@@ -369,11 +361,21 @@ def _drain(
         yield failed.pop(0)
 
 
-def _samples(array: np.ndarray) -> np.ndarray:
-    """Check that ``array`` contains floating-point samples, and return (n,) float32."""
-    if array.ndim != 1 or array.dtype.kind != "f":
-        raise InputError(
-            f"speech: expected (n,) floating-point samples at {audio.SAMPLE_RATE} Hz within ±1, "
-            f"got shape {array.shape} and type {array.dtype}; convert it with codetalker_cli.audio"
-        )
-    return audio.check(array.astype(np.float32), "speech")
+def _load_again(folder: Path, device: str, decode: Mapping[str, Any]) -> Voice:
+    return load_voice(folder, device=device, decode=decode)
+
+
+def _read(request: Request) -> tuple[np.ndarray, Path | None]:
+    """Return (n,) float32 samples at 16 kHz, and the path if there is one."""
+    speech = request.speech
+    if request.samples is None:
+        samples, path = read_speech(speech, request.sampling_rate)
+    else:
+        samples, path = request.samples, Path(speech) if isinstance(speech, str | Path) else None
+    if request.needs_speech:
+        audio.check(samples, _name(path))
+    return samples, path
+
+
+def _name(path: Path | None) -> str:
+    return "speech" if path is None else printable(path)

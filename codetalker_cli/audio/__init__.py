@@ -18,6 +18,7 @@ from codetalker_cli.audio.mixing import (
     decode_mono,
     mix_array,
     report_canceled,
+    report_scale,
 )
 from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
 from codetalker_cli.errors import InputError, printable
@@ -77,10 +78,14 @@ def load(path: Path | str) -> np.ndarray:
     return check(resample(samples, rate, SAMPLE_RATE), printable(path))
 
 
-def read(path: Path | str) -> tuple[np.ndarray, int]:
+def read(path: Path | str, name: str | None = None) -> tuple[np.ndarray, int]:
     """Read any audio or video file as mono samples.
 
     Silence is accepted.
+
+    Args:
+        path: The file.
+        name: The name of the recording in warnings; None: its path.
 
     Returns:
         (n,) float32 samples, and their rate in hertz: that of the file, or 16 kHz if the recording
@@ -93,7 +98,7 @@ def read(path: Path | str) -> tuple[np.ndarray, int]:
     path = Path(path)
     check_file(path)
     decoded = _decode(path)
-    _report(path, decoded)
+    _report(printable(path) if name is None else name, decoded)
     if len(decoded.samples) == 0:
         raise InputError(f"{printable(path)}: contains no audio samples; check the recording")
     return decoded.samples, decoded.rate
@@ -117,7 +122,7 @@ def write_playback(path: Path, target: Path, *, report: bool = True) -> None:
     check_file(path)
     decoded = _decode(path)
     if report:
-        _report(path, decoded)
+        _report(printable(path), decoded)
     with decoding.opened(path, decoded.decoder) as sound:
         channels = sound.channels if sound.channels <= 2 else 1
         with soundfile.SoundFile(
@@ -160,30 +165,22 @@ def _unreadable(path: Path, reason: str) -> InputError:
     )
 
 
-def _report(path: Path, decoded: Decoded) -> None:
+def _report(name: str, decoded: Decoded) -> None:
     if decoded.choice:
-        logger.warning("%s: %s", printable(path), decoded.choice)
+        logger.warning("%s: %s", name, decoded.choice)
     if decoded.channel is not None:
-        report_canceled(printable(path), decoded.n_channels, decoded.channel)
+        report_canceled(name, decoded.n_channels, decoded.channel)
     if decoded.scale != 1.0:
-        logger.warning(
-            "%s: its floating-point samples are on the scale of %d-bit integers; they are divided "
-            "by %d",
-            printable(path),
-            round(np.log2(decoded.scale)) + 1,
-            decoded.scale,
-        )
+        report_scale(name, decoded.scale)
     if not decoded.is_complete:
         logger.warning(
             "%s: ends after %.2f s of the %.2f s that its header states; the rest is missing",
-            printable(path),
+            name,
             decoded.seconds,
             decoded.stated_seconds,
         )
     elif decoded.damage:
-        logger.warning(
-            "%s: parts of it are damaged and were skipped (%s)", printable(path), decoded.damage[0]
-        )
+        logger.warning("%s: parts of it are damaged and were skipped (%s)", name, decoded.damage[0])
 
 
 def check_file(path: Path) -> None:

@@ -111,6 +111,17 @@ def report_canceled(name: str, n_channels: int, channel: int) -> None:
     )
 
 
+def report_scale(name: str, scale: float) -> None:
+    """Log that floating-point samples are divided by the full scale of integers."""
+    logger.warning(
+        "%s: its floating-point samples are on the scale of %d-bit integers; they are divided by "
+        "%d",
+        name,
+        round(np.log2(scale)) + 1,
+        scale,
+    )
+
+
 class _Mix:
     """Mixes blocks to mono, and measures them on the way.
 

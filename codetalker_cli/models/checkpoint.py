@@ -68,6 +68,15 @@ class Checkpoint:
     mesh: Mesh | None = None
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        """Return the path and the content, without weights."""
+        name = "without a path" if self.path is None else printable(self.path)
+        stages = "stage 1" if self.model.speech is None else "both stages"
+        return (
+            f"<Checkpoint {name}: {stages}, {len(self.subjects)} subjects, "
+            f"{self.settings.data.n_vertices} vertices>"
+        )
+
     @property
     def subjects(self) -> list[str]:
         """The subjects that have a template."""

@@ -9,6 +9,7 @@ from codetalker_cli.errors import InputError, printable
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
+from codetalker_cli.presets import changed
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.footage import Footage, is_footage
 from codetalker_cli.render.panels import Panel, as_panels, n_frames
@@ -74,17 +75,24 @@ def choose_target(
         raise InputError(f"{shown[0]} is a filmed video; also give at least one motion")
     transparent = settings.background == TRANSPARENT
     target = motions[0].with_suffix(".mov" if transparent else ".mp4") if out is None else out
+    _check_file(target, shown, settings, overwrite=overwrite)
+    return target
+
+
+def _check_file(
+    target: Path, inputs: Sequence[Path], settings: RenderSettings, *, overwrite: bool
+) -> None:
+    """Check that a video or a picture can be written to a file that is not one of the inputs."""
     suffix = target.suffix.lower()
     if suffix not in PICTURES:
         check_target(target, settings)
-    elif transparent and suffix != ".png":
+    elif settings.background == TRANSPARENT and suffix != ".png":
         raise InputError(f"{target}: a {suffix} picture cannot be transparent; use .png")
     elif target.is_dir():
         raise InputError(f"{target} is a folder; give the name of a picture file")
-    if any(target.exists() and path.exists() and target.samefile(path) for path in shown):
+    if any(target.exists() and path.exists() and target.samefile(path) for path in inputs):
         raise InputError(f"`out` {target} is one of the input files; give another name")
     check_output(target, overwrite=overwrite)
-    return target
 
 
 @dataclass(frozen=True)
@@ -157,21 +165,26 @@ def compare(
         else:
             panels.append(Panel(next(left), name, origin=str(path)))
     if heat:
-        several = len(panels) > 2
-        panels += [
-            replace(
-                panel,
-                label=f"{panel.label}: distance" if several else f"distance to {panels[0].label}",
-                against=motions[0],
-            )
-            for panel in panels[1:]
-        ]
+        panels += _heat_maps(panels)
     filmed = next((one.path for one in footage if one.has_sound), None)
     if audio is None and not any(m.audio_path or m.audio is not None for m in motions):
         audio = filmed
     if audio is not None:
         panels[0] = replace(panels[0], motion=replace(panels[0].motion, audio_path=audio))
     return Comparison(panels, footage)
+
+
+def _heat_maps(panels: Sequence[Panel]) -> list[Panel]:
+    """Return a heat map of the distance of each motion from the first."""
+    several = len(panels) > 2
+    return [
+        replace(
+            panel,
+            label=f"{panel.label}: distance" if several else f"distance to {panels[0].label}",
+            against=panels[0].motion,
+        )
+        for panel in panels[1:]
+    ]
 
 
 def write(
@@ -214,3 +227,71 @@ def write(
         Image.fromarray(sheet).save(temporary)
     facts = {"size": [sheet.shape[1], sheet.shape[0]], "tiles": tiles}
     return Written(shown.n_columns, count, fps, facts)
+
+
+def render(
+    motions: Motion | Sequence[Motion],
+    path: Path | str,
+    *,
+    labels: Sequence[str] | None = None,
+    heat: bool = False,
+    overwrite: bool = True,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Path:
+    """Render a motion, or several side by side, to a video with sound or to a contact sheet.
+
+    The sound is that of the first motion that has any.
+
+    Args:
+        motions: A motion, or motions of the same recording from left to right.
+        path: The video (.mp4, .m4v, .mov, .mkv, .webm) or the contact sheet (.png, .jpg).
+        labels: Text above each motion; default: the subjects if there are several motions, or
+            numbers if several motions have the same subject.
+        heat: Also show the distance of each motion from the first as a heat map.
+        overwrite: Whether an existing file may be replaced.
+        progress: Called with the number of frames done and the total.
+        **settings: Settings of the section ``render``, such as ``size=512``, ``view="mouth"`` or
+            ``background="white"``; docs/settings.md lists them.
+
+    Returns:
+        The path.
+
+    Raises:
+        SettingsError: A setting is unknown or has an invalid value.
+        RenderError: The motions cannot be drawn together, or the suffix is unknown.
+        InputError: The labels do not match the motions, or the file cannot be written.
+    """
+    shown, target = [motions] if isinstance(motions, Motion) else list(motions), Path(path)
+    wrong = next((one for one in shown if not isinstance(one, Motion)), None)
+    if wrong is not None:
+        raise InputError(
+            f"render expects motions, got a {type(wrong).__name__}; read a file with Motion.load"
+        )
+    chosen = changed("render", RenderSettings.model_validate({}), settings)
+    if labels is not None and len(labels) != len(shown):
+        raise InputError(
+            f"`labels`: expected one label per motion ({len(shown)}), found {len(labels)}"
+        )
+    _check_labels(labels or ())
+    if heat and len(shown) < 2:
+        raise InputError("`heat` compares motions with the first one; give at least two motions")
+    recordings = [motion.audio_path for motion in shown if motion.audio_path is not None]
+    _check_file(target, recordings, chosen, overwrite=overwrite)
+    panels = [
+        Panel(motion, label)
+        for motion, label in zip(shown, labels or _default_labels(shown), strict=True)
+    ]
+    if heat:
+        panels += _heat_maps(panels)
+    as_panels(panels)  # report motions that cannot be drawn together first
+    write(Comparison(panels, []), target, chosen, progress, overwrite=overwrite)
+    return target
+
+
+def _default_labels(motions: Sequence[Motion]) -> list[str]:
+    if len(motions) == 1:
+        return [""]
+    subjects = [motion.subject for motion in motions]
+    is_distinct = all(subjects) and len(set(subjects)) == len(subjects)
+    return subjects if is_distinct else [str(k) for k in range(1, len(motions) + 1)]
