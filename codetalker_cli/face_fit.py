@@ -225,6 +225,16 @@ def size_of(vertices: np.ndarray) -> float:
     return float(np.ptp(np.asarray(vertices, np.float64), axis=0).max())
 
 
+def prediction_fault(vertices: np.ndarray, template: np.ndarray) -> str | None:
+    """Return why predicted vertices (n, V, 3) cannot be a face with this template, or None."""
+    if not np.isfinite(vertices).all():
+        return "the prediction contains NaN or infinite vertices"
+    reach = float(np.abs(vertices - template).max(initial=0)) / max(size_of(template), 1e-30)
+    if reach > _ABSURD:
+        return f"predicted vertices are {reach:.3g} times the size of the face away from it"
+    return None
+
+
 def difference_in_size(
     templates: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]
 ) -> str | None:

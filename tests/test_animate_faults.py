@@ -19,6 +19,7 @@ from command import run, succeed
 import codetalker_cli as ct
 from codetalker_cli.animate import batch
 from codetalker_cli.animate.jobs import Job, Request, plan
+from codetalker_cli.errors import CheckpointError
 from codetalker_cli.failures import OutOfMemoryError
 from codetalker_cli.files import claim
 from codetalker_cli.models import checkpoint
@@ -124,6 +125,27 @@ def test_error_in_decoding_costs_one_recording(
         speaker.animate("in/b.wav")
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "the prediction contains NaN or infinite vertices"),
+        (1e5, "times the size of the face away from it"),
+    ],
+)
+def test_absurd_predictions_are_refused(
+    value: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = ct.load("mine")
+    decode_hidden = type(speaker.checkpoint.model.vq).decode_hidden
+
+    def absurd(self: Any, codes: Any, lengths: Any = None) -> Any:
+        return decode_hidden(self, codes, lengths) * 0 + value
+
+    monkeypatch.setattr(type(speaker.checkpoint.model.vq), "decode_hidden", absurd)
+    with pytest.raises(CheckpointError, match=reason):
+        speaker.animate("in/a.wav")
+
+
 def test_error_in_encoding_costs_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = type(ct.load("mine").checkpoint.model.speech.encoder)  # type: ignore[union-attr]
     prepare, calls = encoder.prepare, []
@@ -150,6 +172,26 @@ def test_name_that_is_too_long_for_a_result_fails_alone() -> None:
     (failed,) = report["failed"]
     assert "the name is too long for this file system" in failed["reason"]
     assert names() == ["a.npz", "b.npz", "c.npz", "d.npz"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--subject", "nobody", "--subject 'nobody' is unknown; this model has: A"),
+        ("--style", "nobody", "--style 'nobody' is unknown; this model has: A, B, C"),
+        ("--style", "A:x", "expected a name, or weights such as"),
+        ("--device", "cuda:77", "--device cuda:77: not usable here"),
+        ("--device", "toaster", "--device toaster: not usable here"),
+        ("--fps", "999", "--fps 999: expected 1 to 240 frames per second"),
+    ],
+)
+def test_unknown_names_are_found_before_the_model_loads(
+    option: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "load", lambda name: pytest.fail("the model was loaded"))
+    ended = run(*animate(option, value))
+    assert ended.code == 2 and message in ended.err
+    assert not Path("out").exists()
 
 
 def test_invalid_value_in_a_manifest_costs_its_line() -> None:

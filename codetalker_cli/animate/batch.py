@@ -104,8 +104,11 @@ def run(
             single recording, which failed.
     """
     device = join_processes(device)
-    voice = load_voice(model, subject=planned.request.subject, device=device, decode=decode)
-    voice.check(planned.request)  # report a bad subject or style before processing any recording
+    request = planned.request
+    voice = load_voice(
+        model, subject=request.subject, device=device, decode=decode, request=request
+    )
+    voice.check(request)  # report a bad subject or style before processing any recording
     jobs = shard(planned.jobs, longest_first)
     mine = _Shard(planned.is_single, overwrite, len(jobs), stages)
     todo = [job for job in jobs if not mine.skip(job)]

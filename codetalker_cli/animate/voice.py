@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,69 +11,27 @@ import torch
 
 from codetalker_cli import audio
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
+from codetalker_cli.animate.model_choice import choose_model
+from codetalker_cli.animate.names import Names, stage1_only
 from codetalker_cli.animate.request import Request
-from codetalker_cli.animate.styles import Styles, style_weights
+from codetalker_cli.animate.styles import Styles
 from codetalker_cli.audio.inputs import Speech, read_speech
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError, printable
+from codetalker_cli.face_fit import prediction_fault
 from codetalker_cli.failures import to_error
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, VertexFrames, materialize
 from codetalker_cli.presets import changed
 from codetalker_cli.rigs.idle import IdleMotion
-from codetalker_cli.workspace import RUNS
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "CODETALKER_MODEL"
-"""The environment variable with the default model, by name or folder."""
+_CHECKED_FRAMES = 5
+"""The number of predicted frames whose vertices are checked for plausible positions."""
 _REPORTED_GAIN_DB = 3.0
 """The smallest correction of the level, in decibels, that is reported."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The folder of a model, and the reason why it was chosen."""
-
-    folder: Path
-    reason: str
-
-
-def choose_model(model: str | None, subject: str | None) -> Choice:
-    """Choose the model to animate with.
-
-    The first of these that applies is chosen:
-
-    1. ``model``, if it is given.
-    2. The model in the environment variable CODETALKER_MODEL.
-    3. The newest checkpoint under runs/ that has a template of ``subject``, if that is given.
-    4. The bundled voice.
-
-    Args:
-        model: The name or folder of a checkpoint, or None.
-        subject: The subject to animate, or None.
-
-    Raises:
-        CheckpointError: The named checkpoint does not exist, or there is no bundled voice.
-    """
-    if model is not None:
-        return Choice(checkpoint.find(model), "given")
-    named = os.environ.get(ENVIRONMENT)
-    if named:
-        return Choice(checkpoint.find(named), f"from {ENVIRONMENT}")
-    bundled = checkpoint.bundled()
-    if subject is not None:
-        for name, folder in checkpoint.available().items():
-            # Prefer the best checkpoint of a run, although its last one is newer.
-            is_candidate = name not in bundled and not name.endswith(checkpoint.LAST)
-            if is_candidate and checkpoint.knows(folder, subject):
-                return Choice(folder, f"the newest one under {RUNS}/ with the subject {subject}")
-    if not bundled:
-        raise CheckpointError(
-            "this installation contains no bundled voice; give `model` with a checkpoint folder"
-        )
-    return Choice(bundled["demo"], "the bundled voice")
 
 
 def load_voice(
@@ -83,6 +40,7 @@ def load_voice(
     subject: str | None = None,
     device: str = "auto",
     decode: Mapping[str, Any] | None = None,
+    request: Request | None = None,
 ) -> "Voice":
     """Load a model for animation.
 
@@ -91,21 +49,23 @@ def load_voice(
         subject: The subject to animate, which affects the choice if ``model`` is None.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         decode: Settings of the section ``decode`` that override those of the checkpoint.
+        request: A request whose options are checked before the weights are read, or None.
 
     Raises:
         SettingsError: ``decode`` contains an unknown key or an invalid value.
         CheckpointError: The checkpoint is not found, is damaged, or contains only stage 1.
-        InputError: The device does not exist.
+        InputError: The device does not exist, or an option of ``request`` is invalid.
     """
+    chosen_device = pick_device(device)
     choice = choose_model(None if model is None else str(model), subject)
     logger.info("model: %s (%s)", choice.folder, choice.reason)
+    names = Names.read(choice.folder)
+    if names is not None and request is not None:
+        names.check(request)
     loaded = checkpoint.load(choice.folder)
     if loaded.model.speech is None:
-        raise CheckpointError(
-            f"{choice.folder}: the checkpoint contains only stage 1; train stage 2 with "
-            "`codetalker train-speech`"
-        )
-    return Voice(loaded, pick_device(device), decode)
+        raise stage1_only(choice.folder)
+    return Voice(loaded, chosen_device, decode)
 
 
 class Voice:
@@ -133,6 +93,7 @@ class Voice:
         self._decode_changes = dict(decode or {})
         self._model = loaded.model.to(device)
         self._announced: set[str] = set()
+        self._names = Names(str(loaded.path or "the checkpoint"), self.subjects, self.styles)
         self._decoder = BatchDecoder(self._model, self.decode)
 
     def __repr__(self) -> str:
@@ -250,24 +211,23 @@ class Voice:
             request = asked.pop(recording.key)
             if recording.error is not None:
                 yield recording.key, recording.error
-            else:
-                yield recording.key, self._motion(recording, request)
+                continue
+            try:
+                result: Motion | Exception = self._motion(recording, request)
+            except Exception as error:
+                result = error
+            yield recording.key, result
         yield from _drain(failed)
 
     def check(self, request: Request) -> tuple[str, np.ndarray]:
-        """Check the options of a request, but not its recording.
-
-        Returns:
-            The subject, and (n_styles,) style weights.
-
-        Raises:
-            InputError: The subject or style is unknown, or the frame rate is invalid.
-            CheckpointError: The checkpoint contains no templates.
-        """
-        if request.fps is not None and not 1 <= request.fps <= 240:
-            raise InputError(f"`fps` {request.fps:g}: expected 1 to 240 frames per second")
-        subject = self._subject(request.subject)
-        return subject, style_weights(self._style(request.style, subject), self.styles)
+        """Check the options of a request, but not its recording; see ``Names.check``."""
+        subject, weights = self._names.check(request)
+        if request.style is None and subject not in self.styles and subject not in self._announced:
+            logger.info(
+                "%s was not in the training data; using the style of %s", subject, self.styles[0]
+            )
+            self._announced.add(subject)  # log this once per subject
+        return subject, weights
 
     def _recording(self, number: int, request: Request) -> Recording:
         # An invalid request fails here, before its batch is decoded.
@@ -315,6 +275,10 @@ class Voice:
                     vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
             return vertices if idle is None else idle.add_to(vertices, frames)
 
+        some = np.unique(np.linspace(0, n_frames - 1, _CHECKED_FRAMES).astype(int))
+        is_finite = hidden is None or bool(torch.isfinite(hidden).all())
+        if fault := prediction_fault(make(some) if is_finite else np.array(np.nan), neutral):
+            raise CheckpointError(f"{self._names.origin}: {fault}; the weights may be damaged")
         motion = Motion(
             vertices=materialize(VertexFrames(n_frames, mesh.topology.n_vertices, make)),
             fps=rate,
@@ -327,31 +291,6 @@ class Voice:
             codes=codes,
         )
         return motion if request.fps is None else motion.at_fps(request.fps)
-
-    def _subject(self, name: str | None) -> str:
-        known = self.subjects
-        if not known:
-            raise CheckpointError(
-                f"{self.checkpoint.path}: the checkpoint contains no templates to animate; import "
-                "it again with `templates` and `mesh_file`"
-            )
-        if name is None:
-            return known[0]
-        if name not in known:
-            raise InputError(f"`subject` {name!r} is unknown; this model has: {', '.join(known)}")
-        return name
-
-    def _style(self, style: Styles | None, subject: str) -> Styles:
-        """Return ``style`` if it is given, else the style of the subject, else the first one."""
-        if style is not None:
-            return style
-        if subject in self.styles:
-            return subject
-        if subject not in self._announced:  # log this once per subject
-            first = self.styles[0]
-            logger.info("%s was not in the training data; using the style of %s", subject, first)
-            self._announced.add(subject)
-        return self.styles[0]
 
 
 def _drain(

@@ -11,7 +11,6 @@ A checkpoint is a self-contained folder:
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +38,6 @@ from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import META, RUNS, WEIGHTS, checkpoints, is_checkpoint
 
 FORMAT_VERSION = 2
-MAX_WEIGHT = 1e6
-"""The largest magnitude of a weight; larger ones occur only in damaged files."""
 LAST = "-last"
 """The suffix of a training run's latest checkpoint, which is next to its best one."""
 MAX_LISTED = 8
@@ -187,7 +184,7 @@ def load(name: str | Path) -> Checkpoint:
 
 def _load(folder: Path) -> Checkpoint:
     try:
-        meta = _read_meta(folder)
+        meta = read_meta(folder)
         if meta["format_version"] > FORMAT_VERSION:
             raise CheckpointError(
                 f"{folder}: the checkpoint has format {meta['format_version']}; this version of "
@@ -211,8 +208,19 @@ def _load(folder: Path) -> Checkpoint:
     return Checkpoint(model, settings, meta, mesh, folder)
 
 
-def _read_meta(folder: Path) -> dict[str, Any]:
-    """Read ``meta.json``, whose metrics may contain NaN, and check the values that are used."""
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read ``meta.json``, whose metrics may contain NaN, and check the values that are used.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    try:
+        return _parse_meta(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({error})") from error
+
+
+def _parse_meta(folder: Path) -> dict[str, Any]:
     meta = read_json(folder / META, finite=False)
     if not isinstance(meta, dict):
         raise ValueError(f"{META}: expected a table, found {type(meta).__name__}")
@@ -267,8 +275,8 @@ def knows(folder: Path, subject: str) -> bool:
     This reads only ``meta.json``. The result is False if that file cannot be read.
     """
     try:
-        meta = _read_meta(folder)
-    except (OSError, ValueError):
+        meta = read_meta(folder)
+    except CheckpointError:
         return False
     subjects = meta.get("subjects")
     return meta.get("stage") == "speech" and isinstance(subjects, list) and subject in subjects
@@ -308,7 +316,7 @@ def describe(name: str | Path) -> Description:
             "mesh file"
         )
     try:
-        facts, subjects = read_yaml(folder / SETTINGS)["data"], _read_meta(folder)["subjects"]
+        facts, subjects = read_yaml(folder / SETTINGS)["data"], read_meta(folder)["subjects"]
         n_vertices, fps = int(facts["n_vertices"]), float(facts["fps"])
         return Description(n_vertices, fps, tuple(subjects), path)
     except (OSError, ValueError, OverflowError, KeyError, TypeError) as error:
@@ -346,24 +354,8 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor], origin: str) -> No
             weights are not plausible numbers.
     """
     shapes.compare(shapes.of_state(state), shapes.of_state(model.state_dict()), origin)
-    _check_values(state, origin)
+    checkpoint_files.check_values(state, origin)
     model.load_state_dict(dict(state))
-
-
-def _check_values(state: Mapping[str, Tensor], origin: str) -> None:
-    """Refuse weights that no training writes: NaN, infinite, or with equal codes."""
-    for name, value in state.items():
-        if not value.is_floating_point() or not value.numel():
-            continue
-        low, high = (float(end) for end in torch.aminmax(value))
-        if not (-MAX_WEIGHT <= low <= high <= MAX_WEIGHT):  # also true for NaN
-            kind = f"values up to {max(-low, high):.1e}" if not math.isnan(low) else "NaN"
-            raise CheckpointError(
-                f"{origin}: {name} contains {kind}; the weights are damaged, or the training "
-                "diverged"
-            )
-        if name.endswith("codebook") and len(value) > 1 and bool((value == value[:1]).all()):
-            raise CheckpointError(f"{origin}: all codes of {name} are equal; no motion is possible")
 
 
 def from_official(

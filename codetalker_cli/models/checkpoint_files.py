@@ -1,4 +1,4 @@
-"""Detect checkpoints whose files are damaged or incomplete.
+"""Detect checkpoints whose files are damaged or incomplete, and weights that are not plausible.
 
 ``meta.json`` contains the size and the hash of each binary file, and the number of settings. They
 detect damage, such as an interrupted copy. They do not protect against a manipulated checkpoint.
@@ -6,14 +6,20 @@ Settings may be edited, so ``settings.yaml`` has no hash.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from codetalker_cli.errors import CheckpointError, DataError, InputError
 from codetalker_cli.presets import flatten
 from codetalker_cli.text_files import check_file
 
+MAX_WEIGHT = 1e6
+"""The largest magnitude of a weight; larger ones occur only in damaged files."""
 _BLOCK = 1 << 20
 
 
@@ -87,6 +93,26 @@ def check_settings(path: Path, settings: Any, meta: Mapping[str, Any]) -> None:
             f"{path}: the file contains {len(keys)} of {expected} settings{last}; it was cut "
             "short. Copy the checkpoint again; to use the default of a setting, write its value"
         )
+
+
+def check_values(state: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse weights that no training writes: NaN, infinite, huge, or with equal codes.
+
+    Raises:
+        CheckpointError: A weight is not plausible.
+    """
+    for name, value in state.items():
+        if not value.is_floating_point() or not value.numel():
+            continue
+        low, high = (float(end) for end in torch.aminmax(value))
+        if not (-MAX_WEIGHT <= low <= high <= MAX_WEIGHT):  # also true for NaN
+            kind = f"values up to {max(-low, high):.1e}" if not math.isnan(low) else "NaN"
+            raise CheckpointError(
+                f"{origin}: {name} contains {kind}; the weights are damaged, or the training "
+                "diverged"
+            )
+        if name.endswith("codebook") and len(value) > 1 and bool((value == value[:1]).all()):
+            raise CheckpointError(f"{origin}: all codes of {name} are equal; no motion is possible")
 
 
 def _described(folder: Path, meta: Mapping[str, Any]) -> list[tuple[Path, Mapping[str, Any]]]:
