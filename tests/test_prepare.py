@@ -518,7 +518,7 @@ def test_clips_of_a_subject_with_a_broken_template_are_broken(tmp_path: Path, da
         broken[:] = 0
     mesh = replace(valid, templates={**valid.templates, "A": broken})
     done = run(data_set(clip("A_1"), clip("B_1"), mesh=mesh), tmp_path / "out")
-    assert problems(done) == [
+    assert [p for p in problems(done) if p[1] == "broken"] == [
         (
             "A_1",
             "broken",
