@@ -33,7 +33,8 @@ def generate(folder: Path, n_clips: int) -> int:
     """Write the five raw files, and return the size of the large one in bytes."""
     rng = np.random.default_rng(0)
     n_frames = n_clips * FRAMES_PER_CLIP
-    row = rng.standard_normal((FRAMES_PER_CLIP, N_VERTICES, 3)).astype(np.float32) * 0.01
+    face = 0.1 * rng.standard_normal((N_VERTICES, 3))
+    row = (face + 0.01 * rng.standard_normal((FRAMES_PER_CLIP, N_VERTICES, 3))).astype(np.float32)
     with (folder / "data_verts.npy").open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (n_frames, N_VERTICES, 3)}
         np.lib.format.write_array_header_1_0(file, header)

@@ -18,12 +18,18 @@ MAX_COORDINATE = 1e6
 """The largest coordinate of a vertex in any unit; larger ones occur only in damaged files."""
 
 
-def region_fault(indices: np.ndarray, n_vertices: int) -> str | None:
+PAIRED = ("inner_lip_upper", "inner_lip_lower")
+"""Regions whose k-th vertices touch when the mouth is shut, ordered from corner to corner; a vertex
+can belong to several pairs."""
+
+
+def region_fault(name: str, indices: np.ndarray, n_vertices: int) -> str | None:
     """Return why an array is not a list of vertex indices of a region, or None if it is one.
 
     Empty lists are valid.
 
     Args:
+        name: The name of the region.
         indices: The array.
         n_vertices: The number of vertices V.
     """
@@ -44,7 +50,7 @@ def region_fault(indices: np.ndarray, n_vertices: int) -> str | None:
     if low < 0 or high >= n_vertices:
         return f"indices are {low}..{high}, expected 0..{n_vertices - 1}"
     values, counts = np.unique(indices, return_counts=True)
-    if counts.max() > 1:
+    if counts.max() > 1 and name not in PAIRED:
         repeated = values[counts.argmax()]
         return f"vertex {repeated} is listed {counts.max()} times; list each vertex once"
     return None
@@ -103,7 +109,7 @@ class Topology:
                 f"0..{self.n_vertices - 1}"
             )
         for region, indices in self.regions.items():
-            if fault := region_fault(indices, self.n_vertices):
+            if fault := region_fault(region, indices, self.n_vertices):
                 raise DataError(f"topology {self.name}: {region}: {fault}")
 
     def __repr__(self) -> str:
@@ -230,17 +236,17 @@ def _without_unknown_vertices(
     for key in [key for key in arrays if key.startswith("region_")]:
         if arrays[key].ndim != 1 or arrays[key].dtype.kind not in "iu":
             continue  # ``Topology`` refuses it
+        name = key.removeprefix("region_")
         bad = (arrays[key] < 0) | (arrays[key] >= n_vertices)
         if bad.any():
-            name = key.removeprefix("region_")
             report(
                 "region",
                 f"region {name} refers to {counted(bad.sum(), 'vertex')} that "
                 f"{verb(bad.sum(), 'does', 'do')} not exist",
             )
             kept[key] = arrays[key][~bad]
-        if fault := region_fault(kept[key], n_vertices):
-            report("region", f"region {key.removeprefix('region_')}: {fault}")
+        if fault := region_fault(name, kept[key], n_vertices):
+            report("region", f"region {name}: {fault}")
             del kept[key]
     return kept
 

@@ -226,6 +226,16 @@ def test_missing_and_nan_templates_are_problems(data: Path) -> None:
     assert len(messages) == 2
 
 
+def test_a_mask_in_place_of_a_region_is_a_problem(data: Path) -> None:
+    with np.load(data / "mesh.npz") as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    arrays["topology_region_nose"] = np.arange(50) % 2
+    (data / "mesh.npz").unlink()
+    np.savez(data / "mesh.npz", **arrays)
+    talking.edit(data, mesh_sha256="")
+    check_only(data, "region", "mesh.npz", "region nose: this is a mask of 50 values 0 or 1")
+
+
 def test_missing_and_misplaced_regions_are_reported(data: Path) -> None:
     faces = talking.mesh()
     regions = {"lips": faces.topology.regions["upper_face"]}

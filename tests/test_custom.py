@@ -665,7 +665,7 @@ def test_error_without_usable_clips_gives_the_first_reason(root: Path) -> None:
     for path in (root / "wav").iterdir():
         path.rename(path.with_name("x" + path.name))
     with pytest.raises(
-        InputError, match=r"none of the 4 clips is usable; .*: no audio file .*; .*: no motion bel"
+        InputError, match=r"none of 4 clips is usable; .*: no audio file .*; .*: no motion bel"
     ):
         read(root)
 

@@ -221,9 +221,9 @@ def test_missing_and_misshapen_keys_are_named(case: Case, tmp_path: Path) -> Non
         ({}, "expected a dictionary of templates"),
         ([1], "expected a dictionary of templates"),
         ({"A": np.zeros((41, 3))}, r"template of A is \(41, 3\), expected \(40, 3\)"),
-        ({"A": np.zeros(10)}, "a template is not an array of vertices"),
-        ({"A": "text"}, "a template is not an array of vertices"),
-        ({"A": None}, "a template is not an array of vertices"),
+        ({"A": np.zeros(10)}, "the template of A: "),
+        ({"A": "text"}, "the template of A: "),
+        ({"A": None}, "the template of A: "),
         ({"A": np.array([{}, 1], object)}, "not a pickle of plain arrays.*object array"),
     ],
 )

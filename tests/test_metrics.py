@@ -188,6 +188,11 @@ def test_invalid_vertices_are_refused() -> None:
     predicted[1, 3, 2] = np.inf
     with pytest.raises(DataError, match="frame 1 of the prediction has NaN"):
         metrics.measure(predicted, true, TEMPLATE, TOPOLOGY)
+    predicted[1, 3, 2] = 1e30
+    with pytest.raises(DataError, match=r"frame 1 of the prediction has coordinates up to 1e\+30"):
+        metrics.measure(predicted, true, TEMPLATE + 0.1, TOPOLOGY)
+    with pytest.raises(DataError, match="the template contains NaN"):
+        metrics.measure(true, true, TEMPLATE * np.nan, TOPOLOGY)
     with pytest.raises(DataError, match="5 vertices per frame, expected 6"):
         metrics.measure(true[:, :5], true, TEMPLATE, TOPOLOGY)
     with pytest.raises(DataError, match="no frames"):

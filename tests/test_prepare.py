@@ -568,14 +568,22 @@ def test_templates_of_an_implausible_size_are_reported(tmp_path: Path) -> None:
     assert "but a head measures about 0.25 m; check the unit" in problems(done)[0][2]
 
 
-def test_clips_of_a_subject_with_a_nan_template_are_broken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["NaN", "zeros"])
+def test_clips_of_a_subject_with_a_broken_template_are_broken(tmp_path: Path, damage: str) -> None:
     valid = raw_clips.mesh()
     broken = valid.templates["A"].copy()
-    broken[3, 1] = np.nan
+    if damage == "NaN":
+        broken[3, 1] = np.nan
+    else:
+        broken[:] = 0
     mesh = replace(valid, templates={**valid.templates, "A": broken})
     done = run(data_set(clip("A_1"), clip("B_1"), mesh=mesh), tmp_path / "out")
-    assert problems(done) == [
-        ("A_1", "broken", "subject A has no template, or its template contains NaN")
+    assert [p for p in problems(done) if p[1] == "broken"] == [
+        (
+            "A_1",
+            "broken",
+            "subject A has no template, or its template contains NaN or only one point",
+        )
     ]
     assert list(PreparedDataSet(tmp_path / "out").mesh.templates) == ["B"]
 

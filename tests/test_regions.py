@@ -34,6 +34,12 @@ def test_region_names_of_the_reference_code_are_translated(tmp_path: Path) -> No
     assert found.origin == "regions"
 
 
+def test_a_vertex_can_belong_to_several_lip_pairs(tmp_path: Path) -> None:
+    texts(tmp_path / "regions", inner_lip_upper="3, 5, 5", inner_lip_lower="4, 6, 7")
+    found = find_regions("auto", tmp_path, V)
+    assert found.named["inner_lip_upper"].tolist() == [3, 5, 5]
+
+
 @pytest.mark.parametrize("suffix", ["json", "pkl"])
 def test_one_file_can_contain_all_regions(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"masks.{suffix}"

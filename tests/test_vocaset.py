@@ -184,6 +184,14 @@ def test_pickle_with_other_content_is_named(download: Path, name: str) -> None:
         assert refuse("prepare-data", "vocaset").startswith(f"vocaset/{name}: ")
 
 
+@pytest.mark.parametrize("name", ["data_verts.npy", "subj_seq_to_idx.pkl", "templates.pkl"])
+def test_folder_in_place_of_a_file_is_named(download: Path, name: str) -> None:
+    linked(download, name)
+    Path("vocaset", name).mkdir()
+    message = refuse("prepare-data", "vocaset")
+    assert f"vocaset/{name}: cannot be read (it is a folder)" in message
+
+
 def test_truncated_array_is_reported(download: Path) -> None:
     linked(download, "data_verts.npy")
     content = (download / "data_verts.npy").read_bytes()

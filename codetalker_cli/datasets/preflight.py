@@ -45,8 +45,15 @@ def missing_clips(raw: RawDataSet, rules: Mapping[str, SplitRule]) -> list[Probl
 
 
 def drop_broken_templates(raw: RawDataSet) -> RawDataSet:
-    """Return the data set without templates that contain NaN; their subjects cannot be used."""
-    valid = {k: v for k, v in raw.mesh.templates.items() if np.isfinite(v).all()}
+    """Return the data set without templates that cannot be used, and so without their subjects.
+
+    These templates contain NaN, or all of their vertices are at one point.
+    """
+    valid = {
+        name: template
+        for name, template in raw.mesh.templates.items()
+        if np.isfinite(template).all() and np.ptp(template, axis=0).any()
+    }
     return replace(raw, mesh=replace(raw.mesh, templates=valid))
 
 

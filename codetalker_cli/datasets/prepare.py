@@ -184,7 +184,10 @@ def _prepare_clip(
     problems: list[Problem]
     try:
         if clip.subject not in job.raw.mesh.templates:
-            raise DataError(f"subject {clip.subject} has no template, or its template contains NaN")
+            raise DataError(
+                f"subject {clip.subject} has no template, or its template contains NaN or only one "
+                "point"
+            )
         speech, problems = audio_future.result()
         with clip.open() as frames:
             _write_parts(job, clip, split, frames, speech, problems)

@@ -17,13 +17,11 @@ from codetalker_cli.datasets.lip_region import infer_lips
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats.pickles import read_pickle
 from codetalker_cli.text_files import read_json, read_text
-from codetalker_cli.topology import Mesh, region_fault
+from codetalker_cli.topology import PAIRED, Mesh, region_fault
 
 LIPS = "lips"
 STANDARD_NAMES = {"lve": LIPS, "fdd": "upper_face"}
 """The names of regions whose files have different names in the official code."""
-PAIRED = ("inner_lip_upper", "inner_lip_lower")
-"""Regions whose k-th vertices touch when the mouth is shut, ordered from corner to corner."""
 SAMPLE_BYTES = 128 << 20
 """The approximate maximum size of the motion that the lips are inferred from."""
 CANDIDATES = ("regions", "FLAME_masks.pkl", "regions.json")
@@ -146,7 +144,7 @@ def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray
         raise DataError(f"{where}: not a list of vertex indices ({error})") from error
     if not indices.size:
         raise DataError(f"{where}: the list is empty; give its vertex indices, or remove it")
-    if fault := region_fault(indices, n_vertices):
+    if fault := region_fault(name, indices, n_vertices):
         raise DataError(f"{where}: {fault}; give vertex indices of this topology")
     if name in PAIRED:  # their order defines the pairs
         return indices.astype(np.int32)

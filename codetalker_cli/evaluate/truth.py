@@ -167,7 +167,7 @@ def motion_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and p.name[0] != ".")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
     if not paths:
         raise InputError(f"{folder}: the folder contains no motion ({' or '.join(SUFFIXES)} files)")
     return paths

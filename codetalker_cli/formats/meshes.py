@@ -73,7 +73,7 @@ def read_mesh_file(path: Path) -> MeshFile:
         k = int(np.searchsorted(np.cumsum(n_corners), bad[0], side="right"))
         raise DataError(
             f"{path}: face {k + 1} refers to vertex {corners[bad[0]]} (counted from 0), "
-            f"but the number of vertices is {len(vertices)}"
+            f"but there are only {len(vertices)} vertices"
         )
     return MeshFile(vertices, _triangles(n_corners, corners), colors)
 

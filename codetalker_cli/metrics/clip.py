@@ -98,6 +98,8 @@ def measure(
             raise DataError(
                 f"the {name} has {shape[1]} vertices per frame, expected {topology.n_vertices}"
             )
+    if not np.isfinite(template).all():
+        raise DataError("the template contains NaN or infinite coordinates")
     n_frames = min(len(predicted), len(true))
     if not n_frames:
         raise DataError("the prediction or the truth has no frames")

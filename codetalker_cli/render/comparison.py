@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError, printable
+from codetalker_cli.errors import CodeTalkerError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
@@ -17,6 +17,7 @@ from codetalker_cli.render.stills import contact_sheet
 from codetalker_cli.render.video import check_target, render_video
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
+from codetalker_cli.text_files import check_file
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """Suffixes of files that a contact sheet is written to."""
@@ -153,8 +154,8 @@ def compare(
     _check_labels(labels or ())
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
-    if audio is not None and not audio.is_file():
-        raise InputError(f"`audio` {audio}: no such file")
+    if audio is not None:
+        _check_audio(audio)
     if audio is not None and is_footage(audio) and not has_stream(audio, "a"):
         raise InputError(f"`audio` {audio}: the video has no sound")
     names = labels or [path.stem if len(paths) > 1 else "" for path in paths]
@@ -185,6 +186,13 @@ def _heat_maps(panels: Sequence[Panel]) -> list[Panel]:
         )
         for panel in panels[1:]
     ]
+
+
+def _check_audio(path: Path) -> None:
+    try:
+        check_file(path)
+    except CodeTalkerError as error:
+        raise InputError(f"`audio` {error}") from error
 
 
 def write(

@@ -56,7 +56,7 @@ def read_layout(
         root,
         {
             SPEECH: ((root / SPEECH).is_dir(), origin),
-            TEMPLATES: ((root / TEMPLATES).is_file(), origin),
+            TEMPLATES: ((root / TEMPLATES).exists(), origin),
             str(given or mesh_names[0]): (mesh_file is not None, source),
         },
     )

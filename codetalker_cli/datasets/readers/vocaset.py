@@ -50,12 +50,12 @@ def read_vocaset(root: Path, data: DataSettings, mesh_file: Path | None = None) 
         InputError: Files are missing. The message lists all of them and where to get them.
         DataError: A file is damaged or unsafe, or has a different topology.
     """
-    is_whole = all((root / name).is_file() for name in (VERTICES, ROWS, SPEECH))
+    is_whole = all((root / name).exists() for name in (VERTICES, ROWS, SPEECH))
     if is_layout(root) and not is_whole:
         return read_layout(root, data, FPS, [MESH], mesh_file, CODE)
     mesh_path = find_file(root, [MESH], mesh_file)
     wanted = {
-        name: ((root / name).is_file(), DOWNLOAD) for name in (VERTICES, ROWS, SPEECH, TEMPLATES)
+        name: ((root / name).exists(), DOWNLOAD) for name in (VERTICES, ROWS, SPEECH, TEMPLATES)
     }
     wanted[str(mesh_file or MESH)] = (mesh_path is not None, CODE)
     refuse_missing(root, wanted)
