@@ -9,7 +9,6 @@ from codetalker_cli.errors import CodeTalkerError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
-from codetalker_cli.presets import changed
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.footage import Footage, is_footage
 from codetalker_cli.render.panels import Panel, as_panels, n_frames
@@ -270,6 +269,8 @@ def render(
         RenderError: The motions cannot be drawn together, or the suffix is unknown.
         InputError: The labels do not match the motions, or the file cannot be written.
     """
+    from codetalker_cli.presets import changed  # not at the top: it would slow down every worker
+
     shown, target = [motions] if isinstance(motions, Motion) else list(motions), Path(path)
     wrong = next((one for one in shown if not isinstance(one, Motion)), None)
     if wrong is not None:
