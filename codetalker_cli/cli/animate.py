@@ -13,6 +13,8 @@ from codetalker_cli.cli.options import (
     Config,
     Device,
     Overwrite,
+    Show,
+    ShowSettings,
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
@@ -46,7 +48,8 @@ OutOption = Annotated[
 ManifestOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV file of recordings with the columns audio[,out,subject,style,seed,fps]."
+        help="CSV file of recordings with the columns audio and, if wanted, out, subject, style, "
+        "seed and fps."
     ),
 ]
 FormatOption = Annotated[
@@ -82,6 +85,7 @@ def animate(
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -90,7 +94,8 @@ def animate(
     from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
     from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
-    sections = resolved_sections(["render", "decode"], config, assignments).sections
+    show = Show(show_settings, as_json)
+    sections = resolved_sections(show, ["render", "decode"], config, assignments).sections
     planned = plan(
         speech or [],
         Request(Path(), subject, style, seed, idle, fps),

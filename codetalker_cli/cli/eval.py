@@ -13,6 +13,8 @@ from codetalker_cli.cli.options import (
     Config,
     Device,
     Overwrite,
+    Show,
+    ShowSettings,
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
@@ -50,6 +52,7 @@ def evaluate(
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +64,8 @@ def evaluate(
     from codetalker_cli.evaluate.truth import of_data_set
 
     names, flags = ["evaluate", "decode", "render"], {"evaluate.style": style}
-    sections = resolved_sections(names, config, assignments, flags).sections
+    show = Show(show_settings, as_json)
+    sections = resolved_sections(show, names, config, assignments, flags).sections
     name, opened = checkpoint_and_data(checkpoint, data)
     of_data_set(opened, split)  # a split without clips is reported before a model is loaded
     from codetalker_cli.evaluate.run import EvaluationRequest, evaluate_checkpoint
@@ -97,4 +101,4 @@ def _show(evaluation: "Evaluation", confidence: float, as_json: bool) -> None:
     if evaluation.failed:
         names = ", ".join(failure["clip"] for failure in evaluation.failed)
         console.say(f"{len(evaluation.failed)} failed: {names}")
-    console.say(f"report: {evaluation.folder.report}")
+    console.inform(f"report: {evaluation.folder.report}")

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_settings
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Overwrite,
+    Show,
+    ShowSettings,
+    resolved_settings,
+)
 
 
 def import_checkpoint(
@@ -28,11 +36,13 @@ def import_checkpoint(
     ] = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert the official weights into a checkpoint folder."""
-    settings = resolved_settings(False, preset=preset, config=config, assignments=assignments)
+    show = Show(show_settings, as_json)
+    settings = resolved_settings(show, preset=preset, config=config, assignments=assignments)
     from codetalker_cli.models.import_official import import_official
 
     folder = import_official(

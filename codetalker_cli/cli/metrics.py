@@ -6,7 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, resolved_sections
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Show,
+    ShowSettings,
+    resolved_sections,
+)
 
 Names = Annotated[
     list[str] | None,
@@ -48,14 +55,16 @@ def metrics(
     csv: Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")] = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure predictions against the ground truth, with confidence intervals."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
 
-    flags = {"evaluate.style": style}
-    settings = resolved_sections(["evaluate"], config, assignments, flags).sections["evaluate"]
+    show, flags = Show(show_settings, as_json), {"evaluate.style": style}
+    sections = resolved_sections(show, ["evaluate"], config, assignments, flags).sections
+    settings = sections["evaluate"]
     wanted = expand(names or [])
     folder, truth = predictions_and_truth(
         pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_sections
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Overwrite,
+    Show,
+    ShowSettings,
+    resolved_sections,
+)
 
 MotionsArgument = Annotated[
     list[Path],
@@ -100,6 +108,7 @@ def render(
     subject: SubjectOption = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +119,8 @@ def render(
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
     flags = {f"render.{key}": value for key, value in flags.items()}
-    settings = resolved_sections(["render"], config, assignments, flags).sections["render"]
+    show = Show(show_settings, as_json)
+    settings = resolved_sections(show, ["render"], config, assignments, flags).sections["render"]
     target = choose_target(out, motions, settings, overwrite=overwrite)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
