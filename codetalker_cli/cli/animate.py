@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -55,16 +55,30 @@ ManifestOption = Annotated[
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        "--format", help="Format for several recordings: mp4 (default), mov, mkv, npz or npy."
+        "--format",
+        help="Format for several recordings: mp4 (default), mov, mkv, npz or npy.",
+        autocompletion=completion.one_of(completion.FORMATS),
     ),
 ]
-SubjectOption = Annotated[str | None, typer.Option(help="Subject to animate (default: the first).")]
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Subject to animate (default: the first).", autocompletion=completion.subjects
+    ),
+]
 StyleOption = Annotated[
-    str | None, typer.Option(help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.")
+    str | None,
+    typer.Option(
+        help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.",
+        autocompletion=completion.styles,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="Checkpoint folder or name, e.g. demo (default order: see the README)."),
+    typer.Option(
+        help="Checkpoint folder or name, e.g. demo (default order: see the README).",
+        autocompletion=completion.models,
+    ),
 ]
 FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
 IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze, if the face supports them.")]

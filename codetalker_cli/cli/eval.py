@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.metrics import interval, number
 from codetalker_cli.cli.options import (
     AsJson,
@@ -27,7 +27,8 @@ def evaluate(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Stage-1 or stage-2 checkpoint (default: the best one of the latest run)."
+            help="Stage-1 or stage-2 checkpoint (default: the best one of the latest run).",
+            autocompletion=completion.models,
         ),
     ] = None,
     data: Annotated[
@@ -35,12 +36,16 @@ def evaluate(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="Split to evaluate: val, test, test-a …; test covers all test splits."),
+        typer.Option(
+            help="Split to evaluate: val, test, test-a …; test covers all test splits.",
+            autocompletion=completion.splits,
+        ),
     ] = "test",
     style: Annotated[
         str | None,
         typer.Option(
-            help="Styles: auto (a training subject's own, otherwise all), all, or S01,S02."
+            help="Styles: auto (a training subject's own, otherwise all), all, or S01,S02.",
+            autocompletion=completion.evaluated_styles,
         ),
     ] = None,
     out: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -21,7 +21,12 @@ def import_checkpoint(
     stage1: Annotated[Path, typer.Argument(help="Official stage-1 file (.pth.tar).")],
     stage2: Annotated[Path, typer.Argument(help="Official stage-2 file (.pth.tar).")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
-    preset: Annotated[str, typer.Option(help="Preset of the data set: vocaset or biwi.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Preset of the data set: vocaset or biwi.", autocompletion=completion.presets
+        ),
+    ],
     templates: Annotated[
         Path | None,
         typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -18,7 +18,8 @@ from codetalker_cli.cli.options import (
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Metrics: lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity (default: all)."
+        help="Metrics: lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity (default: all).",
+        autocompletion=completion.one_of(completion.METRICS),
     ),
 ]
 Folder = Path | None
@@ -36,7 +37,12 @@ def metrics(
     data: Annotated[
         Folder, typer.Option(help="Prepared data set (default: that of the latest evaluation).")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of --data (default: all clips).")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of --data (default: all clips).", autocompletion=completion.splits
+        ),
+    ] = None,
     regions: Annotated[
         Folder, typer.Option(help="Folder with lve.txt and fdd.txt, for use without --data.")
     ] = None,
@@ -46,11 +52,16 @@ def metrics(
     unit: Annotated[
         str | None,
         typer.Option(
-            help="Length unit, for use without --data: m, mm or area1 (default: unknown)."
+            help="Length unit, for use without --data: m, mm or area1 (default: unknown).",
+            autocompletion=completion.one_of(completion.UNITS),
         ),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(help="Styles to include: auto, all, or names such as S01,S02.")
+        str | None,
+        typer.Option(
+            help="Styles to include: auto, all, or names such as S01,S02.",
+            autocompletion=completion.evaluated_styles,
+        ),
     ] = None,
     csv: Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")] = None,
     config: Config = None,

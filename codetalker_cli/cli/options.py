@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 
 if TYPE_CHECKING:
     from codetalker_cli.presets import Entry, ResolvedSections
 
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Name of a bundled preset, or a YAML file.",
+        autocompletion=completion.presets,
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -38,7 +43,14 @@ ShowSettings = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Device: auto, cpu, cuda, cuda:1 or mps.",
+        autocompletion=completion.one_of(completion.DEVICES),
+    ),
+]
 
 
 LEAST_DESCRIPTION = 40

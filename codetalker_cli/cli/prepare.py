@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.commands import Command, Group
 from codetalker_cli.cli.options import (
     AsJson,
@@ -47,6 +47,7 @@ RegionFiles = Annotated[
     typer.Option(
         "--regions",
         help="Folder or file of vertex regions, or auto, infer or none (default: auto).",
+        autocompletion=completion.one_of(completion.REGIONS),
     ),
 ]
 
@@ -133,7 +134,8 @@ def prepare_custom(
     unit: Annotated[
         str | None,
         typer.Option(
-            help="Length unit of the recordings: m, cm or mm; required unless in the YAML file."
+            help="Length unit of the recordings: m, cm or mm; required unless in the YAML file.",
+            autocompletion=completion.one_of(completion.RAW_UNITS),
         ),
     ] = None,
     axes: Annotated[
@@ -233,7 +235,11 @@ def prepare_demo(
         ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Speech engine: espeak or kokoro (default: the preset's).")
+        str | None,
+        typer.Option(
+            help="Speech engine: espeak or kokoro (default: the preset's).",
+            autocompletion=completion.one_of(completion.ENGINES),
+        ),
     ] = None,
     voices_dir: Annotated[
         Path | None, typer.Option(help="Voices for kokoro: a folder, or the kokoro-js .tgz.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -54,11 +54,18 @@ HeatOption = Annotated[
     ),
 ]
 ViewOption = Annotated[
-    str | None, typer.Option(help="Camera view: front (default), three-quarter, profile or mouth.")
+    str | None,
+    typer.Option(
+        help="Camera view: front (default), three-quarter, profile or mouth.",
+        autocompletion=completion.one_of(completion.VIEWS),
+    ),
 ]
 BackgroundOption = Annotated[
     str | None,
-    typer.Option(help="Background: black, white, transparent (.mov, .webm, .png) or #rrggbb."),
+    typer.Option(
+        help="Background: black, white, transparent (.mov, .webm, .png) or #rrggbb.",
+        autocompletion=completion.one_of(completion.BACKGROUNDS),
+    ),
 ]
 SizeOption = Annotated[
     int | None, typer.Option(help="Width and height of a panel, in pixels (default: 720).")
@@ -70,7 +77,11 @@ FpsOption = Annotated[
     ),
 ]
 RendererName = Annotated[
-    str | None, typer.Option(help="Renderer: auto (default), software or pyrender.")
+    str | None,
+    typer.Option(
+        help="Renderer: auto (default), software or pyrender.",
+        autocompletion=completion.one_of(completion.RENDERERS),
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option(help="Prepared data set that provides the mesh for .npy files.")
@@ -80,6 +91,7 @@ MeshOption = Annotated[
     typer.Option(
         "--mesh",
         help="Mesh for .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
+        autocompletion=completion.models,
     ),
 ]
 TemplatesOption = Annotated[
@@ -87,7 +99,11 @@ TemplatesOption = Annotated[
     typer.Option(help="templates.pkl with the neutral faces of .npy files, for use with --mesh."),
 ]
 SubjectOption = Annotated[
-    str | None, typer.Option(help="Subject of .npy files (default: inferred from the file name).")
+    str | None,
+    typer.Option(
+        help="Subject of .npy files (default: inferred from the file name).",
+        autocompletion=completion.subjects,
+    ),
 ]
 
 

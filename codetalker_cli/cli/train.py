@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -70,7 +70,11 @@ def train_vq_command(
 def train_speech_command(
     data: DataArgument = None,
     vq: Annotated[
-        str | None, typer.Option(help="Stage-1 checkpoint (default: vq next to --out).")
+        str | None,
+        typer.Option(
+            help="Stage-1 checkpoint (default: vq next to --out).",
+            autocompletion=completion.models,
+        ),
     ] = None,
     out: OutOption = None,
     preset: Preset = None,
