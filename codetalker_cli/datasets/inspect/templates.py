@@ -41,8 +41,13 @@ class _Shape:
         return cls(center, float(np.sqrt(np.square(vertices - center).sum(1).mean())))
 
 
-def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
+def misfit(frame: np.ndarray, template: np.ndarray, unit: str = "") -> str | None:
     """Compare the mean frame (V, 3) of a clip with a template (V, 3).
+
+    Args:
+        frame: The mean frame.
+        template: The template.
+        unit: The length unit of both, for the message.
 
     Returns:
         A one-line message if the position, size, rotation or vertex order does not fit, else None.
@@ -70,8 +75,8 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> str | None:
         moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
         shift = ", ".join(f"{x:.3g}" for x in moved)
         return (
-            f"the frames are displaced from the template by ({shift}); remove the head motion from "
-            "the frames, or move the template to their position"
+            f"the frames are displaced from the template by ({shift}){unit and ' '}{unit}; remove "
+            "the head motion from the frames, or move the template to their position"
         )
     u, _, v = np.linalg.svd(a.T @ b)
     mirrored = np.linalg.det(u @ v) < 0
