@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import tiny_data
-from command import listing, refuse, run, succeed
+from command import COMMANDS, listing, refuse, run, succeed
 from rich.console import Console
-from test_terminal import COMMANDS
 
 from codetalker_cli.cli import console
 from codetalker_cli.presets import preview, resolve

@@ -10,26 +10,12 @@ from pathlib import Path
 import pytest
 import tiny_data
 import voices
-from command import run, succeed
+from command import COMMANDS, run, succeed
 from rich.console import Console
 
 from codetalker_cli import cli
 from codetalker_cli.cli import console
 
-COMMANDS = [
-    ("animate",),
-    ("render",),
-    ("prepare-data", "vocaset"),
-    ("prepare-data", "biwi"),
-    ("prepare-data", "custom"),
-    ("prepare-data", "check"),
-    ("prepare-data", "demo"),
-    ("train-vq",),
-    ("train-speech",),
-    ("eval",),
-    ("metrics",),
-    ("import-checkpoint",),
-]
 NUMBER = re.compile(r"[-−]?\d+\.?\d*(?:e[-+]?\d+)?")
 
 
