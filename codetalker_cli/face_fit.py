@@ -73,8 +73,13 @@ def rms_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(np.square(a - b).sum(1).mean()))
 
 
-def misfit(frame: np.ndarray, template: np.ndarray) -> Misfit | None:
+def misfit(frame: np.ndarray, template: np.ndarray, unit: str = "") -> Misfit | None:
     """Compare the mean frame (V, 3) of a clip with a template (V, 3).
+
+    Args:
+        frame: The mean frame.
+        template: The template.
+        unit: The length unit of both, for the message.
 
     Returns:
         The difference if the position, size, rotation or vertex order does not fit, else None.
@@ -96,8 +101,8 @@ def misfit(frame: np.ndarray, template: np.ndarray) -> Misfit | None:
         moved[np.abs(moved) < 1e-2 * template_shape.spread] = 0
         shift = ", ".join(f"{x:.3g}" for x in moved)
         return Misfit(
-            f"the frames are displaced from the template by ({shift}); remove the head motion from "
-            "the frames, or move the template to their position",
+            f"the frames are displaced from the template by ({shift}){unit and ' '}{unit}; remove "
+            "the head motion from the frames, or move the template to their position",
             is_certain,
         )
     rotation, degrees, is_mirrored = _align(a, b)

@@ -1,12 +1,17 @@
-"""Locate bundled files (configs/, assets/), the package version and the cache folder."""
+"""Locate bundled files (configs/, assets/), the package's metadata and the cache folder."""
 
 import os
+import re
+import shlex
+import sys
+import tomllib
 from functools import lru_cache
 from pathlib import Path
 
 from codetalker_cli.errors import CodeTalkerError
 
 _PACKAGE = Path(__file__).resolve().parent
+_DISTRIBUTION = "codetalker-cli"
 CACHE_VARIABLE = "CODETALKER_CACHE"
 
 
@@ -30,9 +35,38 @@ def package_version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("codetalker-cli")
+        return version(_DISTRIBUTION)
     except PackageNotFoundError:
         return "checkout"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra.
+
+    The command lists packages, because the name of an extra works only where pip finds this
+    distribution: it is not in a package index, and a clone may be in any folder.
+    """
+    return pip_install(*extra_packages(extra))
+
+
+def pip_install(*packages: str) -> str:
+    """Return the command that installs packages for the interpreter that runs this process."""
+    return shlex.join([sys.executable or "python", "-m", "pip", "install", *packages])
+
+
+def extra_packages(extra: str) -> list[str]:
+    """Return the packages of an extra, with their versions.
+
+    They come from ``pyproject.toml`` in a clone, and from the installed metadata otherwise.
+    """
+    from importlib.metadata import requires
+
+    project = root() / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text("utf-8"))["project"]["optional-dependencies"][extra]
+    found = (line.partition(";") for line in requires(_DISTRIBUTION) or ())
+    condition = re.compile(rf"extra == ['\"]{re.escape(extra)}['\"]")
+    return [package.strip() for package, _, marker in found if condition.search(marker)]
 
 
 def asset(name: str) -> Path:

@@ -33,6 +33,7 @@ assert resources.config_names() == sys.argv[1].split(","), resources.config_name
 for name in resources.config_names():
     presets.resolve(name)
     print("preset", name, "loads")
+assert resources.extra_packages("align")[0].startswith("pocketsphinx")
 samples, rate = soundfile.read(resources.asset("sample.wav"), always_2d=True)
 start = int(np.abs(samples).max(axis=1).argmax())
 start = max(0, min(start - rate // 2, len(samples) - rate))

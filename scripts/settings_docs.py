@@ -30,14 +30,30 @@ it:
 3. for training, the facts of the prepared data set (section `data`); for animation and evaluation,
    the section `decode` of the checkpoint,
 4. your YAML file (`--config my.yaml`),
-5. each `--set SECTION.KEY=VALUE` (the value is JSON, or plain text),
+5. each `--set SECTION.KEY=VALUE` (see below),
 6. an option of the command, such as `--view` for `render.view`.
 
 When a training run is resumed, its stored settings replace the preset and the facts.
 
-In the `prepare-data` and training commands, `--show-settings` prints every value with the layer
-that it came from. An unknown key causes an error that suggests similar keys. A key that has no
-effect causes an error that names the setting that it depends on.
+The value of `--set` is a number, `true`, `false`, `null` or plain text. A setting that takes a list
+or a table is written as in a YAML file or in JSON. Put the whole assignment in quotes, so that the
+shell does not split it:
+
+    --set 'data.train_subjects=[S01, S02]'
+    --set 'data.splits={val: {share: 0.1}, train: {}}'
+    --set data.splits.val.share=0.1
+
+A list or table that is set replaces the former one. A key inside a table (`data.splits.val.share`)
+changes only this entry.
+
+In every command, `--show-settings` prints the settings that the command uses: the value, the layer
+that it came from, and a description. It needs no other argument. A setting whose origin is
+`required` must be given or comes from the data set. On a terminal of less than about 100 columns,
+each description is printed below its setting. With `--json`, the output is a list of objects with
+the keys `key`, `value`, `origin` and `description`.
+
+An unknown key causes an error that suggests similar keys. A key that has no effect causes an error
+that names the setting that it depends on.
 
 Some settings can be `null`, which means "no value" (`--set SECTION.KEY=null`). In the tables,
 `null: …` describes what happens then.

@@ -9,6 +9,22 @@ from unittest import mock
 
 from codetalker_cli import cli
 
+COMMANDS = [
+    ("animate",),
+    ("render",),
+    ("prepare-data", "vocaset"),
+    ("prepare-data", "biwi"),
+    ("prepare-data", "custom"),
+    ("prepare-data", "check"),
+    ("prepare-data", "demo"),
+    ("train-vq",),
+    ("train-speech",),
+    ("eval",),
+    ("metrics",),
+    ("import-checkpoint",),
+]
+"""The words of every command."""
+
 
 @dataclass(frozen=True)
 class Ended:

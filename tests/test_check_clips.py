@@ -66,7 +66,7 @@ def test_a_template_unlike_all_frames_is_a_problem(data: Path) -> None:
         (lambda x: x / 100, "0.01 times as large"),
         (
             lambda x: x + np.array([0, 0.2, 0]),
-            "displaced from the template by (0, 0.2, 0)",
+            "displaced from the template by (0, 0.2, 0) m",
         ),
         (lambda x: x[..., [0, 2, 1]] * [1, 1, -1], "rotated by 90° relative to"),
         (lambda x: x * [-1, 1, 1], "mirrored relative to"),
@@ -80,7 +80,7 @@ def test_misfit_explains_the_difference(
     vertices -= vertices.mean(0)
     assert misfit(vertices, vertices) is None
     assert misfit(vertices + np.array([0.01, 0, 0]), vertices) is None
-    difference = misfit(change(vertices), vertices)
+    difference = misfit(change(vertices), vertices, "m")
     assert difference is not None and words in difference.reason
 
 

@@ -9,6 +9,7 @@ import pytest
 import talking
 from ball import sphere
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 from talking import CLIPS, FIRST, SUBJECTS
 
@@ -226,6 +227,50 @@ def test_long_lists_of_findings_are_shortened(
         assert ("the report lists all" in found[-1]) == (n > 1)
     assert len(found) == 40
     assert heights[1] < heights[50] == heights[100]
+
+
+LONG_NAMES = {
+    "S01": "FaceTalk_170725_00137_TA",
+    "S03": "a_subject_with_a_name_of_40_characters__",
+    "S05": "W" * 100,
+}
+
+
+def overlaps(boxes: list[Any]) -> list[tuple[Any, Any]]:
+    return [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b)]
+
+
+def test_captions_of_long_names_do_not_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = PreparedWriter(tmp_path / "data", overwrite=False)
+    for k, clip in enumerate(CLIPS):
+        vertices, samples = talking.spoken(clip)
+        subject = LONG_NAMES[clip.split("_")[0]]
+        name = f"{subject}_a_sentence_with_a_long_name_{k}"[-110:]
+        samples = samples[:20000] if k % 2 == 0 else samples  # adds a remark to the captions
+        writer.add(NewClip(name, subject, "train", vertices, samples))
+    templates = {LONG_NAMES[name]: face for name, face in talking.mesh().templates.items()}
+    facts = DataSetFacts("n" * 110, 25.0, tuple(LONG_NAMES.values()))
+    writer.finish(facts, replace(talking.mesh(), templates=templates), {})
+    drawn: list[tuple[str, Any]] = []
+    save = Figure.savefig
+
+    def savefig(figure: Figure, *given: Any, **named: Any) -> None:
+        save(figure, *given, **named)
+        children = [child for axes in figure.axes for child in axes.get_children()]
+        texts = [one for one in [*figure.texts, *children] if isinstance(one, Text)]
+        drawn.extend((t.get_text(), t.get_window_extent()) for t in texts if t.get_text())
+        outside = [text for text, box in drawn if box.x0 < 0 or box.x1 > figure.bbox.width]
+        assert outside == []
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    check(tmp_path / "data", tmp_path / "sheet.png")
+    assert len(drawn) > 20 and overlaps([box for _, box in drawn]) == []
+    texts = [text for text, _ in drawn]
+    assert f"{LONG_NAMES['S01']}: template" in texts
+    assert f"{LONG_NAMES['S01']}_a_sentence_with_a_long_name_0" in texts
+    assert any("…" in text and text.endswith(": template") for text in texts)
 
 
 def test_summary_counts_further_findings_of_a_kind() -> None:

@@ -353,19 +353,15 @@ def test_show_settings_prints_values_with_origins() -> None:
     Path("my.yaml").write_text("demo: {seed: 5}")
     arguments = ["prepare-data", "demo", "out", "--preset", "tiny", "--config", "my.yaml"]
     arguments += ["--minutes", "2", "--set", "demo.max_clips=9", "--show-settings"]
-    rows = {
-        cells[0]: cells[1:]
-        for cells in (
-            [cell.strip() for cell in line.split("│")[1:-1]]
-            for line in succeed(*arguments).splitlines()
-        )
-        if len(cells) == 3
-    }
-    assert rows["demo.minutes"] == ["2.0", "flag"]
-    assert rows["demo.max_clips"] == ["9", "--set"]
-    assert rows["demo.seed"] == ["5", "my.yaml"]
-    assert rows["demo.engine"] == ['"espeak"', "preset tiny"]
-    assert rows["demo.blinks"] == ["true", "default"]
+    lines = succeed(*arguments).splitlines()
+    for expected in (
+        "demo.minutes = 2.0  (flag)",
+        "demo.max_clips = 9  (--set)",
+        "demo.seed = 5  (my.yaml)",
+        'demo.engine = "espeak"  (preset tiny)',
+        "demo.blinks = true  (default)",
+    ):
+        assert expected in lines
     assert not Path("out").exists()
 
 

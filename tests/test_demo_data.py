@@ -276,7 +276,7 @@ def test_progress_counts_all_recordings_and_clips(spoken: Path, tmp_path: Path) 
         spoken,
         stages=lambda stage: lambda done, total: seen.append((stage, done, total)),
     )
-    assert seen[:11] == [("speech", k, 11) for k in range(1, 12)]
+    assert seen[:11] == [("align", k, 11) for k in range(1, 12)]
     assert seen[11:] == [("motion", k, 5) for k in range(1, 6)]
 
 

@@ -1,6 +1,8 @@
 """The command line from data to video, with the preset for quick tests."""
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,7 +141,8 @@ def test_a_missing_tracker_is_refused_before_training(
 ) -> None:
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
     error = command.refuse("train-vq", "data/a", "--out", "runs/t/vq")
-    assert error.startswith("trackers: tensorboard is not installed; run `pip install tensorboard`")
+    advice = f"{shlex.quote(sys.executable)} -m pip install tensorboard"
+    assert error.startswith(f"trackers: tensorboard is not installed; run `{advice}`")
 
 
 def test_resume_uses_the_original_settings_and_allows_more_epochs(pipeline_folder: Path) -> None:

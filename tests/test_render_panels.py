@@ -85,6 +85,15 @@ def test_several_processes_draw_the_same_panels(background: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_long_labels_that_differ_at_the_end_look_different() -> None:
+    motion, name = (
+        make_motion(),
+        "FaceTalk_170725_00137_TA_sentence01_condition_FaceTalk_170728_0327",
+    )
+    first, second = (one_frame([Panel(motion, f"{name}{k}_TA")], size=128) for k in (2, 6))
+    assert (first != second).any()
+
+
 def test_a_label_changes_only_the_top_of_its_panel() -> None:
     motion = make_motion()
     plain = one_frame([Panel(motion), Panel(motion)], size=128)

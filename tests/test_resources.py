@@ -1,5 +1,9 @@
 """Files are written completely or not at all, and configs/ and assets/ are found."""
 
+import shlex
+import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -120,3 +124,37 @@ def test_presets_are_found_and_missing_assets_are_named() -> None:
     assert resources.config("vocaset").is_file()
     with pytest.raises(CodeTalkerError, match=r"nothing\.bin is missing from the installation"):
         resources.asset("nothing.bin")
+
+
+# The packages of extras ---------------------------------------------------------------------------
+
+EXTRAS = ("align", "espeak", "kokoro")
+
+
+def declared(extra: str) -> list[str]:
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    return tomllib.loads(project.read_text())["project"]["optional-dependencies"][extra]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_install_command_names_the_interpreter_and_the_packages(extra: str) -> None:
+    words = shlex.split(resources.install_command(extra))
+    assert words == [sys.executable, "-m", "pip", "install", *declared(extra)]
+    assert not any("codetalker" in word for word in words[1:])  # it is in no package index
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_wheel_names_the_same_packages(
+    extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "root", lambda: tmp_path)  # as in a wheel: no pyproject.toml
+    listed = [f"{one}; extra == '{name}'" for name in EXTRAS for one in declared(name)]
+    monkeypatch.setattr(metadata, "requires", lambda name: ["numpy>=2.0", *listed])
+    assert resources.extra_packages(extra) == declared(extra)
+
+
+def test_packages_come_from_the_installed_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "root", lambda: tmp_path)
+    assert any(one.startswith("onnxruntime") for one in resources.extra_packages("kokoro"))

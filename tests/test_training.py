@@ -466,7 +466,7 @@ def test_data_set_must_match_the_settings(data: PreparedDataSet, tmp_path: Path)
     out = tmp_path / "vq"
     for changes, message in (
         ({"n_vertices": 13}, r"template of A is \(12, 3\), expected \(13, 3\)"),
-        ({"fps": 30}, "25 fps, but the settings require 30; use the preset"),
+        ({"fps": 30}, "25 fps, but the settings require 30 fps; use the preset"),
         ({"train_subjects": ["A", "B"]}, r"subjects are A, B, C, but the settings require A, B;"),
     ):
         with pytest.raises(DataError, match=message):

@@ -29,6 +29,7 @@ from codetalker_cli.settings import Settings, TrainSettings, VQTrainSettings
 from codetalker_cli.train import validation
 from codetalker_cli.train.batches import Batch, ClipSource
 from codetalker_cli.train.precomputed import ArrayCache, Precomputed, short_hash
+from codetalker_cli.train.progress import ProgressNote, TrainingProgress, describe
 from codetalker_cli.train.steps import (
     applied,
     average_weights,
@@ -587,3 +588,36 @@ def test_missing_tracker_names_its_package(tmp_path: Path, monkeypatch: pytest.M
     accelerator = make_accelerator("float32")
     with pytest.raises(MissingDependencyError, match="trackers: tensorboard is not installed; run"):
         Trackers(TrainSettings(), tmp_path, 0, accelerator)
+
+
+# What is printed ----------------------------------------------------------------------------------
+
+
+def test_values_of_an_epoch_are_printed_with_units() -> None:
+    values = {"loss": 0.10714, "codes_used": 24.0, "val_lve": 1.2e-5, "val_lve_mm": 3.3012}
+    values |= {"val_lve_forced": 6e-6, "val_motion_energy": 0.534, "score": 1.2e-5}
+    assert describe(values) == (
+        "loss 0.1071, 24 codes used, lip error 3.3 mm, 2 times the teacher-forced error, "
+        "53% of the true motion energy"
+    )
+    assert describe({"val_lve": 0.2}) == "lip vertex error 0.2 (squared length unit)"
+    assert describe({"loss": math.nan}) == ""
+
+
+def test_progress_note_has_units() -> None:
+    note, progress = ProgressNote(), TrainingProgress(epoch=3, step=1, values={"loss": 0.5})
+    assert note(progress) == "epoch 3, loss 0.5"
+    progress.values |= {"codes_used": 24.0, "val_lve": 1e-5, "val_lve_mm": 3.33}
+    progress.step = 2
+    text = note(progress)
+    assert text.startswith("epoch 3, loss 0.5, 24 codes used, lip error 3.33 mm, ")
+    assert text.endswith(" steps/s")
+
+
+def test_summary_of_a_run_has_units() -> None:
+    out = Path("runs/x/vq")
+    done = TrainingProgress(step=9, best=1.5e-5, best_epoch=2, values={"val_lve": 2e-5})
+    assert "9 steps, lowest lip vertex error 1.5e-05 (squared length unit) in" in done.summary(out)
+    done.best_mm = 3.333
+    assert "9 steps, lowest lip error 3.33 mm in epoch 2" in done.summary(out)
+    assert "lowest loss 1.5e-05 in" in TrainingProgress(best=1.5e-5).summary(out)

@@ -19,28 +19,30 @@ import typer
 
 from codetalker_cli.cli import animate, console, import_checkpoint, metrics, prepare, render, train
 from codetalker_cli.cli import eval as evaluation
+from codetalker_cli.cli.commands import Command, Group
 from codetalker_cli.devices import is_main_process
 from codetalker_cli.failures import to_error
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 """Seconds a non-main process waits before exiting, so that only rank 0 prints the error."""
 _STOPPING = ("SIGTERM", "SIGHUP")
 
 app = typer.Typer(
     name="codetalker",
+    cls=Group,
     help="Speech-driven 3D facial animation: turn a recording into a talking head.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("animate")(animate.animate)
-app.command("render")(render.render)
+app.command("animate", cls=Command)(animate.animate)
+app.command("render", cls=Command)(render.render)
 app.add_typer(prepare.app)
-app.command("train-vq")(train.train_vq_command)
-app.command("train-speech")(train.train_speech_command)
-app.command("eval")(evaluation.evaluate)
-app.command("metrics")(metrics.metrics)
-app.command("import-checkpoint")(import_checkpoint.import_checkpoint)
+app.command("train-vq", cls=Command)(train.train_vq_command)
+app.command("train-speech", cls=Command)(train.train_speech_command)
+app.command("eval", cls=Command)(evaluation.evaluate)
+app.command("metrics", cls=Command)(metrics.metrics)
+app.command("import-checkpoint", cls=Command)(import_checkpoint.import_checkpoint)
 
 
 def _version(wanted: bool) -> None:
@@ -53,7 +55,6 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show debug messages.")] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -61,7 +62,7 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    console.set_up(verbose)
+    """Declare the options of the program."""
 
 
 def main() -> None:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
     Config,
     Device,
     Overwrite,
+    Show,
+    ShowSettings,
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
@@ -47,22 +49,37 @@ OutOption = Annotated[
 ManifestOption = Annotated[
     Path | None,
     typer.Option(
-        help="CSV file of recordings with the columns audio[,out,subject,style,seed,fps]."
+        help="CSV file of recordings with the columns audio and, if wanted, out, subject, style, "
+        "seed and fps."
     ),
 ]
 FormatOption = Annotated[
     str | None,
     typer.Option(
-        "--format", help="Format for several recordings: mp4 (default), mov, mkv, npz or npy."
+        "--format",
+        help="Format for several recordings: mp4 (default), mov, mkv, npz or npy.",
+        autocompletion=completion.one_of(completion.FORMATS),
     ),
 ]
-SubjectOption = Annotated[str | None, typer.Option(help="Subject to animate (default: the first).")]
+SubjectOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Subject to animate (default: the first).", autocompletion=completion.subjects
+    ),
+]
 StyleOption = Annotated[
-    str | None, typer.Option(help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.")
+    str | None,
+    typer.Option(
+        help="Speaking style, e.g. S01, or a blend such as S01:0.3,S02:0.7.",
+        autocompletion=completion.styles,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="Checkpoint folder or name, e.g. demo (default order: see the README)."),
+    typer.Option(
+        help="Checkpoint folder or name, e.g. demo (default order: see the README).",
+        autocompletion=completion.models,
+    ),
 ]
 FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
 IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze, if the face supports them.")]
@@ -83,6 +100,7 @@ def animate(
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -91,7 +109,8 @@ def animate(
     from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
     from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
-    sections = resolved_sections(["render", "decode"], config, assignments).sections
+    show = Show(show_settings, as_json)
+    sections = resolved_sections(show, ["render", "decode"], config, assignments).sections
     planned = plan(
         speech or [],
         Request(Path(), subject, style, seed, idle, fps),

@@ -6,23 +6,22 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
+from codetalker_cli.cli import tables
 from codetalker_cli.errors import MAX_NAME, printable
 
 # Without this, rich would replace parts of text such as ``S01:x:`` with emoji.
@@ -45,7 +44,25 @@ MAX_MESSAGE = 5000
 _LONG_NAME = re.compile(rf"[^\s/]{{{MAX_NAME + 1},}}")
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
 Report = Callable[..., None]
-"""Updates one progress bar: report(done, total, note="")."""
+"""Updates the progress of one stage: report(done, total, note="")."""
+PROGRESS_SECONDS = 10.0
+"""The least time between two lines of progress, if stderr is not a terminal."""
+UNITS = {
+    "align": "recordings",
+    "animate": "frames",
+    "check": "clips",
+    "measure": "clips",
+    "motion": "clips",
+    "predict": "clips",
+    "render": "frames",
+    "report": "pictures",
+    "speech": "s",
+    "speech features": "clips",
+    "train-speech": "steps",
+    "train-vq": "steps",
+}
+"""Stage → what it counts, unless its name is what it counts."""
+_quiet = False
 
 
 class _Lines(logging.Handler):
@@ -55,10 +72,18 @@ class _Lines(logging.Handler):
         say(self.format(record))
 
 
-def set_up(verbose: bool) -> None:
-    """Log to stderr; show debug messages and warnings of other libraries only if ``verbose``."""
+def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
+    """Log to stderr.
+
+    Args:
+        verbose: Also show debug messages and the warnings of other libraries.
+        quiet: Show only warnings and errors, and no progress.
+    """
+    global _quiet
+    _quiet = quiet
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
-    logging.getLogger("codetalker_cli").setLevel(logging.DEBUG if verbose else logging.INFO)
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.getLogger("codetalker_cli").setLevel(level)
     for name in ("HF_HUB_VERBOSITY", "TRANSFORMERS_VERBOSITY"):  # both are read at import
         os.environ.setdefault(name, "warning" if verbose else "error")
     for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
@@ -93,8 +118,14 @@ def _finite(content: Any) -> Any:
 
 
 def say(message: str) -> None:
-    """Print a message on stderr."""
+    """Print a warning or another message on stderr."""
     stderr.print(safe(with_flags(message)), markup=False, highlight=False)
+
+
+def inform(message: str) -> None:
+    """Print a message on stderr that is neither a warning nor an error."""
+    if not _quiet:
+        say(message)
 
 
 def fail(message: str) -> None:
@@ -106,29 +137,56 @@ def fail(message: str) -> None:
 def give(result: dict[str, Any], *, as_json: bool, line: str) -> None:
     """Print the result of a command on stdout, as one line of text or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(_finite(result)) + "\n")
+        give_json(result)
     else:
         stdout.print(safe(line), markup=False, highlight=False)
 
 
+def described(entries: Sequence[tuple[str, str]]) -> None:
+    """Print headings on stdout, each with its description below it."""
+    safe_entries = [(safe(heading), safe(text)) for heading, text in entries]
+    for line in tables.described_lines(safe_entries, stdout.width):
+        stdout.print(line, markup=False, highlight=False)
+
+
+def give_json(content: Any) -> None:
+    """Print JSON on stdout, as one line."""
+    sys.stdout.write(json.dumps(_finite(content)) + "\n")
+
+
+def try_table(columns: list[str], rows: list[tuple[str, ...]], least: int) -> bool:
+    """Print a table on stdout if its last column is at least ``least`` wide; return whether."""
+    cells = [[safe(cell) for cell in row] for row in rows]
+    if tables.rest(columns, cells, stdout.width) < least:
+        return False
+    stdout.print(tables.table("", columns, cells, stdout.width))
+    return True
+
+
 def table(title: str, columns: list[str], rows: list[tuple[str, ...]]) -> None:
-    """Print a table on stdout."""
-    grid = Table(title=Text(safe(title)) if title else None, title_justify="left")
-    for column in columns:
-        grid.add_column(Text(safe(column)), overflow="fold")  # a truncated name could not be copied
-    for row in rows:
-        grid.add_row(*(Text(safe(cell)) for cell in row))
-    stdout.print(grid)
+    """Print a table on stdout; see ``tables.table``."""
+    cells = [[safe(cell) for cell in row] for row in rows]
+    stdout.print(tables.table(safe(title), [*map(safe, columns)], cells, stdout.width))
 
 
 @contextmanager
 def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
-    """Show progress bars. Yield a function that returns the report of a stage by its name."""
+    """Show the progress of stages. Yield a function that returns the report of a stage by its name.
+
+    On a terminal, the progress is a bar. Otherwise (in a log file) it is a line on stderr at most
+    every ``PROGRESS_SECONDS``, and a line at the end of a stage.
+    """
+    if not shown or _quiet:
+        yield lambda name: _silent
+        return
+    if not stderr.is_terminal or stderr.is_dumb_terminal:
+        yield _stage_lines
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=40 if stderr.width >= _WIDE else 8),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[amount]}", markup=False),
         TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -138,12 +196,13 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
 
     def stage(name: str) -> Report:
         def report(done: int | float, total: int | float, note: str = "") -> None:
-            if not shown:
-                return
             progress.start()  # only now, so that nothing precedes the message of an early error
             if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total, note="")
-            progress.update(tasks[name], completed=done, total=total, note=printable(note))
+                tasks[name] = progress.add_task(name, total=total, note="", amount="")
+            amount = _amount(name, done, total)
+            progress.update(
+                tasks[name], completed=done, total=total, note=printable(note), amount=amount
+            )
 
         return report
 
@@ -152,3 +211,42 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
     finally:
         if tasks:
             progress.stop()
+
+
+def _silent(done: int | float, total: int | float, note: str = "") -> None:
+    """Report nothing."""
+
+
+def _stage_lines(name: str) -> Report:
+    """Return the report of a stage that prints lines."""
+    begun = printed = time.monotonic()
+    last: float = -1
+
+    def report(done: int | float, total: int | float, note: str = "") -> None:
+        nonlocal begun, printed, last
+        now = time.monotonic()
+        if done < last:  # the same stage of the next recording
+            begun = printed = now
+        has_ended = done >= total and last != done
+        last = done
+        if has_ended or now - printed >= PROGRESS_SECONDS:
+            printed = now
+            parts = [_amount(name, done, total), duration(now - begun), printable(note)]
+            say(f"{name}: {', '.join(filter(None, parts))}")
+
+    return report
+
+
+def _amount(name: str, done: float, total: float) -> str:
+    """Return what a stage has done: 300/1800 frames."""
+    return f"{done:.0f}/{total:.0f} {UNITS.get(name, '')}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as text: 12 s, 3 min 5 s, or 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.metrics import interval, number
 from codetalker_cli.cli.options import (
     AsJson,
@@ -13,6 +13,8 @@ from codetalker_cli.cli.options import (
     Config,
     Device,
     Overwrite,
+    Show,
+    ShowSettings,
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
@@ -25,7 +27,8 @@ def evaluate(
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Stage-1 or stage-2 checkpoint (default: the best one of the latest run)."
+            help="Stage-1 or stage-2 checkpoint (default: the best one of the latest run).",
+            autocompletion=completion.models,
         ),
     ] = None,
     data: Annotated[
@@ -33,12 +36,16 @@ def evaluate(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="Split to evaluate: val, test, test-a …; test covers all test splits."),
+        typer.Option(
+            help="Split to evaluate: val, test, test-a …; test covers all test splits.",
+            autocompletion=completion.splits,
+        ),
     ] = "test",
     style: Annotated[
         str | None,
         typer.Option(
-            help="Styles: auto (a training subject's own, otherwise all), all, or S01,S02."
+            help="Styles: auto (a training subject's own, otherwise all), all, or S01,S02.",
+            autocompletion=completion.evaluated_styles,
         ),
     ] = None,
     out: Annotated[
@@ -50,6 +57,7 @@ def evaluate(
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +69,8 @@ def evaluate(
     from codetalker_cli.evaluate.truth import of_data_set
 
     names, flags = ["evaluate", "decode", "render"], {"evaluate.style": style}
-    sections = resolved_sections(names, config, assignments, flags).sections
+    show = Show(show_settings, as_json)
+    sections = resolved_sections(show, names, config, assignments, flags).sections
     name, opened = checkpoint_and_data(checkpoint, data)
     of_data_set(opened, split)  # a split without clips is reported before a model is loaded
     from codetalker_cli.evaluate.run import EvaluationRequest, evaluate_checkpoint
@@ -97,4 +106,4 @@ def _show(evaluation: "Evaluation", confidence: float, as_json: bool) -> None:
     if evaluation.failed:
         names = ", ".join(failure["clip"] for failure in evaluation.failed)
         console.say(f"{len(evaluation.failed)} failed: {names}")
-    console.say(f"report: {evaluation.folder.report}")
+    console.inform(f"report: {evaluation.folder.report}")

@@ -5,15 +5,28 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_settings
+from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Overwrite,
+    Show,
+    ShowSettings,
+    resolved_settings,
+)
 
 
 def import_checkpoint(
     stage1: Annotated[Path, typer.Argument(help="Official stage-1 file (.pth.tar).")],
     stage2: Annotated[Path, typer.Argument(help="Official stage-2 file (.pth.tar).")],
     out: Annotated[Path, typer.Argument(help="Checkpoint folder to write.")],
-    preset: Annotated[str, typer.Option(help="Preset of the data set: vocaset or biwi.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Preset of the data set: vocaset or biwi.", autocompletion=completion.presets
+        ),
+    ],
     templates: Annotated[
         Path | None,
         typer.Option(
@@ -28,11 +41,13 @@ def import_checkpoint(
     ] = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert the official weights into a checkpoint folder."""
-    settings = resolved_settings(False, preset=preset, config=config, assignments=assignments)
+    show = Show(show_settings, as_json)
+    settings = resolved_settings(show, preset=preset, config=config, assignments=assignments)
     from codetalker_cli.models.import_official import import_official
 
     folder = import_official(

@@ -5,13 +5,21 @@ from typing import Annotated, Any
 
 import typer
 
-from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, resolved_sections
+from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Show,
+    ShowSettings,
+    resolved_sections,
+)
 
 Names = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Metrics: lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity (default: all)."
+        help="Metrics: lve, lve_mm, fdd, fdd_abs, mve, lip_closure, diversity (default: all).",
+        autocompletion=completion.one_of(completion.METRICS),
     ),
 ]
 Folder = Path | None
@@ -29,7 +37,12 @@ def metrics(
     data: Annotated[
         Folder, typer.Option(help="Prepared data set (default: that of the latest evaluation).")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of --data (default: all clips).")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split of --data (default: all clips).", autocompletion=completion.splits
+        ),
+    ] = None,
     regions: Annotated[
         Folder, typer.Option(help="Folder with lve.txt and fdd.txt, for use without --data.")
     ] = None,
@@ -39,23 +52,30 @@ def metrics(
     unit: Annotated[
         str | None,
         typer.Option(
-            help="Length unit, for use without --data: m, mm or area1 (default: unknown)."
+            help="Length unit, for use without --data: m, mm or area1 (default: unknown).",
+            autocompletion=completion.one_of(completion.UNITS),
         ),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(help="Styles to include: auto, all, or names such as S01,S02.")
+        str | None,
+        typer.Option(
+            help="Styles to include: auto, all, or names such as S01,S02.",
+            autocompletion=completion.evaluated_styles,
+        ),
     ] = None,
     csv: Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")] = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure predictions against the ground truth, with confidence intervals."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
     from codetalker_cli.metrics import expand
 
-    flags = {"evaluate.style": style}
-    settings = resolved_sections(["evaluate"], config, assignments, flags).sections["evaluate"]
+    show, flags = Show(show_settings, as_json), {"evaluate.style": style}
+    sections = resolved_sections(show, ["evaluate"], config, assignments, flags).sections
+    settings = sections["evaluate"]
     wanted = expand(names or [])
     folder, truth = predictions_and_truth(
         pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit

@@ -1,18 +1,24 @@
 """Options that several commands share, and how settings are resolved from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 
 if TYPE_CHECKING:
-    from codetalker_cli.presets import ResolvedSections
+    from codetalker_cli.presets import Entry, ResolvedSections
 
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Name of a bundled preset, or a YAML file.")
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Name of a bundled preset, or a YAML file.",
+        autocompletion=completion.presets,
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -29,42 +35,83 @@ Assignments = Annotated[
     ),
 ]
 ShowSettings = Annotated[
-    bool, typer.Option("--show-settings", help="Print all settings with their origins and exit.")
+    bool,
+    typer.Option(
+        "--show-settings",
+        help="Print all settings with their origins and descriptions and exit; needs no argument.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Device: auto, cpu, cuda, cuda:1 or mps.",
+        autocompletion=completion.one_of(completion.DEVICES),
+    ),
+]
 
 
-def resolved_settings(show: bool, **layers: Any) -> Any:
-    """Return the resolved settings; if ``show``, print them and exit instead."""
-    from codetalker_cli.presets import resolve
+LEAST_DESCRIPTION = 40
+"""The least width of the column of descriptions; if there is less, they are printed below."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Whether to print the settings and exit, instead of running the command."""
+
+    wanted: bool = False
+    as_json: bool = False
+
+    def print(self, entries: Sequence["Entry"]) -> NoReturn:
+        """Print settings with their origins and descriptions, and exit."""
+        if self.as_json:
+            console.give_json([asdict(entry) for entry in entries])
+            raise typer.Exit
+        columns = ["setting", "value", "origin", "description"]
+        rows: list[tuple[str, ...]] = [
+            (one.key, one.text, one.origin, one.description) for one in entries
+        ]
+        if not console.try_table(columns, rows, LEAST_DESCRIPTION):
+            headings = [f"{one.key} = {one.text}  ({one.origin})" for one in entries]
+            console.described(list(zip(headings, (row[-1] for row in rows), strict=True)))
+        raise typer.Exit
+
+
+def resolved_settings(show: Show, **layers: Any) -> Any:
+    """Return the resolved settings; print them and exit instead if ``show`` wants this."""
+    from codetalker_cli.presets import preview, resolve
     from codetalker_cli.settings.limits import activate
 
     assignments = layers.pop("assignments") or ()
+    if show.wanted and layers["preset"] is None:
+        sections = layers.pop("sections", None)
+        show.print(preview(None, assignments=assignments, allowed=sections, **layers))
     resolved = resolve(assignments=assignments, **layers)
     activate(resolved.settings.limits)
-    if show:
-        show_rows(resolved)
+    if show.wanted:
+        show.print(resolved.entries())
     return resolved.settings
 
 
 def resolved_sections(
+    show: Show,
     names: Sequence[str],
     config: Path | None,
     assignments: Sequence[str] | None,
     flags: Mapping[str, Any] | None = None,
 ) -> "ResolvedSections":
-    """Return some resolved sections, and put the limits on input files in force."""
-    from codetalker_cli.presets import resolve_sections
+    """Return some resolved sections, and put the limits on input files in force.
+
+    Print the settings and exit instead if ``show`` wants this.
+    """
+    from codetalker_cli.presets import preview, resolve_sections
     from codetalker_cli.settings.limits import activate
 
-    resolved = resolve_sections([*names, "limits"], config, assignments or (), flags)
+    names = [*names, "limits"]
+    if show.wanted:
+        show.print(preview(names, None, config, assignments or (), flags))
+    resolved = resolve_sections(names, config, assignments or (), flags)
     activate(resolved.sections["limits"])
     return resolved
-
-
-def show_rows(resolved: Any) -> NoReturn:
-    """Print settings with their origins, and exit."""
-    console.table("", ["setting", "value", "origin"], list(resolved.rows()))
-    raise typer.Exit

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.commands import Command, Group
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
     Config,
     Overwrite,
     Preset,
+    Show,
     ShowSettings,
     resolved_sections,
     resolved_settings,
-    show_rows,
 )
 from codetalker_cli.errors import SettingsError, counted
 from codetalker_cli.workspace import DATA
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 Reader = Callable[[Path, "Settings", Path | None], "RawDataSet"]
 
 app = typer.Typer(
-    name="prepare-data", help="Prepare a data set for training.", no_args_is_help=True
+    name="prepare-data",
+    cls=Group,
+    help="Prepare a data set for training.",
+    no_args_is_help=True,
 )
 
 MAX_LISTED = 10
@@ -43,6 +47,7 @@ RegionFiles = Annotated[
     typer.Option(
         "--regions",
         help="Folder or file of vertex regions, or auto, infer or none (default: auto).",
+        autocompletion=completion.one_of(completion.REGIONS),
     ),
 ]
 
@@ -82,7 +87,7 @@ def _add_public(name: str, folder: str, contents: str, about: str, read: Reader)
         as_json: AsJson = False,
     ) -> None:
         settings = resolved_settings(
-            show_settings,
+            Show(show_settings, as_json),
             preset=preset,
             config=config,
             assignments=assignments,
@@ -92,7 +97,7 @@ def _add_public(name: str, folder: str, contents: str, about: str, read: Reader)
         opened = read(raw, settings, faces)
         _prepare(opened, raw, out, settings.data, settings.prepare, overwrite, as_json)
 
-    app.command(name, help=about)(command)
+    app.command(name, help=about, cls=Command)(command)
 
 
 _add_public(
@@ -111,8 +116,8 @@ _add_public(
 )
 
 
-@app.command("own", hidden=True)
-@app.command("custom")
+@app.command("own", hidden=True, cls=Command)
+@app.command("custom", cls=Command)
 def prepare_custom(
     source: Annotated[
         Path,
@@ -129,7 +134,8 @@ def prepare_custom(
     unit: Annotated[
         str | None,
         typer.Option(
-            help="Length unit of the recordings: m, cm or mm; required unless in the YAML file."
+            help="Length unit of the recordings: m, cm or mm; required unless in the YAML file.",
+            autocompletion=completion.one_of(completion.RAW_UNITS),
         ),
     ] = None,
     axes: Annotated[
@@ -159,11 +165,10 @@ def prepare_custom(
     flags = {"name": name, "fps": fps, "unit": unit, "axes": axes, "motion": motion}
     flags |= {"audio": audio, "pattern": pattern, "subject": subject, "templates": templates}
     flags = {f"custom.{key}": value for key, value in {**flags, "triangles": faces}.items()}
-    config, names = (None if source.is_dir() else source), ["custom", "prepare"]
+    config = None if source is None or source.is_dir() else source
     flags["prepare.regions"] = regions
-    resolved = resolved_sections(names, config, assignments, flags)
-    if show_settings:
-        show_rows(resolved)
+    show, names = Show(show_settings, as_json), ["custom", "prepare"]
+    resolved = resolved_sections(show, names, config, assignments, flags)
     from codetalker_cli.datasets.readers.custom import base_of, data_of, read_custom
 
     custom, root = resolved.sections["custom"], source if config is None else source.parent
@@ -196,15 +201,17 @@ def _prepare(
         raise typer.Exit(1)
 
 
-@app.command("check")
+@app.command("check", cls=Command)
 def check_command(
     folder: Annotated[Path, typer.Argument(help="Prepared data set.")],
     sheet: Annotated[
         Path | None, typer.Option(help="Contact sheet to write (.png; default: FOLDER/check.png).")
     ] = None,
+    show_settings: ShowSettings = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a prepared data set for problems, and draw a contact sheet of its clips."""
+    resolved_sections(Show(show_settings, as_json), [], None, None)
     from codetalker_cli.datasets.inspect import check
 
     sheet = folder / "check.png" if sheet is None else sheet
@@ -218,7 +225,7 @@ def check_command(
         raise typer.Exit(1)
 
 
-@app.command("demo")
+@app.command("demo", cls=Command)
 def prepare_demo(
     out: Annotated[Path, typer.Argument(help="Output folder.")] = DATA / "demo",
     speech: Annotated[
@@ -228,7 +235,11 @@ def prepare_demo(
         ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Speech engine: espeak or kokoro (default: the preset's).")
+        str | None,
+        typer.Option(
+            help="Speech engine: espeak or kokoro (default: the preset's).",
+            autocompletion=completion.one_of(completion.ENGINES),
+        ),
     ] = None,
     voices_dir: Annotated[
         Path | None, typer.Option(help="Voices for kokoro: a folder, or the kokoro-js .tgz.")
@@ -249,7 +260,7 @@ def prepare_demo(
     """Generate a synthetic talking-head data set; needs no captured faces."""
     flags = {"demo.engine": engine, "demo.minutes": minutes, "demo.seed": seed}
     settings = resolved_settings(
-        show_settings,
+        Show(show_settings, as_json),
         preset=preset,
         config=config,
         assignments=assignments,

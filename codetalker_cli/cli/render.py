@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli.cli import console
-from codetalker_cli.cli.options import AsJson, Assignments, Config, Overwrite, resolved_sections
+from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Overwrite,
+    Show,
+    ShowSettings,
+    resolved_sections,
+)
 from codetalker_cli.errors import counted
 
 MotionsArgument = Annotated[
@@ -47,11 +55,18 @@ HeatOption = Annotated[
     ),
 ]
 ViewOption = Annotated[
-    str | None, typer.Option(help="Camera view: front (default), three-quarter, profile or mouth.")
+    str | None,
+    typer.Option(
+        help="Camera view: front (default), three-quarter, profile or mouth.",
+        autocompletion=completion.one_of(completion.VIEWS),
+    ),
 ]
 BackgroundOption = Annotated[
     str | None,
-    typer.Option(help="Background: black, white, transparent (.mov, .webm, .png) or #rrggbb."),
+    typer.Option(
+        help="Background: black, white, transparent (.mov, .webm, .png) or #rrggbb.",
+        autocompletion=completion.one_of(completion.BACKGROUNDS),
+    ),
 ]
 SizeOption = Annotated[
     int | None, typer.Option(help="Width and height of a panel, in pixels (default: 720).")
@@ -63,7 +78,11 @@ FpsOption = Annotated[
     ),
 ]
 RendererName = Annotated[
-    str | None, typer.Option(help="Renderer: auto (default), software or pyrender.")
+    str | None,
+    typer.Option(
+        help="Renderer: auto (default), software or pyrender.",
+        autocompletion=completion.one_of(completion.RENDERERS),
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option(help="Prepared data set that provides the mesh for .npy files.")
@@ -73,6 +92,7 @@ MeshOption = Annotated[
     typer.Option(
         "--mesh",
         help="Mesh for .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
+        autocompletion=completion.models,
     ),
 ]
 TemplatesOption = Annotated[
@@ -80,7 +100,11 @@ TemplatesOption = Annotated[
     typer.Option(help="templates.pkl with the neutral faces of .npy files, for use with --mesh."),
 ]
 SubjectOption = Annotated[
-    str | None, typer.Option(help="Subject of .npy files (default: inferred from the file name).")
+    str | None,
+    typer.Option(
+        help="Subject of .npy files (default: inferred from the file name).",
+        autocompletion=completion.subjects,
+    ),
 ]
 
 
@@ -101,6 +125,7 @@ def render(
     subject: SubjectOption = None,
     config: Config = None,
     assignments: Assignments = None,
+    show_settings: ShowSettings = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +136,8 @@ def render(
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
     flags = {f"render.{key}": value for key, value in flags.items()}
-    settings = resolved_sections(["render"], config, assignments, flags).sections["render"]
+    show = Show(show_settings, as_json)
+    settings = resolved_sections(show, ["render"], config, assignments, flags).sections["render"]
     target = choose_target(out, motions, settings, overwrite=overwrite)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)

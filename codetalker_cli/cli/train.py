@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetalker_cli.cli import console
+from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -13,8 +13,8 @@ from codetalker_cli.cli.options import (
     Device,
     Overwrite,
     Preset,
+    Show,
     ShowSettings,
-    show_rows,
 )
 from codetalker_cli.devices import is_main_process
 
@@ -52,7 +52,8 @@ def train_vq_command(
 
     layers = Layers(preset, config, assignments or ())
     if show_settings:
-        show_rows(settings_to_show("vq", data, layers, out=out, resume=resume))
+        show = Show(as_json=as_json)
+        show.print(settings_to_show("vq", data, layers, out=out, resume=resume))
     run = set_up("vq", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
     from codetalker_cli.train.vq import train_vq
@@ -69,7 +70,11 @@ def train_vq_command(
 def train_speech_command(
     data: DataArgument = None,
     vq: Annotated[
-        str | None, typer.Option(help="Stage-1 checkpoint (default: vq next to --out).")
+        str | None,
+        typer.Option(
+            help="Stage-1 checkpoint (default: vq next to --out).",
+            autocompletion=completion.models,
+        ),
     ] = None,
     out: OutOption = None,
     preset: Preset = None,
@@ -86,7 +91,8 @@ def train_speech_command(
 
     layers = Layers(preset, config, assignments or ())
     if show_settings:
-        show_rows(settings_to_show("speech", data, layers, out=out, resume=resume))
+        show = Show(as_json=as_json)
+        show.print(settings_to_show("speech", data, layers, out=out, resume=resume))
     run = set_up("speech", data, out, layers, resume=resume, overwrite=overwrite)
     from codetalker_cli.devices import pick_device
     from codetalker_cli.train.speech import SpeechReports, train_speech

@@ -181,7 +181,7 @@ def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     if largest < _TINY * size:
         raise DataError(
             f"the lips cannot be inferred from the motion: no vertex moves by more than "
-            f"{largest:.2g} (the face measures {size:.2g}); give a list of the lip vertices"
+            f"{100 * largest / size:.1g} % of the size of the face; give a list of the lip vertices"
         )
     return np.ascontiguousarray(motion)
 

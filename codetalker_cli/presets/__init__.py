@@ -3,10 +3,8 @@
 A bundled preset may extend another (``base: NAME``) and list only the differences.
 """
 
-import copy
 import difflib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,84 +15,44 @@ from pydantic import BaseModel, ValidationError
 from codetalker_cli import resources
 from codetalker_cli.errors import InputError, SettingsError, printable
 from codetalker_cli.presets.keys import (
+    description,
     error_messages,
     flatten,
-    is_section,
-    near_name,
     refuse_ineffective,
     section_class,
     suggestion,
 )
+from codetalker_cli.presets.layers import Layers, drop_saved, merge_plain, upgrade
 from codetalker_cli.settings import Settings
-from codetalker_cli.settings.upgrade import (
-    OF_OTHER_STAGE,
-    REMOVED_DEFAULTS,
-    drop_former,
-    upgrade_key,
-    upgrade_settings,
-)
-from codetalker_cli.text_files import MAX_DEPTH, parse_json, read_yaml
+from codetalker_cli.settings.upgrade import OF_OTHER_STAGE, REMOVED_DEFAULTS, drop_former
+from codetalker_cli.text_files import read_yaml
 
 FORMER_PRESETS = {"own": "custom"}
 """Former name of a bundled preset → current name."""
+REQUIRED = "required"
+"""The origin of a setting that must be given and is not."""
 
-logger = logging.getLogger(__name__)
 
+@dataclass(frozen=True)
+class Entry:
+    """One setting.
 
-class _Layers:
-    """Settings while their layers are merged, and the origin of each value."""
+    Attributes:
+        key: The dotted key.
+        value: The value as JSON-serializable data.
+        origin: The layer that the value came from.
+        description: One line that describes the setting.
+    """
 
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.origins: dict[str, str] = {}
+    key: str
+    value: Any
+    origin: str
+    description: str
 
-    def add(self, values: Mapping[str, Any], origin: str) -> None:
-        """Merge nested values over all earlier layers."""
-        _merge(self.values, _upgrade(values, origin), origin, self.origins)
-
-    def add_assignments(
-        self, assignments: Sequence[str], names: Sequence[str] | None = None
-    ) -> None:
-        """Merge ``a.b=value`` assignments; ``names`` restricts them to some sections."""
-        expected = "a.b=value" if names is None else " or ".join(f"{n}.KEY=value" for n in names)
-        for assignment in assignments:
-            key, sign, text = assignment.partition("=")
-            given, key = key.strip(), upgrade_key(key.strip())
-            if key != given:
-                logger.info("`set`: %s is now called %s", given, key)
-            if key.count(".") > MAX_DEPTH:
-                raise SettingsError(f"`set` {printable(key)}: unknown key; it has too many parts")
-            if not sign:
-                raise SettingsError(f"`set` {printable(assignment)}: expected {expected}")
-            if names is not None and key.partition(".")[0] not in names:
-                raise SettingsError(
-                    f"`set` {printable(assignment)}: expected {expected} for this command"
-                    + near_name(key.split("."), names)
-                )
-            self.add(self._nest_in_table(key, _parse_value(key, text)), "--set")
-
-    def add_flags(self, flags: Mapping[str, Any] | None) -> None:
-        """Merge flags (dotted key → value); None values are skipped."""
-        for key, value in (flags or {}).items():
-            if value is not None:
-                self.add(_nest(key, value), "flag")
-
-    def _nest_in_table(self, key: str, value: Any) -> dict[str, Any]:
-        """Nest a value under its key.
-
-        If the key is inside a table (``data.splits.val.share``), the result contains the whole
-        table, because merging replaces tables.
-        """
-        parts = key.split(".")
-        table: Any = self.values
-        for depth, part in enumerate(parts[:-1], 1):
-            table = table.get(part) if isinstance(table, dict) else None
-            if table is not None and not is_section(".".join(parts[:depth])):
-                copied = copy.deepcopy(table)
-                if isinstance(copied, dict):
-                    _merge_plain(copied, _nest(".".join(parts[depth:]), value))
-                    return _nest(".".join(parts[:depth]), copied)
-        return _nest(key, value)
+    @property
+    def text(self) -> str:
+        """The value as JSON."""
+        return json.dumps(self.value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +64,11 @@ class Resolved:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (key, value, origin) of every setting, in order of declaration."""
-        return _setting_rows(self.settings.model_dump(mode="json"), self.origins)
+        return [(one.key, one.text, one.origin) for one in self.entries()]
+
+    def entries(self) -> list[Entry]:
+        """Return every setting, in order of declaration."""
+        return _entries(self.settings.model_dump(mode="json"), self.origins)
 
 
 def resolve(
@@ -134,9 +96,9 @@ def resolve(
         SettingsError: A key or preset is unknown, a value fails its check, or a given key has no
             effect.
     """
-    layers = _Layers()
+    layers = Layers()
     if begun is not None:
-        layers.add(_drop_former(begun, "the run"), "the run")
+        layers.add(drop_saved(begun, "the run"), "the run")
     if preset is not None:
         layers.add(read_preset(preset), f"preset {preset}")
     if facts is not None:
@@ -161,8 +123,12 @@ class ResolvedSections:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return (key, value, origin) of every setting, in order of declaration."""
+        return [(one.key, one.text, one.origin) for one in self.entries()]
+
+    def entries(self) -> list[Entry]:
+        """Return every setting, in order of declaration."""
         values = {name: section.model_dump(mode="json") for name, section in self.sections.items()}
-        return _setting_rows(values, self.origins)
+        return _entries(values, self.origins)
 
 
 def resolve_sections(
@@ -176,21 +142,82 @@ def resolve_sections(
     Raises:
         SettingsError: A key is unknown or in another section, or a value fails its check.
     """
-    layers = _Layers()
-    if config is not None:
-        content = _read_yaml(config)
-        for key in content:
-            if key not in Settings.model_fields:
-                raise SettingsError(
-                    f"{printable(key)}: unknown key (from {config}){suggestion([key])}"
-                )
-        layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
+    layers = Layers()
+    _add_file(layers, config, names)
     layers.add_assignments(assignments, names)
     layers.add_flags(flags)
     sections = {
         name: _validate_section(name, layers.values.get(name, {}), layers.origins) for name in names
     }
     return ResolvedSections(sections, layers.origins)
+
+
+def preview(
+    names: Sequence[str] | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    allowed: Sequence[str] | None = None,
+) -> list[Entry]:
+    """Return settings as far as they are known, without a data set.
+
+    A required setting that no layer has is None, and its origin is ``REQUIRED``.
+
+    Args:
+        names: The sections to return; None: all.
+        preset: See ``resolve``.
+        config: See ``resolve``.
+        assignments: See ``resolve``.
+        flags: See ``resolve``.
+        allowed: The sections that assignments may change; None: ``names``.
+
+    Raises:
+        SettingsError: A key or preset is unknown, or a value fails its check.
+    """
+    layers = Layers()
+    shown = list(Settings.model_fields) if names is None else names
+    if preset is not None:
+        content = read_preset(preset)
+        layers.add({n: content[n] for n in shown if n in content}, f"preset {preset}")
+    _add_file(layers, config, shown)
+    layers.add_assignments(assignments, allowed or names)
+    layers.add_flags(flags)
+    return [entry for name in shown for entry in _preview_section(name, layers, names is None)]
+
+
+def _preview_section(name: str, layers: Layers, may_be_absent: bool) -> list[Entry]:
+    values, origins = layers.values.get(name, {}), layers.origins
+    section, field = section_class(name), Settings.model_fields[name]
+    assert section is not None
+    if may_be_absent and not values and field.default is None:
+        return _entries({name: None}, origins)
+    try:
+        section.model_validate(values)
+    except ValidationError as error:
+        if any(item["type"] != "missing" or len(item["loc"]) > 1 for item in error.errors()):
+            messages = error_messages(error, origins, (name,))
+            raise SettingsError("; ".join(messages)) from error
+        fields = section.model_fields
+        lacking = [key for key in fields if fields[key].is_required() and key not in values]
+        defaults = section.model_construct(**values).model_dump(mode="json", warnings=False)
+        values = {key: defaults.get(key) for key in fields}
+        origins = {**origins, **{f"{name}.{key}": REQUIRED for key in lacking}}
+        return _entries({name: values}, origins)
+    return _entries(
+        {name: _validate_section(name, values, origins).model_dump(mode="json")}, origins
+    )
+
+
+def _add_file(layers: Layers, config: Path | None, names: Sequence[str]) -> None:
+    """Add some sections of a file."""
+    if config is None:
+        return
+    content = _read_yaml(config)
+    for key in content:
+        if key not in Settings.model_fields:
+            raise SettingsError(f"{printable(key)}: unknown key (from {config}){suggestion([key])}")
+    layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
 
 
 def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
@@ -201,14 +228,15 @@ def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
     """
     if not values:
         return section
-    upgraded = _upgrade({name: dict(values)}, "the call").get(name, {})
+    upgraded = upgrade({name: dict(values)}, "the call").get(name, {})
     return _validate_section(name, {**section.model_dump(), **upgraded}, {})
 
 
-def _setting_rows(
-    values: Mapping[str, Any], origins: Mapping[str, str]
-) -> list[tuple[str, str, str]]:
-    return [(key, json.dumps(value), origins.get(key, "default")) for key, value in flatten(values)]
+def _entries(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Entry]:
+    return [
+        Entry(key, value, origins.get(key, "default"), description(key))
+        for key, value in flatten(values)
+    ]
 
 
 def _validate_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
@@ -222,21 +250,11 @@ def _validate_section(name: str, values: Any, origins: Mapping[str, str]) -> Bas
     return checked
 
 
-def _merge_plain(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge_plain(into[key], value)
-        else:
-            into[key] = value
-
-
 def settings_from_dict(values: Mapping[str, Any], origin: str) -> Settings:
     """Check a plain dictionary of settings that came from ``origin``."""
-    origins: dict[str, str] = {}
-    merged: dict[str, Any] = {}
-    saved = _drop_former(_check_sections(values, origin), origin)
-    _merge(merged, _upgrade(saved, origin), origin, origins)
-    return _validate(merged, origins)
+    layers = Layers()
+    layers.add(drop_saved(_check_sections(values, origin), origin), origin)
+    return _validate(layers.values, layers.origins)
 
 
 def read_preset(name: str) -> dict[str, Any]:
@@ -256,7 +274,7 @@ def read_preset(name: str) -> dict[str, Any]:
     if base is None:
         return content
     merged = read_preset(base)
-    _merge_plain(merged, content)
+    merge_plain(merged, content)
     return merged
 
 
@@ -271,7 +289,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     # The file may contain all settings of a run that an earlier version saved.
     kept, _ = drop_former(_check_sections(content, str(path)), _former_defaults())
-    return _upgrade(kept, str(path))
+    return upgrade(kept, str(path))
 
 
 def _former_defaults() -> dict[str, Any]:
@@ -291,61 +309,6 @@ def _check_sections(content: Any, origin: str) -> dict[str, Any]:
             f"{origin}: expected sections of settings, got {type(content).__name__}"
         )
     return content
-
-
-def _upgrade(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Rename former keys to their current names, and log them."""
-    upgraded, renamed = upgrade_settings(values)
-    for former, key in renamed.items():
-        logger.info("%s: %s is now called %s", origin, former, key)
-    return upgraded
-
-
-def _drop_former(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Drop keys without an effect from saved settings."""
-    kept, dropped = drop_former(values)
-    if dropped:
-        logger.debug("%s: dropped settings that have no effect: %s", origin, ", ".join(dropped))
-    return kept
-
-
-def _parse_value(key: str, text: str) -> Any:
-    """Return a JSON value, or the text itself if it is not JSON."""
-    try:
-        return parse_json(text)
-    except json.JSONDecodeError:
-        return text
-    except ValueError as error:  # a number or a nesting that no setting accepts
-        raise SettingsError(f"`set` {key}: {error}") from error
-
-
-def _nest(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
-
-
-def _merge(
-    into: dict[str, Any],
-    values: Mapping[str, Any],
-    origin: str,
-    origins: dict[str, str],
-    prefix: str = "",
-) -> None:
-    for key, value in values.items():
-        dotted = f"{prefix}{key}"
-        field = Settings.model_fields.get(dotted)
-        is_left_out = value is None and field is not None and field.default is None
-        if is_section(dotted) and not is_left_out:
-            if not isinstance(value, Mapping):
-                raise SettingsError(
-                    f"{dotted}: expected a section of settings, got {printable(repr(value))} "
-                    f"(from {origin})"
-                )
-            _merge(into.setdefault(key, {}), value, origin, origins, f"{dotted}.")
-        else:
-            into[key] = value
-            origins[dotted] = origin
 
 
 def _validate(merged: dict[str, Any], origins: dict[str, str]) -> Settings:

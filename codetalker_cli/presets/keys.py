@@ -3,9 +3,10 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from codetalker_cli.errors import SettingsError, printable
 from codetalker_cli.settings import Settings
@@ -31,6 +32,31 @@ def section_class(dotted: str) -> type[BaseModel] | None:
 def is_section(dotted: str) -> bool:
     """Return whether a dotted key names a section."""
     return section_class(dotted) is not None
+
+
+def field_of(dotted: str) -> FieldInfo | None:
+    """Return the declaration of a setting; None for an unknown key or a key inside a table."""
+    parent, _, name = dotted.rpartition(".")
+    section = section_class(parent) if parent else Settings
+    return None if section is None else section.model_fields.get(name)
+
+
+def is_collection(dotted: str) -> bool:
+    """Return whether a key takes a list or a mapping: a section, a table, or a part of a table."""
+    field = field_of(dotted)
+    if field is None:
+        parent = dotted.rpartition(".")[0]
+        return bool(parent) and not is_section(parent) and is_collection(parent)
+    kinds = [field.annotation, *get_args(field.annotation)]
+    return is_section(dotted) or any(
+        get_origin(kind) in (tuple, list, dict) or kind is dict for kind in kinds
+    )
+
+
+def description(dotted: str) -> str:
+    """Return the line that describes a setting; empty for an unknown key."""
+    field = field_of(dotted)
+    return "" if field is None else field.description or ""
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -61,7 +61,7 @@ def label_height(size: int) -> int:
 
 
 def label_strip(text: str, size: int, left: int, background: str) -> Strip:
-    """Return a label centered at the top of a panel, shortened with an ellipsis if too long.
+    """Return a label centered at the top of a panel, without its middle if too long.
 
     Args:
         text: The label.
@@ -127,9 +127,12 @@ def _truncate(text: str, font: Any, width: float) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
+    # The middle is left out, because names in a comparison often differ only at the end.
+    for n_kept in range(len(text) - 1, 0, -1):
+        ends = text[: (n_kept + 1) // 2].rstrip(), text[len(text) - n_kept // 2 :].lstrip()
+        if font.getlength("…".join(ends)) <= width:
+            return "…".join(ends)
+    return "…"
 
 
 def _letter_style(background: str, font_size: int) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def prepare_synthetic(
     _check_subjects(rig, settings)
     with claim(out / MANIFEST):
         writer = PreparedWriter(out, overwrite=overwrite)
-        speech_set = _load_speech(out, settings, speech, engine_options or {}, stages("speech"))
+        speech_set = _load_speech(
+            out, settings, speech, engine_options or {}, stages("align" if speech else "speech")
+        )
         passages = list(_limit_clips(join_passages(speech_set.clips, demo), settings))
         if not passages:
             raise DataError(f"{speech or demo.engine}: no usable speech; the log lists the reasons")

@@ -26,7 +26,7 @@ def check_data(data: PreparedDataSet, settings: Settings) -> None:
     if manifest.fps != settings.data.fps:
         raise DataError(
             f"{data.folder}: the frame rate is {manifest.fps:g} fps, but the settings require "
-            f"{settings.data.fps:g}; use the preset of this data set"
+            f"{settings.data.fps:g} fps; use the preset of this data set"
         )
     if manifest.train_subjects != settings.data.train_subjects:
         raise DataError(

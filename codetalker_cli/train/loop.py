@@ -25,7 +25,7 @@ from codetalker_cli.settings import TrainSettings
 from codetalker_cli.train import state
 from codetalker_cli.train.batches import Batch, Plan, Shard
 from codetalker_cli.train.curves import draw_curves
-from codetalker_cli.train.progress import ProgressReport, TrainingProgress
+from codetalker_cli.train.progress import ProgressReport, TrainingProgress, describe
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.state import Interrupt
 from codetalker_cli.train.steps import Stepper
@@ -37,15 +37,6 @@ logger = logging.getLogger(__name__)
 
 DIAGNOSE_AFTER = 0.2
 """The fraction of the epochs before diagnostics start; until then, barely any motion is normal."""
-LOGGED_VALUES = (
-    "loss",
-    "codes_used",
-    "val_lve",
-    "val_lve_mm",
-    "val_lve_forced",
-    "val_motion_energy",
-)
-"""The values in the log line of an epoch; ``metrics.jsonl`` contains all values."""
 SAVING_SHARE = 20
 """Saving the state takes at most 1 / ``SAVING_SHARE`` of the training time."""
 
@@ -242,10 +233,11 @@ class _TrainingRun:
             with state.report_save_errors(f"{self.folder.metrics}: the metrics of epoch {epoch}"):
                 self.folder.add_metrics({**row, **means})
         self.trackers.add(self.progress.step, means, always=True)
-        summary = ", ".join(f"{key} {means[key]:.4g}" for key in LOGGED_VALUES if key in means)
         validated = "score" in means
         best = "; the best so far" if validated and self.progress.best_epoch == epoch else ""
-        logger.log(logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {summary}{best}")
+        logger.log(
+            logging.INFO if validated else logging.DEBUG, f"epoch {epoch}: {describe(means)}{best}"
+        )
         if self.report:
             self.report(self.progress)
 
@@ -278,6 +270,7 @@ class _TrainingRun:
         is_best = means["score"] < progress.best
         if is_best:
             progress.best, progress.best_epoch = means["score"], progress.epoch
+            progress.best_mm = means.get("val_lve_mm")
         if self.accelerator.is_main_process:
             meta = {"step": progress.step, "epoch": progress.epoch, "metrics": means}
             for folder in (self.folder.last, self.folder.out)[: 1 + is_best]:
@@ -321,6 +314,7 @@ class _TrainingRun:
 
     def _collect_state(self, random_states: list[Any]) -> dict[str, Any]:
         p = self.progress
+        best = {"best": p.best, "best_epoch": p.best_epoch, "best_mm": p.best_mm}
         return {
             "clips_per_step": self.plan.clips_per_step,
             "n_processes": self.accelerator.num_processes,
@@ -330,7 +324,7 @@ class _TrainingRun:
             "task": self.task.state_dict(),
             "sums": self.sums,
             "seconds": self.seconds,
-            "progress": {"values": p.values, "best": p.best, "best_epoch": p.best_epoch},
+            "progress": {"values": p.values, **best},
         }
 
     def _resume(self) -> None:

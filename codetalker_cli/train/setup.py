@@ -11,11 +11,11 @@ from codetalker_cli.devices import is_main_process
 from codetalker_cli.errors import InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.presets import Resolved, resolve
+from codetalker_cli.presets import Entry, Resolved, preview, resolve
 from codetalker_cli.resources import config_names
 from codetalker_cli.settings import Settings
 from codetalker_cli.train.run_folder import RunFolder, resumed_settings
-from codetalker_cli.workspace import MANIFEST, RUNS, is_checkpoint, newest_data_set
+from codetalker_cli.workspace import MANIFEST, RUNS, data_sets, is_checkpoint, newest_data_set
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +98,10 @@ def settings_to_show(
     *,
     out: Path | None = None,
     resume: bool = False,
-) -> Resolved:
+) -> list[Entry]:
     """Return the settings that a run would have, without starting it.
+
+    If no data set exists yet, its facts are missing, and the recipe is the one for custom data.
 
     Args:
         stage: The stage to train.
@@ -109,15 +111,20 @@ def settings_to_show(
         resume: Whether to show the settings with which the run at ``out`` would resume.
 
     Raises:
-        InputError: There is no data set from which to take the facts.
+        InputError: The data set cannot be read.
         SettingsError: A key or preset is unknown, or a value is invalid.
     """
     if layers.preset and (data is None or not (data / MANIFEST).exists()):
-        return layers.resolve(sections=SECTIONS[stage])
+        return layers.resolve(sections=SECTIONS[stage]).entries()
     begun = RunFolder(out).describe() if resume and out is not None else None
     if begun is not None and layers.preset is None:
-        return layers.resolve(begun=begun["settings"], sections=SECTIONS[stage])
-    return _resolve(stage, _open(data, begun), layers)
+        return layers.resolve(begun=begun["settings"], sections=SECTIONS[stage]).entries()
+    if data is None and begun is None and not data_sets():
+        options: dict[str, Any] = {"config": layers.config, "assignments": layers.assignments}
+        others = [name for name in Settings.model_fields if name != "data"]
+        facts = preview(["data"], **options, allowed=SECTIONS[stage])
+        return facts + preview(others, CUSTOM_PRESET, **options, allowed=SECTIONS[stage])
+    return _resolve(stage, _open(data, begun), layers).entries()
 
 
 def set_up(

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
 
 from codetalker_cli.errors import MissingDependencyError
+from codetalker_cli.resources import pip_install
 from codetalker_cli.settings import TrainSettings
 
 EVERY_STEPS = 10
@@ -78,7 +79,7 @@ def check_trackers(names: Sequence[str]) -> None:
         if name not in available:
             package = name.replace("_", "-")
             raise MissingDependencyError(
-                f"trackers: {name} is not installed; run `pip install {package}`, or remove it "
+                f"trackers: {name} is not installed; run `{pip_install(package)}`, or remove it "
                 "from the list"
             )
 

@@ -290,10 +290,10 @@ def diagnose(values: Values) -> dict[str, str]:
             "the data with `codetalker prepare-data check`"
         )
     if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
+        share = values["val_lve"] / max(values["val_lve_mean"], 1e-12)
         messages["no-speech-effect"] = (
-            f"the lip vertex error is {values['val_lve']:.3g}, which is not better than the mean "
-            f"motion of the training clips ({values['val_lve_mean']:.3g}): the model has not "
-            "learned anything from the speech yet"
+            "the lip vertex error is not better than the mean motion of the training clips "
+            f"({share:.0%} of its error): the model has not learned anything from the speech yet"
         )
     if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
         messages["gap"] = (

@@ -144,6 +144,7 @@ def _fits_template(
     subject, templates = statistics.subjects[entry.subject], statistics.templates
     if not subject.has_template:
         return True
+    unit = "" if statistics.topology is None else statistics.topology.unit
     other = better_template(frame, entry.subject, templates)
     if other is not None:
         name, distance, own_distance = other
@@ -151,11 +152,11 @@ def _fits_template(
             "template",
             entry.name,
             f"the clip shows another subject: the template of {name} fits far better (mean "
-            f"distance {distance:.2g}) than that of {entry.subject} ({own_distance:.2g}); correct "
-            "the subject or the templates",
+            f"distance {distance:.2g} {unit}) than that of {entry.subject} ({own_distance:.2g} "
+            f"{unit}); correct the subject or the templates",
         )
         return False
-    difference = misfit(frame, subject.base)
+    difference = misfit(frame, subject.base, unit)
     if difference is not None:
         findings.problem("misfit", entry.name, difference.reason)
     return difference is None

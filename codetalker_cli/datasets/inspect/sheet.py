@@ -16,6 +16,7 @@ from codetalker_cli.files import atomic_path, check_output
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 MOST_SUBJECTS = 16
 _MOST_LINES = 40
@@ -24,6 +25,8 @@ _WIDTH, _ROW, _LINE = 15.0, 2.35, 0.185
 """The width of the sheet and the heights of a subject's row and a line of text, in inches."""
 _CHARACTERS = 190
 """The maximum number of characters in a line of text at the bottom."""
+_SMALLEST_FONT = 7.0
+"""The smallest size of a caption, in points; a longer one is shortened."""
 _RED, _GRAY, _GREEN, _BLUE, _ORANGE = "#c0392b", "#5d6570", "#2e7d4f", "#1f5fa8", "#d9822b"
 
 
@@ -68,16 +71,17 @@ def draw_sheet(statistics: Statistics, findings: Sequence[Finding], path: Path) 
     height = head + _ROW * max(len(names), 1) + foot
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    _draw_head(figure, statistics, (names, n_all), height)
-    for k, name in enumerate(names):
-        top = 1 - (head + _ROW * k) / height
-        _draw_row(figure, view(statistics, name), top, _ROW / height)
-    y = (foot - 0.2) / height
-    for text, color in lines:
-        figure.text(0.02, y, text, fontsize=8.5, color=color, va="top", parse_math=False)
-        y -= _LINE / height
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # they are drawn as boxes
+        _draw_head(figure, statistics, (names, n_all), height)
+        for k, name in enumerate(names):
+            top = 1 - (head + _ROW * k) / height
+            _draw_row(figure, view(statistics, name), top, _ROW / height)
+        y = (foot - 0.2) / height
+        for text, color in lines:
+            line = figure.text(0.02, y, text, fontsize=8.5, color=color, va="top", parse_math=False)
+            fit_caption(line, 0.97 * figure.bbox.width)
+            y -= _LINE / height
         figure.savefig(temporary, format="png")
 
 
@@ -120,7 +124,7 @@ def _draw_head(
         facts.insert(1, f"{n_frames / manifest.fps / 60:.1f} min")
     if topology is not None:
         facts += [f"{topology.n_vertices} vertices", counted(len(topology.triangles), "triangle")]
-        facts.append(topology.unit)
+        facts.append(f"unit {topology.unit}")
     names, n_all = subjects
     facts.append(
         f"{len(names)} of {n_all} subjects" if len(names) < n_all else counted(n_all, "subject")
@@ -129,10 +133,16 @@ def _draw_head(
     if lag is not None:
         facts.append(f"lag of the motion: {_lag_text(lag, manifest.fps)} (all clips together)")
     text_style: dict[str, Any] = {"va": "top", "parse_math": False}
-    figure.text(0.02, 1 - 0.14 / height, manifest.name, fontsize=15, weight="bold", **text_style)
-    for x, name, color in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
-        figure.text(x, 1 - 0.46 / height, name, fontsize=10, color=color, **text_style)
-    figure.text(0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GRAY, **text_style)
+    name = figure.text(
+        0.02, 1 - 0.14 / height, manifest.name, fontsize=15, weight="bold", **text_style
+    )
+    fit_caption(name, 0.96 * figure.bbox.width)
+    for x, curve, color in ((0.82, "motion of the lips", _BLUE), (0.93, "loudness", _ORANGE)):
+        figure.text(x, 1 - 0.46 / height, curve, fontsize=10, color=color, **text_style)
+    line = figure.text(
+        0.02, 1 - 0.46 / height, "   ".join(facts), fontsize=10, color=_GRAY, **text_style
+    )
+    fit_caption(line, 0.79 * figure.bbox.width)
 
 
 def _lag_text(lag: Lag, fps: float) -> str:
@@ -150,7 +160,8 @@ def _draw_row(figure: "Figure", sheet_view: SheetView, top: float, height: float
     ):
         axes = figure.add_axes((left, bottom, side, tall))
         _draw_picture(axes, picture)
-        axes.set_title(label, fontsize=8.5, loc="left", pad=3, parse_math=False)
+        title = axes.set_title(label, fontsize=8.5, loc="left", pad=3, parse_math=False)
+        fit_caption(title, side * figure.bbox.width)
         left += side + 0.006
     for place, picture in ((0.5, sheet_view.template), (0.0, sheet_view.widest)):
         axes = figure.add_axes((left, bottom + place * tall, side / 2, 0.49 * tall))
@@ -158,11 +169,33 @@ def _draw_row(figure: "Figure", sheet_view: SheetView, top: float, height: float
         if isinstance(picture, Picture) and picture.mouth is not None:
             axes.imshow(picture.mouth, interpolation="bilinear", aspect="auto")
     left += side / 2 + 0.025
-    axes = figure.add_axes((left, bottom + 0.16 * height, 0.98 - left, 0.70 * height))
+    axes = figure.add_axes((left, bottom + 0.16 * height, 0.98 - left, 0.63 * height))
     if isinstance(sheet_view.curves, str):
         _draw_text(axes, sheet_view.curves)
     else:
         _draw_curves(axes, sheet_view.curves)
+
+
+def fit_caption(text: "Text", width: float) -> None:
+    """Make a caption fit into ``width`` pixels: with a smaller font, then without its middle.
+
+    The ends of a name distinguish it from others: they contain the subject and the sentence.
+    """
+    whole = text.get_text()
+    size, needed = float(text.get_fontsize()), _width(text)
+    if needed <= width:
+        return
+    text.set_fontsize(max(_SMALLEST_FONT, size * width / needed))
+    n_kept = len(whole)
+    while _width(text) > width and n_kept > 2:
+        n_kept -= 1
+        text.set_text(f"{whole[: (n_kept + 1) // 2]}…{whole[len(whole) - n_kept // 2 :]}")
+
+
+def _width(text: "Text") -> float:
+    """Return the width of a text in pixels."""
+    canvas: Any = text.figure.canvas if text.figure is not None else None
+    return text.get_window_extent(canvas.get_renderer()).width
 
 
 def _widest_label(curves: Curves | str) -> str:
@@ -213,16 +246,25 @@ def _draw_curves(axes: "Axes", curves: Curves) -> None:
     axes.set_xlabel("s" if curves.fps > 0 else "frames", fontsize=8, labelpad=-9, loc="right")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    title = f"{curves.name}    lag of the motion: {_lags_text(curves)}"
+    facts = f"lag of the motion: {_lags_text(curves)}"
     excess = curves.audio_seconds - motion_ends
     if curves.loudness is None:
-        title = f"{curves.name}    no readable speech"
+        facts = "no readable speech"
     elif abs(excess) * rate > 1 + 1e-6:
         axes.axvspan(*sorted((motion_ends, curves.audio_seconds)), color=_RED, alpha=0.18, lw=0)
-        title += (
+        facts += (
             f"    audio {abs(excess):.2f} s {'longer' if excess > 0 else 'shorter'} than the motion"
         )
-    axes.set_title(title, fontsize=9, loc="left", pad=3, parse_math=False)
+    style: dict[str, Any] = {"loc": "left", "parse_math": False}
+    captions = axes.set_title(curves.name, fontsize=9, pad=15, **style)
+    fit_caption(captions, axes.bbox.width)
+    place: dict[str, Any] = {
+        "xy": (0, 1),
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+    }
+    line = axes.annotate(facts, xytext=(0, 4), fontsize=8.5, color=_GRAY, parse_math=False, **place)
+    fit_caption(line, axes.bbox.width)
 
 
 def _lags_text(curves: Curves) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import DataError, MissingDependencyError
+from codetalker_cli.resources import install_command
 from codetalker_cli.synthetic.speech import espeak
 from codetalker_cli.synthetic.speech.phones import LABELS, SILENCE, Phone, fill_with_silence
 
@@ -124,7 +125,7 @@ def _pronunciations_beyond_dictionary(spoken: Iterable[str]) -> dict[str, str]:
         if not espeak.is_available():
             raise AlignmentError(
                 f"the word {word!r} is not in the pronouncing dictionary; install espeak-ng "
-                "(pip install 'codetalker-cli[espeak]') or respell it in the transcript"
+                f"(`{install_command('espeak')}`) or respell it in the transcript"
             )
         pronunciation = espeak.pronounce(word)
         if not pronunciation:
@@ -203,7 +204,7 @@ def _pocketsphinx() -> Any:
         import pocketsphinx
     except ImportError as error:
         raise MissingDependencyError(
-            "aligning speech needs pocketsphinx, which is not installed: "
-            "pip install 'codetalker-cli[align]'"
+            "aligning speech needs pocketsphinx, which is not installed; run "
+            f"`{install_command('align')}`"
         ) from error
     return pocketsphinx

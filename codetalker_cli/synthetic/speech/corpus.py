@@ -18,6 +18,7 @@ from codetalker_cli import audio
 from codetalker_cli.errors import DataError, InputError, MissingDependencyError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.progress import Progress
+from codetalker_cli.resources import install_command
 from codetalker_cli.synthetic.speech import alignment
 from codetalker_cli.synthetic.speech.clips import (
     Failure,
@@ -187,5 +188,6 @@ def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone]
         return fill_with_silence(utterance.phones, duration), "engine"
     raise MissingDependencyError(
         "this engine provides no phone times; computing them needs pocketsphinx, which is not "
-        "installed: pip install 'codetalker-cli[align]'"
+        "installed; run "
+        f"`{install_command('align')}`"
     )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.errors import DataError, MissingDependencyError
+from codetalker_cli.resources import install_command
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone, arpabet_of_ipa, fill_with_silence
 from codetalker_cli.synthetic.speech.utterance import Utterance
 
@@ -123,8 +124,8 @@ def _loader() -> Any:
         import espeakng_loader
     except ImportError as error:
         raise MissingDependencyError(
-            "espeak needs the package espeakng-loader, which is not installed: "
-            "pip install 'codetalker-cli[espeak]'"
+            "espeak needs the package espeakng-loader, which is not installed; run "
+            f"`{install_command('espeak')}`"
         ) from error
     return espeakng_loader
 

