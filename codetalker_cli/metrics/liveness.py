@@ -64,22 +64,23 @@ def energies(positions: Float[np.ndarray, "frames vertices 3"], fps: float) -> E
 def compare(
     true: Float[np.ndarray, "true_frames vertices 3"],
     own: Float[np.ndarray, "frames vertices 3"],
-    other: Float[np.ndarray, "frames vertices 3"],
+    other: Float[np.ndarray, "other_frames vertices 3"],
     fps: float,
 ) -> ClipLiveness:
     """Compare predictions of a clip in two styles with the truth.
 
     Args:
-        true: The true positions. The longer of ``true`` and ``own`` is cut for the comparison.
+        true: The true positions.
         own: The predicted positions in the style of the clip's speaker.
-        other: The predicted positions in another style, with as many frames as ``own``.
+        other: The predicted positions in another style. All three are cut to the shortest.
         fps: The frame rate in frames per second.
     """
-    n = min(len(true), len(own))
-    errors = [np.linalg.norm(x[:n] - true[:n], axis=-1).mean() for x in (own, other)]
+    n = min(len(true), len(own), len(other))
+    true, own, other = true[:n], own[:n], other[:n]
+    errors = [np.linalg.norm(x - true, axis=-1).mean() for x in (own, other)]
     return ClipLiveness(
-        energies(own[:n], fps),
-        energies(true[:n], fps),
+        energies(own, fps),
+        energies(true, fps),
         float(np.linalg.norm(other - own, axis=-1).mean()),
         bool(errors[0] < errors[1]),
     )
