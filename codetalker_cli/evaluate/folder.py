@@ -1,16 +1,22 @@
 """The files of an evaluation.
 
-- ``protocol.json``: The checkpoint, the data and the settings; written first.
+- ``protocol.json``: The checkpoint, the data and the settings.
 - ``predictions/``: One file per clip and style, ``CLIP_condition_STYLE.npy``; for stage 1,
   ``CLIP.npy``.
 - ``metrics.json``: The values of all models.
 - ``clips.csv``: The values of each clip.
 - ``report.html``: The report.
+
+All of them are written to the folder ``.unfinished`` and moved out of it at the end, so a folder
+that contains ``protocol.json`` contains a complete evaluation. If an evaluation fails, its finished
+predictions stay in ``.unfinished``, and the next evaluation of the same kind resumes there.
 """
 
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +28,8 @@ from codetalker_cli.workspace import PROTOCOL, RUNS
 
 SUFFIX = "-eval"
 """Suffix of the folder of a checkpoint's evaluations; it contains one folder per split."""
+DRAFT = ".unfinished"
+"""Folder of an evaluation that is running or failed; hidden, so it is never the newest one."""
 IDENTITY_KEYS = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
 """Keys of the protocol that must be equal for existing predictions to be reused."""
 _NAMES = ("checkpoint", "data", "split")
@@ -80,8 +88,17 @@ class EvaluationFolder:
                 f"{self.protocol}: the file is damaged ({error}); evaluate again with `overwrite`"
             ) from error
 
-    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Start a new evaluation in this folder, or resume an existing one.
+    @property
+    def draft(self) -> "EvaluationFolder":
+        """The same files while the evaluation is unfinished."""
+        return EvaluationFolder(self.path / DRAFT)
+
+    @contextmanager
+    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
+        """Start an evaluation or resume an unfinished one, and publish it when the block ends.
+
+        If the block fails, an existing evaluation stays as it was. The draft is removed unless it
+        contains finished predictions.
 
         Args:
             protocol: The protocol of the evaluation.
@@ -91,18 +108,56 @@ class EvaluationFolder:
             OutputError: The folder contains a different evaluation or other files.
         """
         check_output(self.path / PROTOCOL, overwrite=True)
-        if self.protocol.exists() and overwrite:
-            shutil.rmtree(self.predictions, ignore_errors=True)
-        elif self.protocol.exists():
-            _check_same_protocol(self.read(), protocol, self.path)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise OutputError(
-                f"{self.path} is not empty and contains no evaluation; give another `out`"
-            )
-        self.predictions.mkdir(parents=True, exist_ok=True)
-        for unfinished in self.predictions.glob(".*.????????.npy"):
+        previous = next((one for one in (self.draft, self) if one.protocol.exists()), None)
+        if previous is None and self.path.exists():
+            if any(path.name != DRAFT for path in self.path.iterdir()):
+                raise OutputError(
+                    f"{self.path} is not empty and contains no evaluation; give another `out`"
+                )
+        elif previous is not None and not overwrite:
+            _check_same_protocol(previous.read(), protocol, self.path)
+        created = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        try:
+            self._open_draft(protocol, None if overwrite else previous)
+            yield
+            self._publish()
+        finally:
+            if self.draft.path.exists() and not self._new_predictions():
+                shutil.rmtree(self.draft.path, ignore_errors=True)
+            for path in created:
+                if not path.is_dir() or any(path.iterdir()):
+                    break
+                path.rmdir()
+
+    def _open_draft(self, protocol: Mapping[str, Any], resumed: "EvaluationFolder | None") -> None:
+        draft = self.draft
+        if resumed != draft:
+            shutil.rmtree(draft.path, ignore_errors=True)
+        draft.predictions.mkdir(parents=True, exist_ok=True)
+        for unfinished in draft.predictions.glob(".*.????????.npy"):
             unfinished.unlink()
-        self.write_json(self.protocol, protocol)
+        if resumed == self:
+            for path in self.predictions.glob("[!.]*"):
+                _link(path, draft.predictions / path.name)
+        self.write_json(draft.protocol, protocol)
+
+    def _publish(self) -> None:
+        draft = self.draft
+        if self.predictions.exists():
+            os.replace(self.predictions, draft.path / "replaced")
+        names = [draft.predictions, draft.metrics, draft.clips, draft.report, draft.protocol]
+        for path in names:  # the protocol is last, because it marks a finished evaluation
+            if path.exists():
+                os.replace(path, self.path / path.name)
+        shutil.rmtree(draft.path, ignore_errors=True)
+
+    def _new_predictions(self) -> list[Path]:
+        """Return the finished predictions of the draft that the folder itself does not contain."""
+        return [
+            path
+            for path in self.draft.predictions.glob("[!.]*")
+            if not (same := self.predictions / path.name).exists() or not same.samefile(path)
+        ]
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -145,6 +200,17 @@ class Evaluation:
             "protocol": self.protocol,
             "values": self.values,
         }
+
+
+def _link(path: Path, to: Path) -> None:
+    """Make a file available under a second path, without copying its content where possible."""
+    try:
+        os.link(path, to)
+    except OSError:  # the file system has no hard links, or the path is a folder
+        if path.is_dir():
+            shutil.copytree(path, to)
+        else:
+            shutil.copy2(path, to)
 
 
 def _check_same_protocol(

@@ -7,7 +7,8 @@ best that the codes allow).
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def evaluate(
     Args:
         checkpoint: A checkpoint of stage 1, or of both stages.
         request: The data and the settings.
-        out: Output folder; an evaluation in it is resumed.
+        out: Output folder; an evaluation in it is resumed. If this one fails, only its finished
+            predictions are kept, and an evaluation in the folder stays as it was.
         device: Device of this process.
         overwrite: Whether to discard existing predictions.
         stages: Reports the progress of each stage.
@@ -145,11 +147,27 @@ def evaluate(
     own_shard = _EvaluationShard(predictor, truth, settings)
     protocol = _protocol(checkpoint, data, split, settings, own_shard)
     folder = EvaluationFolder(out)
+    main = is_main_process()
+    with folder.begin(protocol, overwrite=overwrite) if main else nullcontext():
+        barrier()
+        evaluation, scores = _evaluate_clips(folder.draft, protocol, own_shard, stages)
+        if main:
+            _write(evaluation, scores, truth, settings, request.render, stages("report"))
+    return replace(evaluation, folder=folder)
+
+
+def _evaluate_clips(
+    folder: EvaluationFolder,
+    protocol: dict[str, Any],
+    own_shard: "_EvaluationShard",
+    stages: Stages,
+) -> tuple[Evaluation, dict[str, Scores]]:
+    """Predict and measure the clips; return the values, and the scores of each model."""
+    data, settings = own_shard.data, own_shard.settings
     failed: list[dict[str, str]] = []
-    if is_main_process():
-        folder.begin(protocol, overwrite=overwrite)
-    barrier()
-    clips = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
+    clips = shard(
+        data.clips(protocol["split"]), lambda clip: (-clip.entry.n_frames, clip.entry.name)
+    )
     own_shard.predict(clips, folder.predictions, failed, stages("predict"))
     scores = own_shard.score(clips, folder.predictions, failed, stages("measure"))
     merged, failed = _gather_results(scores, failed)
@@ -162,10 +180,7 @@ def evaluate(
         }
         for model, model_scores in merged.items()
     }
-    evaluation = Evaluation(folder, protocol, values, failed)
-    if is_main_process():
-        _write(evaluation, merged, truth, settings, request.render, stages("report"))
-    return evaluation
+    return Evaluation(folder, protocol, values, failed), merged
 
 
 def _write(
