@@ -41,7 +41,7 @@ def finished(out: Path = OUT) -> dict[str, bytes]:
     return {path: content for path, content in found.items() if "/.unfinished" not in path}
 
 
-def raising(error: BaseException, after: int = 0) -> Callable[..., Any]:
+def raising(error: BaseException) -> Callable[..., Any]:
     def fail(*_: object, **__: object) -> Any:
         raise error
 
@@ -57,6 +57,11 @@ def writing_then_raising(error: BaseException) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+def no_jobs(self: Predictor, jobs: Any, *_: object) -> Iterator[Any]:
+    assert jobs == [], "a prediction is repeated"
+    yield from ()
 
 
 STAGES = {
@@ -122,8 +127,7 @@ def test_a_failure_after_the_predictions_can_be_resumed(
     assert [path.name for path in OUT.iterdir()] == [".unfinished"]
     assert "contains no evaluation" in refuse("metrics")
     with monkeypatch.context() as patch:
-        patch.setattr(Predictor, "_predict", raising(AssertionError("a prediction is repeated")))
-        patch.setattr(Predictor, "write", lambda *given: iter(()) if not given[1] else 1 / 0)
+        patch.setattr(Predictor, "write", no_jobs)
         succeed(*COMMAND)
     assert newest_evaluation() == OUT
     assert {path.name for path in OUT.iterdir()} == {

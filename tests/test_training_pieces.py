@@ -256,9 +256,11 @@ def test_truncated_cache_file_is_computed_again(
 def test_diagnostics_describe_each_problem() -> None:
     good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
     assert diagnose(good) == {} and diagnose({"loss": 1.0}) == {}
+    assert diagnose(good | {"val_motion_energy": 3.9}) == {}
     assert diagnose(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
     for values, kind, words in (
         ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
+        ({"val_motion_energy": 4.1}, "restless", "4.1 times the true motion's energy"),
         ({"val_lve_mean": 1.0}, "no-speech-effect", "not better than the mean motion"),
         ({"val_lve_forced": 0.2}, "gap", "5.0 times the teacher-forced one"),
         ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
@@ -268,6 +270,8 @@ def test_diagnostics_describe_each_problem() -> None:
     stage1 = {"val_motion_energy": 0.1, "val_lve": 1.0, "val_lve_mean": 3.0}
     assert "train_vq.region_weights" in diagnose(stage1)["still"]
     assert "train_speech.region_weights" in diagnose(good | stage1)["still"]
+    no_effect = {"val_lve": 3.0, "val_lve_mean": 3.0}
+    assert "from the motion yet" in diagnose(no_effect)["no-speech-effect"]
 
 
 # The codebook -----------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import InputError, OutputError
+from codetalker_cli.evaluate.words import quantity
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
@@ -174,6 +175,9 @@ class Evaluation:
         folder: The files that were written.
         protocol: The checkpoint, the data and the settings.
         values: Model → metric → value, interval and unit.
+        motion_energy: Region → the model's motion energy relative to the truth, see
+            ``diagnostics``.
+        diagnostics: Kind of problem → warnings.
         failed: The clips that could not be evaluated, each with the reason.
     """
 
@@ -181,6 +185,8 @@ class Evaluation:
     protocol: dict[str, Any]
     values: dict[str, dict[str, Any]]
     failed: list[dict[str, str]]
+    motion_energy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    diagnostics: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -188,7 +194,8 @@ class Evaluation:
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-            f"{protocol['n_clips']} clips, {protocol['n_frames']} frames"
+            f"{quantity(protocol['n_clips'], 'clip')}, {quantity(protocol['n_frames'], 'frame')} "
+            f"at {protocol['fps']:g} fps"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -199,6 +206,8 @@ class Evaluation:
             "failed": self.failed,
             "protocol": self.protocol,
             "values": self.values,
+            "motion_energy": self.motion_energy,
+            "diagnostics": self.diagnostics,
         }
 
 

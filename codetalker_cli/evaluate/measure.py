@@ -9,6 +9,7 @@ from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
 from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.evaluate.words import quantity
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
 
@@ -29,9 +30,8 @@ class FolderMeasurement:
     @property
     def title(self) -> str:
         """A summary of what was measured, in one line."""
-        return "{pred}: {clips} clips, {results} results, {frames} frames, truth {truth}".format(
-            **self.facts
-        )
+        counts = (quantity(self.facts[f"{name}s"], name) for name in ("clip", "result", "frame"))
+        return f"{self.facts['pred']}: {', '.join(counts)}, truth {self.facts['truth']}"
 
 
 def measure_folder(

@@ -1,8 +1,7 @@
 """Evaluate a checkpoint on a split against speech-independent baselines (``codetalker eval``).
 
-The model is compared with the template (no motion), the mean motion of the training clips (the
-best speech-independent prediction) and, for stage 2, stage 1's reconstruction of the truth (the
-best that the codes allow).
+The model is compared with the template (no motion), the mean motion of the training clips and, for
+stage 2, stage 1's reconstruction of the truth.
 """
 
 import logging
@@ -26,6 +25,7 @@ from codetalker_cli.devices import (
     shard,
 )
 from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.evaluate.diagnostics import diagnose, motion_energy
 from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, default_folder, write_csv
 from codetalker_cli.evaluate.pairs import Pair, select_styles
 from codetalker_cli.evaluate.predict import PredictionJob, Predictor
@@ -180,7 +180,9 @@ def _evaluate_clips(
         }
         for model, model_scores in merged.items()
     }
-    return Evaluation(folder, protocol, values, failed), merged
+    energy = motion_energy(merged[MODEL], settings)
+    found = diagnose(values, energy, protocol)
+    return Evaluation(folder, protocol, values, failed, energy, found), merged
 
 
 def _write(
@@ -193,9 +195,8 @@ def _write(
 ) -> None:
     folder = evaluation.folder
     folder.write_json(folder.protocol, evaluation.protocol)
-    folder.write_json(
-        folder.metrics, {"protocol": evaluation.protocol, "values": evaluation.values}
-    )
+    names = ("protocol", "values", "motion_energy", "diagnostics")
+    folder.write_json(folder.metrics, {name: getattr(evaluation, name) for name in names})
     write_csv(folder.clips, *csv_rows(scores, list(METRICS)))
     write_report(evaluation, scores, truth, settings, render, progress)
 
@@ -255,28 +256,30 @@ class _EvaluationShard:
         failed: list[dict[str, str]],
         progress: Progress,
     ) -> dict[str, Scores]:
-        """Measure the predictions and the baselines of clips."""
+        """Measure the predictions and the baselines of clips; models have the same clips."""
         has_stage2 = self.predictor.voice is not None
-        models = [MODEL, *([ORACLE] if has_stage2 else []), MEAN, TEMPLATE]
-        scores = {model: Scores() for model in models}
         training = self.data.clips("train")
         mean = mean_offset(training, self.data.mesh.templates) if training else None
-        if mean is None:
-            del scores[MEAN]
+        baselines = {ORACLE: has_stage2, MEAN: mean is not None, TEMPLATE: True}
+        models = [MODEL, *(model for model, is_known in baselines.items() if is_known)]
+        parts: list[dict[str, Scores]] = []
         for done, clip in enumerate(clips, 1):
             name = clip.entry.name
+            pairs = [
+                Pair(name, job.style, path)
+                for job in self.jobs(clip)
+                if (path := folder / f"{job.name}.npy").exists()
+            ]
             try:
-                self._score_baselines(scores, clip, mean)
-                pairs = [
-                    Pair(name, job.style, path)
-                    for job in self.jobs(clip)
-                    if (path := folder / f"{job.name}.npy").exists()
-                ]
-                score_pairs(pairs, self.truth, self.settings, into=scores[MODEL])
+                if pairs:
+                    scores = {model: Scores() for model in models}
+                    scores[MODEL] = score_pairs(pairs, self.truth, self.settings)
+                    self._score_baselines(scores, clip, mean)
+                    parts.append(scores)
             except CodeTalkerError as error:
                 record_failure(name, failed, error)
             progress(done, len(clips))
-        return scores
+        return {model: Scores().join([part[model] for part in parts]) for model in models}
 
     def _score_baselines(
         self, scores: dict[str, Scores], clip: Clip, mean: np.ndarray | None

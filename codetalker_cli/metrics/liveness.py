@@ -11,6 +11,15 @@ SHAKY_HZ = 8.0
 OPEN_MM = 1.0
 """Distance between the inner lips above which a resting mouth counts as open."""
 
+MIN_MOTION_ENERGY = 0.3
+"""Motion energy relative to the truth below which a face hardly moves: 0.55 times its velocity."""
+MAX_MOTION_ENERGY = 4.0
+"""Motion energy relative to the truth above which a face moves too much: twice its velocity.
+
+The difference between speakers is smaller. The energies of the twelve styles of the bundled voice
+for one recording differ by up to a factor of 1.9.
+"""
+
 
 class Energies(NamedTuple):
     """The mean squared velocity of a vertex, in (length units per second)².
@@ -59,6 +68,14 @@ def energies(positions: Float[np.ndarray, "frames vertices 3"], fps: float) -> E
     scale = 3.0 / velocity.shape[1]
     whole, shaky = spectrum.sum(), spectrum[frequency > SHAKY_HZ].sum()
     return Energies(float(whole * scale), float(shaky * scale))
+
+
+def squared_steps(positions: Float[np.ndarray, "frames vertices 3"]) -> float:
+    """Return the squared distance from frame to frame, summed over frames and vertices.
+
+    The ratio of two such sums is the motion energy of one motion relative to another.
+    """
+    return float(np.square(np.diff(positions, axis=0), dtype=np.float64).sum())
 
 
 def compare(
