@@ -403,6 +403,16 @@ def test_shorter_prediction_is_measured_on_its_frames(data: PreparedDataSet) -> 
     assert "val_loss" not in found and "val_lve_forced" not in found
 
 
+def test_a_truth_without_motion_has_no_motion_energy(data: PreparedDataSet) -> None:
+    for clip in data.clips("val"):
+        path = data.folder / "clips" / f"{clip.entry.name}.npy"
+        np.save(path, np.repeat(np.load(path)[:1], clip.entry.n_frames, 0))
+    checked = Validation(data, ClipSource(data, "train"))
+    found = checked.measure(scaled, process())
+    assert "val_motion_energy" not in found and "val_lve" in found
+    assert not {"still", "restless"} & diagnose(found).keys()
+
+
 def test_without_validation_clips_there_are_no_values_and_no_sample(tmp_path: Path) -> None:
     data = tiny_data.prepared(tmp_path / "data", n_val=0)
     checked = Validation(data, ClipSource(data, "train"))
