@@ -140,7 +140,7 @@ def test_too_much_motion_is_reported_on_the_console_and_in_json(data: PreparedDa
     assert 0.3 < calm["motion_energy"]["lips"]["value"] < 4
     scale_truth(data, 1e-3)
     ended = run("eval", "voice", "--data", "data/tiny", "--split", "val")
-    assert ended.code == 0 and "warning: The face moves too much: the motion energy" in ended.err
+    assert ended.code == 0 and "warning: The lip region moves too much: its motion" in ended.err
     assert " 54 frames at 25 fps" in ended.out
     written = json.loads((OUT / "metrics.json").read_text())
     assert written["motion_energy"]["lips"]["value"] > 4

@@ -334,8 +334,15 @@ def test_too_much_and_too_little_motion_are_reported(
 def test_a_shaking_face_with_calm_lips_is_reported() -> None:
     energy = {"lips": result(1.0), "face": result(20.0)}
     (message,) = diagnose(VALUES, energy, PROTOCOL)["restless"]
-    assert "the motion energy of the whole face" in message
+    assert message.startswith("The whole face moves too much: its motion energy is 20 ")
     assert diagnose(VALUES, energy | {"face": result(0.01)}, PROTOCOL) == {}
+    both = diagnose(VALUES, energy | {"lips": result(0.01)}, PROTOCOL)
+    assert both["still"][0].startswith("The lip region hardly moves")
+
+
+def test_without_lips_the_limits_hold_for_the_whole_face() -> None:
+    assert list(diagnose(VALUES, {"face": result(0.1)}, PROTOCOL)) == ["still"]
+    assert list(diagnose(VALUES, {"face": result(5.0)}, PROTOCOL)) == ["restless"]
 
 
 def test_a_truth_without_motion_has_no_energy_to_compare_with(tmp_path: Path) -> None:

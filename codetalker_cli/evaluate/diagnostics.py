@@ -72,7 +72,7 @@ def diagnose(
 ) -> dict[str, list[str]]:
     """Return one-line warnings by kind.
 
-    The kinds are ``still`` (the face hardly moves), ``restless`` (it moves far too much),
+    The kinds are ``still`` (the lips hardly move), ``restless`` (they or the face move too much),
     ``baseline`` (the model is not better than a face without motion) and ``cut`` (predictions are
     too short).
 
@@ -84,7 +84,7 @@ def diagnose(
     confidence = protocol["evaluate"]["confidence"]
     messages: dict[str, list[str]] = {}
     for region, result in energy.items():
-        kind = _unusual(region, result)
+        kind = _unusual(result, is_main=region == next(iter(energy)))
         if kind and kind not in messages:  # the lips are a part of the face
             messages[kind] = [_energy_warning(kind, region, result, confidence)]
     if baselines := baseline_warnings(values):
@@ -99,28 +99,29 @@ def diagnose(
     return messages
 
 
-def _unusual(region: str, result: Result) -> str | None:
+def _unusual(result: Result, *, is_main: bool) -> str | None:
+    """Return the kind of problem with the motion energy of a region, or None."""
     if not measured(result):
         return "restless" if result["lacking"] == ONLY_PREDICTION_MOVES else None
     value = shown(result["value"])
     if value > MAX_MOTION_ENERGY:
         return "restless"
     # Much of a face may be still, so only the lips have a lower limit, as in training.
-    return "still" if region == "lips" and value < MIN_MOTION_ENERGY else None
+    return "still" if is_main and value < MIN_MOTION_ENERGY else None
 
 
 def _energy_warning(kind: str, region: str, result: Result, confidence: float) -> str:
-    words = _words(region)
+    words = _words(region).capitalize()
     if not measured(result):
-        return f"{words.capitalize()} of the model moves, but that of the truth does not."
+        return f"{words} of the model moves, but that of the truth does not."
     text = with_interval(result, confidence)
     if kind == "still":
         return (
-            f"The face hardly moves: the motion energy of {words} is {text}, which is below "
+            f"{words} hardly moves: its motion energy is {text}, which is below "
             f"{number(MIN_MOTION_ENERGY)} times."
         )
     return (
-        f"The face moves too much: the motion energy of {words} is {text}, which is above "
+        f"{words} moves too much: its motion energy is {text}, which is above "
         f"{number(MAX_MOTION_ENERGY)} times; look for shaking in the videos and the training data."
     )
 

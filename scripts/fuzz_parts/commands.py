@@ -103,7 +103,7 @@ def commands(folder: Path) -> MakeCase:
             if path.is_file():
                 damage_file(path, rng)
         name = pick(list(found), rng)
-        if name[-1] in SLOW and rng.random() < 0.5:
+        if name[-1] in SLOW and rng.random() < 0.8:
             name = pick(list(found), rng)
         words = [*name, *_arguments(found[name], work, settings, rng)]
         (scratch / "command.txt").write_text(repr(words))

@@ -168,7 +168,8 @@ def manifests(folder: Path) -> MakeCase:
                 planned = plan([], Request(Path()), endings=(".mp4", ".npz", ".npy"), out=out,
                                manifest=copy / "list.csv")  # fmt: skip
                 for job in planned.jobs:
-                    if not job.out.resolve().is_relative_to(copy.resolve()):
+                    above = (copy.resolve(), job.speech.resolve().parent)
+                    if not any(job.out.resolve().is_relative_to(folder) for folder in above):
                         raise AssertionError(f"the output {job.out} is outside of the folder")
         elif copy.name == "mesh":
             read_mesh(copy / "templates.pkl", copy / "face.obj", data)
