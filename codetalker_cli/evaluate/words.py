@@ -115,7 +115,7 @@ def compare_values(value: float, other: float) -> str:
     """Compare two values in words, such as ``12% less than`` or ``3.1 times``."""
     if shown(value) == shown(other):
         return SAME
-    if other <= 0:
+    if other <= 0 or not math.isfinite(value / other):
         return "more than" if value > other else "less than"
     share = value / other - 1
     if share >= 2:
