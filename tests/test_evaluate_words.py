@@ -91,7 +91,7 @@ def test_a_shown_number_is_the_number_that_is_compared(value: float) -> None:
         (1.23451, 1.23449, "about the same as"),
         (0.0, 1.0, "100% less than"),
         (1.0, 0.0, "more than"),
-        (4.0, 2.3e-308, "more than"),
+        (4.0, 2.2250738585072014e-308, "more than"),
         (1.001, 1.0, "0.1% more than"),
     ],
 )
