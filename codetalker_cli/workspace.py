@@ -83,7 +83,7 @@ def newest_run(root: Path = RUNS) -> Path | None:
 
 
 def newest_evaluation(root: Path = RUNS) -> Path:
-    """Return the most recently started evaluation below ``root``.
+    """Return the most recently finished evaluation below ``root``.
 
     Raises:
         InputError: There is none.

@@ -189,6 +189,37 @@ def test_a_damaged_training_clip_costs_only_the_mean_motion(
     assert f"{path}: the vertices are not a complete .npy file" in caplog.text
 
 
+def scale_truth(data: PreparedDataSet, factor: float) -> None:
+    for clip in data.clips("val"):
+        path = data.folder / "clips" / f"{clip.entry.name}.npy"
+        template = data.mesh.templates[clip.entry.subject]
+        np.save(path, (template + factor * (np.load(path) - template)).astype(np.float32))
+
+
+def test_too_much_motion_is_reported_on_the_console_and_in_json(data: PreparedDataSet) -> None:
+    scale_truth(data, 2.0)
+    calm = evaluate("-o", "calm")
+    assert "restless" not in calm["diagnostics"]
+    assert 0.3 < calm["motion_energy"]["lips"]["value"] < 4
+    scale_truth(data, 1e-3)
+    ended = run("eval", "voice", "--data", "data/tiny", "--split", "val")
+    assert ended.code == 0 and "warning: The lip region moves too much: its motion" in ended.err
+    assert " 54 frames at 25 fps" in ended.out
+    written = json.loads((OUT / "metrics.json").read_text())
+    assert written["motion_energy"]["lips"]["value"] > 4
+    assert written["diagnostics"].keys() >= {"restless", "baseline"}
+    for message in (text for texts in written["diagnostics"].values() for text in texts):
+        assert f"warning: {message}" in " ".join(ended.err.split())
+
+
+def test_all_models_are_measured_on_the_same_clips(data: PreparedDataSet) -> None:
+    (data.folder / "audio" / "clip0.wav").write_bytes(b"no sound")
+    found = json.loads(run("eval", "voice", "--data", "data/tiny", "--split", "val", "--json").out)
+    assert {model: one["lve"]["clips"] for model, one in found["values"].items()} == {
+        "model": 1, "reconstruction": 1, "mean motion": 1, "template": 1
+    }  # fmt: skip
+
+
 def test_eval_without_arguments_uses_the_newest_training_run(
     data: PreparedDataSet, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -164,6 +164,10 @@ def test_manifest_paths_are_relative_to_its_folder() -> None:
         ("audio\na.wav\nb.wav\na.wav\n", "a.wav: the recording is listed twice"),
         ("audio,out\na.wav,x.mp4\nb.wav,x.mp4\n", "a.wav and b.wav would both be written to x.mp4"),
         ('audio\n"a.wav\n', "not a CSV file"),
+        ("audio\na\0.wav\n", r"list.csv:2: audio 'a.*wav': a path has no null characters"),
+        ("audio,out\na.wav,b\0.mp4\n", r"list.csv:2: out .* has no null characters"),
+        (f"audio\n{'x' * 256}\n", r"list.csv:2: audio xx.*: a name has at most 255 bytes"),
+        (f"audio,out\na.wav,{'é' * 128}/b\n", r"list.csv:2: out .* a name has at most 255 bytes"),
     ],
 )
 def test_invalid_manifest_names_the_line(text: str, message: str) -> None:
@@ -185,6 +189,11 @@ def test_invalid_manifest_names_the_line(text: str, message: str) -> None:
 def test_invalid_value_is_a_fault_of_its_line(column: str, value: str, fault: str) -> None:
     rows = manifest(f"audio,{column}\na.wav,\nb.wav,{value}\n")
     assert [row.fault for row in rows] == [None, fault]
+
+
+def test_an_output_with_a_name_that_is_too_long_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`out` x.*: a name has at most 255 bytes; shorten it"):
+        plan(["a.wav", "b.wav"], DEFAULT, endings=(".mp4",), out=f"{'x' * 300}/")
 
 
 def test_unreadable_manifest_is_an_error() -> None:

@@ -74,6 +74,16 @@ def test_longer_motion_is_cut() -> None:
     assert longer.prediction == longer.truth == clip.truth
 
 
+def test_style_distance_does_not_depend_on_frames_beyond_the_truth() -> None:
+    true = random_motion(40)
+    own, other = random_motion(60, seed=1), random_motion(60, seed=2)
+    expected = liveness.compare(true, own[:40], other[:40], FPS)
+    assert liveness.compare(true, own, other, FPS) == expected
+    other[40:] += 100.0  # such as the padding of the longer clip
+    assert liveness.compare(true, own, other, FPS) == expected
+    assert liveness.compare(true, own, other[:40], FPS) == expected
+
+
 def test_stillness_covers_all_motions_and_frames() -> None:
     gaps = [np.array([0.0, 0.5, 1.0, 3.0]), np.array([0.0, 2.0, 0.1, 0.2])]
     summary = liveness.stillness(gaps, [1.0, 3.0], speech_energy=8.0)

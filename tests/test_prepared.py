@@ -49,6 +49,13 @@ def test_a_data_set_round_trips(tmp_path: Path) -> None:
     np.testing.assert_allclose(clip.samples(), voices.speech(1.0), atol=1 / 32768)
 
 
+def test_a_subject_with_clips_and_without_a_template_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "data", "one")
+    voices.mesh("B").save(tmp_path / "data/mesh.npz")
+    with pytest.raises(DataError, match=r"mesh.npz: no template of the subject A, which has clips"):
+        PreparedDataSet(tmp_path / "data")
+
+
 def test_vertices_are_read_only_memory_maps(tmp_path: Path) -> None:
     write(tmp_path / "data", "one")
     vertices = PreparedDataSet(tmp_path / "data").clips("val")[0].vertices

@@ -86,6 +86,15 @@ class Malicious:
         return os.system, ("touch proof",)
 
 
+@pytest.mark.parametrize("content", [[99], ["x"], [[1], [2, 3]]])
+def test_a_region_name_with_control_characters_is_escaped(tmp_path: Path, content: list) -> None:
+    (tmp_path / "regions.json").write_text(json.dumps({"a\n\x1b[31m": content}))
+    with pytest.raises(DataError) as caught:
+        find_regions("auto", tmp_path, 9)
+    assert "regions.json: a\\n\\x1b[31m: " in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
 def test_a_malicious_pickle_is_not_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

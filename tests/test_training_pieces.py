@@ -257,9 +257,11 @@ def test_truncated_cache_file_is_computed_again(
 def test_diagnostics_describe_each_problem() -> None:
     good = {"val_motion_energy": 0.8, "val_lve": 1.0, "val_lve_mean": 3.0, "val_lve_forced": 0.5}
     assert diagnose(good) == {} and diagnose({"loss": 1.0}) == {}
+    assert diagnose(good | {"val_motion_energy": 3.9}) == {}
     assert diagnose(good | {"codes_used": 200.0, "dead_codes": 56.0}) == {}
     for values, kind, words in (
         ({"val_motion_energy": 0.1}, "still", "10% of the true motion's energy"),
+        ({"val_motion_energy": 4.1}, "restless", "4.1 times the true motion's energy"),
         ({"val_lve_mean": 1.0}, "no-speech-effect", "not better than the mean motion"),
         ({"val_lve_forced": 0.2}, "gap", "5.0 times the teacher-forced one"),
         ({"codes_used": 6.0, "dead_codes": 250.0}, "dead", "250 of 256 codebook entries"),
@@ -269,6 +271,8 @@ def test_diagnostics_describe_each_problem() -> None:
     stage1 = {"val_motion_energy": 0.1, "val_lve": 1.0, "val_lve_mean": 3.0}
     assert "train_vq.region_weights" in diagnose(stage1)["still"]
     assert "train_speech.region_weights" in diagnose(good | stage1)["still"]
+    no_effect = {"val_lve": 3.0, "val_lve_mean": 3.0}
+    assert "from the motion yet" in diagnose(no_effect)["no-speech-effect"]
 
 
 # The codebook -----------------------------------------------------------------------------------
@@ -398,6 +402,16 @@ def test_shorter_prediction_is_measured_on_its_frames(data: PreparedDataSet) -> 
     found = checked.measure(short, process())
     assert found["val_lve"] < found["val_lve_template"]
     assert "val_loss" not in found and "val_lve_forced" not in found
+
+
+def test_a_truth_without_motion_has_no_motion_energy(data: PreparedDataSet) -> None:
+    for clip in data.clips("val"):
+        path = data.folder / "clips" / f"{clip.entry.name}.npy"
+        np.save(path, np.repeat(np.load(path)[:1], clip.entry.n_frames, 0))
+    checked = Validation(data, ClipSource(data, "train"))
+    found = checked.measure(scaled, process())
+    assert "val_motion_energy" not in found and "val_lve" in found
+    assert not {"still", "restless"} & diagnose(found).keys()
 
 
 def test_without_validation_clips_there_are_no_values_and_no_sample(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 
 MEDIA_SUFFIXES = (*audio.AUDIO_SUFFIXES, *audio.VIDEO_SUFFIXES)
 """The endings of recordings, in order of preference."""
+_MAX_PART_BYTES = 255
+"""The longest name of a file or folder on common file systems, in bytes."""
 _NAMED = 5
 """The number of files that are named in a message."""
 
@@ -146,7 +148,18 @@ def _names_folder(text: str) -> bool:
     return text.endswith(("/", os.sep)) or (path.is_dir() and not path.suffix)
 
 
+def _check_path(path: Path, where: str) -> None:
+    """Refuse a path that no file can have, which most functions would report in their own way."""
+    if "\0" in str(path):
+        raise InputError(f"{where} {printable(repr(str(path)))}: a path has no null characters")
+    if any(len(part.encode("utf-8", "surrogatepass")) > _MAX_PART_BYTES for part in path.parts):
+        raise InputError(
+            f"{where} {printable(path)}: a name has at most {_MAX_PART_BYTES} bytes; shorten it"
+        )
+
+
 def _check_target(job: Job, endings: Sequence[str]) -> None:
+    _check_path(job.out, "`out`")
     if job.out.suffix.lower() not in endings:
         raise InputError(f"`out` {job.out}: the file suffix must be one of {', '.join(endings)}")
     if job.out.exists() and job.speech.exists() and job.out.samefile(job.speech):
@@ -307,6 +320,8 @@ def _job(
         raise InputError(f"{where}: the column 'audio' is empty")
     speech = manifest.parent / given.pop("audio")
     name = given.pop("out", None)
+    _check_path(speech, f"{where}: audio")
+    _check_path(Path(name or ""), f"{where}: out")
     folder = manifest.parent if out is None else out
     if name is None:
         target = speech if out is None else out / speech.name

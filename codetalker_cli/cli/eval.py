@@ -89,13 +89,15 @@ def _show(evaluation: "Evaluation", confidence: float, as_json: bool) -> None:
     if as_json:
         console.give(evaluation.to_dict(), as_json=True, line="")
         return
+    from codetalker_cli.evaluate.words import unit_words
+
     values = evaluation.values
     model, *others = values
     columns = ["metric", "unit", model, f"{100 * confidence:g} % interval", *others]
     rows = [
         (
             name,
-            value["unit"],
+            unit_words(value["unit"]),
             number(value),
             interval(value),
             *(number(values[m][name]) for m in others),
@@ -106,4 +108,6 @@ def _show(evaluation: "Evaluation", confidence: float, as_json: bool) -> None:
     if evaluation.failed:
         names = ", ".join(failure["clip"] for failure in evaluation.failed)
         console.say(f"{len(evaluation.failed)} failed: {names}")
+    for message in (text for texts in evaluation.diagnostics.values() for text in texts):
+        console.say(f"warning: {message}")
     console.inform(f"report: {evaluation.folder.report}")

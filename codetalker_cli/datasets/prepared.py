@@ -27,7 +27,7 @@ from codetalker_cli.datasets.manifest import (
     Report,
     read_manifest,
 )
-from codetalker_cli.errors import DataError, InputError, counted
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Mesh
 
@@ -201,6 +201,12 @@ class PreparedDataSet:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self.mesh = Mesh.load(self.folder / MESH)
+        subjects = dict.fromkeys(entry.subject for entry in self.manifest.clips)
+        if missing := [name for name in subjects if name not in self.mesh.templates]:
+            raise DataError(
+                f"{self.folder / MESH}: no template of the subject {printable(missing[0])}, which "
+                f"has clips; {PREPARE_AGAIN}"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.datasets.lip_region import infer_lips
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.formats.pickles import read_pickle
 from codetalker_cli.text_files import read_json, read_text
 from codetalker_cli.topology import PAIRED, Mesh, region_fault
@@ -137,7 +137,7 @@ def _numbers(path: Path) -> np.ndarray:
 
 
 def _indices(content: Any, name: str, path: Path, n_vertices: int) -> np.ndarray:
-    where = f"{path}: {name}"
+    where = f"{path}: {printable(name)}"
     try:
         indices = np.asarray(content)
     except ValueError as error:

@@ -5,4 +5,5 @@
 - ``score`` measures predictions and combines the results of clips.
 - ``run`` evaluates a checkpoint (`codetalker eval`); ``measure`` measures a folder of predictions.
 - ``folder`` contains the paths of an evaluation; ``report`` and ``charts`` write its HTML page.
+- ``words`` compares values in sentences; ``diagnostics`` warns of unusual results.
 """

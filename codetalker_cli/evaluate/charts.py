@@ -19,6 +19,7 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.evaluate.words import LEAD_METRICS, shown, unit_words
 from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores
 from codetalker_cli.motion import Motion
@@ -43,11 +44,9 @@ _BAND = (10.0, 90.0)
 # Each curve is drawn in two widths, in pixels, so that its text is legible on a phone as well.
 _NARROW, _WIDE = 380, 1000
 _HEAT_SIZE, _HEAT_VIEWS = 320, ("front", "three-quarter")
-_HEAT_PERCENTILE = 99.5
-_HEAT_STOPS = 9
+_HEAT_PERCENTILE, _HEAT_STOPS = 99.5, 9
 _ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-# Limits on the quality of videos and the size of their panels: the report should be small enough
-# to be sent by e-mail.
+# Limits on the quality of videos and the size of panels: an e-mail should have room for the report.
 _VIDEO_CRF, _VIDEO_SIZE = 26, 256
 
 Key = tuple[str, str | None]
@@ -57,7 +56,7 @@ Key = tuple[str, str | None]
 def length_unit(topology: Topology) -> tuple[float, str]:
     """Return the factor that converts lengths to the report's unit, and the name of that unit."""
     meters = topology.meters_per_unit
-    return (1.0, "unit") if meters is None else (1000.0 * meters, "mm")
+    return (1.0, unit_words("unit")) if meters is None else (1000.0 * meters, "mm")
 
 
 def lip_error_curves(scores: Scores, scale: float) -> dict[Key, np.ndarray]:
@@ -77,7 +76,7 @@ def error_chart(scores: Mapping[str, Scores], truth: Truth, fps: float) -> dict[
         fps: Frame rate.
 
     Returns:
-        The plot as SVG in two widths, ``wide`` and ``narrow``; empty if there is no lip region.
+        The plot as SVG in two widths, ``wide`` and ``narrow``; empty without a lip region.
     """
     scale, unit = length_unit(truth.mesh.topology)
     tables = {
@@ -144,7 +143,7 @@ def clip_error_chart(
     axes.set_xlim(0, seconds)
     axes.set_ylim(0, 1.08 * max(float(curve.max()), mean) or 1.0)
     axes.set_xlabel("seconds")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(unit.replace(" of ", "\nof "))
     return _svg(figure, "Lip error of this clip over time")
 
 
@@ -295,28 +294,30 @@ def _data_url(kind: str, content: bytes) -> str:
 
 
 def rank_results(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[ClipScores]]:
-    """Return the best and worst results by lip error (by vertex error if there is no lip region).
+    """Return the results with the lowest and the highest error in the first of ``LEAD_METRICS``.
+
+    No clip occurs twice, and the second list has only results that are worse than all of the first.
 
     Args:
         scores: The results of the model.
-        n_shown: Largest number of results in each list; no clip occurs twice.
+        n_shown: Largest number of results in each list.
     """
-    curves = lip_error_curves(scores, 1.0)
+    lead = next(
+        n for n in [*LEAD_METRICS, "mve"] if all(n in s.fractions for s in scores.results())
+    )
 
     def error(score: ClipScores) -> float:
-        curve = curves.get((score.clip, score.style))
-        return float(curve.mean()) if curve is not None else score.value("mve") or 0.0
+        return shown(score.value(lead) or 0.0)
 
-    results = sorted(
-        scores.results(), key=lambda score: (error(score), score.clip, score.style or "")
-    )
+    results = sorted(scores.results(), key=lambda one: (error(one), one.clip, one.style or ""))
+    n_clips = len({score.clip for score in results})
     best: dict[str, ClipScores] = {}
     worst: dict[str, ClipScores] = {}
-    n_clips = len({score.clip for score in results})
     for score in results:
         if len(best) < min(n_shown, math.ceil(n_clips / 2)):
             best.setdefault(score.clip, score)
-    for score in reversed(results):
+    limit = max(map(error, best.values()), default=0.0)
+    for score in reversed([score for score in results if error(score) > limit]):
         if len(worst) < min(n_shown, n_clips - len(best)) and score.clip not in best:
             worst.setdefault(score.clip, score)
     return list(best.values()), list(worst.values())

@@ -1,27 +1,36 @@
 """The files of an evaluation.
 
-- ``protocol.json``: The checkpoint, the data and the settings; written first.
+- ``protocol.json``: The checkpoint, the data and the settings.
 - ``predictions/``: One file per clip and style, ``CLIP_condition_STYLE.npy``; for stage 1,
   ``CLIP.npy``.
 - ``metrics.json``: The values of all models.
 - ``clips.csv``: The values of each clip.
 - ``report.html``: The report.
+
+All of them are written to the folder ``.unfinished`` and moved out of it at the end, so a folder
+that contains ``protocol.json`` contains a complete evaluation. If an evaluation fails, its finished
+predictions stay in ``.unfinished``, and the next evaluation of the same kind resumes there.
 """
 
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError, OutputError, counted
-from codetalker_cli.files import atomic_path, check_output, remove_leftovers
+from codetalker_cli.errors import InputError, OutputError
+from codetalker_cli.evaluate.words import quantity
+from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
 
 SUFFIX = "-eval"
 """Suffix of the folder of a checkpoint's evaluations; it contains one folder per split."""
+DRAFT = ".unfinished"
+"""Folder of an evaluation that is running or failed; hidden, so it is never the newest one."""
 IDENTITY_KEYS = ("checkpoint", "weights", "stage", "data_id", "split", "decode", "package_version")
 """Keys of the protocol that must be equal for existing predictions to be reused."""
 _NAMES = ("checkpoint", "data", "split")
@@ -80,28 +89,75 @@ class EvaluationFolder:
                 f"{self.protocol}: the file is damaged ({error}); evaluate again with `overwrite`"
             ) from error
 
-    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
-        """Start a new evaluation in this folder, or resume an existing one.
+    @property
+    def draft(self) -> "EvaluationFolder":
+        """The same files while the evaluation is unfinished."""
+        return EvaluationFolder(self.path / DRAFT)
+
+    @contextmanager
+    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
+        """Start an evaluation or resume an unfinished one, and publish it when the block ends.
+
+        If the block fails, an existing evaluation stays as it was. The draft is removed unless it
+        contains finished predictions.
 
         Args:
             protocol: The protocol of the evaluation.
             overwrite: Whether to discard existing predictions.
 
         Raises:
-            OutputError: The folder contains a different evaluation or other files.
+            OutputError: The folder contains a different evaluation or other files, or another run
+                is writing it.
         """
         check_output(self.path / PROTOCOL, overwrite=True)
-        if self.protocol.exists() and overwrite:
-            shutil.rmtree(self.predictions, ignore_errors=True)
-        elif self.protocol.exists():
-            _check_same_protocol(self.read(), protocol, self.path)
-        elif self.path.exists() and any(self.path.iterdir()):
+        with claim(self.protocol):
+            previous = next((one for one in (self.draft, self) if one.protocol.exists()), None)
+            if previous is None:
+                self._refuse_other_files()
+            elif not overwrite:
+                _check_same_protocol(previous.read(), protocol, self.path)
+            try:
+                self._open_draft(protocol, None if overwrite else previous)
+                yield
+                self._publish()
+            finally:
+                if self.draft.path.exists() and not self._new_predictions():
+                    shutil.rmtree(self.draft.path, ignore_errors=True)
+
+    def _refuse_other_files(self) -> None:
+        if any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise OutputError(
                 f"{self.path} is not empty and contains no evaluation; give another `out`"
             )
-        self.predictions.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.predictions)
-        self.write_json(self.protocol, protocol)
+
+    def _open_draft(self, protocol: Mapping[str, Any], resumed: "EvaluationFolder | None") -> None:
+        draft = self.draft
+        if resumed != draft:
+            shutil.rmtree(draft.path, ignore_errors=True)
+        draft.predictions.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(draft.predictions)
+        if resumed == self:
+            for path in self.predictions.glob("[!.]*"):
+                _link(path, draft.predictions / path.name)
+        self.write_json(draft.protocol, protocol)
+
+    def _publish(self) -> None:
+        draft = self.draft
+        if self.predictions.exists():
+            os.replace(self.predictions, draft.path / "replaced")
+        names = [draft.predictions, draft.metrics, draft.clips, draft.report, draft.protocol]
+        for path in names:  # the protocol is last, because it marks a finished evaluation
+            if path.exists():
+                os.replace(path, self.path / path.name)
+        shutil.rmtree(draft.path, ignore_errors=True)
+
+    def _new_predictions(self) -> list[Path]:
+        """Return the finished predictions of the draft that the folder itself does not contain."""
+        return [
+            path
+            for path in self.draft.predictions.glob("[!.]*")
+            if not (same := self.predictions / path.name).exists() or not same.samefile(path)
+        ]
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -118,6 +174,9 @@ class Evaluation:
         folder: The files that were written.
         protocol: The checkpoint, the data and the settings.
         values: Model → metric → value, interval and unit.
+        motion_energy: Region → the model's motion energy relative to the truth, see
+            ``diagnostics``.
+        diagnostics: Kind of problem → warnings.
         failed: The clips that could not be evaluated, each with the reason.
     """
 
@@ -125,6 +184,8 @@ class Evaluation:
     protocol: dict[str, Any]
     values: dict[str, dict[str, Any]]
     failed: list[dict[str, str]]
+    motion_energy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    diagnostics: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -132,7 +193,8 @@ class Evaluation:
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-            f"{counted(protocol['n_clips'], 'clip')}, {counted(protocol['n_frames'], 'frame')}"
+            f"{quantity(protocol['n_clips'], 'clip')}, {quantity(protocol['n_frames'], 'frame')} "
+            f"at {protocol['fps']:g} fps"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,7 +205,20 @@ class Evaluation:
             "failed": self.failed,
             "protocol": self.protocol,
             "values": self.values,
+            "motion_energy": self.motion_energy,
+            "diagnostics": self.diagnostics,
         }
+
+
+def _link(path: Path, to: Path) -> None:
+    """Make a file available under a second path, without copying its content where possible."""
+    try:
+        os.link(path, to)
+    except OSError:  # the file system has no hard links, or the path is a folder
+        if path.is_dir():
+            shutil.copytree(path, to)
+        else:
+            shutil.copy2(path, to)
 
 
 def _check_same_protocol(

@@ -17,6 +17,7 @@ from codetalker_cli.arrays import write_array
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet, audio_path
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, DataError
 from codetalker_cli.face_fit import difference_in_size
+from codetalker_cli.failures import error_of_item
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.models.checkpoint import Checkpoint
@@ -129,8 +130,8 @@ class Predictor:
     def _try_reconstruct(self, clip: Clip) -> np.ndarray | CodeTalkerError:
         try:
             return self.reconstruct(clip)
-        except CodeTalkerError as error:
-            return error
+        except Exception as error:
+            return error_of_item(error)
 
     def _requests(self, jobs: Iterable[PredictionJob]) -> Iterator[Request]:
         for job in jobs:

@@ -1,35 +1,40 @@
 """Write the report of an evaluation: a self-contained HTML page that can also be printed."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.evaluate import charts
+from codetalker_cli.evaluate.diagnostics import describe_energy
 from codetalker_cli.evaluate.folder import Evaluation
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.evaluate.words import (
+    LEAD_METRICS,
+    Values,
+    best_model,
+    lead_metric,
+    number,
+    quantity,
+    summary,
+    unit_words,
+)
 from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.metrics import METRICS, ClipScores, unit_of
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
-Values = Mapping[str, Mapping[str, Any]]
-"""Model → metric → value, interval and unit."""
-
 _TEMPLATE_FILE = Path(__file__).with_name("report.html.jinja")
-_LEAD_METRICS = ("lve_mm", "lve", "mve")
-"""Metrics for the summary, in order of preference; the first one with a value is used."""
 _MODELS = {
     MODEL: "the evaluated checkpoint",
-    ORACLE: "the true motion, encoded and decoded by stage 1; the best that the codes allow",
-    MEAN: (
-        "the neutral face plus the mean offset of the training clips, without motion; the best "
-        "speech-independent prediction"
+    ORACLE: (
+        "the true motion, encoded and decoded by stage 1; a measure of what its codes can express, "
+        "but not a strict limit"
     ),
+    MEAN: "the neutral face plus the mean offset of the training clips, without motion",
     TEMPLATE: "the neutral face, without motion",
 }
 _BETTER = {
@@ -53,14 +58,17 @@ _LABELS = {
     "weights": "hash of the weights",
 }
 """Protocol keys → labels, for keys that are not readable themselves."""
-# The fraction of true frames without a prediction above which the report contains a warning.
-# Below it, the speech is only slightly shorter than the motion; the protocol has the number.
-_CUT_WARNING_SHARE = 0.01
 # The best value of these metrics is not marked, because neither is meaningful without the other:
 # lips that never open have a recall of 1.
 _UNMARKED = ("lip_closure_precision", "lip_closure_recall")
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_AREA_NOTE = "unit: each template is scaled to a surface area of 1; its size in meters is not known"
+_AREA_NOTE = (
+    "Units of the data set: each template is scaled to a surface area of 1; its size in meters is "
+    "not known"
+)
+_ENERGY_DEFINITION = (
+    "Motion energy: the squared distance that vertices move from frame to frame, summed over the "
+    "lip region (or the whole face) and all frames, divided by the same sum of the truth."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -92,28 +100,34 @@ def write_report(
     illustrations = _Illustrations(evaluation, scores, truth, settings, render, progress)
     illustrations.total = charts.n_heat_pictures(scores) + len(best) + len(worst)
     names = [name for name in METRICS if name in evaluation.values[MODEL]]
-    lead = next(
-        n for n in _LEAD_METRICS if evaluation.values[MODEL][n]["value"] is not None or n == "mve"
-    )
+    lead = lead_metric(evaluation.values[MODEL])
+    rows = [metric_row(name, evaluation.values) for name in names]
+    results, protocol = scores[MODEL].results(), evaluation.protocol
+    n_subjects = len({score.subject for score in results})
     content = {
-        "title": f"{'/'.join(Path(evaluation.protocol['checkpoint']).parts[-2:])} on {truth.name}",
-        "protocol": evaluation.protocol,
-        "summary": summary(evaluation, lead),
-        "warnings": warnings(evaluation, lead),
+        "title": f"{'/'.join(Path(protocol['checkpoint']).parts[-2:])} on {truth.name}",
+        "protocol": protocol | ({"fps": f"{protocol['fps']:g} fps"} if "fps" in protocol else {}),
+        "summary": summary(evaluation.values, protocol, n_subjects),
+        "energy": describe_energy(evaluation.motion_energy, settings.confidence),
+        "energy_definition": _ENERGY_DEFINITION,
+        "warnings": _warnings(evaluation),
         "failed": evaluation.failed,
         "models": [{"name": name, "about": _MODELS.get(name, "")} for name in evaluation.values],
-        "rows": [metric_row(name, evaluation.values) for name in names],
+        "rows": rows,
+        "has_intervals": any(cell["interval"] for row in rows for cell in row["cells"]),
+        "has_marks": any(cell["best"] for row in rows for cell in row["cells"]),
         "confidence": f"{100 * settings.confidence:g}%",
         "evaluate": settings,
         "curves": charts.error_chart(scores, truth, charts.fps_of(truth)),
         "curve_colors": {name: charts.COLORS[name] for name in scores if scores[name].errors},
         "heat": illustrations.heat_maps(),
         "shown": [("Best", illustrations.clips(best)), ("Worst", illustrations.clips(worst))],
+        "lead": LEAD_METRICS[lead],
         "definitions": {name: METRICS[name].definition for name in names},
-        "units": {name: unit_of(name, truth.mesh.topology) for name in names},
+        "units": {name: unit_words(unit_of(name, truth.mesh.topology)) for name in names},
         "unit_note": _AREA_NOTE if truth.mesh.topology.meters_per_unit is None else "",
         "clip_names": [name for name in names if name != "diversity"],
-        "clips": [clip_row(score, names) for score in scores[MODEL].results()],
+        "clips": [clip_row(score, names) for score in results],
         "problems": illustrations.problems,
     }
     page = _environment().from_string(_TEMPLATE_FILE.read_text("utf-8")).render(content)
@@ -128,7 +142,9 @@ def _environment() -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "label": label, "shape": shape}
+    environment.filters |= {
+        "number": number, "label": label, "shape": shape, "quantity": quantity
+    }  # fmt: skip
     # This filter turns off escaping. Use it only for the SVG of charts.py, which contains no
     # names of clips, styles or folders.
     environment.filters["drawing"] = Markup
@@ -170,6 +186,8 @@ class _Illustrations:
         n_frames = sum(len(curve) for curve in curves.values())
         mean = sum(float(curve.sum()) for curve in curves.values()) / max(n_frames, 1)
         fps, cards = charts.fps_of(self._truth), []
+        lead = lead_metric(self._evaluation.values[MODEL])
+        lead_unit = unit_words(unit_of(lead, self._truth.mesh.topology))
         for score in results:
             clip = charts.clip_of(self._truth, score.clip)
             curve = curves.get((score.clip, score.style))
@@ -179,7 +197,7 @@ class _Illustrations:
                     "text": "" if clip is None else clip.entry.text,
                     "video": self._video(score),
                     "seconds": score.n_frames / fps,
-                    "lead_value": _describe_lead_value(score, self._truth),
+                    "lead_value": f"{lead} {number(score.value(lead))} {lead_unit}",
                     "curve": curve is not None
                     and charts.clip_error_chart(
                         curve, fps, unit, mean, self._settings.shown_seconds
@@ -208,92 +226,17 @@ class _Illustrations:
         self.problems.append(f"{what}: {error}")
 
 
-# words
-
-
-def summary(evaluation: Evaluation, lead: str) -> str:
-    """Return the main result in one or two sentences.
-
-    Args:
-        evaluation: The evaluation.
-        lead: Name of the metric to summarize.
-    """
-    result, protocol = evaluation.values[MODEL][lead], evaluation.protocol
-    if result["value"] is None:
-        return "Nothing could be measured."
-    is_stage1 = str(protocol["stage"]).startswith(ORACLE)
-    error = {"mve": "vertex error", "lve": "squared lip error"}.get(lead, "lip error")
-    text = f"The mean {error} of {'the stage 1 reconstruction' if is_stage1 else 'the model'} "
-    text += f"over {_quantity(result['clips'], 'clip')} from "
-    text += f"{_quantity(len(protocol['subjects']), 'subject')} "
-    text += f"is {number(result['value'])} {result['unit']}"
-    if result["interval"] is not None:
-        low, high = result["interval"]
-        percent = f"{100 * evaluation.protocol['evaluate']['confidence']:g}"
-        text += f" ({percent}% interval {number(low)} to {number(high)})"
-    parts = [
-        f"{compare_values(result['value'], other)} that of {words}"
-        for name, words in (
-            (MEAN, "the mean motion, the best speech-independent prediction"),
-            (TEMPLATE, "the template, a face without motion"),
-            (ORACLE, "the stage 1 reconstruction, the best that the codes allow"),
-        )
-        if name in evaluation.values
-        and (other := evaluation.values[name][lead]["value"]) is not None
-    ]
-    return f"{text}. It is {'; '.join(parts)}." if parts else f"{text}."
-
-
-def compare_values(value: float, other: float) -> str:
-    """Compare two values in words, such as ``12% less than`` or ``3.1 times``."""
-    if value == other:
-        return "the same as"
-    if other <= 0:
-        return "more than"
-    share = value / other - 1
-    if share >= 2:
-        return f"{value / other:.3g} times"
-    percent = f"{100 * abs(share):.0f}%" if abs(share) >= 0.0095 else f"{100 * abs(share):.1g}%"
-    return f"{percent} {'less than' if share < 0 else 'more than'}"
-
-
-def warnings(evaluation: Evaluation, lead: str) -> list[str]:
-    """Return the warnings to show above the values.
-
-    Args:
-        evaluation: The evaluation.
-        lead: Name of the metric that compares the model with the baselines.
-    """
-    messages = []
-    value, protocol = evaluation.values[MODEL][lead]["value"], evaluation.protocol
-    for name, words in ((MEAN, "the mean motion"), (TEMPLATE, "the template")):
-        other = evaluation.values.get(name, {}).get(lead, {}).get("value")
-        if value is not None and other is not None and value >= other:
-            messages.append(
-                f"In {lead}, the model is not better than {words}, a face without motion: "
-                f"{number(value)} compared with {number(other)} "
-                f"{evaluation.values[MODEL][lead]['unit']}."
-            )
-    n_cut = int(protocol.get("frames_cut", 0))
-    if n_cut > _CUT_WARNING_SHARE * (n_cut + int(protocol["frames_compared"])):
-        messages.append(
-            f"{n_cut} of {n_cut + int(protocol['frames_compared'])} true frames "
-            f"{'is' if n_cut == 1 else 'are'} not compared, because predictions are shorter than "
-            "their clips."
-        )
-    if evaluation.failed:
-        n = len(evaluation.failed)
-        messages.append(
-            f"{_quantity(n, 'prediction or clip', 'predictions or clips')} could not be evaluated "
-            f"and {'is' if n == 1 else 'are'} not included in the values below:"
-        )
-    return messages
+# tables
 
 
 def metric_row(name: str, values: Values) -> dict[str, Any]:
     """Return a row of the metrics table: one cell per model, with the best one marked."""
     better, words = _BETTER[METRICS[name].better]
-    cells = []
+    # The reconstruction is computed from the truth, so it cannot be the best.
+    compared = [model for model in values if model != ORACLE]
+    best = best_model(name, values, compared) if better and name not in _UNMARKED else None
+    cells: list[dict[str, Any]] = []
+    lacking: dict[str, list[str]] = {}
     for model, metrics in values.items():
         result = metrics[name]
         low, high = result["interval"] or (None, None)
@@ -303,32 +246,22 @@ def metric_row(name: str, values: Values) -> dict[str, Any]:
                 "value": number(result["value"]),
                 "interval": "" if low is None else f"{number(low)} – {number(high)}",
                 "lacking": result.get("lacking", ""),
-                "best": False,
+                "best": model == best,
             }
         )
-    # The reconstruction is computed from the truth, so it cannot be the best.
-    costs = {
-        index: _cost(metrics[name]["value"], METRICS[name].better)
-        for index, (model, metrics) in enumerate(values.items())
-        if model != ORACLE and metrics[name]["value"] is not None
-    }
-    if len(costs) > 1 and better and name not in _UNMARKED:
-        lowest = min(costs.values())
-        for index, cost in costs.items():
-            cells[index]["best"] = cost == lowest
-    reasons = dict.fromkeys(str(cell["lacking"]) for cell in cells if cell["lacking"])
+        if result.get("lacking"):
+            lacking.setdefault(str(result["lacking"]), []).append(model)
     return {
         "name": name,
-        "unit": values[MODEL][name]["unit"],
+        "unit": unit_words(values[MODEL][name]["unit"]),
         "better": better,
         "better_words": words,
         "cells": cells,
-        "reasons": list(reasons),
+        "reasons": [
+            reason if len(models) == len(cells) else f"{reason} ({', '.join(models)})"
+            for reason, models in lacking.items()
+        ],
     }
-
-
-def _cost(value: float, better: str) -> float:
-    return {"high": -value, "zero": abs(value)}.get(better, value)
 
 
 def clip_row(score: ClipScores, names: Sequence[str]) -> dict[str, Any]:
@@ -339,25 +272,16 @@ def clip_row(score: ClipScores, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _describe_lead_value(score: ClipScores, truth: Truth) -> str:
-    """Return the text of the main value, shown next to a video."""
-    name = next((name for name in _LEAD_METRICS if score.value(name) is not None), "mve")
-    return f"{name} {number(score.value(name))} {unit_of(name, truth.mesh.topology)}"
-
-
-def number(value: float | None) -> str:
-    """Format a number with four significant digits, e.g. 12.34 or ``1.234 × 10⁻⁵``."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.4g}".replace("-", "−")
-    digits, power = f"{value:.3e}".split("e")
-    mantissa = digits.rstrip("0").rstrip(".").replace("-", "−")
-    return f"{mantissa} × 10{str(int(power)).translate(_SUPERSCRIPT)}"
-
-
-def _quantity(n: int, one: str, several: str = "") -> str:
-    return f"{n} {one if n == 1 else several or one + 's'}"
+def _warnings(evaluation: Evaluation) -> list[str]:
+    """Return the warnings to show above the values; the failed clips follow them."""
+    messages = [text for texts in evaluation.diagnostics.values() for text in texts]
+    if evaluation.failed:
+        n = len(evaluation.failed)
+        messages.append(
+            f"{quantity(n, 'prediction or clip', 'predictions or clips')} could not be evaluated "
+            f"and {'is' if n == 1 else 'are'} not included in the values below:"
+        )
+    return messages
 
 
 def label(name: str) -> str:

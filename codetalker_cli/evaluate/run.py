@@ -1,13 +1,13 @@
 """Evaluate a checkpoint on a split against speech-independent baselines (``codetalker eval``).
 
-The model is compared with the template (no motion), the mean motion of the training clips (the
-best speech-independent prediction) and, for stage 2, stage 1's reconstruction of the truth (the
-best that the codes allow).
+The model is compared with the template (no motion), the mean motion of the training clips and, for
+stage 2, stage 1's reconstruction of the truth.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from codetalker_cli.devices import (
     shard,
 )
 from codetalker_cli.errors import CodeTalkerError, InputError
+from codetalker_cli.evaluate.diagnostics import diagnose, motion_energy
 from codetalker_cli.evaluate.folder import Evaluation, EvaluationFolder, default_folder, write_csv
 from codetalker_cli.evaluate.pairs import Pair, select_styles
 from codetalker_cli.evaluate.predict import PredictionJob, Predictor
@@ -41,6 +42,7 @@ from codetalker_cli.evaluate.score import (
     score_pairs,
 )
 from codetalker_cli.evaluate.truth import Truth, of_data_set
+from codetalker_cli.failures import error_of_item
 from codetalker_cli.metrics import METRICS
 from codetalker_cli.models import checkpoint as checkpoints
 from codetalker_cli.models.checkpoint import Checkpoint
@@ -128,7 +130,8 @@ def evaluate(
     Args:
         checkpoint: A checkpoint of stage 1, or of both stages.
         request: The data and the settings.
-        out: Output folder; an evaluation in it is resumed.
+        out: Output folder; an evaluation in it is resumed. If this one fails, only its finished
+            predictions are kept, and an evaluation in the folder stays as it was.
         device: Device of this process.
         overwrite: Whether to discard existing predictions.
         stages: Reports the progress of each stage.
@@ -145,11 +148,27 @@ def evaluate(
     own_shard = _EvaluationShard(predictor, truth, settings)
     protocol = _protocol(checkpoint, data, split, settings, own_shard)
     folder = EvaluationFolder(out)
+    main = is_main_process()
+    with folder.begin(protocol, overwrite=overwrite) if main else nullcontext():
+        barrier()
+        evaluation, scores = _evaluate_clips(folder.draft, protocol, own_shard, stages)
+        if main:
+            _write(evaluation, scores, truth, settings, request.render, stages("report"))
+    return replace(evaluation, folder=folder)
+
+
+def _evaluate_clips(
+    folder: EvaluationFolder,
+    protocol: dict[str, Any],
+    own_shard: "_EvaluationShard",
+    stages: Stages,
+) -> tuple[Evaluation, dict[str, Scores]]:
+    """Predict and measure the clips; return the values, and the scores of each model."""
+    data, settings = own_shard.data, own_shard.settings
     failed: list[dict[str, str]] = []
-    if is_main_process():
-        folder.begin(protocol, overwrite=overwrite)
-    barrier()
-    clips = shard(data.clips(split), lambda clip: (-clip.entry.n_frames, clip.entry.name))
+    clips = shard(
+        data.clips(protocol["split"]), lambda clip: (-clip.entry.n_frames, clip.entry.name)
+    )
     own_shard.predict(clips, folder.predictions, failed, stages("predict"))
     scores = own_shard.score(clips, folder.predictions, failed, stages("measure"))
     merged, failed = _gather_results(scores, failed)
@@ -162,10 +181,9 @@ def evaluate(
         }
         for model, model_scores in merged.items()
     }
-    evaluation = Evaluation(folder, protocol, values, failed)
-    if is_main_process():
-        _write(evaluation, merged, truth, settings, request.render, stages("report"))
-    return evaluation
+    energy = motion_energy(merged[MODEL], settings)
+    found = diagnose(values, energy, protocol)
+    return Evaluation(folder, protocol, values, failed, energy, found), merged
 
 
 def _write(
@@ -178,9 +196,8 @@ def _write(
 ) -> None:
     folder = evaluation.folder
     folder.write_json(folder.protocol, evaluation.protocol)
-    folder.write_json(
-        folder.metrics, {"protocol": evaluation.protocol, "values": evaluation.values}
-    )
+    names = ("protocol", "values", "motion_energy", "diagnostics")
+    folder.write_json(folder.metrics, {name: getattr(evaluation, name) for name in names})
     write_csv(folder.clips, *csv_rows(scores, list(METRICS)))
     write_report(evaluation, scores, truth, settings, render, progress)
 
@@ -240,28 +257,30 @@ class _EvaluationShard:
         failed: list[dict[str, str]],
         progress: Progress,
     ) -> dict[str, Scores]:
-        """Measure the predictions and the baselines of clips."""
+        """Measure the predictions and the baselines of clips; models have the same clips."""
         has_stage2 = self.predictor.voice is not None
-        models = [MODEL, *([ORACLE] if has_stage2 else []), MEAN, TEMPLATE]
-        scores = {model: Scores() for model in models}
         training = self.data.clips("train")
         mean = self._mean_motion(training) if training else None
-        if mean is None:
-            del scores[MEAN]
+        baselines = {ORACLE: has_stage2, MEAN: mean is not None, TEMPLATE: True}
+        models = [MODEL, *(model for model, is_known in baselines.items() if is_known)]
+        parts: list[dict[str, Scores]] = []
         for done, clip in enumerate(clips, 1):
             name = clip.entry.name
+            pairs = [
+                Pair(name, job.style, path)
+                for job in self.jobs(clip)
+                if (path := folder / f"{job.name}.npy").exists()
+            ]
             try:
-                self._score_baselines(scores, clip, mean)
-                pairs = [
-                    Pair(name, job.style, path)
-                    for job in self.jobs(clip)
-                    if (path := folder / f"{job.name}.npy").exists()
-                ]
-                score_pairs(pairs, self.truth, self.settings, into=scores[MODEL])
-            except CodeTalkerError as error:
-                record_failure(name, failed, error)
+                if pairs:
+                    scores = {model: Scores() for model in models}
+                    scores[MODEL] = score_pairs(pairs, self.truth, self.settings)
+                    self._score_baselines(scores, clip, mean)
+                    parts.append(scores)
+            except Exception as error:
+                record_failure(name, failed, error_of_item(error))
             progress(done, len(clips))
-        return scores
+        return {model: Scores().join([part[model] for part in parts]) for model in models}
 
     def _mean_motion(self, training: list[Clip]) -> np.ndarray | None:
         """Return the mean offset of the training clips, or None if one of them is damaged."""

@@ -12,8 +12,11 @@ from codetalker_cli.errors import CodeTalkerError, DataError, counted
 from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
+from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores, Value
+from codetalker_cli.metrics.clip import BLOCK_BYTES
+from codetalker_cli.metrics.liveness import squared_steps
 from codetalker_cli.motion import Vertices
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
@@ -24,6 +27,9 @@ MODEL, ORACLE, MEAN, TEMPLATE = "model", "reconstruction", "mean motion", "templ
 # A prediction may be shorter than the truth by this many frames, because the length of the speech
 # is rounded to frames.
 MAX_SHORT_FRAMES = 2
+
+ENERGIES = {"lip_energy": "lips", "face_energy": "face"}
+"""Name in ``ClipScores.fractions`` → region whose motion energies are the sum and the count."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +89,10 @@ class Scores:
             measured = metrics.measure(predicted, true, template, topology, settings.closure_mm)
         except DataError as error:
             raise DataError(f"{where or clip}: {error} (clip {clip})") from error
+        energies = _motion_energies(predicted, true, topology.regions.get("lips"))
+        fractions = {**measured.fractions, **energies}
         self.clip_scores.append(
-            ClipScores(clip, truth.subjects[clip], style, measured.n_frames, measured.fractions)
+            ClipScores(clip, truth.subjects[clip], style, measured.n_frames, fractions)
         )
         self.errors[clip, style] = measured.lip_errors
         zero = np.zeros_like(measured.vertex_errors)
@@ -130,6 +138,27 @@ class Scores:
         return [score for score in self.clip_scores if score.n_frames]
 
 
+def _motion_energies(
+    predicted: Vertices, true: Vertices, lips: np.ndarray | None
+) -> dict[str, tuple[float, float]]:
+    """Return the motion energies of the prediction and of the truth, by the names of ``ENERGIES``.
+
+    Args:
+        predicted: (T, V, 3) predicted vertices.
+        true: (T, V, 3) true vertices; the longer of the two is cut.
+        lips: Vertices of the lips, or None.
+    """
+    n_frames = min(len(predicted), len(true))
+    size = max(1, BLOCK_BYTES // (true.shape[1] * 24))
+    sums = {name: np.zeros(2) for name in ENERGIES if name != "lip_energy" or lips is not None}
+    for start in range(0, n_frames - 1, size):
+        for k, vertices in enumerate((predicted, true)):
+            block = np.asarray(vertices[start : min(start + size + 1, n_frames)])
+            for name, energies in sums.items():
+                energies[k] += squared_steps(block[:, lips] if name == "lip_energy" else block)
+    return {name: (float(made), float(expected)) for name, (made, expected) in sums.items()}
+
+
 def _describe_rate(truth: Truth) -> str:
     if truth.data is None:
         return "the frame rate of the truth"
@@ -142,7 +171,6 @@ def score_pairs(
     settings: EvaluateSettings,
     metric_names: Sequence[str] = (),
     progress: Progress | None = None,
-    into: Scores | None = None,
     failed: list[dict[str, str]] | None = None,
 ) -> Scores:
     """Measure the predictions that are selected by the style rule ``settings.style``.
@@ -156,14 +184,13 @@ def score_pairs(
         metric_names: Names of the metrics to measure; empty: all. Leaving out ``diversity`` skips
             a slow computation (quadratic in the number of styles).
         progress: Called with the number of clips done and the total.
-        into: Scores to add the results to; None: new ones.
         failed: Receives the predictions that cannot be measured, or that ``check_comparable``
             refuses. None: nothing is compared, and the first fault is an error.
 
     Raises:
         DataError: A prediction cannot be measured, and ``failed`` is None.
     """
-    scores = Scores() if into is None else into
+    scores = Scores()
     by_clip: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_clip.setdefault(pair.clip, []).append(pair)
@@ -177,10 +204,10 @@ def score_pairs(
                     check_comparable(pair, truth)
                 if pair in selected:
                     _score_pair(scores, pair, truth, settings)
-            except CodeTalkerError as error:
+            except Exception as error:
                 if failed is None:
                     raise
-                record_failure(str(pair.path), failed, error)
+                record_failure(str(pair.path), failed, error_of_item(error))
                 clip_pairs.remove(pair)
         if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
             motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
@@ -202,8 +229,10 @@ def describe(value: Value, name: str, topology: Topology) -> dict[str, Any]:
         reason = (
             "no clip was predicted in several styles"
             if name == "diversity"
-            else "the lips never close"
-            if name.startswith("lip_closure")
+            else "the lips of the prediction never close"
+            if name == "lip_closure_precision"
+            else "the lips of the truth never close"
+            if name == "lip_closure_recall"
             else "not measured"
         )
     return {

@@ -11,6 +11,15 @@ SHAKY_HZ = 8.0
 OPEN_MM = 1.0
 """Distance between the inner lips above which a resting mouth counts as open."""
 
+MIN_MOTION_ENERGY = 0.3
+"""Motion energy relative to the truth below which a face hardly moves: 0.55 times its velocity."""
+MAX_MOTION_ENERGY = 4.0
+"""Motion energy relative to the truth above which a face moves too much: twice its velocity.
+
+The difference between speakers is smaller. The energies of the twelve styles of the bundled voice
+for one recording differ by up to a factor of 1.9.
+"""
+
 
 class Energies(NamedTuple):
     """The mean squared velocity of a vertex, in (length units per second)².
@@ -61,25 +70,34 @@ def energies(positions: Float[np.ndarray, "frames vertices 3"], fps: float) -> E
     return Energies(float(whole * scale), float(shaky * scale))
 
 
+def squared_steps(positions: Float[np.ndarray, "frames vertices 3"]) -> float:
+    """Return the squared distance from frame to frame, summed over frames and vertices.
+
+    The ratio of two such sums is the motion energy of one motion relative to another.
+    """
+    return float(np.square(np.diff(positions, axis=0), dtype=np.float64).sum())
+
+
 def compare(
     true: Float[np.ndarray, "true_frames vertices 3"],
     own: Float[np.ndarray, "frames vertices 3"],
-    other: Float[np.ndarray, "frames vertices 3"],
+    other: Float[np.ndarray, "other_frames vertices 3"],
     fps: float,
 ) -> ClipLiveness:
     """Compare predictions of a clip in two styles with the truth.
 
     Args:
-        true: The true positions. The longer of ``true`` and ``own`` is cut for the comparison.
+        true: The true positions.
         own: The predicted positions in the style of the clip's speaker.
-        other: The predicted positions in another style, with as many frames as ``own``.
+        other: The predicted positions in another style. All three are cut to the shortest.
         fps: The frame rate in frames per second.
     """
-    n = min(len(true), len(own))
-    errors = [np.linalg.norm(x[:n] - true[:n], axis=-1).mean() for x in (own, other)]
+    n = min(len(true), len(own), len(other))
+    true, own, other = true[:n], own[:n], other[:n]
+    errors = [np.linalg.norm(x - true, axis=-1).mean() for x in (own, other)]
     return ClipLiveness(
-        energies(own[:n], fps),
-        energies(true[:n], fps),
+        energies(own, fps),
+        energies(true, fps),
         float(np.linalg.norm(other - own, axis=-1).mean()),
         bool(errors[0] < errors[1]),
     )

@@ -42,6 +42,8 @@ LAST = "-last"
 """The suffix of a training run's latest checkpoint, which is next to its best one."""
 MAX_LISTED = 8
 """The maximum number of checkpoints that an error message lists, newest first."""
+MAX_REASON = 1000
+"""The most characters of another error in a message."""
 SETTINGS, MESH = "settings.yaml", "mesh.npz"
 
 logger = logging.getLogger(__name__)
@@ -204,7 +206,8 @@ def _load(folder: Path) -> Checkpoint:
     except SettingsError as error:
         raise CheckpointError(f"{folder}: the settings are damaged ({error})") from error
     except (OSError, ValueError, AttributeError, KeyError, TypeError, DataError) as error:
-        raise CheckpointError(f"{folder}: the checkpoint is damaged ({error})") from error
+        reason = printable(error, MAX_REASON)
+        raise CheckpointError(f"{folder}: the checkpoint is damaged ({reason})") from error
     return Checkpoint(model, settings, meta, mesh, folder)
 
 
@@ -250,7 +253,8 @@ def _load_weights(path: Path, settings: Settings, *, with_speech: bool) -> CodeT
         shapes.check(shapes.in_file(path), settings, with_speech=with_speech, origin=str(path))
         state = load_file(path)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: the file is not a safetensors file ({error})") from error
+        reason = printable(error, MAX_REASON)  # it quotes the header of the file
+        raise CheckpointError(f"{path}: the file is not a safetensors file ({reason})") from error
     model = CodeTalker(settings, with_speech=with_speech)
     # The file can contain float16 weights; computation always uses float32.
     fill(model, {key: value.float() for key, value in state.items()}, str(path))

@@ -19,6 +19,11 @@ from codetalker_cli import metrics
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import PreparedDataSet, mean_offset
 from codetalker_cli.errors import DataError
+from codetalker_cli.metrics.liveness import (
+    MAX_MOTION_ENERGY,
+    MIN_MOTION_ENERGY,
+    squared_steps,
+)
 from codetalker_cli.models.quantizer import perplexity
 from codetalker_cli.motion import Motion
 from codetalker_cli.render import Panel, render_video
@@ -194,9 +199,6 @@ class Validation:
         def errors(vertices: np.ndarray) -> np.ndarray:
             return metrics.lip_errors(vertices, true, lips)
 
-        def energy(vertices: np.ndarray) -> float:
-            return float(np.square(np.diff(vertices[:n, lips], axis=0), dtype=np.float64).sum())
-
         return _ClipErrors(
             clip=batch.clips[k],
             codes=result.codes.reshape(-1),
@@ -206,7 +208,7 @@ class Validation:
             forced=None if result.forced is None else errors(result.forced),
             loss=result.loss,
             mve=metrics.mve(result.vertices, true),
-            energy=(energy(result.vertices), energy(true)),
+            energy=(squared_steps(result.vertices[:n, lips]), squared_steps(true[:, lips])),
         )
 
     def _summarize(self, clips: list[_ClipErrors]) -> Values:
@@ -217,11 +219,12 @@ class Validation:
             "val_lve_template": metrics.lve([clip.template for clip in clips]),
             "val_lve_mean": metrics.lve([clip.mean for clip in clips]),
             "val_mve": float(np.mean([clip.mve for clip in clips])),
-            "val_motion_energy": predicted_energy / max(true_energy, 1e-12),
             "val_perplexity": perplexity(
                 torch.bincount(torch.from_numpy(np.concatenate([clip.codes for clip in clips])))
             ),
         }
+        if true_energy > 0:
+            values["val_motion_energy"] = predicted_energy / true_energy
         if self._meters is not None:
             values["val_lve_mm"] = metrics.lve_mm(errors, self._meters)
         forced = [clip.forced for clip in clips if clip.forced is not None]
@@ -265,8 +268,6 @@ def write_sample(out: Path, true: Motion, predicted: Motion, settings: RenderSet
 # Diagnostics --------------------------------------------------------------------------------------
 
 
-MIN_MOTION_ENERGY = 0.3
-"""The lip motion energy relative to the true motion below which the face hardly moves."""
 MAX_FREE_RUNNING_RATIO = 3.0
 """The maximum acceptable ratio of the free-running error to the teacher-forced one."""
 MAX_DEAD_FRACTION = 0.5
@@ -276,7 +277,7 @@ MAX_DEAD_FRACTION = 0.5
 def diagnose(values: Values) -> dict[str, str]:
     """Return a one-line warning for each problem that validation values show, by kind.
 
-    The kinds are ``still``, ``no-speech-effect``, ``gap`` and ``dead``.
+    The kinds are ``still``, ``restless``, ``no-speech-effect``, ``gap`` and ``dead``.
     """
     messages: dict[str, str] = {}
     stage2 = "val_lve_forced" in values
@@ -289,11 +290,18 @@ def diagnose(values: Values) -> dict[str, str]:
             f"{section}.region_weights='{{\"lips\": 10}}', {section}.motion_weight), or inspect "
             "the data with `codetalker prepare-data check`"
         )
+    if energy > MAX_MOTION_ENERGY:
+        messages["restless"] = (
+            f"the face moves too much: its lips have {energy:.1f} times the true motion's energy; "
+            f"increase the weight of the motion loss (`set` {section}.motion_weight), lower the "
+            "learning rate, or inspect the data with `codetalker prepare-data check`"
+        )
     if values.get("val_lve", 0.0) >= values.get("val_lve_mean", float("inf")):
         share = values["val_lve"] / max(values["val_lve_mean"], 1e-12)
         messages["no-speech-effect"] = (
             "the lip vertex error is not better than the mean motion of the training clips "
-            f"({share:.0%} of its error): the model has not learned anything from the speech yet"
+            f"({share:.0%} of its error): the model has not learned anything from the "
+            f"{'speech' if stage2 else 'motion'} yet"
         )
     if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
         messages["gap"] = (

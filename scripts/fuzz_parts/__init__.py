@@ -1,0 +1,1 @@
+"""The families of scripts/fuzz.py: what is damaged, and what reads it."""
