@@ -10,9 +10,9 @@
 - ``Motion`` is the result: vertices, frame rate, topology and sound.
 - ``render`` writes a motion as a video or as a picture.
 - ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
-- ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError``),
-  ``SettingsError``, ``DataError``, ``CheckpointError``, ``MissingDependencyError`` and
-  ``RenderError``.
+- ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError`` and
+  ``BusyError``), ``SettingsError``, ``DataError``, ``CheckpointError``, ``FileError``,
+  ``MissingDependencyError``, ``OutOfMemoryError``, ``RenderError`` and ``UnexpectedError``.
 
 Each name is imported when it is first used, so ``import codetalker_cli`` is fast.
 """
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     from codetalker_cli.animate import Request, Voice
     from codetalker_cli.animate import load_voice as load
     from codetalker_cli.errors import (
+        BusyError,
         CheckpointError,
         CodeTalkerError,
         DataError,
+        FileError,
         InputError,
         MissingDependencyError,
+        OutOfMemoryError,
         OutputError,
         RenderError,
         SettingsError,
+        UnexpectedError,
     )
     from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
     from codetalker_cli.motion import Motion
@@ -39,16 +43,20 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BusyError",
     "CheckpointError",
     "CodeTalkerError",
     "DataError",
+    "FileError",
     "InputError",
     "MissingDependencyError",
     "Motion",
+    "OutOfMemoryError",
     "OutputError",
     "RenderError",
     "Request",
     "SettingsError",
+    "UnexpectedError",
     "Voice",
     "__version__",
     "load",

@@ -46,6 +46,26 @@ class RenderError(CodeTalkerError):
     """An image or a video could not be rendered."""
 
 
+class UnexpectedError(CodeTalkerError):
+    """A fault of the program; the message contains the path of a log file with the traceback."""
+
+    exit_code = 70  # EX_SOFTWARE in sysexits.h
+
+
+class OutOfMemoryError(CodeTalkerError):
+    """Something needs more memory than there is."""
+
+
+class FileError(CodeTalkerError):
+    """The system could not read or write a file.
+
+    Attributes:
+        is_full: Whether the disk is full, so that nothing else can be written either.
+    """
+
+    is_full = False
+
+
 MAX_NAME = 300
 """The most characters of a name or a value in a message."""
 

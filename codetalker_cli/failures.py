@@ -15,32 +15,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from codetalker_cli.errors import CodeTalkerError, printable
+from codetalker_cli.errors import (
+    CodeTalkerError,
+    FileError,
+    OutOfMemoryError,
+    UnexpectedError,
+    printable,
+)
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 """The texts by which PyTorch reports that an allocation failed."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MAX_REASON = 300
-
-
-class UnexpectedError(CodeTalkerError):
-    """A fault of the program; the message contains the path of a log file with the traceback."""
-
-    exit_code = 70  # EX_SOFTWARE in sysexits.h
-
-
-class OutOfMemoryError(CodeTalkerError):
-    """Something needs more memory than there is."""
-
-
-class FileError(CodeTalkerError):
-    """The system could not read or write a file.
-
-    Attributes:
-        is_full: Whether the disk is full, so that nothing else can be written either.
-    """
-
-    is_full = False
 
 
 @contextmanager

@@ -19,8 +19,7 @@ from command import run, succeed
 import codetalker_cli as ct
 from codetalker_cli.animate import batch
 from codetalker_cli.animate.jobs import Job, Request, plan
-from codetalker_cli.errors import CheckpointError
-from codetalker_cli.failures import OutOfMemoryError
+from codetalker_cli.errors import CheckpointError, OutOfMemoryError
 from codetalker_cli.files import claim
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
@@ -233,11 +232,12 @@ def test_two_runs_into_one_folder_share_the_work(options: list[str]) -> None:
         assert len(done) == 6, "a recording was animated twice"
     for report in reports:
         assert len(report["done"]) + len(report["skipped"]) == 6
-    assert names() == sorted(Path(out).name for out in done)
+    assert names() == sorted({Path(out).name for out in done})
 
 
 def test_run_waits_for_the_results_of_another(caplog: pytest.LogCaptureFixture) -> None:
     """The other run gives up b.wav without a result, so this run does it after all."""
+    caplog.set_level("INFO", "codetalker_cli")
     planned = plan(["in"], Request(Path()), endings=(".npz",), out="out", suffix="npz")
     written, others = threading.Event(), threading.Event()
 

@@ -13,7 +13,7 @@ import voices
 from command import succeed
 
 from codetalker_cli import cli, metrics, motion
-from codetalker_cli.animate import voice as animation
+from codetalker_cli.animate import model_choice
 from codetalker_cli.cli import completion
 from codetalker_cli.render import encoder
 from codetalker_cli.settings import CustomSettings, DataSettings, DemoSettings, RenderSettings
@@ -176,7 +176,7 @@ def test_listed_values_are_those_that_the_commands_accept() -> None:
     assert set(completion.METRICS) == every
     suffixes = {suffix[1:] for suffix in (*encoder.SUFFIXES, *motion.SUFFIXES)}
     assert set(completion.FORMATS) == suffixes - {"m4v"}
-    assert completion.MODEL_VARIABLE == animation.ENVIRONMENT
+    assert completion.MODEL_VARIABLE == model_choice.ENVIRONMENT
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

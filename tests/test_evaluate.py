@@ -302,6 +302,10 @@ def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSe
         assert found[name]["value"] == pytest.approx(values[name]["value"], rel=1e-6)
     header, *lines = Path("out/clips.csv").read_text().splitlines()
     assert header.startswith("model,clip,subject,style,frames,lve,") and len(lines) == 2
+    assert "out/clips.csv already exists; give --overwrite" in refuse(*given)
+    before = Path("pred").joinpath(sorted(os.listdir("pred"))[0])
+    assert f"{before} already exists" in refuse("metrics", *FILES, "--csv", before)
+    succeed(*given, "--overwrite")
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
     assert unknown["lve_mm"]["lacking"] == "the length unit is unknown"
     assert unknown["lve"]["unit"] == "unit²"

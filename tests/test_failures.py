@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from codetalker_cli import cli
-from codetalker_cli.errors import CodeTalkerError, DataError
-from codetalker_cli.failures import OutOfMemoryError, UnexpectedError, doing, to_error
+from codetalker_cli.errors import CodeTalkerError, DataError, OutOfMemoryError, UnexpectedError
+from codetalker_cli.failures import doing, to_error
 from codetalker_cli.resources import root
 
 

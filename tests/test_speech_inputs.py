@@ -208,7 +208,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "file without samples": (lambda: content(PCM[:0]), "^speech: contains no audio samples"),
     "text file": (lambda: io.StringIO("x"), "reading the StringIO gives no bytes; open .* mode"),
     "closed file": (lambda: closed(), r"the file cannot be read \(I/O operation on closed file"),
-    "NaN": (lambda: with_value(np.nan), "1 samples are NaN or infinite .first at sample 777"),
+    "NaN": (lambda: with_value(np.nan), "1 sample is NaN or infinite .first at sample 777"),
     "infinite": (lambda: with_value(-np.inf).tolist(), "NaN or infinite"),
     "beyond float32": (lambda: SPEECH.astype(np.float64) * 1e300, "NaN or infinite"),
     "NaN in a channel": (lambda: np.stack([SPEECH, with_value(np.nan)]), "NaN or infinite"),

@@ -10,6 +10,7 @@ from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
     Config,
+    Overwrite,
     Show,
     ShowSettings,
     resolved_sections,
@@ -23,60 +24,69 @@ Names = Annotated[
     ),
 ]
 Folder = Path | None
+Predictions = Annotated[
+    Folder,
+    typer.Option(help="Folder of predictions (default: those of the latest evaluation)."),
+]
+TrueMotion = Annotated[
+    Folder, typer.Option(help="Folder of ground-truth clips (default: the clips of --data).")
+]
+DataOption = Annotated[
+    Folder, typer.Option(help="Prepared data set (default: that of the latest evaluation).")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(help="Split of --data (default: all clips).", autocompletion=completion.splits),
+]
+RegionsOption = Annotated[
+    Folder, typer.Option(help="Folder with lve.txt and fdd.txt, for use without --data.")
+]
+TemplatesOption = Annotated[Folder, typer.Option(help="templates.pkl, for use without --data.")]
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Length unit, for use without --data: m, mm or area1 (default: unknown).",
+        autocompletion=completion.one_of(completion.UNITS),
+    ),
+]
+StyleOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Styles to include: auto, all, or names such as S01,S02.",
+        autocompletion=completion.evaluated_styles,
+    ),
+]
+CsvOption = Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")]
 
 
 def metrics(
     names: Names = None,
-    pred: Annotated[
-        Folder,
-        typer.Option(help="Folder of predictions (default: those of the latest evaluation)."),
-    ] = None,
-    gt: Annotated[
-        Folder, typer.Option(help="Folder of ground-truth clips (default: the clips of --data).")
-    ] = None,
-    data: Annotated[
-        Folder, typer.Option(help="Prepared data set (default: that of the latest evaluation).")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Split of --data (default: all clips).", autocompletion=completion.splits
-        ),
-    ] = None,
-    regions: Annotated[
-        Folder, typer.Option(help="Folder with lve.txt and fdd.txt, for use without --data.")
-    ] = None,
-    templates: Annotated[
-        Folder, typer.Option(help="templates.pkl, for use without --data.")
-    ] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(
-            help="Length unit, for use without --data: m, mm or area1 (default: unknown).",
-            autocompletion=completion.one_of(completion.UNITS),
-        ),
-    ] = None,
-    style: Annotated[
-        str | None,
-        typer.Option(
-            help="Styles to include: auto, all, or names such as S01,S02.",
-            autocompletion=completion.evaluated_styles,
-        ),
-    ] = None,
-    csv: Annotated[Folder, typer.Option(help="CSV file to write, with one line per clip.")] = None,
+    pred: Predictions = None,
+    gt: TrueMotion = None,
+    data: DataOption = None,
+    split: SplitOption = None,
+    regions: RegionsOption = None,
+    templates: TemplatesOption = None,
+    unit: UnitOption = None,
+    style: StyleOption = None,
+    csv: CsvOption = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure predictions against the ground truth, with confidence intervals."""
     from codetalker_cli.evaluate.inputs import predictions_and_truth
+    from codetalker_cli.files import check_output
     from codetalker_cli.metrics import expand
 
     show, flags = Show(show_settings, as_json), {"evaluate.style": style}
     sections = resolved_sections(show, ["evaluate"], config, assignments, flags).sections
     settings = sections["evaluate"]
     wanted = expand(names or [])
+    if csv is not None:
+        check_output(csv, overwrite=overwrite)
     folder, truth = predictions_and_truth(
         pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit
     )
