@@ -198,9 +198,20 @@ def probe(path: Path) -> Facts:
     return Facts(tuple(tracks), has_video, start, seconds, reason)
 
 
+_PLAIN = {
+    "moov atom not found": "it was cut short: the index at its end is missing",
+    "Invalid data found when processing input": "its content is damaged or was cut short",
+    "No such file or directory": "a file that it refers to is missing",
+}
+"""Part of a message of ffmpeg → the same in plain words."""
+
+
 def clean_message(line: bytes) -> str:
-    """Return a message of ffmpeg without its memory addresses, on one line."""
+    """Return a message of ffmpeg in plain words, or without its memory addresses, on one line."""
     text = re.sub(r"^\[[^\]]* @ 0x[0-9a-f]+\]\s*", "", line.decode(errors="replace").strip())
+    for part, plain in _PLAIN.items():
+        if part in text:
+            return plain
     return printable(re.sub(r"0x[0-9a-f]{6,}", "…", text))[:200]
 
 

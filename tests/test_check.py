@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import talking
 import tiny_data
+import voices
 from ball import sphere
+from command import refuse, run, succeed
 from talking import FIRST, LAST, SECOND, check_only, found
 
 from codetalker_cli.datasets.inspect import InspectionReport, check
@@ -319,3 +321,32 @@ def test_the_report_contains_all_findings_and_converts_to_json(data: Path) -> No
     }
     lines = report.lines(most=2)
     assert len(lines) == 4 and lines[2] == "problem: 2 more of this kind (missing)"
+
+
+def test_an_existing_file_is_not_replaced_by_the_sheet(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    other = data.parent / "mine.png"
+    other.write_bytes(b"mine")
+    assert "mine.png already exists; give --overwrite" in refuse(
+        "prepare-data", "check", data, "--sheet", other
+    )
+    assert run("prepare-data", "check", data, "--sheet", other, "--overwrite").code in (0, 1)
+    assert other.read_bytes() != b"mine"
+
+
+def test_a_checkpoint_is_compared_with_its_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = voices.save(tmp_path / "voice", "A")
+    assert succeed("prepare-data", "check", folder) == f"{folder}: 2 files as written\n"
+    assert "has no contact sheet" in refuse(
+        "prepare-data", "check", folder, "--sheet", tmp_path / "x.png"
+    )
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "the content has changed since the checkpoint was written" in refuse(
+        "prepare-data", "check", folder
+    )

@@ -19,8 +19,9 @@ from codetalker_cli.cli.options import (
     resolved_sections,
     resolved_settings,
 )
-from codetalker_cli.errors import SettingsError, counted
-from codetalker_cli.workspace import DATA
+from codetalker_cli.errors import InputError, SettingsError, counted
+from codetalker_cli.files import check_output
+from codetalker_cli.workspace import DATA, is_checkpoint
 
 if TYPE_CHECKING:
     from codetalker_cli.datasets.raw_clips import RawDataSet
@@ -203,18 +204,28 @@ def _prepare(
 
 @app.command("check", cls=Command)
 def check_command(
-    folder: Annotated[Path, typer.Argument(help="Prepared data set.")],
+    folder: Annotated[Path, typer.Argument(help="Prepared data set, or checkpoint.")],
     sheet: Annotated[
         Path | None, typer.Option(help="Contact sheet to write (.png; default: FOLDER/check.png).")
     ] = None,
     show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a prepared data set for problems, and draw a contact sheet of its clips."""
+    """Check a prepared data set for problems, and draw a contact sheet of its clips.
+
+    For a checkpoint, compare its files with the hashes that were written with it.
+    """
     resolved_sections(Show(show_settings, as_json), [], None, None)
+    if is_checkpoint(folder):
+        _check_checkpoint(folder, sheet, as_json)
+        return
     from codetalker_cli.datasets.inspect import check
 
-    sheet = folder / "check.png" if sheet is None else sheet
+    if sheet is None:
+        sheet = folder / "check.png"  # belongs to the data set, so it may be replaced
+    else:
+        check_output(sheet, overwrite=overwrite)
     with console.bars() as stages:
         report = check(folder, sheet, progress=stages("check"))
     if not as_json:
@@ -223,6 +234,18 @@ def check_command(
     console.give(report.to_dict(), as_json=as_json, line=report.verdict())
     if report.problems:
         raise typer.Exit(1)
+
+
+def _check_checkpoint(folder: Path, sheet: Path | None, as_json: bool) -> None:
+    from codetalker_cli.models import checkpoint, checkpoint_files
+
+    if sheet is not None:
+        raise InputError(f"`sheet` {sheet}: {folder} is a checkpoint, which has no contact sheet")
+    loaded = checkpoint.load(folder)
+    n_files = checkpoint_files.check_hashes(folder, loaded.meta)
+    line = f"{counted(n_files, 'file')} as written" if n_files else "readable, without hashes"
+    result = {"checkpoint": str(folder), "stage": loaded.meta["stage"], "compared_files": n_files}
+    console.give(result, as_json=as_json, line=f"{folder}: {line}")
 
 
 @app.command("demo", cls=Command)

@@ -62,19 +62,24 @@ def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
             )
 
 
-def check_hashes(folder: Path, meta: Mapping[str, Any]) -> None:
+def check_hashes(folder: Path, meta: Mapping[str, Any]) -> int:
     """Compare the sizes and the hashes of the binary files.
+
+    Returns:
+        The number of files that were compared; older checkpoints have no hashes.
 
     Raises:
         CheckpointError: A file is missing or has other content.
     """
     check_sizes(folder, meta)
-    for path, facts in _described(folder, meta):
+    described = _described(folder, meta)
+    for path, facts in described:
         if sha256_of(path) != facts.get("sha256"):
             raise CheckpointError(
                 f"{path}: the content has changed since the checkpoint was written; copy the "
                 "checkpoint again"
             )
+    return len(described)
 
 
 def check_settings(path: Path, settings: Any, meta: Mapping[str, Any]) -> None:
