@@ -133,11 +133,31 @@ def _synchsafe(size: bytes) -> int:
     return sum((byte & 0x7F) << (7 * k) for k, byte in enumerate(reversed(size)))
 
 
+_OTHER_KINDS = {
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\x93NUMPY": "a NumPy array",
+}
+"""The first bytes of a file that is not a recording → what it is."""
+
+
 def _describe_unknown(start: bytes) -> str:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"#extm3u", b"ffconcat", b"[playlist]")):
         return "is a playlist; give the recording itself"
-    return content_fault(start) or "unknown audio or video container"
+    if fault := content_fault(start):
+        return fault
+    for magic, kind in _OTHER_KINDS.items():
+        if start.startswith(magic):
+            return f"it is {kind}, not a recording"
+    if start and start.isascii() and b"\0" not in start:
+        return "it is text, not a recording"
+    return "unknown audio or video container"
 
 
 def ffmpeg_command() -> list[str]:

@@ -304,3 +304,21 @@ def test_playback_of_many_channels_that_cancel_is_not_silent(
     channels = np.stack([speech, -speech, speech, -speech], axis=1)
     soundfile.write(path, channels, SAMPLE_RATE, subtype="FLOAT")
     np.testing.assert_allclose(playback(path, tmp_path), audio.load(path), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "it is a picture, not a recording"),
+        (b"%PDF-1.7 \xff" + bytes(100), "it is a PDF document, not a recording"),
+        (b"PK\x03\x04" + bytes(100), "it is a zip archive, not a recording"),
+        (b"\x93NUMPY\x01" + bytes(100), "it is a NumPy array, not a recording"),
+        (b"dear diary\n", "it is text, not a recording"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer"),
+    ],
+)
+def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "speech.wav").write_bytes(content)
+    with pytest.raises(InputError, match=kind):
+        audio.load(tmp_path / "speech.wav")

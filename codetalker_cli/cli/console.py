@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -88,6 +89,8 @@ def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
         os.environ.setdefault(name, "warning" if verbose else "error")
     for name in ("transformers", "moviepy", "OpenGL", "pyglet"):
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.ERROR)
+    if not verbose and not sys.warnoptions:  # such as NumPy's warning of an overflow
+        warnings.simplefilter("ignore")
 
 
 def with_flags(message: str) -> str:

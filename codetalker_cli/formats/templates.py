@@ -21,12 +21,12 @@ def read_templates(path: Path | str) -> dict[str, np.ndarray]:
     content = read_pickle(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: expected a dictionary of templates by subject")
-    return {
-        str(name): as_vertices(template, f"{path}: the template of {printable(name)}").astype(
-            np.float32
-        )
-        for name, template in content.items()
-    }
+    where = f"{path}: the template of"
+    with np.errstate(over="ignore"):  # callers refuse infinite vertices
+        return {
+            str(name): as_vertices(template, f"{where} {printable(name)}").astype(np.float32)
+            for name, template in content.items()
+        }
 
 
 def as_vertices(content: object, where: str) -> np.ndarray:
