@@ -4,6 +4,7 @@ import math
 import mmap
 import os
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Mapping
@@ -57,7 +58,7 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
             }
             mapped_arrays = {key: array for key, array in maps.items() if array is not None}
             return {
-                key: mapped_arrays[key] if key in mapped_arrays else archive[key]
+                key: mapped_arrays[key] if key in mapped_arrays else _check_text(archive[key])
                 for key in archive.files
             }
     except _DAMAGE as error:
@@ -69,6 +70,15 @@ def _check_file(path: Path | str) -> None:
         check_file(path)
     except InputError as error:
         raise DataError(str(error)) from error
+
+
+def _check_text(array: np.ndarray) -> np.ndarray:
+    """Refuse text with numbers that are not characters, which Python cannot convert."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.frombuffer(np.ascontiguousarray(array).tobytes(), f"{array.dtype.byteorder}u4")
+        if codes.max(initial=0) > sys.maxunicode:
+            raise ValueError("damaged text")
+    return array
 
 
 def _check_sizes(path: Path | str, archive: zipfile.ZipFile) -> None:

@@ -73,3 +73,14 @@ def test_impossible_shapes_are_refused(tmp_path: Path, shape: str) -> None:
     (tmp_path / "a.npy").write_bytes(head + header + bytes(40))
     with pytest.raises(DataError, match=r"a\.npy: (cut short|its header is damaged)"):
         map_array(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_text_with_numbers_that_are_not_characters_is_refused(tmp_path: Path, order: str) -> None:
+    valid = np.array(["A", "Zoë 😀", "\udcff"]).astype(f"{order}U5")
+    np.savez(tmp_path / "a.npz", names=valid)
+    np.testing.assert_array_equal(read_arrays(tmp_path / "a.npz")["names"], valid)
+    damaged = np.frombuffer(bytes([0xFF] * valid.nbytes), valid.dtype)
+    np.savez(tmp_path / "a.npz", names=damaged)
+    with pytest.raises(DataError, match="damaged text"):
+        read_arrays(tmp_path / "a.npz")

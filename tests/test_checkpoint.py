@@ -229,6 +229,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge template": (lambda f: change_templates(f, 1e30), "template of A contains NaN, infinite"),
     "collapsed template": (lambda f: change_templates(f, 0), "of template of A are at the same"),
     "contents are a list": (change_meta(contents=[1]), "meta.json is damaged"),
+    "size is odd text": (
+        change_meta(contents={"mesh.npz": {"bytes": "\x1b[31m" + "9" * 999}}),
+        r"bytes, expected \\x1b\[31m9{30,40}…; copy",
+    ),
     "size is text": (change_meta(contents={"mesh.npz": {"bytes": "1"}}), "bytes, expected 1;"),
     "no settings": (lambda f: (f / "settings.yaml").unlink(), "the checkpoint is damaged"),
     "settings are not YAML": (lambda f: (f / "settings.yaml").write_text("a: [}"), "damaged"),

@@ -136,7 +136,7 @@ class _Shard:
         self._claim_of: dict[Path, ExitStack] = {}
         self._is_single, self._overwrite = is_single, overwrite
         self._n_jobs, self._stages = n_jobs, stages
-        self._started = time.time()
+        self._started, self._has_waited = time.time(), False
 
     def skip(self, job: Job) -> bool:
         """Skip a job whose result exists, or has been replaced by another run since the start."""
@@ -200,7 +200,9 @@ class _Shard:
         """Return the jobs that another run was writing, after waiting for the first of them."""
         busy, self._busy, self.taken = self._busy, [], []
         if busy:
-            logger.info("another run is writing %d of the results; waiting for it", len(busy))
+            if not self._has_waited:
+                logger.info("another run is writing %d of the results; waiting for it", len(busy))
+            self._has_waited = True
             # Nothing is claimed at this point, so that two runs cannot wait for each other.
             with claim(busy[0].out, wait=True):
                 pass

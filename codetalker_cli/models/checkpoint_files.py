@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codetalker_cli.errors import CheckpointError, DataError, InputError
+from codetalker_cli.errors import CheckpointError, DataError, InputError, printable
 from codetalker_cli.presets import flatten
 from codetalker_cli.text_files import check_file
 
@@ -54,10 +54,10 @@ def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
             check_file(path)
         except (InputError, DataError) as error:
             raise CheckpointError(f"{error}; copy the checkpoint again") from error
-        size = path.stat().st_size
-        if size != facts.get("bytes"):
+        size, expected = path.stat().st_size, facts.get("bytes")
+        if size != expected:
             raise CheckpointError(
-                f"{path}: the file has {size} bytes, expected {facts.get('bytes')}; copy the "
+                f"{path}: the file has {size} bytes, expected {printable(expected, 40)}; copy the "
                 "checkpoint again"
             )
 
