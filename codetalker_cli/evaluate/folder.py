@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError, OutputError
-from codetalker_cli.evaluate.words import quantity
+from codetalker_cli.errors import InputError, OutputError, counted
 from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
@@ -203,7 +202,7 @@ class Evaluation:
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-            f"{quantity(protocol['n_clips'], 'clip')}, {quantity(protocol['n_frames'], 'frame')} "
+            f"{counted(protocol['n_clips'], 'clip')}, {counted(protocol['n_frames'], 'frame')} "
             f"at {protocol['fps']:g} fps"
         )
 
