@@ -2,7 +2,7 @@
 
 While an output is written, its folder contains two hidden entries: the unfinished output and a lock
 file. The system releases the lock when its process ends, even if the process is killed. The next
-run in that folder removes what a killed one left behind.
+run in that folder removes what a killed one left.
 """
 
 import errno

@@ -123,8 +123,7 @@ class Clip:
         if n_whole < shape[0]:
             message = (
                 f"the vertices are cut short: {counted(n_whole, 'complete frame')}, but the file "
-                "header "
-                f"specifies {shape[0]}; {PREPARE_AGAIN}"
+                f"header specifies {shape[0]}; {PREPARE_AGAIN}"
             )
             report("file", name, message)
             header = header._replace(shape=(n_whole, *shape[1:]))
@@ -163,8 +162,7 @@ class Clip:
         if n_samples != expected:
             raise DataError(
                 f"{path}: the speech has {counted(n_samples, 'sample')}, expected {expected} "
-                "(clip table); "
-                f"{PREPARE_AGAIN}"
+                f"(clip table); {PREPARE_AGAIN}"
             )
         return speech.to_mono()
 
