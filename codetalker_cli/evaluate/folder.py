@@ -171,8 +171,10 @@ class EvaluationFolder:
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
         """Write a JSON file atomically."""
+        text = json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n"
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n")
+            # A path may contain bytes that are not UTF-8. Their escapes are valid JSON.
+            temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def write_report(
     }
     page = _environment().from_string(_TEMPLATE_FILE.read_text("utf-8")).render(content)
     with atomic_path(evaluation.folder.report) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")  # paths may not be UTF-8
 
 
 def _environment() -> Any:
