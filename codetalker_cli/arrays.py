@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import DataError, printable
 from codetalker_cli.settings.limits import active
 from codetalker_cli.text_files import check_file
 
@@ -46,7 +46,7 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
     Raises:
         DataError: The file is missing, cut short, or not an .npz file.
     """
-    _check_file(path)
+    check_file(path, DataError)
     if not zipfile.is_zipfile(path):  # NumPy would try to read it as a pickle
         raise DataError(f"{path}: not a complete .npz file of arrays")
     try:
@@ -63,13 +63,6 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
             }
     except _DAMAGE as error:
         raise DataError(f"{path}: not a complete .npz file of arrays ({error})") from error
-
-
-def _check_file(path: Path | str) -> None:
-    try:
-        check_file(path)
-    except InputError as error:
-        raise DataError(str(error)) from error
 
 
 def _check_text(array: np.ndarray) -> np.ndarray:
@@ -161,7 +154,7 @@ def read_npy_header(source: Path | str | IO[bytes]) -> NpyHeader:
         DataError: The file is missing, damaged, not a .npy file, or contains Python objects.
     """
     if isinstance(source, Path | str):
-        _check_file(source)
+        check_file(source, DataError)
         try:
             with open(source, "rb") as file:
                 return read_npy_header(file)

@@ -87,14 +87,14 @@ def printable(text: object, limit: int = MAX_NAME) -> str:
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun in the singular or the plural: ``1 clip``, ``2 vertices``."""
-    plural = f"{noun}s"
+    regular = f"{noun}s"
     if noun.endswith("vertex"):
-        plural = noun.removesuffix("ex") + "ices"
+        regular = noun.removesuffix("ex") + "ices"
     elif noun.endswith("entry"):
-        plural = noun.removesuffix("y") + "ies"
-    return f"{n} {noun if n == 1 else plural}"
+        regular = noun.removesuffix("y") + "ies"
+    return f"{n} {noun if n == 1 else plural or regular}"
 
 
 def verb(n: int, singular: str, plural: str) -> str:

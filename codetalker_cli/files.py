@@ -2,7 +2,7 @@
 
 While an output is written, its folder contains two hidden entries: the unfinished output and a lock
 file. The system releases the lock when its process ends, even if the process is killed. The next
-run in that folder removes what a killed one left behind.
+run in that folder removes what a killed one left.
 """
 
 import errno
@@ -25,7 +25,7 @@ MAX_NAME_BYTES = 180
 """The longest name, in bytes: file systems allow 255, and files add a suffix and a marker."""
 _PARTIAL, _OLD, _LOCK = (f"codetalker-{kind}" for kind in ("partial", "old", "lock"))
 _LEFTOVER = re.compile(
-    rf"\.(?P<name>.+)\.(?P<kind>{_PARTIAL}|{_OLD}|{_LOCK})(?P<suffix>\.\w+)?", re.DOTALL
+    rf"\.(?P<name>.+)\.(?P<kind>{_PARTIAL}|{_OLD}|{_LOCK})(?P<suffix>\.[^.]+)?", re.DOTALL
 )
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 """The errors of file systems that do not support locks; outputs are written there without."""
@@ -73,16 +73,20 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 def _refuse(path: Path, *, overwrite: bool) -> None:
     folder = path.parent
     try:
-        if path.exists() and not overwrite:
-            raise OutputError(
-                f"{path} already exists; give `overwrite` to replace it, or another `out`"
-            )
+        _refuse_existing(path, overwrite=overwrite)
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         probe = nearest / f".{uuid.uuid4().hex}.probe"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _refuse_existing(path: Path, *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} already exists; give `overwrite` to replace it, or another `out`"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
@@ -108,13 +112,13 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
     path = Path(path)
     _refuse(path, overwrite=overwrite)
     with claim(path):
+        _refuse_existing(path, overwrite=overwrite)  # another run may just have written it
         temporary, old = _temporary(path), _hidden(path, _OLD)
         try:
             yield temporary
             if temporary.is_dir() and path.is_dir():
                 os.replace(path, old)
                 os.replace(temporary, path)
-                shutil.rmtree(old)
             elif path.is_dir():
                 raise InputError(
                     f"{path} is a folder and cannot be replaced by a file; give another name"
@@ -122,7 +126,7 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
             else:
                 os.replace(temporary, path)
         finally:
-            _recover(path)
+            _recover(path)  # removes ``old``, or restores it after an error
 
 
 @contextmanager
@@ -140,7 +144,7 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
         BusyError: Another process or thread has claimed it.
         OutputError: Its folder cannot be written.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     key = (os.path.abspath(path), threading.get_ident())
     if key in _held:
@@ -151,35 +155,53 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
         _hidden(path, _LOCK), -1 if wait else 0, thread_local=False, fallback_to_soft=False
     )
     try:
+        _acquire(lock, path)
+        _held.add(key)
+        yield
+    finally:
+        _held.discard(key)
+        _release(lock)
+        _remove_empty(created)
+
+
+def _acquire(lock: "BaseFileLock", path: Path) -> None:
+    """Acquire the lock of an output, and remove what a killed run left of the output."""
+    from filelock import Timeout
+
+    try:
         lock.acquire()
     except Timeout as error:
         raise BusyError(
             f"{path}: another run is writing this; wait for it, stop it, or give another `out`"
         ) from error
     except OSError as error:
-        if error.errno not in _WITHOUT_LOCKS:
-            raise _unwritable(path, error) from error
-    _held.add(key)
+        if error.errno in _WITHOUT_LOCKS:
+            with suppress(OSError):
+                os.unlink(lock.lock_file)  # it has been created all the same
+            return
+        raise _unwritable(path, error) from error
     try:
-        if lock.is_locked:
-            _recover(path)
-        yield
-    finally:
-        _held.discard(key)
-        _release(lock)
-        for folder in created:
-            with suppress(OSError):  # the folder has content now
-                folder.rmdir()
+        _recover(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _create(folder: Path) -> list[Path]:
     """Create a folder, and return the folders that did not exist, deepest first."""
-    created = [f for f in (folder, *folder.parents) if not f.exists()]
+    created: list[Path] = []
     try:
+        created += [f for f in (folder, *folder.parents) if not f.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        _remove_empty(created)
         raise _unwritable(folder / "output", error) from error
     return created
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it has content, or was not created
+            folder.rmdir()
 
 
 def _release(lock: "BaseFileLock") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from codetalker_cli.arrays import read_arrays, write_array, write_arrays
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.files import atomic_path, name_fault
 from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Topology
@@ -140,8 +140,8 @@ class Motion:
         """Return the subject and the size, without arrays."""
         sound = "no sound" if self.audio is None and self.audio_path is None else "sound"
         return (
-            f"<Motion {printable(self.subject)}: {self.n_frames} frames at {self.fps:g} fps, "
-            f"{self.topology.n_vertices} vertices, {sound}>"
+            f"<Motion {printable(self.subject)}: {counted(self.n_frames, 'frame')} at "
+            f"{self.fps:g} fps, {self.topology.n_vertices} vertices, {sound}>"
         )
 
     @property

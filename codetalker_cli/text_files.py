@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, printable
 
 YAML_BYTES = 1_000_000
 """The largest YAML file."""
@@ -69,11 +69,16 @@ def content_fault(start: bytes) -> str | None:
     return None
 
 
-def check_file(path: Path | str) -> None:
+def check_file(path: Path | str, error_class: type[CodeTalkerError] = InputError) -> None:
     """Refuse a path that cannot be a data file, before a reader opens it.
 
+    Args:
+        path: The path.
+        error_class: The class of the error for a path that cannot be read as a file.
+
     Raises:
-        InputError: The file is missing or cannot be read, or is a folder, a pipe or a device.
+        InputError: The file is missing or cannot be read, or is a folder, a pipe or a device; or
+            ``error_class``.
         DataError: The file is a web page or a Git LFS pointer.
     """
     try:
@@ -81,10 +86,10 @@ def check_file(path: Path | str) -> None:
         with open(path, "rb") as file:
             fault = content_fault(file.read(512))
     except FileNotFoundError as error:
-        raise InputError(f"{printable(path)}: no such file") from error
+        raise error_class(f"{printable(path)}: no such file") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{printable(path)}: cannot be read ({reason})") from error
+        raise error_class(f"{printable(path)}: cannot be read ({reason})") from error
     if fault:
         raise DataError(f"{printable(path)}: {fault}")
 

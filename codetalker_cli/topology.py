@@ -115,8 +115,9 @@ class Topology:
     def __repr__(self) -> str:
         """Return the name and the size, without arrays."""
         return (
-            f"<Topology {printable(self.name)}: {self.n_vertices} vertices, {len(self.triangles)} "
-            f"triangles, {len(self.regions)} regions, unit {self.unit}>"
+            f"<Topology {printable(self.name)}: {self.n_vertices} vertices, "
+            f"{counted(len(self.triangles), 'triangle')}, {counted(len(self.regions), 'region')}, "
+            f"unit {self.unit}>"
         )
 
     @property
@@ -277,7 +278,7 @@ class Mesh:
         """Return the name and the size, without arrays."""
         return (
             f"<Mesh {printable(self.topology.name)}: {self.topology.n_vertices} vertices, "
-            f"{len(self.templates)} subjects>"
+            f"{counted(len(self.templates), 'subject')}>"
         )
 
     def check(self, n_vertices: int, origin: str) -> None:

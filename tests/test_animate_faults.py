@@ -263,6 +263,22 @@ def test_run_waits_for_the_results_of_another(caplog: pytest.LogCaptureFixture) 
     assert names() == ["a.npz", "b.npz", "c.npz", "d.npz"]
 
 
+def test_finished_recordings_are_reported_as_one_stage() -> None:
+    """A stage that began again with each recording would never reach the time for a line."""
+    begun: list[str] = []
+    counts: list[float] = []
+
+    def stages(name: str) -> Any:
+        begun.append(name)
+        return lambda done, total: counts.append(done) if name == "recordings" else None
+
+    planned = plan(["in"], Request(Path()), endings=(".npz",), out="out", suffix="npz")
+    write = lambda voice, motion, job: {"out": str(motion.save(job.out))}  # noqa: E731
+    batch.run(planned, write, model="mine", stages=stages)
+    assert begun.count("recordings") == 1
+    assert counts[-1] == 4 and counts == sorted(counts)
+
+
 def test_next_run_removes_what_a_killed_one_left() -> None:
     script = (
         "import sys, time; from pathlib import Path; from codetalker_cli.files import atomic_path\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from codetalker_cli.arrays import map_array, read_npy_header
+from codetalker_cli.arrays import map_array, read_arrays, read_npy_header
 from codetalker_cli.errors import DataError
 
 

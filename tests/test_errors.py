@@ -26,6 +26,10 @@ def test_nouns_agree_with_their_number(n: int, noun: str, text: str) -> None:
     assert counted(n, noun) == text
 
 
+def test_an_irregular_plural_can_be_given() -> None:
+    assert [counted(n, "mouse", "mice") for n in (1, 2)] == ["1 mouse", "2 mice"]
+
+
 def test_verbs_agree_with_their_number() -> None:
     assert [verb(n, "has", "have") for n in (0, 1, 2)] == ["have", "has", "have"]
 

@@ -1,6 +1,8 @@
 """An evaluation that fails leaves nothing, an earlier evaluation, or predictions to resume."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from command import listing, refuse, run, succeed
 from codetalker_cli.datasets.prepared import PreparedDataSet
 from codetalker_cli.errors import OutputError
 from codetalker_cli.evaluate import run as evaluation
+from codetalker_cli.evaluate.folder import IDENTITY_KEYS, EvaluationFolder
 from codetalker_cli.evaluate.predict import Predictor
 from codetalker_cli.workspace import newest_evaluation
 
@@ -190,3 +193,42 @@ def test_an_overwriting_evaluation_replaces_all_files(data: PreparedDataSet) -> 
     succeed(*COMMAND, "--overwrite", "--set", "decode.method=window")
     assert not (OUT / "predictions/old_condition_A.npy").exists()
     assert json.loads((OUT / "protocol.json").read_text())["decode"]["method"] == "window"
+
+
+def write_all(folder: EvaluationFolder, version: str) -> None:
+    for path in (folder.draft.metrics, folder.draft.clips, folder.draft.report):
+        path.write_text(version)
+    (folder.draft.predictions / "a.npy").write_text(version)
+
+
+@pytest.mark.parametrize("n_done", range(6))
+def test_an_evaluation_that_is_stopped_while_it_is_published_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_done: int
+) -> None:
+    folder, killed = EvaluationFolder(tmp_path / "out"), EvaluationFolder(tmp_path / "killed")
+    names = (*IDENTITY_KEYS, "data")
+    old, new = dict.fromkeys(names, "old"), dict.fromkeys(names, "new")
+    with folder.begin(old, overwrite=False):
+        write_all(folder, "old")
+    replace, done = os.replace, []
+
+    def stop(source: Path, target: Path) -> None:
+        if len(done) == n_done:
+            shutil.copytree(folder.path, killed.path)  # what remains after kill -9
+            raise KeyboardInterrupt
+        replace(source, target)
+        done.append(target)
+
+    stopping = pytest.raises(KeyboardInterrupt)
+    with monkeypatch.context() as patch, stopping, folder.begin(new, overwrite=True):
+        write_all(folder, "new")
+        patch.setattr(os, "replace", stop)
+    for stopped in (folder, killed):
+        with pytest.raises(RuntimeError), stopped.begin(new, overwrite=False):
+            raise RuntimeError("bug")
+        with stopped.begin(new, overwrite=False):
+            assert (stopped.draft.predictions / "a.npy").read_text() == "new"
+            write_all(stopped, "new")
+        assert [path.read_text() for path in stopped.predictions.iterdir()] == ["new"]
+        assert stopped.read() == new and stopped.metrics.read_text() == "new"
+        assert not stopped.draft.path.exists()

@@ -1,5 +1,6 @@
 """The report of an evaluation: valid HTML, self-contained, with all values."""
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -237,6 +238,16 @@ def test_html_in_names_and_texts_is_escaped(tmp_path: Path) -> None:
     assert page.text.count(HOSTILE) == 2 and len(page.all("video")) == 2
     assert "<b>words</b> of 0" in page.text
     assert "<script" not in text and "<b>" not in text
+
+
+def test_a_path_that_is_not_utf_8_is_shown_escaped(tmp_path: Path) -> None:
+    made = evaluated(tmp_path)
+    made[0].protocol.update(checkpoint=os.fsdecode(b"runs/caf\xe9"), data="data/tiny")
+    _, page = written(made)
+    assert r"runs/caf\udce9" in page.text
+    folder = made[0].folder
+    folder.write_json(folder.protocol, made[0].protocol)
+    assert folder.read()["checkpoint"] == os.fsdecode(b"runs/caf\xe9")
 
 
 def test_without_a_lip_region_the_summary_uses_the_vertex_error(tmp_path: Path) -> None:

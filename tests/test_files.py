@@ -1,5 +1,7 @@
 """One process at a time writes an output, and the next one removes what a killed one left."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from codetalker_cli import files
 from codetalker_cli.errors import InputError, OutputError
 from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers
 
@@ -165,3 +168,67 @@ def test_hidden_files_of_the_user_stay(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "out.npz") as temporary:
         temporary.write_text("new")
     assert names(tmp_path) == sorted([*mine, "out.npz"])
+
+
+@pytest.mark.parametrize("n", range(232, 252, 3))
+def test_name_that_is_too_long_leaves_no_folders(tmp_path: Path, n: int) -> None:
+    path = tmp_path / "new" / "folder" / ("a" * n + ".npz")
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+    except InputError as error:
+        assert "the name is too long for this file system" in str(error)
+        assert names(tmp_path) == []
+    else:
+        assert names(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["exp.lr-1e-4", "take.1 b", "v1.2"])
+def test_leftovers_of_names_with_unusual_suffixes_are_removed(tmp_path: Path, name: str) -> None:
+    with writer(tmp_path / name, "folder"):
+        pass
+    (tmp_path / f".{name}.codetalker-lock").unlink()
+    assert names(tmp_path), "nothing was left to remove"
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_link_to_a_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "run").symlink_to("target")
+    with atomic_path(tmp_path / "run") as temporary:
+        temporary.mkdir()
+        (temporary / "file").write_text("new")
+    assert names(tmp_path) == ["run", "target"] and names(tmp_path / "target") == []
+    assert not (tmp_path / "run").is_symlink() and names(tmp_path / "run") == ["file"]
+
+
+def test_output_that_another_run_has_just_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.npz"
+
+    @contextmanager
+    def claim_after_another_run(claimed: Path) -> Iterator[None]:
+        claimed.write_text("theirs")
+        with claim(claimed):
+            yield
+
+    monkeypatch.setattr(files, "claim", claim_after_another_run)
+    refused = pytest.raises(OutputError, match=r"out\.npz already exists")
+    with refused, atomic_path(path, overwrite=False):
+        pytest.fail("the block must not run")
+    assert path.read_text() == "theirs"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_file_systems_without_locks_are_written_without_leftovers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with atomic_path(tmp_path / "new" / "out.npz") as temporary:
+        temporary.write_text("new")
+    assert names(tmp_path / "new") == ["out.npz"]

@@ -135,7 +135,7 @@ class _Shard:
         self._busy: list[Job] = []
         self._claim_of: dict[Path, ExitStack] = {}
         self._is_single, self._overwrite = is_single, overwrite
-        self._n_jobs, self._stages = n_jobs, stages
+        self._n_jobs, self._progress = n_jobs, stages("recordings")
         self._started, self._has_waited = time.time(), False
 
     def skip(self, job: Job) -> bool:
@@ -194,7 +194,7 @@ class _Shard:
         if is_last:
             self._claim_of.pop(job.out, ExitStack()).close()
         if not self._is_single:
-            self._stages("recordings")(self.report.n_ended, self._n_jobs)
+            self._progress(self.report.n_ended, self._n_jobs)
 
     def next_pass(self) -> list[Job]:
         """Return the jobs that another run was writing, after waiting for the first of them."""

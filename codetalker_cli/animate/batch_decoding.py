@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from codetalker_cli.animate.segments import Segment, plan_segments
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.errors import counted
 from codetalker_cli.failures import doing
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
@@ -193,7 +194,9 @@ class BatchDecoder:
         """Decode a batch; after an error decode each job alone, so that it costs one recording."""
         try:
             longest = max(job.segment.n_frames for job in jobs)
-            with doing(f"decoding {len(jobs)} segments of up to {longest} frames together"):
+            with doing(
+                f"decoding {counted(len(jobs), 'segment')} of up to {counted(longest, 'frame')}"
+            ):
                 self._decode(jobs, report)
         except Exception as error:
             # The error keeps the tensors of the batch alive, so it is kept only for a single job.

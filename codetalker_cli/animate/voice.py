@@ -17,7 +17,13 @@ from codetalker_cli.animate.request import Request
 from codetalker_cli.animate.styles import Styles
 from codetalker_cli.audio.inputs import Speech, read_speech
 from codetalker_cli.devices import pick_device
-from codetalker_cli.errors import CheckpointError, CodeTalkerError, InputError, printable
+from codetalker_cli.errors import (
+    CheckpointError,
+    CodeTalkerError,
+    InputError,
+    counted,
+    printable,
+)
 from codetalker_cli.face_fit import prediction_fault
 from codetalker_cli.failures import to_error
 from codetalker_cli.models import checkpoint
@@ -100,7 +106,8 @@ class Voice:
         """Return the name, the size and the device."""
         name = "without a path" if self.checkpoint.path is None else printable(self.checkpoint.path)
         return (
-            f"<Voice {name}: {len(self.subjects)} subjects, {len(self.styles)} styles, "
+            f"<Voice {name}: {counted(len(self.subjects), 'subject')}, "
+            f"{counted(len(self.styles), 'style')}, "
             f"{self.checkpoint.settings.data.fps:g} fps, on {self.device}>"
         )
 

@@ -195,6 +195,5 @@ def check_finite(samples: np.ndarray, name: str, offset: int = 0) -> None:
     if len(bad):
         raise InputError(
             f"{name}: {counted(len(bad), 'sample')} {verb(len(bad), 'is', 'are')} NaN or infinite "
-            f"(first at sample {bad[0] + offset}); "
-            "export the recording again"
+            f"(first at sample {bad[0] + offset}); export the recording again"
         )

@@ -104,7 +104,7 @@ def _stopped_by_signals() -> Iterator[None]:
     """Inside a ``with`` block, end the program on SIGTERM and SIGHUP as Ctrl-C does.
 
     Batch systems, ``timeout`` and containers stop a program with SIGTERM, whose default action
-    would leave unfinished files behind.
+    would leave unfinished files.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -35,7 +35,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], wid
 
 
 def rest(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
-    """Return the width that is left for the last column beside the widest words of the others."""
+    """Return the width that is left for the last column next to the widest words of the others."""
     cells = list(zip(columns, *rows, strict=True))[:-1]
     others = sum(max(map(_least_width, column)) + _BORDERS for column in cells)
     return width - others - _BORDERS - _BORDER

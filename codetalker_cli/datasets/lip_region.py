@@ -155,8 +155,7 @@ def _principal_motion(template: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     if n_frames < MIN_FRAMES:
         raise DataError(
             f"the lips cannot be inferred from {counted(n_frames, 'frame')} of motion; at least "
-            f"{MIN_FRAMES} "
-            "are needed; give a list of the lip vertices"
+            f"{MIN_FRAMES} are needed; give a list of the lip vertices"
         )
     if n_frames > _MAX_FRAMES:
         offsets = offsets[np.linspace(0, n_frames - 1, _MAX_FRAMES).astype(int)]

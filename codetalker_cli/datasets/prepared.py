@@ -27,7 +27,7 @@ from codetalker_cli.datasets.manifest import (
     Report,
     read_manifest,
 )
-from codetalker_cli.errors import DataError, InputError, counted, printable
+from codetalker_cli.errors import DataError, counted, printable
 from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Mesh
 
@@ -123,8 +123,7 @@ class Clip:
         if n_whole < shape[0]:
             message = (
                 f"the vertices are cut short: {counted(n_whole, 'complete frame')}, but the file "
-                "header "
-                f"specifies {shape[0]}; {PREPARE_AGAIN}"
+                f"header specifies {shape[0]}; {PREPARE_AGAIN}"
             )
             report("file", name, message)
             header = header._replace(shape=(n_whole, *shape[1:]))
@@ -163,8 +162,7 @@ class Clip:
         if n_samples != expected:
             raise DataError(
                 f"{path}: the speech has {counted(n_samples, 'sample')}, expected {expected} "
-                "(clip table); "
-                f"{PREPARE_AGAIN}"
+                f"(clip table); {PREPARE_AGAIN}"
             )
         return speech.to_mono()
 
@@ -178,12 +176,12 @@ class Clip:
 
         path = self.audio_path
         try:
-            check_file(path)
+            check_file(path, DataError)
             with soundfile.SoundFile(path) as file:
                 subtype, rate = file.subtype, file.samplerate
                 dtype = "int16" if subtype == "PCM_16" else "float32"
                 return Speech(file.read(dtype=dtype, always_2d=True), rate, subtype)
-        except (InputError, DataError) as error:
+        except DataError as error:
             raise DataError(f"{error}; {PREPARE_AGAIN}") from error
         except (soundfile.SoundFileError, OSError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); {PREPARE_AGAIN}") from error

@@ -66,8 +66,7 @@ def report_text(manifest: Manifest, problems: Sequence[Problem]) -> str:
     topology = manifest.topology
     lines = [
         f"{manifest.name}: {counted(len(manifest.clips), 'clip')}, {manifest.fps:g} frames per "
-        "second, unit "
-        f"{manifest.unit}, {topology['n_vertices']} vertices, "
+        f"second, unit {manifest.unit}, {topology['n_vertices']} vertices, "
         f"{counted(topology['n_faces'], 'triangle')}",
         "",
         *(f"{key}: {_format_value(value)}" for key, value in manifest.notes.items() if value),

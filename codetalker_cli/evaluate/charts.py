@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = {MODEL: "--model", ORACLE: "--ceiling", MEAN: "--mean", TEMPLATE: "--template"}
+COLORS = {MODEL: "--model", ORACLE: "--oracle", MEAN: "--mean", TEMPLATE: "--template"}
 """Model → CSS variable with the color of its curve."""
 # matplotlib does not know CSS variables, so curves are drawn in these colors, which are then
 # replaced in the SVG text.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from codetalker_cli.errors import counted, verb
 from codetalker_cli.evaluate.score import ENERGIES, Scores
 from codetalker_cli.evaluate.words import (
     Result,
@@ -12,7 +13,6 @@ from codetalker_cli.evaluate.words import (
     baseline_warnings,
     measured,
     number,
-    quantity,
     shown,
     with_interval,
 )
@@ -93,7 +93,7 @@ def diagnose(
     n_frames = n_cut + int(protocol["frames_compared"])
     if n_cut > _CUT_WARNING_SHARE * n_frames:
         messages["cut"] = [
-            f"{n_cut} of {quantity(n_frames, 'true frame')} {'is' if n_cut == 1 else 'are'} not "
+            f"{n_cut} of {counted(n_frames, 'true frame')} {verb(n_cut, 'is', 'are')} not "
             "compared, because predictions are shorter than their clips."
         ]
     return messages

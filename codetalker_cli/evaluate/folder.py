@@ -21,8 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import InputError, OutputError
-from codetalker_cli.evaluate.words import quantity
+from codetalker_cli.errors import InputError, OutputError, counted
 from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers
 from codetalker_cli.text_files import TABLE_BYTES, read_json
 from codetalker_cli.workspace import PROTOCOL, RUNS
@@ -94,6 +93,11 @@ class EvaluationFolder:
         """The same files while the evaluation is unfinished."""
         return EvaluationFolder(self.path / DRAFT)
 
+    @property
+    def replaced(self) -> Path:
+        """The predictions of an earlier evaluation, while a draft is published."""
+        return self.path / "replaced"
+
     @contextmanager
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
         """Start an evaluation or resume an unfinished one, and publish it when the block ends.
@@ -121,7 +125,8 @@ class EvaluationFolder:
                 yield
                 self._publish()
             finally:
-                if self.draft.path.exists() and not self._new_predictions():
+                is_partly_published = self.predictions.exists() and not self.protocol.exists()
+                if not (is_partly_published or self._new_predictions()):
                     shutil.rmtree(self.draft.path, ignore_errors=True)
 
     def _refuse_other_files(self) -> None:
@@ -134,19 +139,23 @@ class EvaluationFolder:
         draft = self.draft
         if resumed != draft:
             shutil.rmtree(draft.path, ignore_errors=True)
+        shutil.rmtree(draft.replaced, ignore_errors=True)
+        # A resumed draft without predictions was stopped after they had been published.
+        is_published = resumed is not None and not draft.predictions.exists()
         draft.predictions.mkdir(parents=True, exist_ok=True)
         remove_leftovers(draft.predictions)
-        if resumed == self:
+        if is_published:
             for path in self.predictions.glob("[!.]*"):
                 _link(path, draft.predictions / path.name)
         self.write_json(draft.protocol, protocol)
 
     def _publish(self) -> None:
         draft = self.draft
+        # The protocol marks a complete evaluation, so it is removed first and moved last.
+        self.protocol.unlink(missing_ok=True)
         if self.predictions.exists():
-            os.replace(self.predictions, draft.path / "replaced")
-        names = [draft.predictions, draft.metrics, draft.clips, draft.report, draft.protocol]
-        for path in names:  # the protocol is last, because it marks a finished evaluation
+            os.replace(self.predictions, draft.replaced)
+        for path in (draft.predictions, draft.metrics, draft.clips, draft.report, draft.protocol):
             if path.exists():
                 os.replace(path, self.path / path.name)
         shutil.rmtree(draft.path, ignore_errors=True)
@@ -162,8 +171,10 @@ class EvaluationFolder:
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
         """Write a JSON file atomically."""
+        text = json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n"
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(dict(content), indent=1, ensure_ascii=False) + "\n")
+            # A path may contain bytes that are not UTF-8. Their escapes are valid JSON.
+            temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -193,7 +204,7 @@ class Evaluation:
         protocol = self.protocol
         return (
             f"{protocol['checkpoint']} on {protocol['data']}, {protocol['split']}: "
-            f"{quantity(protocol['n_clips'], 'clip')}, {quantity(protocol['n_frames'], 'frame')} "
+            f"{counted(protocol['n_clips'], 'clip')}, {counted(protocol['n_frames'], 'frame')} "
             f"at {protocol['fps']:g} fps"
         )
 

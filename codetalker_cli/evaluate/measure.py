@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import DataError
+from codetalker_cli.errors import DataError, counted
 from codetalker_cli.evaluate.folder import write_csv
 from codetalker_cli.evaluate.pairs import find_pairs
 from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
 from codetalker_cli.evaluate.truth import Truth
-from codetalker_cli.evaluate.words import quantity
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import EvaluateSettings
 
@@ -33,7 +32,7 @@ class FolderMeasurement:
     @property
     def title(self) -> str:
         """A summary of what was measured, in one line."""
-        counts = (quantity(self.facts[f"{name}s"], name) for name in ("clip", "result", "frame"))
+        counts = (counted(self.facts[f"{name}s"], name) for name in ("clip", "result", "frame"))
         return f"{self.facts['pred']}: {', '.join(counts)}, truth {self.facts['truth']}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import CodeTalkerError
+from codetalker_cli.errors import CodeTalkerError, counted, verb
 from codetalker_cli.evaluate import charts
 from codetalker_cli.evaluate.diagnostics import describe_energy
 from codetalker_cli.evaluate.folder import Evaluation
@@ -17,7 +17,6 @@ from codetalker_cli.evaluate.words import (
     best_model,
     lead_metric,
     number,
-    quantity,
     summary,
     unit_words,
 )
@@ -132,7 +131,7 @@ def write_report(
     }
     page = _environment().from_string(_TEMPLATE_FILE.read_text("utf-8")).render(content)
     with atomic_path(evaluation.folder.report) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")  # paths may not be UTF-8
 
 
 def _environment() -> Any:
@@ -142,9 +141,7 @@ def _environment() -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "number": number, "label": label, "shape": shape, "quantity": quantity
-    }  # fmt: skip
+    environment.filters |= {"number": number, "label": label, "shape": shape, "counted": counted}
     # This filter turns off escaping. Use it only for the SVG of charts.py, which contains no
     # names of clips, styles or folders.
     environment.filters["drawing"] = Markup
@@ -278,8 +275,8 @@ def _warnings(evaluation: Evaluation) -> list[str]:
     if evaluation.failed:
         n = len(evaluation.failed)
         messages.append(
-            f"{quantity(n, 'prediction or clip', 'predictions or clips')} could not be evaluated "
-            f"and {'is' if n == 1 else 'are'} not included in the values below:"
+            f"{counted(n, 'prediction or clip', 'predictions or clips')} could not be evaluated "
+            f"and {verb(n, 'is', 'are')} not included in the values below:"
         )
     return messages
 

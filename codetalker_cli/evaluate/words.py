@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from codetalker_cli.errors import counted
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE
 from codetalker_cli.metrics import METRICS
 
@@ -56,11 +57,6 @@ def shown(value: float) -> float:
 def unit_words(unit: str) -> str:
     """Return a unit in words if the size of the data set's unit is not known."""
     return _UNITS.get(unit, unit)
-
-
-def quantity(n: int, one: str, several: str = "") -> str:
-    """Return a number of things, such as ``1 clip`` or ``2 clips``."""
-    return f"{n} {one if n == 1 else several or one + 's'}"
 
 
 def measured(result: Result) -> bool:
@@ -147,7 +143,7 @@ def summary(values: Values, protocol: Mapping[str, Any], n_subjects: int) -> str
     text = (
         f"The mean {LEAD_METRICS[lead]} of "
         f"{'the stage 1 reconstruction' if is_stage1 else 'the model'} over "
-        f"{quantity(result['clips'], 'clip')} from {quantity(n_subjects, 'subject')} is "
+        f"{counted(result['clips'], 'clip')} from {counted(n_subjects, 'subject')} is "
         f"{with_interval(result, protocol['evaluate']['confidence'])}"
     )
     parts = [

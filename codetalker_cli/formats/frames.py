@@ -133,8 +133,7 @@ def read_pc2_header(path: Path) -> Pc2Header:
     if n_vertices <= 0 or n_frames <= 0:
         raise DataError(
             f"{path}: the point cache is empty ({counted(n_frames, 'frame')} of "
-            f"{counted(n_vertices, 'point')}); export "
-            "it again"
+            f"{counted(n_vertices, 'point')}); export it again"
         )
     if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
         raise DataError(
@@ -147,8 +146,8 @@ def read_pc2_header(path: Path) -> Pc2Header:
     if n_bytes != n_frames * frame_bytes:
         raise DataError(
             f"{path}: contains {n_bytes / frame_bytes:.6g} frames of "
-            f"{counted(n_vertices, 'point')}, but the "
-            f"header gives {n_frames}; copy or export it again"
+            f"{counted(n_vertices, 'point')}, but the header gives {n_frames}; copy or export "
+            "it again"
         )
     return Pc2Header(n_frames, n_vertices, step)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Protocol, cast
 
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError
 from codetalker_cli.text_files import check_file
 
 GZIP = b"\x1f\x8b"
@@ -41,10 +41,7 @@ class FileStream:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            check_file(path)
-        except InputError as error:
-            raise DataError(str(error)) from error
+        check_file(path, DataError)
         try:
             self._file = path.open("rb")
         except OSError as error:

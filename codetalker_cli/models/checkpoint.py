@@ -25,6 +25,7 @@ from codetalker_cli.errors import (
     DataError,
     InputError,
     SettingsError,
+    counted,
     printable,
 )
 from codetalker_cli.failures import doing
@@ -72,7 +73,7 @@ class Checkpoint:
         name = "without a path" if self.path is None else printable(self.path)
         stages = "stage 1" if self.model.speech is None else "both stages"
         return (
-            f"<Checkpoint {name}: {stages}, {len(self.subjects)} subjects, "
+            f"<Checkpoint {name}: {stages}, {counted(len(self.subjects), 'subject')}, "
             f"{self.settings.data.n_vertices} vertices>"
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codetalker_cli.errors import CheckpointError, DataError, InputError, printable
+from codetalker_cli.errors import CheckpointError, DataError, printable
 from codetalker_cli.presets import flatten
 from codetalker_cli.text_files import check_file
 
@@ -51,8 +51,8 @@ def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
     """
     for path, facts in _described(folder, meta):
         try:
-            check_file(path)
-        except (InputError, DataError) as error:
+            check_file(path, DataError)
+        except DataError as error:
             raise CheckpointError(f"{error}; copy the checkpoint again") from error
         size, expected = path.stat().st_size, facts.get("bytes")
         if size != expected:

@@ -156,8 +156,7 @@ def _check_pair(first: Motion, first_name: str, other: Motion, other_name: str) 
     if abs(first.n_frames - other.n_frames) > MAX_EXTRA_FRAMES:
         raise RenderError(
             f"{first_name} has {counted(first.n_frames, 'frame')}, but {other_name} has "
-            f"{other.n_frames}; all "
-            "motions must be of the same recording"
+            f"{other.n_frames}; all motions must be of the same recording"
         )
 
 

@@ -99,13 +99,14 @@ def prepare_synthetic(
         splits = assign_splits(len(passages), demo.val_fraction, demo.test_fraction, demo.seed)
         noise_passages = _make_noise_passages(round(len(passages) * demo.noise), demo)
         passages, splits = passages + noise_passages, splits + ["train"] * len(noise_passages)
+        progress = stages("motion")
         for index, (passage, split) in enumerate(zip(passages, splits, strict=True)):
             subject = subjects[index % len(subjects)]
             rng = np.random.default_rng([demo.seed, index])
             vertices = speak(rig, passage, subject, fps, rng, blinks=demo.blinks)
             name = f"{subject}_{passage.name}"
             writer.add(NewClip(name, subject, split, vertices, passage.samples, passage.text))
-            stages("motion")(index + 1, len(passages))
+            progress(index + 1, len(passages))
         notes = {
             "made_with": demo.model_dump(mode="json"),
             "speech": str(speech.name) if speech else demo.engine,

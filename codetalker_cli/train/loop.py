@@ -353,9 +353,8 @@ class _TrainingRun:
         if content["step"] > self.progress.n_steps:
             raise CheckpointError(
                 f"{self.folder.out}: the run has already done {counted(content['step'], 'step')}, "
-                "but with "
-                f"epochs = {self.settings.epochs} it has only {self.progress.n_steps}; increase "
-                "epochs"
+                f"but with epochs = {self.settings.epochs} it has only {self.progress.n_steps}; "
+                "increase epochs"
             )
         if content["progress"]["best_epoch"] and not self.folder.out.is_dir():
             raise CheckpointError(

@@ -287,7 +287,7 @@ def _run(words: list[str], scratch: Path) -> None:
             interrupted = True
             if not is_slow:
                 raise Fault(f"took more than {SECONDS} s") from None
-        # Any other exception is a fault, and goes on with its traceback.
+        # Any other exception is a fault and is raised.
     if not interrupted:
         _check_output(code, out.getvalue(), err.getvalue())
     changed = sorted(path for path, _ in _outside(scratch).items() ^ before.items())

@@ -157,7 +157,7 @@ def _check_files(folder: Path, manifest: Manifest, findings: Findings) -> None:
                 "stranger",
                 f"{kind}/",
                 f"{counted(len(unlisted), 'file')} {verb(len(unlisted), 'is', 'are')} not in the "
-                "clip table and not used: "
-                f"{join_names(unlisted)}; remove {verb(len(unlisted), 'it', 'them')}"
+                f"clip table and not used: {join_names(unlisted)}; remove "
+                + verb(len(unlisted), "it", "them")
                 + ("" if only_clips else f" (the folder should contain only {suffix} files)"),
             )

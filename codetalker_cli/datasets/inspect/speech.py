@@ -84,8 +84,7 @@ def _check_file(entry: ClipEntry, speech: Speech, digest: str, findings: Finding
             "audio",
             name,
             f"the speech has {counted(n_samples, 'sample')}, expected {entry.n_samples} (clip "
-            "table); "
-            f"{PREPARE_AGAIN}",
+            f"table); {PREPARE_AGAIN}",
         )
     elif entry.audio_sha256 and speech.subtype == "PCM_16" and digest != entry.audio_sha256:
         findings.problem(
@@ -103,8 +102,7 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
             "nan",
             entry.name,
             f"{counted(len(bad), 'sample')} of the speech {verb(len(bad), 'is', 'are')} NaN or "
-            f"infinite (first: {bad[0]}); "
-            f"{PREPARE_AGAIN}",
+            f"infinite (first: {bad[0]}); {PREPARE_AGAIN}",
         )
         return
     peak = float(np.abs(samples).max(initial=0.0))

@@ -102,8 +102,7 @@ def _pretrained_state(settings: AudioEncoderSettings) -> dict[str, Tensor]:
     if missing:
         raise SettingsError(
             f"speech.encoder.source: {settings.source!r} lacks {counted(len(missing), 'weight')} "
-            "of a "
-            f"{settings.family} encoder, for example {missing[0]}"
+            f"of a {settings.family} encoder, for example {missing[0]}"
         )
     state: dict[str, Tensor] = (model.encoder if whisper else model).state_dict()
     return state

@@ -188,6 +188,5 @@ def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone]
         return fill_with_silence(utterance.phones, duration), "engine"
     raise MissingDependencyError(
         "this engine provides no phone times; computing them needs pocketsphinx, which is not "
-        "installed; run "
-        f"`{install_command('align')}`"
+        f"installed; run `{install_command('align')}`"
     )
