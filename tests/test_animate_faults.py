@@ -220,23 +220,23 @@ def two_runs(*options: str) -> list[dict[str, Any]]:
     return [json.loads(one.stdout) for one in ended]
 
 
-@pytest.mark.parametrize("options", [[], ["--overwrite"]])
-def test_two_runs_into_one_folder_share_the_work(options: list[str]) -> None:
+def test_two_runs_into_one_folder_share_the_work() -> None:
     for k in range(2):
         soundfile.write(f"in/e{k}.wav", voices.speech(1.5, seed=k), 16000)
-    reports = two_runs(*options, "--set", "decode.batch_size=1")
+    reports = two_runs("--set", "decode.batch_size=1")
     assert [report["failed"] for report in reports] == [[], []]
     done = [row["out"] for report in reports for row in report["done"]]
-    assert len(set(done)) == 6
-    if not options:  # results from before the start of a run are replaced with --overwrite
-        assert len(done) == 6, "a recording was animated twice"
+    assert len(done) == len(set(done)) == 6, "a recording was animated twice"
     for report in reports:
         assert len(report["done"]) + len(report["skipped"]) == 6
     assert names() == sorted({Path(out).name for out in done})
 
 
-def test_run_waits_for_the_results_of_another(caplog: pytest.LogCaptureFixture) -> None:
-    """The other run gives up b.wav without a result, so this run does it after all."""
+@pytest.mark.parametrize("has_result", [False, True])
+def test_run_waits_for_the_results_of_another(
+    has_result: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other run writes b.npz or gives it up; then this run, with overwrite, does it."""
     caplog.set_level("INFO", "codetalker_cli")
     planned = plan(["in"], Request(Path()), endings=(".npz",), out="out", suffix="npz")
     written, others = threading.Event(), threading.Event()
@@ -245,6 +245,8 @@ def test_run_waits_for_the_results_of_another(caplog: pytest.LogCaptureFixture) 
         with claim(Path("out/b.npz")):
             others.set()
             assert written.wait(60)
+            if has_result:
+                Path("out/b.npz").write_text("of the other run")
 
     def write(voice: Any, motion: Motion, job: Job) -> dict[str, Any]:
         motion.save(job.out)
@@ -256,9 +258,10 @@ def test_run_waits_for_the_results_of_another(caplog: pytest.LogCaptureFixture) 
         other = pool.submit(hold)
         assert others.wait(60)
         threading.Timer(3.0, written.set).start()
-        report = batch.run(planned, write, model="mine")
+        report = batch.run(planned, write, model="mine", overwrite=True)
         other.result()
-    assert len(report.done) == 4 and not report.failed
+    assert len(report.done) == 4 - has_result and not report.failed
+    assert report.skipped == ["out/b.npz"] * has_result
     assert "another run is writing 1 of the results; waiting for it" in caplog.text
     assert names() == ["a.npz", "b.npz", "c.npz", "d.npz"]
 

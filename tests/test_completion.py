@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,14 +35,22 @@ MAX_SECONDS = 0.5
 """The longest time that a completion may take on a CPU."""
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set and the models ``mine`` and ``old/vq``."""
+    folder = tmp_path_factory.mktemp("completion")
+    voices.save(folder / "runs/mine", "A", "X", family="whisper")
+    voices.save(folder / "runs/old/vq", "B", with_speech=False)
+    tiny_data.prepared(folder / "data/tiny")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder, with a data set and the models ``mine`` and ``old/vq``."""
+def work_folder(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder, a copy of the stored one."""
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(completion.MODEL_VARIABLE, raising=False)
-    voices.save(Path("runs/mine"), "A", "X", family="whisper")
-    voices.save(Path("runs/old/vq"), "B", with_speech=False)
-    tiny_data.prepared(Path("data/tiny"))
 
 
 def environment(words: str, place: int) -> dict[str, str]:
@@ -124,6 +133,8 @@ def test_completion_is_fast_and_prints_nothing_else(words: str) -> None:
         assert (ended.returncode, ended.stderr) == (0, "")
         *values, loaded = ended.stdout.split("\n")[:-1]
         assert values and loaded.endswith("loaded")
+        if seconds[-1] < MAX_SECONDS:  # repeated only on a busy machine
+            break
     assert min(seconds) < MAX_SECONDS
 
 

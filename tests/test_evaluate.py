@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +31,22 @@ from codetalker_cli.settings import EvaluateSettings
 OUT = Path("runs/tiny/voice-eval/val")
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two validation clips (subjects A and B), two training clips and a checkpoint ``voice``."""
+    folder = tmp_path_factory.mktemp("stored")
+    voices.save(folder / "voice", "A", "B", "C", family="whisper")
+    tiny_data.prepared(folder / "data/tiny", n_val=2)
+    return folder
+
+
+@pytest.fixture
+def data(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
+    """The stored data set, copied to the current folder together with ``voice``."""
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("codetalker_cli.evaluate.run.write_report", lambda *given: None)
-    voices.save(Path("voice"), "A", "B", "C", family="whisper")
-    return tiny_data.prepared(Path("data/tiny"), n_val=2)
+    return PreparedDataSet(Path("data/tiny"))
 
 
 def evaluate(*more: object, checkpoint: str = "voice") -> dict:

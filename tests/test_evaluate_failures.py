@@ -1,7 +1,10 @@
 """An evaluation that fails leaves nothing, an earlier evaluation, or predictions to resume."""
 
 import json
+<<<<<<< HEAD
 import os
+=======
+>>>>>>> wip-speed
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,13 +28,22 @@ CHANGED = ("--set", "evaluate.closure_mm=2")
 """A setting that is part of the protocol's content, but not of its identity."""
 
 
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two validation clips (subjects A and B), two training clips and a checkpoint ``voice``."""
+    folder = tmp_path_factory.mktemp("stored")
+    voices.save(folder / "voice", "A", "B", "C", family="whisper")
+    tiny_data.prepared(folder / "data/tiny", n_val=2)
+    return folder
+
+
+@pytest.fixture
+def data(stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PreparedDataSet:
+    """The stored data set, copied to the current folder together with ``voice``."""
+    shutil.copytree(stored, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluation, "write_report", write_short_report)
-    voices.save(Path("voice"), "A", "B", "C", family="whisper")
-    return tiny_data.prepared(Path("data/tiny"), n_val=2)
+    return PreparedDataSet(Path("data/tiny"))
 
 
 def write_short_report(made: Any, *_: object) -> None:

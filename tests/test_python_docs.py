@@ -5,9 +5,11 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,10 +30,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     soundfile.write(folder / "speech.wav", voices.speech(0.3, 44100), 44100)
     before = Path.cwd()
     names: dict[str, Any] = {"__name__": "docs"}
+    # The settings of the drawing do not matter here, so they are the fastest ones.
+    quick = partial(ct.render, renderer="software", samples=1, workers=1)
     os.chdir(folder)
     try:
-        for block in BLOCKS:
-            exec(compile(block, "docs/python.md", "exec"), names)
+        with mock.patch.object(ct, "render", quick):
+            for block in BLOCKS:
+                exec(compile(block, "docs/python.md", "exec"), names)
     finally:
         os.chdir(before)
     return names, folder
