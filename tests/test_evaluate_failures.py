@@ -1,10 +1,7 @@
 """An evaluation that fails leaves nothing, an earlier evaluation, or predictions to resume."""
 
 import json
-<<<<<<< HEAD
 import os
-=======
->>>>>>> wip-speed
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
