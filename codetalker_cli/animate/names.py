@@ -41,7 +41,7 @@ class Names:
         if meta.get("stage") == "vq":
             raise stage1_only(folder)
         subjects, styles = meta.get("subjects"), meta.get("styles")
-        if not (_are_names(subjects) and _are_names(styles)):
+        if not (_are_names(subjects) and _are_names(styles) and styles):
             return None
         return cls(str(folder), subjects, styles)
 
