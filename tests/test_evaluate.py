@@ -305,6 +305,10 @@ def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSe
     assert "out/clips.csv already exists; give --overwrite" in refuse(*given)
     before = Path("pred").joinpath(sorted(os.listdir("pred"))[0])
     assert f"{before} already exists" in refuse("metrics", *FILES, "--csv", before)
+    prediction = next(Path(FILES[FILES.index("--pred") + 1]).iterdir())
+    over = ("--csv", prediction, "--overwrite")
+    assert "is one of the input files" in refuse("metrics", *FILES, *over)
+    assert "no prediction has this style" in refuse("metrics", *FILES, "--style", "S99")
     succeed(*given, "--overwrite")
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
     assert unknown["lve_mm"]["lacking"] == "the length unit is unknown"
