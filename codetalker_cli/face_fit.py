@@ -29,6 +29,10 @@ FAR = 2.0
 """Two motions of a face whose centers are this many face sizes apart are in different places."""
 _COLLAPSED = 1e-4
 """Vertices that reach less far than this fraction of the face are all at one point."""
+_SAME_POINT = 0.1
+"""The largest distance of two points that are the same, as a fraction of the face's spread."""
+_COMPARED_POINTS = 4000
+"""The maximum number of vertices whose order is compared."""
 _ABSURD = 20.0
 """A frame that is this many times as large as the other frames of its clip is damaged."""
 _SAMPLED_FRAMES = 60
@@ -257,15 +261,15 @@ def difference_in_size(
     if not (np.isfinite(sizes).all() and sizes[1] > 0):
         return None
     ratio = sizes[0] / sizes[1]
-    return None if SAME_SIZE[0] <= ratio <= SAME_SIZE[1] else f"{ratio:.3g} times as large"
+    return None if SAME_SIZE[0] <= ratio <= SAME_SIZE[1] else f"{ratio:.4g} times as large"
 
 
 def difference_in_place(frame: np.ndarray, other: np.ndarray) -> str | None:
-    """Compare the size and the position of two frames (V, 3) of the same face.
+    """Compare the size, position, rotation and vertex order of two frames (V, 3) of the same face.
 
     Returns:
         A phrase that describes the difference, such as ``is 1000 times as large as``; None if
-        there is none, or if a size is 0 or not finite.
+        there is none, or if a size is 0 or not finite. Different shapes are not a difference.
     """
     frame, other = np.asarray(frame, np.float64), np.asarray(other, np.float64)
     size, other_size = size_of(frame), size_of(other)
@@ -273,8 +277,46 @@ def difference_in_place(frame: np.ndarray, other: np.ndarray) -> str | None:
         return None
     ratio = size / other_size
     if not SAME_SIZE[0] <= ratio <= SAME_SIZE[1]:
-        return f"is {ratio:.3g} times as large as"
+        return f"is {ratio:.4g} times as large as"
     distance = float(np.linalg.norm(frame.mean(0) - other.mean(0)))
     if distance > FAR * other_size:
         return f"is {distance / other_size:.3g} face sizes away from"
-    return None
+    return difference_in_pose(frame, other)
+
+
+def difference_in_pose(frame: np.ndarray, other: np.ndarray) -> str | None:
+    """Compare the rotation and the vertex order of two frames (V, 3) of the same face.
+
+    Returns:
+        A phrase such as ``is mirrored relative to``; None if there is no difference, or if the
+        numbers of vertices differ.
+    """
+    if frame.shape != other.shape:
+        return None
+    a, b = frame - frame.mean(0), other - other.mean(0)
+    tolerance = _FITS * spread(other)
+    if rms_distance(a, b) < tolerance:
+        return None
+    rotation, degrees, is_mirrored = _align(a, b)
+    if rms_distance(a @ rotation, b) < tolerance:
+        if is_mirrored:
+            return "is mirrored relative to"
+        return f"is rotated by {degrees:.0f}° relative to" if degrees > _AWAY else None
+    return "has another vertex order than" if _has_same_points(a, b) else None
+
+
+def _has_same_points(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return whether two faces (V, 3) have the same points, in whatever order."""
+    from scipy.spatial import KDTree
+
+    chosen = np.linspace(0, len(a) - 1, min(len(a), _COMPARED_POINTS)).round().astype(int)
+    distances, _ = KDTree(b).query(a[chosen])
+    return float(np.sqrt(np.square(distances).mean())) < _SAME_POINT * spread(b)
+
+
+def collapsed(frames: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """Return which frames (n, V, 3) have all vertices at one point, as if no face was tracked."""
+    size = size_of(template)
+    if size == 0:  # the face itself is a single point
+        return np.zeros(len(frames), bool)
+    return np.ptp(frames, axis=1).max(1) <= _COLLAPSED * size

@@ -75,7 +75,8 @@ def _refuse(path: Path, *, overwrite: bool) -> None:
     try:
         _refuse_existing(path, overwrite=overwrite)
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
-        probe = nearest / f".{uuid.uuid4().hex}.probe"
+        longest = len(os.fsencode(_hidden(path, _PARTIAL).name))
+        probe = nearest / (f".{uuid.uuid4().hex}".ljust(longest - len(".probe"), "x") + ".probe")
         probe.touch()
         probe.unlink()
     except OSError as error:

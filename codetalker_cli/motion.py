@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Topology
 
 FORMAT_VERSION = 1
-MAX_FPS = 1000
-"""The highest frame rate that a file can have."""
+MIN_FPS, MAX_FPS = 0.01, 1000
+"""The range of frame rates that a file can have."""
 SUFFIXES = (".npz", ".npy")
 """The file formats of a motion: everything (.npz), or only the vertices (.npy)."""
 
@@ -155,7 +156,13 @@ class Motion:
         return self.n_frames / self.fps
 
     def at_fps(self, fps: float) -> "Motion":
-        """Return the motion at another frame rate, interpolated linearly."""
+        """Return the motion at another frame rate, interpolated linearly.
+
+        Raises:
+            InputError: The frame rate is not a plausible number.
+        """
+        if not isinstance(fps, Real) or not MIN_FPS <= fps <= MAX_FPS:
+            raise InputError(f"`fps` {fps!r}: expected a number from {MIN_FPS} to {MAX_FPS}")
         if fps == self.fps or self.n_frames < 2:
             return replace(self, fps=fps) if self.n_frames < 2 else self
         n_frames = max(2, round(self.seconds * fps))
@@ -280,7 +287,7 @@ class Motion:
                     f"{name}: the array is {tuple(array.shape)} of {array.dtype}, expected "
                     f"{wanted} of {number}"
                 )
-        if not 0 < self.fps <= MAX_FPS:
-            raise DataError(f"fps is {self.fps:g}, expected more than 0 and at most {MAX_FPS}")
+        if not MIN_FPS <= self.fps <= MAX_FPS:
+            raise DataError(f"fps is {self.fps:g}, expected {MIN_FPS} to {MAX_FPS}")
         if self.audio is not None and not np.isfinite(self.audio).all():
             raise DataError("audio: the samples contain NaN or infinite values")

@@ -178,6 +178,15 @@ def change_templates(folder: Path, factor: float) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a last setting that is cut short": (
+        lambda f: (f / "settings.yaml").write_bytes((f / "settings.yaml").read_bytes()[:-2]),
+        "the last line has no end",
+    ),
+    "a number of settings that is not an integer": (
+        change_meta(n_settings=1e99),
+        "n_settings is 1e[+]99, expected a number of settings",
+    ),
+    "styles that are not names": (change_meta(styles=["\ud800"]), "styles is not a list of names"),
     "truncated weights": (
         lambda f: truncate(f / "model.safetensors"),
         r"bytes, expected \d+; copy",

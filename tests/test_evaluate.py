@@ -315,6 +315,10 @@ def test_files_in_the_published_layout_give_the_same_values(data: PreparedDataSe
     assert "out/clips.csv already exists; give --overwrite" in refuse(*given)
     before = Path("pred").joinpath(sorted(os.listdir("pred"))[0])
     assert f"{before} already exists" in refuse("metrics", *FILES, "--csv", before)
+    prediction = next(Path(FILES[FILES.index("--pred") + 1]).iterdir())
+    over = ("--csv", prediction, "--overwrite")
+    assert "is one of the input files" in refuse("metrics", *FILES, *over)
+    assert "no prediction has this style" in refuse("metrics", *FILES, "--style", "S99")
     succeed(*given, "--overwrite")
     unknown = json.loads(succeed("metrics", "lve_mm", "lve", *FILES, "--json"))["values"]
     assert unknown["lve_mm"]["lacking"] == "the length unit is unknown"
@@ -384,6 +388,11 @@ def moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Motion], Moti
     return lambda motion: replace(motion, vertices=change(np.array(motion.vertices)))
 
 
+def one_lost(vertices: np.ndarray) -> np.ndarray:
+    vertices[7] = 0
+    return vertices
+
+
 def one_absurd(vertices: np.ndarray) -> np.ndarray:
     vertices[7, 2] = 1e30
     return vertices
@@ -394,9 +403,13 @@ def one_absurd(vertices: np.ndarray) -> np.ndarray:
     [
         (in_mm, "the unit of the prediction is mm, but that of the ground truth is m;"),
         (at_60_fps, "has 60 frames per second, but the ground truth has 25; predict at 25"),
-        (moved(lambda v: v * 1000), "the prediction is 1e+03 times as large as the ground truth"),
+        (moved(lambda v: v * 1000), "the prediction is 1000 times as large as the ground truth"),
         (moved(lambda v: v / 10), "the prediction is 0.1 times as large as the ground truth"),
         (moved(lambda v: v + 99), "face sizes away from the ground truth"),
+        (moved(lambda v: v * np.array([-1, 1, 1])), "is mirrored relative to the ground truth"),
+        (moved(lambda v: v[..., [1, 2, 0]]), "is rotated by 120° relative to the ground truth"),
+        (moved(lambda v: v[:, ::-1]), "has another vertex order than the ground truth"),
+        (moved(one_lost), "frame 7 of the prediction has all vertices at one point"),
         (moved(one_absurd), "frame 7 of the prediction has coordinates up to 1e+30"),
     ],
 )
@@ -472,7 +485,7 @@ def test_a_data_set_of_another_scale_than_the_checkpoint_is_refused(data: Prepar
         said = refuse("eval", "voice", "--data", "data/tiny", "--split", "val")
         expected = {
             "mm": "the unit of the model is m, but that of data/tiny is mm",
-            "large": "the templates of data/tiny are 1e+03 times as large as those of the model",
+            "large": "the templates of data/tiny are 1000 times as large as those of the model",
         }
         assert expected[name] in said
 
@@ -545,7 +558,8 @@ def test_the_shards_of_several_processes_combine_to_the_whole(
     def measured(some: list) -> Scores:
         scores = Scores()
         for clip in some:
-            still = np.zeros((clip.entry.n_frames, 12, 3), np.float32)
+            template = data.mesh.templates[clip.entry.subject]
+            still = np.repeat(template[None], clip.entry.n_frames, 0)
             scores.add(still, clip.entry.name, None, truth, settings)
         return scores
 

@@ -156,6 +156,8 @@ def test_too_long_name_is_one_clear_error(tmp_path: Path, name: str) -> None:
         refused = pytest.raises(InputError, match="the name is too long for this file system")
         with refused, write(tmp_path / name):
             pytest.fail("the block must not run")
+    with pytest.raises(OutputError, match="the name is too long for this file system"):
+        check_output(tmp_path / ("a" * 240 + ".npz"), overwrite=False)  # before any work is done
     assert names(tmp_path) == []
 
 

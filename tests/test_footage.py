@@ -228,6 +228,8 @@ def test_a_file_that_is_not_a_video_is_refused_in_one_line(workplace: Path) -> N
     )
     said = command.refuse(*render("a.npz", "good.mp4", "-o", "good.mp4", "--overwrite"))
     assert said == "--out good.mp4 is one of the input files; give another name"
+    sound = ("--audio", "good.mp4", "-o", "good.mp4", "--overwrite")
+    assert command.refuse(*render("a.npz", *sound)) == said
     assert (workplace / "good.mp4").read_bytes() == good
 
 

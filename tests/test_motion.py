@@ -3,6 +3,7 @@
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,24 @@ def test_a_motion_file_cannot_name_another_file(tmp_path: Path) -> None:
     assert "audio_path" not in content
     np.savez(path, audio_path=np.array("/private/speech.wav"), **content)
     assert Motion.load(path).audio_path is None
+
+
+@pytest.mark.parametrize("fps", [0.0, 1e-9, 1e9, np.nan])
+def test_a_motion_file_with_an_implausible_frame_rate_is_refused(
+    tmp_path: Path, fps: float
+) -> None:
+    path = motion().save(tmp_path / "talk.npz")
+    with np.load(path) as arrays:
+        content = {**arrays, "fps": np.array(fps)}
+    np.savez(path, **content)
+    with pytest.raises(InputError, match=r"expected 0\.01 to 1000"):
+        Motion.load(path)
+
+
+@pytest.mark.parametrize("fps", [0, -1, np.nan, "30", None])
+def test_a_conversion_to_an_impossible_frame_rate_is_refused(fps: Any) -> None:
+    with pytest.raises(InputError, match=r"`fps` .*: expected a number from 0\.01"):
+        motion().at_fps(fps)
 
 
 def test_npy_contains_the_vertices(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Several panels in one picture: order, cameras, labels, heat maps, backgrounds and errors."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -317,6 +318,31 @@ def test_frames_in_another_unit_than_the_template_are_refused(factor: float) -> 
         as_panels(scaled)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v * np.float32([-1, 1, 1]), "is mirrored relative to the template"),
+        (lambda v: v[..., [1, 2, 0]], "is rotated by 120° relative to the template"),
+        (lambda v: v[:, ::-1], "has another vertex order than|is rotated|is mirrored"),
+    ],
+)
+def test_frames_with_other_axes_or_vertices_are_refused(
+    change: Callable[[np.ndarray], np.ndarray], words: str
+) -> None:
+    motion = make_motion()
+    with pytest.raises(RenderError, match=words):
+        as_panels(replace(motion, vertices=change(np.asarray(motion.vertices))))
+
+
+def test_a_frame_of_zeros_is_refused() -> None:
+    motion = make_motion()
+    vertices = np.array(motion.vertices)
+    vertices[1] = 0
+    _, sources = set_stage(as_panels(replace(motion, vertices=vertices)), SOFTWARE)
+    with pytest.raises(RenderError, match="frame 1 of the motion has all vertices at one point"):
+        sources[0].read([0, 1])
+
+
 def test_a_motion_of_zeros_is_refused() -> None:
     motion = make_motion()
     with pytest.raises(RenderError, match="all vertices of the first frame are at one point"):
@@ -346,7 +372,7 @@ def test_a_heat_map_of_two_units_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("factor", "shift", "words"),
-    [(1000, 0, "is 1e\\+03 times as large as"), (1, 99, "is .* face sizes away from")],
+    [(1000, 0, "is 1000 times as large as"), (1, 99, "is .* face sizes away from")],
 )
 def test_a_heat_map_of_two_sizes_or_places_is_refused(
     factor: float, shift: float, words: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeGuard
 
@@ -41,7 +42,7 @@ class Names:
         if meta.get("stage") == "vq":
             raise stage1_only(folder)
         subjects, styles = meta.get("subjects"), meta.get("styles")
-        if not (_are_names(subjects) and _are_names(styles)):
+        if not (_are_names(subjects) and _are_names(styles) and styles):
             return None
         return cls(str(folder), subjects, styles)
 
@@ -55,6 +56,10 @@ class Names:
             InputError: The subject or style is unknown, or the frame rate is invalid.
             CheckpointError: The checkpoint contains no templates.
         """
+        if request.fps is not None and not isinstance(request.fps, Real):
+            raise InputError(f"`fps` {request.fps!r}: expected a number of frames per second")
+        if not isinstance(request.seed, Integral) or request.seed < 0:
+            raise InputError(f"`seed` {request.seed!r}: expected an integer from 0 on")
         if request.fps is not None and not MIN_FPS <= request.fps <= MAX_FPS:
             raise InputError(
                 f"`fps` {request.fps:g}: expected {MIN_FPS} to {MAX_FPS} frames per second"

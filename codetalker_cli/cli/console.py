@@ -33,9 +33,9 @@ _WIDE = 110
 """The terminal width in columns at which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
-    "audio", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model", "out",
-    "overwrite", "pred", "preset", "regions", "resume", "set", "sheet", "split", "style",
-    "subject", "templates", "unit", "voices_dir", "vq",
+    "audio", "csv", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model",
+    "out", "overwrite", "pred", "preset", "regions", "resume", "seed", "set", "sheet", "split",
+    "style", "subject", "templates", "unit", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "mesh_file": "--faces", "suffix": "--format"}

@@ -138,7 +138,7 @@ def render(
     flags = {f"render.{key}": value for key, value in flags.items()}
     show = Show(show_settings, as_json)
     settings = resolved_sections(show, ["render"], config, assignments, flags).sections["render"]
-    target = choose_target(out, motions, settings, overwrite=overwrite)
+    target = choose_target(out, motions, settings, overwrite=overwrite, audio=audio)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
     shown = compare(read, motions, labels=labels, heat=heat, audio=audio)

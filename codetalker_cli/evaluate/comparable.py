@@ -1,4 +1,4 @@
-"""Check that a prediction has the unit, frame rate, size and position of its ground truth."""
+"""Check that a prediction has the unit, frame rate, size and pose of its ground truth."""
 
 import numpy as np
 
@@ -18,8 +18,9 @@ _RATE = 1e-3
 def check_comparable(pair: Pair, truth: Truth) -> None:
     """Check that the values of a prediction mean the same as those of its ground truth.
 
-    Units and frame rates that the files store are compared. Sizes and positions are compared in
-    any case, because a .npy stores neither.
+    Units and frame rates that the files store are compared. Sizes, positions, rotations and vertex
+    orders are compared in any case, because a .npy stores none of them. The template must also fit
+    the ground truth.
 
     Raises:
         InputError: A file cannot be read.
@@ -39,11 +40,17 @@ def check_comparable(pair: Pair, truth: Truth) -> None:
             "prediction with Motion.at_fps"
         )
     n_frames = min(len(predicted.vertices), len(true.vertices))
-    faces = [_mean_face(motion.vertices, n_frames) for motion in (predicted, true)]
-    if difference := difference_in_place(*faces):
+    face, true_face = (_mean_face(motion.vertices, n_frames) for motion in (predicted, true))
+    subject = truth.subjects[pair.clip]
+    if difference := difference_in_place(truth.mesh.templates[subject], true_face):
+        raise DataError(
+            f"{truth.clips[pair.clip]}: the template of {subject} {difference} the ground truth; "
+            "give both the same length unit, axes, position and vertex order"
+        )
+    if difference := difference_in_place(face, true_face):
         raise DataError(
             f"{pair.path}: the prediction {difference} the ground truth; give both the same "
-            "length unit and position"
+            "length unit, axes, position and vertex order"
         )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codetalker_cli.errors import DataError, counted
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.evaluate.folder import write_csv
-from codetalker_cli.evaluate.pairs import find_pairs
+from codetalker_cli.evaluate.pairs import ALL, AUTO, Pair, find_pairs, parse_styles
 from codetalker_cli.evaluate.score import csv_rows, describe, score_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.progress import Progress
@@ -56,11 +56,15 @@ def measure_folder(
         csv: CSV file to write, with one line per clip and style.
 
     Raises:
-        InputError: There are no predictions, or one does not belong to a ground-truth clip.
+        InputError: There are no predictions, one does not belong to a ground-truth clip, a style
+            has no prediction, or ``csv`` is an input.
         DataError: No prediction can be measured.
     """
     failed: list[dict[str, str]] = []
     pairs = find_pairs(folder, truth)
+    _check_styles(settings.style, pairs)
+    if csv is not None:
+        _refuse_inputs(csv, [*truth.clips.values(), *(pair.path for pair in pairs)])
     scores = score_pairs(pairs, truth, settings, metrics, progress, failed=failed)
     if failed and not scores.results():
         first = failed[0]
@@ -80,3 +84,19 @@ def measure_folder(
         "failed": failed,
     }
     return FolderMeasurement(facts, values, failed)
+
+
+def _check_styles(rule: str, pairs: Sequence[Pair]) -> None:
+    """Refuse the name of a style that no prediction has."""
+    styles = {pair.style for pair in pairs} - {None}
+    unknown = [] if rule in (AUTO, ALL) else [n for n in parse_styles(rule) if n not in styles]
+    if unknown and styles:
+        raise InputError(
+            f"`style` {printable(unknown[0])!r}: no prediction has this style; the predictions "
+            f"have {', '.join(sorted(map(str, styles)))}"
+        )
+
+
+def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
+    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
+        raise InputError(f"`csv` {out} is one of the input files; give another name")

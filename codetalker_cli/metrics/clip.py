@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from codetalker_cli.errors import DataError
+from codetalker_cli.face_fit import collapsed
 from codetalker_cli.metrics.definitions import (
     closures,
     distances,
@@ -114,6 +115,11 @@ def measure(
             if not finite.all():
                 frame = start + int(np.flatnonzero(~finite)[0])
                 raise DataError(f"frame {frame} of the {name} has NaN or infinite coordinates")
+            if (lost := collapsed(part, template)).any():
+                raise DataError(
+                    f"frame {start + int(lost.argmax())} of the {name} has all vertices at one "
+                    "point, as if the face was not tracked; repair or remove the clip"
+                )
             _refuse_absurd(part, start, name, template)
             parts.append(part)
         sums.add(*parts)

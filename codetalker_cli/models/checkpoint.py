@@ -29,7 +29,7 @@ from codetalker_cli.errors import (
     printable,
 )
 from codetalker_cli.failures import doing
-from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.files import atomic_path, check_output, name_fault
 from codetalker_cli.models import checkpoint_files, official, shapes
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.presets import settings_from_dict
@@ -235,6 +235,10 @@ def _parse_meta(folder: Path) -> dict[str, Any]:
         )
     if version <= FORMAT_VERSION and stage not in ("vq", "speech"):
         raise ValueError(f"{META}: stage is {printable(repr(stage))}, expected vq or speech")
+    for key in ("styles", "subjects"):
+        names = meta.get(key, [])
+        if not isinstance(names, list) or any(name_fault(name) for name in names):
+            raise ValueError(f"{META}: {key} is not a list of names")
     return meta
 
 

@@ -92,7 +92,17 @@ def check_settings(path: Path, settings: Any, meta: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path}: expected a table of settings; copy the checkpoint again")
     keys = [key for key, _ in flatten(settings)]
     expected = meta.get("n_settings", 0)
-    if isinstance(expected, int) and len(keys) < expected:
+    if type(expected) is not int or expected < 0:
+        raise CheckpointError(
+            f"{path.parent}: meta.json is damaged (n_settings is {printable(repr(expected))}, "
+            "expected a number of settings); copy the checkpoint again"
+        )
+    if expected and not path.read_bytes().endswith(b"\n"):
+        raise CheckpointError(
+            f"{path}: the last line has no end, so its value may be cut short. Copy the checkpoint "
+            "again; if you edited the file, end its last line"
+        )
+    if len(keys) < expected:
         last = f", the last of which is {keys[-1]}" if keys else ""
         raise CheckpointError(
             f"{path}: the file contains {len(keys)} of {expected} settings{last}; it was cut "

@@ -55,7 +55,12 @@ class Written:
 
 
 def choose_target(
-    out: Path | None, shown: Sequence[Path], settings: RenderSettings, *, overwrite: bool
+    out: Path | None,
+    shown: Sequence[Path],
+    settings: RenderSettings,
+    *,
+    overwrite: bool,
+    audio: Path | None = None,
 ) -> Path:
     """Return the output file, after checking that it can be written.
 
@@ -64,6 +69,7 @@ def choose_target(
         shown: The files of the motions and filmed videos.
         settings: The render settings; not every container supports a transparent background.
         overwrite: Whether an existing file may be replaced.
+        audio: The recording for the sound track, if any, which is not replaced either.
 
     Raises:
         RenderError: The suffix is unknown or does not fit the settings.
@@ -75,7 +81,8 @@ def choose_target(
         raise InputError(f"{shown[0]} is a filmed video; also give at least one motion")
     transparent = settings.background == TRANSPARENT
     target = motions[0].with_suffix(".mov" if transparent else ".mp4") if out is None else out
-    _check_file(target, shown, settings, overwrite=overwrite)
+    inputs = [*shown, *([] if audio is None else [audio])]
+    _check_file(target, inputs, settings, overwrite=overwrite)
     return target
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from codetalker_cli.arrays import release_pages
 from codetalker_cli.errors import RenderError, counted
-from codetalker_cli.face_fit import difference_in_place, size_of
+from codetalker_cli.face_fit import collapsed, difference_in_place, difference_in_pose, size_of
 from codetalker_cli.motion import Motion, Vertices
 from codetalker_cli.render.captions import Strip, bar_strip, label_strip
 from codetalker_cli.render.heat import heat_label, heat_range
@@ -120,7 +120,7 @@ def _check_scale(motion: Motion, name: str) -> None:
         )
     if not 1 / MAX_SCALE <= ratio <= MAX_SCALE:
         raise RenderError(
-            f"{name}: the frames are {ratio:.3g} times as large as the template; give both the "
+            f"{name}: the frames are {ratio:.4g} times as large as the template; give both the "
             "same length unit"
         )
     distance = float(np.linalg.norm(frame.mean(0) - template.mean(0))) / sizes[1]
@@ -128,6 +128,11 @@ def _check_scale(motion: Motion, name: str) -> None:
         raise RenderError(
             f"{name}: the first frame is {distance:.3g} face sizes away from the template, outside "
             "the picture; move the motion to the position of the template"
+        )
+    if difference := difference_in_pose(frame, template):
+        raise RenderError(
+            f"{name}: the first frame {difference} the template; give both the same axes and "
+            "vertex order"
         )
 
 
@@ -231,17 +236,20 @@ class Source:
         vertices: (T, V, 3) vertex positions.
         name: Name of the motion in error messages.
         limit: The largest plausible coordinate.
+        template: (V, 3) neutral face, or None: frames may have all vertices at one point.
     """
 
     vertices: Vertices
     name: str
     limit: float = np.inf
+    template: np.ndarray | None = None
 
     def read(self, frames: Sequence[int]) -> np.ndarray:
         """Return the (n, V, 3) float32 vertices of the given frames.
 
         Raises:
-            RenderError: A coordinate is NaN, infinite or above the limit.
+            RenderError: A coordinate is NaN, infinite or above the limit, or all vertices of a
+                frame are at one point.
         """
         vertices = np.asarray(self.vertices[np.asarray(frames, dtype=int)], np.float32)
         release_pages(self.vertices)
@@ -257,6 +265,11 @@ class Source:
             raise RenderError(
                 f"{self.name}: frame {frames[bad]} of the motion contains coordinates up to "
                 f"{largest[bad]:.3g}, far away from the face"
+            )
+        if self.template is not None and (lost := collapsed(vertices, self.template)).any():
+            raise RenderError(
+                f"{self.name}: frame {frames[int(lost.argmax())]} of the motion has all vertices "
+                "at one point, as if the face was not tracked; remove or repair it"
             )
         return vertices
 
@@ -280,7 +293,7 @@ def set_stage(
         if id(motion.vertices) not in source_numbers:
             source_numbers[id(motion.vertices)] = len(sources)
             limit = ABSURD * float(np.abs(motion.template).max()) or np.inf
-            sources.append(Source(motion.vertices, name, limit))
+            sources.append(Source(motion.vertices, name, limit, motion.template))
         return source_numbers[id(motion.vertices)]
 
     scenes: list[Scene] = []
