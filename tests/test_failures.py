@@ -3,11 +3,12 @@
 import errno
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import command
@@ -137,9 +138,14 @@ def test_every_error_of_a_command_is_one_line(
         assert str(next(logs.iterdir())) in ended.err
 
 
-def process(*arguments: object, cwd: Path, shell_end: str = "") -> subprocess.Popen[str]:
+def process(
+    *arguments: object,
+    cwd: Path,
+    shell_end: str = "",
+    program: Sequence[str] = ("-m", "codetalker_cli"),
+) -> subprocess.Popen[str]:
     """Start the command as a user would, in its own process."""
-    words = " ".join(f"'{word}'" for word in (sys.executable, "-m", "codetalker_cli", *arguments))
+    words = shlex.join(map(str, (sys.executable, *program, *arguments)))
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     return subprocess.Popen(
         f"exec {words} {shell_end}",
@@ -161,7 +167,15 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     return ["animate", folder / "speech.wav", "--model", voice]
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_stream_does_not_fail_a_report(tmp_path: Path, closed: str) -> None:
+    ended = process("render", "--show-settings", "--json", cwd=tmp_path, shell_end=closed)
+    out, err = ended.communicate()
+    assert ended.returncode == 0 and err == ""
+    assert out.startswith("[{") == (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-"])
 def test_closed_stream_does_not_fail_a_command(
     tmp_path: Path, given: list[object], closed: str
 ) -> None:
@@ -173,12 +187,42 @@ def test_closed_stream_does_not_fail_a_command(
     assert out.startswith("{") == (">&-" not in closed.replace("2>&-", ""))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+WRITER = """
+import sys, time, typer
+from pathlib import Path
+from codetalker_cli import cli
+from codetalker_cli.files import atomic_path
+
+cli.app = typer.Typer()
+
+@cli.app.command()
+def write():
+    with atomic_path(Path("i.mp4")) as temporary:
+        temporary.write_text("half")
+        time.sleep(300)
+
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "is_rendering"),
+    [
+        (signal.SIGTERM, True),
+        (signal.SIGTERM, False),
+        (signal.SIGHUP, False),
+        (signal.SIGINT, False),
+    ],
+)
 def test_stopped_command_leaves_nothing(
-    tmp_path: Path, given: list[object], number: signal.Signals
+    tmp_path: Path, given: list[object], number: signal.Signals, is_rendering: bool
 ) -> None:
-    # The signal arrives long before the last of the 240 frames is drawn.
-    started = process(*given, "-o", "i.mp4", "--fps", "240", cwd=tmp_path)
+    if is_rendering:
+        # The signal arrives long before the last of the 240 frames is drawn.
+        fast = ("--set", "render.renderer=software")
+        started = process(*given, "-o", "i.mp4", "--fps", "240", *fast, cwd=tmp_path)
+    else:
+        started = process("-c", WRITER, cwd=tmp_path, program=())
     deadline = time.monotonic() + 300
     while not any(p.suffix == ".mp4" for p in tmp_path.glob(".i.*")):
         assert time.monotonic() < deadline and started.poll() is None

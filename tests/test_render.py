@@ -260,7 +260,7 @@ def test_an_encoder_error_is_quoted_and_an_existing_video_is_kept(tmp_path):
         render_video(make_motion(4), path, settings)
     noise = tmp_path / "noise.wav"
     noise.write_text("no sound")
-    with pytest.raises(InputError, match=r"noise\.wav: .*unknown audio or video container"):
+    with pytest.raises(InputError, match=r"noise\.wav: .*it is text, not a recording"):
         render_video(make_motion(4, audio_path=noise), path, SOFTWARE)
     noise.write_bytes(b"RIFF\0\0\0\0WAVE" + b"no sound" * 99)
     with pytest.raises(InputError, match=r"noise\.wav: not an audio file that can be read"):

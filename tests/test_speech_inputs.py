@@ -203,7 +203,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "empty array": (lambda: SPEECH[:0], "contains no audio samples"),
     "empty list": (list, "contains no audio samples"),
     "empty bytes": (lambda: b"", r"^speech: the file is empty \(0 bytes\)"),
-    "no recording": (lambda: b"RIFF", r"^speech: not an audio file that can be read \(unknown"),
+    "no recording": (lambda: b"RIFF", r"^speech: not an audio file that can be read \(it is text"),
     "damaged file": (lambda: content()[:30], r"^speech: not an audio file that can be read"),
     "file without samples": (lambda: content(PCM[:0]), "^speech: contains no audio samples"),
     "text file": (lambda: io.StringIO("x"), "reading the StringIO gives no bytes; open .* mode"),

@@ -131,8 +131,10 @@ def plan(
         jobs = from_manifest(manifest, out, ending, request)
     for job in jobs:
         _check_target(job, endings)
-    for target in {job.out.parent: job.out for job in jobs}.values():
-        check_output(target, overwrite=overwrite or not is_single)
+    if is_single:
+        check_output(jobs[0].out, overwrite=overwrite)
+    for folder in {job.out.parent for job in jobs}:  # a name that is too long costs only its job
+        check_output(folder / ending, overwrite=True)
     return AnimationPlan(tuple(jobs), request, is_single)
 
 
