@@ -131,7 +131,6 @@ def plan(
         jobs = from_manifest(manifest, out, ending, request)
     for job in jobs:
         _check_target(job, endings)
-    # In a batch, a name that is too long costs only its job.
     for target in {job.out if is_single else job.out.with_name(ending) for job in jobs}:
         check_output(target, overwrite=overwrite or not is_single)
     return AnimationPlan(tuple(jobs), request, is_single)
