@@ -57,23 +57,28 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Path, *, overwrite: bool, name: str = "out") -> None:
     """Refuse an output that exists, or whose folder cannot be written, before any work is done.
 
     This leaves nothing behind, and removes what killed runs left in the folder. For a missing
     folder, its nearest existing parent is tested.
 
+    Args:
+        path: The output.
+        overwrite: Whether an existing output may be replaced.
+        name: The parameter that contains the path, for the message.
+
     Raises:
         OutputError: The output exists, or its folder is not writable.
     """
-    _refuse(path, overwrite=overwrite)
+    _refuse(path, overwrite=overwrite, name=name)
     remove_leftovers(path.parent)
 
 
-def _refuse(path: Path, *, overwrite: bool) -> None:
+def _refuse(path: Path, *, overwrite: bool, name: str = "out") -> None:
     folder = path.parent
     try:
-        _refuse_existing(path, overwrite=overwrite)
+        _refuse_existing(path, overwrite=overwrite, name=name)
         nearest = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         longest = len(os.fsencode(_hidden(path, _PARTIAL).name))
         probe = nearest / (f".{uuid.uuid4().hex}".ljust(longest - len(".probe"), "x") + ".probe")
@@ -83,10 +88,10 @@ def _refuse(path: Path, *, overwrite: bool) -> None:
         raise _unwritable(path, error) from error
 
 
-def _refuse_existing(path: Path, *, overwrite: bool) -> None:
+def _refuse_existing(path: Path, *, overwrite: bool, name: str = "out") -> None:
     if path.exists() and not overwrite:
         raise OutputError(
-            f"{path} already exists; give `overwrite` to replace it, or another `out`"
+            f"{path} already exists; give `overwrite` to replace it, or another `{name}`"
         )
 
 

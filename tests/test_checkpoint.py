@@ -208,6 +208,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated mesh": (lambda f: truncate(f / "mesh.npz"), r"bytes, expected \d+; copy"),
     "empty mesh": (lambda f: (f / "mesh.npz").write_bytes(b""), "has 0 bytes, expected"),
     "truncated old mesh": (lambda f: old(f) or truncate(f / "mesh.npz"), "is damaged"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "safetensors: not a file; copy"),
+    "no meta": (lambda f: (f / "meta.json").unlink(), r"meta\.json: not a file; copy"),
     "no mesh": (lambda f: (f / "mesh.npz").unlink(), r"mesh\.npz: no such file"),
     "mesh is a web page": (
         lambda f: (f / "mesh.npz").write_text("<!DOCTYPE html><html>"),

@@ -86,7 +86,7 @@ def metrics(
     settings = sections["evaluate"]
     wanted = expand(names or [])
     if csv is not None:
-        check_output(csv, overwrite=overwrite)
+        check_output(csv, overwrite=overwrite, name="csv")
     folder, truth = predictions_and_truth(
         pred, gt=gt, data=data, split=split, regions=regions, templates=templates, unit=unit
     )

@@ -225,7 +225,7 @@ def check_command(
     if sheet is None:
         sheet = folder / "check.png"  # belongs to the data set, so it may be replaced
     else:
-        check_output(sheet, overwrite=overwrite)
+        check_output(sheet, overwrite=overwrite, name="sheet")
     with console.bars() as stages:
         report = check(folder, sheet, progress=stages("check"))
     if not as_json:

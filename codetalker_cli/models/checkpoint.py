@@ -344,6 +344,9 @@ def find(name: str | Path) -> Path:
     choices = available()
     if str(name) in choices:
         return choices[str(name)]
+    for present, missing in ((META, WEIGHTS), (WEIGHTS, META)):
+        if (folder / present).is_file():
+            raise CheckpointError(f"{folder / missing}: not a file; copy the checkpoint again")
     listed = ", ".join(list(choices)[:MAX_LISTED]) or "none"
     listed += f" and {len(choices) - MAX_LISTED} more" * (len(choices) > MAX_LISTED)
     problem = "is a folder without a checkpoint" if folder.is_dir() else "is not known"

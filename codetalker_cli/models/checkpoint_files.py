@@ -53,7 +53,7 @@ def check_sizes(folder: Path, meta: Mapping[str, Any]) -> None:
         try:
             check_file(path, DataError)
         except DataError as error:
-            raise CheckpointError(f"{error}; copy the checkpoint again") from error
+            raise CheckpointError(str(error)) from error
         size, expected = path.stat().st_size, facts.get("bytes")
         if size != expected:
             raise CheckpointError(
