@@ -31,7 +31,7 @@ finally:
     heavy = [name for name in ("torch", "numpy", "codetalker_cli.settings") if name in sys.modules]
     print("loaded", *heavy)
 """
-MAX_RATIO = 3.0
+MAX_RATIO = 6.0
 """The longest CPU time of a completion, relative to starting Python with typer and rich."""
 
 
