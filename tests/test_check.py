@@ -350,3 +350,15 @@ def test_a_checkpoint_is_compared_with_its_hashes(
     assert "the content has changed since the checkpoint was written" in refuse(
         "prepare-data", "check", folder
     )
+
+
+@pytest.mark.parametrize("scale", [1e8, 1e25, 1e30])
+def test_absurd_coordinates_are_reported_in_time(data: Path, scale: float) -> None:
+    """Products of such coordinates are infinite, and LAPACK does not return for them."""
+    mesh = Mesh.load(data / "mesh.npz")
+    templates = {name: face * np.float32(scale) for name, face in mesh.templates.items()}
+    replace(mesh, templates=templates).save(data / "mesh.npz")
+    for path in (data / "clips").glob("*.npy"):
+        np.save(path, np.load(path) * np.float32(scale))
+    report = check(data, data / "check.png")
+    assert any("has coordinates up to" in str(problem) for problem in report.problems)

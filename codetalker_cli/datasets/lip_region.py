@@ -136,7 +136,11 @@ def _align_frames(rest: np.ndarray, offsets: np.ndarray, anchors: np.ndarray) ->
     for frame, offset in enumerate(offsets):
         moved = (rest + offset).astype(np.float32)
         moved -= mean @ moved[anchors]
-        u, _, v = np.linalg.svd((moved[anchors].T @ rest[anchors]).astype(np.float64))
+        product = (moved[anchors].T @ rest[anchors]).astype(np.float64)
+        if not np.isfinite(product).all():  # LAPACK can search forever
+            np.subtract(moved, rest, out=aligned[frame])
+            continue
+        u, _, v = np.linalg.svd(product)
         u[:, -1] *= np.sign(np.linalg.det(u @ v))
         np.subtract(moved @ (u @ v).astype(np.float32), rest, out=aligned[frame])
     return aligned

@@ -30,6 +30,7 @@ from codetalker_cli.datasets.manifest import ClipEntry, read_manifest
 from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.face_fit import misfit
 from codetalker_cli.progress import Progress
+from codetalker_cli.topology import MAX_COORDINATE
 
 __all__ = ["Finding", "InspectionReport", "check"]
 
@@ -123,7 +124,16 @@ def _read_clip(
     mean = subject.base + motion.total / max(motion.n_sampled, 1)
     check_motion(entry, motion, float(np.linalg.norm(np.ptp(mean, axis=0))), findings)
     check_length(entry, motion.n_frames, fps, speech, findings)
-    fits = motion.n_sampled > 0 and _fits_template(statistics, entry, mean, findings)
+    largest = max(float(np.abs(x).max(initial=0)) for x in (subject.base, motion.sample))
+    is_absurd = largest > MAX_COORDINATE
+    if is_absurd:
+        findings.problem(
+            "misfit",
+            entry.name,
+            f"the clip or its template has coordinates up to {largest:.2g}; repair or remove it",
+        )
+    fits = motion.n_sampled > 0 and not is_absurd
+    fits = fits and _fits_template(statistics, entry, mean, findings)
     if fits:
         statistics.add_sample(entry.subject, motion.sample)
     subject.clips.append(
