@@ -18,8 +18,8 @@ import soundfile
 import torch
 import voices
 
-from codetalker_cli import cli
-from codetalker_cli.errors import CodeTalkerError, DataError, OutOfMemoryError, UnexpectedError
+from codetalker_cli import audio, cli
+from codetalker_cli.errors import DataError, OutOfMemoryError, UnexpectedError
 from codetalker_cli.failures import doing, to_error
 
 
@@ -109,6 +109,21 @@ def test_error_of_the_system_names_the_file_and_the_reason(number: int, part: st
     assert error.exit_code == 1
 
 
+def test_recording_that_is_too_large_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*arguments: object, **options: object) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    soundfile.write(tmp_path / "long.wav", voices.speech(), 16000)
+    monkeypatch.setattr(soundfile.SoundFile, "read", too_large)
+    monkeypatch.setattr(soundfile, "read", too_large)
+    with pytest.raises(MemoryError) as caught:
+        audio.read(tmp_path / "long.wav")
+    message = str(to_error(caught.value))
+    assert message.startswith(f"not enough memory while reading {tmp_path / 'long.wav'} (Unable")
+
+
 # The command line --------------------------------------------------------------------------------
 
 
@@ -189,7 +204,7 @@ def test_closed_stream_does_not_fail_a_command(
 WRITER = """
 import sys, time, typer
 from pathlib import Path
-from codetalker_cli import cli
+from codetalker_cli import audio, cli
 from codetalker_cli.files import atomic_path
 
 cli.app = typer.Typer()
@@ -241,8 +256,3 @@ def test_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_errors_keep_their_class() -> None:
-    for kind in (UnexpectedError, OutOfMemoryError):
-        assert issubclass(kind, CodeTalkerError)

@@ -22,6 +22,7 @@ from codetalker_cli.audio.mixing import (
 )
 from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
 from codetalker_cli.errors import InputError, printable
+from codetalker_cli.failures import doing
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -97,7 +98,8 @@ def read(path: Path | str, name: str | None = None) -> tuple[np.ndarray, int]:
     """
     path = Path(path)
     check_file(path)
-    decoded = _decode(path)
+    with doing(f"reading {printable(path)}"):
+        decoded = _decode(path)
     _report(printable(path) if name is None else name, decoded)
     if len(decoded.samples) == 0:
         raise InputError(f"{printable(path)}: contains no audio samples; check the recording")
@@ -120,7 +122,8 @@ def write_playback(path: Path, target: Path, *, report: bool = True) -> None:
     import soundfile
 
     check_file(path)
-    decoded = _decode(path)
+    with doing(f"reading {printable(path)}"):
+        decoded = _decode(path)
     if report:
         _report(printable(path), decoded)
     with decoding.opened(path, decoded.decoder) as sound:
