@@ -19,11 +19,24 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"__main__"}, False),
     ({"cli", ""}, False),
     ({"train", "evaluate", "datasets.inspect"}, False),
-    ({"animate", "render", "synthetic"}, False),
+    ({"animate", "export", "render", "synthetic"}, False),
     ({"datasets"}, False),
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
-    ({"settings", "motion", "topology", "arrays", "audio", "media", "devices", "workspace"}, True),
+    (
+        {
+            "settings",
+            "motion",
+            "rig_curves",
+            "topology",
+            "arrays",
+            "audio",
+            "media",
+            "devices",
+            "workspace",
+        },
+        True,
+    ),
     ({"files", "failures", "text_files", "resources", "progress", "face_fit"}, True),
     ({"errors"}, False),
 ]
@@ -43,6 +56,9 @@ HEAVY = (
     "jinja2",
     "tensorboard",
     "soundfile",
+    "pxr",
+    "alembic3d",
+    "imath",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 7
 

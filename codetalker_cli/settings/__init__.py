@@ -18,6 +18,7 @@ from codetalker_cli.settings.data import (
 )
 from codetalker_cli.settings.decode import DecodeSettings
 from codetalker_cli.settings.evaluate import EvaluateSettings
+from codetalker_cli.settings.export import ExportSettings, SolveSettings
 from codetalker_cli.settings.limits import LimitSettings
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
@@ -38,11 +39,13 @@ __all__ = [
     "DecodeSettings",
     "DemoSettings",
     "EvaluateSettings",
+    "ExportSettings",
     "LimitSettings",
     "PrepareSettings",
     "RenderSettings",
     "Section",
     "Settings",
+    "SolveSettings",
     "SpeechSettings",
     "SpeechTrainSettings",
     "SplitRule",
@@ -76,10 +79,14 @@ class Settings(Section):
         default_factory=EvaluateSettings, description="metrics and reports"
     )
     render: RenderSettings = Field(default_factory=RenderSettings, description="images and videos")
+    solve: SolveSettings = Field(
+        default_factory=SolveSettings, description="rig weights of a motion"
+    )
+    export: ExportSettings = Field(default_factory=ExportSettings, description="exported files")
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="limits on input files"
     )
 
     def of_a_run(self) -> dict[str, Any]:
-        """Return what a checkpoint stores: all values except the limits of this machine."""
-        return self.model_dump(mode="json", exclude={"limits"})
+        """Return what a checkpoint stores: what affects the model, its motion and its videos."""
+        return self.model_dump(mode="json", exclude={"limits", "solve", "export"})

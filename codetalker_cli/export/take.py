@@ -1,0 +1,114 @@
+"""What an exporter receives: a motion in meters, the units of its face, and their weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from codetalker_cli.motion import Motion, vertex_blocks
+from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.solve import solve
+from codetalker_cli.rigs.units import UnitSet, units_of
+from codetalker_cli.settings import SolveSettings
+
+
+@dataclass(frozen=True)
+class Take:
+    """A motion to export. Lengths are in meters; +y points up and +z forward.
+
+    Attributes:
+        motion: The motion, in the unit of its topology; exporters use the other attributes.
+        native: The curves that the motion was made from, or None if they must be solved.
+        given_units: The units of the face, in meters, or None for those that are known.
+        settings: How the curves are solved.
+    """
+
+    motion: Motion
+    native: RigCurves | None = None
+    given_units: UnitSet | None = None
+    settings: SolveSettings = field(default_factory=lambda: SolveSettings.model_validate({}))
+
+    @property
+    def fps(self) -> float:
+        """The frame rate."""
+        return self.motion.fps
+
+    @property
+    def n_frames(self) -> int:
+        """The number of frames T."""
+        return self.motion.n_frames
+
+    @property
+    def seconds(self) -> float:
+        """The length in seconds."""
+        return self.motion.seconds
+
+    @property
+    def scale(self) -> float:
+        """Meters per unit of the motion; 1 if the scale is unknown."""
+        return self.motion.topology.meters_per_unit or 1.0
+
+    @property
+    def triangles(self) -> np.ndarray:
+        """(F, 3) int32 vertex indices, counter-clockwise seen from outside."""
+        return self.motion.topology.triangles
+
+    @property
+    def colors(self) -> np.ndarray | None:
+        """(V, 3) uint8 sRGB albedo, or None."""
+        return self.motion.colors
+
+    @cached_property
+    def template(self) -> np.ndarray:
+        """(V, 3) float32 neutral face."""
+        return (self.motion.template * np.float32(self.scale)).astype(np.float32)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the (n, V, 3) float32 vertices of all frames in order, in blocks of up to 32 MB."""
+        for block in vertex_blocks(self.motion.vertices):
+            size = max(1, (32 << 20) // max(1, block[:1].nbytes))
+            for start in range(0, len(block), size):
+                part = block[start : start + size]
+                yield (part * np.float32(self.scale)).astype(np.float32, copy=False)
+
+    @property
+    def has_units(self) -> bool:
+        """Whether the units of the face are known."""
+        from codetalker_cli.rigs.units import is_bundled_head
+
+        return self.given_units is not None or is_bundled_head(self.motion.topology)
+
+    @cached_property
+    def units(self) -> UnitSet:
+        """The units of the face.
+
+        Raises:
+            InputError: The units are unknown. The message describes what to give.
+        """
+        if self.given_units is not None:
+            return self.given_units
+        units = units_of(self.motion)
+        return UnitSet(units.names, units.deltas * np.float32(self.scale))
+
+    @cached_property
+    def curves(self) -> RigCurves:
+        """The weights of all units."""
+        return self._curves_of(self.units)
+
+    @cached_property
+    def arkit_units(self) -> UnitSet:
+        """Those of ARKit's 52 units that the face has."""
+        return self.units.arkit()
+
+    @cached_property
+    def arkit_curves(self) -> RigCurves:
+        """The weights of ARKit's 52 units, solved without the others; 0 for missing units."""
+        return self._curves_of(self.arkit_units).select(ARKIT_UNITS)
+
+    def _curves_of(self, units: UnitSet) -> RigCurves:
+        if self.native is not None:
+            return self.native.select(units.names)
+        scaled = UnitSet(units.names, units.deltas / np.float32(self.scale))
+        return solve(self.motion, scaled, self.settings)

@@ -1,0 +1,70 @@
+"""Settings of the solve for rig weights, and of exported files."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from codetalker_cli.settings.base import Section
+
+TARGETS = ("units", "arkit", "basis", "frames")
+"""What the morph targets of an exported mesh can be."""
+EXCLUSIVE = (
+    ("jawLeft", "jawRight"),
+    ("mouthLeft", "mouthRight"),
+    ("eyeLookInLeft", "eyeLookOutLeft"),
+    ("eyeLookInRight", "eyeLookOutRight"),
+    ("eyeLookUpLeft", "eyeLookDownLeft"),
+    ("eyeLookUpRight", "eyeLookDownRight"),
+)
+"""Units that move a part in opposite directions, of which one is active at a time."""
+
+
+class SolveSettings(Section):
+    """How the weights of a rig's units are found for the vertices of a motion."""
+
+    l2: float = Field(
+        1e-4,
+        ge=0,
+        description="penalty on squared weights, as a fraction of the mean squared size of a unit",
+    )
+    symmetry: float = Field(
+        0.0,
+        ge=0,
+        description="penalty on squared differences between the left and the right unit of a pair, "
+        "as a fraction of the mean squared size of a unit",
+    )
+    smoothness: float = Field(
+        0.0,
+        ge=0,
+        description="penalty on squared changes of the weights from frame to frame, as a fraction "
+        "of the mean squared size of a unit",
+    )
+    lips: float = Field(
+        1.0,
+        gt=0,
+        description="factor by which the lip vertices count more than others",
+    )
+    exclusive: tuple[tuple[str, str], ...] = Field(
+        EXCLUSIVE,
+        description="pairs of units of which only one is active in a frame",
+    )
+
+
+class ExportSettings(Section):
+    """What exported files contain."""
+
+    targets: Literal["units", "arkit", "basis", "frames"] = Field(
+        "units",
+        description="morph targets of a mesh: all units of the rig, ARKit's units, as few "
+        "principal shapes as basis_error_mm allows, or every frame",
+    )
+    basis_error_mm: float = Field(
+        0.1,
+        gt=0,
+        description="largest error of any vertex in any frame with targets basis, in millimeters",
+    )
+    sound: bool = Field(
+        True,
+        description="include the sound, in the file where its format allows it, otherwise as a "
+        ".wav file next to it",
+    )
