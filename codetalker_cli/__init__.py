@@ -4,11 +4,15 @@
     motion = ct.load("demo").animate("speech.wav", subject="S01")
     motion.save("speech.npz")
     ct.render(motion, "speech.mp4")
+    ct.export(motion, "speech.glb")
 
 - ``load`` returns a ``Voice``: a model that animates recordings.
 - ``Request`` is a recording with options, for ``Voice.animate_many``.
 - ``Motion`` is the result: vertices, frame rate, topology and sound.
 - ``render`` writes a motion as a video or as a picture.
+- ``export`` writes a motion for other programs, e.g. as .glb, .usdz or Live Link .csv.
+- ``rig_curves`` solves the weights of ARKit's and other units for a motion; ``RigCurves`` is its
+  result, and ``UnitSet`` the units of a face.
 - ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
 - ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError`` and
   ``BusyError``), ``SettingsError``, ``DataError``, ``CheckpointError``, ``FileError``,
@@ -36,9 +40,13 @@ if TYPE_CHECKING:
         SettingsError,
         UnexpectedError,
     )
+    from codetalker_cli.export import export
     from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import render
+    from codetalker_cli.rig_curves import RigCurves
+    from codetalker_cli.rigs.solve import rig_curves
+    from codetalker_cli.rigs.units import UnitSet
 
     __version__: str
 
@@ -55,20 +63,27 @@ __all__ = [
     "OutputError",
     "RenderError",
     "Request",
+    "RigCurves",
     "SettingsError",
     "UnexpectedError",
+    "UnitSet",
     "Voice",
     "__version__",
+    "export",
     "load",
     "render",
+    "rig_curves",
     "write_mesh",
 ]
 
 _HOME = {
     "Motion": ("codetalker_cli.motion", "Motion"),
     "Request": ("codetalker_cli.animate", "Request"),
+    "RigCurves": ("codetalker_cli.rig_curves", "RigCurves"),
+    "UnitSet": ("codetalker_cli.rigs.units", "UnitSet"),
     "Voice": ("codetalker_cli.animate", "Voice"),
     "load": ("codetalker_cli.animate", "load_voice"),
+    "rig_curves": ("codetalker_cli.rigs.solve", "rig_curves"),
     "write_mesh": ("codetalker_cli.formats.meshes", "write_mesh_file"),
 }
 """The module and the name there of each public name that is not an error."""
@@ -80,8 +95,8 @@ if not TYPE_CHECKING:  # otherwise type checkers would accept any name
 
         if name == "__version__":
             return import_module("codetalker_cli.resources").package_version()
-        if name == "render":  # the package, which can be called
-            return import_module("codetalker_cli.render")
+        if name in ("render", "export"):  # the package, which can be called
+            return import_module(f"codetalker_cli.{name}")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module, attribute = _HOME.get(name, ("codetalker_cli.errors", name))

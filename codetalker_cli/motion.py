@@ -1,5 +1,6 @@
 """The motion of a face: the output of models, and the input of renderers, exporters and metrics."""
 
+import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.arrays import read_arrays, write_array, write_arrays
-from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.audio import SAMPLE_RATE, write_playback
 from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.files import atomic_path, name_fault
 from codetalker_cli.text_files import check_file
@@ -291,3 +292,33 @@ class Motion:
             raise DataError(f"fps is {self.fps:g}, expected {MIN_FPS} to {MAX_FPS}")
         if self.audio is not None and not np.isfinite(self.audio).all():
             raise DataError("audio: the samples contain NaN or infinite values")
+
+
+# Sound --------------------------------------------------------------------------------------------
+
+
+def write_sound(motion: Motion, path: Path) -> bool:
+    """Write the sound of a motion as a .wav file, and return whether the motion has any.
+
+    The file ``audio_path`` is used if it exists, with its own rate and channels; otherwise the mono
+    samples at 16 kHz.
+
+    Args:
+        motion: The motion.
+        path: The .wav file.
+
+    Raises:
+        InputError: ``audio_path`` cannot be read.
+    """
+    source = motion.audio_path
+    if source is not None and (source.is_file() or motion.audio is None):
+        # The decoded samples, not the file itself: its timestamps may shift the sound.
+        write_playback(source, path, report=motion.audio is None)
+        return True
+    if motion.audio is None:
+        return False
+    samples = np.rint(np.clip(motion.audio, -1, 1) * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", "not compressed"))
+        file.writeframes(samples.tobytes())
+    return True

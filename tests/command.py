@@ -21,6 +21,7 @@ COMMANDS = [
     ("train-speech",),
     ("eval",),
     ("metrics",),
+    ("export",),
     ("import-checkpoint",),
 ]
 """The words of every command."""

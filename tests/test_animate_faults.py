@@ -24,6 +24,7 @@ from codetalker_cli.files import claim
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.motion import Motion
+from codetalker_cli.outputs import Formats
 
 HERE = Path(__file__).parent
 NAMES = ("a", "b", "c", "d")
@@ -73,7 +74,7 @@ def test_any_error_in_writing_costs_one_recording(
     save = Motion.save
 
     def fail_for_b(self: Motion, path: Any, **more: Any) -> Path:
-        if Path(path).name == "b.npz":
+        if Path(path).name.lstrip(".").startswith("b."):  # its name is temporary
             raise error
         return save(self, path, **more)
 
@@ -240,7 +241,9 @@ def test_run_waits_for_the_results_of_another(
 ) -> None:
     """The other run writes b.npz or gives it up; then this run, with overwrite, does it."""
     caplog.set_level("INFO", "codetalker_cli")
-    planned = plan(["in"], Request(Path()), endings=(".npz",), out="out", suffix="npz")
+    planned = plan(
+        ["in"], Request(Path()), formats=Formats({"npz": ".npz"}), out="out", format="npz"
+    )
     written, others = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -277,7 +280,9 @@ def test_finished_recordings_are_reported_as_one_stage() -> None:
         begun.append(name)
         return lambda done, total: counts.append(done) if name == "recordings" else None
 
-    planned = plan(["in"], Request(Path()), endings=(".npz",), out="out", suffix="npz")
+    planned = plan(
+        ["in"], Request(Path()), formats=Formats({"npz": ".npz"}), out="out", format="npz"
+    )
     write = lambda voice, motion, job: {"out": str(motion.save(job.out))}  # noqa: E731
     batch.run(planned, write, model="mine", stages=stages)
     assert begun.count("recordings") == 1

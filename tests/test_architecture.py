@@ -37,7 +37,19 @@ ROWS: list[tuple[set[str], bool]] = [
         },
         True,
     ),
-    ({"files", "failures", "text_files", "resources", "progress", "face_fit"}, True),
+    (
+        {
+            "files",
+            "failures",
+            "outputs",
+            "packages",
+            "text_files",
+            "resources",
+            "progress",
+            "face_fit",
+        },
+        True,
+    ),
     ({"errors"}, False),
 ]
 HEAVY = (

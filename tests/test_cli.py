@@ -262,7 +262,7 @@ def test_output_must_differ_from_the_recording() -> None:
         (["--set", "render.size=big"], "render.size: Input should be a valid integer"),
         (
             ["--set", "vq.hidden_size=3"],
-            "expected render.KEY=value or decode.KEY=value or limits.KEY=value",
+            "expected render.KEY=value or decode.KEY=value or export.KEY=value or solve.KEY=value",
         ),
         (["--set", "nonsense"], "--set nonsense: expected render.KEY=value"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
@@ -322,7 +322,7 @@ def test_error_text_is_printed_without_markup_or_line_breaks(
 # The other commands -----------------------------------------------------------------------------
 
 COMMANDS = {"animate", "render", "prepare-data", "train-vq", "train-speech", "eval", "metrics"}
-COMMANDS |= {"import-checkpoint"}
+COMMANDS |= {"import-checkpoint", "export"}
 
 
 def test_help_lists_all_commands() -> None:

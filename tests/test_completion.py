@@ -13,11 +13,19 @@ import tiny_data
 import voices
 from command import succeed
 
-from codetalker_cli import cli, metrics, motion
+from codetalker_cli import cli, metrics
 from codetalker_cli.animate import model_choice
 from codetalker_cli.cli import completion
+from codetalker_cli.export import FORMATS
 from codetalker_cli.render import encoder
-from codetalker_cli.settings import CustomSettings, DataSettings, DemoSettings, RenderSettings
+from codetalker_cli.settings import (
+    CustomSettings,
+    DataSettings,
+    DemoSettings,
+    ExportSettings,
+    RenderSettings,
+)
+from codetalker_cli.settings.export import TARGETS
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
 
 LOADED = """
@@ -191,8 +199,9 @@ def test_listed_values_are_those_that_the_commands_accept() -> None:
     assert set(completion.BACKGROUNDS) == {*BACKDROPS, TRANSPARENT}
     every = {*metrics.METRICS, *metrics.GROUPS}
     assert set(completion.METRICS) == every
-    suffixes = {suffix[1:] for suffix in (*encoder.SUFFIXES, *motion.SUFFIXES)}
-    assert set(completion.FORMATS) == suffixes - {"m4v"}
+    assert set(completion.VIDEOS) == {suffix[1:] for suffix in encoder.SUFFIXES} - {"m4v"}
+    assert tuple(FORMATS.suffixes) == completion.EXPORTS
+    assert completion.TARGETS == TARGETS and set(TARGETS) == choices(ExportSettings, "targets")
     assert completion.MODEL_VARIABLE == model_choice.ENVIRONMENT
 
 

@@ -9,6 +9,7 @@ import voices
 
 from codetalker_cli.animate.jobs import AnimationPlan, Request, from_arguments, from_manifest, plan
 from codetalker_cli.errors import InputError
+from codetalker_cli.outputs import Formats
 
 DEFAULT = Request(Path(), subject="A", seed=4)
 
@@ -62,7 +63,7 @@ def test_last_folder_without_recordings_is_the_output_folder(last: str) -> None:
 
 
 def planned(speech: list[str], out: str | None = None, **more: Any) -> AnimationPlan:
-    return plan(speech, DEFAULT, endings=(".mp4", ".npz"), out=out, **more)
+    return plan(speech, DEFAULT, formats=Formats({"mp4": ".mp4", "npz": ".npz"}), out=out, **more)
 
 
 def test_plan_with_one_recording_and_one_file_is_single() -> None:
@@ -97,7 +98,7 @@ def test_existing_output_is_an_error_only_for_a_single_recording() -> None:
             "`manifest` list.csv: recordings were also given",
         ),
         (["b.wav"], {}, r"b\.wav: the file is empty"),
-        (["a.wav", "b.wav"], {"suffix": "gif"}, r"expected one of mp4, npz"),
+        (["a.wav", "b.wav"], {"format": "gif"}, r"expected one of mp4, npz"),
     ],
 )
 def test_invalid_plan_is_an_error(speech: list[str], more: Any, message: str) -> None:
@@ -193,7 +194,7 @@ def test_invalid_value_is_a_fault_of_its_line(column: str, value: str, fault: st
 
 def test_an_output_with_a_name_that_is_too_long_is_refused() -> None:
     with pytest.raises(InputError, match=r"`out` x.*: a name has at most 255 bytes; shorten it"):
-        plan(["a.wav", "b.wav"], DEFAULT, endings=(".mp4",), out=f"{'x' * 300}/")
+        plan(["a.wav", "b.wav"], DEFAULT, formats=Formats({"mp4": ".mp4"}), out=f"{'x' * 300}/")
 
 
 def test_unreadable_manifest_is_an_error() -> None:

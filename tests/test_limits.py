@@ -20,6 +20,7 @@ from codetalker_cli.errors import CheckpointError, DataError, InputError, Settin
 from codetalker_cli.evaluate.folder import EvaluationFolder, write_csv
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.models import checkpoint, official
+from codetalker_cli.outputs import Formats
 from codetalker_cli.presets import resolve_sections
 from codetalker_cli.settings.limits import LimitSettings, activate
 from codetalker_cli.text_files import parse_json, parse_yaml, read_text
@@ -97,7 +98,7 @@ def test_text_is_read_from_small_regular_utf8_files_only(tmp_path: Path, kind: s
     with pytest.raises((OSError, ValueError)):
         read_text(path, 100)
     with pytest.raises(InputError if kind in ("pipe", "device") else Exception):
-        plan([], Request(Path()), endings=(".npz",), manifest=path)
+        plan([], Request(Path()), formats=Formats({"npz": ".npz"}), manifest=path)
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 10**5, "[NaN]"])
@@ -110,7 +111,7 @@ def test_an_assignment_of_an_unusable_value_is_refused(value: str) -> None:
 @pytest.mark.parametrize("suffix", ["../../x", ".", "exe"])
 def test_an_unknown_format_is_refused(suffix: str) -> None:
     with pytest.raises(InputError, match="expected one of npz"):
-        plan(["x.wav"], Request(Path()), endings=(".npz",), suffix=suffix)
+        plan(["x.wav"], Request(Path()), formats=Formats({"npz": ".npz"}), format=suffix)
 
 
 @pytest.mark.parametrize("cell", ["seed,-1", "seed,1.5", "seed," + "9" * 5000, "fps,nan", "fps,inf",
@@ -118,7 +119,9 @@ def test_an_unknown_format_is_refused(suffix: str) -> None:
 def test_a_bad_number_in_a_manifest_is_a_fault_of_its_line(tmp_path: Path, cell: str) -> None:
     name, value = cell.split(",")
     (tmp_path / "m.csv").write_text(f"audio,{name}\na.wav,{value}\n")
-    planned = plan([], Request(Path()), endings=(".mp4",), manifest=tmp_path / "m.csv")
+    planned = plan(
+        [], Request(Path()), formats=Formats({"mp4": ".mp4"}), manifest=tmp_path / "m.csv"
+    )
     (job,) = planned.jobs
     assert job.fault is not None and f"m.csv:2: {name} is" in job.fault
     assert len(job.fault) < 600

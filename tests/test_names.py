@@ -14,6 +14,7 @@ from codetalker_cli.datasets.manifest import MANIFEST, read_manifest
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError, SettingsError
 from codetalker_cli.files import name_fault
 from codetalker_cli.motion import Motion
+from codetalker_cli.outputs import Formats
 from codetalker_cli.presets import settings_from_dict
 from codetalker_cli.topology import Mesh
 
@@ -118,7 +119,7 @@ def test_a_column_listed_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", [{"speech": [""]}, {"speech": ["a.wav"], "out": ""}])
 def test_an_empty_name_is_not_the_current_folder(given: dict) -> None:
     with pytest.raises(InputError, match="an empty name"):
-        plan(request=Request(Path()), endings=[".npz"], **given)
+        plan(request=Request(Path()), formats=Formats({"npz": ".npz"}), **given)
 
 
 def animated(folder: Path, *, out: str | None, suffix: str = ".mp4") -> list[str]:

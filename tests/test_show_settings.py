@@ -13,7 +13,8 @@ from codetalker_cli.presets import preview, resolve
 from codetalker_cli.settings import Settings
 
 SECTIONS = {
-    "animate": {"render", "decode", "limits"},
+    "animate": {"render", "decode", "export", "solve", "limits"},
+    "export": {"export", "solve", "limits"},
     "render": {"render", "limits"},
     "prepare-data custom": {"custom", "prepare", "limits"},
     "prepare-data check": {"limits"},

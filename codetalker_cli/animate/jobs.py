@@ -20,6 +20,7 @@ from codetalker_cli.animate.request import Request
 from codetalker_cli.errors import InputError, printable
 from codetalker_cli.files import check_output, is_inside
 from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
+from codetalker_cli.outputs import Formats, check_distinct, check_path, names_folder
 from codetalker_cli.text_files import read_text
 
 COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
@@ -28,8 +29,7 @@ COLUMNS = ("audio", "out", "subject", "style", "seed", "fps")
 
 MEDIA_SUFFIXES = (*audio.AUDIO_SUFFIXES, *audio.VIDEO_SUFFIXES)
 """The endings of recordings, in order of preference."""
-_MAX_PART_BYTES = 255
-"""The longest name of a file or folder on common file systems, in bytes."""
+_IN_MANIFEST = "specify the outputs in a manifest"
 _NAMED = 5
 """The number of files that are named in a message."""
 
@@ -44,11 +44,13 @@ class Job:
         request: The request.
         out: The output file.
         fault: Why the job cannot be done, or None. The other jobs of the plan are not affected.
+        format: The name of the format of the output.
     """
 
     request: Request
     out: Path
     fault: str | None = None
+    format: str = ""
 
     @property
     def speech(self) -> Path:
@@ -78,10 +80,10 @@ def plan(
     speech: Sequence[str],
     request: Request,
     *,
-    endings: Sequence[str],
+    formats: Formats,
     out: str | None = None,
     manifest: Path | None = None,
-    suffix: str | None = None,
+    format: str | None = None,
     overwrite: bool = False,
 ) -> AnimationPlan:
     """Determine the output file of each recording, and check recordings and outputs.
@@ -89,17 +91,17 @@ def plan(
     Args:
         speech: Recordings and folders of recordings; see ``from_arguments``.
         request: The default options.
-        endings: The supported suffixes of output files.
+        formats: The supported formats of outputs.
         out: The output file of a single recording, or the output folder of several.
         manifest: A CSV file that lists the recordings, instead of ``speech``.
-        suffix: The format of outputs without a given name; None: mp4.
+        format: The format of outputs; None: that of the suffix of ``out``, or else mp4.
         overwrite: Replace existing outputs.
 
     Raises:
         InputError: There are no recordings, the arguments contradict each other, a single recording
             is unusable, or an output cannot be written.
     """
-    if "" in (*speech, out, suffix):
+    if "" in (*speech, out, format):
         raise InputError("an empty name was given; check the shell variables in the command")
     if not speech and manifest is None:
         raise InputError("no recordings: give files or folders, or `manifest` with a CSV file")
@@ -107,65 +109,50 @@ def plan(
         raise InputError(
             f"`manifest` {manifest}: recordings were also given; give only one of the two"
         )
-    if suffix is not None and f".{suffix.lower().removeprefix('.')}" not in endings:
-        raise InputError(
-            f"`suffix` {printable(repr(suffix))}: expected one of "
-            f"{', '.join(ending.removeprefix('.') for ending in endings)}"
-        )
+    format = None if format is None else formats.check_name(format)
     request = replace(request, needs_speech=True)
-    ending = ".mp4" if suffix is None else f".{suffix.lower().removeprefix('.')}"
-    is_single = manifest is None and _is_single(speech, out)
+    ending = ".mp4" if format is None else formats.suffixes[format]
+    is_single = manifest is None and _is_single(speech, out, formats.is_folder(format))
     if is_single:
-        if out is not None and suffix is not None:
-            raise InputError(
-                f"`suffix` {suffix}: `out` {out} already determines the format; give only one of "
-                "the two"
-            )
         path = Path(speech[0])
         # Read the recording now to report an error before the slow loading of the model.
         loaded = replace(request, speech=path, samples=audio.load(path))
         jobs = [Job(loaded, path.with_suffix(ending) if out is None else Path(out))]
+        _check_agreement(jobs[0].out, format, formats)
     elif manifest is None:
         jobs = from_arguments(speech, out, ending, request)
     else:
         jobs = from_manifest(manifest, out, ending, request)
-    for job in jobs:
-        _check_target(job, endings)
-    for target in {job.out if is_single else job.out.with_name(ending) for job in jobs}:
+    jobs = [_checked(job, format, formats) for job in jobs]
+    for target in {job.out if is_single else job.out.with_name(ending or "frames") for job in jobs}:
         check_output(target, overwrite=overwrite or not is_single)
     return AnimationPlan(tuple(jobs), request, is_single)
 
 
-def _is_single(speech: Sequence[str], out: str | None) -> bool:
-    """Return whether the arguments specify one recording and one output file."""
+def _is_single(speech: Sequence[str], out: str | None, is_folder_output: bool) -> bool:
+    """Return whether the arguments specify one recording and one output."""
     if len(speech) != 1 or Path(speech[0]).is_dir():
         return False
-    return out is None or not _names_folder(out)
+    return out is None or not names_folder(out, is_folder_output=is_folder_output)
 
 
-def _names_folder(text: str) -> bool:
-    path = Path(text)
-    return text.endswith(("/", os.sep)) or (path.is_dir() and not path.suffix)
-
-
-def _check_path(path: Path, where: str) -> None:
-    """Refuse a path that no file can have, which most functions would report in their own way."""
-    if "\0" in str(path):
-        raise InputError(f"{where} {printable(repr(str(path)))}: a path has no null characters")
-    if any(len(part.encode("utf-8", "surrogatepass")) > _MAX_PART_BYTES for part in path.parts):
+def _check_agreement(out: Path, format: str | None, formats: Formats) -> None:
+    if format is not None and formats.choose(out, format) != format:
         raise InputError(
-            f"{where} {printable(path)}: a name has at most {_MAX_PART_BYTES} bytes; shorten it"
+            f"`format` {format}: `out` {out} already determines the format; give only one of the "
+            "two"
         )
 
 
-def _check_target(job: Job, endings: Sequence[str]) -> None:
-    _check_path(job.out, "`out`")
-    if job.out.suffix.lower() not in endings:
-        raise InputError(f"`out` {job.out}: the file suffix must be one of {', '.join(endings)}")
+def _checked(job: Job, format: str | None, formats: Formats) -> Job:
+    """Return the job with its format, after checking the name of its output."""
+    check_path(job.out, "`out`")
+    job = replace(job, format=formats.choose(job.out, format))
     if job.out.exists() and job.speech.exists() and job.out.samefile(job.speech):
         raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
-    if job.out.is_dir():
+    if job.out.is_dir() and not formats.is_folder(job.format):
         raise InputError(f"`out` {job.out}: expected a file, but this is a folder")
+    return job
 
 
 def from_arguments(
@@ -204,7 +191,7 @@ def from_arguments(
         for file, name in files:
             target = file if folder is None else folder / name
             jobs.append(Job(replace(request, speech=file), target.with_suffix(suffix)))
-    _check_distinct(jobs)
+    check_distinct([(job.speech, job.out) for job in jobs], "recording", _IN_MANIFEST)
     return jobs
 
 
@@ -301,7 +288,7 @@ def from_manifest(manifest: Path, out: str | None, suffix: str, request: Request
     jobs = [_job(row, f"{manifest}:{n}", manifest, folder, suffix, request) for n, row in rows]
     if not jobs:
         raise InputError(f"{manifest}: the file lists no recordings, only the header")
-    _check_distinct(jobs)
+    check_distinct([(job.speech, job.out) for job in jobs], "recording", _IN_MANIFEST)
     return jobs
 
 
@@ -320,8 +307,8 @@ def _job(
         raise InputError(f"{where}: the column 'audio' is empty")
     speech = manifest.parent / given.pop("audio")
     name = given.pop("out", None)
-    _check_path(speech, f"{where}: audio")
-    _check_path(Path(name or ""), f"{where}: out")
+    check_path(speech, f"{where}: audio")
+    check_path(Path(name or ""), f"{where}: out")
     folder = manifest.parent if out is None else out
     if name is None:
         target = speech if out is None else out / speech.name
@@ -364,22 +351,3 @@ def _is_target(text: str, given: Sequence[Path]) -> bool:
             for found in recordings(path)
         )
     return not path.exists() and text.endswith(("/", os.sep))
-
-
-def _check_distinct(jobs: Sequence[Job]) -> None:
-    first: dict[Path, Path] = {}
-    for job in jobs:
-        target = Path(os.path.abspath(job.out))  # without "..": two spellings are one file
-        if target in first and first[target] != job.speech:
-            raise InputError(
-                f"{first[target]} and {job.speech} would both be written to {job.out}; "
-                "specify the outputs in a manifest"
-            )
-        if target in first:
-            raise InputError(
-                f"{job.speech}: the recording is listed twice; both results would be written to "
-                f"{job.out}"
-            )
-        if target == Path(os.path.abspath(job.speech)):
-            raise InputError(f"`out` {job.out}: this is the recording itself; give another `out`")
-        first[target] = job.speech

@@ -17,7 +17,16 @@ from typing import Annotated
 
 import typer
 
-from codetalker_cli.cli import animate, console, import_checkpoint, metrics, prepare, render, train
+from codetalker_cli.cli import (
+    animate,
+    console,
+    export,
+    import_checkpoint,
+    metrics,
+    prepare,
+    render,
+    train,
+)
 from codetalker_cli.cli import eval as evaluation
 from codetalker_cli.cli.commands import Command, Group
 from codetalker_cli.devices import is_main_process
@@ -36,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("animate", cls=Command)(animate.animate)
+app.command("export", cls=Command)(export.export)
 app.command("render", cls=Command)(render.render)
 app.add_typer(prepare.app)
 app.command("train-vq", cls=Command)(train.train_vq_command)

@@ -15,6 +15,9 @@ from codetalker_cli.cli.options import (
     Overwrite,
     Show,
     ShowSettings,
+    TargetsOption,
+    UnitsOption,
+    given_keys,
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
@@ -24,9 +27,8 @@ from codetalker_cli.progress import Stages
 if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
     from codetalker_cli.animate.batch import BatchReport
-    from codetalker_cli.animate.jobs import Job
+    from codetalker_cli.animate.jobs import AnimationPlan, Job
     from codetalker_cli.motion import Motion
-    from codetalker_cli.settings import RenderSettings
 
 SpeechArgument = Annotated[
     list[str] | None,
@@ -42,8 +44,8 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Output video (.mp4, .mov, .mkv) or motion (.npz, .npy); for several recordings, "
-        "the output folder.",
+        help="Output video (.mp4, .mov, .mkv, .webm), motion (.npz, .npy), or a file for another "
+        "program (.glb, .csv, .usdz …); for several recordings, the output folder.",
     ),
 ]
 ManifestOption = Annotated[
@@ -57,8 +59,10 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="Format for several recordings: mp4 (default), mov, mkv, npz or npy.",
-        autocompletion=completion.one_of(completion.FORMATS),
+        help="Format, if the suffix of --out does not determine it: mp4 (default), mov, mkv, webm, "
+        + ", ".join(completion.EXPORTS)
+        + ".",
+        autocompletion=completion.one_of((*completion.VIDEOS, *completion.EXPORTS)),
     ),
 ]
 SubjectOption = Annotated[
@@ -90,7 +94,9 @@ def animate(
     speech: SpeechArgument = None,
     out: OutOption = None,
     manifest: ManifestOption = None,
-    suffix: FormatOption = None,
+    format: FormatOption = None,
+    targets: TargetsOption = None,
+    units: UnitsOption = None,
     subject: SubjectOption = None,
     style: StyleOption = None,
     model: ModelOption = None,
@@ -106,25 +112,30 @@ def animate(
 ) -> None:
     """Animate a face from one or several recordings: speech.wav → speech.mp4."""
     from codetalker_cli.animate.jobs import Request, plan
-    from codetalker_cli.motion import SUFFIXES as MOTION_SUFFIXES
+    from codetalker_cli.export.formats import FORMATS
+    from codetalker_cli.outputs import Formats
     from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
-    show = Show(show_settings, as_json)
-    sections = resolved_sections(show, ["render", "decode"], config, assignments).sections
+    show, flags = Show(show_settings, as_json), {"export.targets": targets}
+    names = ["render", "decode", "export", "solve"]
+    resolved = resolved_sections(show, names, config, assignments, flags)
+    sections = resolved.sections
+    formats = {suffix.removeprefix("."): suffix for suffix in VIDEO_SUFFIXES}
     planned = plan(
         speech or [],
         Request(Path(), subject, style, seed, idle, fps),
-        endings=(*VIDEO_SUFFIXES, *MOTION_SUFFIXES),
+        formats=Formats(formats | dict(FORMATS.suffixes)),
         out=out,
         manifest=manifest,
-        suffix=suffix,
+        format=format,
         overwrite=overwrite,
     )
+    _check_exports(planned, given_keys(resolved, units), overwrite=overwrite)
     from codetalker_cli.animate import batch
 
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
     with console.bars(shown=is_main_process()) as stages:
-        write = partial(_write, render=sections["render"], overwrite=overwrite, stages=stages)
+        write = partial(_write, sections=sections, units=units, overwrite=overwrite, stages=stages)
         options: dict[str, Any] = {
             "model": model,
             "device": device,
@@ -138,35 +149,48 @@ def animate(
         raise typer.Exit(1)
 
 
+def _check_exports(planned: "AnimationPlan", keys: list[str], *, overwrite: bool) -> None:
+    """Refuse settings without effect and unusable outputs before the model is loaded."""
+    from codetalker_cli.export.formats import BY_NAME, check_effective
+    from codetalker_cli.export.write import check_outputs
+
+    exports = [job for job in planned.jobs if job.format in BY_NAME]
+    check_effective([BY_NAME[job.format] for job in exports], keys)
+    if planned.is_single and exports:
+        check_outputs(exports[0].out, BY_NAME[exports[0].format], overwrite=overwrite)
+
+
 def _write(
     voice: "Voice",
     motion: "Motion",
     job: "Job",
     *,
-    render: "RenderSettings",
+    sections: dict[str, Any],
+    units: Path | None,
     overwrite: bool,
     stages: Stages,
 ) -> dict[str, Any]:
-    """Write a motion as a video or as data, and return the facts to report."""
-    from codetalker_cli.motion import SUFFIXES
+    """Write a motion as a video or for another program, and return the facts to report."""
+    from codetalker_cli.export.formats import BY_NAME
+    from codetalker_cli.export.take import make_take
+    from codetalker_cli.export.write import write
     from codetalker_cli.render import render_video
 
-    video: dict[str, Any] = {}
-    if job.out.suffix.lower() in SUFFIXES:
-        motion.save(job.out, overwrite=overwrite)
-    else:
-        written = render_video(motion, job.out, render, stages("render"), overwrite=overwrite)
-        size, sound = list(written.size), written.has_sound
-        video = {"renderer": written.renderer, "size": size, "sound": sound}
-    return {
+    facts = {
         "out": str(job.out),
         "model": str(voice.checkpoint.path),
         "subject": motion.subject,
         "frames": motion.n_frames,
         "fps": motion.fps,
         "seconds": round(motion.seconds, 3),
-        **video,
     }
+    if job.format in BY_NAME:
+        take = make_take(motion, units, sections["solve"])
+        exporter, settings = BY_NAME[job.format], sections["export"]
+        return facts | write(take, job.out, exporter, settings, overwrite=overwrite).to_dict()
+    video = render_video(motion, job.out, sections["render"], stages("render"), overwrite=overwrite)
+    size, sound = list(video.size), video.has_sound
+    return facts | {"renderer": video.renderer, "size": size, "sound": sound}
 
 
 def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
@@ -178,3 +202,5 @@ def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
         **{**result, "frames": counted(result["frames"], "frame")}
     )
     console.give(result, as_json=as_json, line=line)
+    if result.get("opening") and not as_json:
+        console.say(result["opening"])

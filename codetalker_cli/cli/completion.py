@@ -18,7 +18,8 @@ from codetalker_cli import workspace
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
 ENGINES = ("espeak", "kokoro")
-FORMATS = ("mp4", "mov", "mkv", "webm", "npz", "npy")
+VIDEOS = ("mp4", "mov", "mkv", "webm")
+EXPORTS = ("npz", "npy")
 METRICS = (
     "lve", "lve_mm", "fdd", "fdd_abs", "mve", "lip_closure", "lip_closure_precision",
     "lip_closure_recall", "diversity",
@@ -27,6 +28,7 @@ RAW_UNITS = ("m", "cm", "mm")
 REGIONS = ("auto", "infer", "none")
 RENDERERS = ("auto", "software", "pyrender")
 SPLITS = ("train", "val", "test", "test-a", "test-b")
+TARGETS = ("units", "arkit", "basis", "frames")
 UNITS = ("m", "mm", "area1")
 VIEWS = ("front", "three-quarter", "profile", "mouth")
 BACKGROUNDS = ("black", "white", "transparent")

@@ -33,12 +33,12 @@ _WIDE = 110
 """The terminal width in columns at which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
-    "audio", "csv", "data", "device", "engine", "fps", "gt", "heat", "manifest", "mesh", "model",
-    "out", "overwrite", "pred", "preset", "regions", "resume", "seed", "set", "sheet", "split",
-    "style", "subject", "templates", "unit", "voices_dir", "vq",
+    "audio", "csv", "data", "device", "engine", "format", "fps", "gt", "heat", "manifest",
+    "mesh", "model", "out", "overwrite", "pred", "preset", "regions", "resume", "seed", "set",
+    "sheet", "split", "style", "subject", "templates", "unit", "units", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
-FLAGS |= {"labels": "--label", "mesh_file": "--faces", "suffix": "--format"}
+FLAGS |= {"labels": "--label", "mesh_file": "--faces"}
 """Parameter name in a library message (in backticks) → flag of the command line."""
 MAX_MESSAGE = 5000
 """The most characters of a printed message; a path can have 4096."""
@@ -52,6 +52,7 @@ UNITS = {
     "align": "recordings",
     "animate": "frames",
     "check": "clips",
+    "export": "motions",
     "measure": "clips",
     "motion": "clips",
     "predict": "clips",

@@ -51,6 +51,58 @@ Device = Annotated[
         autocompletion=completion.one_of(completion.DEVICES),
     ),
 ]
+# Of motion files.
+FpsOfMotions = Annotated[
+    float | None,
+    typer.Option(
+        "--fps",
+        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one.",
+    ),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Prepared data set that provides the mesh for .npy files."),
+]
+MeshOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mesh",
+        help="Mesh for .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
+        autocompletion=completion.models,
+    ),
+]
+TemplatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--templates",
+        help="templates.pkl with the neutral faces of .npy files, for use with --mesh.",
+    ),
+]
+MotionSubject = Annotated[
+    str | None,
+    typer.Option(
+        "--subject",
+        help="Subject of .npy files (default: inferred from the file name).",
+        autocompletion=completion.subjects,
+    ),
+]
+# Of exports.
+TargetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--targets",
+        help="Morph targets of .glb and USD files: units (default), arkit, basis or frames.",
+        autocompletion=completion.one_of(completion.TARGETS),
+    ),
+]
+UnitsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--units",
+        help="Units of a face other than the bundled head: a .glb with morph targets, a folder of "
+        ".obj or .ply files, or an .npz of deltas.",
+    ),
+]
 
 
 LEAST_DESCRIPTION = 40
@@ -115,3 +167,16 @@ def resolved_sections(
     resolved = resolve_sections(names, config, assignments or (), flags)
     activate(resolved.sections["limits"])
     return resolved
+
+
+def given_keys(resolved: "ResolvedSections", units: Path | None) -> list[str]:
+    """Return the settings of exports on the command line, and ``units`` if it was given.
+
+    Settings from a file are not listed, because a file may be meant for several commands.
+    """
+    keys = [
+        key
+        for key, origin in resolved.origins.items()
+        if origin.startswith("--") and key.startswith(("export.", "solve."))
+    ]
+    return keys + ["units"] * (units is not None)

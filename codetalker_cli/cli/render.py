@@ -10,9 +10,14 @@ from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
     Config,
+    DataOption,
+    FpsOfMotions,
+    MeshOption,
+    MotionSubject,
     Overwrite,
     Show,
     ShowSettings,
+    TemplatesOption,
     resolved_sections,
 )
 from codetalker_cli.errors import counted
@@ -71,39 +76,11 @@ BackgroundOption = Annotated[
 SizeOption = Annotated[
     int | None, typer.Option(help="Width and height of a panel, in pixels (default: 720).")
 ]
-FpsOption = Annotated[
-    float | None,
-    typer.Option(
-        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one."
-    ),
-]
 RendererName = Annotated[
     str | None,
     typer.Option(
         help="Renderer: auto (default), software or pyrender.",
         autocompletion=completion.one_of(completion.RENDERERS),
-    ),
-]
-DataOption = Annotated[
-    Path | None, typer.Option(help="Prepared data set that provides the mesh for .npy files.")
-]
-MeshOption = Annotated[
-    str | None,
-    typer.Option(
-        "--mesh",
-        help="Mesh for .npy files: a checkpoint, or a neutral face (.obj, .ply, .glb, .off).",
-        autocompletion=completion.models,
-    ),
-]
-TemplatesOption = Annotated[
-    Path | None,
-    typer.Option(help="templates.pkl with the neutral faces of .npy files, for use with --mesh."),
-]
-SubjectOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Subject of .npy files (default: inferred from the file name).",
-        autocompletion=completion.subjects,
     ),
 ]
 
@@ -117,12 +94,12 @@ def render(
     view: ViewOption = None,
     background: BackgroundOption = None,
     size: SizeOption = None,
-    fps: FpsOption = None,
+    fps: FpsOfMotions = None,
     renderer: RendererName = None,
     data: DataOption = None,
     mesh: MeshOption = None,
     templates: TemplatesOption = None,
-    subject: SubjectOption = None,
+    subject: MotionSubject = None,
     config: Config = None,
     assignments: Assignments = None,
     show_settings: ShowSettings = False,

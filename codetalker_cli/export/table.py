@@ -42,10 +42,12 @@ class Exporter:
         suffix: The suffix of its files; an empty string: a folder of files.
         write: Writes a take.
         content: What the file contains, in a few words.
-        opening: One sentence that explains how to open it. ``{name}`` is the name of the file.
+        opening: One sentence that explains how to open it, or an empty string. ``{name}`` is the
+            name of the file, and ``{stem}`` the name without its suffix.
         sound: Whether the sound is in the file, next to it as a .wav, or nowhere.
         beside: The suffixes of further files that it writes.
-        settings: The settings of the section ``export`` that have an effect.
+        settings: The settings of the section ``export`` that have an effect, besides ``sound``.
+        has_weights: Whether unit weights are stored, so that the section ``solve`` has an effect.
     """
 
     name: str
@@ -56,3 +58,4 @@ class Exporter:
     sound: Literal["inside", "beside", "none"] = "beside"
     beside: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    has_weights: bool = True

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from codetalker_cli.errors import InputError
 from codetalker_cli.motion import Motion, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
@@ -112,3 +114,30 @@ class Take:
             return self.native.select(units.names)
         scaled = UnitSet(units.names, units.deltas / np.float32(self.scale))
         return solve(self.motion, scaled, self.settings)
+
+
+def make_take(
+    motion: Motion | RigCurves,
+    units: UnitSet | Path | str | None = None,
+    settings: SolveSettings | None = None,
+) -> Take:
+    """Return a take.
+
+    Args:
+        motion: The motion, or rig curves, which are posed on the bundled head.
+        units: The units of the face in meters, or the file or folder that contains them; None: the
+            units of the bundled head.
+        settings: How the curves are solved; None: the defaults.
+
+    Raises:
+        InputError: The units cannot be read, or are given for rig curves.
+        DataError: The units do not fit the face.
+    """
+    solving = SolveSettings.model_validate({}) if settings is None else settings
+    if isinstance(motion, RigCurves):
+        if units is not None:
+            raise InputError("`units`: rig curves are posed on the bundled head, which has units")
+        raise NotImplementedError("rig curves")
+    if isinstance(units, Path | str):
+        raise NotImplementedError("units from files")
+    return Take(motion, given_units=units, settings=solving)

@@ -9,12 +9,7 @@
 The package itself can be called: ``codetalker_cli.render(motion, path)`` calls ``render``.
 """
 
-import inspect
-import sys
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
+from codetalker_cli.packages import make_callable
 from codetalker_cli.render.backends import render_frames
 from codetalker_cli.render.comparison import render
 from codetalker_cli.render.heat import heat_colors
@@ -36,18 +31,4 @@ __all__ = [
 ]
 
 
-class _CallablePackage(ModuleType):
-    """A package that is also a function.
-
-    Importing any module of a subpackage stores the subpackage as an attribute of its package. The
-    name ``codetalker_cli.render`` therefore always refers to this package, so the call must work
-    on it.
-    """
-
-    def __call__(self, *args: Any, **options: Any) -> Path:
-        """Render motions to a file; see the function ``render``."""
-        return render(*args, **options)
-
-
-sys.modules[__name__].__class__ = _CallablePackage
-__signature__ = inspect.signature(render)
+make_callable(__name__, render)

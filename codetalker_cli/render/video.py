@@ -7,17 +7,13 @@ name when it is complete.
 import logging
 import tempfile
 import time
-import wave
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from codetalker_cli.audio import SAMPLE_RATE, write_playback
 from codetalker_cli.files import atomic_path
-from codetalker_cli.motion import Motion
+from codetalker_cli.motion import Motion, write_sound
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
@@ -125,19 +121,6 @@ def _audio_source(panels: Sequence[Panel]) -> Motion:
 @contextmanager
 def _sound_file(motion: Motion) -> Iterator[Path | None]:
     """Yield a file that contains the motion's sound, or None if the motion has no sound."""
-    if motion.audio_path is None and motion.audio is None:
-        yield None
-        return
     with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
         path = Path(folder) / "sound.wav"
-        if motion.audio_path is not None and (motion.audio_path.is_file() or motion.audio is None):
-            # The decoded samples, not the file itself: its timestamps may shift the sound.
-            write_playback(motion.audio_path, path, report=motion.audio is None)
-            yield path
-            return
-        assert motion.audio is not None
-        samples = np.rint(np.clip(motion.audio, -1, 1) * 32767).astype("<i2")
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", "not compressed"))
-            file.writeframes(samples.tobytes())
-        yield path
+        yield path if write_sound(motion, path) else None

@@ -12,7 +12,7 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.motion import Motion, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.bounded import minimize
-from codetalker_cli.rigs.units import UnitSet
+from codetalker_cli.rigs.units import UnitSet, units_of
 from codetalker_cli.settings import SolveSettings
 
 _BLOCK_BYTES = 16 << 20
@@ -67,6 +67,27 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
         audio=motion.audio,
         audio_path=motion.audio_path,
     )
+
+
+def rig_curves(
+    motion: Motion, units: UnitSet | None = None, settings: SolveSettings | None = None
+) -> RigCurves:
+    """Return the unit weights of each frame of a motion.
+
+    Args:
+        motion: The motion.
+        units: The units of its face in meters; None: the 58 units of the bundled head, the first 52
+            of which are ARKit's.
+        settings: The penalties; None: the defaults.
+
+    Raises:
+        InputError: The face is not the bundled head, so its units must be given.
+        DataError: The units have another number of vertices.
+    """
+    if units is None:
+        return solve(motion, units_of(motion), settings)
+    scale = np.float32(motion.topology.meters_per_unit or 1)
+    return solve(motion, UnitSet(units.names, units.deltas / scale), settings)
 
 
 def _reduce(motion: Motion, units: UnitSet, lip_factor: float) -> tuple[np.ndarray, np.ndarray]:

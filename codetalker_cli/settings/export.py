@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from codetalker_cli.settings.base import Section
+from codetalker_cli.settings.base import Section, only_with
 
 TARGETS = ("units", "arkit", "basis", "frames")
 """What the morph targets of an exported mesh can be."""
@@ -61,6 +61,7 @@ class ExportSettings(Section):
     basis_error_mm: float = Field(
         0.1,
         gt=0,
+        json_schema_extra=only_with("targets", "basis"),
         description="largest error of any vertex in any frame with targets basis, in millimeters",
     )
     sound: bool = Field(

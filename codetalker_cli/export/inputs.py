@@ -1,0 +1,60 @@
+"""Read the motions to export from files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
+from codetalker_cli.errors import InputError
+from codetalker_cli.export.take import Take, make_take
+from codetalker_cli.formats.predictions import SUFFIXES
+from codetalker_cli.settings import SolveSettings
+from codetalker_cli.text_files import check_file
+
+__all__ = ["SUFFIXES", "TakeOptions", "read_take"]
+
+
+@dataclass(frozen=True)
+class TakeOptions:
+    """The options that apply to all takes of a command.
+
+    Attributes:
+        faces: The faces of .npy files.
+        fps: The frame rate that motions are converted to; None: their own.
+        audio: The recording of a single motion, or None.
+        units: The file or folder with the units of the faces, or None.
+        solve: How unit weights are found.
+    """
+
+    faces: FaceOptions = field(default_factory=FaceOptions)
+    fps: float | None = None
+    audio: Path | None = None
+    units: Path | None = None
+    solve: SolveSettings | None = None
+
+    def check(self, paths: Sequence[Path]) -> None:
+        """Refuse options that do not apply to the files.
+
+        Raises:
+            InputError: There is a recording, but several motions.
+        """
+        if self.audio is not None and len(paths) > 1:
+            raise InputError(
+                f"`audio` {self.audio}: one recording was given for {len(paths)} motions; export "
+                "them one by one"
+            )
+        if self.audio is not None:
+            check_file(self.audio)
+
+
+def read_take(path: Path, options: TakeOptions) -> Take:
+    """Read a motion file as a take.
+
+    Raises:
+        InputError: The file is missing or has an unknown type, or an option does not fit it.
+        DataError: The file is damaged, or the units do not fit the face.
+    """
+    (motion,) = read_motions([path], options.faces, options.fps)
+    if options.audio is not None:
+        motion = replace(motion, audio_path=options.audio, audio=None)
+    return make_take(motion, options.units, options.solve)

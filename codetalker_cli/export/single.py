@@ -1,0 +1,63 @@
+"""Export one motion from Python."""
+
+from pathlib import Path
+from typing import Any
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.export.formats import check_effective, find
+from codetalker_cli.export.take import make_take
+from codetalker_cli.export.write import write
+from codetalker_cli.motion import Motion
+from codetalker_cli.presets import changed
+from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.units import UnitSet
+from codetalker_cli.settings import ExportSettings, SolveSettings
+
+
+def export(
+    motion: Motion | RigCurves,
+    path: Path | str,
+    *,
+    format: str | None = None,
+    units: UnitSet | Path | str | None = None,
+    solve: SolveSettings | None = None,
+    overwrite: bool = True,
+    **settings: Any,
+) -> Path:
+    """Write a motion for another program: .glb, .csv, .usdz and others; docs/export.md lists them.
+
+    The sound is in the file if its format allows it, otherwise in a .wav file next to it.
+
+    Args:
+        motion: The motion, or rig curves, which are posed on the bundled head.
+        path: The file; for a folder of frames, the folder.
+        format: The name of the format, if the suffix has several, and for folders.
+        units: The units of a face that is not the bundled head: a .glb with morph targets, a folder
+            of .obj or .ply files, an .npz of deltas, or a unit set in meters.
+        solve: How unit weights are found for the vertices; None: the defaults.
+        overwrite: Whether existing files may be replaced.
+        **settings: Settings of the section ``export``, such as ``targets="arkit"``;
+            docs/settings.md lists them.
+
+    Returns:
+        The path.
+
+    Raises:
+        SettingsError: A setting is unknown, has an invalid value, or has no effect in this format.
+        InputError: The suffix is unknown, the face has no units but the format needs them, or the
+            file cannot be written.
+        DataError: The units do not fit the face.
+        MissingDependencyError: The format needs an optional package.
+    """
+    target = Path(path)
+    exporter = find(target, format)
+    chosen = changed("export", ExportSettings.model_validate({}), settings)
+    given = [f"export.{key}" for key in settings] + ["solve"] * (solve is not None)
+    check_effective([exporter], given + ["units"] * (units is not None))
+    if not isinstance(motion, Motion | RigCurves):
+        raise InputError(
+            f"export expects a motion or rig curves, got a {type(motion).__name__}; read a file "
+            "with Motion.load"
+        )
+    take = make_take(motion, units, solve)
+    return write(take, target, exporter, chosen, overwrite=overwrite).path
