@@ -11,7 +11,7 @@
 - ``Motion`` is the result: vertices, frame rate, topology and sound.
 - ``render`` writes a motion as a video or as a picture.
 - ``export`` writes a motion for other programs, e.g. as .glb, .usdz or Live Link .csv.
-- ``rig_curves`` solves the weights of ARKit's and other units for a motion; ``RigCurves`` is its
+- ``solve_curves`` solves the weights of ARKit's and other units for a motion; ``RigCurves`` is its
   result, and ``UnitSet`` the units of a face.
 - ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
 - ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError`` and
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import render
     from codetalker_cli.rig_curves import RigCurves
-    from codetalker_cli.rigs.solve import rig_curves
+    from codetalker_cli.rigs.solve import solve_curves
     from codetalker_cli.rigs.units import UnitSet
 
     __version__: str
@@ -72,7 +72,7 @@ __all__ = [
     "export",
     "load",
     "render",
-    "rig_curves",
+    "solve_curves",
     "write_mesh",
 ]
 
@@ -83,7 +83,7 @@ _HOME = {
     "UnitSet": ("codetalker_cli.rigs.units", "UnitSet"),
     "Voice": ("codetalker_cli.animate", "Voice"),
     "load": ("codetalker_cli.animate", "load_voice"),
-    "rig_curves": ("codetalker_cli.rigs.solve", "rig_curves"),
+    "solve_curves": ("codetalker_cli.rigs.solve", "solve_curves"),
     "write_mesh": ("codetalker_cli.formats.meshes", "write_mesh_file"),
 }
 """The module and the name there of each public name that is not an error."""

@@ -69,7 +69,7 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
     )
 
 
-def rig_curves(
+def solve_curves(
     motion: Motion, units: UnitSet | None = None, settings: SolveSettings | None = None
 ) -> RigCurves:
     """Return the unit weights of each frame of a motion.
