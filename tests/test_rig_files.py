@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from takes import head_take, smooth_weights
 
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 from codetalker_cli.formats import audio2face, live_link
@@ -16,7 +17,6 @@ from codetalker_cli.formats.rig_files import read_curves
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.units import bundled_rig
-from tests.takes import head_take, smooth_weights
 
 ONE_FILE = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

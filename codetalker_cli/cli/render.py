@@ -20,8 +20,9 @@ from codetalker_cli.errors import counted
 MotionsArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Motions (.npz, or .npy of shape (T, V, 3) or (T, 3V)) and filmed videos of the same "
-        "speech; several are shown side by side.",
+        help="Motions (.npz, or .npy of shape (T, V, 3) or (T, 3V)), rig curves (.csv of Live Link "
+        "Face, .json of Audio2Face) and filmed videos of the same speech; several are shown side "
+        "by side.",
         show_default=False,
     ),
 ]
@@ -74,7 +75,8 @@ SizeOption = Annotated[
 FpsOption = Annotated[
     float | None,
     typer.Option(
-        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one."
+        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one, "
+        "and for .csv files without times."
     ),
 ]
 RendererName = Annotated[
@@ -102,7 +104,7 @@ TemplatesOption = Annotated[
 SubjectOption = Annotated[
     str | None,
     typer.Option(
-        help="Subject of .npy files (default: inferred from the file name).",
+        help="Subject of .npy files and rig curves (default: inferred from the file name).",
         autocompletion=completion.subjects,
     ),
 ]
