@@ -179,7 +179,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
     [
         (["none.npz"], "none.npz: no such file"),
         (["none.npy"], "none.npy: no such file"),
-        (["notes.txt"], "notes.txt: expected a motion (.npy or .npz), found '.txt'"),
+        (["notes.txt"], "notes.txt: expected a motion (.npy, .npz, .csv, .json), found '.txt'"),
         (["text.npy"], "text.npy: not a readable .npy file"),
         (["text.npz"], "text.npz: not a motion file"),
         (["flat.npy"], "flat.npy: the array has shape (4, 7), expected (frames, vertices, 3)"),

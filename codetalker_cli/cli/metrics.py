@@ -26,7 +26,10 @@ Names = Annotated[
 Folder = Path | None
 Predictions = Annotated[
     Folder,
-    typer.Option(help="Folder of predictions (default: those of the latest evaluation)."),
+    typer.Option(
+        help="Folder of predictions: .npy, .npz, or rig curves (.csv of Live Link Face, .json of "
+        "Audio2Face) (default: those of the latest evaluation)."
+    ),
 ]
 TrueMotion = Annotated[
     Folder, typer.Option(help="Folder of ground-truth clips (default: the clips of --data).")

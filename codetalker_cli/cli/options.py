@@ -56,7 +56,8 @@ FpsOfMotions = Annotated[
     float | None,
     typer.Option(
         "--fps",
-        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one.",
+        help="Frame rate of all motions; required for .npy files unless --data or --mesh has one, "
+        "and for .csv files without times.",
     ),
 ]
 DataOption = Annotated[
@@ -82,7 +83,7 @@ MotionSubject = Annotated[
     str | None,
     typer.Option(
         "--subject",
-        help="Subject of .npy files (default: inferred from the file name).",
+        help="Subject of .npy files and rig curves (default: inferred from the file name).",
         autocompletion=completion.subjects,
     ),
 ]

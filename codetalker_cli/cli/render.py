@@ -25,8 +25,9 @@ from codetalker_cli.errors import counted
 MotionsArgument = Annotated[
     list[Path],
     typer.Argument(
-        help="Motions (.npz, or .npy of shape (T, V, 3) or (T, 3V)) and filmed videos of the same "
-        "speech; several are shown side by side.",
+        help="Motions (.npz, or .npy of shape (T, V, 3) or (T, 3V)), rig curves (.csv of Live Link "
+        "Face, .json of Audio2Face) and filmed videos of the same speech; several are shown side "
+        "by side.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,8 @@
-"""Read motion files: a .npz contains its face, and the face of a .npy is looked up."""
+"""Read motion files.
+
+A .npz contains its face, the face of a .npy is looked up, and rig curves (.csv, .json) move the
+bundled head.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -7,9 +11,10 @@ from pathlib import Path
 from codetalker_cli.datasets import face_lookup
 from codetalker_cli.datasets.face_lookup import FaceCandidate, FaceSource
 from codetalker_cli.errors import CodeTalkerError, InputError
-from codetalker_cli.formats import meshes
-from codetalker_cli.formats.predictions import SUFFIXES, read_vertices
+from codetalker_cli.formats import meshes, predictions, rig_files
+from codetalker_cli.formats.rig_files import read_curves
 from codetalker_cli.motion import Motion
+from codetalker_cli.rigs.posing import motion_of, subject_of
 from codetalker_cli.topology import Mesh
 
 logger = logging.getLogger(__name__)
@@ -17,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """The options that specify the faces of .npy files.
+    """The options that specify the faces of .npy files, and the subject of rig curves.
 
     Attributes:
         data: The prepared data set that the motion belongs to.
@@ -78,10 +83,11 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
     """Read motion files; their vertices stay on disk until they are used.
 
     Args:
-        paths: Motions (.npz), or arrays (T, V, 3) or (T, 3V) (.npy).
-        options: The faces of .npy files.
+        paths: Motions (.npz), arrays (T, V, 3) or (T, 3V) (.npy), or rig curves (.csv, .json).
+        options: The faces of .npy files, and the subject of rig curves.
         fps: The frame rate that all motions are converted to; also the frame rate of .npy files
-            whose faces have none. None: each motion keeps its frame rate.
+            whose faces have none and of .csv files without times. None: each motion keeps its
+            frame rate.
 
     Raises:
         InputError: A file has an unknown type, the frame rate is invalid, there are options but
@@ -90,11 +96,19 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
     """
     if fps is not None and not 1 <= fps <= 240:
         raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames per second")
-    if options.are_given and not any(path.suffix.lower() == ".npy" for path in paths):
-        raise InputError(
-            "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a .npz "
-            "contains its face; drop these options"
-        )
+    suffixes = {path.suffix.lower() for path in paths}
+    has_curves = not suffixes.isdisjoint(rig_files.SUFFIXES)
+    if options.are_given and ".npy" not in suffixes:
+        if not has_curves:
+            raise InputError(
+                "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a "
+                ".npz contains its face; drop these options"
+            )
+        if options != FaceOptions(subject=options.subject):
+            raise InputError(
+                "`data`, `mesh` and `templates` apply only to .npy files, because .csv and .json "
+                "files move the bundled head; drop these options"
+            )
     return [_read(path, options, fps) for path in paths]
 
 
@@ -103,13 +117,16 @@ def _read(path: Path, options: FaceOptions, fps: float | None) -> Motion:
     if suffix == ".npz":
         motion = Motion.load(path)
     elif suffix == ".npy":
-        vertices = read_vertices(path)
+        vertices = predictions.read_vertices(path)
         faces = options.find(path, vertices.shape[1])
         motion = face_lookup.motion_of(path, vertices, faces, options.subject, fps)
+    elif suffix in rig_files.SUFFIXES:
+        curves = read_curves(path, fps)
+        curves = curves if fps is None else curves.at_fps(fps)
+        return motion_of(curves, options.subject or subject_of(path.stem))
     else:
-        raise InputError(
-            f"{path}: expected a motion ({' or '.join(SUFFIXES)}), found {path.suffix!r}"
-        )
+        known = ", ".join((*predictions.SUFFIXES, *rig_files.SUFFIXES))
+        raise InputError(f"{path}: expected a motion ({known}), found {path.suffix!r}")
     return motion if fps is None else motion.at_fps(fps)
 
 

@@ -20,7 +20,6 @@ from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.evaluate.words import LEAD_METRICS, shown, unit_words
-from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
@@ -345,7 +344,7 @@ def video(
     """
     from codetalker_cli.render import Panel, render_video
 
-    predicted = read_vertices(prediction, truth.mesh.topology.n_vertices)
+    predicted = truth.prediction(score.clip, prediction).vertices
     true = truth.vertices(score.clip)
     n_frames = min(len(true), len(predicted), max(1, round(settings.shown_seconds * fps_of(truth))))
     clip = clip_of(truth, score.clip)

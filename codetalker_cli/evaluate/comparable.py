@@ -6,7 +6,6 @@ from codetalker_cli.errors import DataError
 from codetalker_cli.evaluate.pairs import Pair
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.face_fit import difference_in_place
-from codetalker_cli.formats.predictions import read_stored
 from codetalker_cli.motion import Vertices
 
 _SAMPLED_FRAMES = 8
@@ -26,7 +25,7 @@ def check_comparable(pair: Pair, truth: Truth) -> None:
         InputError: A file cannot be read.
         DataError: A file is damaged, or the two motions cannot be compared.
     """
-    predicted = read_stored(pair.path, truth.mesh.topology.n_vertices)
+    predicted = truth.prediction(pair.clip, pair.path)
     true = truth.stored(pair.clip)
     if predicted.unit and true.unit and predicted.unit != true.unit:
         raise DataError(

@@ -89,7 +89,7 @@ def find_pairs(folder: Path, truth: Truth) -> list[Pair]:
             does not belong to a ground-truth clip.
     """
     pairs: dict[tuple[str, str | None], Pair] = {}
-    for path in motion_files(folder):
+    for path in motion_files(folder, truth.clips):
         clip, style = split_name(path.stem)
         if clip not in truth.clips:
             examples = ", ".join(list(truth.clips)[:4])

@@ -13,7 +13,6 @@ from codetalker_cli.evaluate.comparable import check_comparable
 from codetalker_cli.evaluate.pairs import Pair, select_pairs
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.failures import error_of_item
-from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.metrics import ClipScores, Value
 from codetalker_cli.metrics.clip import BLOCK_BYTES
 from codetalker_cli.metrics.liveness import squared_steps
@@ -194,7 +193,6 @@ def score_pairs(
     by_clip: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_clip.setdefault(pair.clip, []).append(pair)
-    n_vertices = truth.mesh.topology.n_vertices
     for done, (clip, clip_pairs) in enumerate(by_clip.items(), 1):
         subject = truth.subjects[clip]
         selected = select_pairs(clip_pairs, settings.style, subject)
@@ -210,7 +208,7 @@ def score_pairs(
                 record_failure(str(pair.path), failed, error_of_item(error))
                 clip_pairs.remove(pair)
         if len(clip_pairs) > 1 and (not metric_names or "diversity" in metric_names):
-            motions = [read_vertices(pair.path, n_vertices) for pair in clip_pairs]
+            motions = [truth.prediction(clip, pair.path).vertices for pair in clip_pairs]
             scores.add_diversity(clip, subject, motions)
         if progress is not None:
             progress(done, len(by_clip))
@@ -218,7 +216,7 @@ def score_pairs(
 
 
 def _score_pair(scores: Scores, pair: Pair, truth: Truth, settings: EvaluateSettings) -> None:
-    vertices = read_vertices(pair.path, truth.mesh.topology.n_vertices)
+    vertices = truth.prediction(pair.clip, pair.path).vertices
     scores.add(vertices, pair.clip, pair.style, truth, settings, str(pair.path))
 
 

@@ -1,6 +1,6 @@
 """The ground-truth clips, and their templates, regions and unit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,14 +8,10 @@ import numpy as np
 
 from codetalker_cli.datasets.prepared import PreparedDataSet, vertices_path
 from codetalker_cli.datasets.regions import find_regions
+from codetalker_cli.datasets.stored_motions import SUFFIXES, read_stored
 from codetalker_cli.errors import DataError, InputError, counted
-from codetalker_cli.formats.predictions import (
-    SUFFIXES,
-    StoredMotion,
-    read_stored,
-    read_vertices,
-    subject_in,
-)
+from codetalker_cli.formats import predictions, rig_files
+from codetalker_cli.formats.predictions import StoredMotion, split_name, subject_in
 from codetalker_cli.formats.templates import read_templates
 from codetalker_cli.motion import Vertices
 from codetalker_cli.topology import UNITS, Mesh, Topology
@@ -55,13 +51,22 @@ class Truth:
             DataError: The file is damaged, has the wrong vertex count, or stores another unit.
         """
         path = self.clips[clip]
-        stored = read_stored(path, self.mesh.topology.n_vertices)
+        stored = self.prediction(clip, path)
         if stored.unit and self.unit and stored.unit != self.unit:
             raise DataError(
                 f"{path}: the unit of the ground truth is {stored.unit}, expected {self.unit}; "
                 "convert it to that unit"
             )
         return StoredMotion(stored.vertices, stored.fps or self.fps, stored.unit or self.unit)
+
+    def prediction(self, clip: str, path: Path) -> StoredMotion:
+        """Read a prediction of a clip, with its frame rate and unit as far as they are known.
+
+        Raises:
+            InputError: The file cannot be read.
+            DataError: The file is damaged, or has the wrong vertex count.
+        """
+        return read_stored(path, self.mesh.topology.n_vertices, self.subjects[clip])
 
     def vertices(self, clip: str) -> Vertices:
         """Read the (T, V, 3) vertices of a clip.
@@ -70,7 +75,7 @@ class Truth:
             InputError: The file cannot be read.
             DataError: The file is damaged or has the wrong vertex count.
         """
-        return read_vertices(self.clips[clip], self.mesh.topology.n_vertices)
+        return self.prediction(clip, self.clips[clip]).vertices
 
     def template(self, clip: str) -> np.ndarray:
         """Return the (V, 3) neutral face of a clip's subject."""
@@ -145,7 +150,7 @@ def with_files(truth: Truth, folder: Path) -> Truth:
     Raises:
         InputError: The folder contains no motion, or the subject of a clip is unknown.
     """
-    clips = {path.stem: path for path in motion_files(folder)}
+    clips = {path.stem: path for path in motion_files(folder, truth.clips)}
     subjects: dict[str, str] = {}
     for name, path in clips.items():
         subject = truth.subjects.get(name) or subject_in(name, truth.mesh.templates)
@@ -159,15 +164,31 @@ def with_files(truth: Truth, folder: Path) -> Truth:
     return replace(truth, clips=clips, subjects=subjects)
 
 
-def motion_files(folder: Path) -> list[Path]:
-    """Return the .npy and .npz files of a folder, sorted by name.
+def motion_files(folder: Path, clips: Collection[str] | None = None) -> list[Path]:
+    """Return the motions of a folder, sorted by name.
+
+    Tables and other data can also be .csv or .json files. Such a file is a motion only if it is
+    named like a clip, and if there is no .npy or .npz file with the same name.
+
+    Args:
+        folder: The folder.
+        clips: The names of the clips, or None: no .csv or .json file is a motion.
 
     Raises:
         InputError: The folder does not exist or contains no motion.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    visible = [path for path in folder.iterdir() if path.name[0] != "."]
+    paths = [path for path in visible if path.suffix.lower() in predictions.SUFFIXES]
+    stems = {path.stem for path in paths}
+    paths += [
+        path
+        for path in visible
+        if path.suffix.lower() in rig_files.SUFFIXES
+        and path.stem not in stems
+        and split_name(path.stem)[0] in (clips or ())
+    ]
     if not paths:
         raise InputError(f"{folder}: the folder contains no motion ({' or '.join(SUFFIXES)} files)")
-    return paths
+    return sorted(paths)

@@ -1,0 +1,37 @@
+"""Files of rig curves: recordings of Live Link Face (.csv) and Audio2Face exports (.json)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from codetalker_cli.errors import InputError, printable
+from codetalker_cli.formats import audio2face, live_link
+from codetalker_cli.rig_curves import RigCurves
+
+SUFFIXES = (live_link.SUFFIX, audio2face.SUFFIX)
+
+
+def read_curves(path: Path, fps: float | None = None) -> RigCurves:
+    """Return the weights of ARKit's 52 units, and the head rotation if there is any.
+
+    The sound is a .wav file next to the file: the one with the same name, or the one that an
+    Audio2Face export refers to.
+
+    Args:
+        path: A file with one of ``SUFFIXES``.
+        fps: The frame rate of a .csv that contains no times; ignored for others.
+
+    Raises:
+        InputError: The file is missing, has another suffix, or has no frame rate.
+        DataError: The file is damaged, or has other content.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == audio2face.SUFFIX:
+        return audio2face.read(path)
+    if suffix != live_link.SUFFIX:
+        raise InputError(
+            f"{printable(path)}: expected rig curves ({' or '.join(SUFFIXES)}), found "
+            f"{path.suffix!r}"
+        )
+    curves, sound = live_link.read(path, fps), path.with_suffix(".wav")
+    return replace(curves, audio_path=sound) if sound.is_file() else curves
