@@ -129,28 +129,27 @@ def _moving(names: list[str], deltas: np.ndarray, motion: Motion, where: str) ->
             "is" if len(still) == 1 else "are",
             ", ".join(still),
         )
-    _check_size(names[int(largest.argmax())], deltas[largest.argmax()], motion, where)
+    _check_sizes(names, deltas, motion, where)
     meters = motion.topology.meters_per_unit or 1.0
     kept = tuple(name for name, moves in zip(names, is_moving, strict=True) if moves)
     return UnitSet(kept, (deltas[is_moving] * meters).astype(np.float32))
 
 
-def _check_size(name: str, offsets: np.ndarray, motion: Motion, where: str) -> None:
-    """Refuse units whose largest one, which is given, has an implausible size."""
+def _check_sizes(names: list[str], deltas: np.ndarray, motion: Motion, where: str) -> None:
+    """Refuse positions instead of offsets, and offsets in an implausible unit."""
     template = motion.template.astype(np.float64)
-    if SAME_SIZE[0] < spread(offsets) / spread(template) < SAME_SIZE[1] and (
-        rms_distance(offsets, template) < spread(template) / 4
-    ):
-        raise DataError(
-            f"{where}: unit {printable(name)!r} contains positions, expected offsets from the "
-            "neutral face; subtract the neutral face from each unit"
-        )
-    face, largest = size_of(template), float(np.abs(offsets).max())
+    for name, offsets in zip(names, deltas, strict=True):
+        if rms_distance(offsets, template) < spread(template) / 4 < spread(offsets):
+            raise DataError(
+                f"{where}: unit {printable(name)!r} contains positions, expected offsets from the "
+                "neutral face; subtract the neutral face from each unit"
+            )
+    face, largest = size_of(template), float(np.abs(deltas).max())
     if not _FAINT * face <= largest <= face:
         raise DataError(
             f"{where}: the largest offset of the units is {largest:.3g} {motion.topology.unit}, "
             f"expected {_FAINT * face:.3g} to {face:.3g} for a face of {face:.3g}; save them in "
-            "the unit of the motion, or add `unit` or `neutral` to an .npz"
+            "the unit of the motion, or add 'unit' or 'neutral' to an .npz"
         )
 
 
@@ -276,7 +275,7 @@ def _read_npz(path: Path, motion: Motion) -> _Shapes:
         kept = {k: v for k, v in arrays.items() if k not in ("unit", "neutral", "names", "deltas")}
         if not kept:
             raise DataError(
-                f"{where}: it contains no units; save `names` (U,) and `deltas` (U, V, 3), or one "
+                f"{where}: it contains no units; save 'names' (U,) and 'deltas' (U, V, 3), or one "
                 "(V, 3) array a unit"
             )
         for name, array in kept.items():
@@ -293,7 +292,7 @@ def _read_npz(path: Path, motion: Motion) -> _Shapes:
         return _Shapes(names, offsets, scale=1.0 if scale is None else scale)
     if len(neutral) != offsets.shape[1]:
         raise DataError(
-            f"{where}: `neutral` has {counted(len(neutral), 'vertex')}, expected "
+            f"{where}: 'neutral' has {counted(len(neutral), 'vertex')}, expected "
             f"{offsets.shape[1]} as in the units"
         )
     face = Neutral(neutral.astype(np.float64))
@@ -302,8 +301,8 @@ def _read_npz(path: Path, motion: Motion) -> _Shapes:
         and not SAME_SIZE[0] < fit(face, motion, where).scale / scale < (SAME_SIZE[1])
     ):
         raise DataError(
-            f"{where}: `unit` is {arrays['unit']}, but the size of `neutral` contradicts it; "
-            "correct or remove `unit`"
+            f"{where}: 'unit' is {arrays['unit']}, but the size of 'neutral' contradicts it; "
+            "correct or remove 'unit'"
         )
     return _Shapes(names, offsets, face)
 
@@ -316,10 +315,10 @@ def _scale_of(arrays: Mapping[str, np.ndarray], motion: Motion, where: str) -> f
     if unit == motion.topology.unit:
         return 1.0
     if unit not in FILE_UNITS:
-        raise DataError(f"{where}: `unit` is {printable(unit)!r}, expected {', '.join(FILE_UNITS)}")
+        raise DataError(f"{where}: 'unit' is {printable(unit)!r}, expected {', '.join(FILE_UNITS)}")
     if meters is None:
         raise DataError(
-            f"{where}: `unit` is {unit}, but the scale of the motion is unknown; add `neutral`, "
+            f"{where}: 'unit' is {unit}, but the scale of the motion is unknown; add 'neutral', "
             "the (V, 3) neutral face of the units, instead"
         )
     return FILE_UNITS[unit] / meters
