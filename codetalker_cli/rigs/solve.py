@@ -1,8 +1,9 @@
 """Solve the weights of a rig's units for the vertices of a motion.
 
-Each frame is a least-squares problem with bounds: the weights x in [0, 1] that minimize
+Each frame is a least-squares problem with bounds: the weights x from 0 to 1 that minimize
 ‖A x − b‖² plus penalties, where the columns of A are the units and b is the offset from the neutral
-face. A is only used in AᵀA and Aᵀb, so each frame becomes a system of U × U numbers.
+face. Only AᵀA and Aᵀb are needed, so the vertices are read once, and each frame becomes a problem
+of U numbers.
 """
 
 import numpy as np
@@ -10,8 +11,19 @@ import numpy as np
 from codetalker_cli.errors import DataError
 from codetalker_cli.motion import Motion, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.bounded import minimize
 from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import SolveSettings
+
+_BLOCK_BYTES = 16 << 20
+"""The size of the float32 vertices that are converted to float64 at once."""
+_MAX_SWEEPS = 100
+_CONVERGED = 1e-5
+"""The change of a weight below which the sweeps over the frames end."""
+_GAZE = {"eyeLookInLeft": "eyeLookOutRight", "eyeLookOutLeft": "eyeLookInRight"}
+"""The units that move both eyes to the same side."""
+_DIRECTIONS = ("jawLeft", "mouthLeft")
+"""Units that move a part to the left; the unit with Right is not their mirror image on the face."""
 
 
 def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None) -> RigCurves:
@@ -31,14 +43,22 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
             f"`units` has {units.deltas.shape[1]} vertices, expected "
             f"{motion.topology.n_vertices} as in the motion"
         )
-    a = units.deltas.reshape(len(units.names), -1).astype(np.float64)
-    gram = a @ a.T
-    gram[np.diag_indices_from(gram)] += settings.l2 * np.mean(np.diag(gram)) + 1e-30
-    rest = motion.template.astype(np.float64).reshape(1, -1)
-    sides = [
-        (block.reshape(len(block), -1) - rest) @ a.T for block in vertex_blocks(motion.vertices)
-    ]
-    weights = np.clip(np.linalg.solve(gram, np.concatenate(sides).T).T, 0, 1)
+    gram, sides = _reduce(motion, units, settings.lips)
+    # The penalties are relative to the size of each unit, so that small units are not suppressed.
+    sizes = np.diag(gram) + np.finfo(float).tiny
+    hessian = gram + np.diag(settings.l2 * sizes)
+    hessian += settings.symmetry * _asymmetry(units.names, np.sqrt(sizes))
+    problem = _Problem(hessian, sides, np.diag(settings.smoothness * sizes))
+    bounds = np.ones_like(sides)
+    weights = problem.minimize(bounds)
+    pairs = [pair for pair in settings.exclusive if all(name in units.names for name in pair)]
+    if pairs:
+        for pair in pairs:
+            one, other = (units.names.index(name) for name in pair)
+            weaker = weights[:, one] < weights[:, other]
+            bounds[weaker, one] = 0
+            bounds[~weaker, other] = 0
+        weights = problem.minimize(bounds, weights)
     return RigCurves(
         units.names,
         motion.fps,
@@ -47,3 +67,72 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
         audio=motion.audio,
         audio_path=motion.audio_path,
     )
+
+
+def _reduce(motion: Motion, units: UnitSet, lip_factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return AᵀA and the (T, U) Aᵀb of all frames."""
+    columns = units.deltas.astype(np.float64)
+    weighted = columns
+    if lip_factor != 1 and "lips" in motion.topology.regions:
+        factors = np.ones((columns.shape[1], 1))
+        factors[motion.topology.region("lips")] = lip_factor
+        weighted = columns * factors
+    columns, weighted = (a.reshape(len(units.names), -1) for a in (columns, weighted))
+    gram = columns @ weighted.T
+    rest = motion.template.reshape(1, -1)
+    sides = []
+    for block in vertex_blocks(motion.vertices):
+        for part in np.array_split(block, -(-block.nbytes // _BLOCK_BYTES)):
+            offsets = part.reshape(len(part), -1).astype(np.float64) - rest
+            sides.append(offsets @ weighted.T)
+    return gram, np.concatenate(sides)
+
+
+def _asymmetry(names: tuple[str, ...], lengths: np.ndarray) -> np.ndarray:
+    """Return S such that xᵀSx is the sum of (x_left − x_right)², weighted by the units' lengths."""
+    matrix = np.zeros((len(names), len(names)))
+    for name in names:
+        other = _GAZE.get(name, name.removesuffix("Left") + "Right")
+        if not name.endswith("Left") or name in _DIRECTIONS or other not in names:
+            continue
+        k, m = names.index(name), names.index(other)
+        pair = np.ix_([k, m], [k, m])
+        matrix[pair] += lengths[k] * lengths[m] * np.array([[1, -1], [-1, 1]])
+    return matrix
+
+
+class _Problem:
+    """Minimize ½ xᵀHx − gᵀx of all frames plus ½ dᵀSd for all d = x(t) − x(t − 1), with bounds.
+
+    Args:
+        hessian: H, (U, U).
+        linear: g, (T, U).
+        smoothness: S, (U, U).
+    """
+
+    def __init__(self, hessian: np.ndarray, linear: np.ndarray, smoothness: np.ndarray) -> None:
+        self._hessian, self._linear, self._smoothness = hessian, linear, smoothness
+
+    def minimize(self, upper: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        """Return the (T, U) minimizers with 0 ≤ x ≤ upper."""
+        x = minimize(self._hessian, self._linear, upper, start)
+        if not self._smoothness.any() or len(x) < 2:
+            return x
+        # Given the even frames, the odd ones are independent of each other, and vice versa.
+        inner = np.arange(1, len(x) - 1)
+        groups = [(inner[first::2], 2) for first in (0, 1)]
+        groups += [(np.array([0]), 1), (np.array([len(x) - 1]), 1)]
+        for _ in range(_MAX_SWEEPS):
+            before = x.copy()
+            for frames, n_neighbors in groups:
+                neighbors = np.zeros_like(x[frames])
+                if n_neighbors == 2 or frames[0] > 0:
+                    neighbors += x[frames - 1]
+                if n_neighbors == 2 or frames[0] == 0:
+                    neighbors += x[frames + 1]
+                hessian = self._hessian + n_neighbors * self._smoothness
+                linear = self._linear[frames] + neighbors @ self._smoothness
+                x[frames] = minimize(hessian, linear, upper[frames], x[frames])
+            if np.abs(x - before).max() < _CONVERGED:
+                break
+        return x

@@ -23,21 +23,21 @@ class SolveSettings(Section):
     """How the weights of a rig's units are found for the vertices of a motion."""
 
     l2: float = Field(
-        1e-4,
+        1e-5,
         ge=0,
-        description="penalty on squared weights, as a fraction of the mean squared size of a unit",
+        description="penalty on squared weights, as a fraction of the squared size of the unit",
     )
     symmetry: float = Field(
         0.0,
         ge=0,
         description="penalty on squared differences between the left and the right unit of a pair, "
-        "as a fraction of the mean squared size of a unit",
+        "as a fraction of their squared size",
     )
     smoothness: float = Field(
         0.0,
         ge=0,
         description="penalty on squared changes of the weights from frame to frame, as a fraction "
-        "of the mean squared size of a unit",
+        "of the squared size of the unit",
     )
     lips: float = Field(
         1.0,
