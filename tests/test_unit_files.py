@@ -428,6 +428,25 @@ def test_the_neutral_face_of_another_person_fits_in_the_same_order(tmp_path: Pat
     assert_units(read_units(saved(tmp_path, file), motion_of(other * 1000, unit="mm")))
 
 
+def test_another_person_in_another_order_is_refused(tmp_path: Path) -> None:
+    """Neighbors are exchanged, so that each vertex is still close to where it should be."""
+    side = np.linspace(0, 1, 20)
+    grid = np.stack([*map(np.ravel, np.meshgrid(side, side)), np.zeros(400)], axis=1)
+    corner = (np.arange(19)[:, None] * 20 + np.arange(19)).ravel()
+    triangles = np.stack([corner, corner + 1, corner + 20], axis=1)
+    other = grid + np.random.default_rng(0).normal(0, 5e-3, grid.shape)
+    offsets = 0.1 * np.sin(9 * grid)
+    exchanged = (np.arange(400) + np.random.default_rng(0).integers(-2, 3, 400) * 20).clip(0, 399)
+    for order, message in ((np.arange(400), None), (exchanged, "has another vertex order than")):
+        np.savez(tmp_path / "u.npz", a=offsets[order], neutral=other[order])
+        if message is None:
+            deltas = read_units(tmp_path / "u.npz", motion_of(grid, triangles)).deltas[0]
+            np.testing.assert_allclose(deltas, offsets, atol=1e-6)
+        else:
+            with pytest.raises(DataError, match=message):
+                read_units(tmp_path / "u.npz", motion_of(grid, triangles))
+
+
 # Folders ------------------------------------------------------------------------------------------
 
 
