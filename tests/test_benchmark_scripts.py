@@ -27,6 +27,7 @@ ELSEWHERE = {
     "lips": "test_lips_script.py",
     "liveness": "test_liveness_script.py",
     "plain_decoding": "test_decode_benchmark.py",
+    "rig_curves": "test_rig_benchmark.py",
 }
 """The programs and modules that are tested in other files."""
 

@@ -44,8 +44,8 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
             does not contain exactly one mesh. The message gives the reason.
     """
     try:
-        tree, chunks = _split(content)
-        _refuse_other_files(tree)
+        tree, chunks = split(content)
+        refuse_other_files(tree)
         reduced = _Reduced(tree, with_faces=with_faces)
         return _load(_join(reduced.tree, chunks), reduced.color_scale)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError) as error:
@@ -54,8 +54,12 @@ def parse(content: bytes, *, with_faces: bool) -> tuple[np.ndarray, Polygons, np
         raise ValueError(f"its JSON is nested too deeply or too large: {error!r}") from error
 
 
-def _split(content: bytes) -> tuple[_Json, bytes]:
-    """Return the JSON of a GLB file and the bytes of the chunks after it."""
+def split(content: bytes) -> tuple[_Json, bytes]:
+    """Return the JSON of a GLB file and the bytes of the chunks after it.
+
+    Raises:
+        ValueError: The content is not a complete GLB file.
+    """
     start = _HEADER.size + _CHUNK.size
     if content[:4] != b"glTF" or len(content) < start:
         raise ValueError("it does not begin with a GLB header")
@@ -83,9 +87,10 @@ def _join(tree: _Json, chunks: bytes) -> bytes:
     return _HEADER.pack(b"glTF", 2, size) + _CHUNK.pack(len(text), b"JSON") + text + chunks
 
 
-def _refuse_other_files(tree: _Json) -> None:
-    for item in (*tree.get("buffers", []), *tree.get("images", [])):
-        uri = item.get("uri")
+def refuse_other_files(tree: _Json) -> None:
+    """Raise ``ValueError`` if the JSON refers to another file."""
+    for entry in (*tree.get("buffers", []), *tree.get("images", [])):
+        uri = entry.get("uri")
         if uri is not None and not uri.startswith("data:"):
             raise ValueError(
                 f"it refers to the file {uri[:80]!r}; export a .glb that includes its data"
@@ -106,7 +111,7 @@ class _Reduced:
         self._views: list[_Json] = []
         self.color_scale = 1.0
         node = self._find_node()
-        mesh = _item(source, "meshes", _item(source, "nodes", node)["mesh"])
+        mesh = item(source, "meshes", item(source, "nodes", node)["mesh"])
         primitives = self._primitives(mesh, with_faces=with_faces)
         nodes = [{k: n[k] for k in _PLACEMENT if k in n} for n in source["nodes"]]
         nodes[node]["mesh"] = 0
@@ -126,7 +131,7 @@ class _Reduced:
 
     def _roots(self) -> list[int]:
         if self._source.get("scenes"):
-            scene = _item(self._source, "scenes", self._source.get("scene", 0))
+            scene = item(self._source, "scenes", self._source.get("scene", 0))
             return list(scene.get("nodes", []))
         nodes = self._source.get("nodes", [])
         children = {child for node in nodes for child in node.get("children", [])}
@@ -137,7 +142,7 @@ class _Reduced:
         found, waiting, seen = [], self._roots(), set()
         while waiting:
             number = waiting.pop()
-            node = _item(self._source, "nodes", number)
+            node = item(self._source, "nodes", number)
             if number in seen:
                 raise ValueError(f"its node {number} occurs twice in the scene")
             seen.add(number)
@@ -153,7 +158,7 @@ class _Reduced:
 
     def _name(self, number: int) -> str:
         node = self._source["nodes"][number]
-        mesh = _item(self._source, "meshes", node["mesh"])
+        mesh = item(self._source, "meshes", node["mesh"])
         return str(node.get("name") or mesh.get("name") or f"node {number}")[:80]
 
     def _primitives(self, mesh: _Json, *, with_faces: bool) -> list[_Json]:
@@ -193,10 +198,10 @@ class _Reduced:
 
     def _keep(self, number: int, kinds: tuple[str, ...], component_types: tuple[int, ...]) -> int:
         """Keep an accessor and its buffer view, and return the new index of the accessor."""
-        accessor = _item(self._source, "accessors", number)
+        accessor = item(self._source, "accessors", number)
         view = {}
         if "bufferView" in accessor:
-            view = _item(self._source, "bufferViews", accessor["bufferView"])
+            view = item(self._source, "bufferViews", accessor["bufferView"])
         if not view or "sparse" in accessor or view.get("extensions"):
             raise ValueError("its mesh is compressed or sparse; export it without compression")
         kind, component_type = accessor["type"], accessor["componentType"]
@@ -218,7 +223,7 @@ class _Reduced:
         return len(self._accessors) - 1
 
 
-def _item(tree: _Json, key: str, number: Any) -> _Json:
+def item(tree: _Json, key: str, number: Any) -> _Json:
     """Return an entry of a list in the JSON. Unlike in a Python list, -1 is invalid."""
     items = tree.get(key, [])
     if not isinstance(number, int) or not 0 <= number < len(items):
