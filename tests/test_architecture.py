@@ -37,7 +37,7 @@ ROWS: list[tuple[set[str], bool]] = [
         },
         True,
     ),
-    ({"files", "failures", "text_files", "resources", "progress", "face_fit"}, True),
+    ({"files", "failures", "text_files", "resources", "progress", "face_fit", "surface"}, True),
     ({"errors"}, False),
 ]
 HEAVY = (
