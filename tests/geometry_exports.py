@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from codetalker_cli.export import mesh_frames, point_cache
+from codetalker_cli.export import alembic, mesh_frames, point_cache
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.settings import ExportSettings
 
-EXPORTERS: dict[str, Exporter] = {
-    exporter.name: exporter for exporter in (*mesh_frames.EXPORTERS, *point_cache.EXPORTERS)
-}
+MODULES = (alembic, mesh_frames, point_cache)
+EXPORTERS: dict[str, Exporter] = {one.name: one for module in MODULES for one in module.EXPORTERS}
 
 
 def export(
