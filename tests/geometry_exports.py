@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from codetalker_cli.export import alembic, mesh_frames, point_cache
+from codetalker_cli.export import alembic, mesh_frames, point_cache, usd
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.settings import ExportSettings
 
-MODULES = (alembic, mesh_frames, point_cache)
+MODULES = (alembic, mesh_frames, point_cache, usd)
 EXPORTERS: dict[str, Exporter] = {one.name: one for module in MODULES for one in module.EXPORTERS}
 
 

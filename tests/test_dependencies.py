@@ -14,6 +14,7 @@ IMPORT_NAMES = {
     "pyopengl": "OpenGL",
     "pyrender-maintained": "pyrender",
     "pyyaml": "yaml",
+    "usd-core": "pxr",
 }
 """Distribution → its import name, if the two differ."""
 INSIDE = {
