@@ -1,5 +1,7 @@
 """USD files contain blend shapes with weights, or the vertices of every frame, and the sound."""
 
+import errno
+import os
 import sys
 import time
 import wave
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from takes import curves_take, head_take, small_take, smooth_weights
 
 from codetalker_cli.errors import InputError, MissingDependencyError, SettingsError
+from codetalker_cli.export.space import full_disk_is_reported
 from codetalker_cli.export.take import Take
 from codetalker_cli.export.usd_stage import HEAD_PIVOT, identifiers
 from codetalker_cli.motion import VertexFrames
@@ -23,7 +26,7 @@ from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.surface import vertex_normals
 
 pytest.importorskip("pxr")
-from pxr import Usd, UsdGeom, UsdMedia, UsdShade, UsdSkel, UsdValidation
+from pxr import Tf, Usd, UsdGeom, UsdMedia, UsdShade, UsdSkel, UsdValidation
 
 
 def face_of(stage: Usd.Stage) -> UsdGeom.Mesh:
@@ -299,3 +302,12 @@ def test_missing_package_names_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'usd-core>="):
         export(small_take(), tmp_path / "x.usdc")
+
+
+def test_full_disk_is_the_error_of_python(tmp_path: Path) -> None:
+    reason = os.strerror(errno.ENOSPC)
+    with pytest.raises(OSError, match=reason) as caught, full_disk_is_reported(tmp_path / "x"):
+        raise Tf.ErrorException(f"Error occurred writing file: {reason}")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "x"))
+    with pytest.raises(Tf.ErrorException), full_disk_is_reported(tmp_path / "x"):
+        raise Tf.ErrorException("something else")

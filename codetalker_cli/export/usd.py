@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from codetalker_cli.errors import InputError, MissingDependencyError, SettingsError, printable
-from codetalker_cli.export.space import check_space
+from codetalker_cli.export.space import check_space, full_disk_is_reported
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.export.usd_stage import write_frames, write_shapes
@@ -26,7 +26,7 @@ local times from 1980 on."""
 
 def _write_layer(take: Take, target: Target, settings: ExportSettings) -> None:
     _check(take, settings)
-    with scratch_folder(target.final) as scratch:
+    with scratch_folder(target.final) as scratch, full_disk_is_reported(target.path):
         _write_scene(take, target.path, target.sound_name, settings, scratch)
 
 
@@ -34,7 +34,7 @@ def _write_package(take: Take, target: Target, settings: ExportSettings) -> None
     _check(take, settings)
     from pxr import Sdf
 
-    with scratch_folder(target.final) as scratch:
+    with scratch_folder(target.final) as scratch, full_disk_is_reported(target.path):
         scene = scratch / _SCENE_NAME
         sound_name = None if target.sound is None else _SOUND_NAME
         _write_scene(take, scene, sound_name, settings, scratch)
