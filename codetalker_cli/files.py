@@ -136,6 +136,23 @@ def atomic_path(path: Path | str, overwrite: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder next to an output, for files that are needed while it is written.
+
+    The folder is removed at the end. If the process is killed, the next run in the same folder
+    removes it.
+    """
+    scratch = path.with_name(f"{path.name}~")
+    with claim(scratch):
+        folder = _temporary(scratch)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def claim(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Claim an output inside a ``with`` block, so that no other process or thread writes it.
 

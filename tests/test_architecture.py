@@ -47,6 +47,7 @@ ROWS: list[tuple[set[str], bool]] = [
             "resources",
             "progress",
             "face_fit",
+            "surface",
         },
         True,
     ),

@@ -15,7 +15,7 @@ import pytest
 
 from codetalker_cli import files
 from codetalker_cli.errors import InputError, OutputError
-from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers
+from codetalker_cli.files import atomic_path, check_output, claim, remove_leftovers, scratch_folder
 
 _WRITER = """
 import sys, time
@@ -221,6 +221,26 @@ def test_output_that_another_run_has_just_written_stays(
     with refused, atomic_path(path, overwrite=False):
         pytest.fail("the block must not run")
     assert path.read_text() == "theirs"
+
+
+def test_scratch_folder_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "out.usdc"
+    with pytest.raises(KeyboardInterrupt), scratch_folder(path) as folder:
+        (folder / "part").write_text("x")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(remove_leftovers, tmp_path).result()  # as another run does
+        assert folder.parent == tmp_path and names(folder) == ["part"]
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_next_run_removes_the_scratch_folder_of_a_killed_one(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "out.usdc") as folder:
+        pass
+    folder.mkdir()
+    (folder / "part").write_text("x")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -32,8 +32,8 @@ from codetalker_cli.formats.frames import (
     Pc2Frames,
     axis_map,
     open_array,
-    read_pc2_header,
 )
+from codetalker_cli.formats.point_caches import read_pc2_header
 
 CLIP = CLIPS[0]
 TRUTH = motion(CLIP)

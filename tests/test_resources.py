@@ -128,7 +128,7 @@ def test_presets_are_found_and_missing_assets_are_named() -> None:
 
 # The packages of extras ---------------------------------------------------------------------------
 
-EXTRAS = ("align", "espeak", "kokoro")
+EXTRAS = ("align", "alembic", "espeak", "kokoro", "usd")
 
 
 def declared(extra: str) -> list[str]:

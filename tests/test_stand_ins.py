@@ -12,8 +12,9 @@ from codetalker_cli.arrays import read_arrays, read_npy_header
 from codetalker_cli.datasets.manifest import ClipEntry
 from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.errors import CodeTalkerError
-from codetalker_cli.formats.frames import open_array, read_pc2_header
+from codetalker_cli.formats.frames import open_array
 from codetalker_cli.formats.meshes import read_mesh_file
+from codetalker_cli.formats.point_caches import read_pc2_header
 from codetalker_cli.formats.predictions import read_vertices
 from codetalker_cli.formats.streams import FileStream
 from codetalker_cli.formats.templates import read_templates

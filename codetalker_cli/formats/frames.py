@@ -5,7 +5,6 @@ until the map is closed. A clip of any length therefore needs only the memory of
 """
 
 import re
-import struct
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from codetalker_cli.arrays import map_array, read_npy_header
-from codetalker_cli.errors import DataError, InputError, counted
+from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.formats import meshes
+from codetalker_cli.formats.point_caches import PC2_HEADER, read_pc2_header
 from codetalker_cli.text_files import check_file
 
 
@@ -45,24 +45,6 @@ class Frames(Protocol):
 
 AXES = "x y z"
 """Our axes: x points to the subject's left, y up, and z in the direction the face looks."""
-
-_PC2_HEADER = struct.Struct("<12siiffi")
-_PC2_SIGNATURE = b"POINTCACHE2\0"
-_PC2_STEPS = (0.05, 20.0)  # a value outside is probably a frame rate
-
-
-class Pc2Header(NamedTuple):
-    """The header of a .pc2 point cache.
-
-    Attributes:
-        n_frames: The number of samples in the file.
-        n_vertices: The number of points in a sample.
-        step: The number of scene frames per sample, which is 1 in nearly all files.
-    """
-
-    n_frames: int
-    n_vertices: int
-    step: float
 
 
 def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
@@ -110,46 +92,6 @@ def open_array(path: Path, n_vertices: int | None = None) -> np.ndarray:
             "copy or export it again"
         )
     return map_array(path, header._replace(shape=shape))
-
-
-def read_pc2_header(path: Path) -> Pc2Header:
-    """Read and check the header of a .pc2 point cache, without reading its frames.
-
-    Raises:
-        InputError: The file is missing.
-        DataError: The file is not a point cache, is cut short or contains no frames.
-    """
-    check_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(_PC2_HEADER.size)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if len(content) < _PC2_HEADER.size or not content.startswith(_PC2_SIGNATURE):
-        raise DataError(f"{path}: not a point cache (no POINTCACHE2 header)")
-    _, version, n_vertices, _, step, n_frames = _PC2_HEADER.unpack(content)
-    if version != 1:
-        raise DataError(f"{path}: the point cache has version {version}, expected 1")
-    if n_vertices <= 0 or n_frames <= 0:
-        raise DataError(
-            f"{path}: the point cache is empty ({counted(n_frames, 'frame')} of "
-            f"{counted(n_vertices, 'point')}); export it again"
-        )
-    if not _PC2_STEPS[0] <= step <= _PC2_STEPS[1]:
-        raise DataError(
-            f"{path}: the header gives one sample per {step:g} scene frames, expected "
-            f"{_PC2_STEPS[0]:g} to {_PC2_STEPS[1]:g} (this value is not the frame rate of the "
-            "scene); export it with one sample per frame"
-        )
-    frame_bytes = n_vertices * 12
-    n_bytes = path.stat().st_size - _PC2_HEADER.size
-    if n_bytes != n_frames * frame_bytes:
-        raise DataError(
-            f"{path}: contains {n_bytes / frame_bytes:.6g} frames of "
-            f"{counted(n_vertices, 'point')}, but the header gives {n_frames}; copy or export "
-            "it again"
-        )
-    return Pc2Header(n_frames, n_vertices, step)
 
 
 class FrameSource(AbstractContextManager["FrameSource"]):
@@ -215,7 +157,7 @@ class Pc2Frames(FrameSource):
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Return (k, V, 3) float32 vertices."""
         try:
-            frames = np.memmap(self._path, "<f4", "r", _PC2_HEADER.size, self._shape)
+            frames = np.memmap(self._path, "<f4", "r", PC2_HEADER.size, self._shape)
         except (OSError, ValueError) as error:
             raise DataError(f"{self._path}: cannot be read ({error})") from error
         return _to_floats(frames[positions])

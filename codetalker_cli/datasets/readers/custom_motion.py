@@ -15,8 +15,8 @@ from codetalker_cli.formats.frames import (
     NpyFrames,
     Pc2Frames,
     meshes_in,
-    read_pc2_header,
 )
+from codetalker_cli.formats.point_caches import read_pc2_header
 from codetalker_cli.settings import CustomSettings
 
 MOTION_SUFFIXES = (".npy", ".pc2")
