@@ -29,6 +29,7 @@ ROWS: list[tuple[set[str], bool]] = [
             "motion",
             "rig_curves",
             "topology",
+            "surface",
             "arrays",
             "audio",
             "media",

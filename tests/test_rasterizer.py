@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ball import SOFTWARE, make_motion, sphere
 
+from codetalker_cli import surface
 from codetalker_cli.motion import Motion
 from codetalker_cli.render import light, rasterizer, render_frames, scene
 from codetalker_cli.topology import Topology
@@ -172,7 +173,7 @@ def test_positive_yaw_shows_the_subjects_left_and_positive_pitch_the_top():
 
 def test_vertex_normals_of_a_sphere_point_outwards():
     vertices, triangles = sphere()
-    normals = light.vertex_normals(vertices, triangles)
+    normals = surface.vertex_normals(vertices, triangles)
     assert ((normals * vertices).sum(1) > 0.99).all()
 
 
@@ -186,7 +187,7 @@ def test_a_sphere_is_not_occluded_but_the_inside_of_a_bowl_is():
 
 def test_srgb_round_trips_and_shaded_colors_are_in_range():
     values = np.linspace(0, 1, 256, dtype=np.float32)
-    np.testing.assert_allclose(light.to_srgb(light.to_linear(values)), values, atol=1e-5)
+    np.testing.assert_allclose(surface.to_srgb(surface.to_linear(values)), values, atol=1e-5)
     motion = make_motion()
     colors = scene.Painter(scene.build_scene(motion, SOFTWARE)).paint(motion.vertices[0])[1]
     assert colors.shape == (motion.topology.n_vertices, 3)

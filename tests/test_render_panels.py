@@ -16,7 +16,6 @@ from codetalker_cli.render import (
     encoder,
     heat_colors,
     heat_picture,
-    light,
     render_frames,
     render_video,
     scene,
@@ -24,6 +23,7 @@ from codetalker_cli.render import (
 from codetalker_cli.render.captions import label_height
 from codetalker_cli.render.heat import heat_range
 from codetalker_cli.render.panels import Stage, as_panels, set_stage
+from codetalker_cli.surface import to_linear
 
 SIZE = SOFTWARE.size
 
@@ -168,7 +168,7 @@ def test_the_albedo_of_a_distance_is_its_heat_color(distance: float) -> None:
     motion = make_motion()
     stage, _ = set_stage([Panel(motion, against=motion)], SOFTWARE)
     found = scene.Painter(stage.scenes[0]).heat_albedo(np.full(266, distance))
-    expected = light.to_linear(heat_colors(np.array(distance / 0.01)) / 255)
+    expected = to_linear(heat_colors(np.array(distance / 0.01)) / 255)
     np.testing.assert_allclose(found, np.broadcast_to(expected, (266, 3)), atol=1e-6)
 
 

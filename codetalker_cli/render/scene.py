@@ -14,9 +14,10 @@ import numpy as np
 from codetalker_cli.errors import DataError, RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.heat import heat_steps, heat_table
-from codetalker_cli.render.light import Materials, VertexNormals, occlusion, shade, to_linear
+from codetalker_cli.render.light import Materials, occlusion, shade
 from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import BACKDROPS, TRANSPARENT
+from codetalker_cli.surface import VertexNormals, to_linear
 from codetalker_cli.topology import Topology, label_components
 
 # The vertical field of view in degrees. It is that of a portrait lens; wider ones enlarge the nose.
