@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export.take import Take
 
 _SPAN_TOLERANCE = 0.25
@@ -37,9 +37,12 @@ def principal_shapes(take: Take, error_m: float) -> Shapes:
 
     Raises:
         InputError: The error is below the precision of float32.
+        DataError: The motion contains NaN or infinite values.
     """
     directions = _span(take, error_m * _SPAN_TOLERANCE)
     coordinates = np.concatenate([_rows(take, block) @ directions.T for block in take.blocks()])
+    if not np.isfinite(coordinates).all():
+        raise DataError("the motion contains NaN or infinite values")
     gram = coordinates.T.astype(np.float64) @ coordinates
     order = np.linalg.eigh(gram)[1][:, ::-1].astype(np.float32)
     coordinates, directions = coordinates @ order, order.T @ directions
