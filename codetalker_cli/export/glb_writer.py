@@ -1,0 +1,138 @@
+"""Write GLB files (binary glTF 2.0). The binary chunk is built in a temporary file."""
+
+import json
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from codetalker_cli.errors import DataError, InputError
+
+_HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
+_COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
+_KINDS = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
+_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
+MAX_BYTES = 2**32 - 1
+"""The size up to which a GLB file can store its own length."""
+
+Json = dict[str, Any]
+
+
+class GlbWriter:
+    """The arrays and the JSON of a GLB file; used as a context manager.
+
+    Equal calls give equal bytes.
+
+    Attributes:
+        tree: The JSON. The accessors, buffer views and buffers are added by the methods.
+    """
+
+    def __init__(self) -> None:
+        self.tree: Json = {
+            "asset": {"version": "2.0", "generator": "codetalker-cli"},
+            "accessors": [],
+            "bufferViews": [],
+        }
+        self._content: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._size = 0
+
+    def __enter__(self) -> "GlbWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._content.close()
+
+    def append(self, kind: str, item: Json) -> int:
+        """Append an object to a list of the JSON, such as ``nodes``, and return its index."""
+        items = self.tree.setdefault(kind, [])
+        items.append(item)
+        return len(items) - 1
+
+    def vertex_accessor(self, array: np.ndarray, *, bounds: bool = False) -> int:
+        """Add a vertex attribute, (V, 3) float32 or normalized (V, 4) unsigned integers."""
+        extra = {"normalized": True} if array.dtype.kind == "u" else {}
+        return self._accessor(array, bounds=bounds, target=_VERTEX_BUFFER, **extra)
+
+    def index_accessor(self, triangles: np.ndarray) -> int:
+        """Add (F, 3) vertex indices."""
+        dtype = np.uint16 if triangles.max() < 65535 else np.uint32  # 65535 would end a strip
+        return self._accessor(triangles.reshape(-1).astype(dtype), target=_INDEX_BUFFER)
+
+    def curve_accessor(self, array: np.ndarray, *, bounds: bool = False) -> int:
+        """Add the times (with ``bounds``) or the values of an animation, (n,) or (n, 3 or 4)."""
+        return self._accessor(array.astype(np.float32, copy=False), bounds=bounds)
+
+    def offsets_accessor(self, offsets: np.ndarray) -> int:
+        """Add (V, 3) float32 offsets of a morph target; only those that are not 0, if smaller."""
+        moved = np.flatnonzero(offsets.any(axis=1))
+        indices = moved.astype(np.uint16 if len(offsets) <= 65535 else np.uint32)
+        if len(moved) * (indices.itemsize + offsets[:1].nbytes) >= offsets.nbytes:
+            return self.vertex_accessor(offsets, bounds=True)
+        accessor = _describe(offsets) | _bounds(offsets)
+        if len(moved):
+            accessor["sparse"] = {
+                "count": len(moved),
+                "indices": {
+                    "bufferView": self._view(indices),
+                    "componentType": _COMPONENTS[indices.dtype.str[1:]],
+                },
+                "values": {"bufferView": self._view(offsets[moved])},
+            }
+        return self.append("accessors", accessor)
+
+    def _accessor(
+        self, array: np.ndarray, *, bounds: bool = False, target: int | None = None, **extra: Any
+    ) -> int:
+        accessor = {"bufferView": self._view(array, target)} | _describe(array) | extra
+        return self.append("accessors", accessor | (_bounds(array) if bounds else {}))
+
+    def _view(self, array: np.ndarray, target: int | None = None) -> int:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError("the motion or its rig weights contain NaN or infinite values")
+        content = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        view: Json = {"buffer": 0, "byteOffset": self._size, "byteLength": content.nbytes}
+        if target is not None:
+            view["target"] = target
+        self._content.write(content.data)
+        self._content.write(bytes(-content.nbytes % 4))  # values are aligned to 4 bytes
+        self._size += content.nbytes + -content.nbytes % 4
+        return self.append("bufferViews", view)
+
+    def save(self, path: Path) -> None:
+        """Write the file.
+
+        Raises:
+            InputError: The file would be larger than 4 GB.
+        """
+        tree = self.tree | {"buffers": [{"byteLength": self._size}]}
+        # Escapes keep the JSON valid for any name.
+        text = json.dumps(tree, separators=(",", ":"), allow_nan=False).encode("ascii")
+        text += b" " * (-len(text) % 4)
+        size = _HEADER.size + 2 * _CHUNK.size + len(text) + self._size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path.name}: the file would be {size / 1e9:.1f} GB, but a .glb has at most "
+                "4.3 GB; export fewer frames, or other `targets`"
+            )
+        self._content.seek(0)
+        with open(path, "wb") as file:
+            file.write(_HEADER.pack(b"glTF", 2, size))
+            file.write(_CHUNK.pack(len(text), b"JSON") + text)
+            file.write(_CHUNK.pack(self._size, b"BIN\0"))
+            shutil.copyfileobj(self._content, file, 1 << 20)
+
+
+def _describe(array: np.ndarray) -> Json:
+    return {
+        "componentType": _COMPONENTS[array.dtype.str[1:]],
+        "count": len(array),
+        "type": _KINDS[1 if array.ndim == 1 else array.shape[1]],
+    }
+
+
+def _bounds(array: np.ndarray) -> Json:
+    rows = array.reshape(len(array), -1)
+    return {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
