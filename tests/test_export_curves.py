@@ -268,7 +268,7 @@ def test_mouth_shapes_are_written_as_rhubarb_does(tmp_path: Path) -> None:
     assert ends == [line[0] for line in lines[1:]]
 
 
-def test_a_half_open_mouth_is_not_wide() -> None:
+def test_a_half_open_mouth_is_not_wide(tmp_path: Path) -> None:
     half = head_take(weights=np.repeat(bundled_rig().visemes["aa"][None] * 0.45, 9, axis=0))
     assert export(half, "tsv", tmp_path).read_text("utf-8").splitlines()[0] in (
         "0.00\tC",

@@ -203,4 +203,4 @@ def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
     )
     console.give(result, as_json=as_json, line=line)
     if result.get("opening") and not as_json:
-        console.say(result["opening"])
+        console.say(console.with_flags(result["opening"]))

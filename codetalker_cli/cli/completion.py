@@ -19,7 +19,10 @@ from codetalker_cli import workspace
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
 ENGINES = ("espeak", "kokoro")
 VIDEOS = ("mp4", "mov", "mkv", "webm")
-EXPORTS = ("npz", "npy")
+EXPORTS = (
+    "glb", "csv", "json", "usdc", "usda", "usdz", "abc", "pc2", "mdd", "obj", "ply", "vrma",
+    "anim", "tres", "visemes", "tsv", "xml", "npz", "npy",
+)  # fmt: skip
 METRICS = (
     "lve", "lve_mm", "fdd", "fdd_abs", "mve", "lip_closure", "lip_closure_precision",
     "lip_closure_recall", "diversity",

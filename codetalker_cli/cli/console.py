@@ -35,7 +35,8 @@ _WIDE = 110
 _PARAMETERS = (
     "audio", "csv", "data", "device", "engine", "format", "fps", "gt", "heat", "manifest",
     "mesh", "model", "out", "overwrite", "pred", "preset", "regions", "resume", "seed", "set",
-    "sheet", "split", "style", "subject", "templates", "unit", "units", "voices_dir", "vq",
+    "sheet", "split", "style", "subject", "targets", "templates", "unit", "units",
+    "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "mesh_file": "--faces"}

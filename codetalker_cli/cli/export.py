@@ -115,7 +115,7 @@ def _print(report: "ExportReport", is_single: bool, as_json: bool) -> None:
         opening = result["opening"]
         console.give(result, as_json=as_json, line=line_of(result))
     if opening and not as_json:
-        console.say(opening)
+        console.say(console.with_flags(opening))
 
 
 def line_of(result: dict[str, Any]) -> str:

@@ -112,5 +112,6 @@ EXPORTERS = (
         "the vertices of every frame, with vertex colors and texture coordinates",
         "In Blender, set the frame rate of the scene and use File > Import > Alembic; in Maya, "
         "use Cache > Alembic Cache > Import, and scale by 100 where the unit is centimeters.",
+        has_weights=False,
     ),
 )

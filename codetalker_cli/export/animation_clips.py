@@ -159,7 +159,6 @@ EXPORTERS = (
         "a Unity animation of ARKit's 52 blend shapes",
         f"Copy {{name}} into the Assets folder of a Unity project and play it on a character whose "
         f"face mesh is a child called {MESH} with ARKit's blend shapes.",
-        settings=("sound",),
     ),
     Exporter(
         "tres",
@@ -168,6 +167,5 @@ EXPORTERS = (
         "a Godot 4 animation of ARKit's 52 blend shapes",
         f"Copy {{name}} into a Godot 4 project and add it to an AnimationPlayer whose root node "
         f"has a MeshInstance3D called {MESH} with ARKit's blend shapes.",
-        settings=("sound",),
     ),
 )

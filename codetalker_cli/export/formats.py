@@ -4,6 +4,17 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from codetalker_cli.errors import SettingsError
+from codetalker_cli.export import (
+    alembic,
+    animation_clips,
+    gltf,
+    mesh_frames,
+    point_cache,
+    rig_tables,
+    usd,
+    visemes,
+    vrma,
+)
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.outputs import Formats
@@ -34,7 +45,18 @@ MOTIONS = (
         has_weights=False,
     ),
 )
-EXPORTERS: tuple[Exporter, ...] = MOTIONS
+EXPORTERS: tuple[Exporter, ...] = (
+    *gltf.EXPORTERS,
+    *rig_tables.EXPORTERS,
+    *usd.EXPORTERS,
+    *alembic.EXPORTERS,
+    *point_cache.EXPORTERS,
+    *mesh_frames.EXPORTERS,
+    *vrma.EXPORTERS,
+    *animation_clips.EXPORTERS,
+    *visemes.EXPORTERS,
+    *MOTIONS,
+)
 """All formats. Where several have the same suffix, the first one is its default."""
 BY_NAME = {exporter.name: exporter for exporter in EXPORTERS}
 FORMATS = Formats({exporter.name: exporter.suffix for exporter in EXPORTERS})

@@ -185,8 +185,8 @@ EXPORTERS = (
         ".glb",
         write_glb,
         "mesh with named morph targets and an animation of their weights",
-        "Drag {name} into https://gltf-viewer.donmccurdy.com, or import it into Blender (set the "
-        "frame rate of the scene first), Unity, Unreal or Godot.",
+        "Drag {name} into a glTF viewer, or import it into Blender (set the frame rate of the "
+        "scene first), Unreal, Unity or Godot.",
         settings=("targets", "basis_error_mm"),
     ),
 )

@@ -7,11 +7,13 @@ from pathlib import Path
 from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.take import Take, make_take
-from codetalker_cli.formats.predictions import SUFFIXES
+from codetalker_cli.formats import predictions, rig_files
+from codetalker_cli.rigs.posing import subject_of
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.text_files import check_file
 
-__all__ = ["SUFFIXES", "TakeOptions", "read_take"]
+SUFFIXES = (*predictions.SUFFIXES, *rig_files.SUFFIXES)
+"""The suffixes of files that can be exported."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ def read_take(path: Path, options: TakeOptions) -> Take:
         InputError: The file is missing or has an unknown type, or an option does not fit it.
         DataError: The file is damaged, or the units do not fit the face.
     """
+    if path.suffix.lower() in rig_files.SUFFIXES:
+        curves = rig_files.read_curves(path, options.fps)
+        curves = curves if options.fps is None else curves.at_fps(options.fps)
+        subject = options.faces.subject or subject_of(path.stem)
+        sound = curves.audio_path if options.audio is None else options.audio
+        return make_take(replace(curves, subject=subject, audio_path=sound), options.units)
     (motion,) = read_motions([path], options.faces, options.fps)
     if options.audio is not None:
         motion = replace(motion, audio_path=options.audio, audio=None)

@@ -37,6 +37,7 @@ EXPORTERS = (
         _write_obj,
         "one .obj file per frame",
         "Any 3D program opens the files of the folder {name}; they are numbered from 1.",
+        has_weights=False,
     ),
     Exporter(
         "ply",
@@ -44,5 +45,6 @@ EXPORTERS = (
         _write_ply,
         "one .ply file per frame, with vertex colors",
         "Any 3D program opens the files of the folder {name}; they are numbered from 1.",
+        has_weights=False,
     ),
 )

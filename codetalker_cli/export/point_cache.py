@@ -36,6 +36,7 @@ EXPORTERS = (
         "the vertices of every frame, for the neutral face in the .obj file next to it",
         _OPENING,
         beside=(".obj",),
+        has_weights=False,
     ),
     Exporter(
         "mdd",
@@ -44,5 +45,6 @@ EXPORTERS = (
         "the vertices of every frame, for the neutral face in the .obj file next to it",
         _OPENING,
         beside=(".obj",),
+        has_weights=False,
     ),
 )

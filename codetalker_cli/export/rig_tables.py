@@ -27,7 +27,6 @@ EXPORTERS = (
         "weights of ARKit's 52 units, head and eye rotation, as Live Link Face records them",
         "Import {name} in Unreal Engine 5 (plugin Live Link Face Importer), or in Blender with an "
         "add-on such as Faceit.",
-        settings=("sound",),
     ),
     Exporter(
         "json",
@@ -35,6 +34,5 @@ EXPORTERS = (
         write_json,
         "weights of ARKit's 52 units, as Audio2Face exports them",
         "Import {name} with a reader of Audio2Face weights, such as its add-on for Blender.",
-        settings=("sound",),
     ),
 )

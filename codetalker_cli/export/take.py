@@ -11,7 +11,9 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.motion import Motion, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.posing import DEFAULT_SUBJECT, motion_of
 from codetalker_cli.rigs.solve import solve
+from codetalker_cli.rigs.unit_files import read_units
 from codetalker_cli.rigs.units import UnitSet, units_of
 from codetalker_cli.settings import SolveSettings
 
@@ -137,7 +139,8 @@ def make_take(
     if isinstance(motion, RigCurves):
         if units is not None:
             raise InputError("`units`: rig curves are posed on the bundled head, which has units")
-        raise NotImplementedError("rig curves")
+        posed = motion_of(motion, motion.subject or DEFAULT_SUBJECT)
+        return Take(posed, motion, settings=solving)
     if isinstance(units, Path | str):
-        raise NotImplementedError("units from files")
+        units = read_units(units, motion)
     return Take(motion, given_units=units, settings=solving)

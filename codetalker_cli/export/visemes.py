@@ -132,7 +132,6 @@ EXPORTERS = (
         "weights and times of the 15 Oculus visemes",
         "Load {name} in a web page and pass its visemes, vtimes and vdurations with the sound to "
         "speakAudio of TalkingHead, or apply its weights to the morph targets viseme_NAME.",
-        settings=("sound",),
     ),
     Exporter(
         "tsv",
@@ -140,7 +139,6 @@ EXPORTERS = (
         write_tsv,
         "mouth shapes A to H and X with their times, as Rhubarb Lip Sync writes them",
         "Import {name} in a program that reads Rhubarb Lip Sync, such as a 2D animation tool.",
-        settings=("sound",),
     ),
     Exporter(
         "xml",
@@ -148,6 +146,5 @@ EXPORTERS = (
         write_xml,
         "mouth shapes A to H and X with their times, as Rhubarb Lip Sync writes them",
         "Import {name} in a program that reads Rhubarb Lip Sync, such as a 2D animation tool.",
-        settings=("sound",),
     ),
 )
