@@ -11,8 +11,8 @@
 - ``Motion`` is the result: vertices, frame rate, topology and sound.
 - ``render`` writes a motion as a video or as a picture.
 - ``export`` writes a motion for other programs, e.g. as .glb, .usdz or Live Link .csv.
-- ``solve_curves`` solves the weights of ARKit's and other units for a motion; ``RigCurves`` is its
-  result, and ``UnitSet`` the units of a face.
+- ``solve_curves`` solves the weights of ARKit's and other units for a motion, and ``read_curves``
+  reads them from a file; the result is a ``RigCurves``. A ``UnitSet`` contains the units of a face.
 - ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
 - ``CodeTalkerError`` is the base of all errors: ``InputError`` (with ``OutputError`` and
   ``BusyError``), ``SettingsError``, ``DataError``, ``CheckpointError``, ``FileError``,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from codetalker_cli.export import export
     from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
+    from codetalker_cli.formats.rig_files import read_curves
     from codetalker_cli.motion import Motion
     from codetalker_cli.render import render
     from codetalker_cli.rig_curves import RigCurves
@@ -71,6 +72,7 @@ __all__ = [
     "__version__",
     "export",
     "load",
+    "read_curves",
     "render",
     "solve_curves",
     "write_mesh",
@@ -83,6 +85,7 @@ _HOME = {
     "UnitSet": ("codetalker_cli.rigs.units", "UnitSet"),
     "Voice": ("codetalker_cli.animate", "Voice"),
     "load": ("codetalker_cli.animate", "load_voice"),
+    "read_curves": ("codetalker_cli.formats.rig_files", "read_curves"),
     "solve_curves": ("codetalker_cli.rigs.solve", "solve_curves"),
     "write_mesh": ("codetalker_cli.formats.meshes", "write_mesh_file"),
 }

@@ -42,7 +42,7 @@ def python(code: str) -> str:
 def test_public_names_exist_and_include_all_errors() -> None:
     assert len(ERRORS) == 12 and set(ct.__all__) >= ERRORS
     others = {"Motion", "Request", "RigCurves", "UnitSet", "Voice", "__version__"}
-    others |= {"export", "load", "render", "solve_curves", "write_mesh"}
+    others |= {"export", "load", "read_curves", "render", "solve_curves", "write_mesh"}
     assert set(ct.__all__) == ERRORS | others
     for name in ct.__all__:
         assert getattr(ct, name) is not None

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from takes import head_take, small_take, smooth_weights
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.motion import Motion
@@ -16,7 +17,6 @@ from codetalker_cli.rigs.solve import solve
 from codetalker_cli.rigs.units import UnitSet, bundled_units
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.topology import Topology
-from tests.takes import head_take, small_take, smooth_weights
 
 PLAIN = SolveSettings(l2=0, symmetry=0, smoothness=0, lips=1, exclusive=())
 

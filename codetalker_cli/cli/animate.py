@@ -1,5 +1,6 @@
 """The ``codetalker animate`` command."""
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,8 @@ from codetalker_cli.cli.options import (
 from codetalker_cli.devices import is_main_process
 from codetalker_cli.errors import counted
 from codetalker_cli.progress import Stages
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
@@ -198,9 +201,10 @@ def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
         console.give(report.to_dict(), as_json=as_json, line=report.summary())
         return
     result = {key: value for key, value in report.done[0].items() if key != "speech"}
-    line = "{out}: {subject}, {frames}, {seconds:.1f} s".format(
-        **{**result, "frames": counted(result["frames"], "frame")}
+    beside = "".join(f" and {Path(path).name}" for path in result.get("beside", ()))
+    line = "{out}{beside}: {subject}, {frames}, {seconds:.1f} s".format(
+        **{**result, "beside": beside, "frames": counted(result["frames"], "frame")}
     )
     console.give(result, as_json=as_json, line=line)
     if result.get("opening") and not as_json:
-        console.say(console.with_flags(result["opening"]))
+        logger.info("%s", console.with_flags(result["opening"]))

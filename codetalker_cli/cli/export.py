@@ -1,5 +1,6 @@
 """The ``codetalker export`` command."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,8 @@ from codetalker_cli.cli.options import (
     resolved_sections,
 )
 from codetalker_cli.errors import counted
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from codetalker_cli.export.batch import ExportReport
@@ -115,7 +118,7 @@ def _print(report: "ExportReport", is_single: bool, as_json: bool) -> None:
         opening = result["opening"]
         console.give(result, as_json=as_json, line=line_of(result))
     if opening and not as_json:
-        console.say(console.with_flags(opening))
+        logger.info("%s", console.with_flags(opening))
 
 
 def line_of(result: dict[str, Any]) -> str:

@@ -178,6 +178,6 @@ def given_keys(resolved: "ResolvedSections", units: Path | None) -> list[str]:
     keys = [
         key
         for key, origin in resolved.origins.items()
-        if origin.startswith("--") and key.startswith(("export.", "solve."))
+        if origin in ("--set", "flag") and key.startswith(("export.", "solve."))
     ]
     return keys + ["units"] * (units is not None)
