@@ -129,6 +129,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+QUICK = ("--renderer", "software", "--size", 64, "--set", "render.workers=1")
 MEASURE = (
     "metrics", "--pred", "pred", "--gt", "gt", "--regions", "regions", "--templates",
     "templates.pkl", "--unit", "m",
@@ -166,7 +167,7 @@ def test_rig_curves_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     live_link.write(tmp_path / "still.csv", curves(8))
     live_link.write(tmp_path / "turned.csv", curves(8, head=(0.5, 0, 0)))
     for name in ("still", "turned"):
-        succeed("render", f"{name}.csv", "-o", f"{name}.png", "--size", "96")
+        succeed("render", f"{name}.csv", "-o", f"{name}.png", *QUICK)
     still, turned = (np.asarray(Image.open(f"{name}.png"), float) for name in ("still", "turned"))
     assert still.shape == turned.shape
     assert np.abs(still - turned).mean() > 5
