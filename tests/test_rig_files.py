@@ -64,14 +64,24 @@ def test_weights_and_frame_rates_survive(tmp_path: Path, fps: float, n_frames: i
 
 
 def test_the_layout_is_that_of_the_app(tmp_path: Path) -> None:
-    rows = written(tmp_path / "a.csv", recording(3, 30.0))
+    rows = written(tmp_path / "a.csv", recording(20, 30.0))
     assert rows[0][:3] == ["Timecode", "BlendshapeCount", "EyeBlinkLeft"]
     assert rows[0][16:20] == ["JawForward", "JawRight", "JawLeft", "JawOpen"]
     assert len(rows[0]) == 63
-    assert [row[0] for row in rows[1:]] == ["00:00:00:00.000", "00:00:00:02.000", "00:00:00:04.000"]
+    assert [row[0] for row in rows[1:4]] == [f"00:00:00:0{n}.000" for n in (0, 2, 4)]
     assert {row[1] for row in rows[1:]} == {"61"}
     assert all(len(cell.split(".")[1]) == 10 for cell in rows[1][2:])
     assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 8, 15, 16, 17, 31])
+def test_unreal_recognizes_that_timecodes_count_to_60(tmp_path: Path, n_frames: int) -> None:
+    # Its importer counts them to 30 unless a number of frames is above 30.
+    rows = written(tmp_path / "a.csv", recording(n_frames, 30.0))
+    frames = [float(row[0].rpartition(":")[2]) for row in rows[1:]]
+    seconds = [60 * int(row[0][6:8]) for row in rows[1:]]
+    assert max(frames) > 30
+    np.testing.assert_allclose(np.diff(np.add(frames, seconds)), 2)
 
 
 def test_timecodes_count_to_60_at_23_976_fps(tmp_path: Path) -> None:
