@@ -64,14 +64,24 @@ def test_weights_and_frame_rates_survive(tmp_path: Path, fps: float, n_frames: i
 
 
 def test_the_layout_is_that_of_the_app(tmp_path: Path) -> None:
-    rows = written(tmp_path / "a.csv", recording(3, 30.0))
+    rows = written(tmp_path / "a.csv", recording(20, 30.0))
     assert rows[0][:3] == ["Timecode", "BlendshapeCount", "EyeBlinkLeft"]
     assert rows[0][16:20] == ["JawForward", "JawRight", "JawLeft", "JawOpen"]
     assert len(rows[0]) == 63
-    assert [row[0] for row in rows[1:]] == ["00:00:00:00.000", "00:00:00:02.000", "00:00:00:04.000"]
+    assert [row[0] for row in rows[1:4]] == [f"00:00:00:0{n}.000" for n in (0, 2, 4)]
     assert {row[1] for row in rows[1:]} == {"61"}
     assert all(len(cell.split(".")[1]) == 10 for cell in rows[1][2:])
     assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+
+
+@pytest.mark.parametrize("n_frames", [1, 2, 8, 15, 16, 17, 31])
+def test_unreal_recognizes_that_timecodes_count_to_60(tmp_path: Path, n_frames: int) -> None:
+    # Its importer counts them to 30 unless a number of frames is above 30.
+    rows = written(tmp_path / "a.csv", recording(n_frames, 30.0))
+    frames = [float(row[0].rpartition(":")[2]) for row in rows[1:]]
+    seconds = [60 * int(row[0][6:8]) for row in rows[1:]]
+    assert max(frames) > 30
+    np.testing.assert_allclose(np.diff(np.add(frames, seconds)), 2)
 
 
 def test_timecodes_count_to_60_at_23_976_fps(tmp_path: Path) -> None:
@@ -213,6 +223,27 @@ def test_a_slightly_wrong_clock_does_not_accumulate(tmp_path: Path) -> None:
     assert read.fps == 59.94
     jaw = read.weights[:, read.names.index("jawOpen")]
     np.testing.assert_allclose(jaw[:-1], np.arange(len(jaw) - 1) / 59.94 / 101, atol=1e-5)
+
+
+# The times of the first rows of two public takes, of 2021 and 2024.
+PUBLIC = {
+    30.0: """13:13:04:31.652 13:13:04:33.651 13:13:04:35.651 13:13:04:37.651 13:13:04:39.650
+        13:13:04:41.650 13:13:04:43.650 13:13:04:45.650 13:13:04:47.649 13:13:04:49.649
+        13:13:04:51.649 13:13:04:53.649 13:13:04:55.648 13:13:04:57.648 13:13:04:59.648
+        13:13:05:01.648 13:13:05:03.647 13:13:05:05.647 13:13:05:07.647""",
+    59.94: """19:16:30:36.370 19:16:30:37.371 19:16:30:38.373 19:16:30:39.374 19:16:30:40.376
+        19:16:30:41.378 19:16:30:42.379 19:16:30:43.381 19:16:30:44.382 19:16:30:45.384
+        19:16:30:46.386 19:16:30:47.388 19:16:30:48.389 19:16:30:49.390 19:16:30:50.393""",
+}
+
+
+@pytest.mark.parametrize("fps", PUBLIC)
+def test_frame_rates_of_public_takes(tmp_path: Path, fps: float) -> None:
+    rows = [[time, str(k / 100)] for k, time in enumerate(PUBLIC[fps].split())]
+    read = read_curves(save(tmp_path / "a.csv", [["Timecode", "JawOpen"], *rows]))
+    assert (read.fps, read.n_frames) == (fps, len(rows))
+    jaw = read.weights[:, read.names.index("jawOpen")]
+    np.testing.assert_allclose(jaw, np.arange(len(rows)) / 100, atol=1e-6)
 
 
 def test_a_take_continues_over_midnight(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ APP_BASE = 60
 _SNAP = 1.5e-3
 """The relative distance from a common frame rate that counts as an error of the estimate."""
 _BASES = (24, 25, 30, 48, 50, 60, 100, 120, 240)
+_UNREAL_FRAMES = 30
 _DAY_SECONDS = 24 * 3600
 _ON_GRID_FRAMES = 0.45
 """Rows that are closer to their frame than this belong to it; otherwise they are interpolated."""
@@ -40,8 +41,14 @@ def parse(text: str) -> tuple[float, float]:
 
 
 def write(times: np.ndarray) -> list[str]:
-    """Return times in seconds as timecodes ``HH:MM:SS:FF.fff``, where FF counts to 60."""
+    """Return times in seconds as timecodes ``HH:MM:SS:FF.fff``, where FF counts to 60.
+
+    The importer of Unreal Engine assumes that FF counts to 30 if no FF is above 30. The timecodes
+    of a take of up to half a second therefore start at a higher FF.
+    """
     thousandths = np.round(np.asarray(times, np.float64) * APP_BASE * 1000).astype(np.int64)
+    if (thousandths % (APP_BASE * 1000)).max(initial=0) <= _UNREAL_FRAMES * 1000:
+        thousandths += (_UNREAL_FRAMES + 1) * 1000
     seconds, frames = np.divmod(thousandths, APP_BASE * 1000)
     minutes, seconds = np.divmod(seconds, 60)
     hours, minutes = np.divmod(minutes, 60)
