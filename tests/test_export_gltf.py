@@ -14,7 +14,7 @@ from takes import curves_take, head_take, small_take, smooth_weights
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export import gltf
 from codetalker_cli.export.gltf import write_glb
-from codetalker_cli.export.head_rotation import quaternions
+from codetalker_cli.export.head_rotation import HEAD_PIVOT, quaternions
 from codetalker_cli.export.table import Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.formats.meshes import read_mesh_file
@@ -294,24 +294,57 @@ def turned(axes: np.ndarray) -> Iterator[np.ndarray]:
         )
 
 
-def test_head_rotation_turns_as_the_curves_define(tmp_path: Path) -> None:
-    take = curves_take(np.zeros((4, N_UNITS), np.float32))
+def turning_take(head: np.ndarray) -> Take:
+    """Return a still face whose head turns; the vertices of the motion contain the rotation."""
+    take = curves_take(np.zeros((len(head), N_UNITS), np.float32))
     assert take.native is not None
-    head = np.diag([0.3, 0.2, 0.1])[[0, 1, 2, 0]].astype(np.float32)
-    head[3] = 0.3, 0.2, 0.1
-    glb = exported(replace(take, native=replace(take.native, head=head)), tmp_path)
-    _, rotations = glb.tracks()[0, "rotation"]
-    yaw, pitch, roll, _ = turned(rotations)
+    rotations = np.stack(list(turned(quaternions(head))))
+    vertices = (take.motion.vertices - HEAD_PIVOT) @ rotations.transpose(0, 2, 1) + HEAD_PIVOT
+    motion = replace(take.motion, vertices=vertices.astype(np.float32))
+    return replace(take, motion=motion, native=replace(take.native, head=head))
+
+
+HEAD = np.array([[0.3, 0, 0], [0, 0.2, 0], [0, 0, 0.1], [0.3, 0.2, 0.1]], np.float32)
+
+
+def test_head_rotation_turns_as_the_curves_define(tmp_path: Path) -> None:
+    glb = exported(turning_take(HEAD), tmp_path)
+    _, rotations = glb.tracks()[1, "rotation"]
+    yaw, pitch, roll, together = turned(rotations)
     _, up, forward = np.eye(3)
     assert (yaw @ forward)[0] > 0.29  # the nose turns to the subject's left
     assert (pitch @ forward)[1] < -0.19  # the nose goes down
     assert (roll @ up)[0] > 0.09  # the top moves to the subject's left
-    np.testing.assert_allclose(list(turned(rotations))[3], yaw @ pitch @ roll, atol=1e-6)
+    np.testing.assert_allclose(together, yaw @ pitch @ roll, atol=1e-6)
+
+
+def test_the_face_turns_about_the_neck_as_its_vertices_do(tmp_path: Path) -> None:
+    take = turning_take(HEAD)
+    glb = exported(take, tmp_path)
+    face, neck = glb.tree["nodes"]
+    assert glb.tree["scenes"][0]["nodes"] == [1] and neck["children"] == [0]
+    _, rotations = glb.tracks()[1, "rotation"]
+    local = glb.vertices() + face["translation"]
+    matrices = np.stack(list(turned(rotations)))
+    world = local @ matrices.transpose(0, 2, 1) + neck["translation"]
+    assert millimeters(world, take.motion.vertices) < 1e-3
+
+
+@pytest.mark.parametrize("targets", ["basis", "frames"])
+def test_shapes_that_contain_the_rotation_are_not_turned_again(
+    tmp_path: Path, targets: str
+) -> None:
+    take = turning_take(HEAD)
+    glb = exported(take, tmp_path, targets)
+    assert list(glb.tracks()) == [(0, "weights")]
+    assert "translation" not in glb.tree["nodes"][0]
+    assert millimeters(glb.vertices(), take.motion.vertices) <= 0.1
 
 
 def test_rotations_never_jump_between_frames() -> None:
     head = np.zeros((100, 3))
-    head[:, 0] = np.linspace(0, 4 * np.pi, 100)
+    turns = np.linspace(0, 4 * np.pi, 100)
+    head[:, 0] = np.arctan2(np.sin(turns), np.cos(turns))  # jumps from π to −π
     found = quaternions(head)
     assert (found[1:] * found[:-1]).sum(1).min() > 0.9
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.glb_writer import GlbWriter, Json
-from codetalker_cli.export.head_rotation import quaternions
+from codetalker_cli.export.head_rotation import HEAD_PIVOT, quaternions
 from codetalker_cli.export.principal import principal_shapes
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
@@ -33,6 +33,7 @@ class _Morphs:
         offsets: The (V, 3) float32 offsets of each target, in order.
         weights: (T, R) float32 weights.
         rest: (R,) weights without the animation, or None for zeros.
+        head: (T, 3) rotation of the head, or None if the vertices of the motion contain it.
         with_normals: Whether the targets also change the normals. Without, three.js shades the
             lips as if they had not moved; with it, a file of frames would be twice as large.
     """
@@ -42,6 +43,7 @@ class _Morphs:
     offsets: Iterable[np.ndarray]
     weights: np.ndarray
     rest: np.ndarray | None = None
+    head: np.ndarray | None = None
     with_normals: bool = True
 
 
@@ -56,10 +58,29 @@ def write_glb(take: Take, target: Target, settings: ExportSettings) -> None:
     name = take.motion.subject or "face"
     with GlbWriter() as glb:
         mesh = {"name": name} | _mesh(glb, take, morphs, single=settings.targets == "frames")
-        node = glb.append("nodes", {"name": name, "mesh": glb.append("meshes", mesh)})
-        glb.tree["scene"] = glb.append("scenes", {"name": name, "nodes": [node]})
-        glb.append("animations", _animation(glb, take, morphs.weights, target.sound_name))
+        nodes = _add_nodes(glb, name, mesh, with_neck=morphs.head is not None)
+        curves = {nodes["face"]: ("weights", morphs.weights.reshape(-1))}
+        if morphs.head is not None:
+            curves[nodes["neck"]] = "rotation", quaternions(morphs.head)
+        animation = _animation(glb, take, curves)
+        if target.sound_name is not None:
+            animation["extras"]["sound"] = target.sound_name
+        glb.append("animations", animation)
         glb.save(target.path)
+
+
+def _add_nodes(glb: GlbWriter, name: str, mesh: Json, *, with_neck: bool) -> dict[str, int]:
+    """Add the scene, and return its nodes. The neck is the point about which the face turns."""
+    face: Json = {"name": name, "mesh": glb.append("meshes", mesh)}
+    if with_neck:
+        face["translation"] = [-x for x in HEAD_PIVOT]
+    root = glb.append("nodes", face)
+    nodes = {"face": root}
+    if with_neck:
+        neck: Json = {"name": "neck", "translation": list(HEAD_PIVOT), "children": [root]}
+        nodes["neck"] = root = glb.append("nodes", neck)
+    glb.tree["scene"] = glb.append("scenes", {"name": name, "nodes": [root]})
+    return nodes
 
 
 def _morphs(take: Take, settings: ExportSettings) -> _Morphs:
@@ -68,13 +89,16 @@ def _morphs(take: Take, settings: ExportSettings) -> _Morphs:
     if settings.targets == "basis":
         shapes = principal_shapes(take, settings.basis_error_mm / 1e3)
         names = tuple(f"basis_{k:03d}" for k in range(1, len(shapes.offsets) + 1))
-        return _Morphs(shapes.base, names, shapes.offsets, shapes.weights, shapes.neutral, False)
+        return _Morphs(
+            shapes.base, names, shapes.offsets, shapes.weights, shapes.neutral, with_normals=False
+        )
     if settings.targets == "arkit":
         units = take.arkit_units
         curves = take.arkit_curves.select(units.names)
     else:
         units, curves = take.units, take.curves
-    return _Morphs(take.template, units.names, units.deltas, curves.weights)
+    head = None if take.native is None else take.native.head
+    return _Morphs(take.template, units.names, units.deltas, curves.weights, head=head)
 
 
 def _frame_morphs(take: Take) -> _Morphs:
@@ -162,20 +186,16 @@ def _material(name: str, *, colored: bool) -> Json:
     return {"name": name, "pbrMetallicRoughness": surface, "doubleSided": True}
 
 
-def _animation(glb: GlbWriter, take: Take, weights: np.ndarray, sound: str | None) -> Json:
+def _animation(glb: GlbWriter, take: Take, curves: dict[int, tuple[str, np.ndarray]]) -> Json:
+    """Return the animation of some nodes, each with what is animated and its values."""
     times = glb.curve_accessor(np.arange(take.n_frames) / take.fps, bounds=True)
-    curves = {"weights": weights.reshape(-1)}
-    head = None if take.native is None else take.native.head
-    if head is not None:
-        curves["rotation"] = quaternions(head)
     samplers: list[Json] = []
     channels: list[Json] = []
-    for path, values in curves.items():
-        channels.append({"sampler": len(samplers), "target": {"node": 0, "path": path}})
-        samplers.append(
-            {"input": times, "output": glb.curve_accessor(values), "interpolation": "LINEAR"}
-        )
-    extras = {"fps": take.fps} | ({} if sound is None else {"sound": sound})
+    for node, (path, values) in curves.items():
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": path}})
+        output = glb.curve_accessor(values)
+        samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
+    extras: Json = {"fps": take.fps}
     return {"name": "speech", "samplers": samplers, "channels": channels, "extras": extras}
 
 
