@@ -14,6 +14,7 @@ import numpy as np
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.posing import motion_of
 from codetalker_cli.rigs.units import is_bundled_head
 from codetalker_cli.rigs.visemes import REST, Cue, cues_of, solve_visemes
@@ -41,8 +42,7 @@ def viseme_curves(take: Take) -> RigCurves:
     if take.native is None and is_bundled_head(take.motion.topology):
         return solve_visemes(take.motion)
     curves = take.arkit_curves if take.native is None else take.native
-    has_tongue = any(name.startswith("tongue") and name != "tongueOut" for name in curves.names)
-    return solve_visemes(motion_of(curves, rotate_head=False), has_tongue=has_tongue)
+    return solve_visemes(motion_of(curves, rotate_head=False), {*ARKIT_UNITS, *curves.names})
 
 
 def write_visemes(take: Take, target: Target, settings: ExportSettings) -> None:

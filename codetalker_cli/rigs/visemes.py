@@ -1,5 +1,6 @@
 """Solve the weights of the 15 Oculus visemes for a motion, and divide it into cues."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ REST = "sil"
 MIN_CUE_SECONDS = 0.05
 """Shorter cues belong to the one before, except for ``_BRIEF``."""
 _BRIEF = ("PP", "FF")  # a missing contact of the lips is noticed
+_TONGUE = ("tongueTipUp", "tongueTipOut", "tongueBackUp")  # which ARKit lacks
 _L2 = 1e-3
 """The penalty of the solve. Some visemes are similar, so a small one gives large differences."""
 
@@ -34,7 +36,7 @@ class Cue:
     stop: int
 
 
-def solve_visemes(motion: Motion, *, has_tongue: bool = True) -> RigCurves:
+def solve_visemes(motion: Motion, unit_names: Collection[str] | None = None) -> RigCurves:
     """Return the weights of the visemes in each frame.
 
     The poses of the visemes are fitted to the mouth as if they were units. The weight of ``REST``
@@ -42,15 +44,17 @@ def solve_visemes(motion: Motion, *, has_tongue: bool = True) -> RigCurves:
 
     Args:
         motion: A motion of the bundled head, without head rotation.
-        has_tongue: Whether the tongue moves, so that it distinguishes visemes.
+        unit_names: The units that the motion was posed with. The poses use only these, and the
+            tongue distinguishes visemes only if it has units. None: all.
     """
     rig = bundled_rig()
     names = tuple(rig.visemes)
     posed = [name for name in names if name != REST]
     region = rig.topology.region("mouth")
-    if has_tongue:
+    used = np.array([unit_names is None or name in unit_names for name in rig.unit_names])
+    if any(rig.unit_names[k] in _TONGUE for k in np.flatnonzero(used)):
         region = np.concatenate([region, np.arange(*rig.topology.parts["tongue"])])
-    units = np.stack([rig.visemes[name] for name in posed])
+    units = np.stack([rig.visemes[name] * used for name in posed])
     deltas = np.zeros((len(posed), *rig.neutral.shape), np.float32)
     # The other vertices have no offset in any viseme, so they have no influence on the weights.
     deltas[:, region] = np.einsum("pu,uvc->pvc", units, rig.unit_deltas[:, region])
