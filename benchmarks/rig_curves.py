@@ -12,6 +12,7 @@ the true ones, or smoothed over the mesh, or each one is scaled by 0.8 to 1.2.
 lips, face   distance between reconstructed and original vertices: mean, 95th percentile, maximum
              in mm, of the region lips and of the whole face (of the skin, for the foreign topology)
 closure      share of p, b, m with shut lips, as in lips.py, original and reconstructed
+false        share of contacts of the lips without such a phone, as in lips.py
 labiodental  share of f, v whose lower lip comes to the teeth, original and reconstructed
 template     largest weight for the template itself
 silence      largest weight in the first frame of each recording, if it is silent
@@ -48,7 +49,7 @@ from codetalker_cli.topology import Topology
 BIN_MM, LARGEST_MM = 0.001, 50.0
 SCALES = (0.8, 1.2)
 SMOOTHING_STEPS = 5
-MEASURES = ("closure", "labiodental")
+MEASURES = ("closure", "false", "labiodental")
 
 
 # Errors -------------------------------------------------------------------------------------------
@@ -329,8 +330,8 @@ def run(
 def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """Return a table with a line for each face."""
     head = (
-        "face", "lips, mm", "face, mm", "p b m shut", "f v at teeth", "template", "silence",
-        "jitter", "speech", "size", "frames/s",
+        "face", "lips, mm", "face, mm", "p b m shut", "false", "f v at teeth", "template",
+        "silence", "jitter", "speech", "size", "frames/s",
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name, row in rows.items():
