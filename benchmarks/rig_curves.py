@@ -12,6 +12,7 @@ the true ones, or smoothed over the mesh, or each one is scaled by 0.8 to 1.2.
 lips, face   distance between reconstructed and original vertices: mean, 95th percentile, maximum
              in mm, of the region lips and of the whole face (of the skin, for the foreign topology)
 closure      share of p, b, m with shut lips, as in lips.py, original and reconstructed
+false        share of contacts of the lips without such a phone, as in lips.py
 labiodental  share of f, v whose lower lip comes to the teeth, original and reconstructed
 template     largest weight for the template itself
 silence      largest weight in the first frame of each recording, if it is silent
@@ -48,7 +49,7 @@ from codetalker_cli.topology import Topology
 BIN_MM, LARGEST_MM = 0.001, 50.0
 SCALES = (0.8, 1.2)
 SMOOTHING_STEPS = 5
-MEASURES = ("closure", "labiodental")
+MEASURES = ("closure", "false", "labiodental")
 
 
 # Errors -------------------------------------------------------------------------------------------
@@ -184,9 +185,13 @@ def faces(head: Topology) -> dict[str, Face]:
     """Return all faces to measure, by name."""
     foreign = Subdivided(head)
     skin = foreign.skin_of_head
+
+    def unchanged(motion: Motion) -> Motion:
+        return motion
+
     return {
-        "head, 58 units": Face(lambda motion: motion, bundled_units),
-        "head, ARKit's 52": Face(lambda motion: motion, lambda s: bundled_units(s).arkit()),
+        "head, 58 units": Face(unchanged, bundled_units),
+        "head, ARKit's 52": Face(unchanged, lambda s: bundled_units(s).arkit()),
         "foreign, own units": Face(foreign.motion, foreign.units, skin),
         "foreign, ARKit's": Face(foreign.motion, lambda s: foreign.units(s).arkit(), skin),
         "foreign, units smoothed": Face(foreign.motion, foreign.smoothed, skin),
@@ -244,10 +249,9 @@ def silent_frames(phones: list[dict], n_frames: int, fps: float) -> np.ndarray:
 
 
 def measure(
-    original: Motion, phones: list[dict], face: Face, settings: SolveSettings, tally: Tally
-) -> None:
-    """Solve the weights of a motion of the bundled head on a face, and add the measures."""
-    motion, units = face.convert(original), face.units(original.subject)
+    motion: Motion, phones: list[dict], units: UnitSet, settings: SolveSettings, tally: Tally
+) -> np.ndarray:
+    """Solve the weights of a motion, add the measures, and return the reconstructed vertices."""
     started = time.perf_counter()
     weights = solve(motion, units, settings).weights
     tally.seconds += time.perf_counter() - started
@@ -270,7 +274,7 @@ def measure(
         distances = np.linalg.norm(part - vertices, axis=1) * mm
         tally.face.add(distances)
         tally.lips.add(distances[lip])
-    add_verdicts(tally, original, face.head_vertices(original, reconstructed), phones)
+    return reconstructed
 
 
 def add_verdicts(tally: Tally, head: Motion, vertices: np.ndarray, phones: list[dict]) -> None:
@@ -311,6 +315,7 @@ def run(
     chosen: dict[str, Face] = {}
     tallies: dict[str, Tally] = {}
     original = Tally()
+    units: dict[tuple[str, str], UnitSet] = {}
     for motion, phones in spoken:
         if not is_bundled_head(motion.topology):
             sys.exit("the motions must be those of the bundled head")
@@ -320,8 +325,13 @@ def run(
             tallies = {name: Tally() for name in chosen}
         motion = replace(motion, vertices=np.asarray(motion.vertices))
         add_verdicts(original, motion, motion.vertices, phones)
+        converted = {face.convert: face.convert(motion) for face in chosen.values()}
         for name, face in chosen.items():
-            measure(motion, phones, face, settings, tallies[name])
+            key = name, motion.subject
+            if key not in units:
+                units[key] = face.units(motion.subject)
+            found = measure(converted[face.convert], phones, units[key], settings, tallies[name])
+            add_verdicts(tallies[name], motion, face.head_vertices(motion, found), phones)
     first = {key: value for key, value in original.row().items() if key in MEASURES}
     return {"original": first} | {name: tally.row() for name, tally in tallies.items()}
 
@@ -329,8 +339,8 @@ def run(
 def markdown(rows: dict[str, dict[str, Any]]) -> str:
     """Return a table with a line for each face."""
     head = (
-        "face", "lips, mm", "face, mm", "p b m shut", "f v at teeth", "template", "silence",
-        "jitter", "speech", "size", "frames/s",
+        "face", "lips, mm", "face, mm", "p b m shut", "false", "f v at teeth", "template",
+        "silence", "jitter", "speech", "size", "frames/s",
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for name, row in rows.items():

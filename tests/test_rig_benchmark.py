@@ -59,7 +59,7 @@ def test_figures_of_a_motion_with_known_weights(
     for row in rows.values():
         mean, percentile, largest = row["lips_mm"]
         assert 0 <= mean <= percentile + program.BIN_MM and percentile <= largest
-        assert row["closure"] == 1.0 and row["n_closure"] == 1
+        assert row["closure"] == 1.0 and row["n_closure"] == 1 and row["false"] == 0.0
         assert row["template"] < 1e-3 and row["silence"] < 1e-3 and row["jitter"] < 1e-3
         assert 0 < row["speech"] < 1 < row["size"] and row["frames_per_second"] > 0
     errors = {name: row["lips_mm"][0] for name, row in rows.items()}
@@ -77,6 +77,20 @@ def test_figures_of_a_motion_with_known_weights(
         program.main()
 
 
+def edges_of(triangles: np.ndarray) -> np.ndarray:
+    """Return the (E, 2) edges of triangles."""
+    return np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
+
+
+def test_conversion_to_the_foreign_topology_and_back_is_exact(program: ModuleType) -> None:
+    motion = takes.head_take(4).motion
+    faces = program.faces(motion.topology)
+    assert len(faces) == 6
+    for face in faces.values():
+        back = face.head_vertices(motion, np.asarray(face.convert(motion).vertices))
+        np.testing.assert_allclose(back, motion.vertices, atol=1e-6)
+
+
 def test_foreign_topology_has_the_shape_of_the_skin(program: ModuleType) -> None:
     head = bundled_rig()
     foreign = program.Subdivided(head.topology)
@@ -92,6 +106,8 @@ def test_foreign_topology_has_the_shape_of_the_skin(program: ModuleType) -> None
 
     skin = head.topology.triangles[(head.topology.triangles < n_skin).all(1)]
     assert len(foreign.topology.triangles) == 4 * len(skin)
+    coarse, fine = (len(edges_of(triangles)) for triangles in (skin, foreign.topology.triangles))
+    assert fine == 2 * coarse + 3 * len(skin)
     expected = area(head.template("S01") * 1000, skin)
     assert area(template, foreign.topology.triangles) == pytest.approx(expected, rel=1e-5)
     units = foreign.units("S01")

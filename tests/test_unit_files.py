@@ -436,8 +436,13 @@ def test_another_person_in_another_order_is_refused(tmp_path: Path) -> None:
     triangles = np.stack([corner, corner + 1, corner + 20], axis=1)
     other = grid + np.random.default_rng(0).normal(0, 5e-3, grid.shape)
     offsets = 0.1 * np.sin(9 * grid)
-    exchanged = (np.arange(400) + np.random.default_rng(0).integers(-2, 3, 400) * 20).clip(0, 399)
-    for order, message in ((np.arange(400), None), (exchanged, "has another vertex order than")):
+    row, column = np.divmod(np.arange(400), 20)
+    rows = (row + np.random.default_rng(0).integers(-2, 3, 400)).clip(0, 19)
+    exchanged = 20 * rows + column
+    for order, message in (
+        (np.arange(400), None),
+        (exchanged, "does not fit that of the motion: it has another shape"),
+    ):
         np.savez(tmp_path / "u.npz", a=offsets[order], neutral=other[order])
         if message is None:
             deltas = read_units(tmp_path / "u.npz", motion_of(grid, triangles)).deltas[0]

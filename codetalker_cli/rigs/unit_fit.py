@@ -20,7 +20,7 @@ _LOOSE = 0.25
 """Two people's faces with the same vertices are within this RMS distance, as a fraction."""
 _STRETCHED = 1.5
 """Edges between vertices in a wrong order are longer than by this factor."""
-_N_NEIGHBORS = 12
+_N_NEIGHBORS = 32
 _N_SAMPLES = 500
 _FILE_UNITS = (1.0, 1e-3, 1e-2)
 """The length units that a file can have, in meters."""
