@@ -14,13 +14,14 @@ from takes import curves_take, head_take, small_take, smooth_weights
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export import gltf
 from codetalker_cli.export.gltf import write_glb
-from codetalker_cli.export.head_rotation import HEAD_PIVOT, quaternions
+from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.table import Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.motion import VertexFrames
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.rigs.units import bundled_rig
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.surface import to_srgb, vertex_normals
@@ -299,7 +300,7 @@ def turning_take(head: np.ndarray) -> Take:
     take = curves_take(np.zeros((len(head), N_UNITS), np.float32))
     assert take.native is not None
     rotations = np.stack(list(turned(quaternions(head))))
-    vertices = (take.motion.vertices - HEAD_PIVOT) @ rotations.transpose(0, 2, 1) + HEAD_PIVOT
+    vertices = (take.motion.vertices - NECK_PIVOT) @ rotations.transpose(0, 2, 1) + NECK_PIVOT
     motion = replace(take.motion, vertices=vertices.astype(np.float32))
     return replace(take, motion=motion, native=replace(take.native, head=head))
 

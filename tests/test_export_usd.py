@@ -20,9 +20,10 @@ from takes import curves_take, head_take, small_take, smooth_weights
 from codetalker_cli.errors import InputError, MissingDependencyError, SettingsError
 from codetalker_cli.export.space import full_disk_is_reported
 from codetalker_cli.export.take import Take
-from codetalker_cli.export.usd_stage import HEAD_PIVOT, identifiers
+from codetalker_cli.export.usd_stage import identifiers
 from codetalker_cli.motion import VertexFrames
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.surface import vertex_normals
 
 pytest.importorskip("pxr")
@@ -132,7 +133,7 @@ def test_head_turns_about_the_neck(tmp_path: Path) -> None:
     head[1, 0] = head[2, 1] = head[3, 2] = np.pi / 2  # left, down, toward the left shoulder
     native = replace(take.native, head=head)
     frames = baked_frames(export(Take(take.motion, native), tmp_path / "x.usdc"))
-    offsets = np.concatenate(list(take.blocks())) - np.array(HEAD_PIVOT, np.float32)
+    offsets = np.concatenate(list(take.blocks())) - np.array(NECK_PIVOT, np.float32)
     x, y, z = offsets.transpose(2, 0, 1)
     turned = [
         np.stack([x, y, z], -1)[0],
@@ -140,7 +141,7 @@ def test_head_turns_about_the_neck(tmp_path: Path) -> None:
         np.stack([x, -z, y], -1)[2],
         np.stack([y, -x, z], -1)[3],
     ]
-    np.testing.assert_allclose(frames, np.stack(turned) + HEAD_PIVOT, atol=1e-6)
+    np.testing.assert_allclose(frames, np.stack(turned) + NECK_PIVOT, atol=1e-6)
 
 
 def test_normals_follow_the_blend_shapes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from takes import smooth_weights
 from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
 from codetalker_cli.datasets.stored_motions import read_stored
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.formats import audio2face, live_link
 from codetalker_cli.formats.arkit_names import UNITS
 from codetalker_cli.rig_curves import RigCurves
@@ -171,3 +172,14 @@ def test_rig_curves_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     still, turned = (np.asarray(Image.open(f"{name}.png"), float) for name in ("still", "turned"))
     assert still.shape == turned.shape
     assert np.abs(still - turned).mean() > 5
+
+
+def test_rotations_of_files_are_those_of_the_vertices() -> None:
+    head = np.random.default_rng(3).uniform(-1, 1, (20, 3))
+    x, y, z, w = quaternions(head).astype(np.float64).T
+    columns = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    np.testing.assert_allclose(np.moveaxis(columns, 2, 0), rotation_matrices(head), atol=1e-6)

@@ -287,19 +287,21 @@ def test_a_table_without_times_needs_a_frame_rate(tmp_path: Path) -> None:
     assert (read.fps, read.n_frames) == (37, 9)
 
 
-def test_the_sound_next_to_a_file_belongs_to_it(tmp_path: Path) -> None:
+def test_the_sound_with_the_name_of_a_file_belongs_to_it(tmp_path: Path) -> None:
     live_link.write(tmp_path / "Löwe 1.csv", recording(2))
-    audio2face.write(tmp_path / "b.json", recording(2), "Löwe 1.wav")
-    assert read_curves(tmp_path / "b.json").audio_path is None
+    audio2face.write(tmp_path / "Löwe 1.json", recording(2))
+    for name in ("Löwe 1.csv", "Löwe 1.json"):
+        assert read_curves(tmp_path / name).audio_path is None
     (tmp_path / "Löwe 1.wav").touch()
-    for name in ("Löwe 1.csv", "b.json"):
+    for name in ("Löwe 1.csv", "Löwe 1.json"):
         assert read_curves(tmp_path / name).audio_path == tmp_path / "Löwe 1.wav"
 
 
-def test_a_track_outside_of_the_folder_is_not_used(tmp_path: Path) -> None:
+def test_the_track_that_a_file_names_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "x.wav").touch()
-    for name in ("../x.wav", str(tmp_path / "x.wav"), "C:\\x.wav", "", ".."):
+    (tmp_path / "in" / "x.wav").touch()
+    for name in ("../x.wav", str(tmp_path / "x.wav"), "C:\\x.wav", "x.wav", ""):
         audio2face.write(tmp_path / "in" / "a.json", recording(2), name)
         assert read_curves(tmp_path / "in" / "a.json").audio_path is None
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.glb_writer import GlbWriter, Json
-from codetalker_cli.export.head_rotation import HEAD_PIVOT, quaternions
+from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.principal import principal_shapes
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
+from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.surface import VertexNormals, to_linear
 
@@ -73,11 +74,11 @@ def _add_nodes(glb: GlbWriter, name: str, mesh: Json, *, with_neck: bool) -> dic
     """Add the scene, and return its nodes. The neck is the point about which the face turns."""
     face: Json = {"name": name, "mesh": glb.append("meshes", mesh)}
     if with_neck:
-        face["translation"] = [-x for x in HEAD_PIVOT]
+        face["translation"] = [-x for x in NECK_PIVOT]
     root = glb.append("nodes", face)
     nodes = {"face": root}
     if with_neck:
-        neck: Json = {"name": "neck", "translation": list(HEAD_PIVOT), "children": [root]}
+        neck: Json = {"name": "neck", "translation": list(NECK_PIVOT), "children": [root]}
         nodes["neck"] = root = glb.append("nodes", neck)
     glb.tree["scene"] = glb.append("scenes", {"name": name, "nodes": [root]})
     return nodes

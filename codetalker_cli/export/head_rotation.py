@@ -2,8 +2,6 @@
 
 import numpy as np
 
-HEAD_PIVOT = (0.0, -0.075, -0.085)
-"""The point about which the bundled head turns, in meters: in the neck, below the skull."""
 _X, _Y, _Z = range(3)
 
 

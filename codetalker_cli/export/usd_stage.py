@@ -21,11 +21,10 @@ import numpy as np
 from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.surface import VertexNormals, to_linear
 
-HEAD_PIVOT = (0.0, -0.075, -0.085)
-"""The point about which the head turns, in meters: in the neck of the bundled head."""
 _JOINT = "head"
 _COLOR, _UV = "displayColor", "st"
 _ROUGHNESS = 0.55
@@ -210,7 +209,7 @@ def _define_skeleton(stage: Any, root: Any, mesh: Any) -> Any:
     from pxr import Gf, UsdSkel, Vt
 
     skeleton = UsdSkel.Skeleton.Define(stage, root.GetPath().AppendChild("Skeleton"))
-    pose = Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*HEAD_PIVOT))])
+    pose = Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*NECK_PIVOT))])
     skeleton.CreateJointsAttr([_JOINT])
     skeleton.CreateBindTransformsAttr(pose)
     skeleton.CreateRestTransformsAttr(pose)
@@ -261,7 +260,7 @@ def _animate(stage: Any, skeleton: Any, curves: RigCurves, head: np.ndarray | No
     for k, row in enumerate(curves.weights):
         layer.SetTimeSample(weights, k, _floats(row))
     animation.CreateJointsAttr([_JOINT])
-    animation.CreateTranslationsAttr(Vt.Vec3fArray([Gf.Vec3f(*HEAD_PIVOT)]))
+    animation.CreateTranslationsAttr(Vt.Vec3fArray([Gf.Vec3f(*NECK_PIVOT)]))
     animation.CreateScalesAttr(Vt.Vec3hArray([Gf.Vec3h(1)]))
     rotations = animation.CreateRotationsAttr(Vt.QuatfArray([Gf.Quatf(1)]))
     if head is not None:
@@ -277,7 +276,7 @@ def _bounds(take: Take, units: UnitSet, curves: RigCurves) -> np.ndarray:
     high = take.template + (np.maximum(units.deltas, 0) * largest).sum(0)
     box = np.stack([low.min(0), high.max(0)])
     if take.native is not None and take.native.head is not None:
-        pivot = np.array(HEAD_PIVOT)
+        pivot = np.array(NECK_PIVOT)
         radius = np.linalg.norm(np.abs(box - pivot).max(0))
         box = np.stack([pivot - radius, pivot + radius])
     return box

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.errors import DataError, counted, printable
-from codetalker_cli.files import name_fault
 from codetalker_cli.formats.arkit_names import UNITS, unit_of
 from codetalker_cli.motion import MAX_FPS, MIN_FPS
 from codetalker_cli.rig_curves import RigCurves
@@ -52,7 +51,7 @@ def write(path: Path, curves: RigCurves, sound_name: str | None = None) -> None:
 
 
 def read(path: Path) -> RigCurves:
-    """Return the curves of a file, and the sound next to it that it refers to.
+    """Return the curves of a file. The sound that it names is not opened.
 
     Raises:
         InputError: The file is missing.
@@ -83,18 +82,8 @@ def read(path: Path) -> RigCurves:
     chosen = table[:, [*units.values()]]
     if np.any((chosen < 0) | (chosen > 1)):
         logger.warning("%s: weights outside of [0, 1] were clipped", printable(path))
-    sound = _sound(path, content.get("trackPath"))
-    curves = RigCurves(
-        tuple(units), fps, np.clip(chosen, 0, 1).astype(np.float32), audio_path=sound
-    )
+    curves = RigCurves(tuple(units), fps, np.clip(chosen, 0, 1).astype(np.float32))
     return curves.select(UNITS)
-
-
-def _sound(path: Path, track: Any) -> Path | None:
-    """Return the file next to an export that has the name of its track, if there is one."""
-    name = track.replace("\\", "/").rpartition("/")[2] if isinstance(track, str) else ""
-    sound = path.with_suffix(".wav") if name_fault(name) else path.with_name(name)
-    return sound if sound.is_file() else None
 
 
 def _check(path: Path, names: Any, table: np.ndarray, fps: float) -> None:

@@ -13,8 +13,7 @@ SUFFIXES = (live_link.SUFFIX, audio2face.SUFFIX)
 def read_curves(path: Path, fps: float | None = None) -> RigCurves:
     """Return the weights of ARKit's 52 units, and the head rotation if there is any.
 
-    The sound is a .wav file next to the file: the one with the same name, or the one that an
-    Audio2Face export refers to.
+    The sound is the .wav file with the same name next to the file, if there is one.
 
     Args:
         path: A file with one of ``SUFFIXES``.
@@ -26,12 +25,11 @@ def read_curves(path: Path, fps: float | None = None) -> RigCurves:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == audio2face.SUFFIX:
-        return audio2face.read(path)
-    if suffix != live_link.SUFFIX:
+    if suffix not in SUFFIXES:
         raise InputError(
             f"{printable(path)}: expected rig curves ({' or '.join(SUFFIXES)}), found "
             f"{path.suffix!r}"
         )
-    curves, sound = live_link.read(path, fps), path.with_suffix(".wav")
+    curves = audio2face.read(path) if suffix == audio2face.SUFFIX else live_link.read(path, fps)
+    sound = path.with_suffix(".wav")
     return replace(curves, audio_path=sound) if sound.is_file() else curves
