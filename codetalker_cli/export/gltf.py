@@ -184,7 +184,8 @@ def _material(name: str, *, colored: bool) -> Json:
     }
     if not colored:
         surface["baseColorFactor"] = _GRAY
-    return {"name": name, "pbrMetallicRoughness": surface, "doubleSided": True}
+    # Double-sided materials show back faces as dark lines along contours, e.g. of the nose.
+    return {"name": name, "pbrMetallicRoughness": surface, "doubleSided": False}
 
 
 def _animation(glb: GlbWriter, take: Take, curves: dict[int, tuple[str, np.ndarray]]) -> Json:

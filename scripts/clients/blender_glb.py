@@ -124,7 +124,7 @@ def render(face: bpy.types.Object, frame: float, path: Path) -> None:
     camera = bpy.data.cameras.new("camera")
     camera.lens = 85
     scene.camera = aimed(camera, (1.2, -3.4, 0.15))
-    for offset, watts, size in (((-0.8, -2.2, 0.9), 7.0, 2.0), ((2.0, -1.0, 0.2), 2.0, 2.0)):
+    for offset, watts, size in (((-0.8, -2.2, 0.9), 5.0, 2.0), ((2.0, -1.0, 0.2), 2.0, 2.0)):
         lamp = bpy.data.lights.new("lamp", "AREA")
         lamp.energy, lamp.size = watts, size * height
         aimed(lamp, offset)

@@ -139,10 +139,20 @@ def write_reference(sample: Sample, take: Take, folder: Path) -> None:
         preset = {} if sample.targets == "arkit" else vrma.presets(curves)
         for kind, values in (("custom", custom), ("preset", preset)):
             reference[kind] = {name: w[frames].tolist() for name, w in values.items()}
-        reference |= {"head": head is not None, "gaze": sample.targets != "arkit"}
+        if preset:
+            reference["gaze"] = _gaze(custom)[frames].tolist()
     else:
         np.save(folder / f"{sample.name}.npy", _vertices(sample, take, frames))
     (folder / f"{sample.name}.json").write_text(json.dumps(reference), "utf-8")
+
+
+def _gaze(weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Return (T, 2) degrees to the subject's left and down, the mean of both eyes."""
+    look = {name.removeprefix("eyeLook"): values for name, values in weights.items()}
+    left = look["OutLeft"] - look["InLeft"] + look["InRight"] - look["OutRight"]
+    down = look["DownLeft"] - look["UpLeft"] + look["DownRight"] - look["UpRight"]
+    degrees = np.degrees([vrma.YAW_OF_GAZE, vrma.PITCH_OF_GAZE])
+    return np.stack([left, down], axis=1) / 2 * degrees
 
 
 def _vertices(sample: Sample, take: Take, frames: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@
 // Prints one line a check and exits with 1 if one fails. Writes NAME.TIME.png next to each .glb.
 
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -14,7 +15,6 @@ import validator from 'gltf-validator';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-const ORIGIN = 'http://localhost.invalid'; // all requests are answered from the folder
 const SECONDS = 1e-4; // float32 times of a motion of 10 minutes
 const PICTURE = [1200, 900];
 
@@ -59,6 +59,12 @@ function compareDuration(file, reference, duration) {
   check(file, 'duration', Math.abs(duration - wanted) <= SECONDS, `${duration} s`);
 }
 
+/** The largest difference between two lists of lists of numbers. */
+function distance(found, wanted) {
+  const off = found.flatMap((row, i) => row.map((x, k) => Math.abs(x - wanted[i][k])));
+  return off.some(Number.isNaN) ? Infinity : Math.max(0, ...off);
+}
+
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 const CHECKS = {
@@ -71,9 +77,8 @@ const CHECKS = {
     comparePositions(file, reference, expected, found.frames);
     check(file, 'all parts move together', found.frames.every((frame) => frame.equal));
     if (reference.rotations) {
-      const off = found.frames.map((frame, k) =>
-        Math.max(...frame.turned.map((x, c) => Math.abs(x - reference.rotations[k][c]))));
-      check(file, 'head rotation', Math.max(...off) < 1e-5, `off by ${Math.max(...off)}`);
+      const off = distance(found.frames.map((frame) => frame.turned), reference.rotations);
+      check(file, 'head rotation', off < 1e-5, `off by ${off.toExponential(1)}`);
     }
     for (const k of reference.pictures ?? []) {
       const url = await page.evaluate(([t, w, h]) => drawGlb(t, w, h),
@@ -83,20 +88,24 @@ const CHECKS = {
   },
 
   async '.vrma'(page, file, folder, reference) {
-    const found = await page.evaluate((url) => openVrma(url), `/files/${file}`);
+    const times = reference.frames.map((k) => k / reference.fps);
+    const found = await page.evaluate(([url, t]) => openVrma(url, t), [`/files/${file}`, times]);
     compareDuration(file, reference, found.duration);
     for (const kind of ['preset', 'custom']) {
-      const wanted = reference[kind];
-      const names = Object.keys(wanted);
-      check(file, `${kind} expressions`, same(Object.keys(found[kind]).sort(), [...names].sort()),
+      const names = Object.keys(reference[kind]).sort();
+      check(file, `${kind} expressions`, same([...found[kind]].sort(), names),
         `${names.length} names`);
-      const off = names.flatMap((name) => reference.frames.map((k, i) =>
-        Math.abs(sample(found[kind][name], k / reference.fps) - wanted[name][i])));
-      check(file, `${kind} weights`, Math.max(0, ...off) < 1e-5, `off by ${Math.max(0, ...off)}`);
+      const off = distance(found.frames.map((frame) => names.map((name) => frame.weights[name])),
+        reference.frames.map((_, i) => names.map((name) => reference[kind][name][i])));
+      check(file, `${kind} weights of an avatar`, off < 1e-5, `off by ${off.toExponential(1)}`);
     }
     check(file, 'hips of the rest pose', found.restHips[1] > 0.5, `${found.restHips}`);
-    check(file, 'gaze', Boolean(found.lookAt) === reference.gaze);
-    check(file, 'head bone', Boolean(found.bones.head) === reference.head);
+    const still = reference.frames.map(() => [0, 0, 0, 1]);
+    const off = distance(found.frames.map((frame) => frame.head), reference.rotations ?? still);
+    check(file, 'head of an avatar', off < 1e-5, `off by ${off.toExponential(1)}`);
+    const ahead = reference.frames.map(() => [0, 0]);
+    const gaze = distance(found.frames.map((frame) => frame.gaze), reference.gaze ?? ahead);
+    check(file, 'gaze of an avatar', gaze < 1e-3, `off by ${gaze.toExponential(1)} degrees`);
   },
 
   async '.mdd'(page, file, folder, reference, expected) {
@@ -114,14 +123,6 @@ const CHECKS = {
   },
 };
 
-/** The value of a track at a time, interpolated as three.js does. */
-function sample({ times, values }, time) {
-  const next = times.findIndex((t) => t >= time - 1e-6);
-  if (next <= 0) return values.at(next); // -1: after the last key
-  const part = (time - times[next - 1]) / (times[next] - times[next - 1]);
-  return values[next - 1] + part * (values[next] - values[next - 1]);
-}
-
 async function validate(file, bytes) {
   const { issues } = await validator.validateBytes(new Uint8Array(bytes), { maxIssues: 50 });
   // The validator does not know the extension of .vrma, and its nodes have no content by design.
@@ -132,7 +133,19 @@ async function validate(file, bytes) {
   check(file, 'glTF validator', !serious.length, detail || `${issues.numInfos} infos`);
 }
 
-async function openPage(folder) {
+/** Serves the files of a folder, and an empty page, to this machine. */
+async function serve(folder) {
+  const server = http.createServer((request, response) => {
+    const name = path.basename(decodeURIComponent(request.url));
+    response.setHeader('content-type', 'text/html');
+    if (!name) response.end('<!doctype html><body></body>');
+    else fs.createReadStream(path.join(folder, name)).on('error', () => response.end()).pipe(response);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return server;
+}
+
+async function openPage(port) {
   const bundle = await build({
     entryPoints: [path.join(HERE, 'page.js')], bundle: true, format: 'iife', write: false,
   });
@@ -151,14 +164,7 @@ async function openPage(folder) {
   page.on('console', (message) => ['warning', 'error'].includes(message.type())
     && !message.text().includes('GPU stall') && console.error(`browser: ${message.text()}`));
   page.on('pageerror', (error) => console.error(`browser: ${error}`));
-  await page.route(`${ORIGIN}/**`, (route) => {
-    const name = decodeURIComponent(new URL(route.request().url()).pathname);
-    if (!name.startsWith('/files/')) {
-      return route.fulfill({ contentType: 'text/html', body: '<!doctype html><body></body>' });
-    }
-    return route.fulfill({ path: path.join(folder, path.basename(name)) });
-  });
-  await page.goto(`${ORIGIN}/`);
+  await page.goto(`http://127.0.0.1:${port}/`);
   await page.addScriptTag({ content: bundle.outputFiles[0].text });
   return [browser, page];
 }
@@ -170,7 +176,8 @@ if (!files.length) {
   console.error(`${folder}: no exports with a reference`);
   process.exit(2);
 }
-const [browser, page] = await openPage(folder);
+const server = await serve(folder);
+const [browser, page] = await openPage(server.address().port);
 try {
   for (const file of files) {
     const whole = path.join(folder, file);
@@ -185,5 +192,6 @@ try {
   }
 } finally {
   await browser.close();
+  server.close();
 }
 process.exit(failed ? 1 : 0);

@@ -6,7 +6,10 @@ import { GLTFLoader } from 'three/addons/loaders/GLTFLoader.js';
 import { MDDLoader } from 'three/addons/loaders/MDDLoader.js';
 import { OBJLoader } from 'three/addons/loaders/OBJLoader.js';
 import { USDLoader } from 'three/addons/loaders/USDLoader.js';
-import { VRMAnimationLoaderPlugin } from '@pixiv/three-vrm-animation';
+import { VRMExpression, VRMExpressionManager, VRMHumanoid, VRMLookAt } from '@pixiv/three-vrm';
+import {
+  VRMAnimationLoaderPlugin, VRMLookAtQuaternionProxy, createVRMAnimationClip,
+} from '@pixiv/three-vrm-animation';
 
 const BACKGROUND = 0xd9dde2;
 
@@ -61,20 +64,58 @@ window.openGlb = async (url, times) => {
   };
 };
 
-window.openVrma = async (url) => {
+/** An avatar without a mesh: three bones, some expressions and eyes. */
+function avatar(names) {
+  const scene = new THREE.Group();
+  const nodes = {};
+  let parent = scene;
+  for (const [name, height] of [['hips', 1], ['spine', 0.1], ['head', 0.5]]) {
+    nodes[name] = { node: new THREE.Object3D() };
+    nodes[name].node.name = name;
+    nodes[name].node.position.y = height;
+    parent.add(nodes[name].node);
+    parent = nodes[name].node;
+  }
+  const humanoid = new VRMHumanoid(nodes);
+  const expressionManager = new VRMExpressionManager();
+  for (const name of names) {
+    const expression = new VRMExpression(name);
+    scene.add(expression);
+    expressionManager.registerExpression(expression);
+  }
+  const lookAt = new VRMLookAt(humanoid, { applyYawPitch() {}, lookAt() {} });
+  const gaze = new VRMLookAtQuaternionProxy(lookAt);
+  gaze.name = 'gaze of the avatar';
+  scene.add(humanoid.normalizedHumanBonesRoot, gaze);
+  return { scene, humanoid, expressionManager, lookAt, meta: { metaVersion: '1' } };
+}
+
+window.openVrma = async (url, times) => {
   const loader = new GLTFLoader();
   loader.register((parser) => new VRMAnimationLoaderPlugin(parser));
   const gltf = await loader.loadAsync(url);
   const animation = gltf.userData.vrmAnimations[0];
-  const sampled = (tracks) => Object.fromEntries([...tracks].map(([name, track]) =>
-    [name, { times: Array.from(track.times), values: Array.from(track.values) }]));
+  const { preset, custom } = animation.expressionTracks;
+  const vrm = avatar([...preset.keys(), ...custom.keys()]);
+  const mixer = new THREE.AnimationMixer(vrm.scene);
+  const action = mixer.clipAction(createVRMAnimationClip(animation, vrm));
+  action.setLoop(THREE.LoopOnce).clampWhenFinished = true;
+  action.play();
+  const frames = times.map((time) => {
+    mixer.setTime(time);
+    const { expressionMap } = vrm.expressionManager;
+    return {
+      weights: Object.fromEntries(Object.entries(expressionMap).map(([k, e]) => [k, e.weight])),
+      head: vrm.humanoid.getNormalizedBoneNode('head').quaternion.toArray(),
+      gaze: [vrm.lookAt.yaw, vrm.lookAt.pitch],
+    };
+  });
   return {
     duration: animation.duration,
-    preset: sampled(animation.expressionTracks.preset),
-    custom: sampled(animation.expressionTracks.custom),
-    bones: sampled(animation.humanoidTracks.rotation),
-    lookAt: animation.lookAtTrack && sampled([['lookAt', animation.lookAtTrack]]).lookAt,
+    preset: [...preset.keys()],
+    custom: [...custom.keys()],
     restHips: animation.restHipsPosition.toArray(),
+    frames,
   };
 };
 
