@@ -14,9 +14,11 @@ from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.bounded import minimize
 from codetalker_cli.rigs.units import UnitSet, units_of
 from codetalker_cli.settings import SolveSettings
+from codetalker_cli.topology import Topology
 
 _BLOCK_BYTES = 16 << 20
 """The size of the float32 vertices that are converted to float64 at once."""
+_TINY = 1e-9  # keeps the problem solvable without a penalty, and if a unit moves nothing
 _MAX_SWEEPS = 100
 _CONVERGED = 1e-5
 """The change of a weight below which the sweeps over the frames end."""
@@ -43,10 +45,11 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
             f"`units` has {units.deltas.shape[1]} vertices, expected "
             f"{motion.topology.n_vertices} as in the motion"
         )
-    gram, sides = _reduce(motion, units, settings.lips)
+    gram, sides = _reduce(motion, units, settings)
     # The penalties are relative to the size of each unit, so that small units are not suppressed.
-    sizes = np.diag(gram) + np.finfo(float).tiny
-    hessian = gram + np.diag(settings.l2 * sizes)
+    sizes = np.diag(gram)
+    least = _TINY * np.mean(sizes) + np.finfo(float).tiny
+    hessian = gram + np.diag(settings.l2 * sizes + least)
     hessian += settings.symmetry * _asymmetry(units.names, np.sqrt(sizes))
     problem = _Problem(hessian, sides, np.diag(settings.smoothness * sizes))
     bounds = np.ones_like(sides)
@@ -90,16 +93,14 @@ def solve_curves(
     return solve(motion, UnitSet(units.names, units.deltas / scale), settings)
 
 
-def _reduce(motion: Motion, units: UnitSet, lip_factor: float) -> tuple[np.ndarray, np.ndarray]:
+def _reduce(
+    motion: Motion, units: UnitSet, settings: SolveSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """Return AᵀA and the (T, U) Aᵀb of all frames."""
     columns = units.deltas.astype(np.float64)
-    weighted = columns
-    if lip_factor != 1 and "lips" in motion.topology.regions:
-        factors = np.ones((columns.shape[1], 1))
-        factors[motion.topology.region("lips")] = lip_factor
-        weighted = columns * factors
-    columns, weighted = (a.reshape(len(units.names), -1) for a in (columns, weighted))
-    gram = columns @ weighted.T
+    factors = _vertex_factors(motion.topology, settings)
+    weighted = (columns * factors[:, None]).reshape(len(units.names), -1)
+    gram = columns.reshape(len(units.names), -1) @ weighted.T
     rest = motion.template.reshape(1, -1)
     sides = []
     for block in vertex_blocks(motion.vertices):
@@ -107,6 +108,15 @@ def _reduce(motion: Motion, units: UnitSet, lip_factor: float) -> tuple[np.ndarr
             offsets = part.reshape(len(part), -1).astype(np.float64) - rest
             sides.append(offsets @ weighted.T)
     return gram, np.concatenate(sides)
+
+
+def _vertex_factors(topology: Topology, settings: SolveSettings) -> np.ndarray:
+    """Return how much the squared error of each of the V vertices counts."""
+    factors = np.ones(topology.n_vertices)
+    factors[topology.regions.get("lips", [])] = settings.lips
+    # ARKit's units cannot follow a tongue inside the mouth. Its error would move the jaw.
+    factors[slice(*topology.parts.get("tongue", (0, 0)))] = settings.tongue
+    return factors
 
 
 def _asymmetry(names: tuple[str, ...], lengths: np.ndarray) -> np.ndarray:

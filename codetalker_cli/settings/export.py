@@ -40,9 +40,13 @@ class SolveSettings(Section):
         "of the squared size of the unit",
     )
     lips: float = Field(
-        1.0,
+        3.0, gt=0, description="factor by which the squared error of lip vertices counts"
+    )
+    tongue: float = Field(
+        0.03,
         gt=0,
-        description="factor by which the lip vertices count more than others",
+        description="factor by which the squared error of tongue vertices counts; ARKit's units "
+        "cannot follow the tongue inside the mouth, and a large factor moves the jaw instead",
     )
     exclusive: tuple[tuple[str, str], ...] = Field(
         EXCLUSIVE,
