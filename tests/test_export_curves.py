@@ -12,7 +12,6 @@ from takes import curves_take, head_take, small_take, smooth_weights
 
 from codetalker_cli.errors import InputError
 from codetalker_cli.export import animation_clips, rig_tables, visemes
-from codetalker_cli.export.animation_clips import MESH
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.formats.rig_files import read_curves
@@ -29,11 +28,13 @@ NAME = 'Löwe "1" \\ ü'
 SOUND = f"{NAME} & <a>.wav"
 
 
-def export(take: Take, name: str, folder: Path, *, sound: str | None = SOUND) -> Path:
+def export(
+    take: Take, name: str, folder: Path, *, sound: str | None = SOUND, **settings: str
+) -> Path:
     exporter: Exporter = EXPORTERS[name]
     path = folder / f"temporary{exporter.suffix}"
     target = Target(path, folder / f"{NAME}{exporter.suffix}", sound_name=sound)
-    exporter.write(take, target, ExportSettings.model_validate({}))
+    exporter.write(take, target, ExportSettings.model_validate(settings))
     return path
 
 
@@ -45,7 +46,7 @@ def unity_curves(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     clip = yaml.load(text.split("&7400000\n")[1], loader)["AnimationClip"]
     curves = {}
     for one in clip["m_FloatCurves"]:
-        assert (one["path"], one["classID"]) == (MESH, 137)
+        assert (one["path"], one["classID"]) == ("Head", 137)
         keys = one["curve"]["m_Curve"]
         fields = ("time", "value", "inSlope", "outSlope")
         name = one["attribute"].removeprefix("blendShape.")
@@ -64,7 +65,7 @@ def godot_curves(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         text,
     )
     assert [int(track[0]) for track in tracks] == list(range(len(tracks)))
-    assert {track[1] for track in tracks} == {MESH}
+    assert {track[1] for track in tracks} == {"Head"}
     curves = {}
     for _, _, unit, numbers in tracks:
         keys = np.array(numbers.split(", "), float).reshape(-1, 3)
@@ -296,3 +297,12 @@ def test_another_face_gets_the_visemes_of_its_units(tmp_path: Path) -> None:
     jaw = take.arkit_curves.weights[:, ARKIT_UNITS.index("jawOpen")]
     assert len(weights) == take.n_frames
     assert opening.argmax() == jaw.argmax()
+
+
+def test_animations_name_the_object_of_the_character(tmp_path: Path) -> None:
+    place = "Körper 1/Head\\mesh"
+    clip = export(head_take(2), "anim", tmp_path, object=place).read_text("utf-8")
+    curves = yaml.safe_load(clip.split("&7400000\n")[1])["AnimationClip"]["m_FloatCurves"]
+    assert {one["path"] for one in curves} == {place}
+    text = export(head_take(2), "tres", tmp_path, object=place).read_text("utf-8")
+    assert 'NodePath("Körper 1/Head\\\\mesh:jawOpen")' in text

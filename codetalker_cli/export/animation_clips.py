@@ -1,7 +1,7 @@
 """Export the weights of ARKit's units as animations of game engines: Unity and Godot.
 
-Both animate the blend shapes of a mesh that is called ``MESH`` in the user's character. The head
-rotation is left out, because the skeleton of the character is unknown.
+Both animate the blend shapes of an object in the user's character, which ``ExportSettings.object``
+names. The head rotation is left out, because the skeleton of the character is unknown.
 """
 
 import json
@@ -14,8 +14,6 @@ from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.settings import ExportSettings
 
-MESH = "Head"
-"""The object in the character whose blend shapes are animated."""
 _UNITY_LINEAR = 69
 """Both tangents are linear and independent of each other."""
 _UNITY_BLEND_SHAPE = 137
@@ -104,16 +102,21 @@ _UNITY_END = """  m_PPtrCurves: []
 
 def write_anim(take: Take, target: Target, settings: ExportSettings) -> None:
     """Write a Unity animation clip; the weights of blend shapes go to 100."""
-    # JSON text without surrogates is valid in YAML; characters beyond 16 bits stay as they are.
-    name = "".join(json.dumps(c)[1:-1] if ord(c) < 0x10000 else c for c in target.final.stem)
     with target.path.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
-        file.write(_UNITY_START.format(name=f'"{name}"'))
+        file.write(_UNITY_START.format(name=_yaml(target.final.stem)))
         for unit, times, values in _curves(take, 100.0):
-            _write_unity_curve(file, unit, times, values)
+            _write_unity_curve(file, unit, settings.object, times, values)
         file.write(_UNITY_END.format(fps=_number(take.fps), seconds=_number(take.seconds)))
 
 
-def _write_unity_curve(file: TextIO, unit: str, times: np.ndarray, values: np.ndarray) -> None:
+def _yaml(text: str) -> str:
+    """Quote text. JSON text without surrogates is valid in YAML; the other characters stay."""
+    return '"' + "".join(json.dumps(c)[1:-1] if ord(c) < 0x10000 else c for c in text) + '"'
+
+
+def _write_unity_curve(
+    file: TextIO, unit: str, path: str, times: np.ndarray, values: np.ndarray
+) -> None:
     slopes = np.concatenate([[0.0], np.diff(values) / np.diff(times), [0.0]])
     file.write("  - curve:\n      serializedVersion: 2\n      m_Curve:\n")
     for time, value, before, after in zip(times, values, slopes[:-1], slopes[1:], strict=True):
@@ -125,7 +128,7 @@ def _write_unity_curve(file: TextIO, unit: str, times: np.ndarray, values: np.nd
         )
     file.write(
         "      m_PreInfinity: 2\n      m_PostInfinity: 2\n      m_RotationOrder: 4\n"
-        f"    attribute: blendShape.{unit}\n    path: {MESH}\n"
+        f"    attribute: blendShape.{unit}\n    path: {_yaml(path)}\n"
         f"    classID: {_UNITY_BLEND_SHAPE}\n    script: {{fileID: 0}}\n"
     )
 
@@ -135,7 +138,10 @@ def _write_unity_curve(file: TextIO, unit: str, times: np.ndarray, values: np.nd
 
 def write_tres(take: Take, target: Target, settings: ExportSettings) -> None:
     """Write a Godot 4 animation with a track for each unit."""
-    name = target.final.stem.replace("\\", "\\\\").replace('"', '\\"')
+    name, path = (
+        text.replace("\\", "\\\\").replace('"', '\\"')
+        for text in (target.final.stem, settings.object)
+    )
     with target.path.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         file.write('[gd_resource type="Animation" format=3]\n\n[resource]\n')
         file.write(f'resource_name = "{name}"\nlength = {_number(take.seconds)}\n')
@@ -145,7 +151,7 @@ def write_tres(take: Take, target: Target, settings: ExportSettings) -> None:
             keys = np.stack([times, np.ones_like(times), values], axis=1).ravel()
             file.write(
                 f'tracks/{k}/type = "blend_shape"\ntracks/{k}/imported = false\n'
-                f'tracks/{k}/enabled = true\ntracks/{k}/path = NodePath("{MESH}:{unit}")\n'
+                f'tracks/{k}/enabled = true\ntracks/{k}/path = NodePath("{path}:{unit}")\n'
                 f"tracks/{k}/interp = 1\ntracks/{k}/loop_wrap = true\n"
                 f"tracks/{k}/keys = PackedFloat32Array({', '.join(map(_number, keys))})\n"
             )
@@ -157,15 +163,17 @@ EXPORTERS = (
         ".anim",
         write_anim,
         "a Unity animation of ARKit's 52 blend shapes",
-        f"Copy {{name}} into the Assets folder of a Unity project and play it on a character whose "
-        f"face mesh is a child called {MESH} with ARKit's blend shapes.",
+        "Copy {name} into the Assets folder of a Unity project and play it on a character whose "
+        "face mesh, a child called Head (or export.object), has ARKit's blend shapes.",
+        settings=("object",),
     ),
     Exporter(
         "tres",
         ".tres",
         write_tres,
         "a Godot 4 animation of ARKit's 52 blend shapes",
-        f"Copy {{name}} into a Godot 4 project and add it to an AnimationPlayer whose root node "
-        f"has a MeshInstance3D called {MESH} with ARKit's blend shapes.",
+        "Copy {name} into a Godot 4 project and add it to an AnimationPlayer whose root node has a "
+        "MeshInstance3D called Head (or export.object) with ARKit's blend shapes.",
+        settings=("object",),
     ),
 )

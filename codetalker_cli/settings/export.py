@@ -68,6 +68,12 @@ class ExportSettings(Section):
         json_schema_extra=only_with("targets", "basis"),
         description="largest error of any vertex in any frame with targets basis, in millimeters",
     )
+    object: str = Field(
+        "Head",
+        pattern=r'^[^\x00-\x1f":]+$',
+        description="object of the character whose blend shapes .anim and .tres files animate, "
+        "with its path, e.g. Armature/Head",
+    )
     sound: bool = Field(
         True,
         description="include the sound, in the file where its format allows it, otherwise as a "
