@@ -1,6 +1,7 @@
 """``codetalker export``, exports by ``codetalker animate``, and ``ct.export``."""
 
 import json
+import re
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -228,3 +229,10 @@ def test_animate_writes_exports() -> None:
     assert ended.code in (1, 2) and "export.targets: has no effect in a video" in ended.err
     succeed("animate", "speech.wav", "--model", "mine", "-o", "frames", "--format", "ply")
     assert len(list(Path("frames").glob("*.ply"))) == 25
+
+
+def test_page_lists_every_format_with_its_name() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "export.md").read_text("utf-8")
+    table = page.split("## Formats")[1].split("## Guides")[0]
+    listed = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line[:40])}
+    assert listed == set(FORMATS.suffixes)

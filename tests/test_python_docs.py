@@ -44,11 +44,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
 
 def test_all_code_of_the_page_runs(run: tuple[dict[str, Any], Path]) -> None:
     names, folder = run
-    assert len(BLOCKS) == PAGE.count("```") // 2 == 7
+    assert len(BLOCKS) == PAGE.count("```") // 2 == 8
     assert isinstance(names["motion"], ct.Motion) and names["lips"].ndim == 3
     written = {path.name for path in folder.iterdir()} - {"speech.wav"}
     videos = {"speech.mp4", "mouth.mp4", "sheet.png", "both.mp4"}
-    assert written == videos | {"speech.npz", "0.npz", "1.npz", "2.npz", "frame.ply"}
+    exports = {"speech.abc", "basis.glb", "basis.wav", "opening.csv", "opening.glb"}
+    motions = {"speech.npz", "0.npz", "1.npz", "2.npz", "frame.ply"}
+    assert written == videos | exports | motions
 
 
 def test_service_answers_with_a_motion_or_a_reason(
