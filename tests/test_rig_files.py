@@ -215,6 +215,12 @@ def test_dropped_frames_keep_the_others_in_time(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.weights[:, 0], curves.weights[1:, 0], atol=1e-6)
 
 
+def test_three_rows_at_unequal_distances_are_read(tmp_path: Path) -> None:
+    rows = [["time", "jawOpen"], ["0", "0"], ["0.1", "0.1"], ["1.1", "1"]]
+    read = read_curves(save(tmp_path / "a.csv", rows))
+    assert (round(read.fps, 6), read.n_frames) == (10, 12)
+
+
 def test_a_slightly_wrong_clock_does_not_accumulate(tmp_path: Path) -> None:
     # A public take has 59.907 rows a second. At 59.94 fps, 20 minutes would drift by 0.7 s.
     times = np.arange(6000) / 59.907

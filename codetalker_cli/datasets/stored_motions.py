@@ -1,6 +1,5 @@
 """Read the vertices of stored motions: .npy, .npz, and rig curves posed on the bundled head."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from codetalker_cli.formats import predictions, rig_files
 from codetalker_cli.formats.predictions import StoredMotion
 from codetalker_cli.rigs.posing import motion_of, subject_of
 from codetalker_cli.rigs.units import bundled_rig
+from codetalker_cli.text_files import check_file
 
 SUFFIXES = (*predictions.SUFFIXES, *rig_files.SUFFIXES)
 
@@ -39,10 +39,8 @@ def read_stored(
             f"{n_vertices}"
         )
     subject = subject_of(path.stem) if subject is None else subject
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return _posed.__wrapped__(path, subject, 0, 0)  # reports why it cannot be read
+    check_file(path)
+    status = path.stat()
     return _posed(path, subject, status.st_mtime_ns, status.st_size)
 
 

@@ -111,7 +111,7 @@ def uniform(times: np.ndarray) -> Timeline:
         times: (N,) strictly increasing times in seconds, N ≥ 2.
     """
     steps = np.diff(times)
-    period = float(np.median(steps))
+    period = float(np.percentile(steps, 50, method="lower"))
     # The mean is exact for times that are rounded to coarse units; skipped frames are left out.
     period = float(steps[(steps > 0.4 * period) & (steps < 1.6 * period)].mean())
     numbers = np.concatenate([[0], np.cumsum(np.maximum(1, np.round(steps / period)))])
