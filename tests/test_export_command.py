@@ -234,5 +234,6 @@ def test_animate_writes_exports() -> None:
 def test_page_lists_every_format_with_its_name() -> None:
     page = (Path(__file__).parent.parent / "docs" / "export.md").read_text("utf-8")
     table = page.split("## Formats")[1].split("## Guides")[0]
-    listed = {name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line[:40])}
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
+    listed = {name for cell in cells[1:] for name in re.findall(r"`(\w+)`", cell)}
     assert listed == set(FORMATS.suffixes)
