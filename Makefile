@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint wheel-check gpu-check voice clean
+.PHONY: help install demo test lint wheel-check clients gpu-check voice clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,9 @@ lint: $(INSTALLED) ## check style, formatting and types
 wheel-check: $(INSTALLED) ## build the wheel, install it in a new environment and use it there
 	$(BIN)/python scripts/check_wheel.py
 
+clients: $(INSTALLED) ## open every export with programs that others wrote (needs node and Chromium)
+	$(BIN)/python scripts/clients/check.py
+
 gpu-check: $(INSTALLED) ## compare every GPU code path with the CPU and measure it (5 minutes)
 	$(BIN)/python scripts/gpu_check.py
 
@@ -42,7 +45,8 @@ voice: $(INSTALLED) ## train assets/voice from public packages (hours on a CPU; 
 	scripts/voice/make.sh
 
 clean: ## remove the files that the targets created
-	rm -rf $(VENV) dist build gpu-check demo.mp4 .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-blender dist build gpu-check client-check demo.mp4 .pytest_cache \
+		.mypy_cache .ruff_cache .hypothesis scripts/clients/web/node_modules
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv and pip was found;" \
