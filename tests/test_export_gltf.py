@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from takes import curves_take, head_take, small_take, smooth_weights
 
 from codetalker_cli.errors import DataError, InputError
-from codetalker_cli.export import gltf
+from codetalker_cli.export import glb_writer, principal
 from codetalker_cli.export.gltf import write_glb
 from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.table import Target
@@ -118,6 +118,12 @@ def test_basis_below_the_precision_of_floats_is_refused(tmp_path: Path) -> None:
         exported(head_take(5), tmp_path, "basis", basis_error_mm=1e-7)
 
 
+def test_a_basis_of_noise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(principal, "MAX_TARGETS", 4)
+    with pytest.raises(InputError, match="more than 4 shapes"):
+        exported(head_take(12), tmp_path, "basis")
+
+
 def test_a_basis_of_a_still_face_has_one_shape(tmp_path: Path) -> None:
     take = curves_take(np.zeros((3, N_UNITS), np.float32))
     glb = exported(take, tmp_path, "basis")
@@ -134,7 +140,7 @@ def test_frames_contain_the_motion_itself(tmp_path: Path) -> None:
 
 
 def test_too_many_frames_are_refused_before_work_is_done(tmp_path: Path) -> None:
-    n = gltf.MAX_FRAME_TARGETS + 1
+    n = principal.MAX_TARGETS + 1
 
     def compute(frames: np.ndarray) -> np.ndarray:
         raise AssertionError
@@ -180,6 +186,15 @@ def test_random_motions_survive(
     take = Take(motion, curves, base.given_units)
     glb = exported(take, tmp_path_factory.getbasetemp(), targets)
     assert millimeters(glb.vertices(), vertices / 1e3) <= (0.1 if targets == "basis" else 1e-4)
+
+
+def test_files_that_are_too_large_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glb_writer, "MAX_BYTES", 1000)
+    with pytest.raises(InputError, match=r"face\.glb: the file would be .* 4\.3 GB"):
+        exported(small_take(), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # Surface ----------------------------------------------------------------------------------------

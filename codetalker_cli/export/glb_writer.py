@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.export.table import Target
 
 _HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 _COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
@@ -26,17 +27,20 @@ class GlbWriter:
 
     Equal calls give equal bytes.
 
+    Args:
+        folder: The folder of the file, which contains the temporary file too.
+
     Attributes:
         tree: The JSON. The accessors, buffer views and buffers are added by the methods.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.tree: Json = {
             "asset": {"version": "2.0", "generator": "codetalker-cli"},
             "accessors": [],
             "bufferViews": [],
         }
-        self._content: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
+        self._content: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (__exit__)
         self._size = 0
 
     def __enter__(self) -> "GlbWriter":
@@ -101,7 +105,7 @@ class GlbWriter:
         self._size += content.nbytes + -content.nbytes % 4
         return self.append("bufferViews", view)
 
-    def save(self, path: Path) -> None:
+    def save(self, target: Target) -> None:
         """Write the file.
 
         Raises:
@@ -114,11 +118,11 @@ class GlbWriter:
         size = _HEADER.size + 2 * _CHUNK.size + len(text) + self._size
         if size > MAX_BYTES:
             raise InputError(
-                f"{path.name}: the file would be {size / 1e9:.1f} GB, but a .glb has at most "
+                f"{target.final}: the file would be {size / 1e9:.1f} GB, but a .glb has at most "
                 "4.3 GB; export fewer frames, or other `targets`"
             )
         self._content.seek(0)
-        with open(path, "wb") as file:
+        with open(target.path, "wb") as file:
             file.write(_HEADER.pack(b"glTF", 2, size))
             file.write(_CHUNK.pack(len(text), b"JSON") + text)
             file.write(_CHUNK.pack(self._size, b"BIN\0"))

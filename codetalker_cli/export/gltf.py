@@ -8,16 +8,13 @@ import numpy as np
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.glb_writer import GlbWriter, Json
 from codetalker_cli.export.head_rotation import quaternions
-from codetalker_cli.export.principal import principal_shapes
+from codetalker_cli.export.principal import MAX_TARGETS, principal_shapes
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.surface import VertexNormals, to_linear
 
-MAX_FRAME_TARGETS = 2000
-"""The most morph targets with ``targets`` frames: three.js stores each one as a layer of a texture,
-and graphics cards allow 2,048 layers."""
 _SIDES = ("_left", "_right", "_upper", "_lower")
 _ROUGHNESS = {"eye": 0.15, "teeth": 0.3, "tongue": 0.4}
 _SKIN_ROUGHNESS = 0.6
@@ -57,7 +54,7 @@ def write_glb(take: Take, target: Target, settings: ExportSettings) -> None:
     """
     morphs = _morphs(take, settings)
     name = take.motion.subject or "face"
-    with GlbWriter() as glb:
+    with GlbWriter(target.path.parent) as glb:
         mesh = {"name": name} | _mesh(glb, take, morphs, single=settings.targets == "frames")
         nodes = _add_nodes(glb, name, mesh, with_neck=morphs.head is not None)
         curves = {nodes["face"]: ("weights", morphs.weights.reshape(-1))}
@@ -67,7 +64,7 @@ def write_glb(take: Take, target: Target, settings: ExportSettings) -> None:
         if target.sound_name is not None:
             animation["extras"]["sound"] = target.sound_name
         glb.append("animations", animation)
-        glb.save(target.path)
+        glb.save(target)
 
 
 def _add_nodes(glb: GlbWriter, name: str, mesh: Json, *, with_neck: bool) -> dict[str, int]:
@@ -104,9 +101,9 @@ def _morphs(take: Take, settings: ExportSettings) -> _Morphs:
 
 def _frame_morphs(take: Take) -> _Morphs:
     n = take.n_frames
-    if n > MAX_FRAME_TARGETS:
+    if n > MAX_TARGETS:
         raise InputError(
-            f"the motion has {n} frames, but `targets` frames is limited to {MAX_FRAME_TARGETS}; "
+            f"the motion has {n} frames, but `targets` frames is limited to {MAX_TARGETS}; "
             "choose basis, units or arkit, or export a part of the motion"
         )
     digits = len(str(n))

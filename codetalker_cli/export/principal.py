@@ -7,6 +7,9 @@ import numpy as np
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export.take import Take
 
+MAX_TARGETS = 2000
+"""The most morph targets of a mesh: three.js stores each one as a layer of a texture, and graphics
+cards allow 2,048 layers."""
 _SPAN_TOLERANCE = 0.25
 """The part of the allowed error that the space in which shapes are searched may contribute."""
 
@@ -36,7 +39,7 @@ def principal_shapes(take: Take, error_m: float) -> Shapes:
         error_m: The largest allowed distance of any vertex in any frame, in meters.
 
     Raises:
-        InputError: The error is below the precision of float32.
+        InputError: The error is below the precision of float32, or needs too many shapes.
         DataError: The motion contains NaN or infinite values.
     """
     directions = _span(take, error_m * _SPAN_TOLERANCE)
@@ -86,6 +89,11 @@ def _span(take: Take, error: float) -> np.ndarray:
             added -= (added @ directions.T) @ directions
         added = np.linalg.qr(added.T)[0].T
         directions = np.concatenate([directions, added.astype(np.float32)])
+        if len(directions) > MAX_TARGETS:
+            raise InputError(
+                f"a basis of this motion has more than {MAX_TARGETS} shapes; give a setting "
+                "export.basis_error_mm that is larger than the noise of the vertices"
+            )
     return directions[1:] if len(directions) > 1 else directions
 
 

@@ -61,7 +61,7 @@ def write_vrma(take: Take, target: Target, settings: ExportSettings) -> None:
         )
     curves = take.arkit_curves
     head = None if take.native is None else take.native.head
-    with GlbWriter() as glb:
+    with GlbWriter(target.path.parent) as glb:
         tracks = _Tracks(glb, take)
         extension: Json = {"specVersion": "1.0", "humanoid": {"humanBones": _add_bones(glb)}}
         if head is not None:
@@ -80,7 +80,7 @@ def write_vrma(take: Take, target: Target, settings: ExportSettings) -> None:
             for kind, weights in expressions.items()
         }
         _finish(glb, tracks, extension)
-        glb.save(target.path)
+        glb.save(target)
 
 
 def presets(curves: RigCurves) -> dict[str, np.ndarray]:
