@@ -90,7 +90,7 @@ CASES = {
     "codetalker animate --model mine --style A,": ["A,A", "A,B", "A,C"],
     "codetalker animate --model none --subject ": [],
     "codetalker animate -v --device ": list(completion.DEVICES),
-    "codetalker animate --format m": ["mp4", "mov", "mkv"],
+    "codetalker animate --format m": ["mp4", "mov", "mkv", "mdd"],
     "codetalker render a.npz --view ": list(completion.VIEWS),
     "codetalker render a.npz --background t": ["transparent"],
     "codetalker render a.npz --renderer s": ["software"],

@@ -141,7 +141,8 @@ def manifests(folder: Path) -> MakeCase:
 
     import soundfile
 
-    from codetalker_cli.animate.jobs import Request, plan
+    from codetalker_cli.export import FORMATS
+from codetalker_cli.animate.jobs import Request, plan
     from codetalker_cli.datasets.regions import find_regions
     from codetalker_cli.formats.templates import read_mesh
     from codetalker_cli.settings import DataSettings
@@ -165,7 +166,7 @@ def manifests(folder: Path) -> MakeCase:
     def read(copy: Path, path: Path) -> None:
         if copy.name == "list":
             for out in (None, str(copy / "made")):
-                planned = plan([], Request(Path()), endings=(".mp4", ".npz", ".npy"), out=out,
+                planned = plan([], Request(Path()), formats=FORMATS, out=out,
                                manifest=copy / "list.csv")  # fmt: skip
                 for job in planned.jobs:
                     above = (copy.resolve(), job.speech.resolve().parent)
