@@ -141,9 +141,9 @@ def manifests(folder: Path) -> MakeCase:
 
     import soundfile
 
-    from codetalker_cli.export import FORMATS
-from codetalker_cli.animate.jobs import Request, plan
+    from codetalker_cli.animate.jobs import Request, plan
     from codetalker_cli.datasets.regions import find_regions
+    from codetalker_cli.export import FORMATS
     from codetalker_cli.formats.templates import read_mesh
     from codetalker_cli.settings import DataSettings
 
