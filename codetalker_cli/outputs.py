@@ -35,6 +35,15 @@ class Formats:
             )
         return known
 
+    def ending(self, name: str) -> str:
+        """Return what the names of outputs end with, if the input determines the rest.
+
+        Where a suffix has several formats, only the first one has it alone: ``.visemes.json``.
+        """
+        suffix = self.suffixes[name]
+        first = next((n for n, s in self.suffixes.items() if s == suffix), name)
+        return suffix if name == first or not suffix else f".{name}{suffix}"
+
     def is_folder(self, name: str | None) -> bool:
         """Return whether outputs of a format are folders."""
         return name is not None and not self.suffixes[name]
@@ -58,6 +67,11 @@ class Formats:
         found = next((n for n, s in self.suffixes.items() if s and s == suffix), None)
         if found is not None:
             return found
+        if name is not None and self.suffixes[name]:
+            raise InputError(
+                f"`format` {name} writes {self.suffixes[name]} files, but `out` is "
+                f"{printable(path)}"
+            )
         if self.is_folder(suffix.removeprefix(".") if suffix[1:] in self.suffixes else None):
             folder = path.with_suffix("")
             raise InputError(
@@ -95,6 +109,19 @@ def names_folder(text: str, *, is_folder_output: bool = False) -> bool:
     if text.endswith(("/", os.sep)):
         return True
     return not is_folder_output and path.is_dir() and not path.suffix
+
+
+def check_inputs_kept(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse an output that is one of the inputs.
+
+    Raises:
+        InputError: They are the same file.
+    """
+    for given in inputs:
+        if given is not None and given.exists() and out.exists() and out.samefile(given):
+            raise InputError(
+                f"`out` {printable(out)}: this is one of the input files; give another `out`"
+            )
 
 
 def check_path(path: Path, where: str) -> None:

@@ -25,4 +25,5 @@ def make_callable(package: str, function: Callable[..., Any]) -> None:
 
     call.__doc__ = function.__doc__
     module.__class__ = type("CallablePackage", (ModuleType,), {"__call__": call})
+    module.__doc__ = f"{inspect.getdoc(function)}\n\n{module.__doc__}"
     module.__dict__["__signature__"] = inspect.signature(function)

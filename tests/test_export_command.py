@@ -17,6 +17,7 @@ import codetalker_cli as ct
 from codetalker_cli.errors import InputError, OutputError, SettingsError
 from codetalker_cli.export import FORMATS
 from codetalker_cli.export.formats import BY_NAME
+from codetalker_cli.rigs.units import bundled_units
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +48,10 @@ def test_every_format_is_written_from_the_command_and_reports_itself(name: str) 
     assert report["out"] == f"müde a{suffix}" and report["format"] == name
     assert report["frames"] == 12 and report["fps"] == 30 and report["subject"] == "S01"
     beside = {f"müde a{s}" for s in exporter.beside}
-    if exporter.sound == "beside" and suffix:
-        beside.add("müde a.wav")
     assert set(report["beside"]) == beside
+    has_file = exporter.sound == "beside" and bool(suffix)
+    assert report["sound_file"] == ("müde a.wav" if has_file else None)
+    beside |= {"müde a.wav"} if has_file else set()
     assert set(names()) == {"in.npz", f"müde a{suffix}"} | beside
     assert bool(report["opening"]) == (name not in ("npz", "npy"))
     assert "{" not in report["opening"]
@@ -74,7 +76,8 @@ def test_one_line_explains_how_to_open_the_file(caplog: pytest.LogCaptureFixture
     caplog.set_level("INFO", "codetalker_cli")
     save_motion()
     out = succeed("export", "talk.npz", "-o", "a.glb")
-    assert out.startswith("a.glb and a.wav: mesh with named morph targets")
+    assert out.startswith("a.glb: mesh with named morph targets")
+    assert out.endswith("12 frames, 0.4 s; sound: a.wav\n")
     assert "a.glb" in caplog.messages[-1] and "`" not in caplog.messages[-1]
 
 
@@ -85,6 +88,10 @@ def test_one_line_explains_how_to_open_the_file(caplog: pytest.LogCaptureFixture
         (["talk.npz", "-o", "x.obj"], "give --out x and --format obj"),
         (["talk.npz", "-o", "x.csv", "--format", "visemes"], "already determines the format"),
         (["talk.npz", "-o", "x.glb", "--format", "fbx"], "expected one of glb, csv, json"),
+        (
+            ["talk.npz", "-o", "x.obj", "--format", "mdd"],
+            "mdd writes .mdd files, but --out",
+        ),
         (["talk.npz"], "--format is missing; give one of glb, csv"),
         (["talk.npz", "-o", "x.csv", "--targets", "arkit"], "export.targets: has no effect in"),
         (["talk.npz", "-o", "x.abc", "--set", "solve.l2=1"], "solve.l2: has no effect in"),
@@ -221,7 +228,7 @@ def test_animate_writes_exports() -> None:
     voices.save(Path("runs/mine"), "S01", family="whisper")
     soundfile.write("speech.wav", voices.speech(), 16000)
     line = succeed("animate", "speech.wav", "--model", "mine", "-o", "talk.abc")
-    assert line == "talk.abc and talk.wav: S01, 25 frames, 1.0 s\n"
+    assert line == "talk.abc: S01, 25 frames, 1.0 s; sound: talk.wav\n"
     assert "talk.wav" in names()
     ended = run("animate", "speech.wav", "--model", "mine", "-o", "x.glb")
     assert ended.code == 2 and "--units" in ended.err and "x.glb" not in names()
@@ -237,3 +244,60 @@ def test_page_lists_every_format_with_its_name() -> None:
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")]
     listed = {name for cell in cells[1:] for name in re.findall(r"`(\w+)`", cell)}
     assert listed == set(FORMATS.suffixes)
+
+
+def test_two_formats_with_one_suffix_get_different_names() -> None:
+    save_motion()
+    for name in ("json", "visemes"):
+        succeed("export", "talk.npz", "-o", "out/", "--format", name)
+    assert {p.name for p in Path("out").iterdir()} == {"talk.json", "talk.visemes.json", "talk.wav"}
+
+
+def test_neutral_face_next_to_a_cache_is_shared_if_it_is_the_same() -> None:
+    motion = head_take(3).motion
+    ct.export(motion, "a.pc2", overwrite=False)
+    ct.export(motion, "a.mdd", overwrite=False)
+    Path("a.pc2").unlink()
+    Path("a.obj").write_text("v 0 0 0\n")
+    with pytest.raises(OutputError, match=r"a\.obj already exists"):
+        ct.export(motion, "a.pc2", overwrite=False)
+    assert Path("a.obj").read_text() == "v 0 0 0\n" and not Path("a.pc2").exists()
+    ct.export(motion, "a.pc2")
+    assert Path("a.obj").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("options", [["--units", "face.npz"], ["--audio", "face.npz"]])
+def test_output_that_is_an_input_is_refused(options: list[str]) -> None:
+    save_motion()
+    Path("face.npz").write_bytes(b"mine")
+    ended = run("export", "talk.npz", "-o", "face.npz", "--overwrite", *options)
+    assert ended.code == 2 and Path("face.npz").read_bytes() == b"mine"
+
+
+def test_sound_is_a_riff_file_that_pythons_own_reader_accepts() -> None:
+    soundfile.write("stereo.flac", np.stack([sound(1)] * 2, axis=1), 44100)
+    save_motion()
+    succeed("export", "talk.npz", "-o", "a.glb", "--audio", "stereo.flac")
+    assert Path("a.wav").read_bytes()[:4] == b"RIFF"
+    with wave.open("a.wav") as file:
+        assert (file.getframerate(), file.getnchannels(), file.getnframes()) == (44100, 2, 16000)
+
+
+def test_other_sound_is_found_before_the_recording_is_animated() -> None:
+    voices.save(Path("runs/mine"), "S01", family="whisper")
+    soundfile.write("talk.flac", voices.speech(), 16000)
+    soundfile.write("talk.wav", voices.speech(seed=1), 16000)
+    ended = run("animate", "talk.flac", "--model", "mine", "-o", "talk.abc")
+    assert ended.code == 2 and "contains another sound" in ended.err
+    assert "animate:" not in ended.err
+
+
+def test_units_that_cannot_show_the_movement_are_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    motion = head_take(weights=smooth_weights(20, 58)).motion
+    ct.solve_curves(motion)
+    assert not caplog.messages
+    units = bundled_units("S01").select(("browDownLeft", "mouthSmileLeft"))
+    ct.solve_curves(motion, units)
+    assert "the units reproduce only" in caplog.messages[-1]

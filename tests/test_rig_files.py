@@ -312,6 +312,21 @@ def test_the_track_that_a_file_names_is_not_opened(tmp_path: Path) -> None:
         assert read_curves(tmp_path / "in" / "a.json").audio_path is None
 
 
+def test_unknown_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [
+        ["Timecode", "JawOpn", "MouthClose", "LeftEyeYaw"],
+        *([f"00:00:00:{k:02}.000", "0.5", "0.1", "0"] for k in range(0, 20, 2)),
+    ]
+    read_curves(save(tmp_path / "a.csv", rows))
+    assert [m for m in caplog.messages if "JawOpn" in m and "LeftEyeYaw" not in m]
+
+
+def test_semicolons_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Timecode;JawOpen\n00:00:00:00.000;0,5\n")
+    with pytest.raises(DataError, match="separated by semicolons, expected commas"):
+        read_curves(tmp_path / "a.csv")
+
+
 # Damage ------------------------------------------------------------------------------------------
 
 

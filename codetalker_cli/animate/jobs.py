@@ -111,7 +111,7 @@ def plan(
         )
     format = None if format is None else formats.check_name(format)
     request = replace(request, needs_speech=True)
-    ending = ".mp4" if format is None else formats.suffixes[format]
+    ending = ".mp4" if format is None else formats.ending(format)
     is_single = manifest is None and _is_single(speech, out, formats.is_folder(format))
     if is_single:
         path = Path(speech[0])

@@ -59,6 +59,8 @@ VIDEO_SUFFIXES = (
 
 logger = logging.getLogger(__name__)
 
+_RIFF_BYTES = 4_000_000_000
+"""The size of the samples up to which a RIFF file can state its length."""
 _ADVICE = "convert it to wav, flac, ogg or mp3"
 
 
@@ -128,8 +130,11 @@ def write_playback(path: Path, target: Path, *, report: bool = True) -> None:
         _report(printable(path), decoded)
     with decoding.opened(path, decoded.decoder) as sound:
         channels = sound.channels if sound.channels <= 2 else 1
+        # Many programs read only RIFF files, whose size is limited.
+        is_small = 3 * channels * len(decoded.samples) < _RIFF_BYTES
+        container = "WAV" if is_small else "RF64"
         with soundfile.SoundFile(
-            target, "w", sound.rate, channels, subtype="PCM_24", format="RF64"
+            target, "w", sound.rate, channels, subtype="PCM_24", format=container
         ) as file:
             for block in sound.blocks:
                 mixed = block if channels == sound.channels else decoded.mix(block)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.export import names_of, sound_of
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from codetalker_cli.animate.batch import BatchReport
     from codetalker_cli.animate.jobs import AnimationPlan, Job
     from codetalker_cli.motion import Motion
+    from codetalker_cli.presets import ResolvedSections
 
 SpeechArgument = Annotated[
     list[str] | None,
@@ -133,7 +135,7 @@ def animate(
         format=format,
         overwrite=overwrite,
     )
-    _check_exports(planned, given_keys(resolved, units), overwrite=overwrite)
+    _check_exports(planned, resolved, units, overwrite=overwrite)
     from codetalker_cli.animate import batch
 
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
@@ -152,15 +154,23 @@ def animate(
         raise typer.Exit(1)
 
 
-def _check_exports(planned: "AnimationPlan", keys: list[str], *, overwrite: bool) -> None:
+def _check_exports(
+    planned: "AnimationPlan", resolved: "ResolvedSections", units: Path | None, *, overwrite: bool
+) -> None:
     """Refuse settings without effect and unusable outputs before the model is loaded."""
     from codetalker_cli.export.formats import BY_NAME, check_effective
-    from codetalker_cli.export.write import check_outputs
+    from codetalker_cli.export.write import check_outputs, check_sound
+    from codetalker_cli.outputs import check_inputs_kept
 
     exports = [job for job in planned.jobs if job.format in BY_NAME]
-    check_effective([BY_NAME[job.format] for job in exports], keys)
+    check_effective([BY_NAME[job.format] for job in exports], given_keys(resolved, units))
+    for job in exports:
+        check_inputs_kept(job.out, [units])
     if planned.is_single and exports:
-        check_outputs(exports[0].out, BY_NAME[exports[0].format], overwrite=overwrite)
+        job, exporter = exports[0], BY_NAME[exports[0].format]
+        check_outputs(job.out, exporter, overwrite=overwrite)
+        settings = resolved.sections["export"]
+        check_sound(job.out, exporter, settings, job.speech, job.request.samples)
 
 
 def _write(
@@ -199,12 +209,14 @@ def _write(
 def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:
     if not is_single:
         console.give(report.to_dict(), as_json=as_json, line=report.summary())
+        openings = dict.fromkeys(row["opening"] for row in report.done if row.get("opening"))
+        if openings and not as_json:
+            logger.info("%s", console.with_flags(next(iter(openings))))
         return
     result = {key: value for key, value in report.done[0].items() if key != "speech"}
-    beside = "".join(f" and {Path(path).name}" for path in result.get("beside", ()))
-    line = "{out}{beside}: {subject}, {frames}, {seconds:.1f} s".format(
-        **{**result, "beside": beside, "frames": counted(result["frames"], "frame")}
-    )
+    frames, seconds = counted(result["frames"], "frame"), result["seconds"]
+    line = f"{names_of(result)}: {result['subject']}, {frames}, {seconds:.1f} s"
+    line += sound_of(result)
     console.give(result, as_json=as_json, line=line)
     if result.get("opening") and not as_json:
         logger.info("%s", console.with_flags(result["opening"]))

@@ -95,7 +95,7 @@ def export(
     check_effective(exporters, given_keys(resolved, units))
     faces = FaceOptions(data, mesh, templates, subject)
     options = TakeOptions(faces, fps, audio, units, resolved.sections["solve"])
-    options.check([job.source for job in planned.jobs])
+    options.check([job.source for job in planned.jobs], [job.out for job in planned.jobs])
     with console.bars() as stages:
         report = batch.run(
             planned,
@@ -123,6 +123,16 @@ def _print(report: "ExportReport", is_single: bool, as_json: bool) -> None:
 
 def line_of(result: dict[str, Any]) -> str:
     """Return the line that describes an export."""
-    beside = "".join(f" and {Path(path).name}" for path in result["beside"])
     frames, seconds = counted(result["frames"], "frame"), result["seconds"]
-    return f"{result['out']}{beside}: {result['content']}, {frames}, {seconds:.1f} s"
+    return f"{names_of(result)}: {result['content']}, {frames}, {seconds:.1f} s{sound_of(result)}"
+
+
+def names_of(result: dict[str, Any]) -> str:
+    """Return the path of an output, and the names of the files that belong to it."""
+    return result["out"] + "".join(f" and {Path(p).name}" for p in result.get("beside", ()))
+
+
+def sound_of(result: dict[str, Any]) -> str:
+    """Return where the sound of an export is, if it is in another file."""
+    sound = result.get("sound_file")
+    return f"; sound: {Path(sound).name}" if sound else ""

@@ -5,7 +5,7 @@ bundled head.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from codetalker_cli.datasets import face_lookup
@@ -35,6 +35,12 @@ class FaceOptions:
     mesh: str | None = None
     templates: Path | None = None
     subject: str | None = None
+
+    @property
+    def names(self) -> str:
+        """The names of the options that are set, for messages."""
+        given = [f"`{one.name}`" for one in fields(self) if getattr(self, one.name) is not None]
+        return " and ".join(given)
 
     @property
     def are_given(self) -> bool:
@@ -101,8 +107,8 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
     if options.are_given and ".npy" not in suffixes:
         if not has_curves:
             raise InputError(
-                "`data`, `mesh`, `templates` and `subject` apply only to .npy files, because a "
-                ".npz contains its face; drop these options"
+                f"{options.names} applies only to .npy files, because a .npz contains its face; "
+                "drop this option"
             )
         if options != FaceOptions(subject=options.subject):
             raise InputError(

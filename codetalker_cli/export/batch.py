@@ -116,7 +116,9 @@ def _jobs(
                 )
         for file, name in files:
             target = file if out is None else out / name
-            jobs.append(ExportJob(file, target.with_suffix(exporter.suffix), exporter))
+            jobs.append(
+                ExportJob(file, target.with_suffix(FORMATS.ending(exporter.name)), exporter)
+            )
     return jobs
 
 

@@ -8,6 +8,7 @@ from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.take import Take, make_take
 from codetalker_cli.formats import predictions, rig_files
+from codetalker_cli.outputs import check_inputs_kept
 from codetalker_cli.rigs.posing import subject_of
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.text_files import check_file
@@ -34,12 +35,19 @@ class TakeOptions:
     units: Path | None = None
     solve: SolveSettings | None = None
 
-    def check(self, paths: Sequence[Path]) -> None:
+    def check(self, paths: Sequence[Path], outputs: Sequence[Path]) -> None:
         """Refuse options that do not apply to the files.
 
+        Args:
+            paths: The motion files.
+            outputs: The outputs.
+
         Raises:
-            InputError: There is a recording, but several motions.
+            InputError: There is a recording, but several motions; or an output would replace the
+                recording or the units.
         """
+        for out in outputs:
+            check_inputs_kept(out, (self.audio, self.units))
         if self.audio is not None and len(paths) > 1:
             raise InputError(
                 f"`audio` {self.audio}: one recording was given for {len(paths)} motions; export "

@@ -92,7 +92,7 @@ def _check(take: Take, settings: ExportSettings) -> None:
         ) from error
 
 
-_CONTENT = "a mesh with blend shapes and their weights, or with the vertices of every frame"
+_CONTENT = "a USD scene with the face and its animation"
 _OPENING = (
     "Open {name} in Blender (File > Import > Universal Scene Description; set the frame rate of "
     "the scene first), Houdini, Maya, Unreal Engine or usdview."
@@ -100,7 +100,7 @@ _OPENING = (
 EXPORTERS = (
     Exporter("usdc", ".usdc", _write_layer, _CONTENT, _OPENING, settings=("targets",)),
     Exporter(
-        "usda", ".usda", _write_layer, f"as text, {_CONTENT}", _OPENING, settings=("targets",)
+        "usda", ".usda", _write_layer, f"{_CONTENT}, as text", _OPENING, settings=("targets",)
     ),
     Exporter(
         "usdz",

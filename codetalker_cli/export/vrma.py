@@ -189,8 +189,7 @@ EXPORTERS = (
         ".vrma",
         write_vrma,
         "expressions, head rotation and gaze for any VRM avatar",
-        "Load {name} with a VRM avatar in a program that plays VRM animations; if the avatar has "
-        "expressions for ARKit's units (perfect sync), export with `targets` arkit.",
+        "Load {name} and a VRM avatar in a program that plays VRM animations.",
         settings=("targets",),
     ),
 )

@@ -1,5 +1,7 @@
 """Write a take in one of the formats: all of its files, or none."""
 
+import filecmp
+import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from codetalker_cli.errors import CodeTalkerError, InputError, OutputError, prin
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.files import atomic_path, check_output
-from codetalker_cli.motion import Motion, write_sound
+from codetalker_cli.motion import write_sound
 from codetalker_cli.settings import ExportSettings
 
 SOUND = ".wav"
@@ -29,20 +31,23 @@ class Exported:
 
     Attributes:
         path: The file or the folder.
-        beside: The other files that belong to it, such as the sound.
+        beside: The other files that belong to it, except for the sound.
+        sound: The .wav file next to it, or None. It may be the recording itself.
         exporter: The format.
         take: The take.
     """
 
     path: Path
     beside: tuple[Path, ...]
+    sound: Path | None
     exporter: Exporter
     take: Take
 
     @property
     def opening(self) -> str:
         """One sentence that explains how to open the file."""
-        name = printable(self.path.name)
+        # The name of a folder may come from the motion, so its path is given.
+        name = printable(self.path.name if self.exporter.suffix else self.path)
         return self.exporter.opening.replace("{name}", name).replace("{stem}", self.path.stem)
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,6 +57,7 @@ class Exported:
             "format": self.exporter.name,
             "content": self.exporter.content,
             "beside": [str(path) for path in self.beside],
+            "sound_file": None if self.sound is None else str(self.sound),
             "subject": self.take.motion.subject,
             "frames": self.take.n_frames,
             "fps": self.take.fps,
@@ -61,18 +67,17 @@ class Exported:
 
 
 def check_outputs(path: Path, exporter: Exporter, *, overwrite: bool) -> None:
-    """Refuse outputs that exist or cannot be written, before any work is done.
+    """Refuse an output that exists or cannot be written, before any work is done.
 
-    The sound next to the file is checked by ``write``, because it may already be the right one.
+    The files next to it are checked by ``write``, because they may already have the right content.
 
     Raises:
-        OutputError: An output exists, or its folder is not writable.
+        OutputError: The output exists, or its folder is not writable.
         InputError: A file would replace a folder, or a folder contains other files.
     """
-    for output in (path, *(path.with_suffix(suffix) for suffix in exporter.beside)):
-        if exporter.suffix and output.is_dir():
-            raise InputError(f"`out` {printable(output)}: expected a file, but this is a folder")
-        check_output(output, overwrite=overwrite)
+    if exporter.suffix and path.is_dir():
+        raise InputError(f"`out` {printable(path)}: expected a file, but this is a folder")
+    check_output(path, overwrite=overwrite)
     if not exporter.suffix and path.exists():
         _check_folder(path, f".{exporter.name}")
 
@@ -112,60 +117,87 @@ def write(
             be written. No output is changed then.
     """
     check_outputs(path, exporter, overwrite=overwrite)
+    motion = take.motion
+    inside, beside = _place_of_sound(path, exporter, settings, motion.audio_path, motion.audio)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codetalker-")))
-        inside, beside = _sounds(take.motion, path, exporter, settings)
         sound = folder / _SOUND_IN_FOLDER
-        has_sound = (inside or beside is not None) and write_sound(take.motion, sound)
-        others = {suffix: path.with_suffix(suffix) for suffix in exporter.beside}
+        has_sound = (inside or beside is not None) and write_sound(motion, sound)
         target = Target(
             stack.enter_context(atomic_path(path, overwrite)),
             path,
-            {s: stack.enter_context(atomic_path(p, overwrite)) for s, p in others.items()},
+            {suffix: folder / f"beside{suffix}" for suffix in exporter.beside},
             sound if has_sound and exporter.sound == "inside" else None,
             beside.name if beside is not None and has_sound else None,
         )
         exporter.write(take, target, settings)
-        written = list(others.values())
+        files = {path.with_suffix(suffix): made for suffix, made in target.beside.items()}
+        for final, made in files.items():
+            if not (final.is_file() and filecmp.cmp(made, final, shallow=False)):
+                shutil.copyfile(made, stack.enter_context(atomic_path(final, overwrite)))
         if has_sound and not exporter.suffix:
-            write_sound(take.motion, target.path / _SOUND_IN_FOLDER)
-        elif has_sound and beside is not None:
-            written.append(beside)
-            if not beside.exists():
-                temporary = stack.enter_context(atomic_path(beside, overwrite=False))
-                write_sound(take.motion, temporary)
-    return Exported(path, tuple(written), exporter, take)
+            shutil.copyfile(sound, target.path / _SOUND_IN_FOLDER)
+        elif has_sound and beside is not None and not beside.exists():
+            shutil.copyfile(sound, stack.enter_context(atomic_path(beside, overwrite=False)))
+    return Exported(path, tuple(files), beside if has_sound else None, exporter, take)
 
 
-def _sounds(
-    motion: Motion, path: Path, exporter: Exporter, settings: ExportSettings
+def check_sound(
+    path: Path,
+    exporter: Exporter,
+    settings: ExportSettings,
+    audio_path: Path | None,
+    samples: np.ndarray | None,
+) -> None:
+    """Refuse an output next to which there is another sound, before any work is done.
+
+    Args:
+        path: The file.
+        exporter: The format.
+        settings: Whether the sound is included.
+        audio_path: The recording, or None.
+        samples: (n,) its mono samples at 16 kHz, or None.
+
+    Raises:
+        OutputError: The .wav file next to the output contains another sound.
+    """
+    _place_of_sound(path, exporter, settings, audio_path, samples)
+
+
+def _place_of_sound(
+    path: Path,
+    exporter: Exporter,
+    settings: ExportSettings,
+    audio_path: Path | None,
+    samples: np.ndarray | None,
 ) -> tuple[bool, Path | None]:
     """Return whether the sound is inside the output, and the .wav file next to it or None."""
-    has_sound = motion.audio is not None or motion.audio_path is not None
+    has_sound = samples is not None or audio_path is not None
     if not settings.sound or not has_sound or exporter.sound == "none":
         return False, None
     if exporter.sound == "inside" or not exporter.suffix:
         return True, None
-    beside = path.with_suffix(SOUND)
-    if beside.exists() and not _is_sound_of(beside, motion):
+    endings = (f".{exporter.name}{exporter.suffix}", exporter.suffix)  # .visemes.json, .json
+    ending = next(ending for ending in endings if path.name.lower().endswith(ending))
+    beside = path.with_name(path.name[: -len(ending)] + SOUND)
+    if beside.exists() and not _is_sound_of(beside, audio_path, samples):
         # Not even with ``overwrite``, because it may be a recording of which no copy exists.
         raise OutputError(
-            f"{beside} already exists and contains another sound, which is not replaced; move it, "
-            "give another `out`, or use export.sound=false"
+            f"{printable(beside)} already exists and contains another sound, which is not "
+            "replaced; move it, give another `out`, or turn the setting export.sound off"
         )
     return False, beside
 
 
-def _is_sound_of(path: Path, motion: Motion) -> bool:
-    """Return whether a file contains the sound of a motion, e.g. because it is its recording."""
-    source = motion.audio_path
+def _is_sound_of(path: Path, audio_path: Path | None, samples: np.ndarray | None) -> bool:
+    """Return whether a file contains a sound, e.g. because it is the recording itself."""
     try:
-        if source is not None and source.exists() and path.samefile(source):
+        if audio_path is not None and audio_path.exists() and path.samefile(audio_path):
             return True
-        expected = audio.load(source) if motion.audio is None and source else motion.audio
-        samples = audio.load(path)
+        expected = audio.load(audio_path) if samples is None and audio_path else samples
+        found = audio.load(path)
     except (CodeTalkerError, OSError):
         return False
-    if expected is None or len(samples) != len(expected):
+    if expected is None or len(found) != len(expected):
         return False
-    return bool(np.abs(samples - expected).max(initial=0) <= _SAME_SOUND)
+    return bool(np.abs(found - expected).max(initial=0) <= _SAME_SOUND)

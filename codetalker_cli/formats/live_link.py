@@ -48,6 +48,8 @@ MAX_GAP_FACTOR = 20
 """A recording may have this many times as many frames as rows; more is a fault of its times."""
 _TIMES = ("timecode", "time", "timestamp")
 _COUNTS = ("blendshapecount",)
+_NAMED = 5
+"""The number of columns that are named in a message."""
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,11 @@ class _Columns:
             if name and names.count(name) > 1:
                 raise DataError(f"{printable(path)}: column {printable(name)!r} is listed twice")
         units = {unit: k for k, name in enumerate(header) if (unit := unit_of(name)) is not None}
+        if not units and len(names) == 1 and ";" in header[0]:
+            raise DataError(
+                f"{printable(path)}: the columns are separated by semicolons, expected commas; "
+                "save the file with commas"
+            )
         if not units:
             raise DataError(
                 f"{printable(path)}: the first line names no ARKit unit such as JawOpen; expected "
@@ -152,6 +159,15 @@ class _Columns:
         head = {name: names.index(folded(name)) for name in HEAD if folded(name) in names}
         time = next((names.index(name) for name in _TIMES if name in names), None)
         count = next((names.index(name) for name in _COUNTS if name in names), None)
+        known = {*units.values(), *head.values(), time, count}
+        known |= {k for k, name in enumerate(names) if name in map(folded, EYES)}
+        if unknown := [name for k, name in enumerate(header) if k not in known and name.strip()]:
+            logger.warning(
+                "%s: %s skipped, which is not known: %s",
+                printable(path),
+                counted(len(unknown), "column"),
+                ", ".join(printable(name, 40) for name in unknown[:_NAMED]),
+            )
         return cls(list(header), time, count, units, head)
 
     @property

@@ -6,6 +6,8 @@ face. Only AᵀA and Aᵀb are needed, so the vertices are read once, and each f
 of U numbers.
 """
 
+import logging
+
 import numpy as np
 
 from codetalker_cli.errors import DataError
@@ -16,10 +18,15 @@ from codetalker_cli.rigs.units import UnitSet, units_of
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.topology import Topology
 
+logger = logging.getLogger(__name__)
+
 _BLOCK_BYTES = 16 << 20
 """The size of the float32 vertices that are converted to float64 at once."""
 _TINY = 1e-9  # keeps the problem solvable without a penalty, and if a unit moves nothing
 _MAX_SWEEPS = 100
+_LEAST_EXPLAINED = 0.9
+"""The share of the squared movement below which units do not fit; ARKit's 52 units explain 99 % of
+the speech of the bundled voice, jawOpen and mouthFunnel alone 80 to 90 %."""
 _CONVERGED = 1e-5
 """The change of a weight below which the sweeps over the frames end."""
 _GAZE = {"eyeLookInLeft": "eyeLookOutRight", "eyeLookOutLeft": "eyeLookInRight"}
@@ -45,7 +52,7 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
             f"`units` has {units.deltas.shape[1]} vertices, expected "
             f"{motion.topology.n_vertices} as in the motion"
         )
-    gram, sides = _reduce(motion, units, settings)
+    gram, sides, energy = _reduce(motion, units, settings)
     # The penalties are relative to the size of each unit, so that small units are not suppressed.
     sizes = np.diag(gram)
     least = _TINY * np.mean(sizes) + np.finfo(float).tiny
@@ -62,6 +69,7 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
             bounds[weaker, one] = 0
             bounds[~weaker, other] = 0
         weights = problem.minimize(bounds, weights)
+    _report_misfit(gram, sides, energy, weights)
     return RigCurves(
         units.names,
         motion.fps,
@@ -95,19 +103,32 @@ def solve_curves(
 
 def _reduce(
     motion: Motion, units: UnitSet, settings: SolveSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return AᵀA and the (T, U) Aᵀb of all frames."""
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return AᵀA, the (T, U) Aᵀb of all frames, and the sum of their ‖b‖²."""
     columns = units.deltas.astype(np.float64)
     factors = _vertex_factors(motion.topology, settings)
     weighted = (columns * factors[:, None]).reshape(len(units.names), -1)
     gram = columns.reshape(len(units.names), -1) @ weighted.T
     rest = motion.template.reshape(1, -1)
-    sides = []
+    sides, energy = [], 0.0
     for block in vertex_blocks(motion.vertices):
         for part in np.array_split(block, -(-block.nbytes // _BLOCK_BYTES)):
             offsets = part.reshape(len(part), -1).astype(np.float64) - rest
             sides.append(offsets @ weighted.T)
-    return gram, np.concatenate(sides)
+            energy += float(np.einsum("ti,ti,i", offsets, offsets, np.repeat(factors, 3)))
+    return gram, np.concatenate(sides), energy
+
+
+def _report_misfit(gram: np.ndarray, sides: np.ndarray, energy: float, weights: np.ndarray) -> None:
+    """Warn if the units cannot show the movement."""
+    explained = 2 * np.sum(weights * sides) - np.sum((weights @ gram) * weights)
+    share = float(explained) / energy if energy else 1.0
+    if share < _LEAST_EXPLAINED:
+        logger.warning(
+            "the units reproduce only %.0f %% of the movement of the vertices; do they belong to "
+            "this face, and are any missing?",
+            100 * max(0.0, share),
+        )
 
 
 def _vertex_factors(topology: Topology, settings: SolveSettings) -> np.ndarray:
