@@ -58,15 +58,17 @@ def read_arrays(path: Path | str, mapped: Collection[str] = ()) -> dict[str, np.
             }
             mapped_arrays = {key: array for key, array in maps.items() if array is not None}
             return {
-                key: mapped_arrays[key] if key in mapped_arrays else _check_text(archive[key])
+                key: mapped_arrays[key] if key in mapped_arrays else _checked(key, archive[key])
                 for key in archive.files
             }
     except _DAMAGE as error:
         raise DataError(f"{path}: not a complete .npz file of arrays ({error})") from error
 
 
-def _check_text(array: np.ndarray) -> np.ndarray:
-    """Refuse text with numbers that are not characters, which Python cannot convert."""
+def _checked(key: str, array: np.ndarray) -> np.ndarray:
+    """Refuse other files, and text with numbers that are not characters."""
+    if not isinstance(array, np.ndarray):  # NumPy returns the bytes of other files
+        raise ValueError(f"it contains the file {printable(key, 60)!r}, which is not an array")
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.frombuffer(np.ascontiguousarray(array).tobytes(), f"{array.dtype.byteorder}u4")
         if codes.max(initial=0) > sys.maxunicode:

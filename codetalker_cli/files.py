@@ -89,7 +89,7 @@ def _refuse(path: Path, *, overwrite: bool, name: str = "out") -> None:
 
 
 def _refuse_existing(path: Path, *, overwrite: bool, name: str = "out") -> None:
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link to a missing file exists too
         raise OutputError(
             f"{path} already exists; give `overwrite` to replace it, or another `{name}`"
         )

@@ -111,7 +111,24 @@ def vertex_blocks(vertices: Vertices) -> Iterator[np.ndarray]:
         yield vertices[start : start + size]
 
 
-@dataclass(frozen=True)
+def check_finite(frames: np.ndarray, first: int = 0) -> None:
+    """Refuse (n, V, 3) frames with NaN or infinite coordinates.
+
+    Args:
+        frames: The frames.
+        first: The number of the first one, for the message.
+
+    Raises:
+        DataError: A coordinate is not finite.
+    """
+    # A sum is not finite if one of its terms is not; this reads the frames only once.
+    if np.isfinite(frames.sum(dtype=np.float64)):
+        return
+    frame, vertex, _ = np.argwhere(~np.isfinite(frames))[0]
+    raise DataError(f"vertex {vertex} of frame {first + frame} is NaN or infinite")
+
+
+@dataclass(frozen=True, eq=False)
 class Motion:
     """A facial motion and the speech it belongs to.
 
@@ -281,9 +298,10 @@ class Motion:
             fits = len(array.shape) == len(shape) and all(
                 n == m or m == -1 for n, m in zip(array.shape, shape, strict=True)
             )
-            if not fits or np.dtype(array.dtype).kind != kind:
+            is_kind = array.dtype == np.uint8 if kind == "u" else np.dtype(array.dtype).kind == kind
+            if not fits or not is_kind:
                 wanted = str(shape).replace("-1", "n")
-                number = {"f": "floating-point numbers", "u": "unsigned integers"}[kind]
+                number = {"f": "floating-point numbers", "u": "uint8"}[kind]
                 raise DataError(
                     f"{name}: the array is {tuple(array.shape)} of {array.dtype}, expected "
                     f"{wanted} of {number}"
@@ -315,7 +333,7 @@ def write_sound(motion: Motion, path: Path) -> bool:
         # The decoded samples, not the file itself: its timestamps may shift the sound.
         write_playback(source, path, report=motion.audio is None)
         return True
-    if motion.audio is None:
+    if motion.audio is None or not len(motion.audio):
         return False
     samples = np.rint(np.clip(motion.audio, -1, 1) * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:

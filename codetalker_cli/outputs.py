@@ -151,7 +151,7 @@ def check_distinct(outputs: Iterable[tuple[Path, Path]], what: str, advice: str)
     """
     first: dict[Path, Path] = {}
     for source, out in outputs:
-        target = Path(os.path.abspath(out))  # without "..": two spellings are one file
+        target = Path(os.path.realpath(out))  # two spellings, or links, are one file
         if target in first and first[target] != source:
             raise InputError(
                 f"{first[target]} and {source} would both be written to {out}; {advice}"
@@ -160,6 +160,6 @@ def check_distinct(outputs: Iterable[tuple[Path, Path]], what: str, advice: str)
             raise InputError(
                 f"{source}: the {what} is listed twice; both results would be written to {out}"
             )
-        if target == Path(os.path.abspath(source)):
+        if target == Path(os.path.realpath(source)):
             raise InputError(f"`out` {out}: this is the {what} itself; give another `out`")
         first[target] = source

@@ -13,7 +13,7 @@ HEAD_AXES = ("yaw", "pitch", "roll")
 """The columns of the head rotation."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RigCurves:
     """The unit weights of each frame, and the speech they belong to.
 
@@ -39,6 +39,7 @@ class RigCurves:
     audio_path: Path | None = None
 
     def __post_init__(self) -> None:
+        self._convert()
         if self.weights.ndim != 2 or self.weights.shape[1] != len(self.names):
             raise DataError(
                 f"weights have shape {self.weights.shape}, expected (frames, {len(self.names)})"
@@ -52,6 +53,27 @@ class RigCurves:
             raise DataError(
                 f"head rotations have shape {self.head.shape}, expected ({len(self.weights)}, 3)"
             )
+        if not np.isfinite(self.weights).all() or not (
+            self.head is None or np.isfinite(self.head).all()
+        ):
+            raise DataError("rig curves contain NaN or infinite values")
+
+    def _convert(self) -> None:
+        """Accept what can be converted without loss, such as lists and NumPy numbers."""
+        if isinstance(self.names, str):
+            raise InputError("rig curves: names is one text, expected several names")
+        try:
+            values = {
+                "names": tuple(map(str, self.names)),
+                "fps": float(self.fps),
+                "weights": np.asarray(self.weights, np.float32),
+                "head": None if self.head is None else np.asarray(self.head, np.float32),
+                "audio_path": None if self.audio_path is None else Path(self.audio_path),
+            }
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"rig curves: {error}") from error
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         """Return the subject and the size, without arrays."""

@@ -108,9 +108,22 @@ class Topology:
                 f"topology {self.name}: triangles: indices are {low}..{high}, expected "
                 f"0..{self.n_vertices - 1}"
             )
+        self._check_uv()
         for region, indices in self.regions.items():
             if fault := region_fault(region, indices, self.n_vertices):
                 raise DataError(f"topology {self.name}: {region}: {fault}")
+
+    def _check_uv(self) -> None:
+        if self.uv is None or self.uv_triangles is None:
+            return
+        low, high = self.uv_triangles.min(initial=0), self.uv_triangles.max(initial=-1)
+        is_valid = self.uv.ndim == 2 and self.uv.shape[1] == 2 and low >= 0 and high < len(self.uv)
+        if not is_valid or self.uv_triangles.shape != self.triangles.shape:
+            raise DataError(
+                f"topology {self.name}: texture coordinates have shape {self.uv.shape} and "
+                f"{self.uv_triangles.shape}, expected (n, 2) and {self.triangles.shape} with "
+                "indices into them"
+            )
 
     def __repr__(self) -> str:
         """Return the name and the size, without arrays."""

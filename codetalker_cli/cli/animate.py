@@ -165,7 +165,8 @@ def _check_exports(
     exports = [job for job in planned.jobs if job.format in BY_NAME]
     check_effective([BY_NAME[job.format] for job in exports], given_keys(resolved, units))
     for job in exports:
-        check_inputs_kept(job.out, [units])
+        for suffix in (job.out.suffix, *BY_NAME[job.format].beside):
+            check_inputs_kept(job.out.with_suffix(suffix), [units])
     if planned.is_single and exports:
         job, exporter = exports[0], BY_NAME[exports[0].format]
         check_outputs(job.out, exporter, overwrite=overwrite)

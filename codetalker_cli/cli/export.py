@@ -95,7 +95,9 @@ def export(
     check_effective(exporters, given_keys(resolved, units))
     faces = FaceOptions(data, mesh, templates, subject)
     options = TakeOptions(faces, fps, audio, units, resolved.sections["solve"])
-    options.check([job.source for job in planned.jobs], [job.out for job in planned.jobs])
+    outputs = [job.out.with_suffix(s) for job in planned.jobs for s in job.exporter.beside]
+    outputs += [job.out for job in planned.jobs]
+    options.check([job.source for job in planned.jobs], outputs)
     with console.bars() as stages:
         report = batch.run(
             planned,

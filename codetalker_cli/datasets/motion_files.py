@@ -85,6 +85,16 @@ class FaceOptions:
         return face_lookup.with_templates(faces, self.templates)
 
 
+def check_fps(fps: float) -> None:
+    """Refuse a frame rate that no motion has.
+
+    Raises:
+        InputError: It is not from 1 to 240.
+    """
+    if not 1 <= fps <= 240:
+        raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames per second")
+
+
 def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> list[Motion]:
     """Read motion files; their vertices stay on disk until they are used.
 
@@ -100,8 +110,8 @@ def read_motions(paths: list[Path], options: FaceOptions, fps: float | None) -> 
             no .npy file, or a face cannot be found.
         DataError: A file is damaged.
     """
-    if fps is not None and not 1 <= fps <= 240:
-        raise InputError(f"`fps` {fps:g}: expected 1 to 240 frames per second")
+    if fps is not None:
+        check_fps(fps)
     suffixes = {path.suffix.lower() for path in paths}
     has_curves = not suffixes.isdisjoint(rig_files.SUFFIXES)
     if options.are_given and ".npy" not in suffixes:

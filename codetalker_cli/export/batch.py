@@ -108,8 +108,7 @@ def _jobs(
     for given in map(Path, motions):
         files = [(given, Path(given.name))]
         if given.is_dir():
-            found = sorted(f for f in given.rglob("*") if f.suffix.lower() in suffixes)
-            files = [(f, f.relative_to(given)) for f in found if not f.name.startswith(".")]
+            files = [(f, f.relative_to(given)) for f in _motions_below(given, suffixes)]
             if not files:
                 raise InputError(
                     f"{given}: the folder contains no motions (searched for {', '.join(suffixes)})"
@@ -120,6 +119,19 @@ def _jobs(
                 ExportJob(file, target.with_suffix(FORMATS.ending(exporter.name)), exporter)
             )
     return jobs
+
+
+def _motions_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the motions below a folder. Of those with the same name, the first suffix counts.
+
+    The others may be exports of it.
+    """
+    chosen: dict[Path, Path] = {}
+    found = (f for f in folder.rglob("*") if f.suffix.lower() in suffixes and f.is_file())
+    for file in sorted(found, key=lambda file: (suffixes.index(file.suffix.lower()), file)):
+        if not file.name.startswith("."):
+            chosen.setdefault(file.with_suffix(""), file)
+    return sorted(chosen.values())
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
+from codetalker_cli.datasets.motion_files import FaceOptions, check_fps, read_motions
 from codetalker_cli.errors import InputError
 from codetalker_cli.export.take import Take, make_take
 from codetalker_cli.formats import predictions, rig_files
@@ -46,8 +46,13 @@ class TakeOptions:
             InputError: There is a recording, but several motions; or an output would replace the
                 recording or the units.
         """
+        if self.fps is not None:
+            check_fps(self.fps)
+        faces = self.faces
+        given = [self.audio, self.units, faces.data, faces.templates]
+        given += [] if faces.mesh is None else [Path(faces.mesh)]
         for out in outputs:
-            check_inputs_kept(out, (self.audio, self.units))
+            check_inputs_kept(out, given)
         if self.audio is not None and len(paths) > 1:
             raise InputError(
                 f"`audio` {self.audio}: one recording was given for {len(paths)} motions; export "

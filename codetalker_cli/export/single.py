@@ -1,5 +1,6 @@
 """Export one motion from Python."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from codetalker_cli.export.formats import check_effective, find
 from codetalker_cli.export.take import make_take
 from codetalker_cli.export.write import write
 from codetalker_cli.motion import Motion
+from codetalker_cli.outputs import check_inputs_kept, check_path
 from codetalker_cli.presets import changed
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.units import UnitSet
@@ -49,7 +51,9 @@ def export(
         DataError: The units do not fit the face.
         MissingDependencyError: The format needs an optional package.
     """
-    target = Path(path)
+    target = _checked_path("path", path)
+    if format is not None and not isinstance(format, str):
+        raise InputError(f"`format`: expected text, got a {type(format).__name__}")
     exporter = find(target, format)
     chosen = changed("export", ExportSettings.model_validate({}), settings)
     given = [f"export.{key}" for key in settings] + ["solve"] * (solve is not None)
@@ -59,5 +63,20 @@ def export(
             f"export expects a motion or rig curves, got a {type(motion).__name__}; read a file "
             "with Motion.load"
         )
+    if not isinstance(units, UnitSet | None):
+        units = _checked_path("units", units)
+    if not isinstance(solve, SolveSettings | None):
+        raise InputError(f"solve: expected SolveSettings, got a {type(solve).__name__}")
+    read = [motion.audio_path, units if isinstance(units, Path) else None]
+    for output in (target, *(target.with_suffix(suffix) for suffix in exporter.beside)):
+        check_inputs_kept(output, read)
     take = make_take(motion, units, solve)
     return write(take, target, exporter, chosen, overwrite=overwrite).path
+
+
+def _checked_path(name: str, path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"{name}: expected a path, got a {type(path).__name__}")
+    checked = Path(os.fsdecode(path))
+    check_path(checked, f"`{name}`")
+    return checked

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codetalker_cli.errors import InputError
-from codetalker_cli.motion import Motion, vertex_blocks
+from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.motion import Motion, check_finite, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.posing import DEFAULT_SUBJECT, motion_of
@@ -56,8 +56,18 @@ class Take:
 
     @property
     def triangles(self) -> np.ndarray:
-        """(F, 3) int32 vertex indices, counter-clockwise seen from outside."""
-        return self.motion.topology.triangles
+        """(F, 3) int32 vertex indices, counter-clockwise seen from outside.
+
+        Raises:
+            DataError: The face has no triangles.
+        """
+        triangles = self.motion.topology.triangles
+        if not len(triangles):
+            raise DataError(
+                f"the face {printable(self.motion.topology.name)!r} has no triangles, which this "
+                "format needs"
+            )
+        return triangles
 
     @property
     def colors(self) -> np.ndarray | None:
@@ -67,14 +77,23 @@ class Take:
     @cached_property
     def template(self) -> np.ndarray:
         """(V, 3) float32 neutral face."""
+        if not np.isfinite(self.motion.template).all():
+            raise DataError("the neutral face contains NaN or infinite values")
         return (self.motion.template * np.float32(self.scale)).astype(np.float32)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield the (n, V, 3) float32 vertices of all frames in order, in blocks of up to 32 MB."""
+        """Yield the (n, V, 3) float32 vertices of all frames in order, in blocks of up to 32 MB.
+
+        Raises:
+            DataError: A coordinate is NaN or infinite.
+        """
+        number = 0
         for block in vertex_blocks(self.motion.vertices):
             size = max(1, (32 << 20) // max(1, block[:1].nbytes))
             for start in range(0, len(block), size):
                 part = block[start : start + size]
+                check_finite(part, number)
+                number += len(part)
                 yield (part * np.float32(self.scale)).astype(np.float32, copy=False)
 
     @property

@@ -1,6 +1,7 @@
 """Write a take in one of the formats: all of its files, or none."""
 
 import filecmp
+import re
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.errors import CodeTalkerError, InputError, OutputError, printable
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, OutputError, printable
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
-from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.files import MAX_NAME_BYTES, atomic_path, check_output
 from codetalker_cli.motion import write_sound
 from codetalker_cli.settings import ExportSettings
 
@@ -75,6 +76,7 @@ def check_outputs(path: Path, exporter: Exporter, *, overwrite: bool) -> None:
         OutputError: The output exists, or its folder is not writable.
         InputError: A file would replace a folder, or a folder contains other files.
     """
+    _check_name(path)
     if exporter.suffix and path.is_dir():
         raise InputError(f"`out` {printable(path)}: expected a file, but this is a folder")
     check_output(path, overwrite=overwrite)
@@ -82,12 +84,34 @@ def check_outputs(path: Path, exporter: Exporter, *, overwrite: bool) -> None:
         _check_folder(path, f".{exporter.name}")
 
 
+def _check_name(path: Path) -> None:
+    """Refuse names that some formats cannot contain or that leave no room for suffixes."""
+    name = path.name
+    if not name:
+        raise InputError(f"`out` {printable(path)}: this is not the name of a file or a new folder")
+    if not name.isprintable():
+        raise InputError(
+            f"`out` {printable(repr(name))}: the name contains characters that cannot be printed"
+        )
+    if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        raise InputError(
+            f"`out` {printable(name)}: the name has more than {MAX_NAME_BYTES} bytes; shorten it"
+        )
+
+
 def _check_folder(path: Path, suffix: str) -> None:
     """Refuse to replace a folder that contains anything but frames."""
     if not path.is_dir():
         raise InputError(f"`out` {printable(path)}: expected a folder, but this is a file")
-    expected = (suffix, SOUND)
-    other = next((f for f in sorted(path.iterdir()) if f.suffix.lower() not in expected), None)
+    frame = re.compile(rf"\d{{5,}}{re.escape(suffix)}")
+    other = next(
+        (
+            f
+            for f in sorted(path.iterdir())
+            if not f.is_file() or not (frame.fullmatch(f.name) or f.name == _SOUND_IN_FOLDER)
+        ),
+        None,
+    )
     if other is not None:
         raise InputError(
             f"`out` {printable(path)}: the folder contains {printable(other.name)}, which is not a "
@@ -118,6 +142,8 @@ def write(
     """
     check_outputs(path, exporter, overwrite=overwrite)
     motion = take.motion
+    if not motion.n_frames:
+        raise DataError("the motion has no frames")
     inside, beside = _place_of_sound(path, exporter, settings, motion.audio_path, motion.audio)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codetalker-")))
@@ -172,7 +198,7 @@ def _place_of_sound(
     samples: np.ndarray | None,
 ) -> tuple[bool, Path | None]:
     """Return whether the sound is inside the output, and the .wav file next to it or None."""
-    has_sound = samples is not None or audio_path is not None
+    has_sound = audio_path is not None or (samples is not None and len(samples) > 0)
     if not settings.sound or not has_sound or exporter.sound == "none":
         return False, None
     if exporter.sound == "inside" or not exporter.suffix:
@@ -180,6 +206,8 @@ def _place_of_sound(
     endings = (f".{exporter.name}{exporter.suffix}", exporter.suffix)  # .visemes.json, .json
     ending = next(ending for ending in endings if path.name.lower().endswith(ending))
     beside = path.with_name(path.name[: -len(ending)] + SOUND)
+    if beside.exists() and not beside.is_file():
+        raise OutputError(f"{printable(beside)} is not a file; move it, or give another `out`")
     if beside.exists() and not _is_sound_of(beside, audio_path, samples):
         # Not even with ``overwrite``, because it may be a recording of which no copy exists.
         raise OutputError(
@@ -194,10 +222,17 @@ def _is_sound_of(path: Path, audio_path: Path | None, samples: np.ndarray | None
     try:
         if audio_path is not None and audio_path.exists() and path.samefile(audio_path):
             return True
-        expected = audio.load(audio_path) if samples is None and audio_path else samples
-        found = audio.load(path)
+        expected = _samples(audio_path) if samples is None and audio_path else samples
+        found = _samples(path)
     except (CodeTalkerError, OSError):
         return False
     if expected is None or len(found) != len(expected):
         return False
-    return bool(np.abs(found - expected).max(initial=0) <= _SAME_SOUND)
+    difference = np.abs(np.clip(found, -1, 1) - np.clip(expected, -1, 1))
+    return bool(difference.max(initial=0) <= _SAME_SOUND)
+
+
+def _samples(path: Path) -> np.ndarray:
+    """Return (n,) mono samples at 16 kHz; the file may be silent or short."""
+    samples, rate = audio.read(path)
+    return audio.resample(samples, rate, audio.SAMPLE_RATE)

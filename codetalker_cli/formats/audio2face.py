@@ -90,7 +90,7 @@ def _check(path: Path, names: Any, table: np.ndarray, fps: float) -> None:
     shown = printable(path)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{shown}: facsNames is not a list of names")
-    if len(set(names)) < len(names):
+    if len({unit_of(name) or name for name in names}) < len(names):
         raise DataError(f"{shown}: facsNames lists a unit twice")
     if not MIN_FPS <= fps <= MAX_FPS:
         raise DataError(f"{shown}: exportFps is {fps:g}, expected {MIN_FPS} to {MAX_FPS}")

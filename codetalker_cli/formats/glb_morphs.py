@@ -95,6 +95,7 @@ class _Accessors:
 
     def __init__(self, tree: _Json, chunks: bytes) -> None:
         self._tree = tree
+        self._n_indices = 0
         self._n_offsets = 0
         self._buffers = [
             _decode_uri(buffer["uri"]) if "uri" in buffer else _binary_chunk(chunks)
@@ -109,6 +110,14 @@ class _Accessors:
                 f"up to its mesh {name!r}, its morph targets have {self._n_offsets} vertices, but "
                 f"at most {MAX_OFFSETS} are read; export only the face"
             )
+
+    def reserve_indices(self, number: Any) -> None:
+        """Refuse a file whose triangles would need too much memory, before they are read."""
+        count = item(self._tree, "accessors", number)["count"]
+        _check_sizes(number, count)
+        self._n_indices += count
+        if self._n_indices > 3 * active().mesh_triangles:
+            raise ValueError(too_many_triangles(self._n_indices // 3))
 
     def read(self, number: Any, kind: str, component_types: tuple[int, ...]) -> np.ndarray:
         """Return the (n, width) values of an accessor; normalized integers as fractions."""
@@ -338,6 +347,7 @@ def _read_triangles(accessors: _Accessors, primitive: _Json, n_vertices: int) ->
         return np.zeros((0, 3), np.int64)
     corners = np.arange(n_vertices)
     if "indices" in primitive:
+        accessors.reserve_indices(primitive["indices"])
         corners = accessors.read(primitive["indices"], "SCALAR", _INDEX_TYPES)[:, 0]
         corners = corners.astype(np.int64)
     if corners.size and corners.max() >= n_vertices:

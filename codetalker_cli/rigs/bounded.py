@@ -9,7 +9,9 @@ result is exact. About five systems of equations are solved for each problem.
 import numpy as np
 
 BATCH = 256
-"""The number of problems whose systems of equations are in memory at once."""
+"""The most problems whose systems of equations are in memory at once."""
+BATCH_NUMBERS = 1 << 23
+"""The most numbers in these systems."""
 _PATIENCE = 3
 """The number of corrections without progress before only one variable is corrected at a time, which
 always ends (Kim and Park, section 3)."""
@@ -32,8 +34,9 @@ def minimize(
         start: (n, U) minimizers of similar problems, or None.
     """
     result = np.empty_like(linear)
-    for first in range(0, len(linear), BATCH):
-        part = slice(first, first + BATCH)
+    size = max(1, min(BATCH, BATCH_NUMBERS // hessian.size))
+    for first in range(0, len(linear), size):
+        part = slice(first, first + size)
         near = None if start is None else start[part]
         result[part] = _minimize(hessian, linear[part], upper[part], near)
     return result

@@ -10,8 +10,8 @@ import logging
 
 import numpy as np
 
-from codetalker_cli.errors import DataError
-from codetalker_cli.motion import Motion, vertex_blocks
+from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.motion import Motion, check_finite, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.bounded import minimize
 from codetalker_cli.rigs.units import UnitSet, units_of
@@ -92,9 +92,17 @@ def solve_curves(
         settings: The penalties; None: the defaults.
 
     Raises:
-        InputError: The face is not the bundled head, so its units must be given.
+        InputError: The face is not the bundled head, so its units must be given; or an argument has
+            the wrong type.
         DataError: The units have another number of vertices.
     """
+    for name, value, kind in (
+        ("motion", motion, Motion),
+        ("units", units, UnitSet | None),
+        ("settings", settings, SolveSettings | None),
+    ):
+        if not isinstance(value, kind):
+            raise InputError(f"{name}: an argument of type {type(value).__name__} is not valid")
     if units is None:
         return solve(motion, units_of(motion), settings)
     scale = np.float32(motion.topology.meters_per_unit or 1)
@@ -110,9 +118,14 @@ def _reduce(
     weighted = (columns * factors[:, None]).reshape(len(units.names), -1)
     gram = columns.reshape(len(units.names), -1) @ weighted.T
     rest = motion.template.reshape(1, -1)
-    sides, energy = [], 0.0
+    if not np.isfinite(rest).all():
+        raise DataError("the neutral face contains NaN or infinite values")
+    sides: list[np.ndarray] = []
+    energy, number = 0.0, 0
     for block in vertex_blocks(motion.vertices):
         for part in np.array_split(block, -(-block.nbytes // _BLOCK_BYTES)):
+            check_finite(part, number)
+            number += len(part)
             offsets = part.reshape(len(part), -1).astype(np.float64) - rest
             sides.append(offsets @ weighted.T)
             energy += float(np.einsum("ti,ti,i", offsets, offsets, np.repeat(factors, 3)))

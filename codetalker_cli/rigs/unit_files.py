@@ -11,12 +11,12 @@ import numpy as np
 from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.face_fit import SAME_SIZE, rms_distance, size_of, spread
-from codetalker_cli.formats.glb_morphs import MorphMesh, read_morphs
+from codetalker_cli.formats.glb_morphs import MAX_OFFSETS, MorphMesh, read_morphs
 from codetalker_cli.formats.meshes import read_mesh_file
 from codetalker_cli.motion import Motion
 from codetalker_cli.rigs.unit_fit import Neutral, fit, unit_scales
 from codetalker_cli.rigs.unit_names import canonical_names
-from codetalker_cli.rigs.units import UnitSet
+from codetalker_cli.rigs.units import MAX_UNITS, UnitSet
 
 NEUTRAL_NAMES = ("neutral", "base", "template", "rest", "basis")
 """The names of the neutral face in a folder of meshes, in any case."""
@@ -82,6 +82,10 @@ def read_units(path: Path | str, motion: Motion) -> UnitSet:
         raise InputError(
             f"{where}: units are a .glb with morph targets, a folder of .obj or .ply files, or an "
             f".npz of deltas, not {printable(path.suffix)!r}"
+        )
+    if len(shapes.names) > MAX_UNITS:
+        raise DataError(
+            f"{where}: it contains {len(shapes.names)} units, at most {MAX_UNITS} are read"
         )
     _check_finite(shapes, where)
     deltas = _on_motion(shapes, motion, where)
@@ -170,6 +174,16 @@ def _read_glb(path: Path) -> _Shapes:
     for mesh, start in zip(meshes, starts, strict=False):
         for name, offsets in zip(_names(mesh, path), mesh.offsets, strict=True):
             columns.setdefault(name, []).append((start, offsets))
+    if len(columns) > MAX_UNITS:
+        raise DataError(
+            f"{printable(path)}: it has {len(columns)} morph targets with different names, at most "
+            f"{MAX_UNITS} are read; export only the face"
+        )
+    if len(columns) * starts[-1] > MAX_OFFSETS:
+        raise DataError(
+            f"{printable(path)}: it has {len(columns)} morph targets for {starts[-1]} vertices, "
+            f"which is too much (at most {MAX_OFFSETS} together); export only the face"
+        )
     offsets = np.zeros((len(columns), starts[-1], 3), np.float32)
     for row, parts in zip(offsets, columns.values(), strict=True):
         for start, part in parts:
@@ -269,6 +283,10 @@ def _read_npz(path: Path, motion: Motion) -> _Shapes:
     scale = _scale_of(arrays, motion, where)
     neutral = _neutral_array(arrays, where)
     if "deltas" in arrays and "names" in arrays:
+        if arrays["names"].dtype.kind != "U":
+            raise DataError(
+                f"{where}: 'names' is an array of {arrays['names'].dtype}, expected text"
+            )
         given, offsets = [str(name) for name in arrays["names"].ravel()], arrays["deltas"]
         _check_array("deltas", offsets, (len(given), -1, 3), where)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from codetalker_cli.errors import DataError, counted
 from codetalker_cli.face_fit import SAME_SIZE, difference_in_pose, rms_distance, spread
 from codetalker_cli.motion import Motion
+from codetalker_cli.topology import MAX_COORDINATE
 
 TOLERANCE = 2e-3
 """The largest distance between matching vertices, as a fraction of the spread of the face: 0.2 mm
@@ -105,7 +106,7 @@ def _fit_in_order(neutral: Neutral, motion: Motion, *, loosely: bool) -> Fit | N
     template = motion.template.astype(np.float64)
     for start, stop in dict.fromkeys([(0, len(neutral.vertices)), *neutral.pieces]):
         part = neutral.vertices[start:stop]
-        if len(part) != len(template) or not spread(part):
+        if len(part) != len(template) or not 0 < spread(part) < MAX_COORDINATE:
             continue
         scale = spread(template) / spread(part)
         nearest = min(unit_scales(motion), key=lambda s: abs(np.log(s / scale)), default=scale)

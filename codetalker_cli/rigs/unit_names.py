@@ -69,9 +69,12 @@ def canonical_names(names: Sequence[str], where: str) -> list[str]:
     return list(result)
 
 
+_LONGEST_PREFIX = 60
+
+
 def _split_prefix(name: str) -> tuple[str, str] | None:
     """Return the shortest prefix of a name and the ARKit unit after it, or None."""
-    for match in _PREFIX_END.finditer(name):
+    for match in _PREFIX_END.finditer(name[:_LONGEST_PREFIX]):
         unit = arkit_name(name[match.end() :])
         if unit is not None:
             return name[: match.end()], unit

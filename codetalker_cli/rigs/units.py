@@ -11,18 +11,44 @@ from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.topology import Topology
 
+MAX_UNITS = 1000
+"""The most units of a face; the solve needs memory for the square of their number."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class UnitSet:
     """The units of one face.
 
     Attributes:
         names: The names of the U units.
         deltas: (U, V, 3) float32 vertex offsets at weight 1, in the unit of the topology.
+
+    Raises:
+        InputError: The names or the deltas are invalid.
     """
 
     names: tuple[str, ...]
     deltas: np.ndarray
+
+    def __post_init__(self) -> None:
+        # Exporters write names as UTF-8, which cannot contain surrogates.
+        names = [str(name).encode("utf-8", "replace").decode() for name in self.names or ()]
+        try:
+            deltas = np.asarray(self.deltas, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"units: the deltas are not numbers ({error})") from error
+        if deltas.ndim != 3 or deltas.shape[0] != len(names) or deltas.shape[2] != 3:
+            raise InputError(
+                f"units: the deltas have shape {deltas.shape}, expected ({len(names)}, vertices, 3)"
+            )
+        if not names or len(set(names)) < len(names):
+            raise InputError("units: the names are missing or not distinct")
+        if len(names) > MAX_UNITS:
+            raise InputError(f"units: there are {len(names)} units, at most {MAX_UNITS} are used")
+        if not np.isfinite(deltas).all():
+            raise InputError("units: the deltas contain NaN or infinite values")
+        object.__setattr__(self, "names", tuple(names))
+        object.__setattr__(self, "deltas", deltas)
 
     def __repr__(self) -> str:
         """Return the size, without arrays."""

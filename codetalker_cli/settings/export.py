@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from codetalker_cli.settings.base import Section, only_with
 
@@ -25,26 +25,30 @@ class SolveSettings(Section):
     l2: float = Field(
         1e-5,
         ge=0,
+        le=1e3,
         description="penalty on squared weights, as a fraction of the squared size of the unit",
     )
     symmetry: float = Field(
         0.0,
         ge=0,
+        le=1e6,
         description="penalty on squared differences between the left and the right unit of a pair, "
         "as a fraction of their squared size",
     )
     smoothness: float = Field(
         0.0,
         ge=0,
+        le=1e3,
         description="penalty on squared changes of the weights from frame to frame, as a fraction "
         "of the squared size of the unit",
     )
     lips: float = Field(
-        3.0, gt=0, description="factor by which the squared error of lip vertices counts"
+        3.0, gt=0, le=1e6, description="factor by which the squared error of lip vertices counts"
     )
     tongue: float = Field(
         0.03,
         gt=0,
+        le=1e6,
         description="factor by which the squared error of tongue vertices counts; ARKit's units "
         "cannot follow the tongue inside the mouth, and a large factor moves the jaw instead",
     )
@@ -52,6 +56,14 @@ class SolveSettings(Section):
         EXCLUSIVE,
         description="pairs of units of which only one is active in a frame",
     )
+
+    @field_validator("exclusive")
+    @classmethod
+    def _different(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for one, other in pairs:
+            if one == other:
+                raise ValueError(f"a unit cannot exclude itself ({one})")
+        return pairs
 
 
 class ExportSettings(Section):
@@ -65,6 +77,7 @@ class ExportSettings(Section):
     basis_error_mm: float = Field(
         0.1,
         gt=0,
+        le=1e3,
         json_schema_extra=only_with("targets", "basis"),
         description="largest error of any vertex in any frame with targets basis, in millimeters",
     )
