@@ -20,6 +20,9 @@ from codetalker_cli.rigs.units import bundled_rig
 
 VOWELS = {"aa": "aa", "ih": "I", "ou": "U", "ee": "E", "oh": "O", "closed": "PP"}
 """The viseme of the bundled head that shows each vowel, and a shut mouth."""
+_TONGUE_VISEMES = ("TH", "DD", "kk", "CH", "SS", "nn", "RR")
+"""The visemes that the tongue distinguishes. The opening of the lips in them, unlike that in vowels
+and in PP and FF, is arbitrary: it is about twice as large on some characters as on others."""
 _MIN_LETTERS = 4
 """The fewest of a naming's names that single letters must match: ``Shape_A`` may be anything."""
 _MIN_PREFIXED = 3
@@ -29,7 +32,7 @@ _DIRECTIONS = ("jaw", "mouth", "eyeLookIn", "eyeLookOut")  # these have no name 
 _NOT_PREFIXES = re.compile(r"corrective|backup|unused|(^|[\W_])(fix|old|copy)", re.IGNORECASE)
 _SPEECH = re.compile(r"viseme|vrc|vowel|mouth|mth|lip")
 """The prefixes after which fewer single letters are enough."""
-_NUMBER = re.compile(r"[._ ]\d+$")
+_NUMBER = re.compile(r"[._]\d{3}$")  # Blender adds .001 to a name that exists already
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W_a-zA-Z\d]+")
 _STARTS = re.compile(r"(?<=[\W_])(?=[^\W_])|(?<=[a-z\d])(?=[A-Z])")
 
@@ -118,12 +121,21 @@ _UNIT_TABLES: tuple[tuple[str, dict[str, Units]], ...] = (
         },
     ),
     # In MMD, the first wink is a smile with the left eye, and the second one only closes it.
-    ("MMD", {"ウィンク2": _LEFT, "ウィンク2左": _LEFT, "ウィンク2右": _RIGHT}),
-    ("MMD", {"ウインク2": _LEFT, "ウインク2右": _RIGHT, "wink2": _LEFT, "wink2 right": _RIGHT}),
-    ("MMD", {"wink2 r": _RIGHT, "wink2 left": _LEFT}),
-    ("MMD", {"ウィンク": _LEFT, "ウィンク左": _LEFT, "ウィンク右": _RIGHT}),
-    ("MMD", {"ウインク": _LEFT, "ウインク右": _RIGHT, "wink": _LEFT, "wink right": _RIGHT}),
-    ("MMD", {"wink left": _LEFT, "まばたき": _both("eyeBlink")}),
+    (
+        "MMD",
+        {
+            "ウィンク2": _LEFT, "ウィンク2左": _LEFT, "ウィンク2右": _RIGHT, "ウインク2": _LEFT,
+            "ウインク2右": _RIGHT, "wink2": _LEFT, "wink2 left": _LEFT, "wink2 right": _RIGHT,
+        },
+    ),
+    (
+        "MMD",
+        {
+            "ウィンク": _LEFT, "ウィンク左": _LEFT, "ウィンク右": _RIGHT, "ウインク": _LEFT,
+            "ウインク右": _RIGHT, "wink": _LEFT, "wink left": _LEFT, "wink right": _RIGHT,
+        },
+    ),
+    ("MMD", {"まばたき": _both("eyeBlink")}),
     (
         "common names",
         {
@@ -153,12 +165,14 @@ class MouthNaming:
         spellings: The pose that each name stands for.
         poses: The weights of the bundled head's units in each pose.
         exclusive: Whether the weights of the poses add up to at most 1.
+        uncertain: The poses that differ from character to character.
     """
 
     name: str
     spellings: Mapping[str, str]
     poses: Mapping[str, Units] = field(repr=False)
     exclusive: bool = True
+    uncertain: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -181,7 +195,7 @@ def mouth_namings() -> tuple[MouthNaming, ...]:
     katakana = dict(zip("アイウエオ", five, strict=True))
     translated = {"Ah": "aa", "Ch": "ih", "U": "ou", "E": "ee", "Oh": "oh"}
     return (
-        MouthNaming("Oculus visemes", oculus, visemes),
+        MouthNaming("Oculus visemes", oculus, visemes, uncertain=_TONGUE_VISEMES),
         MouthNaming("VRM", presets, vowels),
         MouthNaming("VRoid", letters("Fcl_MTH_{}"), vowels),
         MouthNaming("MMD", japanese | katakana, vowels),

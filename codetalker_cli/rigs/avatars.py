@@ -140,11 +140,14 @@ class _Face:
             total += np.float32(factor) * self.arkit.weights[:, self.arkit.names.index(unit)]
         return total
 
-    def fit(self, poses: Mapping[str, Units], exclusive: bool) -> dict[str, np.ndarray]:
-        """Return the (T,) weights of mouth poses."""
+    def fit(
+        self, poses: Mapping[str, Units], exclusive: bool = False, uncertain: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Return the (T,) weights of mouth poses; see ``fit_poses``."""
         if not poses:
             return {}
-        fitted = fit_poses(self.head, unit_poses(poses), self.opened, exclusive)
+        varied = np.array([pose in uncertain for pose in poses])
+        fitted = fit_poses(self.head, unit_poses(poses), self.opened, exclusive, varied)
         return dict(zip(poses, fitted.T.astype(np.float32), strict=True))
 
     def gaze(self) -> np.ndarray | None:
@@ -256,7 +259,7 @@ def _add_mouth(tracks: _Tracks, face: _Face, recognized: Recognized) -> np.ndarr
     for source, units in entries:
         different.setdefault(tuple(units), []).append(source)
     poses |= {"+".join(units): dict.fromkeys(units, 1.0) for units in different}
-    fitted = face.fit(poses, exclusive=False)
+    fitted = face.fit(poses)
     for shape, sources in different.items():
         for source in sources:
             tracks.add(source, fitted["+".join(shape)], shape)
@@ -266,7 +269,8 @@ def _add_mouth(tracks: _Tracks, face: _Face, recognized: Recognized) -> np.ndarr
 def _add_poses(
     tracks: _Tracks, face: _Face, naming: MouthNaming, poses: Mapping[str, list[Source]]
 ) -> None:
-    fitted = face.fit({p: naming.poses[p] for p in poses if naming.poses[p]}, naming.exclusive)
+    shown = {pose: naming.poses[pose] for pose in poses if naming.poses[pose]}
+    fitted = face.fit(shown, naming.exclusive, naming.uncertain)
     if REST in poses:
         others = np.sum(list(fitted.values()), axis=0)
         fitted[REST] = np.clip(1 - others, 0, 1).astype(np.float32)
@@ -293,7 +297,7 @@ def _override(tracks: _Tracks, face: _Face, overrides: Mapping[str, Mapping[str,
     for naming in (vowels, visemes):  # a viseme comes before a vowel with the same name
         if not used.isdisjoint(naming.poses):
             poses = {name: pose for name, pose in naming.poses.items() if pose}
-            curves |= face.fit(poses, naming.exclusive)
+            curves |= face.fit(poses, naming.exclusive, naming.uncertain)
     if REST in used:
         shown = [curves[name] for name in visemes.poses if name != REST]
         curves[REST] = np.clip(1 - np.sum(shown, axis=0), 0, 1)

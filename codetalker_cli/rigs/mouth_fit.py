@@ -39,8 +39,9 @@ _OPENS = 0.05
 _GAP_FACTOR = 3.0
 """λ, relative to the mean squared offset of the poses divided by their mean squared gap. From 1 to
 10, the correlation of the openings differs by less than 0.02 (benchmarks/avatars.py)."""
-_L2 = 1e-3
-"""The penalty of the weights, relative to the size of each pose: some poses are similar."""
+_L2, _L2_UNCERTAIN = 1e-3, 0.03
+"""The penalties of the weights, relative to the size of each pose: some poses are similar. The
+larger one is for poses that differ from character to character, so the others are preferred."""
 _SUM_FACTOR = 1e3
 """The factor that holds Σ x at 1, relative to the mean size of a pose."""
 
@@ -71,7 +72,11 @@ def unit_poses(poses: Mapping[str, Mapping[str, float]]) -> np.ndarray:
 
 
 def fit_poses(
-    weights: np.ndarray, poses: np.ndarray, opened: np.ndarray, exclusive: bool
+    weights: np.ndarray,
+    poses: np.ndarray,
+    opened: np.ndarray,
+    exclusive: bool,
+    uncertain: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the (T, P) weights of the poses that come closest to the mouth of a motion.
 
@@ -80,6 +85,7 @@ def fit_poses(
         poses: (P, U) weights of the units in each pose.
         opened: (T,) factors of the poses with open lips, see ``openness``.
         exclusive: Whether the sum of the weights is at most 1.
+        uncertain: (P,) whether each pose differs from character to character; None: none does.
     """
     used, moving = poses.astype(np.float64), weights.astype(np.float64)
     deltas = _mouth_deltas(bool(moving[:, _columns(TONGUE_UNITS)].any()))
@@ -91,7 +97,8 @@ def fit_poses(
     factor = _GAP_FACTOR * np.trace(hessian) / max(float(gaps @ gaps), 1e-12)
     hessian += factor * np.outer(gaps, gaps)
     linear += factor * np.outer(lip_gap(moving) - rest, gaps)
-    hessian += np.diag(_L2 * np.diag(hessian) + np.finfo(float).tiny)
+    penalties = _L2 if uncertain is None else np.where(uncertain, _L2_UNCERTAIN, _L2)
+    hessian += np.diag(penalties * np.diag(hessian) + np.finfo(float).tiny)
     fitted = minimize(hessian, linear, np.ones_like(linear))
     above = fitted.sum(1) > 1
     if exclusive and above.any():
