@@ -29,6 +29,10 @@ _MIN_PREFIXED = 3
 """The fewest names that have a prefix, unless most recognized names have it."""
 _SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
 _DIRECTIONS = ("jaw", "mouth", "eyeLookIn", "eyeLookOut")  # these have no name without a side
+_OPENS = 0.1
+"""The weight of a unit that parts the lips from which a pose is open."""
+_PARTS = re.compile(r"teeth|tongue|head|face|body|lash|beard|mesh|blendshape", re.IGNORECASE)
+"""The parts of a character in prefixes that are accepted if only one name has them."""
 _NOT_PREFIXES = re.compile(r"corrective|backup|unused|(^|[\W_])(fix|old|copy)", re.IGNORECASE)
 _SPEECH = re.compile(r"viseme|vrc|vowel|mouth|mth|lip")
 """The prefixes after which fewer single letters are enough."""
@@ -166,6 +170,7 @@ class MouthNaming:
         poses: The weights of the bundled head's units in each pose.
         exclusive: Whether the weights of the poses add up to at most 1.
         uncertain: The poses that differ from character to character.
+        least: The fewest poses by which the naming is recognized.
     """
 
     name: str
@@ -173,6 +178,7 @@ class MouthNaming:
     poses: Mapping[str, Units] = field(repr=False)
     exclusive: bool = True
     uncertain: tuple[str, ...] = ()
+    least: int = 1
 
 
 @lru_cache(maxsize=1)
@@ -202,7 +208,11 @@ def mouth_namings() -> tuple[MouthNaming, ...]:
         MouthNaming("MMD", translated, vowels),
         MouthNaming("vowels", letters("{}") | {name: name for name in five}, vowels),
         MouthNaming(
-            "Reallusion visemes", {name: name for name in _REALLUSION}, _REALLUSION, exclusive=False
+            "Reallusion visemes",
+            {name: name for name in _REALLUSION},
+            _REALLUSION,
+            exclusive=False,
+            least=3,
         ),
     )
 
@@ -271,7 +281,8 @@ def recognize(sources: Sequence[Source]) -> Recognized:
         for source, pose in matches:
             poses.setdefault(pose, []).append(source)
         shown = [pose for pose in poses if naming.poses[pose]]
-        if not any(_is_open(naming.poses[pose]) for pose in shown):
+        opened = any(_is_open(naming.poses[pose]) for pose in shown)
+        if not opened or len(shown) < naming.least:
             continue
         if len(shown) > n_best or (best is None and not opens):
             n_best = len(shown)
@@ -283,7 +294,9 @@ def recognize(sources: Sequence[Source]) -> Recognized:
 
 
 def _is_open(pose: Units) -> bool:
-    return any(unit in pose or unit.removesuffix("Left") in pose for unit in OPENERS)
+    """Return whether a pose parts the lips; in PP, the jaw is open by a little."""
+    stems = {unit.removesuffix("Left").removesuffix("Right") for unit in OPENERS}
+    return any(pose.get(unit, 0) >= _OPENS for unit in stems.union(OPENERS))
 
 
 def _count_units(tables: Iterable[tuple[str, list[tuple[Source, Units]]]]) -> tuple[int, bool]:
@@ -349,7 +362,7 @@ def _match(
     common = {
         prefix
         for prefix, n in prefixes.items()
-        if not prefix or n >= _MIN_PREFIXED or 2 * n >= len(found)
+        if not prefix or n >= _MIN_PREFIXED or 2 * n >= len(found) or _PARTS.search(prefix)
     }
     found = [entry for entry in found if entry[1] in common]
     short = {key for _, _, key in found if key.isascii() and len(key) <= 2}
