@@ -279,10 +279,10 @@ def test_strength_does_not_open_shut_lips() -> None:
     ("strength", "message"),
     [
         ({"lips": 1.0}, "'lips' is not a group of units; the groups are jaw, mouth, tongue, eyes"),
-        ({"jaw": -0.1}, "`strength` of jaw is -0.1; expected a number from 0 to 5"),
-        ({"jaw": float("nan")}, "`strength` of jaw is nan"),
-        ({"jaw": True}, "`strength` of jaw is True"),
-        ({"jaw": "2"}, "`strength` of jaw is 2; expected a number"),
+        ({"jaw": -0.1}, "strength of jaw is -0.1; expected a number from 0 to 5"),
+        ({"jaw": float("nan")}, "strength of jaw is nan"),
+        ({"jaw": True}, "strength of jaw is True"),
+        ({"jaw": "2"}, "strength of jaw is 2; expected a number"),
     ],
 )
 def test_invalid_strength_is_refused(strength: dict[str, float], message: str) -> None:
@@ -331,7 +331,7 @@ def test_overrides_take_visemes_and_vowels() -> None:
         ({"jawOpne": {"jawOpen": 1.0}}, r"no morph target 'jawOpne' \(did you mean jawOpen"),
         ({"x": {"jawOpen": 1.0}}, "its morph targets are browDownLeft, browDownRight"),
         ({"jawOpen": {"mouthSmil": 1.0}}, r"'mouthSmil' is not a unit.*did you mean mouthSmile"),
-        ({"jawOpen": {"jawOpen": "much"}}, "`overrides`, jawOpen, jawOpen: much is not a number"),
+        ({"jawOpen": {"jawOpen": "much"}}, "avatar map, jawOpen, jawOpen: much is not a number"),
         ({"jawOpen": {"jawOpen": float("inf")}}, "inf is not a number"),
     ],
 )

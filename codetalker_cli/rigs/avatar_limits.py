@@ -46,13 +46,13 @@ def strengthen(curves: RigCurves, strength: Mapping[str, float]) -> RigCurves:
     for group, factor in strength.items():
         if group not in GROUPS:
             raise InputError(
-                f"`strength`: {printable(group)!r} is not a group of units; the groups are "
+                f"strength: {printable(group)!r} is not a group of units; the groups are "
                 f"{', '.join(GROUPS)}"
             )
         is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
         if not is_number or not 0 <= factor <= MAX_STRENGTH:
             raise InputError(
-                f"`strength` of {group} is {printable(factor)}; expected a number from 0 to "
+                f"strength of {group} is {printable(factor)}; expected a number from 0 to "
                 f"{MAX_STRENGTH:g}"
             )
     factors = [strength.get(group_of(name), 1.0) for name in curves.names]

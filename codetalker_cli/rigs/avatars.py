@@ -326,18 +326,18 @@ def _check_overrides(overrides: Mapping[str, Mapping[str, float]], names: Sequen
     for target, factors in overrides.items():
         if target not in names:
             raise InputError(
-                f"`overrides`: the character has no morph target {printable(target)!r}"
+                f"avatar map: the character has no morph target {printable(target)!r}"
                 f"{_near(target, names)}; its morph targets are {_listed(names)}"
             )
         for name, factor in factors.items():
             if name_key(name) not in known:
                 raise InputError(
-                    f"`overrides`, {printable(target)}: {printable(name)!r} is not a unit, a "
+                    f"avatar map, {printable(target)}: {printable(name)!r} is not a unit, a "
                     f"viseme or a vowel{_near(name, known.values())}; choose from ARKit's units, "
                     f"the visemes {', '.join(bundled_rig().visemes)}, and the vowels "
                     f"{', '.join(VOWELS)}"
                 )
-            _check_factor(factor, f"`overrides`, {printable(target)}, {printable(name)}")
+            _check_factor(factor, f"avatar map, {printable(target)}, {printable(name)}")
 
 
 def _check_factor(factor: object, where: str) -> None:
