@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -102,15 +103,20 @@ def drive(
             tracks.add(source, face.sum(units), units)
     if _override(tracks, face, overrides or {}):
         jaw = None
-    looks = any(unit.startswith("eyeLook") for unit in tracks.matched)
+    matched, driven = tracks.matched, tracks.driven
+    looks = any(unit.startswith("eyeLook") for unit in matched)
     return Drive(
         morphs=tracks.morphs(),
         jaw=jaw,
         head=curves.head,
         eyes=None if looks else face.gaze(),
-        matched={name: tuple(targets) for name, targets in tracks.matched.items() if targets},
-        unmatched=tuple(face.missing(tracks, recognized.mouth, jaw is not None)),
-        unused=tuple(name for name in unique if name not in tracks.driven),
+        matched=matched,
+        unmatched=tuple(
+            unit
+            for unit in face.moving(has_poses=recognized.mouth is not None)
+            if unit not in matched and not (unit == "jawOpen" and jaw is not None)
+        ),
+        unused=tuple(name for name in unique if name not in driven),
         naming=", ".join(recognized.namings),
     )
 
@@ -121,7 +127,6 @@ class _Face:
     Attributes:
         head: (T, U) weights of the units of the bundled head, which poses are fitted to.
         opened: (T,) factors of the units and poses that part the lips.
-        arkit: The weights of ARKit's units.
     """
 
     def __init__(self, curves: RigCurves, strength: Mapping[str, float]) -> None:
@@ -129,15 +134,25 @@ class _Face:
         given = curves.select(rig.unit_names)
         given = replace(given, weights=np.clip(np.nan_to_num(given.weights), 0, 1))
         self.opened = openness(given.weights)
-        stronger = strengthen(given, strength)
-        self.head = stronger.weights
-        self.arkit = keep_closed(limit(_without_extras(stronger)), self.opened)
+        self._curves = strengthen(given, strength)
+        self.head = self._curves.weights
+
+    @cached_property
+    def _plain(self) -> RigCurves:
+        """The weights of ARKit's units, of which those of the mouth lack the other units."""
+        return limit(self._curves.select(ARKIT_UNITS))
+
+    @cached_property
+    def _arkit(self) -> RigCurves:
+        """The weights of ARKit's units."""
+        return keep_closed(limit(_without_extras(self._curves)), self.opened)
 
     def sum(self, units: Units) -> np.ndarray:
         """Return the (T,) sum of units of ARKit with factors."""
-        total = np.zeros(self.arkit.n_frames, np.float32)
+        curves = self._arkit if any(map(moves_mouth, units)) else self._plain
+        total = np.zeros(curves.n_frames, np.float32)
         for unit, factor in units.items():
-            total += np.float32(factor) * self.arkit.weights[:, self.arkit.names.index(unit)]
+            total += np.float32(factor) * curves.weights[:, curves.names.index(unit)]
         return total
 
     def fit(
@@ -160,16 +175,15 @@ class _Face:
         angles = np.stack(columns, axis=1).astype(np.float32)
         return angles if angles.any() else None
 
-    def missing(self, tracks: "_Tracks", mouth: MouthNaming | None, has_jaw: bool) -> list[str]:
-        """Return the moving units of ARKit that nothing shows."""
-        moving = self.arkit.weights.max(axis=0, initial=0) >= MOVES
-        shown = set(tracks.matched) | ({"jawOpen"} if has_jaw else set())
+    def moving(self, has_poses: bool) -> list[str]:
+        """Return the units of ARKit that move, without those that poses or eye bones show."""
+        curves = self._plain if has_poses else self._arkit
+        moves = curves.weights.max(axis=0, initial=0) >= MOVES
         return [
             unit
-            for unit, moves in zip(self.arkit.names, moving, strict=True)
-            if moves
-            and unit not in shown
-            and not (mouth and moves_mouth(unit))
+            for unit, is_moving in zip(curves.names, moves, strict=True)
+            if is_moving
+            and not (has_poses and moves_mouth(unit))
             and not unit.startswith("eyeLook")
         ]
 
@@ -194,7 +208,12 @@ class _Tracks:
         self._names, self._n_frames = set(names), n_frames
         self._sums: dict[str, np.ndarray] = {}
         self._replaced: dict[str, np.ndarray] = {}
-        self.matched: dict[str, list[str]] = {}
+        self._targets: dict[str, list[str]] = {}
+
+    @property
+    def matched(self) -> dict[str, tuple[str, ...]]:
+        """The morph targets that each unit, viseme or vowel drives."""
+        return {meaning: tuple(targets) for meaning, targets in self._targets.items() if targets}
 
     @property
     def driven(self) -> set[str]:
@@ -211,7 +230,7 @@ class _Tracks:
 
     def replace(self, name: str, weights: np.ndarray, meanings: Sequence[str]) -> None:
         """Let a morph target follow these weights only; without meanings, nothing drives it."""
-        for targets in self.matched.values():
+        for targets in self._targets.values():
             if name in targets:
                 targets.remove(name)
         self._sums.pop(name, None)
@@ -226,7 +245,7 @@ class _Tracks:
 
     def _note(self, name: str, meanings: Iterable[str]) -> None:
         for meaning in meanings:
-            targets = self.matched.setdefault(meaning, [])
+            targets = self._targets.setdefault(meaning, [])
             if name not in targets:
                 targets.append(name)
 
