@@ -99,6 +99,19 @@ def test_viseme_of_the_head_is_that_of_the_character(viseme: str) -> None:
     assert driven.morphs[strongest][0] > (0.5 if viseme == "E" else 0.9)
 
 
+def test_visemes_that_differ_between_characters_are_mixed_with_vowels() -> None:
+    driven = drive(curves({"jawOpen": 0.1, "mouthFunnel": 0.4, "mouthPucker": 0.4}), VISEMES)
+    assert driven.morphs["viseme_U"] > 0.15
+
+
+def test_tongue_distinguishes_visemes_only_if_it_moves() -> None:
+    mouth = {"jawOpen": 0.17, "mouthUpperUp": 0.25, "mouthLowerDown": 0.3}
+    driven = drive(curves(mouth | {"tongueTipOut": 1.0}, mouth), VISEMES)
+    assert driven.morphs["viseme_TH"][0] > 0.8
+    still = drive(curves(mouth), VISEMES)
+    assert still.morphs["viseme_TH"][0] < 0.6
+
+
 def test_visemes_add_up_to_one() -> None:
     rng = np.random.default_rng(0)
     weights = rng.uniform(size=(40, bundled_rig().n_units)).astype(np.float32)
@@ -150,8 +163,10 @@ def test_missing_units_are_reported_only_if_they_move() -> None:
 
 
 def test_expressions_add_up_and_are_limited_to_one() -> None:
-    binds = {"A": {"open": 1.0, "wide": 0.5}, "O": {"open": 0.5}, "blink": {"shut": 1.0}}
-    weights = bundled_rig().visemes["aa"][None]
+    binds = {"A": {"open": 1.0, "wide": 0.5, "none": 1.0}, "O": {"open": 0.5}}
+    binds["blink"] = {"shut": 1.0, "open": 0.5}
+    blink = bundled_rig().unit_weights({"eyeBlink": 1.0})
+    weights = (bundled_rig().visemes["aa"] + blink)[None]
     driven = drive(
         RigCurves(bundled_rig().unit_names, 30.0, weights),
         ["open", "wide", "shut", "other"],
@@ -159,7 +174,7 @@ def test_expressions_add_up_and_are_limited_to_one() -> None:
     )
     assert driven.naming == "VRM" and driven.unused == ("other",)
     assert driven.matched["aa"] == ("open", "wide")
-    assert weight(driven, "open")[0] > 0.9 and max(weight(driven, "open")) <= 1
+    assert weight(driven, "open") == [1] and "none" not in driven.morphs
     assert weight(driven, "wide") == pytest.approx([0.5], abs=0.05)
     closed = drive(curves({"eyeBlink": 1.0}), ["shut"], expressions=binds)
     assert weight(closed, "shut") == [1]
@@ -224,6 +239,11 @@ def test_rounding_and_spreading_add_up_to_one() -> None:
     assert weight(driven, "mouthPucker") == weight(driven, "mouthStretchLeft") == [0.5]
     little = drive(curves({"jawOpen": 0.3, "mouthPucker": 0.6, "mouthSmile": 0.3}), ARKIT_UNITS)
     assert weight(little, "mouthPucker") == [0.6]
+
+
+def test_blink_leaves_no_room_for_a_squint() -> None:
+    driven = drive(curves({"eyeBlink": 0.75, "eyeSquint": 0.5}), ARKIT_UNITS)
+    assert weight(driven, "eyeSquintLeft") == weight(driven, "eyeSquintRight") == [0.25]
 
 
 def test_shut_lips_leave_no_unit_that_parts_them() -> None:
@@ -323,6 +343,13 @@ def test_overrides_take_visemes_and_vowels() -> None:
     assert found["oo"] == pytest.approx([0, 1, 0], abs=0.1)
     assert found["Rest"] == pytest.approx([0, 0, 1], abs=0.1)
     assert driven.matched["PP"] == ("Lips shut",)
+
+
+def test_name_of_a_viseme_and_a_vowel_is_the_viseme_in_overrides() -> None:
+    given = curves({"jawOpen": 0.3, "mouthUpperUp": 0.3, "mouthLowerDown": 0.4})
+    as_override = drive(given, ["x"], {"x": {"aa": 1.0}}).morphs["x"]
+    assert as_override == drive(given, VISEMES).morphs["viseme_aa"]
+    assert as_override != drive(given, ["A", "I", "U", "E", "O"]).morphs["A"]
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,6 @@ def _mouth_deltas(tongue: bool) -> np.ndarray:
     if tongue:
         region = np.concatenate([region, np.arange(*rig.topology.parts["tongue"])])
     deltas = rig.unit_deltas[:, region].astype(np.float64)
-    if not tongue:
-        deltas[_columns(TONGUE_UNITS)] = 0
     return deltas.reshape(rig.n_units, -1)
 
 
