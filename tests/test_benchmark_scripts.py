@@ -23,6 +23,7 @@ import scripts
 from codetalker_cli.resources import CACHE_VARIABLE
 
 ELSEWHERE = {
+    "avatars": "test_avatar_benchmark.py",
     "decode": "test_decode_benchmark.py",
     "lips": "test_lips_script.py",
     "liveness": "test_liveness_script.py",

@@ -17,13 +17,12 @@ from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE
 from codetalker_cli.settings import ExportSettings
 
 EXTENSION = "VRMC_vrm_animation"
 JAW_OF_AA = 0.5
 """The weight of jawOpen at which the mouth is open as in a clear "ah": speech rarely exceeds it."""
-YAW_OF_GAZE, PITCH_OF_GAZE = np.radians(14.0), np.radians(10.0)
-"""The rotation of the bundled head's eyes for a weight of 1 of eyeLook*, in radians."""
 
 _Bones = dict[str, tuple[str, tuple[float, float, float]]]
 # The bones that a VRM must have: parent, and offset from it in the rest pose (arms to the sides),

@@ -11,6 +11,8 @@ DEFAULT_SUBJECT = "S01"
 """The subject that is posed if none is known."""
 NECK_PIVOT = (0.0, -0.075, -0.085)
 """The point about which the bundled head turns, in meters: in the neck, below the skull."""
+YAW_OF_GAZE, PITCH_OF_GAZE = np.radians(14.0), np.radians(10.0)
+"""The rotation of the bundled head's eyes for a weight of 1 of eyeLook*, in radians."""
 
 
 def subject_of(name: str) -> str:

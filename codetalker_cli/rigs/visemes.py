@@ -7,6 +7,7 @@ import numpy as np
 
 from codetalker_cli.motion import Motion
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.mouth_fit import TONGUE_UNITS
 from codetalker_cli.rigs.solve import solve
 from codetalker_cli.rigs.units import UnitSet, bundled_rig
 from codetalker_cli.settings import SolveSettings
@@ -16,7 +17,6 @@ REST = "sil"
 MIN_CUE_SECONDS = 0.05
 """Shorter cues belong to the one before, except for ``_BRIEF``."""
 _BRIEF = ("PP", "FF")  # a missing contact of the lips is noticed
-_TONGUE = ("tongueTipUp", "tongueTipOut", "tongueBackUp")  # which ARKit lacks
 _L2 = 1e-3
 """The penalty of the solve. Some visemes are similar, so a small one gives large differences."""
 
@@ -52,7 +52,7 @@ def solve_visemes(motion: Motion, unit_names: Collection[str] | None = None) -> 
     posed = [name for name in names if name != REST]
     region = rig.topology.region("mouth")
     used = np.array([unit_names is None or name in unit_names for name in rig.unit_names])
-    if any(rig.unit_names[k] in _TONGUE for k in np.flatnonzero(used)):
+    if any(rig.unit_names[k] in TONGUE_UNITS for k in np.flatnonzero(used)):
         region = np.concatenate([region, np.arange(*rig.topology.parts["tongue"])])
     units = np.stack([rig.visemes[name] * used for name in posed])
     deltas = np.zeros((len(posed), *rig.neutral.shape), np.float32)
