@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import DataError, InputError, printable
-from codetalker_cli.export.character_bones import JAW, find_bones, has_head
+from codetalker_cli.export.character_bones import JAW, find_bones, head_of
 from codetalker_cli.export.character_nodes import Group, Nodes, find_groups
 from codetalker_cli.formats.glb import item
 from codetalker_cli.formats.gltf_container import Container, Json, read_container
@@ -133,7 +133,7 @@ def listed(names: list[str]) -> str:
 
 def _choose(path: Path, nodes: Nodes, meshes: dict[int, MorphNode], chosen: str | None) -> Group:
     names = {k: mesh.targets for k, mesh in meshes.items()}
-    groups = find_groups(nodes, names, lambda joints: has_head(nodes, joints))
+    groups = find_groups(nodes, names, lambda joints: head_of(nodes, joints))
     if not groups:
         groups = [Group(roots={k}) for k in nodes if nodes.parent[k] is None]
     able = [g for g in groups if g.meshes or JAW in find_bones(nodes, g)]

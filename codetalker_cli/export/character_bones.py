@@ -51,9 +51,10 @@ def find_bones(nodes: Nodes, group: Group) -> dict[str, int]:
     return found
 
 
-def has_head(nodes: Nodes, joints: Iterable[int]) -> bool:
-    """Return whether one of some bones is a head."""
-    return any(_is_named(nodes[k].get("name"), HEAD) for k in joints)
+def head_of(nodes: Nodes, joints: Iterable[int]) -> int | None:
+    """Return the head among some bones, or None."""
+    named = [k for k in joints if _is_named(nodes[k].get("name"), HEAD)]
+    return min(named, key=lambda k: (len(nodes.lineage(k)), k), default=None)
 
 
 def has_jaw(nodes: Nodes, group: Group) -> bool:

@@ -118,43 +118,47 @@ class Group:
 
 
 def find_groups(
-    nodes: Nodes, names: dict[int, tuple[str, ...]], has_head: Callable[[Iterable[int]], bool]
+    nodes: Nodes, names: dict[int, tuple[str, ...]], head_of: Callable[[Iterable[int]], int | None]
 ) -> list[Group]:
     """Divide a file into characters.
 
     Meshes belong together if they share bones, have the same root, or are at the same place.
-    Skeletons below one root are different characters if each of them has a head, and so are two
-    meshes without bones that have the same morph targets at different places.
+    Skeletons below one root are different characters if each of them has a head, except for the
+    parts of one face with a skeleton each. Two meshes without bones that have the same morph
+    targets at different places are different characters too.
 
     Args:
         nodes: The nodes.
         names: The names of the morph targets of each node that has some.
-        has_head: Whether a skeleton has a head.
+        head_of: Returns the head among some bones, or None.
 
     Returns:
         The groups, in the order of their first node.
     """
+    boxes = {k: nodes.box(k) for k in names}
+
+    def same_place(a: Group, b: Group) -> bool:
+        if a.joints and b.joints:  # their skins place the meshes, so boxes alone mean nothing
+            heads = [
+                nodes.placed(k)[:3, 3] for k in map(head_of, (a.joints, b.joints)) if k is not None
+            ]
+            if len(heads) < 2 or np.abs(heads[0] - heads[1]).max() > 1e-3 * np.abs(heads[0]).max():
+                return False
+        return any(_overlap(boxes[i], boxes[j]) for i in a.meshes for j in b.meshes)
+
+    def same_skeleton(a: Group, b: Group) -> bool:
+        return bool(a.roots & b.roots) and None in (head_of(a.joints), head_of(b.joints))
+
     groups = _join(_pieces(nodes, names), lambda a, b: bool(a.joints & b.joints))
-    boned = [group for group in groups if group.joints]
-    loose = [group for group in groups if not group.joints]
-    boned = _join(
-        boned,
-        lambda a, b: bool(a.roots & b.roots) and not (has_head(a.joints) and has_head(b.joints)),
-    )
+    boned = _join([group for group in groups if group.joints], same_skeleton)
     left = []
-    for group in loose:
+    for group in (group for group in groups if not group.joints):
         (node,) = group.meshes
         owner = _nearest(nodes, node, boned)
         if owner is None:
             left.append(group)
         else:
             owner.add(group)
-    boxes = {k: nodes.box(k) for k in names}
-
-    def same_place(a: Group, b: Group) -> bool:
-        if a.joints and b.joints:  # skins place their meshes elsewhere
-            return False
-        return any(_overlap(boxes[i], boxes[j]) for i in a.meshes for j in b.meshes)
 
     def same_root(a: Group, b: Group) -> bool:
         pairs = [(i, j) for i in a.meshes for j in b.meshes]

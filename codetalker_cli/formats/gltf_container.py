@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
-from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.errors import DataError, InputError, counted, printable, verb
 from codetalker_cli.files import is_inside
 from codetalker_cli.text_files import check_file, check_regular, parse_json
 
@@ -216,7 +216,9 @@ class _Embedding:
         images = self._tree.get("images", [])
         n_images = sum(self._embed_image(k, image) for k, image in enumerate(images))
         if n_images:
-            self._changes.append(f"{n_images} images of other files are embedded")
+            self._tree["buffers"][0]["byteLength"] = self._size
+            what = f"{counted(n_images, 'image')} {verb(n_images, 'is', 'are')}"
+            self._changes.append(f"{what} embedded from other files")
         return tuple(self._changes)
 
     def _content(self, number: int, buffer: Json) -> Part | None:
@@ -285,8 +287,8 @@ class _Embedding:
                 if offset:
                     holder["byteOffset"] = holder.get("byteOffset", 0) + offset
         self._changes.append(
-            f"{len(merged)} buffers are embedded as one, and the offsets of buffer views are "
-            "adapted"
+            f"{counted(len(merged), 'buffer')} became the binary chunk, and the offsets of buffer "
+            "views are adapted"
         )
 
     def _embed_image(self, number: int, image: Json) -> bool:
