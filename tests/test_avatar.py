@@ -122,6 +122,7 @@ def test_any_file_stays_as_it_is(
     file.data += tail
     file.tree |= extra
     file.tree["asset"]["extras"] = asset
+    file.tree["buffers"] = [{"name": "arrays", "byteLength": len(file.data)}]
     if animations:
         file.tree["animations"] = animations
     content = file.content()

@@ -264,8 +264,8 @@ FAULTS: dict[str, tuple[Callable[[CharacterFile], None], str]] = {
     "parents": (break_parents, "its node 1 has two parents"),
     "children": (break_children, "its nodes have no entry 99"),
     "cycle": (break_cycle, "its node 1 has two parents"),
-    "meshes": (break_meshes, "its meshes have no entry 0"),
-    "nodes": (break_nodes, "its JSON is invalid"),
+    "meshes": (break_meshes, "its meshes are not a list of objects"),
+    "nodes": (break_nodes, "its nodes are not a list of objects"),
     "bounds": (break_bounds, "not a readable glTF file"),
 }
 

@@ -73,6 +73,25 @@ def test_buffers_of_other_files_become_the_binary_chunk(tmp_path: Path) -> None:
     assert {k: tree[k] for k in others} == {k: expected[0][k] for k in others}
 
 
+def test_pictures_next_to_a_glb_are_embedded(tmp_path: Path) -> None:
+    file = arkit()
+    web = {"uri": "https://example.com/skin.png"}
+    inside = {"uri": "data:image/png;base64,AAAA"}
+    file.tree["images"] = [web, {"uri": "a%20b.PNG", "mimeType": "image/png"}, inside]
+    (tmp_path / "a b.PNG").write_bytes(PNG)
+    path = file.save(tmp_path / "a.glb")
+    before, binary = parts_of(path)
+    container = read_container(path)
+    assert container.changes == ("1 image is embedded from other files",)
+    (tmp_path / "b.glb").write_bytes(written(container))
+    after, longer = parts_of(tmp_path / "b.glb")
+    assert longer.startswith(binary + PNG)
+    view = {"buffer": 0, "byteOffset": len(binary), "byteLength": len(PNG)}
+    assert after["bufferViews"] == [*before["bufferViews"], view]
+    n_views = len(before["bufferViews"])
+    assert after["images"] == [web, {"mimeType": "image/png", "bufferView": n_views}, inside]
+
+
 def test_data_uris_become_the_binary_chunk(tmp_path: Path) -> None:
     file = CharacterFile()
     file.face(("jawOpen",))

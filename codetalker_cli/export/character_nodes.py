@@ -11,6 +11,7 @@ from codetalker_cli.formats.glb_morphs import local_matrix
 from codetalker_cli.formats.gltf_container import Json
 
 _INTEGER_RANGES = {5120: 127, 5121: 255, 5122: 32767, 5123: 65535}
+_LARGEST = 1e12
 _MIN_COMMON_NAMES = 5
 """Two meshes with as many morph targets of the same names may be two faces."""
 
@@ -45,6 +46,8 @@ class Nodes:
             node = item(tree, "nodes", k)
             if self.world[k] is None:
                 self.world[k] = matrix = above @ local_matrix(node)
+                if not (np.abs(matrix) < _LARGEST).all():
+                    raise ValueError(f"its node {self.name(k)!r} is too large or too far away")
                 waiting += [(child, matrix) for child in node.get("children", [])]
 
     def __iter__(self) -> Iterator[int]:

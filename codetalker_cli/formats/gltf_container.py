@@ -29,6 +29,10 @@ _BLOCK = 1 << 20
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _COMPRESSIONS = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 """The extensions of buffer views that refer to a second buffer."""
+_LISTS = (
+    "accessors", "animations", "bufferViews", "buffers", "images", "meshes", "nodes", "scenes",
+    "skins",
+)  # fmt: skip
 _IMAGES = {
     b"\x89PNG": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -125,6 +129,10 @@ def read_container(path: Path | str) -> Container:
         version = str(tree["asset"]["version"])
         if not version.startswith("2."):
             raise ValueError(f"glTF version {version[:20]} is not supported; version 2 is needed")
+        for key in _LISTS:
+            entries = tree.get(key, [])
+            if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+                raise ValueError(f"its {key} are not a list of objects")
         embedding = _Embedding(path, tree, binary)
         changes = embedding.run()
         return Container(path, tree, tuple(embedding.parts), chunks, changes)
