@@ -33,7 +33,7 @@ from characters import (
 from gltf_reader import Glb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from takes import smooth_weights
+from takes import head_take, smooth_weights
 
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export.avatar import AvatarReport, AvatarSettings, export_avatar, write_avatar
@@ -43,6 +43,7 @@ from codetalker_cli.export.take import Take, make_take
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.avatars import Drive
+from codetalker_cli.rigs.units import bundled_rig
 
 N_FRAMES, FPS = 5, 30.0
 
@@ -266,6 +267,24 @@ def test_a_jaw_bone_shows_the_opening_of_the_jaw(tmp_path: Path) -> None:
     assert report.matched["jawOpen"] == ["Jaw"] and "jawOpen" not in report.unmatched
     assert report.matched["eyeLookUpLeft"] == ["LeftEye"]
     assert set(report.bones) == {"jaw", "head", "leftEye", "rightEye"}
+
+
+def test_motion_without_bones_is_reported(tmp_path: Path) -> None:
+    blank = np.zeros((N_FRAMES, 3))
+    drive = drive_of("blink", jaw=blank[:, 0], head=blank, eyes=blank[:, :2])
+    path, out = named(("blink",)).save(tmp_path / "a.glb"), tmp_path / "b.glb"
+    report = write_avatar(Character.read(path), drive, FPS, Target(out, out))
+    assert report.unmatched == ["jawOpen", "gaze", "head rotation"] and report.bones == {}
+
+
+def test_solved_curves_drive_a_character(tmp_path: Path) -> None:
+    weights = np.zeros((2, 58), np.float32)
+    names = bundled_rig().unit_names
+    weights[1, names.index("jawOpen")] = 0.6
+    path, out = arkit().save(tmp_path / "a.glb"), tmp_path / "b.glb"
+    export_avatar(head_take(weights=weights), path, Target(out, out), AvatarSettings())
+    _, values = tracks_of(out)["Teeth", "weights"]
+    assert values[1, ARKIT_UNITS.index("jawOpen")] == pytest.approx(0.6, abs=0.03)
 
 
 # VRM ---------------------------------------------------------------------------------------------

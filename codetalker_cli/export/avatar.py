@@ -28,8 +28,10 @@ from codetalker_cli.export.table import Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.export.vrma import presets, write_vrma
 from codetalker_cli.formats.arkit_names import unit_of
+from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.avatars import Drive, drive
+from codetalker_cli.rigs.units import is_bundled_head
 from codetalker_cli.settings import ExportSettings
 
 ANIMATION = "speech"
@@ -64,7 +66,7 @@ class AvatarReport:
     Attributes:
         naming: The recognized naming of the morph targets, e.g. ``ARKit``.
         matched: The morph targets, expressions or bones that each unit, viseme or vowel drives.
-        unmatched: The units that nothing shows.
+        unmatched: The units that nothing shows, and ``gaze`` or ``head rotation`` without bones.
         unused: The morph targets or expressions that nothing drives.
         bones: The names of the bones that turn, as ``jaw``, ``head``, ``leftEye``, ``rightEye``.
         animation: The name of the animation in the file.
@@ -123,13 +125,21 @@ def export_avatar(
     if suffix == VRMA:
         return _export_vrma(take, character, target, settings)
     found = drive(
-        take.arkit_curves,
+        _curves_of(take),
         character.names,
         settings.overrides,
         settings.strength,
         character.expressions or None,
     )
     return write_avatar(character, found, take.fps, target)
+
+
+def _curves_of(take: Take) -> RigCurves:
+    """Return the weights of all units of the bundled head if they are known, or of ARKit's."""
+    if take.native is not None:
+        return take.native
+    is_known = take.given_units is None and is_bundled_head(take.motion.topology)
+    return take.curves if is_known else take.arkit_curves
 
 
 def write_avatar(
@@ -278,10 +288,14 @@ def _report(
             if unit not in found.matched:
                 matched.setdefault(unit, []).append(names[bone])
                 unmatched = [other for other in unmatched if other != unit]
+    missing = {"jawOpen": found.jaw is not None and JAW not in bones}
+    missing["gaze"] = found.eyes is not None and not {LEFT_EYE, RIGHT_EYE} & set(bones)
+    missing["head rotation"] = found.head is not None and HEAD not in bones
+    unmatched += [what for what, is_missing in missing.items() if is_missing]
     return AvatarReport(
         naming=found.naming,
         matched=matched,
-        unmatched=unmatched,
+        unmatched=list(dict.fromkeys(unmatched)),
         unused=list(found.unused),
         bones={bone: names[bone] for bone in bones},
         animation=name,
