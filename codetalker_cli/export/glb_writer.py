@@ -1,9 +1,7 @@
 """Write GLB files (binary glTF 2.0). The binary chunk is built in a temporary file."""
 
-import json
-import shutil
-import struct
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,8 +9,14 @@ import numpy as np
 
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export.table import Target
+from codetalker_cli.formats.gltf_container import (
+    Container,
+    encode,
+    file_size,
+    padding,
+    write_container,
+)
 
-_HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 _COMPONENTS = {"u1": 5121, "u2": 5123, "u4": 5125, "f4": 5126}
 _KINDS = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -29,19 +33,22 @@ class GlbWriter:
 
     Args:
         folder: The folder of the file, which contains the temporary file too.
+        base: The file to which the arrays and the JSON are added; None: a new file.
 
     Attributes:
         tree: The JSON. The accessors, buffer views and buffers are added by the methods.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base: Container | None = None) -> None:
         self.tree: Json = {
             "asset": {"version": "2.0", "generator": "codetalker-cli"},
             "accessors": [],
             "bufferViews": [],
         }
+        self._base, self._size = base, 0
+        if base is not None:
+            self.tree, self._size = deepcopy(base.tree), base.size
         self._content: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (__exit__)
-        self._size = 0
 
     def __enter__(self) -> "GlbWriter":
         return self
@@ -101,8 +108,8 @@ class GlbWriter:
         if target is not None:
             view["target"] = target
         self._content.write(content.data)
-        self._content.write(bytes(-content.nbytes % 4))  # values are aligned to 4 bytes
-        self._size += content.nbytes + -content.nbytes % 4
+        self._content.write(bytes(padding(content.nbytes)))  # values are aligned to 4 bytes
+        self._size += content.nbytes + padding(content.nbytes)
         return self.append("bufferViews", view)
 
     def save(self, target: Target) -> None:
@@ -111,22 +118,19 @@ class GlbWriter:
         Raises:
             InputError: The file would be larger than 4 GB.
         """
-        tree = self.tree | {"buffers": [{"byteLength": self._size}]}
-        # Escapes keep the JSON valid for any name.
-        text = json.dumps(tree, separators=(",", ":"), allow_nan=False).encode("ascii")
-        text += b" " * (-len(text) % 4)
-        size = _HEADER.size + 2 * _CHUNK.size + len(text) + self._size
+        # The further buffers of a base have no data of their own.
+        first, *others = self.tree.get("buffers") or [{}]
+        tree = self.tree | {"buffers": [first | {"byteLength": self._size}, *others]}
+        text = encode(tree)
+        size = file_size(text, self._size, self._base)
         if size > MAX_BYTES:
             raise InputError(
                 f"{target.final}: the file would be {size / 1e9:.1f} GB, but a .glb has at most "
                 "4.3 GB; export fewer frames, or other `targets`"
             )
-        self._content.seek(0)
+        n_added = self._size - (0 if self._base is None else self._base.size)
         with open(target.path, "wb") as file:
-            file.write(_HEADER.pack(b"glTF", 2, size))
-            file.write(_CHUNK.pack(len(text), b"JSON") + text)
-            file.write(_CHUNK.pack(self._size, b"BIN\0"))
-            shutil.copyfileobj(self._content, file, 1 << 20)
+            write_container(file, text, self._base, self._content, n_added)
 
 
 def _describe(array: np.ndarray) -> Json:

@@ -9,6 +9,8 @@ Their sum is at most 1. The presets blinkLeft and blinkRight are the units eyeBl
 eyeBlinkRight. The presets of emotions are not used.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from codetalker_cli.errors import InputError
@@ -43,12 +45,24 @@ _LIMBS: _Bones = {
 _EYES_ABOVE_HEAD_BONE = (0.0, 0.07, 0.05)
 
 
-def write_vrma(take: Take, target: Target, settings: ExportSettings) -> None:
+def write_vrma(
+    take: Take,
+    target: Target,
+    settings: ExportSettings,
+    custom_names: Mapping[str, str] | None = None,
+) -> None:
     """Write expressions, the rotation of the head if it is known, and the direction of the gaze.
 
     With ``settings.targets`` units, the file contains VRM's presets, which every avatar has, and
     ARKit's units as custom expressions. An avatar that has both would move twice as much; for it,
     arkit writes only the units of ARKit, which include the gaze.
+
+    Args:
+        take: The take.
+        target: Where to write.
+        settings: What the file contains.
+        custom_names: The names of an avatar's custom expressions by unit, where they differ from
+            the names of the units.
 
     Raises:
         InputError: The units of the face are unknown, or ``targets`` is basis or frames.
@@ -65,7 +79,8 @@ def write_vrma(take: Take, target: Target, settings: ExportSettings) -> None:
         extension: Json = {"specVersion": "1.0", "humanoid": {"humanBones": _add_bones(glb)}}
         if head is not None:
             tracks.add(extension["humanoid"]["humanBones"]["head"]["node"], quaternions(head))
-        custom = dict(zip(curves.names, curves.weights.T, strict=True))
+        names = [(custom_names or {}).get(name, name) for name in curves.names]
+        custom = dict(zip(names, curves.weights.T, strict=True))
         expressions = {"custom": custom}
         if settings.targets == "units":
             expressions["preset"] = presets(curves)

@@ -225,14 +225,19 @@ def _placed_meshes(tree: _Json) -> list[tuple[int, np.ndarray]]:
         if number in seen:
             raise ValueError(f"its node {number} occurs twice in the scene")
         seen.add(number)
-        matrix = parent @ _local_matrix(node)
+        matrix = parent @ local_matrix(node)
         waiting += [(child, matrix) for child in node.get("children", [])]
         if "mesh" in node:  # glTF ignores the transform of a skinned node
             placed.append((number, np.eye(4) if "skin" in node else matrix))
     return sorted(placed, key=lambda pair: pair[0])
 
 
-def _local_matrix(node: _Json) -> np.ndarray:
+def local_matrix(node: _Json) -> np.ndarray:
+    """Return the (4, 4) transform of a node relative to its parent.
+
+    Raises:
+        ValueError: It contains NaN or infinite values.
+    """
     matrix = np.eye(4)
     if "matrix" in node:
         matrix = np.array(node["matrix"], np.float64).reshape(4, 4).T  # stored by columns

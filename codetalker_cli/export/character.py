@@ -1,0 +1,282 @@
+"""An artist's character: its meshes with morph targets, its expressions, and its bones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.export.character_bones import JAW, find_bones, head_of
+from codetalker_cli.export.character_nodes import Group, Nodes, find_groups
+from codetalker_cli.formats.glb import item
+from codetalker_cli.formats.gltf_container import Container, Json, read_container
+
+_N_LISTED = 12
+
+Expressions = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class MorphNode:
+    """A node whose mesh has morph targets.
+
+    Attributes:
+        node: The index of the node.
+        targets: The names of the morph targets; those without names are numbered.
+        rest: The weights of the morph targets without an animation.
+    """
+
+    node: int
+    targets: tuple[str, ...]
+    rest: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Character:
+    """A character in a glTF file.
+
+    Attributes:
+        container: The file.
+        nodes: The nodes of its scenes.
+        group: Which of them belong to the character.
+        meshes: The nodes with morph targets.
+        bones: The nodes of the bones that speech moves, by their names in ``BONES``.
+        expressions: The weights of morph targets in each expression of a VRM file.
+    """
+
+    container: Container
+    nodes: Nodes
+    group: Group
+    meshes: tuple[MorphNode, ...]
+    bones: dict[str, int]
+    expressions: Expressions
+
+    @classmethod
+    def read(cls, path: Path | str, node: str | None = None) -> "Character":
+        """Read a character.
+
+        Args:
+            path: A .glb, .vrm or .gltf file.
+            node: The name or the index of one of the character's nodes, for files with several
+                characters.
+
+        Raises:
+            InputError: The file is missing, has nothing that could be driven, or contains several
+                characters and ``node`` does not choose one.
+            DataError: The file is damaged.
+        """
+        container = read_container(path)
+        try:
+            return _find(container, node)
+        except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+            raise DataError(f"{printable(path)}: its JSON is invalid: {error!r}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise DataError(
+                f"{printable(path)}: not a readable glTF file ({printable(error)})"
+            ) from error
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all morph targets, each once."""
+        return tuple(dict.fromkeys(name for mesh in self.meshes for name in mesh.targets))
+
+    @property
+    def is_vrm(self) -> bool:
+        """Whether the file is a VRM avatar."""
+        return bool(self.container.tree.get("extensions", {}).keys() & {"VRM", "VRMC_vrm"})
+
+    @property
+    def bone_names(self) -> dict[str, str]:
+        """The names in the file of the bones that speech moves."""
+        return {name: self.nodes.name(k) for name, k in self.bones.items()}
+
+
+def _find(container: Container, chosen: str | None) -> Character:
+    nodes = Nodes(container.tree)
+    unnamed: list[str] = []
+    bound = _bound_targets(container.tree)
+    meshes = {}
+    for k in nodes:
+        mesh = _morph_node(nodes, k, bound, unnamed)
+        if mesh is not None:
+            meshes[k] = mesh
+    group = _choose(container.path, nodes, meshes, chosen)
+    own = tuple(meshes[k] for k in sorted(group.meshes))
+    bones = find_bones(nodes, group)
+    if not own and JAW not in bones:
+        raise InputError(f"{printable(container.path)}: {_nothing(nodes, group, unnamed)}")
+    return Character(container, nodes, group, own, bones, _expressions(container.tree, meshes))
+
+
+def _nothing(nodes: Nodes, group: Group, unnamed: list[str]) -> str:
+    if unnamed:
+        return (
+            f"the morph targets of {listed(unnamed)} have no names; export it with the names of "
+            "the shapes (mesh.extras.targetNames)"
+        )
+    names = [nodes.name(k) for k in sorted(group.joints or nodes)]
+    return (
+        "the character has no morph targets and no jaw bone, so speech cannot move it; its "
+        f"{'bones' if group.joints else 'nodes'} are {listed(names)}; add shapes for the mouth, "
+        "or name a bone Jaw"
+    )
+
+
+def listed(names: list[str]) -> str:
+    """Return some names for a message, e.g. ``a, b and 3 more``."""
+    shown = ", ".join(printable(name, 60) for name in names[:_N_LISTED])
+    more = len(names) - _N_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown or "none"
+
+
+# Which nodes -------------------------------------------------------------------------------------
+
+
+def _choose(path: Path, nodes: Nodes, meshes: dict[int, MorphNode], chosen: str | None) -> Group:
+    names = {k: mesh.targets for k, mesh in meshes.items()}
+    groups = find_groups(nodes, names, lambda joints: head_of(nodes, joints))
+    if not groups:
+        groups = [Group(roots={k}) for k in nodes if nodes.parent[k] is None]
+    able = [g for g in groups if g.meshes or JAW in find_bones(nodes, g)]
+    able = able or groups[:1] or [Group()]
+    if chosen is None:
+        if len(able) == 1:
+            return able[0]
+        raise InputError(
+            f"{printable(path)}: the file contains {len(able)} characters; choose one of them with "
+            f"`avatar_node`: {listed([_label(nodes, g, able) for g in able])}"
+        )
+    matching = _named(path, nodes, chosen)
+    found = [part for g in able if (part := _part(nodes, g, matching)) is not None]
+    if len(found) != 1:
+        what = f"contains {len(found)} characters" if found else "is not part of a character"
+        raise InputError(
+            f"{printable(path)}: the node {printable(chosen)!r} {what}; choose one of "
+            f"{listed([_label(nodes, g, able) for g in able])} as `avatar_node`"
+        )
+    return found[0]
+
+
+def _named(path: Path, nodes: Nodes, chosen: str) -> list[int]:
+    found = [k for k in nodes if nodes.name(k) == chosen]
+    found = found or [k for k in nodes if nodes.name(k).lower() == chosen.lower()]
+    if not found and chosen.isdecimal():
+        found = [k for k in nodes if str(k) == chosen]
+    if not found:
+        names = [nodes.name(k) for k in nodes]
+        raise InputError(
+            f"{printable(path)}: no node is named {printable(chosen)!r}; the nodes are "
+            f"{listed(names)}"
+        )
+    return found
+
+
+def _part(nodes: Nodes, group: Group, chosen: list[int]) -> Group | None:
+    """Return what some nodes choose of a character, or None."""
+    if set(chosen) & (group.meshes | group.joints):
+        return group
+    below = {k for k in nodes if set(nodes.lineage(k)) & set(chosen)}
+    if below & group.joints or (group.roots & below and not group.meshes):
+        return group
+    part = group.meshes & below
+    return Group(part, group.joints, group.roots) if part else None
+
+
+def _label(nodes: Nodes, group: Group, groups: list[Group]) -> str:
+    """Return the name of the highest node that contains only this character."""
+    others = {
+        k
+        for other in groups
+        if other is not group
+        for member in other.meshes | other.joints | other.roots
+        for k in nodes.lineage(member)
+    }
+    member = min(group.meshes or group.joints or group.roots)
+    own = [k for k in nodes.lineage(member) if k not in others]
+    return nodes.name(own[0] if own else member)
+
+
+# Morph targets -----------------------------------------------------------------------------------
+
+
+def _morph_node(
+    nodes: Nodes, k: int, bound: set[tuple[int, int]], unnamed: list[str]
+) -> MorphNode | None:
+    """Return a node with morph targets, or None if it has none, or none with names."""
+    node = nodes[k]
+    if "mesh" not in node:
+        return None
+    mesh = item(nodes.tree, "meshes", node["mesh"])
+    counts = {len(primitive.get("targets", [])) for primitive in mesh["primitives"]}
+    n_targets = max(counts, default=0)
+    if len(counts) > 1:
+        raise ValueError(
+            f"the parts of its mesh {nodes.name(k)!r} have {min(counts)} to {n_targets} morph "
+            "targets, expected the same number"
+        )
+    if not n_targets:
+        return None
+    names = _target_names(nodes.tree, mesh, n_targets)
+    if names is None:
+        if not any((node["mesh"], j) in bound for j in range(n_targets)):
+            unnamed.append(nodes.name(k))
+            return None
+        names = tuple(f"{nodes.name(k)}[{j}]" for j in range(n_targets))
+    rest: list[float] = node.get("weights") or mesh.get("weights") or [0.0] * n_targets
+    if len(rest) != n_targets:
+        raise ValueError(
+            f"its mesh {nodes.name(k)!r} has {n_targets} morph targets, but {len(rest)} weights"
+        )
+    return MorphNode(k, names, tuple(float(weight) for weight in rest))
+
+
+def _target_names(tree: Json, mesh: Json, n_targets: int) -> tuple[str, ...] | None:
+    """Return the names of the morph targets of a mesh, which glTF does not standardize."""
+    for owner in (mesh, *mesh["primitives"]):
+        extras = owner.get("extras")
+        names = extras.get("targetNames") if isinstance(extras, dict) else None
+        if isinstance(names, list) and len(names) == n_targets:
+            return tuple(str(name) for name in names)
+    found = []
+    for target in mesh["primitives"][0]["targets"]:
+        accessors = [item(tree, "accessors", number) for number in target.values()]
+        found.append(next((a["name"] for a in accessors if a.get("name")), ""))
+    return tuple(map(str, found)) if all(found) else None
+
+
+# Expressions of VRM files ------------------------------------------------------------------------
+
+
+def _bound_targets(tree: Json) -> set[tuple[int, int]]:
+    """Return the mesh and the index of each morph target that an expression moves."""
+    return {(mesh, index) for _, binds in _binds(tree) for mesh, index, _ in binds}
+
+
+def _expressions(tree: Json, meshes: dict[int, MorphNode]) -> Expressions:
+    targets = {tree["nodes"][k]["mesh"]: mesh.targets for k, mesh in meshes.items()}
+    found: Expressions = {}
+    for name, binds in _binds(tree):
+        weights = found.setdefault(name, {})
+        for mesh, index, weight in binds:
+            if 0 <= index < len(targets.get(mesh, ())):
+                weights[targets[mesh][index]] = weight
+    return {name: weights for name, weights in found.items() if weights}
+
+
+def _binds(tree: Json) -> list[tuple[str, list[tuple[int, int, float]]]]:
+    """Return the expressions of a VRM file, each with meshes, indices and weights."""
+    extensions = tree.get("extensions", {})
+    found = []
+    for group in extensions.get("VRM", {}).get("blendShapeMaster", {}).get("blendShapeGroups", []):
+        preset = group.get("presetName") or "unknown"
+        name = group.get("name") if preset == "unknown" else preset
+        binds = [(b["mesh"], b["index"], b["weight"] / 100) for b in group.get("binds") or []]
+        found.append((str(name), binds))
+    expressions: Any = extensions.get("VRMC_vrm", {}).get("expressions", {})
+    for kind in ("preset", "custom"):
+        for name, expression in (expressions.get(kind) or {}).items():
+            binds = [
+                (item(tree, "nodes", b["node"])["mesh"], b["index"], b["weight"])
+                for b in expression.get("morphTargetBinds") or []
+            ]
+            found.append((str(name), binds))
+    return found
