@@ -1,7 +1,7 @@
 """The ``codetalker animate`` command."""
 
 import logging
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +12,18 @@ from codetalker_cli.cli.export import names_of, sound_of
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
+    AvatarMapOption,
+    AvatarNodeOption,
+    AvatarOption,
     Config,
     Device,
     Overwrite,
     Show,
     ShowSettings,
+    StrengthOption,
     TargetsOption,
     UnitsOption,
+    exporters_of,
     given_keys,
     resolved_sections,
 )
@@ -32,7 +37,9 @@ if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
     from codetalker_cli.animate.batch import BatchReport
     from codetalker_cli.animate.jobs import AnimationPlan, Job
+    from codetalker_cli.export import Exporter
     from codetalker_cli.motion import Motion
+    from codetalker_cli.outputs import Formats
     from codetalker_cli.presets import ResolvedSections
 
 SpeechArgument = Annotated[
@@ -102,6 +109,10 @@ def animate(
     format: FormatOption = None,
     targets: TargetsOption = None,
     units: UnitsOption = None,
+    avatar: AvatarOption = None,
+    avatar_map: AvatarMapOption = None,
+    avatar_node: AvatarNodeOption = None,
+    strength: StrengthOption = None,
     subject: SubjectOption = None,
     style: StyleOption = None,
     model: ModelOption = None,
@@ -117,94 +128,110 @@ def animate(
 ) -> None:
     """Animate a face from one or several recordings: speech.wav → speech.mp4."""
     from codetalker_cli.animate.jobs import Request, plan
-    from codetalker_cli.export.formats import FORMATS
-    from codetalker_cli.outputs import Formats
-    from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
     show, flags = Show(show_settings, as_json), {"export.targets": targets}
     names = ["render", "decode", "export", "solve"]
     resolved = resolved_sections(show, names, config, assignments, flags)
     sections = resolved.sections
-    formats = {suffix.removeprefix("."): suffix for suffix in VIDEO_SUFFIXES}
+    exporters, format = exporters_of(avatar, avatar_map, avatar_node, strength, out, format)
     planned = plan(
         speech or [],
         Request(Path(), subject, style, seed, idle, fps),
-        formats=Formats(formats | dict(FORMATS.suffixes)),
+        formats=_formats(exporters, with_videos=avatar is None),
         out=out,
         manifest=manifest,
         format=format,
         overwrite=overwrite,
     )
-    _check_exports(planned, resolved, units, overwrite=overwrite)
+    _check_exports(planned, resolved, exporters, [units, avatar], overwrite=overwrite)
     from codetalker_cli.animate import batch
 
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
     with console.bars(shown=is_main_process()) as stages:
-        write = partial(_write, sections=sections, units=units, overwrite=overwrite, stages=stages)
-        options: dict[str, Any] = {
-            "model": model,
-            "device": device,
-            "decode": decode,
-            "overwrite": overwrite,
-        }
-        report = batch.run(planned, write, stages=stages, **options)
+        write = _Writer(exporters, sections, units, overwrite, stages)
+        options: dict[str, Any] = {"model": model, "device": device, "decode": decode}
+        report = batch.run(planned, write, overwrite=overwrite, stages=stages, **options)
     if is_main_process():
         _print(report, planned.is_single, as_json)
     if report.failed:
         raise typer.Exit(1)
 
 
+def _formats(exporters: "dict[str, Exporter]", *, with_videos: bool) -> "Formats":
+    """Return the formats that recordings can be animated to."""
+    from codetalker_cli.outputs import Formats
+    from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
+
+    videos = {suffix.removeprefix("."): suffix for suffix in VIDEO_SUFFIXES if with_videos}
+    return Formats(videos | {name: exporter.suffix for name, exporter in exporters.items()})
+
+
 def _check_exports(
-    planned: "AnimationPlan", resolved: "ResolvedSections", units: Path | None, *, overwrite: bool
+    planned: "AnimationPlan",
+    resolved: "ResolvedSections",
+    exporters: "dict[str, Exporter]",
+    inputs: "list[Path | None]",
+    *,
+    overwrite: bool,
 ) -> None:
     """Refuse settings without effect and unusable outputs before the model is loaded."""
-    from codetalker_cli.export.formats import BY_NAME, check_effective
+    from codetalker_cli.export.formats import check_effective
     from codetalker_cli.export.write import check_outputs, check_sound
     from codetalker_cli.outputs import check_inputs_kept
 
-    exports = [job for job in planned.jobs if job.format in BY_NAME]
-    check_effective([BY_NAME[job.format] for job in exports], given_keys(resolved, units))
+    exports = [job for job in planned.jobs if job.format in exporters]
+    check_effective([exporters[job.format] for job in exports], given_keys(resolved, inputs[0]))
     for job in exports:
-        for suffix in (job.out.suffix, *BY_NAME[job.format].beside):
-            check_inputs_kept(job.out.with_suffix(suffix), [units])
+        for suffix in (job.out.suffix, *exporters[job.format].beside):
+            check_inputs_kept(job.out.with_suffix(suffix), inputs)
     if planned.is_single and exports:
-        job, exporter = exports[0], BY_NAME[exports[0].format]
+        job, exporter = exports[0], exporters[exports[0].format]
         check_outputs(job.out, exporter, overwrite=overwrite)
         settings = resolved.sections["export"]
         check_sound(job.out, exporter, settings, job.speech, job.request.samples)
 
 
-def _write(
-    voice: "Voice",
-    motion: "Motion",
-    job: "Job",
-    *,
-    sections: dict[str, Any],
-    units: Path | None,
-    overwrite: bool,
-    stages: Stages,
-) -> dict[str, Any]:
-    """Write a motion as a video or for another program, and return the facts to report."""
-    from codetalker_cli.export.formats import BY_NAME
-    from codetalker_cli.export.take import make_take
-    from codetalker_cli.export.write import write
-    from codetalker_cli.render import render_video
+@dataclass(frozen=True)
+class _Writer:
+    """Writes motions as videos or for other programs.
 
-    facts = {
-        "out": str(job.out),
-        "model": str(voice.checkpoint.path),
-        "subject": motion.subject,
-        "frames": motion.n_frames,
-        "fps": motion.fps,
-        "seconds": round(motion.seconds, 3),
-    }
-    if job.format in BY_NAME:
-        take = make_take(motion, units, sections["solve"])
-        exporter, settings = BY_NAME[job.format], sections["export"]
-        return facts | write(take, job.out, exporter, settings, overwrite=overwrite).to_dict()
-    video = render_video(motion, job.out, sections["render"], stages("render"), overwrite=overwrite)
-    size, sound = list(video.size), video.has_sound
-    return facts | {"renderer": video.renderer, "size": size, "sound": sound}
+    Attributes:
+        exporters: The export formats by name.
+        sections: The settings.
+        units: The units of the face, or None.
+        overwrite: Replace existing files.
+        stages: Receives the progress of videos.
+    """
+
+    exporters: "dict[str, Exporter]"
+    sections: dict[str, Any]
+    units: Path | None
+    overwrite: bool
+    stages: Stages
+
+    def __call__(self, voice: "Voice", motion: "Motion", job: "Job") -> dict[str, Any]:
+        """Write a motion, and return the facts to report."""
+        from codetalker_cli.export.take import make_take
+        from codetalker_cli.export.write import write
+        from codetalker_cli.render import render_video
+
+        facts = {
+            "out": str(job.out),
+            "model": str(voice.checkpoint.path),
+            "subject": motion.subject,
+            "frames": motion.n_frames,
+            "fps": motion.fps,
+            "seconds": round(motion.seconds, 3),
+        }
+        sections, overwrite = self.sections, self.overwrite
+        if job.format in self.exporters:
+            take = make_take(motion, self.units, sections["solve"])
+            exporter, settings = self.exporters[job.format], sections["export"]
+            return facts | write(take, job.out, exporter, settings, overwrite=overwrite).to_dict()
+        progress = self.stages("render")
+        video = render_video(motion, job.out, sections["render"], progress, overwrite=overwrite)
+        size, sound = list(video.size), video.has_sound
+        return facts | {"renderer": video.renderer, "size": size, "sound": sound}
 
 
 def _print(report: "BatchReport", is_single: bool, as_json: bool) -> None:

@@ -10,6 +10,9 @@ from codetalker_cli.cli import completion, console
 from codetalker_cli.cli.options import (
     AsJson,
     Assignments,
+    AvatarMapOption,
+    AvatarNodeOption,
+    AvatarOption,
     Config,
     DataOption,
     FpsOfMotions,
@@ -18,9 +21,11 @@ from codetalker_cli.cli.options import (
     Overwrite,
     Show,
     ShowSettings,
+    StrengthOption,
     TargetsOption,
     TemplatesOption,
     UnitsOption,
+    exporters_of,
     given_keys,
     resolved_sections,
 )
@@ -70,6 +75,10 @@ def export(
     format: FormatOption = None,
     targets: TargetsOption = None,
     units: UnitsOption = None,
+    avatar: AvatarOption = None,
+    avatar_map: AvatarMapOption = None,
+    avatar_node: AvatarNodeOption = None,
+    strength: StrengthOption = None,
     audio: AudioOption = None,
     fps: FpsOfMotions = None,
     data: DataOption = None,
@@ -90,14 +99,14 @@ def export(
 
     show, flags = Show(show_settings, as_json), {"export.targets": targets}
     resolved = resolved_sections(show, ["export", "solve"], config, assignments, flags)
-    planned = batch.plan(motions, out, format, SUFFIXES, overwrite=overwrite)
-    exporters = {job.exporter for job in planned.jobs}
-    check_effective(exporters, given_keys(resolved, units))
+    exporters, format = exporters_of(avatar, avatar_map, avatar_node, strength, out, format)
+    planned = batch.plan(motions, out, format, SUFFIXES, overwrite=overwrite, exporters=exporters)
+    check_effective({job.exporter for job in planned.jobs}, given_keys(resolved, units))
     faces = FaceOptions(data, mesh, templates, subject)
     options = TakeOptions(faces, fps, audio, units, resolved.sections["solve"])
     outputs = [job.out.with_suffix(s) for job in planned.jobs for s in job.exporter.beside]
     outputs += [job.out for job in planned.jobs]
-    options.check([job.source for job in planned.jobs], outputs)
+    options.check([job.source for job in planned.jobs], outputs, [avatar, avatar_map])
     with console.bars() as stages:
         report = batch.run(
             planned,

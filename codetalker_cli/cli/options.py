@@ -10,6 +10,7 @@ import typer
 from codetalker_cli.cli import completion, console
 
 if TYPE_CHECKING:
+    from codetalker_cli.export import Exporter
     from codetalker_cli.presets import Entry, ResolvedSections
 
 Preset = Annotated[
@@ -104,6 +105,33 @@ UnitsOption = Annotated[
         ".obj or .ply files, or an .npz of deltas.",
     ),
 ]
+# Of characters.
+AvatarOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--avatar",
+        help="Your character (.glb, .vrm, .gltf); the result is its file with one more animation, "
+        "or a .vrma for a .vrm.",
+    ),
+]
+AvatarMapOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--avatar-map",
+        help="YAML or JSON file that maps morph targets of --avatar to units or visemes.",
+    ),
+]
+AvatarNodeOption = Annotated[
+    str | None,
+    typer.Option("--avatar-node", help="Node of the character, if --avatar contains several."),
+]
+StrengthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--strength",
+        help="Factors for parts of --avatar, e.g. jaw=0.8,mouth=1.1 (also tongue, eyes, brows).",
+    ),
+]
 
 
 LEAST_DESCRIPTION = 40
@@ -181,3 +209,37 @@ def given_keys(resolved: "ResolvedSections", units: Path | None) -> list[str]:
         if origin in ("--set", "flag") and key.startswith(("export.", "solve."))
     ]
     return keys + ["units"] * (units is not None)
+
+
+def exporters_of(
+    avatar: Path | None,
+    avatar_map: Path | None,
+    avatar_node: str | None,
+    strength: str | None,
+    out: str | None,
+    format: str | None,
+) -> "tuple[dict[str, Exporter], str | None]":
+    """Return the export formats by name, those of a character or all, and the chosen format.
+
+    A character has a usual format. Otherwise, the format is the given one.
+    """
+    from codetalker_cli.errors import InputError
+    from codetalker_cli.export.avatar_formats import (
+        Avatar,
+        parse_strength,
+        read_overrides,
+        refuse_video,
+    )
+    from codetalker_cli.export.formats import BY_NAME
+
+    if avatar is None:
+        given = {"avatar_map": avatar_map, "avatar_node": avatar_node, "strength": strength}
+        name = next((name for name, value in given.items() if value is not None), None)
+        if name is not None:
+            raise InputError(f"`{name}` applies only to a character; also give `avatar`")
+        return BY_NAME, format
+    refuse_video(out)
+    overrides = None if avatar_map is None else read_overrides(avatar_map)
+    factors = None if strength is None else parse_strength(strength)
+    exporters = Avatar(avatar, avatar_node, overrides, factors).exporters()
+    return exporters, format or (None if out and Path(out).suffix else next(iter(exporters)))

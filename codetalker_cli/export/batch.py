@@ -1,18 +1,18 @@
 """Export several motions: plan the outputs, write them, and report the outcome of each."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import CodeTalkerError, InputError, printable
-from codetalker_cli.export.formats import BY_NAME, FORMATS
+from codetalker_cli.export.formats import BY_NAME
 from codetalker_cli.export.table import Exporter
 from codetalker_cli.export.take import Take
 from codetalker_cli.export.write import check_outputs, write
 from codetalker_cli.failures import error_of_item
-from codetalker_cli.outputs import check_distinct, check_path, names_folder
+from codetalker_cli.outputs import Formats, check_distinct, check_path, names_folder
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import ExportSettings
 
@@ -56,6 +56,7 @@ def plan(
     suffixes: Sequence[str],
     *,
     overwrite: bool,
+    exporters: Mapping[str, Exporter] = BY_NAME,
 ) -> ExportPlan:
     """Determine the output of each motion.
 
@@ -65,34 +66,38 @@ def plan(
         format: The name of the format; None: that of the suffix of ``out``.
         suffixes: The suffixes of motion files.
         overwrite: Replace existing outputs.
+        exporters: The formats, by name.
 
     Raises:
         InputError: There is no motion, the format is not determined, or an output is unusable.
     """
     if "" in (*motions, out, format):
         raise InputError("an empty name was given; check the shell variables in the command")
-    format = None if format is None else FORMATS.check_name(format)
-    is_folder = FORMATS.is_folder(format)
+    formats = Formats({name: exporter.suffix for name, exporter in exporters.items()})
+    format = None if format is None else formats.check_name(format)
+    is_folder = formats.is_folder(format)
     into = out is not None and names_folder(out, is_folder_output=is_folder)
     if len(motions) == 1 and not Path(motions[0]).is_dir() and out is not None and not into:
         path = Path(out)
         check_path(path, "`out`")
-        chosen = FORMATS.choose(path, format)
+        chosen = formats.choose(path, format)
         if format is not None and chosen != format:
             raise InputError(
                 f"`format` {format}: `out` {out} already determines the format; give only one of "
                 "the two"
             )
-        jobs = [ExportJob(Path(motions[0]), path, BY_NAME[chosen])]
+        jobs = [ExportJob(Path(motions[0]), path, exporters[chosen])]
         check_outputs(path, jobs[0].exporter, overwrite=overwrite)
         is_single = True
     elif format is None:
         raise InputError(
-            f"`format` is missing; give one of {', '.join(FORMATS.suffixes)}, or `out` with a file "
+            f"`format` is missing; give one of {', '.join(formats.suffixes)}, or `out` with a file "
             "name"
         )
     else:
-        jobs = _jobs(motions, None if out is None else Path(out), BY_NAME[format], suffixes)
+        jobs = _jobs(
+            motions, None if out is None else Path(out), exporters[format], formats, suffixes
+        )
         is_single = len(motions) == 1 and not Path(motions[0]).is_dir()
     for job in jobs:
         check_path(job.out, "`out`")
@@ -102,7 +107,11 @@ def plan(
 
 
 def _jobs(
-    motions: Sequence[str], out: Path | None, exporter: Exporter, suffixes: Sequence[str]
+    motions: Sequence[str],
+    out: Path | None,
+    exporter: Exporter,
+    formats: Formats,
+    suffixes: Sequence[str],
 ) -> list[ExportJob]:
     jobs = []
     for given in map(Path, motions):
@@ -116,7 +125,7 @@ def _jobs(
         for file, name in files:
             target = file if out is None else out / name
             jobs.append(
-                ExportJob(file, target.with_suffix(FORMATS.ending(exporter.name)), exporter)
+                ExportJob(file, target.with_suffix(formats.ending(exporter.name)), exporter)
             )
     return jobs
 

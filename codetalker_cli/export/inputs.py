@@ -35,12 +35,15 @@ class TakeOptions:
     units: Path | None = None
     solve: SolveSettings | None = None
 
-    def check(self, paths: Sequence[Path], outputs: Sequence[Path]) -> None:
+    def check(
+        self, paths: Sequence[Path], outputs: Sequence[Path], others: Sequence[Path | None] = ()
+    ) -> None:
         """Refuse options that do not apply to the files.
 
         Args:
             paths: The motion files.
             outputs: The outputs.
+            others: Further inputs, which outputs must not replace.
 
         Raises:
             InputError: There is a recording, but several motions; or an output would replace the
@@ -49,7 +52,7 @@ class TakeOptions:
         if self.fps is not None:
             check_fps(self.fps)
         faces = self.faces
-        given = [self.audio, self.units, faces.data, faces.templates]
+        given = [self.audio, self.units, faces.data, faces.templates, *others]
         given += [] if faces.mesh is None else [Path(faces.mesh)]
         for out in outputs:
             check_inputs_kept(out, given)

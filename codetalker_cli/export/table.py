@@ -1,9 +1,9 @@
 """The table of export formats. Each format is a function in a module of this package."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from codetalker_cli.export.take import Take
 from codetalker_cli.settings import ExportSettings
@@ -30,7 +30,8 @@ class Target:
     sound_name: str | None = None
 
 
-Write = Callable[[Take, Target, ExportSettings], None]
+Write = Callable[[Take, Target, ExportSettings], Mapping[str, Any] | None]
+"""Writes a take; it may return facts for the report, as data that JSON can store."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import filecmp
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Exported:
         sound: The .wav file next to it, or None. It may be the recording itself.
         exporter: The format.
         take: The take.
+        facts: What the exporter reports.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Exported:
     sound: Path | None
     exporter: Exporter
     take: Take
+    facts: Mapping[str, Any]
 
     @property
     def opening(self) -> str:
@@ -64,6 +67,7 @@ class Exported:
             "fps": self.take.fps,
             "seconds": round(self.take.seconds, 3),
             "opening": self.opening,
+            **self.facts,
         }
 
 
@@ -156,7 +160,7 @@ def write(
             sound if has_sound and exporter.sound == "inside" else None,
             beside.name if beside is not None and has_sound else None,
         )
-        exporter.write(take, target, settings)
+        facts = exporter.write(take, target, settings)
         files = {path.with_suffix(suffix): made for suffix, made in target.beside.items()}
         for final, made in files.items():
             if not (final.is_file() and filecmp.cmp(made, final, shallow=False)):
@@ -165,7 +169,7 @@ def write(
             shutil.copyfile(sound, target.path / _SOUND_IN_FOLDER)
         elif has_sound and beside is not None and not beside.exists():
             shutil.copyfile(sound, stack.enter_context(atomic_path(beside, overwrite=False)))
-    return Exported(path, tuple(files), beside if has_sound else None, exporter, take)
+    return Exported(path, tuple(files), beside if has_sound else None, exporter, take, facts or {})
 
 
 def check_sound(
