@@ -11,6 +11,7 @@
 - ``Motion`` is the result: vertices, frame rate, topology and sound.
 - ``render`` writes a motion as a video or as a picture.
 - ``export`` writes a motion for other programs, e.g. as .glb, .usdz or Live Link .csv.
+- ``Avatar`` is a character of one's own that ``export`` moves.
 - ``solve_curves`` solves the weights of ARKit's and other units for a motion, and ``read_curves``
   reads them from a file; the result is a ``RigCurves``. A ``UnitSet`` contains the units of a face.
 - ``write_mesh`` writes one face as .obj, .ply, .glb or .off.
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         SettingsError,
         UnexpectedError,
     )
-    from codetalker_cli.export import export
+    from codetalker_cli.export import Avatar, export
     from codetalker_cli.formats.meshes import write_mesh_file as write_mesh
     from codetalker_cli.formats.rig_files import read_curves
     from codetalker_cli.motion import Motion
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Avatar",
     "BusyError",
     "CheckpointError",
     "CodeTalkerError",
@@ -79,6 +81,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Avatar": ("codetalker_cli.export", "Avatar"),
     "Motion": ("codetalker_cli.motion", "Motion"),
     "Request": ("codetalker_cli.animate", "Request"),
     "RigCurves": ("codetalker_cli.rig_curves", "RigCurves"),

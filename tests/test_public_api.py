@@ -41,7 +41,7 @@ def python(code: str) -> str:
 
 def test_public_names_exist_and_include_all_errors() -> None:
     assert len(ERRORS) == 12 and set(ct.__all__) >= ERRORS
-    others = {"Motion", "Request", "RigCurves", "UnitSet", "Voice", "__version__"}
+    others = {"Avatar", "Motion", "Request", "RigCurves", "UnitSet", "Voice", "__version__"}
     others |= {"export", "load", "read_curves", "render", "solve_curves", "write_mesh"}
     assert set(ct.__all__) == ERRORS | others
     for name in ct.__all__:

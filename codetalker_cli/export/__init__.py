@@ -2,12 +2,15 @@
 
 - ``take`` is what an exporter receives, and ``table`` describes an exporter.
 - ``formats`` lists all exporters. Each of the other modules contains one family of formats.
+- ``avatar_formats`` describes a character that is moved, and ``avatar`` writes it; the modules
+  ``character*`` read its file.
 - ``write`` writes all files of an export, or none.
 - ``batch`` exports several motions.
 
 The package itself can be called: ``codetalker_cli.export(motion, path)`` calls ``export``.
 """
 
+from codetalker_cli.export.avatar_formats import Avatar
 from codetalker_cli.export.formats import EXPORTERS, FORMATS, find
 from codetalker_cli.export.single import export
 from codetalker_cli.export.table import Exporter
@@ -19,6 +22,7 @@ from codetalker_cli.settings import ExportSettings, SolveSettings
 __all__ = [
     "EXPORTERS",
     "FORMATS",
+    "Avatar",
     "ExportSettings",
     "Exported",
     "Exporter",

@@ -90,7 +90,7 @@ def check_effective(exporters: Collection[Exporter], keys: Iterable[str]) -> Non
     """
     for key in keys:
         effective = [one.name for one in EXPORTERS if _has_effect(one, key)]
-        if not any(one.name in effective for one in exporters):
+        if not any(_has_effect(one, key) for one in exporters):
             names = " and ".join(sorted({one.name for one in exporters}))
             where = f"the format {names}" if names else "a video"
             raise SettingsError(

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import InputError
+from codetalker_cli.export.avatar_formats import Avatar, formats_of, refuse_video
 from codetalker_cli.export.formats import check_effective, find
+from codetalker_cli.export.table import Exporter
 from codetalker_cli.export.take import make_take
 from codetalker_cli.export.write import write
 from codetalker_cli.motion import Motion
@@ -23,6 +25,7 @@ def export(
     format: str | None = None,
     units: UnitSet | Path | str | None = None,
     solve: SolveSettings | None = None,
+    avatar: Avatar | Path | str | None = None,
     overwrite: bool = True,
     **settings: Any,
 ) -> Path:
@@ -37,6 +40,8 @@ def export(
         units: The units of a face that is not the bundled head: a .glb with morph targets, a folder
             of .obj or .ply files, an .npz of deltas, or a unit set in meters.
         solve: How unit weights are found for the vertices; None: the defaults.
+        avatar: A character that is moved: its file (.glb, .vrm, .gltf), or an ``Avatar`` with
+            options. The result is its file with one more animation, or a .vrma for a .vrm.
         overwrite: Whether existing files may be replaced.
         **settings: Settings of the section ``export``, such as ``targets="arkit"``;
             docs/settings.md lists them.
@@ -54,7 +59,7 @@ def export(
     target = _checked_path("path", path)
     if format is not None and not isinstance(format, str):
         raise InputError(f"`format`: expected text, got a {type(format).__name__}")
-    exporter = find(target, format)
+    exporter, character = _exporter(target, format, avatar)
     chosen = changed("export", ExportSettings.model_validate({}), settings)
     given = [f"export.{key}" for key in settings] + ["solve"] * (solve is not None)
     check_effective([exporter], given + ["units"] * (units is not None))
@@ -67,11 +72,24 @@ def export(
         units = _checked_path("units", units)
     if not isinstance(solve, SolveSettings | None):
         raise InputError(f"solve: expected SolveSettings, got a {type(solve).__name__}")
-    read = [motion.audio_path, units if isinstance(units, Path) else None]
+    read = [motion.audio_path, units if isinstance(units, Path) else None, character]
     for output in (target, *(target.with_suffix(suffix) for suffix in exporter.beside)):
         check_inputs_kept(output, read)
     take = make_take(motion, units, solve)
     return write(take, target, exporter, chosen, overwrite=overwrite).path
+
+
+def _exporter(
+    target: Path, format: str | None, avatar: Avatar | Path | str | None
+) -> tuple[Exporter, Path | None]:
+    """Return the format, and the file of the character or None."""
+    if avatar is None:
+        return find(target, format), None
+    if not isinstance(avatar, Avatar):
+        avatar = Avatar(_checked_path("avatar", avatar))
+    refuse_video(target)
+    exporters = avatar.exporters()
+    return exporters[formats_of(exporters).choose(target, format)], Path(avatar.path)
 
 
 def _checked_path(name: str, path: object) -> Path:
