@@ -324,6 +324,12 @@ def test_a_character_is_never_replaced(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_missing_character_is_reported_although_the_output_exists(tmp_path: Path) -> None:
+    (tmp_path / "b.glb").touch()
+    with pytest.raises(InputError, match=r"a\.glb: no such file"):
+        export(tmp_path / "a.glb", tmp_path / "b.glb")
+
+
 def test_other_outputs_are_refused(tmp_path: Path) -> None:
     path = arkit().save(tmp_path / "a.glb")
     with pytest.raises(InputError, match=r"`out` b\.mp4: a character is written as \.glb, or as"):

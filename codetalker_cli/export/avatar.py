@@ -116,12 +116,12 @@ def export_avatar(
             f"`out` {printable(target.final.name)}: a character is written as .glb, or as .vrma "
             "for a VRM avatar; to make a video, open that file in a 3D program"
         )
+    character = Character.read(character_path, settings.node)
     if target.final.exists() and target.final.samefile(character_path):
         raise InputError(
             f"`out` {printable(target.final)}: this is the file of the character, which is never "
             "replaced; give another name"
         )
-    character = Character.read(character_path, settings.node)
     if suffix == VRMA:
         return _export_vrma(take, character, target, settings)
     found = drive(
@@ -272,7 +272,8 @@ def _turn_bones(
     return turned_bones, tuple(changes)
 
 
-_SHOWN_BY = {JAW: ("jawOpen",), LEFT_EYE: ("eyeLook",), RIGHT_EYE: ("eyeLook",)}
+_SHOWN_BY = {JAW: "jawOpen", LEFT_EYE: "eyeLook", RIGHT_EYE: "eyeLook"}
+"""What the names of the units that a bone shows begin with."""
 
 
 def _report(
@@ -282,10 +283,11 @@ def _report(
     matched = {key: list(targets) for key, targets in found.matched.items()}
     unmatched = list(found.unmatched)
     for bone in bones:
-        start = _SHOWN_BY.get(bone, ())
+        start = _SHOWN_BY.get(bone)
         side = {LEFT_EYE: "Left", RIGHT_EYE: "Right"}.get(bone, "")
-        for unit in [u for u in ARKIT_UNITS if start and u.startswith(start) and u.endswith(side)]:
-            if unit not in found.matched:
+        for unit in ARKIT_UNITS if start else ():
+            is_shown = unit.startswith(str(start)) and unit.endswith(side)
+            if is_shown and unit not in found.matched:
                 matched.setdefault(unit, []).append(names[bone])
                 unmatched = [other for other in unmatched if other != unit]
     missing = {"jawOpen": found.jaw is not None and JAW not in bones}
