@@ -189,6 +189,9 @@ def test_jaw_turns_only_if_no_morph_target_opens_the_mouth() -> None:
     driven = drive(given, ["mouthSmileLeft", "eyeBlinkLeft"])
     assert driven.jaw is not None and driven.jaw.dtype == np.float32
     assert driven.jaw == pytest.approx([0.5 * JAW_RADIANS, 0], abs=0.02)
+    lips = ["mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthFunnel"]
+    with_lips = drive(given, lips)
+    assert with_lips.jaw is not None and with_lips.jaw[0] > 0.4 * JAW_RADIANS
     assert drive(given, ["jawOpen"]).jaw is None
     assert drive(given, VISEMES).jaw is None
     assert drive(given, ["A"], {"A": {"aa": 1.0}}).jaw is None
