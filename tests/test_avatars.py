@@ -100,8 +100,9 @@ def test_viseme_of_the_head_is_that_of_the_character(viseme: str) -> None:
 
 
 def test_visemes_that_differ_between_characters_are_mixed_with_vowels() -> None:
-    driven = drive(curves({"jawOpen": 0.1, "mouthFunnel": 0.4, "mouthPucker": 0.4}), VISEMES)
-    assert driven.morphs["viseme_U"] > 0.15
+    lips = {"jawOpen": 0.04, "mouthUpperUp": 0.45, "mouthLowerDown": 0.7}
+    driven = drive(curves(lips | {"mouthStretch": 0.4, "mouthSmile": 0.2}), VISEMES)
+    assert driven.morphs["viseme_I"] > 0.3 and driven.morphs["viseme_SS"] > 0.3
 
 
 def test_tongue_distinguishes_visemes_only_if_it_moves() -> None:
@@ -188,6 +189,9 @@ def test_jaw_turns_only_if_no_morph_target_opens_the_mouth() -> None:
     driven = drive(given, ["mouthSmileLeft", "eyeBlinkLeft"])
     assert driven.jaw is not None and driven.jaw.dtype == np.float32
     assert driven.jaw == pytest.approx([0.5 * JAW_RADIANS, 0], abs=0.02)
+    lips = ["mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft", "mouthFunnel"]
+    with_lips = drive(given, lips)
+    assert with_lips.jaw is not None and with_lips.jaw[0] > 0.4 * JAW_RADIANS
     assert drive(given, ["jawOpen"]).jaw is None
     assert drive(given, VISEMES).jaw is None
     assert drive(given, ["A"], {"A": {"aa": 1.0}}).jaw is None

@@ -49,7 +49,8 @@ class Drive:
     Attributes:
         morphs: The (T,) float32 weights of each morph target that is driven, by its name in the
             file.
-        jaw: (T,) float32 opening of the jaw in radians, or None if morph targets open it.
+        jaw: (T,) float32 opening of the jaw in radians, or None if morph targets open it: jawOpen,
+            visemes or vowels.
         head: (T, 3) rotation of the head in radians as ``RigCurves.head``, or None.
         eyes: (T, 2) float32 direction of the gaze to the subject's left and up in radians, or None
             if morph targets turn the eyes, or if the gaze is still.
@@ -271,8 +272,8 @@ def _add_mouth(tracks: _Tracks, face: _Face, recognized: Recognized) -> np.ndarr
         for source, units in entries:
             tracks.add(source, face.sum(units), units)
         return None
-    opens = not shown.isdisjoint(OPENERS)
-    # A jaw bone opens the mouth if no morph target does.
+    # A jaw bone opens the mouth of a character that has morph targets for the lips only.
+    opens = "jawOpen" in shown
     poses = {"jaw": {"jawOpen": 1.0}} if not opens else {}
     different: dict[tuple[str, ...], list[Source]] = {}
     for source, units in entries:
