@@ -97,7 +97,6 @@ def test_options_of_characters_need_one(option: str) -> None:
     ended = run("export", "talk.npz", "-o", "x.glb", option, "jaw=1")
     assert ended.code == 2
     assert f"{option} applies only to a character; also give --avatar" in ended.err
-    )
 
 
 def test_map_replaces_what_names_mean() -> None:

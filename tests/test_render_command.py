@@ -195,7 +195,7 @@ def test_templates_can_be_combined_with_a_mesh_file() -> None:
         (["small.npy", "--mesh", "a", "--data", "b"], "--data and --mesh both specify the faces"),
         (["small.npy", "--templates", "t.pkl"], "the triangles are missing; also give --mesh"),
         (["small.npy", "--mesh", "ball.ply", "--fps", "9"], "has 4 vertices, but ball.ply has 266"),
-        (["a.npz", "--subject", "S01"], "apply only to .npy files"),
+        (["a.npz", "--subject", "S01"], "--subject applies only to .npy files"),
         (["a.npz", "--heat"], "--heat compares motions with the first one"),
         (
             ["a.npz", "--label", "x", "--label", "y"],
