@@ -29,8 +29,6 @@ ELSEWHERE = {
     "liveness": "test_liveness_script.py",
     "plain_decoding": "test_decode_benchmark.py",
     "rig_curves": "test_rig_benchmark.py",
-    "rig_curves": "test_rig_benchmark.py",
-    "avatars": "test_avatar_benchmark.py",
 }
 """The programs and modules that are tested in other files."""
 
