@@ -118,3 +118,15 @@ def test_python_moves_characters_too() -> None:
         ct.export(motion, "held.glb", avatar="held.glb")
     with pytest.raises(ct.InputError, match=r"gone\.glb"):
         ct.export(motion, "c.glb", avatar="gone.glb")
+
+
+def test_options_of_a_character_affect_a_vrma_or_are_refused() -> None:
+    save(characters.vrm1(), "held.vrm")
+    Path("map.yaml").write_text("A: jawOpen")
+    head_take(9).motion.save("talk.npz")
+    command = ("export", "talk.npz", "--avatar", "held.vrm")
+    succeed(*command, "-o", "a.vrma")
+    succeed(*command, "-o", "b.vrma", "--strength", "eyes=0")
+    assert Path("a.vrma").read_bytes() != Path("b.vrma").read_bytes()
+    ended = run(*command, "-o", "c.vrma", "--avatar-map", "map.yaml")
+    assert ended.code in (1, 2) and not Path("c.vrma").exists()

@@ -75,22 +75,39 @@ def test_presets_follow_from_the_units(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[name], values, atol=1e-5)
 
 
+def vowel(name: str) -> dict[str, float]:
+    """Return the units of ARKit of a viseme of the bundled head."""
+    rig = bundled_rig()
+    pose = zip(rig.unit_names, rig.visemes[name].tolist(), strict=True)
+    return {unit: weight for unit, weight in pose if unit in ARKIT_UNITS and weight}
+
+
 @pytest.mark.parametrize(
     ("units", "preset"),
     [
-        ({"jawOpen": 0.5}, "aa"),
-        ({"mouthPucker": 1}, "ou"),
-        ({"jawOpen": 0.6, "mouthFunnel": 1}, "oh"),
-        ({"mouthSmileLeft": 1, "mouthSmileRight": 1}, "ih"),
-        ({"jawOpen": 0.5, "mouthStretchLeft": 1, "mouthStretchRight": 1}, "ee"),
+        (vowel("aa"), "aa"),
+        (vowel("U"), "ou"),
+        (vowel("O"), "oh"),
+        (vowel("I"), "ih"),
+        (vowel("E"), "ee"),
         ({"eyeBlinkLeft": 1}, "blinkLeft"),
         ({"eyeBlinkRight": 1}, "blinkRight"),
         ({}, None),
     ],
 )
-def test_clear_mouth_shapes_give_one_preset(units: dict[str, float], preset: str | None) -> None:
-    found = {name: values[0] for name, values in presets(curves(units)).items()}
-    assert found == {name: float(name == preset) for name in found}
+def test_clear_mouth_shapes_give_mainly_one_preset(
+    units: dict[str, float], preset: str | None
+) -> None:
+    found = {name: float(values[0]) for name, values in presets(curves(units)).items()}
+    if preset is None:
+        assert max(found.values()) < 0.01
+        return
+    assert max(found, key=lambda name: found[name]) == preset and found[preset] > 0.5
+
+
+def test_presets_shut_the_lips_where_the_head_does() -> None:
+    found = presets(curves(vowel("PP")))
+    assert sum(float(found[name][0]) for name in ("aa", "ih", "ou", "ee", "oh")) < 0.02
 
 
 @given(st.dictionaries(st.sampled_from(ARKIT_UNITS), st.floats(0, 1, width=32)))

@@ -5,7 +5,7 @@ and the JSON only gets accessors, buffer views and an animation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from codetalker_cli.export.vrma import presets, write_vrma
 from codetalker_cli.formats.arkit_names import unit_of
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.avatar_limits import strengthen
 from codetalker_cli.rigs.avatars import Drive, drive
 from codetalker_cli.rigs.units import is_bundled_head
 from codetalker_cli.settings import ExportSettings
@@ -317,6 +318,15 @@ def _export_vrma(
             f"`out` {printable(target.final.name)}: {printable(character.container.path.name)} is "
             "not a VRM avatar, and a .vrma moves only these; give a name that ends with .glb"
         )
+    if settings.overrides:
+        raise InputError(
+            f"`out` {printable(target.final.name)}: the avatar map has no effect in a .vrma, which "
+            "moves expressions; give a name that ends with .glb"
+        )
+    if settings.strength:
+        head = None if take.native is None else take.native.head
+        stronger = strengthen(take.arkit_curves, settings.strength)
+        take = replace(take, native=replace(stronger, head=head))
     own = {unit: name for name in character.expressions if (unit := unit_of(name))}
     targets = "arkit" if len(own) >= MIN_CUSTOM else "units"
     write_vrma(take, target, settings.export.model_copy(update={"targets": targets}), own)

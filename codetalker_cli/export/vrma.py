@@ -1,12 +1,8 @@
 """The .vrma exporter: an animation for any VRM avatar (VRMC_vrm_animation 1.0).
 
-Rule for the presets: with o = jawOpen / 0.5, r = the larger one of mouthFunnel and mouthPucker,
-w = the larger one of mouthSmile and mouthStretch (each the mean of both sides), and o at most 1:
-
-    aa = o (1 − r)(1 − w)    oh = o r    ou = (1 − o) r    ee = o (1 − r) w    ih = (1 − o)(1 − r) w
-
-Their sum is at most 1. The presets blinkLeft and blinkRight are the units eyeBlinkLeft and
-eyeBlinkRight. The presets of emotions are not used.
+The weights of the presets aa, ih, ou, ee and oh are fitted to the mouth of the bundled head with
+the same curves, so that the lips are shut where those of the head are. The presets blinkLeft and
+blinkRight are the units eyeBlinkLeft and eyeBlinkRight. The presets of emotions are not used.
 """
 
 from collections.abc import Mapping
@@ -19,12 +15,13 @@ from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.avatars import drive
 from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE
 from codetalker_cli.settings import ExportSettings
 
 EXTENSION = "VRMC_vrm_animation"
-JAW_OF_AA = 0.5
-"""The weight of jawOpen at which the mouth is open as in a clear "ah": speech rarely exceeds it."""
+PRESETS = ("aa", "ih", "ou", "ee", "oh", "blinkLeft", "blinkRight")
+"""The presets that are animated; every VRM avatar has them."""
 
 _Bones = dict[str, tuple[str, tuple[float, float, float]]]
 # The bones that a VRM must have: parent, and offset from it in the rest pose (arms to the sides),
@@ -98,29 +95,10 @@ def write_vrma(
 
 
 def presets(curves: RigCurves) -> dict[str, np.ndarray]:
-    """Return the (T,) weights of VRM's mouth and blink presets from the weights of ARKit's units.
-
-    The module describes the rule.
-    """
-
-    def weight(name: str) -> np.ndarray:
-        return np.clip(curves.weights[:, curves.names.index(name)], 0, 1)
-
-    def both(name: str) -> np.ndarray:
-        return (weight(f"{name}Left") + weight(f"{name}Right")) / 2
-
-    opened = np.minimum(weight("jawOpen") / JAW_OF_AA, 1)
-    rounded = np.maximum(weight("mouthFunnel"), weight("mouthPucker"))
-    wide = (1 - rounded) * np.maximum(both("mouthSmile"), both("mouthStretch"))
-    return {
-        "aa": opened * (1 - rounded - wide),
-        "ih": (1 - opened) * wide,
-        "ou": (1 - opened) * rounded,
-        "ee": opened * wide,
-        "oh": opened * rounded,
-        "blinkLeft": weight("eyeBlinkLeft"),
-        "blinkRight": weight("eyeBlinkRight"),
-    }
+    """Return the (T,) weights of VRM's mouth and blink presets from those of ARKit's units."""
+    found = drive(curves, PRESETS).morphs
+    still = np.zeros(curves.n_frames, np.float32)
+    return {name: found.get(name, still) for name in PRESETS}
 
 
 def _has_gaze(curves: RigCurves) -> bool:
