@@ -73,6 +73,7 @@ def test_vrm_gives_a_vrma_unless_a_glb_is_named() -> None:
         (["-o", "x.vrma"], "not a VRM avatar"),
         (["-o", "x.glb", "--strength", "jow=1"], "jaw, mouth, tongue, eyes, brows"),
         (["-o", "x.glb", "--strength", "jaw"], "expected GROUP=FACTOR"),
+        (["-o", "x.glb", "--strength", "jaw=1,jaw=2"], "jaw is listed twice"),
         (["-o", "x.glb", "--avatar-map", "gone.yaml"], "gone.yaml"),
         (["-o", "x.glb", "--avatar-map", "list.yaml"], "expected morph targets with units"),
         (["-o", "x.glb", "--avatar-map", "typo.yaml"], "jawOpn"),
@@ -101,11 +102,11 @@ def test_options_of_characters_need_one(option: str) -> None:
 
 def test_map_replaces_what_names_mean() -> None:
     save(characters.named(("Aufmachen", "jawOpen")), "held.glb")
-    Path("map.yaml").write_text("Aufmachen: jawOpen\njawOpen: {mouthFunnel: 0.5}\n")
+    Path("map.yaml").write_text("Aufmachen: jawOpen\njawOpen:\n")
     head_take(5).motion.save("talk.npz")
     command = ("export", "talk.npz", "--avatar", "held.glb", "--avatar-map", "map.yaml")
     report = json.loads(succeed(*command, "-o", "x.glb", "--json"))["avatar"]
-    assert "Aufmachen" in report["matched"]["jawOpen"]
+    assert report["matched"]["jawOpen"] == ["Aufmachen"] and report["unused"] == ["jawOpen"]
 
 
 def test_python_moves_characters_too() -> None:
@@ -130,3 +131,15 @@ def test_options_of_a_character_affect_a_vrma_or_are_refused() -> None:
     assert Path("a.vrma").read_bytes() != Path("b.vrma").read_bytes()
     ended = run(*command, "-o", "c.vrma", "--avatar-map", "map.yaml")
     assert ended.code in (1, 2) and not Path("c.vrma").exists()
+
+
+def test_bones_are_listed_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "codetalker_cli")
+    save(characters.jaw_bone(), "held.glb")
+    head_take(9).motion.save("talk.npz")
+    report = json.loads(
+        succeed("export", "talk.npz", "--avatar", "held.glb", "-o", "x.glb", "--json")
+    )
+    (line,) = [message for message in caplog.messages if "driven part" in message]
+    for bone in report["avatar"]["bones"].values():
+        assert line.count(bone) == 1

@@ -197,8 +197,8 @@ def _undriven(character: Character) -> str:
     bones = ", ".join(character.bone_names.values()) or "none"
     return (
         f"no morph target has a known name, and there is no jaw bone to move; the morph targets "
-        f"are {listed(list(character.names))}; the bones of the head are {bones}; give the names "
-        "with `avatar_map`"
+        f"are {listed(list(character.names))}; the bones of the head are {bones}; name the morph "
+        "targets with `avatar_map`, or rename the bone of the jaw to Jaw"
     )
 
 

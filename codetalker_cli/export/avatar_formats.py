@@ -118,7 +118,7 @@ def read_overrides(path: Path) -> dict[str, dict[str, float]]:
         raise InputError(f"{where}: expected morph targets with units, e.g. Mouth_Open: jawOpen")
     result: dict[str, dict[str, float]] = {}
     for name, value in content.items():
-        given = {value: 1.0} if isinstance(value, str) else value
+        given = {value: 1.0} if isinstance(value, str) else {} if value is None else value
         if not isinstance(name, str) or not isinstance(given, dict):
             raise InputError(
                 f"{where}: {printable(name)}: expected a unit such as jawOpen, or units with "
@@ -134,10 +134,12 @@ def parse_strength(text: str) -> dict[str, float]:
     Raises:
         InputError: The text has another form.
     """
-    result = {}
+    result: dict[str, float] = {}
     for part in text.split(","):
         name, sign, value = part.partition("=")
         try:
+            if name.strip() in result:
+                raise InputError(f"`strength` {printable(text)!r}: {name.strip()} is listed twice")
             result[name.strip()] = float(value)
         except ValueError:
             sign = ""
@@ -158,14 +160,15 @@ def _write(
 
 def _log(path: Path, report: AvatarReport) -> None:
     """Report what was matched and what was not."""
-    moved = sorted({name for names in report.matched.values() for name in names})
+    bones = set(report.bones.values())
+    moved = sorted({name for names in report.matched.values() for name in names} - bones)
     naming = f" ({report.naming})" if report.naming else ""
     logger.info(
         "%s: %s%s: %s",
         printable(path),
-        counted(len(moved), "driven part"),
+        counted(len(moved) + len(bones), "driven part"),
         naming,
-        _listed([*moved, *(f"bone {name}" for name in report.bones.values())]),
+        _listed([*(f"bone {name}" for name in sorted(bones)), *moved]),
     )
     if report.unmatched:
         logger.info("%s: nothing shows %s", printable(path), _listed(report.unmatched))
