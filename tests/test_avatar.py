@@ -343,8 +343,8 @@ def test_unknown_names_are_listed(tmp_path: Path) -> None:
     path = arkit(("hat", "wings")).save(tmp_path / "a.glb")
     expected = (
         "no morph target has a known name, and there is no jaw bone to move; the morph targets "
-        "are hat, wings; the bones of the head are Head, LeftEye, RightEye; give the names with "
-        "`avatar_map`"
+        "are hat, wings; the bones of the head are Head, LeftEye, RightEye; name the morph "
+        "targets with `avatar_map`, or rename the bone of the jaw to Jaw"
     )
     with pytest.raises(InputError) as error:
         export(path, tmp_path / "b.glb")
