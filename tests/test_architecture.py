@@ -21,6 +21,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"train", "evaluate", "datasets.inspect"}, False),
     ({"animate", "export", "render", "synthetic"}, False),
     ({"datasets"}, False),
+    ({"capture"}, False),
     ({"models", "rigs", "metrics"}, False),
     ({"formats", "presets"}, False),
     (
@@ -28,6 +29,7 @@ ROWS: list[tuple[set[str], bool]] = [
             "settings",
             "motion",
             "rig_curves",
+            "face_track",
             "topology",
             "arrays",
             "audio",
@@ -72,6 +74,8 @@ HEAVY = (
     "pxr",
     "alembic3d",
     "imath",
+    "mediapipe",
+    "cv2",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 7
 

@@ -1,0 +1,1 @@
+"""Turn films of talking faces into motion of the bundled head."""
