@@ -33,9 +33,9 @@ _WIDE = 110
 """The terminal width in columns at which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
-    "audio", "avatar", "avatar_map", "avatar_node", "csv", "data", "device", "engine", "format",
-    "fps", "gt", "heat", "manifest", "mesh", "model", "out", "overwrite", "pred", "preset",
-    "regions", "resume", "seed", "set", "sheet", "split", "strength", "style", "subject",
+    "audio", "avatar", "avatar_map", "avatar_node", "csv", "curves", "data", "device", "engine",
+    "format", "fps", "gt", "heat", "manifest", "mesh", "model", "out", "overwrite", "pred",
+    "preset", "regions", "resume", "seed", "set", "sheet", "split", "strength", "style", "subject",
     "targets", "templates", "unit", "units", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}

@@ -60,6 +60,13 @@ HeatOption = Annotated[
         "--heat", help="Also show the distance of each motion from the first as a heat map."
     ),
 ]
+CurvesOption = Annotated[
+    bool,
+    typer.Option(
+        "--curves",
+        help="Also draw lip opening and mouth width over time; faces in filmed videos are tracked.",
+    ),
+]
 ViewOption = Annotated[
     str | None,
     typer.Option(
@@ -92,6 +99,7 @@ def render(
     audio: AudioOption = None,
     labels: LabelsOption = None,
     heat: HeatOption = False,
+    curves: CurvesOption = False,
     view: ViewOption = None,
     background: BackgroundOption = None,
     size: SizeOption = None,
@@ -119,7 +127,7 @@ def render(
     target = choose_target(out, motions, settings, overwrite=overwrite, audio=audio)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
-    shown = compare(read, motions, labels=labels, heat=heat, audio=audio)
+    shown = compare(read, motions, labels=labels, heat=heat, curves=curves, audio=audio)
     with console.bars() as stages:
         written = write(shown, target, settings, stages("render"), overwrite=overwrite)
     result = {"out": str(target), "motions": [str(path) for path in motions], **written.to_dict()}

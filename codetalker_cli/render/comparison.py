@@ -1,9 +1,11 @@
 """Arrange motions and filmed videos side by side and render them to a file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from codetalker_cli.errors import CodeTalkerError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output
@@ -11,6 +13,12 @@ from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress
 from codetalker_cli.render.footage import Footage, is_footage
+from codetalker_cli.render.lip_charts import (
+    LipChart,
+    LipCurve,
+    curve_of_motion,
+    curve_of_track,
+)
 from codetalker_cli.render.panels import Panel, as_panels, n_frames
 from codetalker_cli.render.stills import contact_sheet
 from codetalker_cli.render.video import check_target, render_video
@@ -109,10 +117,12 @@ class Comparison:
     Attributes:
         panels: The panels of the motions, from left to right.
         footage: The filmed videos, each with its column.
+        curves: The lip curves to draw below, from left to right.
     """
 
     panels: list[Panel]
     footage: list[Footage]
+    curves: list[LipCurve] = field(default_factory=list)
 
     @property
     def n_columns(self) -> int:
@@ -135,6 +145,7 @@ def compare(
     *,
     labels: Sequence[str] | None = None,
     heat: bool = False,
+    curves: bool = False,
     audio: Path | None = None,
 ) -> Comparison:
     """Arrange motions and filmed videos side by side, in the order of their files.
@@ -145,13 +156,16 @@ def compare(
         labels: Text above each motion and video; None: the file names if there are several files,
             else no label.
         heat: Whether to add a heat map of each motion's distance from the first.
+        curves: Whether to draw the lip curves of the motions and of the filmed people, who are
+            tracked.
         audio: Recording or video for the sound track; None: that of the first motion that has
             one, else that of the first filmed video that has one.
 
     Raises:
         InputError: The number of labels does not match the number of files, a label is longer
             than ``MAX_LABEL``, a heat map is requested for a single motion, the recording does
-            not exist, or a video cannot be read.
+            not exist, a video cannot be read, or ``curves`` is set and a motion has no inner lips.
+        MissingDependencyError: ``curves`` is set and the tracker for videos is not installed.
     """
     if labels and len(labels) != len(paths):
         raise InputError(
@@ -171,6 +185,8 @@ def compare(
             footage.append(Footage.open(path, name, column))
         else:
             panels.append(Panel(next(left), name, origin=str(path)))
+    names = [name or path.stem for path, name in zip(paths, names, strict=True)]
+    lip_curves = _lip_curves(panels, footage, names) if curves else []
     if heat:
         panels += _heat_maps(panels)
     filmed = next((one.path for one in footage if one.has_sound), None)
@@ -178,7 +194,22 @@ def compare(
         audio = filmed
     if audio is not None:
         panels[0] = replace(panels[0], motion=replace(panels[0].motion, audio_path=audio))
-    return Comparison(panels, footage)
+    return Comparison(panels, footage, lip_curves)
+
+
+def _lip_curves(
+    panels: Sequence[Panel], footage: Sequence[Footage], names: Sequence[str]
+) -> list[LipCurve]:
+    """Return the lip curves of everything that is shown, from left to right."""
+    if footage:  # MediaPipe is an optional dependency
+        from codetalker_cli.capture.tracking import track_film
+    filmed, left = {one.column: one for one in footage}, iter(panels)
+    return [
+        curve_of_track(track_film(filmed[column].path), name)
+        if column in filmed
+        else curve_of_motion(next(left).motion, name)
+        for column, name in enumerate(names)
+    ]
 
 
 def _heat_maps(panels: Sequence[Panel]) -> list[Panel]:
@@ -226,7 +257,13 @@ def write(
     fps = panels[0].motion.fps
     if target.suffix.lower() not in PICTURES:
         video = render_video(
-            panels, target, settings, progress, footage=footage, overwrite=overwrite
+            panels,
+            target,
+            settings,
+            progress,
+            footage=footage,
+            chart=_chart(shown, settings.size * shown.n_columns, settings),
+            overwrite=overwrite,
         )
         facts = {"renderer": video.renderer, "size": list(video.size), "sound": video.has_sound}
         facts["seconds"] = round(video.seconds, 3)
@@ -238,9 +275,20 @@ def write(
     tiles = [round(k * (count - 1) / max(1, n_tiles - 1)) for k in range(n_tiles)]
     with atomic_path(target, overwrite) as temporary:
         sheet = contact_sheet(panels, settings, tiles, footage=footage)
+        chart = _chart(shown, sheet.shape[1], settings)
+        if chart is not None:
+            below = chart.draw([tile / fps for tile in tiles], sheet.shape[2])
+            sheet = np.concatenate([sheet, below])
         Image.fromarray(sheet).save(temporary)
     facts = {"size": [sheet.shape[1], sheet.shape[0]], "tiles": tiles}
     return Written(shown.n_columns, count, fps, facts)
+
+
+def _chart(shown: Comparison, width: int, settings: RenderSettings) -> LipChart | None:
+    if not shown.curves:
+        return None
+    seconds = n_frames(as_panels(shown.panels)) / shown.panels[0].motion.fps
+    return LipChart(shown.curves, width, settings.size, seconds)
 
 
 def render(

@@ -18,6 +18,7 @@ from codetalker_cli.progress import Progress
 from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
 from codetalker_cli.render.footage import Footage, beside
+from codetalker_cli.render.lip_charts import LipChart, with_chart
 from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
 from codetalker_cli.settings import RenderSettings
 
@@ -58,6 +59,7 @@ def render_video(
     progress: Progress | None = None,
     *,
     footage: Sequence[Footage] = (),
+    chart: LipChart | None = None,
     overwrite: bool = True,
 ) -> RenderReport:
     """Render one motion, or several side by side, to a video with sound.
@@ -72,6 +74,7 @@ def render_video(
         settings: The render settings; ``size`` is the width of one panel or filmed video.
         progress: Called with the number of frames done and the total.
         footage: Filmed videos to show between or next to the panels.
+        chart: Lip curves below the picture.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -88,17 +91,17 @@ def render_video(
     with atomic_path(path, overwrite) as temporary, _sound_file(_audio_source(panels)) as sound:
         stage, sources = set_stage(panels, settings)
         height, width, channels = stage.shape
-        shape = height, width + height * len(footage), channels
+        total_height = height + (0 if chart is None else chart.height)
+        shape = total_height, width + height * len(footage), channels
         stream = VideoStream(shape, rate, count, sound)
         drawn = draw(stage, sources, backend, range(count))
         times = [frame / float(rate) for frame in range(count)]
         pictures = beside(drawn, footage, times, float(rate), settings)
         with closing(drawn), Encoder(temporary, stream, settings) as encoder:
-            for done, picture in enumerate(pictures, start=1):
+            for done, picture in enumerate(with_chart(pictures, chart, times), start=1):
                 encoder.write(picture)
                 if progress is not None:
                     progress(done, count)
-    elapsed = time.perf_counter() - start
     return RenderReport(
         path=path,
         n_frames=count,
@@ -107,7 +110,7 @@ def render_video(
         size=(shape[1], shape[0]),
         renderer=str(backend),
         has_sound=sound is not None,
-        drawing_fps=count / elapsed,
+        drawing_fps=count / (time.perf_counter() - start),
     )
 
 

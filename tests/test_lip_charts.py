@@ -1,0 +1,116 @@
+"""Lip curves that are drawn below a picture."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ball import make_motion
+from command import refuse, succeed
+from PIL import Image
+from test_face_tracks import make_track
+
+from codetalker_cli.errors import InputError
+from codetalker_cli.motion import Motion
+from codetalker_cli.render.lip_charts import (
+    EYE_CORNERS_MM,
+    LipChart,
+    LipCurve,
+    curve_of_motion,
+    curve_of_track,
+)
+from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs.head import Rig
+from codetalker_cli.rigs.posing import motion_of
+
+QUICK = ("--renderer", "software", "--size", 64, "--set", "render.workers=1")
+
+
+def talking(n: int = 6) -> Motion:
+    weights = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+    return motion_of(RigCurves(("jawOpen",), 25.0, weights), "S01")
+
+
+def curve(values: np.ndarray, fps: float = 10.0) -> LipCurve:
+    return LipCurve("take", np.arange(len(values)) / fps, values, np.full(len(values), 50.0))
+
+
+def colored(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    return (picture[..., :3] == color).all(-1)
+
+
+def test_curve_of_motion_is_in_millimeters() -> None:
+    motion = talking()
+    found = curve_of_motion(motion, "take")
+    gap = motion.topology.inner_lip_gap(motion.vertices) * 1000
+    np.testing.assert_allclose(found.opening_mm, gap, rtol=1e-5)
+    assert found.opening_mm[0] < 1 < 10 < found.opening_mm[-1]
+    np.testing.assert_allclose(found.times, np.arange(6) / 25)
+    assert 20 < found.width_mm[0] < 60
+
+
+def test_curve_of_a_film_is_scaled_by_the_eyes() -> None:
+    found = curve_of_track(make_track(np.array([0.0, 0.1]), gap_frame=0), "film")
+    assert np.isnan(found.opening_mm[0])
+    assert found.opening_mm[1] == pytest.approx(0.1 * EYE_CORNERS_MM, rel=1e-5)
+    assert found.times[0] == pytest.approx(0.02)
+
+
+def test_time_line_moves_with_the_time() -> None:
+    chart = LipChart([curve(np.linspace(0, 10, 41))], 400, 200, 4.0)
+    columns = [
+        int(np.flatnonzero(colored(chart.draw([time]), (255, 255, 255)).all(0) == 0).size)
+        for time in (1.0, 3.0)
+    ]
+    lines = [
+        np.flatnonzero(colored(chart.draw([time]), (255, 255, 255)).sum(0) > chart.height / 2)
+        for time in (1.0, 3.0)
+    ]
+    assert columns[0] == columns[1] and len(lines[0]) == len(lines[1]) == 1
+    assert lines[1][0] - lines[0][0] == pytest.approx(200 * 0.9, abs=20)
+
+
+def test_long_recordings_scroll() -> None:
+    values = np.zeros(400)
+    values[200:] = 10
+    chart = LipChart([curve(values)], 400, 200, 40.0)
+    early, late = chart.draw([5.0]), chart.draw([35.0])
+    assert early.shape == late.shape == (chart.height, 400, 3) and chart.height % 2 == 0
+    assert not np.array_equal(early[40:], late[40:])
+
+
+def test_unknown_values_interrupt_the_curve() -> None:
+    whole, part = np.full(41, 5.0), np.full(41, 5.0)
+    part[10:30] = np.nan
+    drawn = [
+        colored(LipChart([curve(v)], 400, 200, 4.0).draw([0.0]), (255, 180, 84)).sum()
+        for v in (whole, part)
+    ]
+    assert 0 < drawn[1] < drawn[0]
+
+
+def test_charts_extend_the_picture_downward(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("curves")
+    talking().save(folder / "a.npz")
+    for flags in ((), ("--curves",)):
+        name = f"{len(flags)}.png"
+        succeed("render", folder / "a.npz", *flags, "-o", folder / name, *QUICK)
+    with Image.open(folder / "0.png") as plain, Image.open(folder / "1.png") as charted:
+        assert charted.width == plain.width and charted.height == plain.height + 26
+        np.testing.assert_array_equal(np.asarray(charted)[: plain.height], np.asarray(plain))
+    written = succeed(
+        "render", folder / "a.npz", "--curves", "-o", folder / "v.mp4", "--json", *QUICK
+    )
+    assert json.loads(written)["size"] == [64, 90]
+
+
+def test_motion_without_inner_lips_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("curves")
+    make_motion().save(folder / "ball.npz")
+    message = refuse("render", folder / "ball.npz", "--curves", "-o", folder / "x.png", *QUICK)
+    assert "ball has no regions of the inner lips" in message and "--curves" in message
+    motion = talking()
+    bare = replace(motion, topology=replace(motion.topology, regions={}))
+    with pytest.raises(InputError, match="no regions of the inner lips"):
+        curve_of_motion(bare, "bare")
+    assert Rig.load().topology.regions["inner_lip_upper"].size
