@@ -306,8 +306,9 @@ def diagnose(values: Values) -> dict[str, str]:
     if stage2 and values["val_lve"] > MAX_FREE_RUNNING_RATIO * values["val_lve_forced"]:
         messages["gap"] = (
             f"the free-running lip error is {values['val_lve'] / values['val_lve_forced']:.1f} "
-            "times the teacher-forced one; train the model on its own predictions (`set` "
-            "train_speech.own_history=0.5, train_speech.history_noise=0.3)"
+            "times the teacher-forced one: the model copies the past motion, and its errors add "
+            "up; hide the past from more clips (`set` train_speech.history_dropout=0.95, "
+            "train_speech.own_history=0), which costs little if there is little data"
         )
     n_codes = values.get("codes_used", 0.0) + values.get("dead_codes", 0.0)
     if n_codes and values["dead_codes"] > MAX_DEAD_FRACTION * n_codes:
