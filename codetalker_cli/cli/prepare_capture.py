@@ -1,0 +1,97 @@
+"""The commands ``codetalker prepare-data video`` and ``codetalker prepare-data arkit``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codetalker_cli.cli import completion, console
+from codetalker_cli.cli.options import (
+    AsJson,
+    Assignments,
+    Config,
+    Overwrite,
+    Show,
+    ShowSettings,
+    resolved_sections,
+)
+from codetalker_cli.cli.preparation import refuse_neutral, report, run_preparation
+from codetalker_cli.errors import SettingsError
+from codetalker_cli.workspace import DATA
+
+if TYPE_CHECKING:
+    from codetalker_cli.presets import ResolvedSections
+    from codetalker_cli.settings import PrepareSettings
+
+_ORIGIN = "those of the bundled head"
+
+Out = Annotated[Path | None, typer.Argument(help="Output folder (default: data/NAME).")]
+Name = Annotated[str | None, typer.Option(help="Name of the data set (default: the folder name).")]
+Person = Annotated[
+    str | None,
+    typer.Option("--subject", help="Person of all takes (default: from the folders of the takes)."),
+]
+Face = Annotated[
+    str | None,
+    typer.Option(
+        help="Subject of the bundled head whose face all people get (default: S01).",
+        autocompletion=completion.subjects,
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(help="Frame rate of the prepared motion (default: that of most takes)."),
+]
+
+
+def prepare_arkit(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder with takes of Live Link Face or Audio2Face, and their sound."),
+    ],
+    out: Out = None,
+    name: Name = None,
+    subject: Person = None,
+    face: Face = None,
+    fps: Fps = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare recorded face curves with sound: Live Link Face (.csv) and Audio2Face (.json)."""
+    flags = {"name": name, "subject": subject, "face": face, "fps": fps}
+    resolved = _resolved(Show(show_settings, as_json), config, assignments, flags)
+    from codetalker_cli.datasets.readers.arkit import data_set_name, read_arkit
+    from codetalker_cli.datasets.readers.facts import data_settings
+    from codetalker_cli.datasets.regions import Regions
+
+    capture, options = resolved.sections["capture"], _checked(resolved.sections["prepare"])
+    with console.bars() as stages:
+        raw = read_arkit(folder, capture, stages)
+    data = data_settings(raw, capture, "capture", data_set_name(folder, capture))
+    regions = Regions(origin=_ORIGIN)
+    report(
+        run_preparation(raw, out or DATA / data.name, data, options, regions, overwrite), as_json
+    )
+
+
+def _checked(options: "PrepareSettings") -> "PrepareSettings":
+    refuse_neutral(options)
+    if options.regions != "auto":
+        raise SettingsError(
+            "prepare.regions: the bundled head has its own regions; remove this setting"
+        )
+    return options
+
+
+def _resolved(
+    show: Show,
+    config: Path | None,
+    assignments: list[str] | None,
+    flags: Mapping[str, object],
+) -> "ResolvedSections":
+    values = {f"capture.{key}": value for key, value in flags.items()}
+    return resolved_sections(show, ["capture", "prepare"], config, assignments, values)
