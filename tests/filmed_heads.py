@@ -150,7 +150,7 @@ def encode(
     """
     with tempfile.TemporaryDirectory() as folder:
         straight = Path(folder) / f"film{path.suffix}" if rotation else path
-        turned = {0: "null", 90: "transpose=2", 180: "hflip,vflip", 270: "transpose=1"}[rotation]
+        turned = {0: "null", 90: "transpose=1", 180: "hflip,vflip", 270: "transpose=2"}[rotation]
         move = f"+{JITTER}*sin(2.1*N)" if variable else ""
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}"]
