@@ -64,8 +64,9 @@ def prepare_arkit(
     """Prepare recorded face curves with sound: Live Link Face (.csv) and Audio2Face (.json)."""
     flags = {"name": name, "subject": subject, "face": face, "fps": fps}
     resolved = _resolved(Show(show_settings, as_json), config, assignments, flags)
-    from codetalker_cli.datasets.readers.arkit import data_set_name, read_arkit
+    from codetalker_cli.datasets.readers.arkit import read_arkit
     from codetalker_cli.datasets.readers.facts import data_settings
+    from codetalker_cli.datasets.readers.take_files import data_set_name
     from codetalker_cli.datasets.regions import Regions
 
     capture, options = resolved.sections["capture"], _checked(resolved.sections["prepare"])
@@ -103,8 +104,8 @@ def prepare_video(
     """Prepare films of talking faces with sound, or stored face tracks (.npz)."""
     flags = {"name": name, "subject": subject, "face": face, "fps": fps}
     resolved = _resolved(Show(show_settings, as_json), config, assignments, flags)
-    from codetalker_cli.datasets.readers.arkit import data_set_name
     from codetalker_cli.datasets.readers.facts import data_settings
+    from codetalker_cli.datasets.readers.take_files import data_set_name
     from codetalker_cli.datasets.readers.video import read_video
     from codetalker_cli.datasets.regions import Regions
 

@@ -21,11 +21,11 @@ import numpy as np
 from codetalker_cli import media
 from codetalker_cli.audio import VIDEO_SUFFIXES
 from codetalker_cli.datasets.raw_clips import Problem, RawDataSet
-from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.datasets.readers.take_files import (
     SOUND_SUFFIXES,
     TakeFolder,
     TakeName,
+    data_set_name,
     sound_fault,
 )
 from codetalker_cli.datasets.readers.takes import Take, common_rate, raw_data_set
@@ -119,20 +119,6 @@ def read_arkit(root: Path, settings: CaptureSettings, stages: Stages = silent_st
     )
 
 
-def data_set_name(root: Path, settings: CaptureSettings) -> str:
-    """Return the name of the data set, which is also that of a person in no folder.
-
-    Raises:
-        InputError: The name in the settings is not a valid folder name.
-    """
-    name = settings.name or safe_name(root.resolve().name)
-    if name != safe_name(name):
-        raise InputError(
-            f"capture.name: {name!r} is not a valid folder name; use {safe_name(name)!r}"
-        )
-    return name
-
-
 def _rates(entries: list[_Entry]) -> str:
     rates = sorted({f"{entry.fps:g}" for entry in entries})
     return f"{', '.join(rates)} frames per second"
@@ -181,7 +167,7 @@ def _entry(
         )
         return Problem(name.name, "missing", reason)
     if fault := sound_fault(sound):
-        return Problem(name.name, "missing", f"{sound}: {fault}")
+        return Problem(name.name, *fault)
     recording = _read(path, settings.fps)
     offset, problems = _offset(recording, sound, name.name)
     curves = recording.curves

@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from codetalker_cli import media
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from codetalker_cli.datasets.readers.custom_motion import safe_name
 from codetalker_cli.errors import InputError
+from codetalker_cli.settings import CaptureSettings
 
 SOUND_SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
 _APP_FOLDER = re.compile(r"\d{8}_(.+)")
@@ -99,11 +101,28 @@ def _is_app_folder(folder: Path, stem: str) -> bool:
     return bool(match and stem.startswith(match[1])) or (folder / _APP_FILE).is_file()
 
 
-def sound_fault(path: Path) -> str:
-    """Return why a film has no usable sound, or an empty string; audio files are not opened."""
+def sound_fault(path: Path) -> tuple[Literal["missing", "broken"], str] | None:
+    """Return the kind of problem and why a film has no usable sound; audio files are not opened."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return ""
-    facts = media.probe(path)
+        return None
+    try:
+        facts = media.probe(path)
+    except InputError as error:
+        return "broken", str(error)
     if facts.reason:
-        return facts.reason
-    return "" if facts.sound_tracks else "the film has no sound"
+        return "broken", f"{path}: {facts.reason}"
+    return None if facts.sound_tracks else ("missing", f"{path}: the film has no sound")
+
+
+def data_set_name(root: Path, settings: CaptureSettings) -> str:
+    """Return the name of the data set, which is also that of a person in no folder.
+
+    Raises:
+        InputError: The name in the settings is not a valid folder name.
+    """
+    name = settings.name or safe_name(root.resolve().name)
+    if name != safe_name(name):
+        raise InputError(
+            f"capture.name: {name!r} is not a valid folder name; use {safe_name(name)!r}"
+        )
+    return name

@@ -4,42 +4,42 @@
     PERSON/take.mp4            several people, with any number of takes
     PERSON/take.npz, .flac     a face track and its sound instead of a film
 
-The film is tracked (``capture.tracking``), and the units of the head are fitted to the track
-(``capture.fitting``). Tracks are kept, so an interrupted run continues with the next film.
+A film is tracked (``capture.tracking``), and the units of the head are fitted to the track
+(``capture.fitting``). Tracks are kept, so an interrupted run resumes with the next film.
 """
 
-import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from codetalker_cli.capture.fitting import FIT_VERSION, PersonRest, fit_track, rest_of
+from codetalker_cli.capture.tracking import TrackFacts, cached_with_facts
 from codetalker_cli.datasets.prepared import TRACKS
 from codetalker_cli.datasets.prepared_writer import refuse_foreign
-from codetalker_cli.datasets.raw_clips import Problem, RawDataSet
-from codetalker_cli.datasets.readers.arkit import data_set_name
-from codetalker_cli.datasets.readers.take_files import TakeFolder, TakeName, sound_fault
+from codetalker_cli.datasets.raw_clips import Problem, RawDataSet, stamp_of
+from codetalker_cli.datasets.readers.take_files import (
+    TakeFolder,
+    TakeName,
+    data_set_name,
+    sound_fault,
+)
 from codetalker_cli.datasets.readers.takes import Take, common_rate, raw_data_set
 from codetalker_cli.errors import InputError, MissingDependencyError, OutputError
-from codetalker_cli.face_track import EYE_CORNERS, FaceTrack
+from codetalker_cli.face_track import EYE_CORNERS, FaceTrack, TimedWord
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats.face_tracks import read_track
 from codetalker_cli.formats.timecodes import RATES
-from codetalker_cli.progress import Stages, silent_stages
+from codetalker_cli.progress import Progress, Stages, silent, silent_stages
 from codetalker_cli.rigs.units import bundled_rig
 from codetalker_cli.settings import CaptureSettings
 
-if TYPE_CHECKING:
-    from codetalker_cli.capture.fitting import PersonRest
-
 TRACK_SUFFIX = ".npz"
 MIN_EYE_PIXELS = 40.0
-"""A smaller distance of the outer eye corners is reported: tracking noise is then above 1 % of it."""
+"""A smaller distance of the outer eye corners, in pixels, is reported."""
 SECOND_FACE_SHARE = 0.02
 """The share of frames with a second face from which a film is reported."""
 NO_FACE_SHARE = 0.2
@@ -51,9 +51,8 @@ _GAP_SECONDS = 0.1
 _STEPS = 1.6
 """So are frames that are farther apart than this many frames of the film."""
 _RATE_ERROR = 2e-3
+"""The relative distance from a common frame rate that counts as an error of the times."""
 _ROUNDING = 1e-6
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,39 @@ class FilmTake:
         film: The film, or None if there is only a track.
         stored: The face track in the folder of the takes, or None.
         sound: The file with the sound.
-        track: The face track that is used.
     """
 
     name: TakeName
     film: Path | None
     stored: Path | None
     sound: Path
-    track: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the motion comes from."""
+        return tuple(path for path in (self.film, self.stored) if path is not None)
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The source of face tracks: files in the raw data, or the tracker.
+
+    Attributes:
+        folder: The folder in which the tracks of films are kept.
+        landmarker: The model file of the tracker; None: that of the installed package.
+    """
+
+    folder: Path
+    landmarker: Path | None
+
+    def of(
+        self, take: FilmTake, progress: Progress = silent
+    ) -> tuple[FaceTrack, TrackFacts | None]:
+        """Return the track of a take, and what was seen if it was tracked here."""
+        if take.stored is not None:
+            return read_track(take.stored), None
+        assert take.film is not None
+        return cached_with_facts(take.film, self.folder, self.landmarker, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -81,29 +105,27 @@ class Films:
 
     Attributes:
         raw: The raw data set.
-        takes: The usable takes, by their name.
+        takes: The usable takes.
+        tracks: The tracks of the takes.
     """
 
     raw: RawDataSet
-    takes: dict[str, FilmTake]
+    takes: tuple[FilmTake, ...]
+    tracks: Tracks
 
 
 @dataclass(frozen=True)
 class _Tracked:
-    """A tracked take: what is needed of its track without keeping it in memory."""
+    """A tracked take: what is needed of its track, which is not kept in memory."""
 
     take: FilmTake
     fps: float
     times: np.ndarray
     found: np.ndarray
     opening: np.ndarray
-    words: tuple
+    words: tuple[TimedWord, ...]
     problems: tuple[Problem, ...]
-
-    @property
-    def path(self) -> Path:
-        assert self.take.track is not None
-        return self.take.track
+    tracker: str
 
 
 def read_video(
@@ -130,36 +152,17 @@ def read_video(
     folder, person = TakeFolder(root, out), data_set_name(root, settings)
     takes, problems = _find_takes(folder, settings, person)
     refuse_foreign(out)
-    progress, tracked = stages("track"), list[_Tracked]()
-    for number, take in enumerate(takes):
-        progress(number, len(takes))
-        try:
-            tracked.append(_track(take, out, landmarker))
-        except (MissingDependencyError, OutputError):
-            raise
-        except Exception as error:
-            problems.append(Problem(take.name.name, "broken", str(error_of_item(error))))
-    progress(len(takes), len(takes))
-    usable = [one for one in tracked if one.found.any()]
-    for one in tracked:
-        if not one.found.any():
-            where = one.take.film or one.path
-            problems.append(Problem(one.take.name.name, "face", f"{where}: no frame shows a face"))
+    tracks = Tracks(out / TRACKS, landmarker)
+    usable = _track_all(takes, tracks, problems, stages("track"))
     rates = [(one.fps, float(one.times[-1])) for one in usable] or [(25.0, 0.0)]
     fps = settings.fps or common_rate(rates)
     by_person: dict[str, list[_Tracked]] = {}
     for one in usable:
         by_person.setdefault(one.take.name.person, []).append(one)
-    takes_of_head = [
-        _take(one, rest, fps)
-        for group in by_person.values()
-        for rest in [_Rest(tuple(group))]
-        for one in group
-    ]
-    raw = raw_data_set(
-        takes_of_head, problems, fps, settings, _notes(usable, landmarker), stages("sound")
-    )
-    return Films(raw, {one.take.name.name: one.take for one in usable})
+    rests = {name: _Rest(tuple(group), tracks) for name, group in by_person.items()}
+    fitted = [_take(one, rests[one.take.name.person], fps) for one in usable]
+    raw = raw_data_set(fitted, problems, fps, settings, _notes(usable), stages("sound"))
+    return Films(raw, tuple(one.take for one in usable), tracks)
 
 
 # Find ------------------------------------------------------------------------------------------
@@ -171,9 +174,7 @@ def _find_takes(
     """Return the takes with sound, and the problems of the others."""
     paths = folder.files((*VIDEO_SUFFIXES, TRACK_SUFFIX))
     if not paths:
-        raise InputError(
-            f"{folder.root}: contains no film (.mp4, .mov, …) and no face track (.npz)"
-        )
+        raise InputError(f"{folder.root}: contains no film (.mp4, .mov, …) or face track (.npz)")
     takes: dict[str, FilmTake] = {}
     problems: list[Problem] = []
     for path in paths:
@@ -189,12 +190,12 @@ def _find_takes(
             problems.append(Problem(name.name, "missing", f"{path}: no sound; {expected}"))
             continue
         if fault := sound_fault(sound):
-            problems.append(Problem(name.name, "missing", f"{sound}: {fault}"))
+            problems.append(Problem(name.name, *fault))
             continue
         take = FilmTake(name, film, stored, sound)
         other = takes.setdefault(name.name.casefold(), take)
         if other is not take:
-            reason = f"{path}: {other.film or other.stored} has the same name; rename one"
+            reason = f"{path}: {other.files[0]} has the same name; rename one"
             problems.append(Problem(name.name, "broken", reason))
     return list(takes.values()), problems
 
@@ -202,36 +203,61 @@ def _find_takes(
 # Track -----------------------------------------------------------------------------------------
 
 
-def _track(take: FilmTake, out: Path, landmarker: Path | None) -> _Tracked:
-    if take.stored is not None:
-        track = read_track(take.stored)
-    else:
-        from codetalker_cli.capture.tracking import cached_track
+def _track_all(
+    takes: Sequence[FilmTake], tracks: Tracks, problems: list[Problem], progress: Progress
+) -> list[_Tracked]:
+    """Return the tracked takes; add a problem for each of the others.
 
-        assert take.film is not None
-        track = cached_track(take.film, out / TRACKS, landmarker)
-    assert track.path is not None
+    Films are tracked one after another, because the tracker uses several threads.
+    """
+    tracked: list[_Tracked] = []
+    for number, take in enumerate(takes):
+
+        def within(done: float, total: float, number: int = number) -> None:
+            progress(number + min(done / max(total, 1e-9), 0.999), len(takes))
+
+        progress(number, len(takes))
+        try:
+            tracked.append(_track(take, tracks, within))
+        except (MissingDependencyError, OutputError):
+            raise
+        except Exception as error:
+            problems.append(Problem(take.name.name, "broken", str(error_of_item(error))))
+    progress(len(takes), len(takes))
+    return tracked
+
+
+def _track(take: FilmTake, tracks: Tracks, progress: Progress) -> _Tracked:
+    track, facts = tracks.of(take, progress)
+    where = take.files[0]
     if track.n_frames < 2:
-        raise InputError(f"{take.film or track.path}: the film has only one frame")
+        raise InputError(f"{where}: the film has only one frame")
+    if not track.found.any():
+        raise InputError(f"{where}: no frame shows a face")
     nearest = min(RATES, key=lambda rate: abs(rate / track.fps - 1))
     fps = nearest if abs(nearest / track.fps - 1) < _RATE_ERROR else track.fps
+    second = facts.second_face_share if facts else 0.0
     return _Tracked(
-        replace(take, track=track.path),
+        take,
         fps,
         track.times,
         track.found,
         track.opening().astype(np.float32),
         track.words,
-        tuple(Problem(take.name.name, "face", reason) for reason in _face_faults(track)),
+        tuple(Problem(take.name.name, "face", reason) for reason in _face_faults(track, second)),
+        facts.tracker if facts else "stored tracks",
     )
 
 
-def _face_faults(track: FaceTrack) -> list[str]:
+def _face_faults(track: FaceTrack, second_face_share: float) -> list[str]:
     """Return what makes the face of a film hard to track; empty if nothing does."""
     faults: list[str] = []
     found = track.found
-    if not found.any():
-        return faults
+    if second_face_share >= SECOND_FACE_SHARE:
+        faults.append(
+            f"{100 * second_face_share:.0f} % of the frames show a second face; the person who is "
+            "largest and longest in the film is used"
+        )
     if (lost := 1 - float(found.mean())) >= NO_FACE_SHARE:
         faults.append(f"{100 * lost:.0f} % of the frames show no face")
     ends = track.points(EYE_CORNERS)[found, :, :2]
@@ -252,20 +278,18 @@ class _Rest:
     """The neutral face of one person, found when it is first needed."""
 
     tracked: tuple[_Tracked, ...]
+    tracks: Tracks
 
     @cached_property
-    def found(self) -> "PersonRest":
-        from codetalker_cli.capture.fitting import rest_of
-
+    def found(self) -> PersonRest:
         n_frames = sum(len(one.times) for one in self.tracked)
         stride = max(1, n_frames // REST_FRAMES)
-        return rest_of([_thinned(read_track(one.path), stride) for one in self.tracked])
+        return rest_of([_thinned(self.tracks.of(one.take)[0], stride) for one in self.tracked])
 
     @cached_property
     def stamp(self) -> str:
         """A hash that changes with the takes of the person."""
-        facts = [(one.path.name, one.path.stat().st_size) for one in self.tracked]
-        return hashlib.sha256(repr(sorted(facts)).encode()).hexdigest()[:16]
+        return stamp_of(sorted(path for one in self.tracked for path in one.take.files))
 
 
 def _thinned(track: FaceTrack, stride: int) -> FaceTrack:
@@ -281,43 +305,33 @@ def _take(one: _Tracked, rest: _Rest, fps: float) -> Take:
     after = np.clip(np.searchsorted(one.times, times - _ROUNDING), 0, last)
     before = np.where(one.times[after] <= times + _ROUNDING, after, np.maximum(after - 1, 0))
     gap = np.maximum(one.times[after] - one.times[before], np.abs(one.times[before] - times))
-    longest = max(_GAP_SECONDS, _STEPS / one.fps)
-    found = one.found[before] & one.found[after] & (gap <= longest)
-    opening = np.interp(times, one.times[one.found], one.opening[one.found])
+    found = one.found[before] & one.found[after] & (gap <= max(_GAP_SECONDS, _STEPS / one.fps))
     return Take(
         one.take.name.name,
         one.take.name.person,
         one.take.name.title,
-        (one.path,),
+        one.take.files,
         one.take.sound,
         found,
-        opening,
+        np.interp(times, one.times[one.found], one.opening[one.found]),
         partial(_weights, one, rest, fps, len(times)),
         one.words,
         one.problems,
-        (rest.stamp, _fit_version()),
+        (rest.stamp, one.tracker, FIT_VERSION),
     )
 
 
 def _weights(one: _Tracked, rest: _Rest, fps: float, n_frames: int) -> np.ndarray:
-    from codetalker_cli.capture.fitting import fit_track
-
-    fitted = fit_track(read_track(one.path), rest.found, fps)
+    fitted = fit_track(rest.tracks.of(one.take)[0], rest.found, fps)
     weights = fitted.curves.select(bundled_rig().unit_names).weights
     return weights[np.minimum(np.arange(n_frames), len(weights) - 1)]
 
 
-def _fit_version() -> int:
-    from codetalker_cli.capture import fitting
-
-    return fitting.FIT_VERSION
-
-
-def _notes(tracked: Sequence[_Tracked], landmarker: Path | None) -> dict[str, object]:
-    rates = ", ".join(sorted({f"{one.fps:g}" for one in tracked}))
-    notes: dict[str, object] = {
+def _notes(tracked: Sequence[_Tracked]) -> dict[str, object]:
+    rates = sorted({f"{one.fps:g}" for one in tracked})
+    return {
         "layout": "films and face tracks",
-        "captured": f"{rates} frames per second",
-        "fit_version": _fit_version(),
+        "captured": f"{', '.join(rates)} frames per second",
+        "tracker": sorted({one.tracker for one in tracked}),
+        "fit": f"version {FIT_VERSION}",
     }
-    return notes
