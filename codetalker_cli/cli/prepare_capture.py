@@ -104,6 +104,8 @@ def prepare_video(
     """Prepare films of talking faces with sound, or stored face tracks (.npz)."""
     flags = {"name": name, "subject": subject, "face": face, "fps": fps}
     resolved = _resolved(Show(show_settings, as_json), config, assignments, flags)
+    from codetalker_cli.datasets.inspect.films import draw_films
+    from codetalker_cli.datasets.prepared import FILM_SHEET
     from codetalker_cli.datasets.readers.facts import data_settings
     from codetalker_cli.datasets.readers.take_files import data_set_name
     from codetalker_cli.datasets.readers.video import read_video
@@ -116,6 +118,9 @@ def prepare_video(
         films = read_video(folder, out, capture, landmarker, stages)
     data = data_settings(films.raw, capture, "capture", name)
     done = run_preparation(films.raw, out, data, options, Regions(origin=_ORIGIN), overwrite)
+    sheet = out / FILM_SHEET
+    if done.n_written or not sheet.is_file():
+        draw_films(sheet, films, out)
     report(done, as_json)
 
 

@@ -116,7 +116,7 @@ def read_arkit(root: Path, settings: CaptureSettings, stages: Stages = silent_st
     notes = {"layout": "recorded face curves", "captured": _rates(used)}
     return raw_data_set(
         [_take(e, fps) for e in used], problems, fps, settings, notes, stages("sound")
-    )
+    ).raw
 
 
 def _rates(entries: list[_Entry]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,6 +83,30 @@ class Take:
         return " ".join(words)
 
 
+class Place(NamedTuple):
+    """The part of a take that a raw clip shows.
+
+    Attributes:
+        take: The name of the take.
+        start_seconds: When the first frame of the clip is shown in the take.
+    """
+
+    take: str
+    start_seconds: float
+
+
+class CutTakes(NamedTuple):
+    """A raw data set, and where its clips are in the takes.
+
+    Attributes:
+        raw: The raw data set.
+        places: Name of a raw clip → its place.
+    """
+
+    raw: RawDataSet
+    places: dict[str, Place]
+
+
 class _PosedFrames(FrameSource):
     """Frames of the bundled head with the face of one of its subjects."""
 
@@ -109,7 +133,7 @@ def raw_data_set(
     settings: CaptureSettings,
     notes: dict[str, Any],
     progress: Progress,
-) -> RawDataSet:
+) -> CutTakes:
     """Return a data set on the bundled head with the clips of these takes.
 
     Args:
@@ -126,6 +150,7 @@ def raw_data_set(
     rig = bundled_rig()
     rig.template(_checked_face(settings.face))
     clips: list[RawClip] = []
+    places: dict[str, Place] = {}
     found_problems, lags = list(problems), dict[str, _Lags]()
     for number, take in enumerate(takes):
         progress(number, len(takes))
@@ -135,7 +160,7 @@ def raw_data_set(
             found_problems.append(Problem(take.name, "broken", str(error_of_item(error))))
             continue
         late = _lag_problems(take, level, fps, lags.setdefault(take.person, _Lags()))
-        new = _clips_of(take, level, fps, settings, late)
+        new = _clips_of(take, level, fps, settings, late, places)
         if not new:
             reason = "no part of the take shows a face"
             found_problems.append(Problem(take.name, "face", reason))
@@ -149,7 +174,7 @@ def raw_data_set(
     eyes = "as captured" if settings.blinks else "at rest; blinks and gaze are left out"
     notes = {**notes, "face": f"{settings.face} of the bundled head", "eyes": eyes}
     found_problems.sort(key=lambda problem: problem.clip)
-    return RawDataSet(fps, mesh, tuple(clips), tuple(found_problems), notes)
+    return CutTakes(RawDataSet(fps, mesh, tuple(clips), tuple(found_problems), notes), places)
 
 
 def _checked_face(face: str) -> str:
@@ -192,9 +217,14 @@ def _weights(take: Take) -> np.ndarray:
 
 
 def _clips_of(
-    take: Take, level: np.ndarray, fps: float, settings: CaptureSettings, late: Sequence[Problem]
+    take: Take,
+    level: np.ndarray,
+    fps: float,
+    settings: CaptureSettings,
+    late: Sequence[Problem],
+    places: dict[str, Place],
 ) -> list[RawClip]:
-    """Return the clips of a take that show a face."""
+    """Return the clips of a take that show a face, and add where they are to ``places``."""
     limit = settings.clip_seconds * fps
     cuts = cut_at_quiet_moments(level, limit, max(1, round(_QUIET_SECONDS * fps)))
     bounds = [0, *cuts, len(take.found)]
@@ -209,6 +239,7 @@ def _clips_of(
             continue
         suffix = f"_{number:0{width}d}" if cuts else ""
         name, is_last = take.name + suffix, stop == len(take.found)
+        places[name] = Place(take.name, (start + int(take.found[start:stop].argmax())) / fps)
         recipe = (fps, start, stop, settings.face, settings.blinks, *take.recipe)
         clips.append(
             RawClip(

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from codetalker_cli.capture.fitting import FIT_VERSION, PersonRest, fit_track, rest_of
+from codetalker_cli.capture import FIT_VERSION
+from codetalker_cli.capture.fitting import PersonRest, fit_track, rest_of
 from codetalker_cli.capture.tracking import TrackFacts, cached_with_facts
 from codetalker_cli.datasets.prepared import TRACKS
 from codetalker_cli.datasets.prepared_writer import refuse_foreign
@@ -27,7 +28,7 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import Place, Take, common_rate, raw_data_set
 from codetalker_cli.errors import InputError, MissingDependencyError, OutputError
 from codetalker_cli.face_track import EYE_CORNERS, FaceTrack, TimedWord
 from codetalker_cli.failures import error_of_item
@@ -44,8 +45,9 @@ SECOND_FACE_SHARE = 0.02
 """The share of frames with a second face from which a film is reported."""
 NO_FACE_SHARE = 0.2
 """The share of frames without a face from which a film is reported."""
-REST_FRAMES = 6000
-"""The approximate number of frames of a person from which the neutral face is found."""
+REST_FRAMES, REST_BLOCK = 100_000, 250
+"""The frames of a person from which the neutral face is found; of more frames, only some blocks are
+used."""
 _GAP_SECONDS = 0.1
 """Frames of a film that are farther apart are a gap, even if both show a face."""
 _STEPS = 1.6
@@ -105,11 +107,13 @@ class Films:
 
     Attributes:
         raw: The raw data set.
+        places: Name of a raw clip → its place in a take.
         takes: The usable takes.
         tracks: The tracks of the takes.
     """
 
     raw: RawDataSet
+    places: dict[str, Place]
     takes: tuple[FilmTake, ...]
     tracks: Tracks
 
@@ -161,8 +165,8 @@ def read_video(
         by_person.setdefault(one.take.name.person, []).append(one)
     rests = {name: _Rest(tuple(group), tracks) for name, group in by_person.items()}
     fitted = [_take(one, rests[one.take.name.person], fps) for one in usable]
-    raw = raw_data_set(fitted, problems, fps, settings, _notes(usable), stages("sound"))
-    return Films(raw, tuple(one.take for one in usable), tracks)
+    cut = raw_data_set(fitted, problems, fps, settings, _notes(usable), stages("sound"))
+    return Films(cut.raw, cut.places, tuple(one.take for one in usable), tracks)
 
 
 # Find ------------------------------------------------------------------------------------------
@@ -283,8 +287,8 @@ class _Rest:
     @cached_property
     def found(self) -> PersonRest:
         n_frames = sum(len(one.times) for one in self.tracked)
-        stride = max(1, n_frames // REST_FRAMES)
-        return rest_of([_thinned(self.tracks.of(one.take)[0], stride) for one in self.tracked])
+        step = max(1, n_frames // REST_FRAMES)
+        return rest_of([_excerpt(self.tracks.of(one.take)[0], step) for one in self.tracked])
 
     @cached_property
     def stamp(self) -> str:
@@ -292,11 +296,11 @@ class _Rest:
         return stamp_of(sorted(path for one in self.tracked for path in one.take.files))
 
 
-def _thinned(track: FaceTrack, stride: int) -> FaceTrack:
-    if stride == 1:
-        return track
-    arrays = {name: getattr(track, name)[::stride] for name in ("landmarks", "weights", "head")}
-    return replace(track, times=track.times[::stride], **arrays)
+def _excerpt(track: FaceTrack, step: int) -> FaceTrack:
+    """Return every n-th block of a track, which bounds the memory for a person's takes."""
+    frames = np.arange(track.n_frames) // REST_BLOCK % step == 0
+    arrays = {name: getattr(track, name)[frames] for name in ("landmarks", "weights", "head")}
+    return replace(track, times=track.times[frames], **arrays)
 
 
 def _take(one: _Tracked, rest: _Rest, fps: float) -> Take:
