@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from codetalker_cli import media
+from codetalker_cli.audio.decoding import time_zero
 from codetalker_cli.errors import InputError, counted, printable
 from codetalker_cli.settings import limits
 from codetalker_cli.text_files import check_file
@@ -35,7 +36,9 @@ _SHORT_BY = 1.0
 _TICKS = 1_000_000
 _SHOWN = re.compile(rb"\[Parsed_showinfo_\S+ @ \S+\] \[info\] n:\s*\d+ pts:\s*(-?\d+|NOPTS) ")
 _SIZE = re.compile(rb" s:(\d+)x(\d+) ")
-_COMPLAINT = re.compile(rb"^(?:\[[^\]]* @ [^\]]*\] )?\[(?:error|fatal)\] (.*)")
+_COMPLAINT = re.compile(
+    rb"^(?:\[[^\]]* @ [^\]]*\] )?\[(?:error|fatal|warning(?=.*corrupt))\] (.*)", re.IGNORECASE
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Film:
     Attributes:
         path: The file.
         size: The width and height of the pictures as they are decoded.
-        start: The timestamp, in seconds, at which the file starts.
+        start: The timestamp, in seconds, of time 0.
         seconds: The length that the file states, or None.
     """
 
@@ -64,6 +67,8 @@ class Film:
             InputError: The file is missing, not a film, damaged, or longer than the limit.
         """
         check_file(path)
+        if not path.stat().st_size:
+            raise InputError(f"{printable(path)}: the file is empty (0 bytes)")
         container = media.container_of(path)
         facts = media.probe(path)
         if facts.reason:
@@ -71,7 +76,7 @@ class Film:
         if container not in media.VIDEO_CONTAINERS or not facts.has_video:
             raise InputError(f"{printable(path)}: contains no pictures, only sound")
         _check_length(path, facts.seconds or 0.0)
-        return cls(path, _first_size(path), facts.start, facts.seconds)
+        return cls(path, _first_size(path), time_zero(facts), facts.seconds)
 
     def frames(self) -> Generator[tuple[float, np.ndarray], None, None]:
         """Yield the time in seconds and the (height, width, 3) uint8 picture of each frame.
@@ -117,7 +122,7 @@ class Film:
             )
         elif decoder.complaints:
             logger.warning(
-                "%s: parts of the pictures are damaged and were skipped (%s)",
+                "%s: parts of the film are damaged and were skipped (%s)",
                 name,
                 media.clean_message(decoder.complaints[0]),
             )

@@ -5,7 +5,6 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -169,8 +168,8 @@ def _track(path: Path, model: Path, kept: BlockFolder, progress: Progress) -> Tr
     return _follow(film, list(find_faces(film, model, kept, progress)), tracker)
 
 
-def _follow(film: Film, blocks: Sequence[Block], tracker: str) -> Tracked:
-    """Return the track of the main person among the faces of a film."""
+def _follow(film: Film, blocks: list[Block], tracker: str) -> Tracked:
+    """Return the track of the main person among the faces of a film; ``blocks`` is emptied."""
     times = np.concatenate([block.times for block in blocks])
     follower = Follower()
     frames = (frame for block in blocks for frame in block.frames())
@@ -183,7 +182,9 @@ def _follow(film: Film, blocks: Sequence[Block], tracker: str) -> Tracked:
     weights = np.full((len(times), len(WEIGHT_NAMES)), np.nan, np.float32)
     head = np.full((len(times), 4, 4), np.nan, np.float32)
     n_second = 0
-    frames = (frame for block in blocks for frame in block.frames())
+    blocks.reverse()
+    # Blocks are freed on the way: those of a long film fill a gigabyte.
+    frames = (frame for _ in range(len(blocks)) for frame in blocks.pop().frames())
     for number, (_, faces) in enumerate(frames):
         if columns[number] < 0:
             continue
