@@ -27,7 +27,7 @@ TILE = 220
 """The size of a picture in pixels."""
 DECODED_SECONDS = 120.0
 """Clips that start later in their film are shown only if there are no others, to save decoding."""
-_MARGIN = 0.25
+_MARGIN = 0.15
 """The margin around the landmarks, as a fraction of their extent."""
 _STRIP = 22
 _PAPER, _INK, _DIM = (32, 36, 42), (232, 234, 238), (150, 158, 168)
@@ -130,7 +130,7 @@ def _head_faces(data: PreparedDataSet, clip: Clip, vertices: np.ndarray) -> list
     from codetalker_cli.render.scene import build_scene
 
     subject, mesh = clip.entry.subject, data.mesh
-    settings = RenderSettings(size=TILE, samples=2, renderer="software", workers=1)
+    settings = RenderSettings(size=TILE, samples=2, zoom=1.4, renderer="software", workers=1)
     colors = mesh.colors.get(subject)
     motion = Motion(vertices, 1.0, mesh.topology, subject, mesh.templates[subject], colors)
     renderer = make_renderer("software", build_scene(motion, settings))

@@ -205,7 +205,11 @@ def common_rate(rates: Sequence[tuple[float, float]]) -> float:
 @lru_cache(maxsize=1)
 def _sound(path: Path) -> np.ndarray:
     """Return the (n,) samples of a file at 16 kHz; the clips of one take need them in turn."""
-    return audio.resample(*audio.read(path), SAMPLE_RATE)
+    recorded, rate = audio.read(path)
+    samples = audio.resample(recorded, rate, SAMPLE_RATE)
+    if np.abs(recorded).max(initial=0.0) <= 1:  # the low-pass filter can overshoot slightly
+        samples = samples / max(1.0, float(np.abs(samples).max(initial=0.0)))
+    return samples
 
 
 @lru_cache(maxsize=1)
