@@ -28,7 +28,7 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import HeadMotion, Take, common_rate, raw_data_set
 from codetalker_cli.errors import InputError
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats import audio2face, live_link, timecodes
@@ -224,7 +224,7 @@ def _take(entry: _Entry, fps: float) -> Take:
         entry.sound,
         inside & entry.found[before] & entry.found[after],
         np.interp(position, np.arange(last + 1), entry.opening),
-        partial(_weights, entry, fps),
+        partial(_motion, entry, fps),
         problems=entry.problems,
         recipe=(entry.offset_seconds,),
     )
@@ -237,9 +237,9 @@ def _positions(entry: _Entry, fps: float) -> np.ndarray:
     return (np.arange(n_frames) / fps - entry.offset_seconds) * entry.fps
 
 
-def _weights(entry: _Entry, fps: float) -> np.ndarray:
-    """Return the (T, U) weights of the bundled head's units; head rotations are left out."""
+def _motion(entry: _Entry, fps: float) -> HeadMotion:
+    """Return the motion of the bundled head; head rotations are left out."""
     curves = _read(entry.path, entry.fps).curves.select(bundled_rig().unit_names)
     position, source = _positions(entry, fps), np.arange(curves.n_frames)
     columns = [np.interp(position, source, column) for column in curves.weights.T]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return HeadMotion(np.stack(columns, 1).astype(np.float32), np.ones(len(position), bool))

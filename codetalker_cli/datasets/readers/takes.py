@@ -19,7 +19,7 @@ from codetalker_cli import audio
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.lag import best_lag, correlation, loudness, loudness_curve
 from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDataSet, stamp_of
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.face_track import TimedWord
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats.frames import FrameSource
@@ -54,7 +54,7 @@ class Take:
         sound: The audio or video file with the sound.
         found: (T,) bool: whether the face is known in frame k, at k / fps seconds of the sound.
         opening: (T,) the opening of the mouth in any unit.
-        read: A function that returns the (T, U) weights of the bundled head's units.
+        read: A function that returns the motion of the T frames.
         words: The words that are spoken, if they are known.
         problems: What is reported about the take.
         recipe: Everything else that the weights depend on.
@@ -67,7 +67,7 @@ class Take:
     sound: Path
     found: np.ndarray
     opening: np.ndarray
-    read: Callable[[], np.ndarray]
+    read: "Callable[[], HeadMotion]"
     words: tuple[TimedWord, ...] = ()
     problems: tuple[Problem, ...] = ()
     recipe: tuple[Any, ...] = ()
@@ -81,6 +81,18 @@ class Take:
             and start_seconds <= (word.start_seconds + word.end_seconds) / 2 < stop_seconds
         )
         return " ".join(words)
+
+
+class HeadMotion(NamedTuple):
+    """The motion of the bundled head in a take.
+
+    Attributes:
+        weights: (T, U) float32 weights of the units.
+        valid: (T,) bool: the frames that can be used.
+    """
+
+    weights: np.ndarray
+    valid: np.ndarray
 
 
 class Place(NamedTuple):
@@ -213,7 +225,7 @@ def _sound(path: Path) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _weights(take: Take) -> np.ndarray:
+def _motion(take: Take) -> HeadMotion:
     return take.read()
 
 
@@ -286,11 +298,14 @@ def cut_at_quiet_moments(level: np.ndarray, limit: float, n_quiet: int) -> list[
 
 def _open(take: Take, start: int, stop: int, settings: CaptureSettings) -> FrameSource:
     rig = bundled_rig()
-    weights = _weights(take)[start:stop]
+    weights, valid = (values[start:stop] for values in _motion(take))
+    numbers = np.flatnonzero(take.found[start:stop] & valid)
+    if not len(numbers):
+        raise DataError("no frame shows a face that looks toward the camera")
     if not settings.blinks:
         resting = [name.startswith(IDLE_UNITS) for name in rig.unit_names]
         weights = np.where(resting, np.float32(0), weights)
-    return _PosedFrames(weights, np.flatnonzero(take.found[start:stop]), settings.face)
+    return _PosedFrames(weights, numbers, settings.face)
 
 
 def _read_audio(path: Path, start_seconds: float, stop_seconds: float | None) -> RawAudio:

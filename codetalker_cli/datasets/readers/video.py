@@ -28,7 +28,7 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import Place, Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import HeadMotion, Place, Take, common_rate, raw_data_set
 from codetalker_cli.errors import InputError, MissingDependencyError, OutputError
 from codetalker_cli.face_track import EYE_CORNERS, FaceTrack, TimedWord
 from codetalker_cli.failures import error_of_item
@@ -318,17 +318,18 @@ def _take(one: _Tracked, rest: _Rest, fps: float) -> Take:
         one.take.sound,
         found,
         np.interp(times, one.times[one.found], one.opening[one.found]),
-        partial(_weights, one, rest, fps, len(times)),
+        partial(_motion, one, rest, fps, len(times)),
         one.words,
         one.problems,
         (rest.stamp, one.tracker, FIT_VERSION),
     )
 
 
-def _weights(one: _Tracked, rest: _Rest, fps: float, n_frames: int) -> np.ndarray:
+def _motion(one: _Tracked, rest: _Rest, fps: float, n_frames: int) -> HeadMotion:
     fitted = fit_track(rest.tracks.of(one.take)[0], rest.found, fps)
     weights = fitted.curves.select(bundled_rig().unit_names).weights
-    return weights[np.minimum(np.arange(n_frames), len(weights) - 1)]
+    frames = np.minimum(np.arange(n_frames), len(weights) - 1)
+    return HeadMotion(weights[frames], fitted.valid[frames])
 
 
 def _notes(tracked: Sequence[_Tracked]) -> dict[str, object]:
