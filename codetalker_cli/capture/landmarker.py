@@ -49,7 +49,7 @@ LANDMARK_IDS = (
 
 All 478 would need three times the space, 250 MB for an hour of film.
 """
-WORKER_CODE = "from codetalker_cli.capture.worker import main; main()"
+WORKER_CODE = "import sys; from codetalker_cli.capture.worker import main; sys.exit(main())"
 NO_NETWORK = dict.fromkeys(
     ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9"
 ) | {"no_proxy": "", "NO_PROXY": ""}

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,9 +43,9 @@ class Block(NamedTuple):
     def frames(self) -> Iterator[tuple[float, list[Face]]]:
         """Yield the time of each frame and the faces in it."""
         first, n = 0, len(LANDMARK_IDS) * 3
-        for time, count in zip(self.times, self.counts, strict=True):
-            rows = self.values[first : first + count]
-            first += int(count)
+        for time, n_faces in zip(self.times, self.counts, strict=True):
+            rows = self.values[first : first + n_faces]
+            first += int(n_faces)
             faces = [Face(r[:n].reshape(-1, 3), r[n:-16], r[-16:].reshape(4, 4)) for r in rows]
             yield float(time), faces
 
@@ -109,48 +109,46 @@ def find_faces(film: Film, model: Path, kept: BlockFolder, progress: Progress) -
 
     with closing(film.frames()) as decoded:
         frames = reported(decoded)
-        for number in range(1 << 30):
+        for number in count():
+            warm_up = list(recent)
+            first = next(frames, None)
+            if first is None:
+                return
             block = kept.read(number)
             if block is None:
-                warm_up = list(recent)
-                ahead = chain(warm_up, islice(frames, BLOCK_FRAMES))
+                ahead = chain(warm_up, [first], islice(frames, BLOCK_FRAMES - 1))
                 block = _search(film.size, ahead, len(warm_up), model)
                 if len(block.times) == BLOCK_FRAMES:  # the last block is not worth a file
                     kept.write(number, block)
             else:
-                for _ in islice(frames, len(block.times)):
+                for _ in islice(frames, BLOCK_FRAMES - 1):
                     pass
-            if len(block.times):
-                yield block
-            if len(block.times) < BLOCK_FRAMES:
-                return
+            yield block
 
 
 def _search(size: tuple[int, int], frames: TimedPictures, n_warm_up: int, model: Path) -> Block:
     """Return the faces in frames, without those in the first ``n_warm_up`` ones."""
-    first = next(frames, None)
     times: list[float] = []
     counts: list[int] = []
     rows: list[np.ndarray] = []
 
-    def in_milliseconds(begin: tuple[float, np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    def in_milliseconds() -> Iterator[tuple[int, np.ndarray]]:
         last = -1
-        for time, picture in chain([begin], frames):
-            last = max(last + 1, round((time - begin[0]) * 1000))
+        for time, picture in frames:
             times.append(time)
+            last = max(last + 1, round((time - times[0]) * 1000))
             yield last, picture
 
-    if first is not None:
-        landmarker = borrow(model)
-        try:
-            for k, found in enumerate(landmarker.faces(size, in_milliseconds(first))):
-                if k >= n_warm_up:
-                    faces = without_copies(found)
-                    counts.append(len(faces))
-                    rows += [np.concatenate([one.ravel() for one in face]) for face in faces]
-        except BaseException:
-            landmarker.close()
-            raise
-        give_back(landmarker, model)
+    landmarker = borrow(model)
+    try:
+        for k, found in enumerate(landmarker.faces(size, in_milliseconds())):
+            if k >= n_warm_up:
+                faces = without_copies(found)
+                counts.append(len(faces))
+                rows += [np.concatenate([one.ravel() for one in face]) for face in faces]
+    except BaseException:
+        landmarker.close()
+        raise
+    give_back(landmarker, model)
     values = np.stack(rows) if rows else np.empty((0, _N_VALUES), np.float32)
     return Block(np.array(times[n_warm_up:], np.float64), np.array(counts, np.intp), values)

@@ -43,8 +43,12 @@ READY = b"\x01"
 """What the process writes when the model is loaded."""
 
 
-def main() -> None:
-    """Serve on standard input and output; the first argument is the model file."""
+def main() -> str | None:
+    """Serve on standard input and output; the first argument is the model file.
+
+    Returns:
+        Why it failed, on one line, or None.
+    """
     # Ctrl-C reaches the whole process group; the parent handles it and ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Libraries may print to stdout. Send that to stderr, and results to a duplicate of stdout.
@@ -53,7 +57,8 @@ def main() -> None:
     try:
         serve(Path(sys.argv[1]).read_bytes(), sys.stdin.buffer, sink)
     except (OSError, ImportError, RuntimeError, ValueError, AttributeError) as error:
-        sys.exit(" ".join(str(error).split()))
+        return " ".join(str(error).split())
+    return None
 
 
 def serve(model: bytes, source: BinaryIO, sink: BinaryIO) -> None:
