@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from codetalker_cli.face_track import FaceTrack
 from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import RenderSettings
+
+if TYPE_CHECKING:
+    from codetalker_cli.render.backends import Renderer
 
 N_CLIPS, N_MOMENTS = 5, 8
 """The most clips of the sheet, and the moments of each."""
@@ -68,7 +72,11 @@ def draw_films(path: Path, films: Films, folder: Path) -> None:
     rows = [_row(data, films, clip, place) for clip, place in _chosen(data, films)]
     if not rows:
         return
-    pictures = [_draw_row(data, row) for row in rows]
+    renderers = {
+        subject: _renderer(data, subject)
+        for subject in dict.fromkeys(row.clip.entry.subject for row in rows)
+    }
+    pictures = [_draw_row(data, row, renderers[row.clip.entry.subject]) for row in rows]
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate(pictures)).save(temporary, format="png")
 
@@ -99,7 +107,7 @@ def _row(data: PreparedDataSet, films: Films, clip: Clip, place: Place) -> _Row:
     return _Row(clip, take, place.start_seconds, track, frames)
 
 
-def _draw_row(data: PreparedDataSet, row: _Row) -> np.ndarray:
+def _draw_row(data: PreparedDataSet, row: _Row, renderer: "Renderer") -> np.ndarray:
     """Return a (H, W, 3) uint8 picture of one clip."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -115,7 +123,7 @@ def _draw_row(data: PreparedDataSet, row: _Row) -> np.ndarray:
     title = f"{row.clip.entry.name}   ({source.name}; above the film, below the head)"
     draw.text((8, _STRIP / 2), title, fill=_INK, font=font, anchor="lm")
     faces = _film_faces(row, times)
-    heads = _head_faces(data, row.clip, vertices)
+    heads = [renderer.render(frame)[..., :3] for frame in vertices]
     for k, (face, head) in enumerate(zip(faces, heads, strict=True)):
         sheet.paste(Image.fromarray(face), (k * TILE, _STRIP))
         sheet.paste(Image.fromarray(head), (k * TILE, _STRIP + TILE))
@@ -125,16 +133,15 @@ def _draw_row(data: PreparedDataSet, row: _Row) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _head_faces(data: PreparedDataSet, clip: Clip, vertices: np.ndarray) -> list[np.ndarray]:
+def _renderer(data: PreparedDataSet, subject: str) -> "Renderer":
     from codetalker_cli.render.backends import make_renderer
     from codetalker_cli.render.scene import build_scene
 
-    subject, mesh = clip.entry.subject, data.mesh
+    mesh, template = data.mesh, data.mesh.templates[subject]
     settings = RenderSettings(size=TILE, samples=2, zoom=1.4, renderer="software", workers=1)
     colors = mesh.colors.get(subject)
-    motion = Motion(vertices, 1.0, mesh.topology, subject, mesh.templates[subject], colors)
-    renderer = make_renderer("software", build_scene(motion, settings))
-    return [renderer.render(frame)[..., :3] for frame in vertices]
+    motion = Motion(template[None], 1.0, mesh.topology, subject, template, colors)
+    return make_renderer("software", build_scene(motion, settings))
 
 
 def _film_faces(row: _Row, times: Sequence[float]) -> list[np.ndarray]:

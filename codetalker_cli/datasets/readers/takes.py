@@ -31,7 +31,7 @@ from codetalker_cli.settings import CaptureSettings
 MAX_LAG_SECONDS = 0.2
 """A larger lag between the opening of the mouth and the loudness is reported."""
 _LAG_RANGE_SECONDS = 1.0
-_LAG_PEAK, _LAG_GAIN = 0.35, 0.2
+_LAG_PEAK, _LAG_GAIN = 0.35, 0.15
 """The minimum correlation, and gain over lag 0, for reporting a lag."""
 _LAG_LEAST_SECONDS = 8.0
 """The minimum length of a take, or of all takes of a person, for an estimate of the lag."""
@@ -214,9 +214,14 @@ def common_rate(rates: Sequence[tuple[float, float]]) -> float:
     return max(total, key=lambda rate: (total[rate], rate))
 
 
-@lru_cache(maxsize=1)
 def _sound(path: Path) -> np.ndarray:
     """Return the (n,) samples of a file at 16 kHz; the clips of one take need them in turn."""
+    status = path.stat()
+    return _decoded(path.resolve(), path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _decoded(_file: Path, path: Path, _mtime_ns: int, _size: int) -> np.ndarray:
     recorded, rate = audio.read(path)
     samples = audio.resample(recorded, rate, SAMPLE_RATE)
     if np.abs(recorded).max(initial=0.0) <= 1:  # the low-pass filter can overshoot slightly
