@@ -161,7 +161,7 @@ def main() -> None:
         points = landmarks * [1, -1, -1]
         rigid = points[:, list(RIGID)]
         aligned = align(rigid, rigid[0]).apply(points) / pixels_per_mm(subject, projected)
-        shapes.append(aligned[0])
+        shapes.append((points[0] - rigid[0].mean(0)) / pixels_per_mm(subject, projected))
         moves.append(aligned[1:] - aligned[0])
     shape = np.mean(shapes, axis=0)
     shape -= shape[list(ORIGIN)].mean(0)
