@@ -19,9 +19,9 @@ MAX_MISFIT = 0.1
 """The RMS distance of the rigid landmarks from their reference, relative to their spread, from
 which they are not a face. It is 0.01 to 0.04 for filmed people."""
 DEPTH_SCALE = 1.4
-"""The tracker underestimates the depth of the mouth. On rendered heads that turn by 20 degrees, this
-factor raises the correlation of the mouth's width with the truth from 0.91 to 0.93, and that of its
-opening by 0.005 (docs/capture.md)."""
+"""The tracker underestimates the depth of the mouth. On rendered heads that turn by 20 degrees,
+this factor raises the correlation of the width with the truth from 0.91 to 0.93 (docs/capture.md).
+"""
 _EYES = (EYE_CORNERS, (133, 362))
 """The outer and the inner corners of the eyes, right and left."""
 _TO_HEAD_AXES = np.array([1.0, -1.0, -1.0])
