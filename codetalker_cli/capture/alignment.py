@@ -1,14 +1,16 @@
 """Remove position, rotation and scale of a head from its tracked landmarks.
 
-The landmarks that do not move with speech are laid over reference positions by the similarity
-transformation with the least squared error (Umeyama, IEEE PAMI 13, 1991).
+The landmarks that do not move with speech are turned and moved to reference positions with the
+least squared error (Umeyama, IEEE PAMI 13, 1991). The scale is that of the corners of the eyes: if
+the head turns, the tracker sees them and the corners of the mouth equally wrong, and their ratio
+remains.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.face_track import FaceTrack
+from codetalker_cli.face_track import EYE_CORNERS, FaceTrack
 from codetalker_cli.rigs.landmarks import RIGID
 
 MAX_TURN_DEGREES = 45.0
@@ -16,6 +18,12 @@ MAX_TURN_DEGREES = 45.0
 MAX_MISFIT = 0.1
 """The RMS distance of the rigid landmarks from their reference, relative to their spread, from
 which they are not a face. It is 0.01 to 0.04 for filmed people."""
+DEPTH_SCALE = 1.4
+"""The tracker underestimates the depth of the mouth. On rendered heads that turn by 20 degrees,
+this factor raises the correlation of the width with the truth from 0.91 to 0.93 (docs/capture.md).
+"""
+_EYES = (EYE_CORNERS, (133, 362))
+"""The outer and the inner corners of the eyes, right and left."""
 _TO_HEAD_AXES = np.array([1.0, -1.0, -1.0])
 """Film: y down and z away from the camera. Head: y up and z forward."""
 _TINY = 1e-9
@@ -47,7 +55,8 @@ class Alignment:
 
     def apply(self, points: np.ndarray) -> np.ndarray:
         """Return the (T, n, 3) points of ``head_axes`` in the reference's place and scale."""
-        turned = np.einsum("tij,tnj->tni", self.rotation, points - self.center[:, None])
+        deeper = (points - self.center[:, None]) * [1.0, 1.0, DEPTH_SCALE]
+        turned = np.einsum("tij,tnj->tni", self.rotation, deeper)
         return self.scale[:, None, None] * turned + self.to
 
 
@@ -71,10 +80,16 @@ def align(rigid: np.ndarray, reference: np.ndarray) -> Alignment:
     rotation = np.einsum("tji,tj,tkj->tik", vt, signs, u)
     size, spread = np.square(points).sum((1, 2)), np.square(target).sum()
     overlap = (values * signs).sum(1)
-    scale = overlap / np.maximum(size, _TINY)
+    scale = _eye_distance(reference[None]) / np.maximum(_eye_distance(rigid), _TINY)
     explained = overlap**2 / np.maximum(size * spread, _TINY)
     misfit = np.sqrt(np.clip(1 - explained, 0, 1))
     return Alignment(scale, rotation, center, to, np.where(size > _TINY, misfit, 1.0))
+
+
+def _eye_distance(rigid: np.ndarray) -> np.ndarray:
+    """Return the (T,) mean distance between the outer and between the inner corners of the eyes."""
+    right, left = ([RIGID.index(pair[side]) for pair in _EYES] for side in (0, 1))
+    return np.linalg.norm(rigid[:, left] - rigid[:, right], axis=-1).mean(1)
 
 
 def face_frames(track: FaceTrack, reference: np.ndarray) -> np.ndarray:

@@ -5,11 +5,11 @@ import numpy as np
 CLOSED_SHARE = 0.12
 """The opening below which the lips are shut, as a share of its 95th percentile in the clip."""
 MAX_CLOSING_SECONDS = 0.5
-"""The longest such run that counts as a closing of speech. In longer ones, the lips of a person who
-is silent can be slightly apart, so only ``SHUT_MARGIN`` decides."""
+"""The longest such run that counts as a closing of speech. In longer ones, the lips of a silent
+person can be slightly apart, so only ``SHUT_MARGIN`` decides."""
 SHUT_MARGIN = 0.004
-"""Lips are shut in any case if their opening exceeds that at rest (``PersonRest.shut_opening``) by
-at most this: the noise of the tracker, about 0.3 mm on the head."""
+"""Lips are shut in any case if their opening exceeds that of shut lips, at rest or in the closings
+of the clip, by at most this: the noise of the tracker, about 0.3 mm on the head."""
 
 
 def contact_frames(opening: np.ndarray, times: np.ndarray, shut_opening: float) -> np.ndarray:
@@ -20,8 +20,12 @@ def contact_frames(opening: np.ndarray, times: np.ndarray, shut_opening: float) 
         times: (T,) seconds.
         shut_opening: The person's opening at rest.
     """
-    touching = opening <= shut_opening + SHUT_MARGIN
-    for first, stop in closings(opening, times):
+    found = closings(opening, times)
+    lowest = [float(opening[first:stop].min()) for first, stop in found]
+    # The tracker sees shut lips slightly apart, by an amount that differs from take to take.
+    shut = max(shut_opening, float(np.median(lowest)) if lowest else 0.0)
+    touching = opening <= shut + SHUT_MARGIN
+    for first, stop in found:
         touching[first:stop] = True
     return touching
 

@@ -32,13 +32,24 @@ estimates."""
 _OPENING, _WIDTH = 6.0, 20.0
 """The factors of the opening and of the width of the lips. The width of the inner lips moves by a
 third of the millimeters of the opening."""
+_WIDTH_GAIN = 1.25
+"""How much more the inner lips of the head change their width than its mouth corners, relative to
+their widths at rest: 1.2 in mouthPucker, 1.3 in speech."""
 _CONTACT = 10.0
 """The factor of the distance between lips that touch."""
 _L2, _L2_MM = 2e-3, 0.02
 """The penalties of a weight: relative to the squared size of its unit, and in square millimeters,
 for units that hardly move a landmark."""
-_OFF = ("tongue", "jawForward", "cheekPuff")
-"""Units that cannot be seen from the front."""
+_OFF = ("tongue", "jawForward", "cheekPuff", "lipSeal", "lipTuckFV")
+"""Units that the landmarks do not show: they move the tongue, move parts toward the camera, or move
+the lips by less than the noise."""
+_RARE = (
+    "mouthShrug", "mouthPress", "mouthFrown", "mouthLeft", "mouthRight", "mouthDimple", "jawLeft",
+    "jawRight", "cheekSquint", "noseSneer", "brow", "eyeSquint", "eyeWide",
+)  # fmt: skip
+"""Units that speech hardly needs. A fit without ``_RARE_FACTOR`` would use them for little."""
+_RARE_FACTOR = 10.0
+"""The factor of their penalties."""
 _OPPOSED = (
     ("jawLeft", "jawRight"),
     ("mouthLeft", "mouthRight"),
@@ -143,7 +154,9 @@ class _Problem:
         rows += [_OPENING * _with_mean(lips.openings), _WIDTH * lips.width[:, None]]
         self._rows = self._to_units @ np.concatenate(rows, axis=1)
         sizes = np.square(self._rows).sum(1)
-        self._hessian = self._rows @ self._rows.T + np.diag(_L2 * sizes + _L2_MM)
+        penalties = _L2 * sizes + _L2_MM
+        penalties *= [_RARE_FACTOR if name.startswith(_RARE) else 1.0 for name in names]
+        self._hessian = self._rows @ self._rows.T + np.diag(penalties)
         pairs = self._to_units @ lips.pairs.reshape(len(names), -1)
         self._in_contact = self._hessian + _CONTACT**2 * pairs @ pairs.T
         self._upper = np.array([not name.startswith(_OFF) for name in names], float)
@@ -177,7 +190,7 @@ class _Problem:
             [
                 (moved * self._factors).reshape(len(moved), -1),
                 _OPENING * _with_mean(openings),
-                _WIDTH * bundled_lip_rows().neutral_width * wider,
+                _WIDTH * _WIDTH_GAIN * bundled_lip_rows().neutral_width * wider,
             ],
             axis=1,
         )

@@ -27,21 +27,19 @@ class PersonRest:
         numbers: The numbers of the L landmarks that all takes have and the head knows.
         neutral: (L, 3) float64 positions at rest, in the axes of the head. They are scaled so that
             the outer corners of the eyes are as far apart as on the bundled head, in millimeters.
+        rigid: (n, 3) positions of the landmarks ``RIGID``, to which frames are aligned. Their depth
+            is that of the tracker, unlike in ``neutral`` (see ``alignment.DEPTH_SCALE``).
         shut_opening: ``FaceTrack.opening`` at rest.
     """
 
     numbers: tuple[int, ...]
     neutral: np.ndarray
+    rigid: np.ndarray
     shut_opening: float
 
     def columns(self, numbers: tuple[int, ...]) -> list[int]:
         """Return where the landmarks with these numbers are stored."""
         return [self.numbers.index(number) for number in numbers]
-
-    @property
-    def rigid(self) -> np.ndarray:
-        """The (n, 3) positions of the landmarks that do not move with speech."""
-        return self.neutral[self.columns(RIGID)]
 
 
 def rest_of(tracks: Sequence[FaceTrack]) -> PersonRest:
@@ -61,19 +59,32 @@ def rest_of(tracks: Sequence[FaceTrack]) -> PersonRest:
     if not len(points):
         where = tracks[0].path if len(tracks) == 1 else f"{len(tracks)} takes"
         raise DataError(f"{where}: no frame shows a face that looks toward the camera")
-    rigid, eyes = ([numbers.index(number) for number in group] for group in (RIGID, EYE_CORNERS))
-    shape = reference
-    for _ in range(_ROUNDS):
-        mean = np.median(align(points[:, rigid], shape).apply(points), axis=0)
-        scale = head.eye_distance / np.linalg.norm(mean[eyes[0]] - mean[eyes[1]])
-        shape = mean[rigid] * scale
-    # The person's shape looks ahead in the same direction as the head.
-    turn = align(shape[None], reference)
-    shape = turn.apply(shape[None])[0] / turn.scale[0]
+    rigid = [numbers.index(number) for number in RIGID]
+    shape = _rigid_shape(points[:, rigid], reference, head.eye_distance)
     slow = speeds <= np.percentile(speeds, _SLOW)
     at_rest = slow & (openings <= np.percentile(openings[slow], _SHUT))
     neutral = align(points[at_rest][:, rigid], shape).apply(points[at_rest])
-    return PersonRest(numbers, np.median(neutral, axis=0), float(np.median(openings[at_rest])))
+    shut_opening = float(np.median(openings[at_rest]))
+    return PersonRest(numbers, np.median(neutral, axis=0), shape, shut_opening)
+
+
+def _rigid_shape(points: np.ndarray, reference: np.ndarray, eye_distance: float) -> np.ndarray:
+    """Return the (n, 3) median of the rigid landmarks without pose, looking ahead like a reference.
+
+    Args:
+        points: (T, n, 3) landmarks ``RIGID`` in the axes of the head.
+        reference: (n, 3) positions on the bundled head.
+        eye_distance: The distance between the outer corners of the eyes in the result.
+    """
+    right, left = (RIGID.index(number) for number in EYE_CORNERS)
+    shape = reference
+    for _ in range(_ROUNDS):
+        alignment = align(points, shape)
+        moved = points - alignment.center[:, None]
+        turned = np.einsum("tij,tnj->tni", alignment.rotation, moved)
+        mean = np.median(turned * alignment.scale[:, None, None], axis=0)
+        shape = mean * (eye_distance / np.linalg.norm(mean[left] - mean[right]))
+    return shape @ align(shape[None], reference).rotation[0].T + reference.mean(0)
 
 
 def _frames(

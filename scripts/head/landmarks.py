@@ -33,6 +33,9 @@ AMOUNTS = (0.25, 0.5, 1.0)
 """The weights at which each unit is measured alone."""
 N_MIXES = 40
 """Random mixtures of two visemes."""
+N_REPEATS = 3
+"""How often each picture is tracked. The tracker crops a picture around the face of the one before,
+so only the last result belongs to the picture alone."""
 RIDGE = 0.05
 SPEECH_WEIGHT = 1.5
 """The weight of visemes and their mixtures relative to single units."""
@@ -98,7 +101,9 @@ def observe(subject: str, weights: np.ndarray, model: Path) -> tuple[np.ndarray,
             vertices = rig.pose(subject, pose[None])[0]
             picture = np.ascontiguousarray(renderer.render(vertices))
             image = mp.Image(image_format=mp.ImageFormat.SRGB, data=picture)
-            found = tracker.detect_for_video(image, 40 * index).face_landmarks
+            first = 40 * N_REPEATS * index
+            for milliseconds in range(first, first + 40 * N_REPEATS, 40):
+                found = tracker.detect_for_video(image, milliseconds).face_landmarks
             if not found:
                 raise SystemExit(f"{subject}, pose {index}: the tracker finds no face")
             landmarks.append([[SIZE * p.x, SIZE * p.y, SIZE * p.z] for p in found[0]])
@@ -133,11 +138,13 @@ def solve(weights: np.ndarray, moved: np.ndarray, importance: np.ndarray) -> np.
         importance: (P,) weight of each pose.
     """
     used = np.flatnonzero(weights.any(0))
-    rows, factors = weights[:, used], importance[:, None]
-    gram = rows.T @ (factors * rows) + RIDGE * np.eye(len(used))
+    # The constant absorbs the error of the tracker on the neutral head.
+    rows = np.column_stack([weights[:, used], np.ones(len(weights))])
+    factors, penalty = importance[:, None], np.append(np.full(len(used), RIDGE), 0.0)
+    gram = rows.T @ (factors * rows) + np.diag(penalty)
     solved = np.linalg.solve(gram, rows.T @ (factors * moved.reshape(len(moved), -1)))
     result = np.zeros((weights.shape[1], *moved.shape[1:]))
-    result[used] = solved.reshape(len(used), *moved.shape[1:])
+    result[used] = solved[:-1].reshape(len(used), *moved.shape[1:])
     return result
 
 
@@ -161,7 +168,7 @@ def main() -> None:
         points = landmarks * [1, -1, -1]
         rigid = points[:, list(RIGID)]
         aligned = align(rigid, rigid[0]).apply(points) / pixels_per_mm(subject, projected)
-        shapes.append(aligned[0])
+        shapes.append((points[0] - rigid[0].mean(0)) / pixels_per_mm(subject, projected))
         moves.append(aligned[1:] - aligned[0])
     shape = np.mean(shapes, axis=0)
     shape -= shape[list(ORIGIN)].mean(0)
