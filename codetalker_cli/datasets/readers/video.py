@@ -8,7 +8,7 @@ A film is tracked (``capture.tracking``), and the units of the head are fitted t
 (``capture.fitting``). Tracks are kept, so an interrupted run resumes with the next film.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -163,6 +163,7 @@ def read_video(
     by_person: dict[str, list[_Tracked]] = {}
     for one in usable:
         by_person.setdefault(one.take.name.person, []).append(one)
+    problems += _mixed_trackers(by_person)
     rests = {name: _Rest(tuple(group), tracks) for name, group in by_person.items()}
     fitted = [_take(one, rests[one.take.name.person], fps) for one in usable]
     cut = raw_data_set(fitted, problems, fps, settings, _notes(usable), stages("sound"))
@@ -272,6 +273,17 @@ def _face_faults(track: FaceTrack, second_face_share: float) -> list[str]:
             f"{MIN_EYE_PIXELS:.0f} are advised; film it closer"
         )
     return faults
+
+
+def _mixed_trackers(by_person: Mapping[str, Sequence[_Tracked]]) -> list[Problem]:
+    """Return a problem for each person whose takes were tracked in different ways."""
+    problems = []
+    for person, group in by_person.items():
+        trackers = sorted({one.tracker for one in group})
+        if len(trackers) > 1:
+            reason = f"the takes were tracked in different ways ({', '.join(trackers)})"
+            problems.append(Problem(person, "face", f"{reason}; their speeds and closings differ"))
+    return problems
 
 
 # Fit -------------------------------------------------------------------------------------------
