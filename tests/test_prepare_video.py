@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import filmed_heads
@@ -97,6 +98,22 @@ def test_frames_without_a_face_are_holes() -> None:
     assert [clip(data, f"takes_long_part{k}").entry.n_frames for k in (1, 2)] == [20, 20]
     start = clip(data, "takes_start")
     assert start.entry.n_frames == 35 and len(start.samples()) == round(35 / 25 * 16000)
+
+
+def test_the_sound_starts_with_the_film_even_if_their_lengths_differ() -> None:
+    curves = write_take(Path("takes"), "one", lost=slice(0, 15))
+    assert curves.audio is not None
+    write_sound(Path("takes/one.wav"), replace(curves, audio=curves.audio[: 35 * 640]))
+    one = clip(prepared(), "takes_one")
+    assert one.entry.n_frames == 35 and len(one.samples()) == 20 * 640
+    np.testing.assert_allclose(one.samples(), curves.audio[15 * 640 : 35 * 640], atol=1e-3)
+
+
+def test_a_replaced_sound_is_read_again() -> None:
+    write_take(Path("takes"), "one")
+    first = clip(prepared(), "takes_one").samples()
+    write_take(Path("takes"), "one", seed=2)
+    assert not np.array_equal(clip(prepared("--overwrite"), "takes_one").samples(), first)
 
 
 def test_other_frame_rates_keep_the_time() -> None:
