@@ -88,6 +88,8 @@ class Facts:
         start: The timestamp, in seconds, at which the file starts.
         seconds: The length that the file states, or None.
         reason: Why the file cannot be opened, or an empty string.
+        timecode: The timecode of the first picture (``HH:MM:SS:FF``), or an empty string.
+        fps: The frame rate of the first video track, or 0 if it is unknown.
     """
 
     sound_tracks: tuple[Track, ...]
@@ -95,6 +97,8 @@ class Facts:
     start: float
     seconds: float | None
     reason: str
+    timecode: str = ""
+    fps: float = 0.0
 
 
 def container_of(path: Path) -> str:
@@ -178,8 +182,10 @@ def ffmpeg_input(path: Path) -> list[str]:
     return [*whitelists, "-f", container, "-i", f"file:{path}"]
 
 
-_STREAM = re.compile(r"^  Stream #0:(\d+)(?:\[\w+\])?(?:\((\w+)\))?: (Audio|Video): (\w+)(.*)$")
+# ffmpeg indents the tracks of a group further, such as a video track and its timecodes.
+_STREAM = re.compile(r"^ {2,6}Stream #0:(\d+)(?:\[\w+\])?(?:\((\w+)\))?: (Audio|Video): (\w+)(.*)$")
 _DURATION = re.compile(r"^  Duration: (?:(\d+):(\d+):([\d.]+)|N/A)(?:, start: (-?[\d.]+))?")
+_TIMECODE = re.compile(r"^ +timecode +: (\d+:\d+:\d+[:;.]\d+)")
 _PROBE_SECONDS = 60
 
 
@@ -196,11 +202,14 @@ def probe(path: Path) -> Facts:
         return Facts((), False, 0.0, None, f"reading takes more than {_PROBE_SECONDS} s")
     tracks: list[Track] = []
     has_video, start, seconds, reasons = False, 0.0, None, []
+    timecode, fps = "", 0.0
     for line in done.stderr.decode(errors="replace").splitlines():
         if found := _STREAM.match(line):
             index, language, kind, codec, rest = found.groups()
             if kind == "Video":
                 has_video |= "(attached pic)" not in rest
+                rate = re.search(r"([\d.]+) fps", rest)
+                fps = fps or (float(rate[1]) if rate else 0.0)
                 continue
             rate = re.search(r"(\d+) Hz", rest)
             rate_hz = int(rate[1]) if rate else 0
@@ -209,13 +218,15 @@ def probe(path: Path) -> Facts:
             hours, minutes, rest, first = found.groups()
             seconds = int(hours) * 3600 + int(minutes) * 60 + float(rest) if hours else None
             start = float(first or 0)
+        elif found := _TIMECODE.match(line):
+            timecode = timecode or found[1]
         elif not line.startswith((" ", "Input", "At least one output file")):
             reasons.append(clean_message(line.encode()))
     if b"Estimating duration" in done.stderr:  # a guess from the bit rate
         seconds = None
     is_open = bool(tracks or has_video)
     reason = "" if is_open else (reasons or ["it has no tracks"])[0]
-    return Facts(tuple(tracks), has_video, start, seconds, reason)
+    return Facts(tuple(tracks), has_video, start, seconds, reason, timecode, fps)
 
 
 _PLAIN = {

@@ -8,6 +8,10 @@ Stages = Callable[[str], Progress]
 """Returns the progress callback of a stage, by the name of the stage."""
 
 
+def silent(done: float, total: float) -> None:
+    """Do nothing: a progress callback that reports nothing."""
+
+
 def silent_stages(name: str) -> Progress:
     """Return a progress callback that does nothing."""
-    return lambda done, total: None
+    return silent

@@ -15,6 +15,8 @@ COMMANDS = [
     ("prepare-data", "vocaset"),
     ("prepare-data", "biwi"),
     ("prepare-data", "custom"),
+    ("prepare-data", "video"),
+    ("prepare-data", "arkit"),
     ("prepare-data", "check"),
     ("prepare-data", "demo"),
     ("train-vq",),

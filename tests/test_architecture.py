@@ -47,6 +47,7 @@ ROWS: list[tuple[set[str], bool]] = [
             "packages",
             "text_files",
             "resources",
+            "subprocesses",
             "progress",
             "face_fit",
             "surface",

@@ -11,7 +11,7 @@ import talking
 from talking import FIRST, LAST, SECOND, check_only, found
 
 from codetalker_cli.datasets.inspect import check
-from codetalker_cli.datasets.inspect.sync import correlation
+from codetalker_cli.datasets.lag import correlation
 from codetalker_cli.face_fit import misfit
 
 

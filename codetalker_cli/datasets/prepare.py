@@ -189,6 +189,7 @@ def _prepare_clip(
                 "point"
             )
         speech, problems = audio_future.result()
+        problems = [*clip.problems, *problems]
         with clip.open() as frames:
             _write_parts(job, clip, split, frames, speech, problems)
     except OutputError:
@@ -227,7 +228,9 @@ def _write_parts(
     parts = timeline.split_at_holes(frames.numbers, fps_in, job.options.fill_seconds)
     if not parts:
         raise DataError("the clip has no frames")
-    start = timeline.speech_start(frames.numbers, job.raw.first_number, fps_in, speech.seconds)
+    start = clip.first_number
+    if start is None:
+        start = timeline.speech_start(frames.numbers, job.raw.first_number, fps_in, speech.seconds)
     problems += _describe_holes(clip.name, parts, start, fps_in)
     for index, part in enumerate(parts):
         seconds = (part.last - part.first + 1) / fps_in

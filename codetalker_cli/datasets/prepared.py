@@ -32,6 +32,8 @@ from codetalker_cli.text_files import check_file
 from codetalker_cli.topology import Mesh
 
 MESH, REPORT = "mesh.npz", "report.txt"
+TRACKS, FILM_SHEET = "tracks", "film.png"
+"""The face tracks of films, and the contact sheet of films next to the head."""
 
 
 class Speech(NamedTuple):

@@ -18,7 +18,14 @@ from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets import journal
 from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
-from codetalker_cli.datasets.prepared import MESH, REPORT, audio_path, vertices_path
+from codetalker_cli.datasets.prepared import (
+    FILM_SHEET,
+    MESH,
+    REPORT,
+    TRACKS,
+    audio_path,
+    vertices_path,
+)
 from codetalker_cli.datasets.raw_clips import Problem
 from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.files import atomic_path, check_output, remove_leftovers
@@ -26,6 +33,7 @@ from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
 
 _OWN = {"clips", "audio", "speech", MESH, REPORT, MANIFEST, UNFINISHED, "check.png"}
+_OWN |= {TRACKS, FILM_SHEET}
 """The entries of a prepared folder; ``speech`` is the speech of a synthetic data set."""
 _SAFE_NAME = re.compile(r"[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,150}")
 
@@ -115,7 +123,7 @@ class PreparedWriter:
                 "give an empty or a new folder"
             )
         elif not (folder / MANIFEST).exists():
-            _refuse_foreign(folder)
+            refuse_foreign(folder)
         check_output(folder / MANIFEST, overwrite=True)
         self._has_begun = False
         self._pending: list[ClipEntry] = []
@@ -317,8 +325,12 @@ class PreparedWriter:
             remove_leftovers(folder)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder with entries that a data set does not have, such as a home folder."""
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with entries that a data set does not have, such as a home folder.
+
+    Raises:
+        InputError: The folder contains such an entry.
+    """
     names = (path.name for path in folder.iterdir()) if folder.is_dir() else ()
     others = sorted(name for name in names if name not in _OWN and not name.startswith("."))
     if others:

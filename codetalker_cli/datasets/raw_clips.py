@@ -48,6 +48,9 @@ class RawClip:
         read_audio: A function that reads the speech. If that fails, it raises a CodeTalkerError
             that names the file.
         text: The spoken text, if known.
+        first_number: The number of the frame that is shown when the speech starts. None: it is
+            inferred from the lengths of motion and speech.
+        problems: What the reader reports about the clip, which is prepared nevertheless.
     """
 
     name: str
@@ -58,6 +61,8 @@ class RawClip:
     open: Callable[[], AbstractContextManager[Frames]]
     read_audio: Callable[[], RawAudio]
     text: str = ""
+    first_number: int | None = None
+    problems: "tuple[Problem, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,13 @@ class Problem:
         kind: ``missing``: no data was found (public data sets lack some clips); ``broken``: the
             data cannot be used; ``hole``: frames are missing; ``length``: the lengths of audio
             and motion differ; ``audio``: the audio was repaired; ``unit``: the size of the
-            template is implausible.
+            template is implausible; ``face``: the film shows no face, several, or a small one;
+            ``sync``: motion and audio seem to be shifted.
         reason: A one-line description.
     """
 
     clip: str
-    kind: Literal["missing", "broken", "hole", "length", "audio", "unit"]
+    kind: Literal["missing", "broken", "hole", "length", "audio", "unit", "face", "sync"]
     reason: str
 
 

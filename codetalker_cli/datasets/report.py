@@ -16,6 +16,8 @@ _PROBLEM_TITLES = {
     "length": "length: the lengths of audio and motion differ by more than a frame",
     "audio": "audio: repaired while it was read",
     "unit": "unit: templates of an implausible size",
+    "face": "face: films with no face, several faces, or a small face",
+    "sync": "sync: motion and audio seem to be shifted",
 }
 
 

@@ -48,6 +48,8 @@ MAX_GAP_FACTOR = 20
 """A recording may have this many times as many frames as rows; more is a fault of its times."""
 _TIMES = ("timecode", "time", "timestamp")
 _COUNTS = ("blendshapecount",)
+_FOUND_FRAMES = 0.75
+"""A frame whose nearest row with a face is farther away than this is missing."""
 _NAMED = 5
 """The number of columns that are named in a message."""
 
@@ -83,8 +85,28 @@ def _eye_angles(curves: RigCurves) -> np.ndarray:
 # Read --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The curves of a recording, and what is known about its frames.
+
+    Attributes:
+        curves: The curves as uniform frames; frames without a face are interpolated.
+        found: (T,) bool: the frames that are in the file, with a face.
+        start_seconds: The time of day of the first frame, or None if the file has no timecodes.
+    """
+
+    curves: RigCurves
+    found: np.ndarray
+    start_seconds: float | None
+
+
 def read(path: Path, fps: float | None = None) -> RigCurves:
-    """Return the curves of a recording, as uniform frames.
+    """Return the curves of a recording, as uniform frames; see ``read_recording``."""
+    return read_recording(path, fps).curves
+
+
+def read_recording(path: Path, fps: float | None = None) -> Recording:
+    """Return a recording as uniform frames.
 
     Missing columns are 0, frames without a face are interpolated, and weights are clipped to
     [0, 1].
@@ -104,7 +126,7 @@ def read(path: Path, fps: float | None = None) -> RigCurves:
         table = _Table.of(path, columns, rows)
     except csv.Error as error:
         raise DataError(f"{printable(path)}: not a .csv file ({printable(error)})") from error
-    rate, values = _uniform_frames(path, table, fps)
+    rate, values, found = _uniform_frames(path, table, fps)
     weights = values[:, : len(columns.units)]
     n_clipped = int(np.any((weights < 0) | (weights > 1), axis=1).sum())
     if n_clipped:
@@ -117,7 +139,7 @@ def read(path: Path, fps: float | None = None) -> RigCurves:
     curves = RigCurves(
         names, rate, np.clip(weights, 0, 1).astype(np.float32), head=_head(path, columns, values)
     )
-    return curves.select(UNITS)
+    return Recording(curves.select(UNITS), found, table.start_seconds)
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -183,10 +205,12 @@ class _Table:
     Attributes:
         values: (N, C) float64, NaN in rows without a face.
         times: (N,) seconds, or None.
+        start_seconds: The first time if it is a timecode, or None.
     """
 
     values: np.ndarray
     times: np.ndarray | None
+    start_seconds: float | None = None
 
     @classmethod
     def of(cls, path: Path, columns: _Columns, rows: Iterator[list[str]]) -> "_Table":
@@ -218,7 +242,9 @@ class _Table:
         mixed = np.isnan(frames)
         if len(frames) and mixed.any() != mixed.all():
             raise DataError(f"{printable(path)}: some times are timecodes and others are seconds")
-        return cls(values, timecodes.to_seconds(np.array(whole), np.array(frames)))
+        times = timecodes.to_seconds(np.array(whole), np.array(frames))
+        has_timecodes = len(frames) > 0 and not mixed.any()
+        return cls(values, times, float(times[0]) if has_timecodes else None)
 
 
 def _floats(row: list[str], wanted: list[int], header: list[str], where: str) -> list[float]:
@@ -242,8 +268,10 @@ def _float_or_nan(text: str) -> float:
         return np.nan
 
 
-def _uniform_frames(path: Path, table: _Table, fps: float | None) -> tuple[float, np.ndarray]:
-    """Return the frame rate, and (T, C) values in which gaps are interpolated."""
+def _uniform_frames(
+    path: Path, table: _Table, fps: float | None
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the frame rate, (T, C) values in which gaps are interpolated, and the known frames."""
     name, values = printable(path), table.values
     known = np.isfinite(values[:, 0])
     if not known.any():
@@ -267,12 +295,18 @@ def _uniform_frames(path: Path, table: _Table, fps: float | None) -> tuple[float
             name, counted(n_lost, "frame"), verb(n_lost, "was", "were"),
         )  # fmt: skip
     if len(times) == 1:
-        return fps or float(timecodes.APP_BASE), values
+        return fps or float(timecodes.APP_BASE), values, known
     timeline = timecodes.uniform(times)
     _check_timeline(name, timeline, len(times))
     rate = fps if table.times is None and fps else timeline.fps
     frames, source = np.arange(timeline.n_frames), timeline.positions[known]
-    return rate, np.stack([np.interp(frames, source, column[known]) for column in values.T], axis=1)
+    uniform = np.stack([np.interp(frames, source, c[known]) for c in values.T], axis=1)
+    after = np.clip(np.searchsorted(source, frames), 1, max(len(source) - 1, 1))
+    nearest = np.minimum(
+        np.abs(frames - source[after - 1]), np.abs(frames - source[after % len(source)])
+    )
+    found = nearest < _FOUND_FRAMES
+    return rate, uniform, found
 
 
 def _check_timeline(name: str, timeline: timecodes.Timeline, n_rows: int) -> None:

@@ -3,11 +3,12 @@
 Both are random. Blinks tend to occur in pauses and at gaze shifts, as in people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from codetalker_cli.rigs.head import Rig
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.topology import Mesh
 
@@ -173,3 +174,26 @@ def _blinks(times: np.ndarray, moments: np.ndarray, rng: np.random.Generator) ->
         x = np.minimum(down, up)
         lids = np.maximum(lids, x * x * (3.0 - 2.0 * x))
     return lids
+
+
+def subject_mesh(rig: Rig, faces: Mapping[str, str], *, idle: bool) -> Mesh:
+    """Return the mesh of a data set on the bundled head.
+
+    Args:
+        rig: The bundled head.
+        faces: Subject of the data set → bundled subject whose face it has.
+        idle: Whether to include the units of blinks and gaze, for motion that contains neither.
+    """
+    units = {
+        name: rig.unit_deltas[k].astype(np.float32)
+        for k, name in enumerate(rig.unit_names)
+        if idle and name.startswith(IDLE_UNITS)
+    }
+    closure = dict(zip(rig.subject_names, map(float, rig.subject_blink), strict=True))
+    return Mesh(
+        rig.topology,
+        {name: rig.template(face) for name, face in faces.items()},
+        {name: rig.colors(face) for name, face in faces.items()},
+        units,
+        {name: closure[face] for name, face in faces.items()} if idle else {},
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from codetalker_cli.settings.base import Section
+from codetalker_cli.settings.capture import CaptureSettings
 from codetalker_cli.settings.data import (
     CustomSettings,
     DataSettings,
@@ -34,6 +35,7 @@ from codetalker_cli.settings.train import (
 
 __all__ = [
     "AudioEncoderSettings",
+    "CaptureSettings",
     "CustomSettings",
     "DataSettings",
     "DecodeSettings",
@@ -71,6 +73,9 @@ class Settings(Section):
         default_factory=PrepareSettings, description="data preparation"
     )
     custom: CustomSettings | None = Field(None, description="raw data of a custom data set")
+    capture: CaptureSettings = Field(
+        default_factory=CaptureSettings, description="data set from films or recorded curves"
+    )
     demo: DemoSettings = Field(default_factory=DemoSettings, description="synthetic data set")
     decode: DecodeSettings = Field(
         default_factory=DecodeSettings, description="autoregressive decoding of speech into codes"
@@ -89,4 +94,4 @@ class Settings(Section):
 
     def of_a_run(self) -> dict[str, Any]:
         """Return what a checkpoint stores: what affects the model, its motion and its videos."""
-        return self.model_dump(mode="json", exclude={"limits", "solve", "export"})
+        return self.model_dump(mode="json", exclude={"limits", "solve", "export", "capture"})

@@ -24,6 +24,11 @@ class SplitRule(Section):
     )
 
 
+def default_splits() -> dict[str, SplitRule]:
+    """Return the rules of the splits of a user's data: a tenth each for val and test."""
+    return {"val": SplitRule(share=0.1), "test": SplitRule(share=0.1), "train": SplitRule()}
+
+
 class DataSettings(Section):
     """Facts about a data set."""
 
@@ -179,11 +184,7 @@ class CustomSettings(Section):
         "subjects of the split train, sorted by name",
     )
     splits: dict[Name, SplitRule] = Field(
-        default_factory=lambda: {
-            "val": SplitRule(share=0.1),
-            "test": SplitRule(share=0.1),
-            "train": SplitRule(),
-        },
+        default_factory=default_splits,
         description="rule for each split, by subjects, sentences, clip names or share; a clip "
         "belongs to the first split that it matches",
     )

@@ -20,7 +20,7 @@ from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.files import claim
 from codetalker_cli.progress import Progress, Stages, silent_stages
 from codetalker_cli.rigs.head import Rig
-from codetalker_cli.rigs.idle import IDLE_UNITS
+from codetalker_cli.rigs.idle import IDLE_UNITS, subject_mesh
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.settings import DemoSettings, Settings
 from codetalker_cli.synthetic.articulation import articulate
@@ -164,20 +164,8 @@ def mesh_of(rig: Rig, subjects: Sequence[str] | None = None, *, idle: bool = Tru
         subjects: The subjects to include; None includes all.
         idle: Whether to include the units of blinks and gaze, for motion that contains neither.
     """
-    units = {
-        str(name): rig.unit_deltas[i].astype(np.float32)
-        for i, name in enumerate(rig.unit_names)
-        if idle and str(name).startswith(IDLE_UNITS)
-    }
-    names = [str(name) for name in rig.subject_names]
-    selected = names if subjects is None else list(subjects)
-    return Mesh(
-        rig.topology,
-        {name: rig.template(name) for name in selected},
-        {name: rig.colors(name) for name in selected},
-        units,
-        {name: float(rig.subject_blink[names.index(name)]) for name in selected} if idle else {},
-    )
+    names = [str(name) for name in rig.subject_names] if subjects is None else subjects
+    return subject_mesh(rig, {name: name for name in names}, idle=idle)
 
 
 def _check_subjects(rig: Rig, settings: Settings) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from codetalker_cli.datasets.inspect.findings import Finding, summary
 from codetalker_cli.datasets.inspect.statistics import Statistics
-from codetalker_cli.datasets.inspect.sync import Lag, common_lag
+from codetalker_cli.datasets.inspect.sync import common_lag
 from codetalker_cli.datasets.inspect.views import Curves, Picture, SheetView, view
+from codetalker_cli.datasets.lag import Lag
 from codetalker_cli.errors import InputError, counted
 from codetalker_cli.files import atomic_path, check_output
 

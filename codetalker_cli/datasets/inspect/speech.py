@@ -7,6 +7,7 @@ import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.datasets.inspect.findings import Findings
+from codetalker_cli.datasets.lag import loudness
 from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
 from codetalker_cli.datasets.prepared import Clip, Speech
 from codetalker_cli.errors import DataError, counted, verb
@@ -123,13 +124,3 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
             f"the speech is clipped: {100 * share:.1f} % of the samples are in runs at the peak "
             f"({peak:.2f} of full scale); record or export it with less gain",
         )
-
-
-def loudness(samples: np.ndarray, rate: int, fps: float, n_frames: int) -> np.ndarray:
-    """Return the (T,) RMS level within one frame before and after each frame, in dBFS."""
-    centers = np.arange(n_frames) / fps * rate
-    power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    start = np.clip(np.rint(centers - rate / fps), 0, len(samples)).astype(int)
-    stop = np.clip(np.rint(centers + rate / fps), 0, len(samples)).astype(int)
-    mean = (power[stop] - power[start]) / np.maximum(stop - start, 1)
-    return 10 * np.log10(np.maximum(mean, 1e-10))

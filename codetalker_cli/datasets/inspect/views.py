@@ -7,13 +7,8 @@ import numpy as np
 
 from codetalker_cli.datasets.inspect.clips import frame_blocks
 from codetalker_cli.datasets.inspect.statistics import ClipStatistics, Statistics
-from codetalker_cli.datasets.inspect.sync import (
-    MOST_SECONDS,
-    Lag,
-    best_lag,
-    correlation,
-    loudness_curve,
-)
+from codetalker_cli.datasets.inspect.sync import MOST_SECONDS
+from codetalker_cli.datasets.lag import Lag, best_lag, correlation, loudness_curve
 from codetalker_cli.errors import CodeTalkerError
 from codetalker_cli.motion import Motion
 from codetalker_cli.settings import RenderSettings

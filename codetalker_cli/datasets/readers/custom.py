@@ -18,7 +18,7 @@ from codetalker_cli.datasets.raw_clips import Problem, RawAudio, RawClip, RawDat
 from codetalker_cli.datasets.readers.custom_audio import find_recordings
 from codetalker_cli.datasets.readers.custom_motion import MotionFile, find_motion_files, safe_name
 from codetalker_cli.datasets.readers.custom_templates import CustomTemplates, read_custom_templates
-from codetalker_cli.datasets.splits import assign, meets
+from codetalker_cli.datasets.readers.facts import data_settings
 from codetalker_cli.errors import CodeTalkerError, InputError, counted
 from codetalker_cli.formats.frames import AxisMap, ConvertedFrames, FrameSource, axis_map
 from codetalker_cli.settings import CustomSettings, DataSettings
@@ -161,59 +161,5 @@ def base_of(settings: CustomSettings, root: Path) -> Path:
 
 
 def data_of(raw: RawDataSet, settings: CustomSettings) -> DataSettings:
-    """Return the data settings of a custom data set, derived from its clips and settings.
-
-    Raises:
-        InputError: A split rule matches no clip, the split ``train`` is empty, a training subject
-            is not listed in ``settings.train_subjects``, or a training subject has no template.
-    """
-    _check_rules(raw, settings)
-    split_of = assign(raw.clips, settings.splits)
-    subjects = settings.train_subjects or tuple(
-        sorted({clip.subject for clip in raw.clips if split_of[clip.name] == "train"})
-    )
-    if not subjects:
-        raise InputError(
-            f"custom.splits: none of {counted(len(raw.clips), 'clip')} belongs to the split train; "
-            f"the defined splits are {', '.join(settings.splits) or 'none'}"
-        )
-    others = sorted({c.subject for c in raw.clips if split_of[c.name] == "train"} - set(subjects))
-    if others:
-        raise InputError(
-            "custom.train_subjects: the split train contains clips of subjects that are not listed "
-            f"({', '.join(others)}); add them, or restrict custom.splits.train to listed subjects"
-        )
-    unknown = [name for name in subjects if name not in raw.mesh.templates]
-    if unknown:
-        raise InputError(
-            f"custom.train_subjects: no template for {', '.join(unknown)}; "
-            f"there are templates for {', '.join(raw.mesh.templates)}"
-        )
-    topology = raw.mesh.topology
-    return DataSettings(
-        name=topology.name,
-        fps=settings.prepared_fps or raw.fps,
-        unit="m",
-        n_vertices=topology.n_vertices,
-        train_subjects=subjects,
-        splits=settings.splits,
-    )
-
-
-def _check_rules(raw: RawDataSet, settings: CustomSettings) -> None:
-    """Raise an error for a split rule that matches nothing."""
-    # A misspelled name in a rule would silently move clips into another split.
-    subjects = {clip.subject for clip in raw.clips}
-    for split, rule in settings.splits.items():
-        unknown = sorted(set(rule.subjects) - subjects)
-        if unknown:
-            raise InputError(
-                f"custom.splits.{split}: there are no clips of {', '.join(unknown)}; the subjects "
-                f"are {', '.join(sorted(subjects))}"
-            )
-        if (rule.sentences or rule.clips) and not any(meets(clip, rule) for clip in raw.clips):
-            example = raw.clips[0]
-            raise InputError(
-                f"custom.splits.{split}: no clip matches this rule; clips have names such as "
-                f"{example.name} and sentences such as {example.sentence}"
-            )
+    """Return the data settings of a custom data set; see ``facts.data_settings``."""
+    return data_settings(raw, settings, "custom", raw.mesh.topology.name)
