@@ -30,8 +30,9 @@ class Formats:
         """
         known = name.lower().removeprefix(".")
         if known not in self.suffixes:
+            choice = "one of " if len(self.suffixes) > 1 else ""
             raise InputError(
-                f"`format` {printable(repr(name))}: expected one of {', '.join(self.suffixes)}"
+                f"`format` {printable(repr(name))}: expected {choice}{', '.join(self.suffixes)}"
             )
         return known
 

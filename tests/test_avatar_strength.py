@@ -63,6 +63,13 @@ def test_a_viseme_is_scaled_by_the_part_of_the_group() -> None:
     assert factor("aa", jaw=0.5, mouth=0.5, tongue=0.5) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.5, 3.0])
+def test_the_strength_of_the_jaw_leaves_shut_lips_as_they_are(factor: float) -> None:
+    plain = drive(of_viseme("PP"), VISEMES).morphs["viseme_PP"]
+    changed = drive(of_viseme("PP"), VISEMES, strength={"jaw": factor}).morphs["viseme_PP"]
+    assert changed == pytest.approx(plain, abs=1e-6)
+
+
 def test_stronger_visemes_add_up_to_one() -> None:
     driven = drive(SPEECH, VISEMES, strength={"jaw": 5, "mouth": 5})
     np.testing.assert_allclose(table(driven).sum(1), 1, atol=1e-5)

@@ -92,7 +92,8 @@ class AvatarReport:
         elif not self.meshes and self.matched:
             names = dict.fromkeys(name for names in self.matched.values() for name in names)
             own = [name for name in names if name not in self.bones.values()]
-            yield f"{counted(len(own), 'driven expression')}{naming}: {_joined(own)}"
+            if own:
+                yield f"{counted(len(own), 'driven expression')}{naming}: {_joined(own)}"
         if bones:
             yield f"{counted(len(bones), 'turning bone')}: {_joined(bones)}"
         still = [
@@ -106,7 +107,7 @@ class AvatarReport:
         for name in self.idle_bones:
             yield f"the bone {printable(name)} is not turned, because it moves no vertex"
         if self.unmatched:
-            yield f"nothing shows {_joined(self.unmatched)}"
+            yield f"no morph target or bone shows {_joined(self.unmatched)}"
         if not self.meshes and self.unused:
             yield f"not driven: {_joined(self.unused)}"
         for still_names, meshes in _same_rest(moving).items():

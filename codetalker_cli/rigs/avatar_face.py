@@ -11,7 +11,13 @@ from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.avatar_limits import GROUPS, group_of, keep_closed, limit, strengthen
 from codetalker_cli.rigs.avatar_meaning import moves_mouth
 from codetalker_cli.rigs.avatar_names import Units
-from codetalker_cli.rigs.mouth_fit import fit_poses, movement, openness, unit_poses
+from codetalker_cli.rigs.mouth_fit import (
+    NOT_IN_CLOSURES,
+    fit_poses,
+    movement,
+    openness,
+    unit_poses,
+)
 from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE, motion_of
 from codetalker_cli.rigs.solve import solve
 from codetalker_cli.rigs.units import bundled_rig, bundled_units
@@ -54,12 +60,15 @@ class Face:
         """(T,) factors of poses: the strengths of the groups, weighted by their movement.
 
         A pose moves the jaw and the lips together. If the poses were fitted to strengthened
-        weights, another strength would give other poses: an I without a jaw is nearly a P.
+        weights, another strength would give other poses: an I without a jaw is nearly a P. In shut
+        lips, what parts them does not count, so the strength of the jaw leaves them as they are.
         """
-        total, strong = np.zeros(len(self._given)), np.zeros(len(self._given))
+        unit_names = bundled_rig().unit_names
+        parting = np.isin(unit_names, NOT_IN_CLOSURES)
+        weights = np.where(parting, self._given * self._opened[:, None], self._given)
+        total, strong = np.zeros(len(weights)), np.zeros(len(weights))
         for group in GROUPS:
-            names = [name for name in bundled_rig().unit_names if group_of(name) == group]
-            size = movement(self._given, names)
+            size = movement(weights, [name for name in unit_names if group_of(name) == group])
             total += size
             strong += self._strength.get(group, 1.0) * size
         return np.where(total > 0, strong / np.maximum(total, np.finfo(float).tiny), 1.0)
