@@ -123,6 +123,7 @@ def test_a_map_keeps_a_bone_still() -> None:
         ("bones: {jaw: Jw}", "the character has no bone 'Jw' (did you mean Jaw?); its bones are"),
         ("bones: {jaw: Lamp}", "avatar map, bones, jaw: the bone Lamp moves no vertex"),
         ("bones: Jaw", "map.yaml: bones: expected the names of bones, e.g. {jaw: Chin"),
+        ("bones: {left_eye: Jaw, leftEye: Jaw}", "map.yaml: bones: leftEye is listed twice"),
         ("bones: {jaw: [1]}", "expected the names of bones"),
     ],
 )

@@ -179,7 +179,12 @@ def _bones(where: str, given: Any) -> dict[str, str | None]:
         raise InputError(
             f"{where}: {_BONES}: expected the names of bones, e.g. {{jaw: Chin, left_eye: Eye_L}}"
         )
-    return {part_of(part): bone for part, bone in entries.items()}
+    bones: dict[str, str | None] = {}
+    for part, bone in entries.items():
+        if part_of(part) in bones:
+            raise InputError(f"{where}: {_BONES}: {printable(part)} is listed twice")
+        bones[part_of(part)] = bone
+    return bones
 
 
 def parse_strength(text: str) -> dict[str, float]:
