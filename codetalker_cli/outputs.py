@@ -30,8 +30,9 @@ class Formats:
         """
         known = name.lower().removeprefix(".")
         if known not in self.suffixes:
+            choice = "one of " if len(self.suffixes) > 1 else ""
             raise InputError(
-                f"`format` {printable(repr(name))}: expected one of {', '.join(self.suffixes)}"
+                f"`format` {printable(repr(name))}: expected {choice}{', '.join(self.suffixes)}"
             )
         return known
 
@@ -78,9 +79,10 @@ class Formats:
                 f"`out` {printable(path)}: the frames are written to a folder of {suffix} files; "
                 f"give `out` {printable(folder)} and `format` {suffix.removeprefix('.')}"
             )
-        endings = ", ".join(dict.fromkeys(s for s in self.suffixes.values() if s))
+        endings = list(dict.fromkeys(s for s in self.suffixes.values() if s))
+        choice = "one of " if len(endings) > 1 else ""
         raise InputError(
-            f"`out` {printable(path)}: the file suffix must be one of {endings}"
+            f"`out` {printable(path)}: the file suffix must be {choice}{', '.join(endings)}"
             + self._folders_text()
         )
 

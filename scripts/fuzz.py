@@ -47,6 +47,7 @@ FAMILIES: dict[str, Callable[[Path], MakeCase]] = {
     "prepared": folders.prepared,
     "archives": folders.archives,
     "manifests": folders.manifests,
+    "avatars": folders.avatars,
     "commands": commands.commands,
 }
 

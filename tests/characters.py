@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,22 @@ class CharacterFile(GlbFile):
         return number
 
     def face(
-        self, names: tuple[str, ...], name: str = "Face", parent: int | None = None, **node: Any
+        self,
+        names: tuple[str, ...],
+        name: str = "Face",
+        parent: int | None = None,
+        bound: Sequence[int] = (),
+        **node: Any,
     ) -> int:
-        """Add a mesh with morph targets, and return its node. A skin binds it to two joints."""
+        """Add a mesh with morph targets, and return its node.
+
+        Args:
+            names: The names of the morph targets.
+            name: The name of the node.
+            parent: The node above it; None: the scene.
+            bound: The places in the skin of the joints that move it; empty: all.
+            **node: Further properties of the node, such as ``skin``.
+        """
         steps = np.arange(1, len(names) + 1) / 1000
         offsets = np.zeros((len(names), len(VERTICES), 3), np.float32)
         offsets[:, 8:, 1] = -steps[:, None]
@@ -67,12 +81,13 @@ class CharacterFile(GlbFile):
             self.tree["scenes"][0]["nodes"].remove(number)
             self.tree["nodes"][parent].setdefault("children", []).append(number)
         if "skin" in node:
-            self._bind(mesh)
+            self._bind(mesh, bound or range(len(self.tree["skins"][node["skin"]]["joints"])))
         return number
 
-    def _bind(self, mesh: Json) -> None:
+    def _bind(self, mesh: Json, places: Sequence[int]) -> None:
+        order = [places[k % len(places)] for k in range(2 * len(VERTICES))]
         joints = np.zeros((len(VERTICES), 4), "u1")
-        joints[:, 1] = 1
+        joints[:, :2] = np.reshape(order, (-1, 2))
         weights = np.tile(np.float32([0.5, 0.5, 0, 0]), (len(VERTICES), 1))
         attributes = mesh["primitives"][0]["attributes"]
         attributes["JOINTS_0"] = self.accessor(joints, "u1", type="VEC4")

@@ -40,7 +40,8 @@ def test_character_gets_an_animation_and_the_report_lists_what_moves(
     characters.assert_untouched(before, Path("out.glb"))
     assert report["sound_file"] == "out.wav" and report["frames"] == 9
     assert report["avatar"]["naming"] == "ARKit" and "jawOpen" in report["avatar"]["matched"]
-    assert any("driven part" in message for message in caplog.messages)
+    expected = "3 moving meshes (ARKit): Head_Mesh, Teeth, Eyes by 52 of 52 morph targets"
+    assert f"held.glb: {expected}" in caplog.messages
 
 
 def test_character_is_animated_from_speech_and_from_curves() -> None:
@@ -68,7 +69,7 @@ def test_vrm_gives_a_vrma_unless_a_glb_is_named() -> None:
     ("options", "message"),
     [
         (["-o", "x.mp4"], "videos show the bundled head"),
-        (["-o", "x.csv"], "the file suffix must be one of .glb, .vrma"),
+        (["-o", "x.csv"], "the file suffix must be .glb"),
         (["-o", "held.glb", "--overwrite"], "one of the input files"),
         (["-o", "x.vrma"], "not a VRM avatar"),
         (["-o", "x.glb", "--strength", "jow=1"], "jaw, mouth, tongue, eyes, brows"),
@@ -78,7 +79,10 @@ def test_vrm_gives_a_vrma_unless_a_glb_is_named() -> None:
         (["-o", "x.glb", "--avatar-map", "list.yaml"], "expected morph targets with units"),
         (["-o", "x.glb", "--avatar-map", "typo.yaml"], "jawOpn"),
         (["-o", "x.glb", "--avatar-node", "nobody"], "nobody"),
-        (["-o", "x.glb", "--targets", "arkit"], "export.targets: has no effect"),
+        (
+            ["-o", "x.glb", "--targets", "arkit"],
+            "has no effect on a character, which keeps its own morph targets",
+        ),
     ],
 )
 def test_wrong_options_are_one_line_and_change_nothing(options: list[str], message: str) -> None:
@@ -140,6 +144,39 @@ def test_bones_are_listed_once(caplog: pytest.LogCaptureFixture) -> None:
     report = json.loads(
         succeed("export", "talk.npz", "--avatar", "held.glb", "-o", "x.glb", "--json")
     )
-    (line,) = [message for message in caplog.messages if "driven part" in message]
+    (line,) = [message for message in caplog.messages if "turning bone" in message]
     for bone in report["avatar"]["bones"].values():
         assert line.count(bone) == 1
+
+
+def test_a_batch_reports_the_character_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "codetalker_cli")
+    save(characters.arkit(), "held.glb")
+    Path("talks").mkdir()
+    for name in ("a", "b", "c"):
+        head_take(4).motion.save(f"talks/{name}.npz")
+    succeed("export", "talks", "--avatar", "held.glb", "-o", "out")
+    assert sorted(path.name for path in Path("out").glob("*.glb")) == ["a.glb", "b.glb", "c.glb"]
+    assert len([message for message in caplog.messages if "moving meshes" in message]) == 1
+
+
+def test_a_vrma_is_offered_only_for_a_vrm_avatar() -> None:
+    path, avatar = save(characters.arkit(), "held.glb"), save(characters.vrm1(), "held.vrm")
+    assert list(ct.Avatar(path).exporters()) == ["glb"]
+    assert list(ct.Avatar(avatar).exporters()) == ["vrma", "glb"]
+    head_take(2).motion.save("talk.npz")
+    ended = run("export", "talk.npz", "--avatar", "held.glb", "--format", "vrma")
+    assert ended.code == 2 and ended.err.splitlines()[-1].endswith("glb")
+    with pytest.raises(ct.InputError, match=r"held\.glb is not a VRM avatar"):
+        ct.export(head_take(2).motion, "x.vrma", avatar="held.glb")
+
+
+def test_the_strength_of_visemes_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "codetalker_cli")
+    save(characters.oculus(), "held.glb")
+    head_take(4).motion.save("talk.npz")
+    command = ("export", "talk.npz", "--avatar", "held.glb", "-o", "x.glb", "--overwrite")
+    succeed(*command, "--strength", "brows=2")
+    assert not any("strength" in message for message in caplog.messages)
+    succeed(*command, "--strength", "jaw=0.5")
+    assert any("the strength of jaw scales it" in message for message in caplog.messages)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
-from codetalker_cli.rigs.avatar_names import Recognized, Source, name_key, recognize
+from codetalker_cli.rigs.avatar_meaning import Recognized, Source, name_key, recognize
 
 VISEMES = (
     "sil", "PP", "FF", "TH", "DD", "kk", "CH", "SS", "nn", "RR", "aa", "E", "I", "O", "U",
@@ -19,7 +19,8 @@ def recognized(
     names: Sequence[str], expressions: Mapping[str, Mapping[str, float]] | None = None
 ) -> Recognized:
     bound = [Source(name, binds, True) for name, binds in (expressions or {}).items()]
-    return recognize(bound + [Source(name, {name: 1.0}) for name in names])
+    (found,) = recognize([bound + [Source(name, {name: 1.0}) for name in names]])
+    return found
 
 
 def poses(found: Recognized) -> dict[str, list[str]]:
@@ -149,7 +150,34 @@ def test_mmd_names_are_recognized(case: str) -> None:
     found = recognized([*KANA.values(), "ワ", "真面目", *names])
     assert found.namings == ("MMD",)
     assert poses(found) == {vowel: [kana] for vowel, kana in KANA.items()}
-    assert units(found) == {name: {f"eyeBlink{s}": 1.0} for name, s in expected.items()}
+    brows = {"真面目": {"browDownLeft": 0.5, "browDownRight": 0.5}}
+    assert units(found) == {name: {f"eyeBlink{s}": 1.0} for name, s in expected.items()} | brows
+
+
+def test_mmd_brows_move_once() -> None:
+    found = units(recognized(["困る", "怒り", "上", "下", "真面目", "にこり"]))
+    assert found == {
+        "困る": {"browInnerUp": 1.0},
+        "怒り": {"browDownLeft": 0.5, "browDownRight": 0.5},
+        "上": {"browOuterUpLeft": 0.5, "browOuterUpRight": 0.5},
+    }
+    assert set(units(recognized(["下", "真面目"]))) == {"下"}
+
+
+def test_up_and_down_of_other_parts_are_not_brows() -> None:
+    assert not units(recognized(["口_上", "口_下"]))
+    assert set(units(recognized(["眉_上", "眉_下"]))) == {"眉_上", "眉_下"}
+
+
+def test_each_mesh_has_the_naming_of_its_own_names() -> None:
+    visemes = [f"viseme_{viseme}" for viseme in VISEMES]
+    meshes = [[*visemes, "mouthOpen"], list(ARKIT_UNITS), ["mouthOpen"], ["Zahn_viseme_aa"]]
+    found = recognize([[Source(name, {name: 1.0}) for name in names] for names in meshes])
+    assert [one.mouth.name if one.mouth else "" for one in found] == [
+        "Oculus visemes", "", "", "Oculus visemes",
+    ]  # fmt: skip
+    assert len(found[0].poses) == 15 and len(found[1].units) == 52
+    assert units(found[2]) == {"mouthOpen": {"jawOpen": 1.0}}
 
 
 def test_a_blink_of_both_eyes_follows_the_mean() -> None:

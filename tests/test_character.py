@@ -151,7 +151,8 @@ def test_a_jaw_without_a_skin_is_found(tmp_path: Path) -> None:
     file = CharacterFile()
     root = file.node("Robot")
     head = file.node("Head", root)
-    file.node("Jaw", head, translation=[0, -0.05, 0.02])
+    jaw = file.node("Jaw", head, translation=[0, -0.05, 0.02])
+    file.face((), "Chin", jaw)
     assert read(file, tmp_path).bone_names == {"head": "Head", "jaw": "Jaw"}
 
 
@@ -182,6 +183,16 @@ def test_a_mesh_turns_only_about_an_origin_near_it(tmp_path: Path) -> None:
         ("J_Bip_C_Jaw", "J_Bip_C_Head", "J_Adj_L_FaceEye", "J_Adj_R_FaceEye"),
         ("あご", "頭", "左目", "右目"),
         ("Jaw_M", "Head_M", "Eye_L_01", "Eye_R_01"),
+        ("Unterkiefer", "Kopf", "Auge_links", "Auge_rechts"),
+        ("Unterkiefer", "Kopf", "linkes Auge", "rechtes Auge"),
+        ("Mâchoire", "Tête", "Œil_G", "Œil_D"),
+        ("Mandíbula", "Cabeza", "Ojo_Izq", "Ojo_Der"),
+        ("Mandibola", "Testa", "Occhio_SX", "Occhio_DX"),
+        ("下顎", "頭", "目.L", "目.R"),
+        ("CTRL_jaw", "CTRL_head", "CTRL_eye_L", "CTRL_eye_R"),
+        ("ORG-jaw", "ORG-head", "ORG-eye.L", "ORG-eye.R"),
+        ("jaw_master", "DEF-head", "DEF-eye.L", "DEF-eye.R"),
+        ("ValveBiped.Jaw", "ValveBiped.Bip01_Head1", "ValveBiped.Eye_L", "ValveBiped.Eye_R"),
         ("mixamorigJaw_05", "mixamorigHead_04", "mixamorigLeftEye_06", "mixamorigRightEye_07"),
     ],
 )

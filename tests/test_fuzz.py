@@ -23,6 +23,7 @@ FAMILIES = (
     "prepared",
     "archives",
     "manifests",
+    "avatars",
     "commands",
 )
 
@@ -57,7 +58,7 @@ def test_a_case_is_repeated_by_its_number(fuzz: ModuleType, tmp_path: Path, fami
     assert made[0] == made[1] and made[0] != made[2]
 
 
-@pytest.mark.parametrize("family", ["checkpoints", "prepared", "archives", "manifests"])
+@pytest.mark.parametrize("family", ["checkpoints", "prepared", "archives", "manifests", "avatars"])
 def test_undamaged_files_and_a_few_damaged_ones_have_no_fault(
     fuzz: ModuleType, tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

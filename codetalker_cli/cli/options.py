@@ -118,7 +118,8 @@ AvatarMapOption = Annotated[
     Path | None,
     typer.Option(
         "--avatar-map",
-        help="YAML or JSON file that maps morph targets of --avatar to units or visemes.",
+        help="YAML or JSON file that maps morph targets of --avatar to units or visemes, and names "
+        "its bones.",
     ),
 ]
 AvatarNodeOption = Annotated[
@@ -226,20 +227,23 @@ def exporters_of(
     from codetalker_cli.errors import InputError
     from codetalker_cli.export.avatar_formats import (
         Avatar,
+        AvatarMap,
+        check_vrma,
         parse_strength,
-        read_overrides,
+        read_map,
         refuse_video,
     )
     from codetalker_cli.export.formats import BY_NAME
 
     if avatar is None:
-        given = {"avatar_map": avatar_map, "avatar_node": avatar_node, "strength": strength}
-        name = next((name for name, value in given.items() if value is not None), None)
+        needing = {"avatar_map": avatar_map, "avatar_node": avatar_node, "strength": strength}
+        name = next((name for name, value in needing.items() if value is not None), None)
         if name is not None:
             raise InputError(f"`{name}` applies only to a character; also give `avatar`")
         return BY_NAME, format
     refuse_video(out)
-    overrides = None if avatar_map is None else read_overrides(avatar_map)
+    given = AvatarMap({}, {}) if avatar_map is None else read_map(avatar_map)
     factors = None if strength is None else parse_strength(strength)
-    exporters = Avatar(avatar, avatar_node, overrides, factors).exporters()
+    exporters = Avatar(avatar, avatar_node, given.overrides, factors, given.bones).exporters()
+    check_vrma(out, avatar, exporters)
     return exporters, format or (None if out and Path(out).suffix else next(iter(exporters)))

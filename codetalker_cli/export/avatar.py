@@ -7,11 +7,11 @@ and the JSON only gets accessors, buffer views and an animation.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from codetalker_cli.errors import DataError, InputError, printable
+from codetalker_cli.export.avatar_report import AvatarReport, report_of, strength_notes
 from codetalker_cli.export.character import Character, listed
 from codetalker_cli.export.character_bones import (
     HEAD,
@@ -31,7 +31,7 @@ from codetalker_cli.formats.arkit_names import unit_of
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.avatar_limits import strengthen
-from codetalker_cli.rigs.avatars import Drive, drive
+from codetalker_cli.rigs.avatars import Drive, drive_meshes
 from codetalker_cli.rigs.units import is_bundled_head
 from codetalker_cli.settings import ExportSettings
 
@@ -50,49 +50,16 @@ class AvatarSettings:
         node: The name or the index of a node of the character, for files with several; or None.
         overrides: The factors of units or visemes for each morph target, which replace the
             recognized ones.
+        bones: The names of bones that are not recognized, see ``Character.read``.
         strength: Factors for groups of morph targets, e.g. ``jaw``.
         export: What exported files contain.
     """
 
     node: str | None = None
     overrides: Mapping[str, Mapping[str, float]] | None = None
+    bones: Mapping[str, str | None] | None = None
     strength: Mapping[str, float] | None = None
     export: ExportSettings = field(default_factory=lambda: ExportSettings.model_validate({}))
-
-
-@dataclass(frozen=True)
-class AvatarReport:
-    """What of a character moves.
-
-    Attributes:
-        naming: The recognized naming of the morph targets, e.g. ``ARKit``.
-        matched: The morph targets, expressions or bones that each unit, viseme or vowel drives.
-        unmatched: The units that nothing shows, and ``gaze`` or ``head rotation`` without bones.
-        unused: The morph targets or expressions that nothing drives.
-        bones: The names of the bones that turn, as ``jaw``, ``head``, ``leftEye``, ``rightEye``.
-        animation: The name of the animation in the file.
-        changes: What else differs from the character's file: one sentence each.
-    """
-
-    naming: str
-    matched: dict[str, list[str]]
-    unmatched: list[str]
-    unused: list[str]
-    bones: dict[str, str]
-    animation: str
-    changes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as data that JSON can store."""
-        return {
-            "naming": self.naming,
-            "matched": self.matched,
-            "unmatched": self.unmatched,
-            "unused": self.unused,
-            "bones": self.bones,
-            "animation": self.animation,
-            "changes": list(self.changes),
-        }
 
 
 def export_avatar(
@@ -117,7 +84,7 @@ def export_avatar(
             f"`out` {printable(target.final.name)}: a character is written as .glb, or as .vrma "
             "for a VRM avatar; to make a video, open that file in a 3D program"
         )
-    character = Character.read(character_path, settings.node)
+    character = Character.read(character_path, settings.node, settings.bones)
     if target.final.exists() and target.final.samefile(character_path):
         raise InputError(
             f"`out` {printable(target.final)}: this is the file of the character, which is never "
@@ -125,14 +92,14 @@ def export_avatar(
         )
     if suffix == VRMA:
         return _export_vrma(take, character, target, settings)
-    found = drive(
+    found = drive_meshes(
         _curves_of(take),
-        character.names,
+        [mesh.targets for mesh in character.meshes],
         settings.overrides,
         settings.strength,
-        character.expressions or None,
+        character.expressions,
     )
-    return write_avatar(character, found, take.fps, target)
+    return write_avatar(character, found, take.fps, target, settings.strength)
 
 
 def _curves_of(take: Take) -> RigCurves:
@@ -144,7 +111,11 @@ def _curves_of(take: Take) -> RigCurves:
 
 
 def write_avatar(
-    character: Character, found: Drive, fps: float, target: Target, name: str = ANIMATION
+    character: Character,
+    found: Drive,
+    fps: float,
+    target: Target,
+    strength: Mapping[str, float] | None = None,
 ) -> AvatarReport:
     """Write a .glb with the content of a character's file and one more animation.
 
@@ -153,7 +124,7 @@ def write_avatar(
         found: What moves it.
         fps: The frame rate.
         target: Where to write.
-        name: The name of the animation; a number is added if the file has one of this name.
+        strength: The factors that were given, for the report.
 
     Raises:
         InputError: Nothing that the character has is driven, or the file would be too large.
@@ -162,13 +133,13 @@ def write_avatar(
     path = character.container.path
     with GlbWriter(target.path.parent, character.container) as glb:
         tracks = _Tracks(glb, _n_frames(found), fps)
-        for mesh in character.meshes:
-            driven = [target for target in mesh.targets if target in found.morphs]
-            if driven:
+        for number, mesh in enumerate(character.meshes):
+            morphs = found.mesh(number).morphs
+            if not morphs.keys().isdisjoint(mesh.targets):
                 weights = np.tile(np.array(mesh.rest, np.float32), (tracks.n_frames, 1))
                 for column, target_name in enumerate(mesh.targets):
-                    if target_name in found.morphs:
-                        weights[:, column] = found.morphs[target_name]
+                    if target_name in morphs:
+                        weights[:, column] = morphs[target_name]
                 tracks.add(mesh.node, "weights", weights)
         has_jaw = found.jaw is not None and JAW in character.bones
         if not tracks.channels and not has_jaw:
@@ -178,14 +149,15 @@ def write_avatar(
         except ValueError as error:
             raise DataError(f"{printable(path)}: {printable(error)}") from error
         animations = glb.tree.get("animations", [])
-        unique = _unique(name, [str(one.get("name", "")) for one in animations])
+        unique = _unique(ANIMATION, [str(one.get("name", "")) for one in animations])
         extras: Json = {"fps": fps}
         if target.sound_name is not None:
             extras["sound"] = target.sound_name
         animation = {"name": unique, "samplers": tracks.samplers, "channels": tracks.channels}
         glb.append("animations", animation | {"extras": extras})
         glb.save(target)
-    return _report(character, found, bones, unique, character.container.changes + changes)
+    changes = character.container.changes + changes
+    return report_of(character, found, bones, unique, changes, strength)
 
 
 def _n_frames(found: Drive) -> int:
@@ -195,10 +167,11 @@ def _n_frames(found: Drive) -> int:
 
 def _undriven(character: Character) -> str:
     bones = ", ".join(character.bone_names.values()) or "none"
+    idle = f" ({listed(list(character.idle_bones))} moves no vertex)" * bool(character.idle_bones)
     return (
-        f"no morph target has a known name, and there is no jaw bone to move; the morph targets "
-        f"are {listed(list(character.names))}; the bones of the head are {bones}; name the morph "
-        "targets with `avatar_map`, or rename the bone of the jaw to Jaw"
+        f"no morph target has a known name, and there is no jaw bone to move{idle}; the morph "
+        f"targets are {listed(list(character.names))}; the bones of the head are {bones}; name the "
+        "morph targets or the bone of the jaw in `avatar_map`"
     )
 
 
@@ -249,11 +222,14 @@ def _turn_bones(
     turns: dict[str, np.ndarray] = {}
     if found.head is not None:
         turns[HEAD] = found.head
-    if found.jaw is not None:
-        turns[JAW] = np.stack([zeros, found.jaw, zeros], axis=1)
-    if found.eyes is not None:
-        left, up = found.eyes.T
-        turns[LEFT_EYE] = turns[RIGHT_EYE] = np.stack([left, -up, zeros], axis=1)
+    jaw = found.jaw if found.jaw is not None else found.spare_jaw
+    if jaw is not None and (found.jaw is not None or _is_needed(character, found, JAW)):
+        turns[JAW] = np.stack([zeros, jaw, zeros], axis=1)
+    gaze = found.eyes if found.eyes is not None else found.spare_eyes
+    for eye in (LEFT_EYE, RIGHT_EYE):
+        if gaze is not None and (found.eyes is not None or _is_needed(character, found, eye)):
+            left, up = gaze.T
+            turns[eye] = np.stack([left, -up, zeros], axis=1)
     axes = facing(character.nodes, character.group, character.bones)
     turned_bones, changes = [], []
     for bone, angles in turns.items():
@@ -273,37 +249,15 @@ def _turn_bones(
     return turned_bones, tuple(changes)
 
 
-_SHOWN_BY = {JAW: "jawOpen", LEFT_EYE: "eyeLook", RIGHT_EYE: "eyeLook"}
-"""What the names of the units that a bone shows begin with."""
+def _is_needed(character: Character, found: Drive, bone: str) -> bool:
+    """Return whether a bone moves only meshes that no morph target moves in the same way.
 
-
-def _report(
-    character: Character, found: Drive, bones: list[str], name: str, changes: tuple[str, ...]
-) -> AvatarReport:
-    names = character.bone_names
-    matched = {key: list(targets) for key, targets in found.matched.items()}
-    unmatched = list(found.unmatched)
-    for bone in bones:
-        start = _SHOWN_BY.get(bone)
-        side = {LEFT_EYE: "Left", RIGHT_EYE: "Right"}.get(bone, "")
-        for unit in ARKIT_UNITS if start else ():
-            is_shown = unit.startswith(str(start)) and unit.endswith(side)
-            if is_shown and unit not in found.matched:
-                matched.setdefault(unit, []).append(names[bone])
-                unmatched = [other for other in unmatched if other != unit]
-    missing = {"jawOpen": found.jaw is not None and JAW not in bones}
-    missing["gaze"] = found.eyes is not None and not {LEFT_EYE, RIGHT_EYE} & set(bones)
-    missing["head rotation"] = found.head is not None and HEAD not in bones
-    unmatched += [what for what, is_missing in missing.items() if is_missing]
-    return AvatarReport(
-        naming=found.naming,
-        matched=matched,
-        unmatched=list(dict.fromkeys(unmatched)),
-        unused=list(found.unused),
-        bones={bone: names[bone] for bone in bones},
-        animation=name,
-        changes=changes,
-    )
+    In many characters, the morph targets move the skin, and the bones move the teeth or the eyes.
+    """
+    k = character.bones.get(bone)
+    moved = set() if k is None else character.skinning.moved(k)
+    drives = [found.mesh(n) for n, mesh in enumerate(character.meshes) if mesh.node in moved]
+    return bool(moved) and not any(d.opens if bone == JAW else d.looks for d in drives)
 
 
 # VRM animations ----------------------------------------------------------------------------------
@@ -318,22 +272,24 @@ def _export_vrma(
             f"`out` {printable(target.final.name)}: {printable(character.container.path.name)} is "
             "not a VRM avatar, and a .vrma moves only these; give a name that ends with .glb"
         )
-    if settings.overrides:
+    if settings.overrides or settings.bones:
         raise InputError(
             f"`out` {printable(target.final.name)}: the avatar map has no effect in a .vrma, which "
             "moves expressions; give a name that ends with .glb"
         )
+    weights = presets(take.arkit_curves, settings.strength)
     if settings.strength:
         head = None if take.native is None else take.native.head
         stronger = strengthen(take.arkit_curves, settings.strength)
         take = replace(take, native=replace(stronger, head=head))
     own = {unit: name for name in character.expressions if (unit := unit_of(name))}
     targets = "arkit" if len(own) >= MIN_CUSTOM else "units"
-    write_vrma(take, target, settings.export.model_copy(update={"targets": targets}), own)
+    export = settings.export.model_copy(update={"targets": targets})
+    write_vrma(take, target, export, own, weights)
     names = dict(own)
     if targets == "units":
         presets_of = {_PRESETS.get(n.lower(), n.lower()): n for n in character.expressions}
-        written = {name.lower(): name for name in presets(take.arkit_curves)}
+        written = {name.lower(): name for name in weights}
         names |= {written[key]: name for key, name in presets_of.items() if key in written}
     matched = {key: [name] for key, name in names.items()}
     if not matched:
@@ -350,6 +306,7 @@ def _export_vrma(
         unused=[name for name in character.expressions if name not in used],
         bones={HEAD: character.bone_names[HEAD]} if has_head else {},
         animation=ANIMATION,
+        notes=strength_notes(settings.strength) if targets == "units" else (),
     )
 
 

@@ -1,16 +1,31 @@
 """An artist's character: its meshes with morph targets, its expressions, and its bones."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import DataError, InputError, printable
-from codetalker_cli.export.character_bones import JAW, find_bones, head_of
+from codetalker_cli.export.character_bones import (
+    BONES,
+    JAW,
+    LEFT_EYE,
+    RIGHT_EYE,
+    Bones,
+    find_bones,
+    head_of,
+)
 from codetalker_cli.export.character_nodes import Group, Nodes, find_groups
+from codetalker_cli.export.character_skin import Skinning
 from codetalker_cli.formats.glb import item
 from codetalker_cli.formats.gltf_container import Container, Json, read_container
+from codetalker_cli.rigs.avatar_map import near
+from codetalker_cli.rigs.avatar_meaning import name_key
 
 _N_LISTED = 12
+
+_SPELLINGS = {LEFT_EYE: "left_eye", RIGHT_EYE: "right_eye"}
+"""The spellings of bones in a map, where they differ from ``BONES``."""
 
 Expressions = dict[str, dict[str, float]]
 
@@ -40,6 +55,8 @@ class Character:
         group: Which of them belong to the character.
         meshes: The nodes with morph targets.
         bones: The nodes of the bones that speech moves, by their names in ``BONES``.
+        idle_bones: The names of bones that seem to be such bones but move no mesh.
+        skinning: The influence of bones on meshes.
         expressions: The weights of morph targets in each expression of a VRM file.
     """
 
@@ -48,25 +65,34 @@ class Character:
     group: Group
     meshes: tuple[MorphNode, ...]
     bones: dict[str, int]
+    idle_bones: tuple[str, ...]
+    skinning: Skinning
     expressions: Expressions
 
     @classmethod
-    def read(cls, path: Path | str, node: str | None = None) -> "Character":
+    def read(
+        cls,
+        path: Path | str,
+        node: str | None = None,
+        bones: Mapping[str, str | None] | None = None,
+    ) -> "Character":
         """Read a character.
 
         Args:
             path: A .glb, .vrm or .gltf file.
             node: The name or the index of one of the character's nodes, for files with several
                 characters.
+            bones: The names of the bones jaw, head, leftEye and rightEye, where they are not
+                recognized; None: the bone is not turned.
 
         Raises:
-            InputError: The file is missing, has nothing that could be driven, or contains several
-                characters and ``node`` does not choose one.
+            InputError: The file is missing, has nothing that could be driven, contains several
+                characters and ``node`` does not choose one, or lacks one of ``bones``.
             DataError: The file is damaged.
         """
         container = read_container(path)
         try:
-            return _find(container, node)
+            return _find(container, node, bones or {})
         except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
             raise DataError(f"{printable(path)}: its JSON is invalid: {error!r}") from error
         except (ValueError, RecursionError, MemoryError) as error:
@@ -90,7 +116,7 @@ class Character:
         return {name: self.nodes.name(k) for name, k in self.bones.items()}
 
 
-def _find(container: Container, chosen: str | None) -> Character:
+def _find(container: Container, chosen: str | None, named: Mapping[str, str | None]) -> Character:
     nodes = Nodes(container.tree)
     unnamed: list[str] = []
     bound = _bound_targets(container.tree)
@@ -99,25 +125,83 @@ def _find(container: Container, chosen: str | None) -> Character:
         mesh = _morph_node(nodes, k, bound, unnamed)
         if mesh is not None:
             meshes[k] = mesh
-    group = _choose(container.path, nodes, meshes, chosen)
+    skinning = Skinning(container, nodes)
+    given = {part_of(part): _named_bone(nodes, part, name) for part, name in named.items()}
+
+    def bones_of(group: Group) -> Bones:
+        return find_bones(nodes, group, skinning, given)
+
+    group = _choose(container.path, nodes, meshes, chosen, bones_of)
     own = tuple(meshes[k] for k in sorted(group.meshes))
-    bones = find_bones(nodes, group)
-    if not own and JAW not in bones:
-        raise InputError(f"{printable(container.path)}: {_nothing(nodes, group, unnamed)}")
-    return Character(container, nodes, group, own, bones, _expressions(container.tree, meshes))
+    bones = bones_of(group)
+    _check_bones(nodes, skinning, bones, given)
+    if not own and JAW not in bones.found:
+        reason = _nothing(nodes, group, unnamed, bones)
+        raise InputError(f"{printable(container.path)}: {reason}")
+    expressions = _expressions(container.tree, meshes)
+    return Character(container, nodes, group, own, bones.found, bones.idle, skinning, expressions)
 
 
-def _nothing(nodes: Nodes, group: Group, unnamed: list[str]) -> str:
+def part_of(name: str) -> str:
+    """Return the bone in ``BONES`` that a name such as ``left_eye`` means.
+
+    Raises:
+        InputError: The name is unknown.
+    """
+    parts = {name_key(part): part for part in BONES}
+    if name_key(name) not in parts:
+        shown = [_SPELLINGS.get(part, part) for part in BONES]
+        raise InputError(
+            f"avatar map, bones: {printable(name)!r} is not a bone that speech moves"
+            f"{near(name, shown)}; choose from {', '.join(shown)}"
+        )
+    return parts[name_key(name)]
+
+
+def _named_bone(nodes: Nodes, part: str, name: str | None) -> int | None:
+    """Return the node of a bone that a map names."""
+    if name is None:
+        return None
+    found = [k for k in nodes if nodes.name(k) == name]
+    found = found or [k for k in nodes if nodes.name(k).lower() == str(name).lower()]
+    if not found:
+        names = [nodes.name(k) for k in nodes if "mesh" not in nodes[k]]
+        raise InputError(
+            f"avatar map, bones, {printable(part)}: the character has no bone {printable(name)!r}"
+            f"{near(str(name), names)}; its bones are {listed(names)}"
+        )
+    return found[0]
+
+
+def _check_bones(
+    nodes: Nodes, skinning: Skinning, bones: Bones, given: Mapping[str, int | None]
+) -> None:
+    """Refuse bones of a map that belong to another character or move nothing."""
+    for part, k in given.items():
+        if k is None:
+            continue
+        where = f"avatar map, bones, {_SPELLINGS.get(part, part)}: the bone {nodes.name(k)}"
+        if not skinning.moved(k):
+            raise InputError(
+                f"{printable(where)} moves no vertex: no skin has weights for it or for the bones "
+                "below it, and no mesh is below it; give another bone"
+            )
+        if part not in bones.found:
+            raise InputError(f"{printable(where)} belongs to another character in the file")
+
+
+def _nothing(nodes: Nodes, group: Group, unnamed: list[str], bones: Bones) -> str:
     if unnamed:
         return (
             f"the morph targets of {listed(unnamed)} have no names; export it with the names of "
             "the shapes (mesh.extras.targetNames)"
         )
     names = [nodes.name(k) for k in sorted(group.joints or nodes)]
+    idle = f" ({listed(list(bones.idle))} moves no vertex)" if bones.idle else ""
     return (
-        "the character has no morph targets and no jaw bone, so speech cannot move it; its "
+        f"the character has no morph targets and no jaw bone{idle}, so speech cannot move it; its "
         f"{'bones' if group.joints else 'nodes'} are {listed(names)}; add shapes for the mouth, "
-        "or name a bone Jaw"
+        "or name the bone of the jaw in `avatar_map`, e.g. bones: {jaw: Chin}"
     )
 
 
@@ -131,12 +215,18 @@ def listed(names: list[str]) -> str:
 # Which nodes -------------------------------------------------------------------------------------
 
 
-def _choose(path: Path, nodes: Nodes, meshes: dict[int, MorphNode], chosen: str | None) -> Group:
+def _choose(
+    path: Path,
+    nodes: Nodes,
+    meshes: dict[int, MorphNode],
+    chosen: str | None,
+    bones_of: Callable[[Group], Bones],
+) -> Group:
     names = {k: mesh.targets for k, mesh in meshes.items()}
     groups = find_groups(nodes, names, lambda joints: head_of(nodes, joints))
     if not groups:
         groups = [Group(roots={k}) for k in nodes if nodes.parent[k] is None]
-    able = [g for g in groups if g.meshes or JAW in find_bones(nodes, g)]
+    able = [g for g in groups if g.meshes or JAW in bones_of(g).found]
     able = able or groups[:1] or [Group()]
     if chosen is None:
         if len(able) == 1:

@@ -2,13 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from codetalker_cli.export.character_nodes import Group, Nodes
+from codetalker_cli.export.character_skin import Skinning
 from codetalker_cli.export.head_rotation import product
 from codetalker_cli.formats.glb_morphs import local_matrix
 from codetalker_cli.formats.gltf_container import Json
@@ -16,16 +18,35 @@ from codetalker_cli.formats.gltf_container import Json
 JAW, HEAD, LEFT_EYE, RIGHT_EYE = BONES = ("jaw", "head", "leftEye", "rightEye")
 """The bones, as the VRM extension names them."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-_LEFT, _RIGHT = {"l", "left", "左"}, {"r", "right", "右"}
-_NOT_BONES = {
-    "end", "top", "tip", "nub", "upper", "ik", "fk", "ctrl", "control", "target", "pole", "aim",
-    "twist", "hair", "hat",
+_LEFT = {
+    "l", "left", "左", "links", "linke", "linkes", "gauche", "izq", "izquierda", "izquierdo", "sx",
+    "sinistra", "sinistro", "esquerda", "esquerdo",
 }  # fmt: skip
+_RIGHT = {
+    "r", "right", "右", "rechts", "rechte", "rechtes", "droit", "droite", "der", "derecha",
+    "derecho", "dx", "destra", "destro", "direita", "direito",
+}  # fmt: skip
+_LEFT_EYES, _RIGHT_EYES = {"左目", "左眼"}, {"右目", "右眼"}
+_NOT_BONES = {
+    "end", "top", "tip", "nub", "upper", "ik", "fk", "target", "pole", "aim", "twist", "hair",
+    "hat", "ober",
+}  # fmt: skip
+_CONTROLS = {"ctrl", "control", "org", "mch"}
+"""Words in the names of bones that often only control others; bones without them come first."""
 _NAMES = {
-    JAW: ({"jaw", "jawbone", "mandible", "lowerjaw", "顎", "下顎", "あご", "下あご"}, {"teeth"}),
-    HEAD: ({"head", "頭"}, {"fore", "front", "back"}),
+    JAW: (
+        {"jaw", "jawbone", "mandible", "lowerjaw", "顎", "下顎", "あご", "下あご", "アゴ", "下アゴ",
+         "下巴", "下颌", "kiefer", "unterkiefer", "machoire", "mandibule", "mandibula", "quijada",
+         "maxilar", "mandibola", "mascella"},
+        {"teeth"},
+    ),
+    HEAD: (
+        {"head", "頭", "頭部", "头", "头部", "kopf", "tete", "cabeza", "cabeca", "testa"},
+        {"fore", "front", "back"},
+    ),
     LEFT_EYE: (
-        {"eye", "eyeball", "目", "左目", "右目"},
+        {"eye", "eyeball", "目", "眼", "auge", "augapfel", "oeil", "ojo", "occhio", "olho"}
+        | _LEFT_EYES | _RIGHT_EYES,
         {"lid", "brow", "lash", "lower", "corner", "inner", "outer", "socket", "cheek", "light",
          "look", "lids", "eyelid", "eyebrow", "先", "戻", "mesh"},
     ),
@@ -35,31 +56,58 @@ _SNAP_COSINE = np.cos(np.radians(20.0))
 _SHEAR = 1e-3
 
 
-def find_bones(nodes: Nodes, group: Group) -> dict[str, int]:
-    """Return the bones of a character by their names in ``BONES``."""
-    found = {
-        name: k
-        for name, k in humanoid_bones(nodes.tree).items()
-        if name in BONES and (not group.joints or k in _skeleton(nodes, group))
-    }
+@dataclass(frozen=True)
+class Bones:
+    """The bones of a character that speech moves.
+
+    Attributes:
+        found: Their nodes by their names in ``BONES``.
+        idle: The names of bones that seem to be such bones but move no mesh.
+    """
+
+    found: dict[str, int]
+    idle: tuple[str, ...]
+
+
+def find_bones(
+    nodes: Nodes, group: Group, skinning: Skinning, given: Mapping[str, int | None] | None = None
+) -> Bones:
+    """Return the bones of a character.
+
+    Args:
+        nodes: The nodes.
+        group: The parts of the character.
+        skinning: The influence of bones on meshes.
+        given: The nodes of some bones; None: the bone is not turned.
+    """
+    given = given or {}
+    skeleton = _skeleton(nodes, group) if group.joints else set(nodes)
+    listed = humanoid_bones(nodes.tree)
     candidates = _candidates(nodes, group)
+    found: dict[str, int] = {}
+    idle: list[str] = []
     for name in BONES:
-        if name not in found:
-            named = [k for k in candidates if _is_named(nodes[k].get("name"), name)]
-            if named:
-                found[name] = min(named, key=lambda k: (len(nodes.lineage(k)), k))
-    return found
+        if name in given:
+            k = given[name]
+            if k is not None and (k in skeleton or _is_free(nodes, group, k)):
+                found[name] = k
+            continue
+        named = [k for k in candidates if _is_named(nodes[k].get("name"), name)]
+        named.sort(key=lambda k: (_is_control(nodes[k].get("name")), len(nodes.lineage(k)), k))
+        if listed.get(name) in skeleton:
+            named.insert(0, listed[name])
+        able = next((k for k in named if skinning.moved(k)), None)
+        if able is not None:
+            found[name] = able
+        else:
+            idle += [nodes.name(k) for k in named[:1]]
+    return Bones(found, tuple(idle))
 
 
 def head_of(nodes: Nodes, joints: Iterable[int]) -> int | None:
     """Return the head among some bones, or None."""
     named = [k for k in joints if _is_named(nodes[k].get("name"), HEAD)]
     return min(named, key=lambda k: (len(nodes.lineage(k)), k), default=None)
-
-
-def has_jaw(nodes: Nodes, group: Group) -> bool:
-    """Return whether a character has a jaw."""
-    return JAW in find_bones(nodes, group)
 
 
 def humanoid_bones(tree: Json) -> dict[str, int]:
@@ -77,6 +125,12 @@ def _skeleton(nodes: Nodes, group: Group) -> set[int]:
     """Return the bones of a character, and what is attached to them or contains them."""
     above = {k for joint in group.joints for k in nodes.lineage(joint)}
     return above | {k for k in nodes if group.joints.intersection(nodes.lineage(k))}
+
+
+def _is_free(nodes: Nodes, group: Group, k: int) -> bool:
+    """Return whether a node below the root of a character is not a bone of any skeleton."""
+    joints = {joint for skin in nodes.tree.get("skins", []) for joint in skin["joints"]}
+    return nodes.lineage(k)[0] in group.roots and k not in joints
 
 
 def _candidates(nodes: Nodes, group: Group) -> list[int]:
@@ -102,8 +156,18 @@ def _words(name: Any) -> list[str]:
 
 @lru_cache(maxsize=10_000)
 def _split(name: str) -> list[str]:
-    text = unicodedata.normalize("NFKC", name).split(":")[-1]
-    return [word.lower() for word in _WORDS.findall(text)]
+    text = unicodedata.normalize("NFKC", name).split(":")[-1].replace("œ", "oe").replace("Œ", "Oe")
+    return [word.lower() for word in _WORDS.findall("".join(map(_plain, text)))]
+
+
+def _plain(letter: str) -> str:
+    """Return a Latin letter without its accent, and any other letter unchanged."""
+    base = unicodedata.normalize("NFD", letter)[0]
+    return base if base.isascii() else letter
+
+
+def _is_control(name: Any) -> bool:
+    return not _CONTROLS.isdisjoint(_words(name))
 
 
 def _is_named(name: Any, bone: str) -> bool:
@@ -111,7 +175,9 @@ def _is_named(name: Any, bone: str) -> bool:
     required, excluded = _NAMES[LEFT_EYE if bone == RIGHT_EYE else bone]
     if not words & required or words & (_NOT_BONES | excluded):
         return False
-    left, right = bool(words & (_LEFT | {"左目"})), bool(words & (_RIGHT | {"右目"}))
+    left, right = bool(words & (_LEFT | _LEFT_EYES)), bool(words & (_RIGHT | _RIGHT_EYES))
+    if "oeil" in words:  # French sides are g and d
+        left, right = left or "g" in words, right or "d" in words
     return (left, right) == (bone == LEFT_EYE, bone == RIGHT_EYE)
 
 

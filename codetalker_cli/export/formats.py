@@ -91,6 +91,11 @@ def check_effective(exporters: Collection[Exporter], keys: Iterable[str]) -> Non
     for key in keys:
         effective = [one.name for one in EXPORTERS if _has_effect(one, key)]
         if not any(_has_effect(one, key) for one in exporters):
+            if any(one.is_character for one in exporters):
+                raise SettingsError(
+                    f"{key}: has no effect on a character, which keeps its own morph targets; "
+                    "omit it, or export without `avatar`"
+                )
             names = " and ".join(sorted({one.name for one in exporters}))
             where = f"the format {names}" if names else "a video"
             raise SettingsError(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import InputError
-from codetalker_cli.export.avatar_formats import Avatar, formats_of, refuse_video
+from codetalker_cli.export.avatar_formats import Avatar, check_vrma, formats_of, refuse_video
 from codetalker_cli.export.formats import check_effective, find
 from codetalker_cli.export.table import Exporter
 from codetalker_cli.export.take import make_take
@@ -89,6 +89,7 @@ def _exporter(
         avatar = Avatar(_checked_path("avatar", avatar))
     refuse_video(target)
     exporters = avatar.exporters()
+    check_vrma(target, avatar.path, exporters)
     return exporters[formats_of(exporters).choose(target, format)], Path(avatar.path)
 
 

@@ -49,6 +49,7 @@ class Exporter:
         beside: The suffixes of further files that it writes.
         settings: The settings of the section ``export`` that have an effect, besides ``sound``.
         has_weights: Whether unit weights are stored, so that the section ``solve`` has an effect.
+        is_character: Whether it writes a character instead of the face of the motion.
     """
 
     name: str
@@ -60,3 +61,4 @@ class Exporter:
     beside: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     has_weights: bool = True
+    is_character: bool = False

@@ -47,6 +47,7 @@ def write_vrma(
     target: Target,
     settings: ExportSettings,
     custom_names: Mapping[str, str] | None = None,
+    preset_weights: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write expressions, the rotation of the head if it is known, and the direction of the gaze.
 
@@ -60,6 +61,7 @@ def write_vrma(
         settings: What the file contains.
         custom_names: The names of an avatar's custom expressions by unit, where they differ from
             the names of the units.
+        preset_weights: The (T,) weights of the presets; None: those of ``presets``.
 
     Raises:
         InputError: The units of the face are unknown, or ``targets`` is basis or frames.
@@ -80,7 +82,7 @@ def write_vrma(
         custom = dict(zip(names, curves.weights.T, strict=True))
         expressions = {"custom": custom}
         if settings.targets == "units":
-            expressions["preset"] = presets(curves)
+            expressions["preset"] = dict(preset_weights or presets(curves))
             if _has_gaze(curves):
                 gaze = glb.append("nodes", {"name": "gaze"})
                 eyes = list(_EYES_ABOVE_HEAD_BONE)
@@ -94,9 +96,11 @@ def write_vrma(
         glb.save(target)
 
 
-def presets(curves: RigCurves) -> dict[str, np.ndarray]:
+def presets(
+    curves: RigCurves, strength: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
     """Return the (T,) weights of VRM's mouth and blink presets from those of ARKit's units."""
-    found = drive(curves, PRESETS).morphs
+    found = drive(curves, PRESETS, strength=strength).morphs
     still = np.zeros(curves.n_frames, np.float32)
     return {name: found.get(name, still) for name in PRESETS}
 

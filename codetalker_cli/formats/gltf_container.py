@@ -57,6 +57,14 @@ class Part:
     start: int
     size: int
 
+    def read(self, start: int, size: int) -> bytes:
+        """Return some bytes of the part."""
+        if isinstance(self.source, bytes):
+            return self.source[self.start + start :][:size]
+        with open(self.source, "rb") as file:
+            file.seek(self.start + start)
+            return file.read(size)
+
     def copy_to(self, output: IO[bytes]) -> None:
         """Append the bytes to a file, with zeros up to a multiple of 4.
 
@@ -100,6 +108,16 @@ class Container:
     def size(self) -> int:
         """The size of the binary chunk in bytes, a multiple of 4."""
         return sum(part.size + padding(part.size) for part in self.parts)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return some bytes of the binary chunk; fewer if it ends before."""
+        found, position = b"", 0
+        for part in self.parts:
+            first, last = max(start - position, 0), min(start + size - position, part.size)
+            if first < last:
+                found += part.read(first, last - first)
+            position += part.size + padding(part.size)
+        return found
 
 
 def padding(size: int) -> int:

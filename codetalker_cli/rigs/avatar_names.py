@@ -1,21 +1,10 @@
-"""The names that programs give the morph targets of a character, and what they mean.
+"""The names that programs give the morph targets of characters: tables, without the matching."""
 
-Upper and lower case, the separators between words, and the place and spelling of the side make no
-difference: ``Eye_Blink_L``, ``eyeBlinkLeft`` and ``left_eye_blink`` are the same. A prefix such as
-``Face.M_`` is ignored if several names have it. The naming of the mouth is chosen once for a
-character, because a second one would move it twice. The eyes and brows are matched one by one.
-"""
-
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
 
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
-from codetalker_cli.rigs.mouth_fit import OPENERS
 from codetalker_cli.rigs.units import bundled_rig
 
 VOWELS = {"aa": "aa", "ih": "I", "ou": "U", "ee": "E", "oh": "O", "closed": "PP"}
@@ -23,25 +12,8 @@ VOWELS = {"aa": "aa", "ih": "I", "ou": "U", "ee": "E", "oh": "O", "closed": "PP"
 _TONGUE_VISEMES = ("TH", "DD", "kk", "CH", "SS", "nn", "RR")
 """The visemes that the tongue distinguishes. The opening of the lips in them, unlike that in vowels
 and in PP and FF, is arbitrary: it is about twice as large on some characters as on others."""
-_MIN_LETTERS = 4
-"""The fewest of a naming's names that single letters must match: ``Shape_A`` may be anything."""
-_MIN_PREFIXED = 3
-"""The fewest names that have a prefix, unless most recognized names have it."""
-_SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
 _DIRECTIONS = ("jaw", "mouth", "eyeLookIn", "eyeLookOut")  # these have no name without a side
-_OPENS = 0.1
-"""The weight of a unit that parts the lips from which a pose is open."""
-_PARTS = re.compile(r"teeth|tongue|head|face|body|lash|beard|mesh|blendshape", re.IGNORECASE)
-"""The parts of a character in prefixes that are accepted if only one name has them."""
-_NOT_PREFIXES = re.compile(r"corrective|backup|unused|(^|[\W_])(fix|old|copy)", re.IGNORECASE)
-_SPEECH = re.compile(r"viseme|vrc|vowel|mouth|mth|lip")
-"""The prefixes after which fewer single letters are enough."""
-_NUMBER = re.compile(r"[._]\d{3}$")  # Blender adds .001 to a name that exists already
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W_a-zA-Z\d]+")
-_STARTS = re.compile(r"(?<=[\W_])(?=[^\W_])|(?<=[a-z\d])(?=[A-Z])")
-
 Units = dict[str, float]
-Meaning = TypeVar("Meaning")
 
 # Names of units -----------------------------------------------------------------------------------
 
@@ -109,7 +81,7 @@ _LEFT, _RIGHT = {"eyeBlinkLeft": 1.0}, {"eyeBlinkRight": 1.0}
 
 # What each name of a unit stands for, by naming. Of the names for the same unit, those of the first
 # table count. The names of the table "VRM" are those of expressions.
-_UNIT_TABLES: tuple[tuple[str, dict[str, Units]], ...] = (
+UNIT_TABLES: tuple[tuple[str, dict[str, Units]], ...] = (
     ("ARKit", {unit: {unit: 1.0} for unit in ARKIT_UNITS}),
     ("ARKit", _arkit_without_sides()),
     ("Unified Expressions", _UNIFIED),
@@ -140,6 +112,9 @@ _UNIT_TABLES: tuple[tuple[str, dict[str, Units]], ...] = (
         },
     ),
     ("MMD", {"まばたき": _both("eyeBlink")}),
+    ("MMD", {"困る": {"browInnerUp": 1.0}, "怒り": _both("browDown"), "上": _both("browOuterUp")}),
+    ("MMD", {"下": _both("browDown")}),
+    ("MMD", {"真面目": _both("browDown")}),
     (
         "common names",
         {
@@ -228,156 +203,3 @@ _REALLUSION: dict[str, Units] = {
     "Lip_Open": {"mouthUpperUp": 0.4, "mouthLowerDown": 0.6},
 }
 """Typical poses of Character Creator's mouth shapes, which are mixed freely."""
-
-# Recognition --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Source:
-    """A morph target of a character, or an expression of a VRM file.
-
-    Attributes:
-        name: The name that is recognized.
-        binds: The morph targets that it moves, with their weights at 1.
-        is_expression: Whether it is an expression.
-    """
-
-    name: str
-    binds: Mapping[str, float]
-    is_expression: bool = False
-
-
-@dataclass(frozen=True)
-class Recognized:
-    """The meaning of a character's names.
-
-    Attributes:
-        mouth: The naming of its mouth poses, or None if units move the mouth, or nothing does.
-        poses: The sources of each mouth pose.
-        units: The units that other sources follow, with factors.
-        namings: The names of the namings.
-    """
-
-    mouth: MouthNaming | None
-    poses: dict[str, list[Source]]
-    units: list[tuple[Source, Units]]
-    namings: tuple[str, ...]
-
-
-def moves_mouth(unit: str) -> bool:
-    """Return whether a unit moves the jaw, the lips or the tongue."""
-    return unit.startswith(("jaw", "mouth", "lip", "tongue"))
-
-
-def recognize(sources: Sequence[Source]) -> Recognized:
-    """Return the meaning of the names of a character."""
-    tables = [(naming, _match(sources, table, naming == "VRM")) for naming, table in _UNIT_TABLES]
-    n_stems, opens = _count_units(tables)
-    best: tuple[MouthNaming, dict[str, list[Source]]] | None = None
-    n_best = n_stems
-    for naming in mouth_namings():
-        matches = _match(sources, naming.spellings, naming.name == "VRM")
-        poses: dict[str, list[Source]] = {}
-        for source, pose in matches:
-            poses.setdefault(pose, []).append(source)
-        shown = [pose for pose in poses if naming.poses[pose]]
-        opened = any(_is_open(naming.poses[pose]) for pose in shown)
-        if not opened or len(shown) < naming.least:
-            continue
-        if len(shown) > n_best or (best is None and not opens):
-            n_best = len(shown)
-            best = naming, {pose: poses[pose] for pose in naming.poses if pose in poses}
-    mouth, poses = best or (None, {})
-    units, namings = _choose_units(tables, with_mouth=mouth is None)
-    named = ([mouth.name] if mouth else []) + namings
-    return Recognized(mouth, poses, units, tuple(dict.fromkeys(named)))
-
-
-def _is_open(pose: Units) -> bool:
-    """Return whether a pose parts the lips; in PP, the jaw is open by a little."""
-    stems = {unit.removesuffix("Left").removesuffix("Right") for unit in OPENERS}
-    return any(pose.get(unit, 0) >= _OPENS for unit in stems.union(OPENERS))
-
-
-def _count_units(tables: Iterable[tuple[str, list[tuple[Source, Units]]]]) -> tuple[int, bool]:
-    """Return how many units of the mouth are shown, both sides as one, and if any opens it."""
-    units = {unit for _, found in tables for _, parts in found for unit in parts}
-    mouth = {unit for unit in units if moves_mouth(unit)}
-    stems = {re.sub("(Left|Right)$", "", unit) for unit in mouth}
-    return len(stems), not mouth.isdisjoint(OPENERS)
-
-
-def _choose_units(
-    tables: Iterable[tuple[str, list[tuple[Source, Units]]]], with_mouth: bool
-) -> tuple[list[tuple[Source, Units]], list[str]]:
-    """Return the sources that follow units: for each unit, those of the first table that has it."""
-    chosen: list[tuple[Source, Units]] = []
-    namings: list[str] = []
-    taken: set[str] = set()
-    for naming, found in tables:
-        for expressions in (True, False):
-            new = [
-                (source, units)
-                for source, units in found
-                if source.is_expression == expressions
-                and taken.isdisjoint(units)
-                and (with_mouth or not any(map(moves_mouth, units)))
-            ]
-            # An expression moves the morph targets of its parts, which may have names too.
-            chosen += new
-            taken |= {unit for _, units in new for unit in units}
-            namings += [naming] * bool(new)
-    return chosen, namings
-
-
-@lru_cache(maxsize=10_000)
-def name_key(name: str) -> str:
-    """Return a name as it is compared: ``L_EyeBlink`` and ``eye.blink.left`` are ``eyeblinkleft``.
-
-    A name with two sides, such as ``Eye_L_Look_R``, keeps their places.
-    """
-    words = [word.lower() for word in _WORDS.findall(unicodedata.normalize("NFKC", name))]
-    sides = [word in _SIDES for word in words]
-    spelled = [_SIDES.get(word, word) for word in words]
-    if sum(sides) == 1 and len(words) > 1:
-        place = sides.index(True)
-        spelled.append(spelled.pop(place))
-    return "".join(spelled)
-
-
-def _match(
-    sources: Sequence[Source], table: Mapping[str, Meaning], only_expressions: bool
-) -> list[tuple[Source, Meaning]]:
-    """Return the sources whose names are in a table, possibly after a common prefix."""
-    keys = {name_key(spelling): meaning for spelling, meaning in table.items()}
-    found = []
-    for source in sources:
-        if only_expressions and not source.is_expression:
-            continue
-        parts = _parts(source.name)
-        hit = next(((prefix, key) for prefix, key in parts if key in keys), None)
-        if hit:
-            found.append((source, *hit))
-    prefixes = Counter(prefix for _, prefix, _ in found)
-    common = {
-        prefix
-        for prefix, n in prefixes.items()
-        if not prefix or n >= _MIN_PREFIXED or 2 * n >= len(found) or _PARTS.search(prefix)
-    }
-    found = [entry for entry in found if entry[1] in common]
-    short = {key for _, _, key in found if key.isascii() and len(key) <= 2}
-    if not only_expressions and len(short) < _MIN_LETTERS:
-        found = [entry for entry in found if entry[2] not in short or _SPEECH.search(entry[1])]
-    return [(source, keys[key]) for source, _, key in found]
-
-
-@lru_cache(maxsize=10_000)
-def _parts(name: str) -> list[tuple[str, str]]:
-    """Return the possible prefixes of a name with the key of the rest, the shortest one first.
-
-    Numbers in prefixes do not count, e.g. ``A25_`` and ``A26_`` are the same prefix.
-    """
-    name = _NUMBER.sub("", unicodedata.normalize("NFKC", name.strip()))
-    starts = [0, *(match.start() for match in _STARTS.finditer(name))]
-    parts = [(re.sub(r"\d+", "0", name[:k].lower()), name_key(name[k:])) for k in starts]
-    return [(prefix, key) for prefix, key in parts if key and not _NOT_PREFIXES.search(prefix)]

@@ -1,35 +1,27 @@
 """Convert rig curves to the curves of a character's own morph targets and bones."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.errors import InputError, printable
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
-from codetalker_cli.rigs.avatar_limits import keep_closed, limit, strengthen
-from codetalker_cli.rigs.avatar_names import (
-    VOWELS,
-    MouthNaming,
-    Recognized,
-    Source,
-    Units,
-    mouth_namings,
-    moves_mouth,
-    name_key,
-    recognize,
+from codetalker_cli.rigs.avatar_face import JAW_RADIANS, Face
+from codetalker_cli.rigs.avatar_map import (
+    Overrides,
+    check_overrides,
+    left_of,
+    mapped_curves,
+    meaning_of,
+    opens_with_poses,
+    opens_with_units,
+    used,
 )
-from codetalker_cli.rigs.mouth_fit import OPENERS, fit_poses, openness, unit_poses
-from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE, motion_of
-from codetalker_cli.rigs.solve import solve
-from codetalker_cli.rigs.units import bundled_rig, bundled_units
+from codetalker_cli.rigs.avatar_meaning import Recognized, Source, moves_mouth, recognize
+from codetalker_cli.rigs.avatar_names import MouthNaming, Units
 from codetalker_cli.rigs.visemes import REST
 
-JAW_RADIANS = 0.42
-"""The rotation of the bundled head's lower teeth for jawOpen 1, in radians; linear to 2 %."""
 ESSENTIAL = (
     "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight",
     "mouthStretchLeft", "mouthStretchRight", "mouthLowerDownLeft", "mouthLowerDownRight",
@@ -37,9 +29,24 @@ ESSENTIAL = (
 )  # fmt: skip
 """The units with which a character shows the mouth of a motion unchanged. If one is missing, the
 others are fitted to the motion."""
-MOVES = 0.01
-"""The weight from which a unit counts as moving."""
-_VISEME_PREFIX = "viseme_"
+_JAW = "jaw"
+
+
+@dataclass(frozen=True)
+class MeshDrive:
+    """What moves a mesh of a character.
+
+    Attributes:
+        morphs: The (T,) float32 weights of each morph target that is driven, by its name.
+        opens: Whether a morph target opens the mouth.
+        looks: Whether a morph target turns the eyes.
+        has_poses: Whether visemes or vowels move the mouth.
+    """
+
+    morphs: dict[str, np.ndarray]
+    opens: bool = False
+    looks: bool = False
+    has_poses: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Drive:
 
     Attributes:
         morphs: The (T,) float32 weights of each morph target that is driven, by its name in the
-            file.
+            file. If meshes have different curves for a name, those of the first one.
         jaw: (T,) float32 opening of the jaw in radians, or None if morph targets open it: jawOpen,
             visemes or vowels.
         head: (T, 3) rotation of the head in radians as ``RigCurves.head``, or None.
@@ -58,6 +65,10 @@ class Drive:
         unmatched: The names of the moving units of ARKit that nothing shows.
         unused: The morph targets that nothing drives.
         naming: The recognized namings, e.g. ``ARKit``; empty if there are none.
+        meshes: What moves each mesh; empty: ``morphs`` in all of them.
+        spare_jaw: The opening of the jaw, for a bone that moves only meshes whose morph targets do
+            not open the mouth; None: there is none.
+        spare_eyes: The same for bones of the eyes.
     """
 
     morphs: dict[str, np.ndarray]
@@ -68,24 +79,44 @@ class Drive:
     unmatched: tuple[str, ...]
     unused: tuple[str, ...]
     naming: str
+    meshes: tuple[MeshDrive, ...] = ()
+    spare_jaw: np.ndarray | None = None
+    spare_eyes: np.ndarray | None = None
+
+    def mesh(self, number: int) -> MeshDrive:
+        """Return what moves a mesh."""
+        return self.meshes[number] if self.meshes else MeshDrive(self.morphs)
 
 
 def drive(
     curves: RigCurves,
     names: Sequence[str],
-    overrides: Mapping[str, Mapping[str, float]] | None = None,
+    overrides: Overrides | None = None,
+    strength: Mapping[str, float] | None = None,
+    expressions: Mapping[str, Mapping[str, float]] | None = None,
+) -> Drive:
+    """Return what moves a character of one mesh like rig curves; see ``drive_meshes``."""
+    return drive_meshes(curves, [names], overrides, strength, expressions)
+
+
+def drive_meshes(
+    curves: RigCurves,
+    meshes: Sequence[Sequence[str]],
+    overrides: Overrides | None = None,
     strength: Mapping[str, float] | None = None,
     expressions: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Drive:
     """Return what moves a character like rig curves.
 
-    The lips of the character are shut where those of the bundled head are shut with the curves.
+    Each mesh is moved by the morph targets that it has. The lips of the character are shut where
+    those of the bundled head are shut with the curves.
 
     Args:
         curves: The weights of ARKit's 52 units, or of the 58 units of the bundled head.
-        names: The names of all morph targets of the character.
+        meshes: The names of the morph targets of each mesh.
         overrides: For some morph targets, the units, visemes or vowels that drive them, with
-            factors. They replace what the names mean.
+            factors. In the meshes that have such a morph target, these units, visemes and vowels
+            drive nothing else.
         strength: A factor for each group of units that should move more or less.
         expressions: The expressions of a VRM file: the morph targets that each one moves, with
             their weights at 1.
@@ -93,133 +124,77 @@ def drive(
     Raises:
         InputError: A group, a morph target, a unit or a factor is unknown or invalid.
     """
-    _check_overrides(overrides or {}, names)
-    unique = list(dict.fromkeys(names))
-    face = _Face(curves, strength or {})
-    recognized = recognize(_sources(unique, expressions or {}))
-    tracks = _Tracks(unique, curves.n_frames)
-    jaw = _add_mouth(tracks, face, recognized)
-    for source, units in recognized.units:
-        if not any(map(moves_mouth, units)):
-            tracks.add(source, face.sum(units), units)
-    if _override(tracks, face, overrides or {}):
-        jaw = None
-    matched, driven = tracks.matched, tracks.driven
-    looks = any(unit.startswith("eyeLook") for unit in matched)
+    names = list(dict.fromkeys(name for mesh in meshes for name in mesh))
+    check_overrides(overrides or {}, names)
+    face = Face(curves, strength or {})
+    parts = _parts(meshes, overrides or {}, expressions or {}, curves.n_frames)
+    jaw = _add_mouth(parts, face)
+    for part in parts:
+        for source, units in part.found.units:
+            if not any(map(moves_mouth, units)) and (left := part.left(units)):
+                part.tracks.add(source, face.sum(left), left)
+    mapped = mapped_curves(face, overrides or {})
+    for part in parts:
+        for name, weights in mapped.items():
+            if name in part.names:
+                meanings = [meaning_of(given) for given in (overrides or {})[name]]
+                part.tracks.replace(name, weights, meanings)
+    return _result(curves, parts, face, jaw, names)
+
+
+def _result(
+    curves: RigCurves,
+    parts: "Sequence[_Part]",
+    face: Face,
+    jaw: np.ndarray | None,
+    names: Sequence[str],
+) -> Drive:
+    matched: dict[str, list[str]] = {}
+    morphs: dict[str, np.ndarray] = {}
+    for part in parts:
+        for meaning, targets in part.tracks.matched.items():
+            known = matched.setdefault(meaning, [])
+            known += [name for name in targets if name not in known]
+        morphs = part.tracks.morphs() | morphs
+    meshes = tuple(part.result() for part in parts)
+    looks = any(mesh.looks for mesh in meshes)
+    gaze = face.gaze()
+    driven = {name for targets in matched.values() for name in targets}
+    has_poses = any(part.has_poses for part in parts)
     return Drive(
-        morphs=tracks.morphs(),
+        morphs=morphs,
         jaw=jaw,
         head=curves.head,
-        eyes=None if looks else face.gaze(),
-        matched=matched,
+        eyes=None if looks else gaze,
+        matched={meaning: tuple(targets) for meaning, targets in matched.items()},
         unmatched=tuple(
             unit
-            for unit in face.moving(has_poses=recognized.mouth is not None)
+            for unit in face.moving(has_poses)
             if unit not in matched and not (unit == "jawOpen" and jaw is not None)
         ),
-        unused=tuple(name for name in unique if name not in driven),
-        naming=", ".join(recognized.namings),
+        unused=tuple(name for name in names if name not in driven),
+        naming=", ".join(dict.fromkeys(n for part in parts for n in part.found.namings)),
+        meshes=meshes,
+        spare_jaw=face.jaw() if jaw is None else None,
+        spare_eyes=gaze if looks else None,
     )
 
 
-class _Face:
-    """The curves as the character shows them: strengthened, limited, and shut where they should be.
-
-    Attributes:
-        head: (T, U) weights of the units of the bundled head, which poses are fitted to.
-        opened: (T,) factors of the units and poses that part the lips.
-    """
-
-    def __init__(self, curves: RigCurves, strength: Mapping[str, float]) -> None:
-        rig = bundled_rig()
-        given = curves.select(rig.unit_names)
-        given = replace(given, weights=np.clip(np.nan_to_num(given.weights), 0, 1))
-        self.opened = openness(given.weights)
-        self._curves = strengthen(given, strength)
-        self.head = self._curves.weights
-
-    @cached_property
-    def _plain(self) -> RigCurves:
-        """The weights of ARKit's units, of which those of the mouth lack the other units."""
-        return limit(self._curves.select(ARKIT_UNITS))
-
-    @cached_property
-    def _arkit(self) -> RigCurves:
-        """The weights of ARKit's units."""
-        return keep_closed(limit(_without_extras(self._curves)), self.opened)
-
-    def sum(self, units: Units) -> np.ndarray:
-        """Return the (T,) sum of units of ARKit with factors."""
-        curves = self._arkit if any(map(moves_mouth, units)) else self._plain
-        total = np.zeros(curves.n_frames, np.float32)
-        for unit, factor in units.items():
-            total += np.float32(factor) * curves.weights[:, curves.names.index(unit)]
-        return total
-
-    def fit(
-        self, poses: Mapping[str, Units], exclusive: bool = False, uncertain: Sequence[str] = ()
-    ) -> dict[str, np.ndarray]:
-        """Return the (T,) weights of mouth poses; see ``fit_poses``."""
-        if not poses:
-            return {}
-        varied = np.array([pose in uncertain for pose in poses])
-        fitted = fit_poses(self.head, unit_poses(poses), self.opened, exclusive, varied)
-        return dict(zip(poses, fitted.T.astype(np.float32), strict=True))
-
-    def gaze(self) -> np.ndarray | None:
-        """Return the (T, 2) gaze to the left and up in radians, the mean of both eyes, or None."""
-        left = {"eyeLookOutLeft": 0.5, "eyeLookInRight": 0.5}
-        left |= {"eyeLookInLeft": -0.5, "eyeLookOutRight": -0.5}
-        up = {"eyeLookUpLeft": 0.5, "eyeLookUpRight": 0.5}
-        up |= {"eyeLookDownLeft": -0.5, "eyeLookDownRight": -0.5}
-        columns = [YAW_OF_GAZE * self.sum(left), PITCH_OF_GAZE * self.sum(up)]
-        angles = np.stack(columns, axis=1).astype(np.float32)
-        return angles if angles.any() else None
-
-    def moving(self, has_poses: bool) -> list[str]:
-        """Return the units of ARKit that move, without those that poses or eye bones show."""
-        curves = self._plain if has_poses else self._arkit
-        moves = curves.weights.max(axis=0, initial=0) >= MOVES
-        return [
-            unit
-            for unit, is_moving in zip(curves.names, moves, strict=True)
-            if is_moving
-            and not (has_poses and moves_mouth(unit))
-            and not unit.startswith("eyeLook")
-        ]
-
-
-def _without_extras(curves: RigCurves) -> RigCurves:
-    """Return the weights of ARKit's units, which replace the other units of the bundled head."""
-    extras = [k for k, name in enumerate(curves.names) if name not in ARKIT_UNITS]
-    arkit = curves.select(ARKIT_UNITS)
-    if not curves.weights[:, extras].any():
-        return arkit
-    subject = bundled_rig().subject_names[0]
-    motion = motion_of(curves, subject, rotate_head=False)
-    solved = solve(motion, bundled_units(subject).arkit()).select(ARKIT_UNITS)
-    mouth = np.array([moves_mouth(name) for name in ARKIT_UNITS])
-    return replace(arkit, weights=np.where(mouth, solved.weights, arkit.weights))
+# Parts --------------------------------------------------------------------------------------------
 
 
 class _Tracks:
-    """The curves of the morph targets, which several expressions may share."""
+    """The curves of the morph targets of a mesh, which several expressions may share."""
 
-    def __init__(self, names: Sequence[str], n_frames: int) -> None:
+    def __init__(self, names: Iterable[str], n_frames: int) -> None:
         self._names, self._n_frames = set(names), n_frames
         self._sums: dict[str, np.ndarray] = {}
         self._replaced: dict[str, np.ndarray] = {}
-        self._targets: dict[str, list[str]] = {}
+        self.matched: dict[str, list[str]] = {}
 
-    @property
-    def matched(self) -> dict[str, tuple[str, ...]]:
-        """The morph targets that each unit, viseme or vowel drives."""
-        return {meaning: tuple(targets) for meaning, targets in self._targets.items() if targets}
-
-    @property
-    def driven(self) -> set[str]:
-        """The names of the morph targets that something drives."""
-        return {name for targets in self.matched.values() for name in targets}
+    def has(self, source: Source) -> bool:
+        """Return whether a source moves one of the morph targets."""
+        return not self._names.isdisjoint(source.binds)
 
     def add(self, source: Source, weights: np.ndarray, meanings: Iterable[str]) -> None:
         """Let a morph target or an expression follow weights."""
@@ -231,10 +206,6 @@ class _Tracks:
 
     def replace(self, name: str, weights: np.ndarray, meanings: Sequence[str]) -> None:
         """Let a morph target follow these weights only; without meanings, nothing drives it."""
-        for targets in self._targets.values():
-            if name in targets:
-                targets.remove(name)
-        self._sums.pop(name, None)
         if meanings:
             self._replaced[name] = weights
         self._note(name, meanings)
@@ -246,9 +217,66 @@ class _Tracks:
 
     def _note(self, name: str, meanings: Iterable[str]) -> None:
         for meaning in meanings:
-            targets = self._targets.setdefault(meaning, [])
+            targets = self.matched.setdefault(meaning, [])
             if name not in targets:
                 targets.append(name)
+
+
+class _Part:
+    """A mesh of the character.
+
+    Attributes:
+        names: The names of its morph targets.
+        found: What they mean.
+        mapped: The units, visemes and vowels that a map moves in the mesh.
+        tracks: Its curves.
+        has_poses: Whether visemes or vowels move the mouth.
+        entries: The sources that units of the mouth move.
+    """
+
+    def __init__(
+        self, names: Sequence[str], found: Recognized, overrides: Overrides, n_frames: int
+    ) -> None:
+        self.names = set(names)
+        self.found = found
+        self.mapped = used(overrides, names)
+        self.tracks = _Tracks(self.names.difference(overrides), n_frames)
+        self.has_poses = found.mouth is not None and not opens_with_units(self.mapped)
+        self.entries = [(s, units) for s, units in found.units if any(map(moves_mouth, units))]
+        self._with_mouth = not opens_with_poses(self.mapped)
+
+    def left(self, units: Units) -> Units:
+        """Return the units that still move a source, although the map may move them."""
+        return left_of(units, self.mapped, with_mouth=self._with_mouth)
+
+    @property
+    def opens(self) -> bool:
+        """Whether a morph target opens the mouth like a jaw."""
+        units = {
+            unit
+            for source, meaning in self.entries
+            if self.tracks.has(source)
+            for unit in self.left(meaning)
+        }
+        return self.has_poses or "jawOpen" in units | self.mapped or opens_with_poses(self.mapped)
+
+    def result(self) -> MeshDrive:
+        """Return what moves the mesh."""
+        looks = any(unit.startswith("eyeLook") for unit in self.tracks.matched)
+        return MeshDrive(self.tracks.morphs(), self.opens, looks, self.has_poses)
+
+
+def _parts(
+    meshes: Sequence[Sequence[str]],
+    overrides: Overrides,
+    expressions: Mapping[str, Mapping[str, float]],
+    n_frames: int,
+) -> list[_Part]:
+    found = recognize([_sources(names, expressions) for names in meshes])
+    return [
+        _Part(names, meaning, overrides, n_frames)
+        for names, meaning in zip(meshes, found, strict=True)
+    ]
 
 
 def _sources(names: Sequence[str], expressions: Mapping[str, Mapping[str, float]]) -> list[Source]:
@@ -258,120 +286,97 @@ def _sources(names: Sequence[str], expressions: Mapping[str, Mapping[str, float]
         for name, binds in expressions.items()
         if not known.isdisjoint(binds)
     ]
-    return bound + [Source(name, {name: 1.0}) for name in names]
+    return bound + [Source(name, {name: 1.0}) for name in dict.fromkeys(names)]
 
 
-def _add_mouth(tracks: _Tracks, face: _Face, recognized: Recognized) -> np.ndarray | None:
+# Mouth --------------------------------------------------------------------------------------------
+
+
+def _add_mouth(parts: Sequence[_Part], face: Face) -> np.ndarray | None:
     """Add the morph targets of the mouth, and return the rotation of the jaw, or None."""
-    if recognized.mouth is not None:
-        _add_poses(tracks, face, recognized.mouth, recognized.poses)
+    posed = [part for part in parts if part.has_poses]
+    _add_poses(posed, face)
+    simple = [part for part in parts if part.found.mouth is None]
+    shown = {unit for part in simple for _, units in part.entries for unit in units}
+    shown |= {unit for part in parts for unit in part.mapped}
+    opens = any(part.opens for part in parts)
+    n_shapes = max((len({tuple(units) for _, units in p.entries}) for p in simple), default=0)
+    is_led_by_poses = max((len(part.found.poses) for part in posed), default=0) > n_shapes
+    fitted: dict[str, np.ndarray] = {}
+    if not shown.issuperset(ESSENTIAL) and not is_led_by_poses:
+        # A jaw bone opens the mouth of a character that has morph targets for the lips only.
+        shapes = _shapes(simple) if opens else {_JAW: ("jawOpen",)} | _shapes(simple)
+        fitted = face.fit_units(shapes)
+        _add_units(simple, face, shapes, fitted)
+    else:
+        _add_units(simple, face, {}, {})
+    if opens:
         return None
-    entries = [(s, units) for s, units in recognized.units if any(map(moves_mouth, units))]
-    shown = {unit for _, units in entries for unit in units}
-    if shown.issuperset(ESSENTIAL):
-        for source, units in entries:
-            tracks.add(source, face.sum(units), units)
-        return None
-    # A jaw bone opens the mouth of a character that has morph targets for the lips only.
-    opens = "jawOpen" in shown
-    poses = {"jaw": {"jawOpen": 1.0}} if not opens else {}
-    different: dict[tuple[str, ...], list[Source]] = {}
-    for source, units in entries:
-        different.setdefault(tuple(units), []).append(source)
-    poses |= {"+".join(units): dict.fromkeys(units, 1.0) for units in different}
-    fitted = face.fit(poses)
-    for shape, sources in different.items():
-        for source in sources:
-            tracks.add(source, fitted["+".join(shape)], shape)
-    return None if opens else fitted["jaw"] * np.float32(JAW_RADIANS)
+    return fitted[_JAW] * np.float32(JAW_RADIANS) if _JAW in fitted else face.jaw()
 
 
-def _add_poses(
-    tracks: _Tracks, face: _Face, naming: MouthNaming, poses: Mapping[str, list[Source]]
+def _shapes(parts: Sequence[_Part]) -> dict[str, tuple[str, ...]]:
+    """Return the units of the shapes that are fitted together.
+
+    They are those of the most detailed mesh, and of the others what it lacks: two shapes for the
+    same units would share their movement.
+    """
+    shapes: dict[str, tuple[str, ...]] = {}
+    covered: set[str] = set()
+    ordered = sorted(parts, key=lambda part: -len({tuple(units) for _, units in part.entries}))
+    for k, part in enumerate(ordered):
+        new = [tuple(units) for _, units in part.entries if not k or covered.isdisjoint(units)]
+        shapes |= {"+".join(units): units for units in new}
+        covered |= {unit for units in new for unit in units}
+    mapped = {unit for part in parts for unit in part.mapped if unit in ARKIT_UNITS}
+    extra = sorted(unit for unit in mapped - covered if moves_mouth(unit))
+    return shapes | {unit: (unit,) for unit in extra}
+
+
+def _add_units(
+    parts: Sequence[_Part],
+    face: Face,
+    shapes: Mapping[str, tuple[str, ...]],
+    fitted: Mapping[str, np.ndarray],
 ) -> None:
-    shown = {pose: naming.poses[pose] for pose in poses if naming.poses[pose]}
+    """Let shapes follow the fitted weights, or where they are not fitted, those of the units."""
+    units_of: dict[str, np.ndarray] = {}
+    for name, shown in shapes.items():
+        for unit in shown:
+            units_of[unit] = units_of.get(unit, np.float32(0)) + fitted[name]
+    for part in parts:
+        for source, units in part.entries:
+            left = part.left(units)
+            weights = fitted.get("+".join(units)) if left == units else None
+            if weights is None and left and units_of.keys() >= left.keys():
+                terms = [np.float32(factor) * units_of[unit] for unit, factor in left.items()]
+                weights = np.sum(terms, axis=0)
+            if left:
+                part.tracks.add(source, face.sum(left) if weights is None else weights, left)
+
+
+def _add_poses(parts: Sequence[_Part], face: Face) -> None:
+    """Add the mouth poses. Meshes with about the same poses get the same curves."""
+    together: dict[int, tuple[MouthNaming, list[_Part]]] = {}
+    for part in parts:
+        if part.found.mouth is not None:
+            together.setdefault(id(part.found.mouth), (part.found.mouth, []))[1].append(part)
+    for naming, members in together.values():
+        every = {pose for part in members for pose in part.found.poses}
+        shared = _fit_poses(face, naming, every)
+        for part in members:
+            own = part.found.poses
+            fitted = shared if 2 * len(own) >= len(every) else _fit_poses(face, naming, set(own))
+            for pose, sources in own.items():
+                for source in sources:
+                    if pose not in part.mapped:
+                        part.tracks.add(source, fitted[pose], (pose,))
+
+
+def _fit_poses(face: Face, naming: MouthNaming, poses: set[str]) -> dict[str, np.ndarray]:
+    shown = {pose: units for pose, units in naming.poses.items() if pose in poses and units}
     fitted = face.fit(shown, naming.exclusive, naming.uncertain)
     if REST in poses:
         others = np.sum(list(fitted.values()), axis=0)
         fitted[REST] = np.clip(1 - others, 0, 1).astype(np.float32)
-    for pose, sources in poses.items():
-        for source in sources:
-            tracks.add(source, fitted[pose], (pose,))
-
-
-# Overrides ----------------------------------------------------------------------------------------
-
-
-def _override(tracks: _Tracks, face: _Face, overrides: Mapping[str, Mapping[str, float]]) -> bool:
-    """Let morph targets follow units, visemes and vowels; return whether one opens the mouth."""
-    used = {_meaning(name) for factors in overrides.values() for name in factors}
-    curves = {unit: face.sum({unit: 1.0}) for unit in used if unit in ARKIT_UNITS}
-    rig = bundled_rig()
-    for column, unit in enumerate(rig.unit_names):
-        if unit not in ARKIT_UNITS:
-            curves[unit] = face.head[:, column]
-    visemes, vowels = (
-        next(naming for naming in mouth_namings() if naming.name == name)
-        for name in ("Oculus visemes", "VRM")
-    )
-    for naming in (vowels, visemes):  # a viseme comes before a vowel with the same name
-        if not used.isdisjoint(naming.poses):
-            poses = {name: pose for name, pose in naming.poses.items() if pose}
-            curves |= face.fit(poses, naming.exclusive, naming.uncertain)
-    if REST in used:
-        shown = [curves[name] for name in visemes.poses if name != REST]
-        curves[REST] = np.clip(1 - np.sum(shown, axis=0), 0, 1)
-    for name, factors in overrides.items():
-        total = np.zeros(len(face.head), np.float32)
-        for meaning, factor in factors.items():
-            total += np.float32(factor) * curves[_meaning(meaning)]
-        tracks.replace(name, total, [_meaning(meaning) for meaning in factors])
-    return not used.isdisjoint({*OPENERS, *vowels.poses, *visemes.poses})
-
-
-def _meanings(rig_units: Iterable[str]) -> dict[str, str]:
-    """Return what a map may contain, by key: units, visemes and vowels."""
-    names = (*VOWELS, *bundled_rig().visemes, *rig_units)
-    return {name_key(name): name for name in names} | {
-        name_key(_VISEME_PREFIX + name): name for name in bundled_rig().visemes
-    }
-
-
-def _meaning(name: str) -> str:
-    return _meanings(bundled_rig().unit_names)[name_key(name)]
-
-
-def _check_overrides(overrides: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> None:
-    known = _meanings(bundled_rig().unit_names)
-    for target, factors in overrides.items():
-        if target not in names:
-            raise InputError(
-                f"avatar map: the character has no morph target {printable(target)!r}"
-                f"{_near(target, names)}; its morph targets are {_listed(names)}"
-            )
-        for name, factor in factors.items():
-            if name_key(name) not in known:
-                raise InputError(
-                    f"avatar map, {printable(target)}: {printable(name)!r} is not a unit, a "
-                    f"viseme or a vowel{_near(name, known.values())}; choose from ARKit's units, "
-                    f"the visemes {', '.join(bundled_rig().visemes)}, and the vowels "
-                    f"{', '.join(VOWELS)}"
-                )
-            _check_factor(factor, f"avatar map, {printable(target)}, {printable(name)}")
-
-
-def _check_factor(factor: object, where: str) -> None:
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not np.isfinite(factor):
-        raise InputError(f"{where}: {printable(factor)} is not a number; give a factor, e.g. 1")
-
-
-def _near(name: str, choices: Iterable[str]) -> str:
-    folded = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), folded, n=3)
-    shown = ", ".join(printable(folded[choice]) for choice in close)
-    return f" (did you mean {shown}?)" if close else ""
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(printable(name) for name in names[:most])
-    return f"{shown} …" if len(names) > most else shown or "none"
+    return fitted

@@ -110,6 +110,20 @@ def fit_poses(
     return fitted * np.where(is_open, opened[:, None], 1.0)
 
 
+def movement(weights: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the (T,) size of the movement of the mouth by some units, without the inner tongue.
+
+    Args:
+        weights: (T, U) weights of the units of the bundled head.
+        names: The units.
+    """
+    columns = _columns([name for name in names if name not in TONGUE_UNITS])
+    deltas = _mouth_deltas(False)[columns]
+    moving = weights[:, columns].astype(np.float64)
+    squares = np.einsum("tu,uv,tv->t", moving, deltas @ deltas.T, moving)
+    return np.sqrt(np.maximum(squares, 0.0))
+
+
 @lru_cache(maxsize=1)
 def _lip_pairs() -> tuple[np.ndarray, np.ndarray]:
     """Return the (n, 3) offset between paired lip vertices, and its (U, n * 3) change by units."""

@@ -205,6 +205,16 @@ def _safetensors(content: bytes, rng: np.random.Generator) -> bytes:
     return struct.pack("<Q", len(text)) + text + content[8 + size :]
 
 
+def _glb(content: bytes, rng: np.random.Generator) -> bytes:
+    """Change the JSON of a GLB file, with a valid header."""
+    (size,) = struct.unpack_from("<I", content, 12)
+    text = _json(content[20 : 20 + size], rng)
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + size :]
+    header = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON")
+    return header + text + rest
+
+
 def _tar(content: bytes, rng: np.random.Generator) -> bytes:
     """Change fields of a header, with a valid checksum, as a hostile program would write them."""
     data = bytearray(content)
@@ -242,5 +252,8 @@ STRUCTURED = {
     ".npy": _npy,
     ".safetensors": _safetensors,
     ".tar": _tar,
+    ".glb": _glb,
+    ".vrm": _glb,
+    ".gltf": _json,
 }
 """Suffix → a change of a file that stays well-formed."""

@@ -1,4 +1,5 @@
-"""Families of folders: checkpoints, prepared data, archives, and tables next to recordings.
+"""Families of folders: checkpoints, prepared data, archives, characters with maps, and tables next
+to recordings.
 
 The valid folders are those of the tests, so this module needs the folder tests/ on the path.
 """
@@ -177,5 +178,48 @@ def manifests(folder: Path) -> MakeCase:
         else:
             where = str(copy) if copy.name == "regions" else "auto"
             find_regions(str(path) if copy.name == "files" else where, copy, 9)
+
+    return damaged_folders(folder, read)
+
+
+def avatars(folder: Path) -> MakeCase:
+    import characters
+    import takes
+
+    from codetalker_cli.export.avatar_formats import Avatar, parse_strength, read_map
+    from codetalker_cli.export.character import Character
+    from codetalker_cli.export.table import Target
+    from codetalker_cli.settings import ExportSettings
+
+    made = {
+        "arkit.glb": characters.arkit, "oculus.glb": characters.oculus, "mmd.glb": characters.mmd,
+        "vrm0.vrm": characters.vrm0, "vrm1.vrm": characters.vrm1, "jaw.glb": characters.jaw_bone,
+        "draco.glb": characters.draco, "meshopt.glb": characters.meshopt,
+        "two.glb": characters.two_skeletons,
+    }  # fmt: skip
+    maps = {
+        "oculus.glb": "viseme_O: jawOpen\nviseme_U: {U: 0.5, mouthPucker: 1}\nviseme_E:\n",
+        "jaw.glb": "bones: {jaw: Jaw, head: Head, left_eye: LeftEye, right_eye: }\n",
+        "two.glb": "jawOpen: {viseme_aa: 1.5}\nbones: {left_eye: LeftEye}\n",
+    }
+    for name, make in made.items():
+        (folder / name).mkdir()
+        make().save(folder / name / name)
+        if name in maps:
+            (folder / name / "map.yaml").write_text(maps[name])
+    characters.arkit().save_gltf(folder / "character.gltf")
+    take, export = takes.head_take(3), ExportSettings.model_validate({})
+
+    def read(copy: Path, _: Path) -> None:
+        path = copy / copy.name
+        given = read_map(copy / "map.yaml") if copy.name in maps else None
+        strength = parse_strength("jaw=0.8,mouth=1.1") if given is not None else None
+        node = "Ben" if path.stem == "two" else None
+        overrides, bones = (given.overrides, given.bones) if given else (None, None)
+        for exporter in Avatar(path, node, overrides, strength, bones).exporters().values():
+            if exporter.suffix == ".glb" or given is None:
+                out = copy / f"out{exporter.suffix}"
+                exporter.write(take, Target(out, out), export)
+        Character.read(copy / "out.glb", node)
 
     return damaged_folders(folder, read)
