@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from codetalker_cli.capture.alignment import align, face_frames, head_axes
+from codetalker_cli.capture.alignment import align, face_frames, head_axes, opening_of
 from codetalker_cli.capture.contacts import contact_frames
 from codetalker_cli.capture.rest import PersonRest, rest_of
 from codetalker_cli.capture.timeline import Timeline, make_timeline
@@ -92,7 +92,7 @@ def fit_track(track: FaceTrack, rest: PersonRest, fps: float) -> FittedTrack:
     if not track.n_frames:
         raise DataError(f"{track.path or 'face track'}: the track has no frames")
     found = face_frames(track, rest.rigid)
-    opening = np.where(found, track.opening(), np.nan)
+    opening = opening_of(track, found)
     touching = contact_frames(opening, track.times, rest.shut_opening)
     timeline = make_timeline(track.times, found, touching, fps)
     problem = _Problem(rest)
@@ -114,11 +114,9 @@ def _movements(
     with_face = np.flatnonzero(found[film]) + film.start
     points = head_axes(track, rest.numbers, with_face)
     alignment = align(points[:, rest.columns(RIGID)], rest.rigid)
-    moved = np.zeros((film.stop - film.start, 3 * len(rest.numbers)))
-    moved[with_face - film.start] = (alignment.apply(points) - rest.neutral).reshape(
-        len(points), -1
-    )
-    resampled = timeline.resample(moved, film, frames)
+    moved = np.zeros((film.stop - film.start, len(rest.numbers), 3))
+    moved[with_face - film.start] = alignment.apply(points) - rest.neutral
+    resampled = timeline.resample(moved.reshape(len(moved), -1), film, frames)
     return resampled.reshape(len(resampled), -1, 3)
 
 
