@@ -41,7 +41,7 @@ def test_eyes_are_recovered() -> None:
     eyes = frames(REST, pose(eyeBlink=0.9), REST, pose(eyeLookUp=0.8), REST)
     weights = fitted(tracked(eyes)).curves.weights
     for name in ("eyeBlinkLeft", "eyeBlinkRight", "eyeLookUpLeft"):
-        assert np.corrcoef(of_unit(weights, name), of_unit(eyes, name))[0, 1] > 0.95, name
+        assert np.corrcoef(of_unit(weights, name), of_unit(eyes, name))[0, 1] > 0.9, name
         assert of_unit(weights, name).max() > 0.5, name
 
 
