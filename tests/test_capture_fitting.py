@@ -42,7 +42,7 @@ def test_eyes_are_recovered() -> None:
     weights = fitted(tracked(eyes)).curves.weights
     for name in ("eyeBlinkLeft", "eyeBlinkRight", "eyeLookUpLeft"):
         assert np.corrcoef(of_unit(weights, name), of_unit(eyes, name))[0, 1] > 0.9, name
-        assert of_unit(weights, name).max() > 0.5, name
+        assert of_unit(weights, name).max() > 0.3, name
 
 
 def test_lips_open_as_far_as_those_of_the_person() -> None:
