@@ -104,3 +104,9 @@ def face_frames(track: FaceTrack, reference: np.ndarray) -> np.ndarray:
     if len(frames):
         found[frames] = align(head_axes(track, RIGID, frames), reference).is_face
     return found
+
+
+def opening_of(track: FaceTrack, frames: np.ndarray) -> np.ndarray:
+    """Return the (T,) ``FaceTrack.opening`` in some frames, (T,) bool, and NaN in all others."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(frames, track.opening(), np.nan)

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.capture.alignment import align, face_frames, head_axes
+from codetalker_cli.capture.alignment import align, face_frames, head_axes, opening_of
+from codetalker_cli.capture.contacts import SHUT_MARGIN
 from codetalker_cli.errors import DataError
 from codetalker_cli.face_track import EYE_CORNERS, FaceTrack
 from codetalker_cli.rigs.landmarks import REQUIRED, RIGID, bundled_landmarks
 
 MAX_FRAMES = 20_000
 """The most frames of a person that are used, spread evenly over all takes."""
-_SLOW, _SHUT = 50, 25
-"""The percentile of the lips' speed up to which a frame is slow, and that of the opening among slow
-frames up to which the lips are at rest."""
+_SHUT_PERCENTILE = 5
+"""The percentile of the opening that shut lips reach in every take that contains speech."""
+_SLOW_PERCENTILE = 50
+"""The percentile of the lips' speed up to which shut lips are at rest."""
 _ROUNDS = 3
 _UNKNOWN_SPEED = 1e9
 
@@ -43,7 +45,7 @@ class PersonRest:
 
 
 def rest_of(tracks: Sequence[FaceTrack]) -> PersonRest:
-    """Return a person's face at rest: the median over slow frames with the lips nearly shut.
+    """Return a person's face at rest: the median over frames with shut lips that hardly move.
 
     Args:
         tracks: All takes of the person; one is enough.
@@ -61,8 +63,8 @@ def rest_of(tracks: Sequence[FaceTrack]) -> PersonRest:
         raise DataError(f"{where}: no frame shows a face that looks toward the camera")
     rigid = [numbers.index(number) for number in RIGID]
     shape = _rigid_shape(points[:, rigid], reference, head.eye_distance)
-    slow = speeds <= np.percentile(speeds, _SLOW)
-    at_rest = slow & (openings <= np.percentile(openings[slow], _SHUT))
+    shut = openings <= np.percentile(openings, _SHUT_PERCENTILE) + SHUT_MARGIN
+    at_rest = shut & (speeds <= np.percentile(speeds[shut], _SLOW_PERCENTILE))
     neutral = align(points[at_rest][:, rigid], shape).apply(points[at_rest])
     shut_opening = float(np.median(openings[at_rest]))
     return PersonRest(numbers, np.median(neutral, axis=0), shape, shut_opening)
@@ -96,7 +98,7 @@ def _frames(
     points, openings, speeds = [], [], []
     for track, mask in zip(tracks, masks, strict=True):
         frames = np.flatnonzero(mask)[::step]
-        opening = np.where(mask, track.opening(), np.nan)
+        opening = opening_of(track, mask)
         points.append(head_axes(track, numbers, frames))
         openings.append(opening[frames])
         speeds.append(_speed(opening, track.times)[frames])

@@ -7,10 +7,9 @@ between two gaps.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-
-from codetalker_cli.capture.contacts import runs
 
 SMOOTHING_SECONDS = 0.06
 """Half the width of the kernel. It is wider for films with few frames per second, see
@@ -124,10 +123,13 @@ def make_timeline(
     far = np.abs(film_times[nearest] - times) > MAX_GAP_SECONDS
     stretch = np.where(far, -1, film_stretch[nearest])
     contact = touching[nearest] & (stretch >= 0)
-    for first, stop in runs(found & touching):
+    starts = np.append(np.flatnonzero(new), len(new))
+    for first, stop in pairwise(starts):
+        if not (found[first] and touching[first]):
+            continue
         middle = (film_times[first] + film_times[stop - 1]) / 2
         frame = min(round(middle * fps), len(times) - 1)
-        if frame >= 0 and not contact[frame] and abs(times[frame] - middle) <= MAX_GAP_SECONDS:
+        if frame >= 0 and not contact[frame]:
             contact[frame], stretch[frame] = True, film_stretch[first]
     return Timeline(film_times, times, film_stretch, stretch, contact)
 
