@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from codetalker_cli.capture import landmarker, sightings, tracking
 from codetalker_cli.capture.chains import Follower
+from codetalker_cli.capture.film import Film
 from codetalker_cli.capture.landmarker import LANDMARK_IDS, Face
 from codetalker_cli.errors import InputError
 from codetalker_cli.face_track import FaceTrack
+from codetalker_cli.progress import silent
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.posing import motion_of
 from codetalker_cli.rigs.units import bundled_rig
@@ -184,6 +187,44 @@ def test_interrupted_tracking_is_resumed(
     assert [path.name for path in sorted((tmp_path / "tracks").rglob("*.npz"))] == ["track.npz"]
 
 
+class CountingLandmarker:
+    """Finds a face from the fourth frame on; its first weight is the number of frames before it."""
+
+    def faces(
+        self, size: tuple[int, int], frames: Iterable[tuple[int, np.ndarray]]
+    ) -> Iterator[list[Face]]:
+        for k, _ in enumerate(frames):
+            found = face(50.0)
+            found.weights[0] = k
+            yield [found] if k >= 3 else []
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("n_stored", [0, 1, 2])
+def test_blocks_start_with_a_warm_up(
+    short_film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_stored: int
+) -> None:
+    monkeypatch.setattr(sightings, "BLOCK_FRAMES", 10)
+    monkeypatch.setattr(sightings, "WARM_UP_FRAMES", 4)
+    monkeypatch.setattr(sightings, "borrow", lambda model: CountingLandmarker())
+    monkeypatch.setattr(sightings, "give_back", lambda landmarker, model: None)
+    film, kept = Film.open(short_film), sightings.BlockFolder(tmp_path)
+
+    def search() -> list[sightings.Block]:
+        return list(sightings.find_faces(film, Path("model"), kept, silent))
+
+    blocks = search()
+    assert [len(block.times) for block in blocks] == [10, 10, 10]
+    assert np.concatenate([block.counts for block in blocks]).tolist() == [0] * 3 + [1] * 27
+    assert blocks[1].values[0, len(LANDMARK_IDS) * 3] == 4  # four frames came before it
+    for number in range(n_stored, 3):
+        (tmp_path / f"{number:05d}.npz").unlink()
+    for first, second in zip(blocks, search(), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 # Following one person -----------------------------------------------------------------------------
 
 
@@ -217,6 +258,14 @@ def test_short_jump_to_another_face_does_not_enter_the_track() -> None:
     centers = followed(frames)
     assert centers[:30] == centers[38:] == [100] * 30
     assert np.isnan(centers[30:38]).all()
+
+
+def test_other_face_in_a_long_gap_does_not_enter_the_track() -> None:
+    gap = [[]] * 5 + [[face(500)]] * 8 + [[]] * 5
+    frames: list[list[Face]] = [[face(100)]] * 30 + gap + [[face(100)]] * 30
+    centers = followed(frames)
+    assert centers[:30] == centers[48:] == [100] * 30
+    assert np.isnan(centers[30:48]).all()
 
 
 def test_person_who_returns_elsewhere_is_found_again() -> None:
