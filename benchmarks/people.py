@@ -229,13 +229,17 @@ def probe_inputs(voice: Any, clip: Filmed) -> tuple[np.ndarray, np.ndarray]:
 class Moments:
     """The sums of inputs, targets and their products over the frames that were added."""
 
-    n, x, y, xx, xy = 0, 0.0, 0.0, 0.0, 0.0
+    def __init__(self, n_inputs: int, n_targets: int) -> None:
+        self.n, self.x, self.y = 0, np.zeros(n_inputs), np.zeros(n_targets)
+        self.xx, self.xy = np.zeros((n_inputs, n_inputs)), np.zeros((n_inputs, n_targets))
 
     def add(self, x: np.ndarray, y: np.ndarray) -> None:
         """Add (n, D) inputs and (n, K) targets."""
         self.n += len(x)
-        self.x, self.y = self.x + x.sum(0, np.float64), self.y + y.sum(0)
-        self.xx, self.xy = self.xx + x.T @ x, self.xy + x.T @ y
+        self.x += x.sum(0)
+        self.y += y.sum(0)
+        self.xx += x.T @ x
+        self.xy += x.T @ y
 
     def ridge(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the (D, K) weights and (K,) offsets of ridge regression on standardized inputs."""
@@ -250,7 +254,8 @@ class Moments:
 
 def probe(voice: Any, fitted: list[Filmed], measured: list[Filmed]) -> Curves:
     """Fit the probe on some clips, and return its curves for others."""
-    moments = Moments()
+    encoder = voice.checkpoint.model.speech.encoder
+    moments = Moments(len(OFFSETS) * encoder.features_per_frame * encoder.size, 2)
     for clip in fitted:
         times, x = probe_inputs(voice, clip)
         own = clip.curves

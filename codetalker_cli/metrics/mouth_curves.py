@@ -48,11 +48,6 @@ class MouthCurves:
     is_length: bool = True
 
     def __post_init__(self) -> None:
-        if not len(self.times) == len(self.opening) == len(self.width):
-            raise InputError(
-                f"mouth curves: {len(self.times)} times, {len(self.opening)} openings and "
-                f"{len(self.width)} widths; expected the same number of each"
-            )
         if not np.isfinite(self.times).all() or (np.diff(self.times) <= 0).any():
             raise InputError("mouth curves: the times are not strictly increasing")
 
