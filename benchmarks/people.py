@@ -292,7 +292,7 @@ def score(tool: str, curves: Curves, clips: list[Filmed]) -> list[ClipScores]:
 def table(rows: dict[str, dict[str, Value]]) -> str:
     """Return the figures as lines and the tools as columns."""
     tools = list(rows)
-    size = max(12, *(len(tool) + 2 for tool in tools))
+    size = max(14, *(len(tool) + 2 for tool in tools))
     lines = [" " * 22 + "".join(f"{tool:>{size}s}" for tool in tools)]
     for name in people.FIGURES:
         values = [rows[tool].get(name) for tool in tools]

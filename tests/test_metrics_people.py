@@ -322,7 +322,7 @@ def test_mesh_without_eyes_uses_the_eye_distance_of_an_adult() -> None:
     triangles, template = np.array([[0, 1, 2]]), np.zeros((3, 3))
     distance = mouth_curves.eye_distance_of(Topology("a", triangles, 3, "mm"), template)
     assert distance == pytest.approx(90.0)
-    with pytest.raises(DataError, match="give `eye_distance`"):
+    with pytest.raises(DataError, match="length unit is unknown"):
         mouth_curves.eye_distance_of(Topology("a", triangles, 3, "area1"), template)
 
 

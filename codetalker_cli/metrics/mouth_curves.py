@@ -110,7 +110,7 @@ def eye_distance_of(topology: Topology, template: Float[np.ndarray, "vertices 3"
         return float(np.ptp(np.concatenate(eyes)))
     if topology.meters_per_unit is None:
         raise DataError(
-            f"topology {topology.name}: the length unit is unknown; give `eye_distance`"
+            f"topology {topology.name}: the length unit is unknown, so sizes cannot be compared"
         )
     return EYE_DISTANCE_MM / 1000.0 / topology.meters_per_unit
 

@@ -323,7 +323,7 @@ def _rest(curves: MouthCurves, said: Sequence[TimedWord]) -> dict[str, Ratio]:
             found["rest_noise"] = (float(np.sqrt(np.mean(steps**2) / 2)), 1.0)
     before = (times >= start - LEAD_SECONDS) & (times < end) & np.isfinite(opening)
     is_open = before & ~_is_shut(curves)
-    if is_open.any() and times[0] <= start - REST_SECONDS:
+    if is_open.any() and times[before.argmax()] <= start - REST_SECONDS:
         found["lead_seconds"] = (float(start - times[is_open.argmax()]), 1.0)
     return found
 
