@@ -313,7 +313,9 @@ def cell(value: Value | None) -> str:
 
 def write_csv(path: Path, scores: Iterable[ClipScores]) -> None:
     """Write a line for each clip and tool, with an empty cell for a figure that it lacks."""
-    names = [name for name in people.FIGURES if not depends_on_lag(name)]
+    names = [
+        n for n in people.FIGURES if not n.endswith(("_lag", "_near", "_best"))
+    ]  # of all clips
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["tool", "person", "clip", *names])
@@ -321,11 +323,6 @@ def write_csv(path: Path, scores: Iterable[ClipScores]) -> None:
             values = [one.value(name) for name in names]
             cells = ["" if value is None else f"{value:.6g}" for value in values]
             writer.writerow([one.style, one.subject, one.clip, *cells])
-
-
-def depends_on_lag(name: str) -> bool:
-    """Return whether a figure is found over all clips, because it depends on the best lag."""
-    return name.endswith(("_lag", "_near", "_best"))
 
 
 # Program ------------------------------------------------------------------------------------------
