@@ -1,7 +1,9 @@
 """Compare mouths with known relations: shifted, scaled, shut, cut and repeated curves."""
 
 import itertools
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -374,3 +376,16 @@ def test_repeated_words_are_stretched_to_the_length_of_the_word() -> None:
     assert np.isnan(once.opening[outside]).all() and np.isnan(mean.width[outside]).all()
     other = people.Clip(here.curves, [TimedWord("no", 0.4, 0.8)])
     assert np.isnan(repeat_words(here, [other])[0].opening).all()
+
+
+def test_every_figure_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text("utf-8")
+    section = text.split("## Filmed people", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = " ".join(rows)
+    for name in people.FIGURES:
+        ends = re.search(r"(_r_words|_r_control|_lag|_r_best|_r_near)$", name)
+        shown = f"…{ends[1]}" if ends and not name.startswith("closings") else name
+        assert f"`{shown}`" in named, name
+    assert f"at most {people.CLOSED_SHARE} times" in section
+    assert f"from −{people.MAX_LAG} to {people.MAX_LAG} frames" in section
