@@ -27,6 +27,7 @@ ELSEWHERE = {
     "decode": "test_decode_benchmark.py",
     "lips": "test_lips_script.py",
     "liveness": "test_liveness_script.py",
+    "people": "test_people_script.py",
     "plain_decoding": "test_decode_benchmark.py",
     "rig_curves": "test_rig_benchmark.py",
 }
