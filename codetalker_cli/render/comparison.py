@@ -11,7 +11,7 @@ from codetalker_cli.errors import CodeTalkerError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
-from codetalker_cli.progress import Progress
+from codetalker_cli.progress import Progress, silent
 from codetalker_cli.render.footage import Footage, is_footage
 from codetalker_cli.render.lip_charts import (
     LipChart,
@@ -147,6 +147,7 @@ def compare(
     heat: bool = False,
     curves: bool = False,
     audio: Path | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Arrange motions and filmed videos side by side, in the order of their files.
 
@@ -160,6 +161,7 @@ def compare(
             tracked.
         audio: Recording or video for the sound track; None: that of the first motion that has
             one, else that of the first filmed video that has one.
+        progress: Called with the number of tracked videos and the total.
 
     Raises:
         InputError: The number of labels does not match the number of files, a label is longer
@@ -186,7 +188,7 @@ def compare(
         else:
             panels.append(Panel(next(left), name, origin=str(path)))
     names = [name or path.stem for path, name in zip(paths, names, strict=True)]
-    lip_curves = _lip_curves(panels, footage, names) if curves else []
+    lip_curves = _lip_curves(panels, footage, names, progress) if curves else []
     if heat:
         panels += _heat_maps(panels)
     filmed = next((one.path for one in footage if one.has_sound), None)
@@ -198,16 +200,23 @@ def compare(
 
 
 def _lip_curves(
-    panels: Sequence[Panel], footage: Sequence[Footage], names: Sequence[str]
+    panels: Sequence[Panel], footage: Sequence[Footage], names: Sequence[str], progress: Progress
 ) -> list[LipCurve]:
     """Return the lip curves of everything that is shown, from left to right."""
     if footage:  # MediaPipe is an optional dependency
         from codetalker_cli.capture.tracking import track_film
-    filmed, left = {one.column: one for one in footage}, iter(panels)
+    tracked: dict[int, LipCurve] = {}
+    for number, one in enumerate(footage):
+
+        def within(done: float, total: float, number: int = number) -> None:
+            progress(number + min(done / max(total, 1e-9), 0.999), len(footage))
+
+        track = track_film(one.path, progress=within)
+        tracked[one.column] = curve_of_track(track, names[one.column])
+        progress(number + 1, len(footage))
+    left = iter(panels)
     return [
-        curve_of_track(track_film(filmed[column].path), name)
-        if column in filmed
-        else curve_of_motion(next(left).motion, name)
+        tracked[column] if column in tracked else curve_of_motion(next(left).motion, name)
         for column, name in enumerate(names)
     ]
 

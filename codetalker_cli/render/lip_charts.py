@@ -11,12 +11,10 @@ import numpy as np
 
 from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.face_track import FaceTrack
-from codetalker_cli.motion import Motion, vertex_blocks
+from codetalker_cli.metrics import mouth_curves
+from codetalker_cli.motion import Motion
 
 WINDOW_SECONDS = 8.0
-EYE_CORNERS_MM = 88.0
-"""The assumed distance between the outer corners of a filmed person's eyes. It converts the
-tracked curves, which have no unit, to millimeters."""
 _HEIGHT_SHARE = 0.4
 """The height of the charts as a fraction of the panel height."""
 _PAPER, _FRAME, _INK, _NOW = "#20242a", "#4a505a", "#e8eaee", "#ffffff"
@@ -43,37 +41,26 @@ class LipCurve:
 
 
 def curve_of_motion(motion: Motion, label: str) -> LipCurve:
-    """Return the lip curve of a motion.
-
-    The opening is the mean distance between the lips (``Topology.inner_lip_gap``). The width is the
-    extent of the inner lips in x.
+    """Return the lip curve of a motion, as ``metrics.mouth_curves`` defines it.
 
     Raises:
         InputError: The topology does not have inner-lip vertices.
     """
-    topology = motion.topology
+    millimeter = 0.001 / (motion.topology.meters_per_unit or 1.0)
     try:
-        inner = np.concatenate(
-            [topology.region(f"inner_lip_{side}") for side in ("upper", "lower")]
-        )
+        curves = mouth_curves.of_motion(motion, eye_distance=millimeter)  # lengths in millimeters
     except DataError as error:
         raise InputError(
             f"`curves`: {label} has no regions of the inner lips, which its lip curve is measured "
             "from; show it without curves"
         ) from error
-    scale = 1000 * (topology.meters_per_unit or 1.0)
-    openings, widths = [], []
-    for block in vertex_blocks(motion.vertices):
-        openings.append(topology.inner_lip_gap(block) * scale)
-        widths.append(np.ptp(block[:, inner, 0], axis=1) * scale)
-    times = np.arange(motion.n_frames) / motion.fps
-    return LipCurve(label, times, np.concatenate(openings), np.concatenate(widths))
+    return LipCurve(label, curves.times, curves.opening, curves.width)
 
 
 def curve_of_track(track: FaceTrack, label: str) -> LipCurve:
-    """Return the lip curve of a filmed person; see ``EYE_CORNERS_MM``."""
-    opening, width = track.opening() * EYE_CORNERS_MM, track.width() * EYE_CORNERS_MM
-    return LipCurve(label, track.times, opening, width)
+    """Return the lip curve of a filmed person, with ``mouth_curves.EYE_DISTANCE_MM`` as scale."""
+    curves, scale = mouth_curves.of_track(track), mouth_curves.EYE_DISTANCE_MM
+    return LipCurve(label, curves.times, curves.opening * scale, curves.width * scale)
 
 
 class LipChart:
