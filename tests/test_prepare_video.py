@@ -22,6 +22,7 @@ from codetalker_cli.capture.tracking import TrackFacts
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
 from codetalker_cli.datasets.readers import video
 from codetalker_cli.datasets.readers.takes import MAX_LAG_SECONDS
+from codetalker_cli.formats.face_tracks import write_track
 from codetalker_cli.rigs.units import bundled_rig
 
 
@@ -237,6 +238,50 @@ def test_unusable_input_is_refused_with_one_line(arguments: list, message: str) 
     Path("home").mkdir()
     Path("home/letter.txt").write_text("")
     assert message in refuse("prepare-data", "video", *arguments)
+
+
+def test_wrong_arguments_are_refused_before_films_are_tracked() -> None:
+    Path("takes").mkdir()
+    empty_film(Path("takes/one.mp4"), *SOUND)
+    write_take(Path("takes"), "two")
+    Path("text.task").write_text("hello")
+    for arguments, message in (
+        (["--face", "S99"], "capture.face: the bundled head has no subject 'S99'"),
+        (["--landmarker", "nowhere.task"], "nowhere.task: no such file"),
+        (["--landmarker", "text.task"], "text.task: not a face landmarker model"),
+    ):
+        refusal = refuse("prepare-data", "video", "takes", "data/x", *arguments)
+        assert refusal.startswith(message)
+        assert not Path("data").exists()
+
+
+def test_a_file_in_place_of_a_folder_is_refused() -> None:
+    write_take(Path("takes"), "one")
+    message = refuse("prepare-data", "video", "takes/one.npz")
+    assert "takes/one.npz: is not a folder" in message
+    message = refuse("prepare-data", "video", "takes", "takes/one.npz")
+    assert message.startswith("takes/one.npz: cannot write here") and "another OUT" in message
+
+
+def test_prepared_data_sets_below_the_folder_are_not_takes() -> None:
+    write_take(Path("takes"), "one")
+    succeed("prepare-data", "video", "takes", "takes/first")
+    write_take(Path("takes/killed/tracks/a-0123456789abcdef"), "track")
+    _, found = problems()
+    assert found == {}
+    assert [entry.name for entry in PreparedDataSet("data/x").manifest.clips] == ["takes_one"]
+
+
+def test_pictures_before_the_sound_are_reported() -> None:
+    write_take(Path("takes"), "good")
+    curves = filmed_heads.talk(2.0, 1, 25.0)
+    track = track_of(curves)
+    write_track(Path("takes/early.npz"), replace(track, times=track.times - 9))
+    write_sound(Path("takes/early.wav"), curves)
+    code, found = problems()
+    assert code == 1
+    reason = "takes/early.npz: the pictures end before the sound starts"
+    assert found["broken"] == [("takes_early", reason)]
 
 
 def test_a_second_run_changes_nothing_and_new_takes_need_overwrite() -> None:

@@ -28,7 +28,13 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import HeadMotion, Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import (
+    HeadMotion,
+    Take,
+    check_face,
+    common_rate,
+    raw_data_set,
+)
 from codetalker_cli.errors import InputError
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats import audio2face, live_link, timecodes
@@ -84,8 +90,10 @@ def read_arkit(root: Path, settings: CaptureSettings, stages: Stages = silent_st
         stages: A function that returns the progress callback of a stage.
 
     Raises:
-        InputError: The folder contains no curves, or none of them is usable.
+        InputError: The folder contains no curves, none of them is usable, or the bundled head lacks
+            the face.
     """
+    check_face(settings)
     folder = TakeFolder(root)
     paths = _recordings(folder)
     if not paths:
