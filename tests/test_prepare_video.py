@@ -121,8 +121,14 @@ def test_other_frame_rates_keep_the_time() -> None:
     write_take(Path("takes"), "one")
     slow = np.array(gap(clip(prepared(), "takes_one").vertices))
     fast = gap(clip(prepared("--fps", 50, "--overwrite"), "takes_one").vertices)
-    assert len(fast) == 99
+    assert len(fast) == 100
     assert np.corrcoef(slow, fast[::2])[0, 1] > 0.98
+
+
+def test_a_higher_frame_rate_does_not_shorten_the_motion() -> None:
+    write_take(Path("takes"), "one")
+    assert problems("--fps", 100) == (0, {})
+    assert clip(PreparedDataSet("data/x"), "takes_one").entry.n_frames == 200
 
 
 def test_the_text_and_the_face_of_parts_of_a_long_take() -> None:

@@ -205,6 +205,14 @@ def _no_clips_error(problems: Sequence[Problem]) -> InputError:
     return InputError(f"no take is usable; {first.clip}: {first.reason}{more}")
 
 
+def extra_seconds(own_fps: float, fps: float) -> float:
+    """Return how long the last frame of a take is repeated at a higher frame rate.
+
+    It is shown for 1 / own_fps seconds, so the motion would otherwise seem shorter than its sound.
+    """
+    return max(0.0, 1 / own_fps - 1 / fps)
+
+
 def common_rate(rates: Sequence[tuple[float, float]]) -> float:
     """Return the frame rate with the most seconds, of pairs (frame rate, seconds)."""
     total: dict[float, float] = {}

@@ -35,6 +35,7 @@ from codetalker_cli.datasets.readers.takes import (
     Take,
     check_face,
     common_rate,
+    extra_seconds,
     raw_data_set,
 )
 from codetalker_cli.errors import InputError, MissingDependencyError, OutputError
@@ -327,7 +328,8 @@ def _excerpt(track: FaceTrack, step: int) -> FaceTrack:
 
 
 def _take(one: _Tracked, rest: _Rest, fps: float) -> Take:
-    times = np.arange(int(one.times[-1] * fps + _ROUNDING) + 1) / fps
+    end = one.times[-1] + extra_seconds(one.fps, fps)
+    times = np.arange(int(end * fps + _ROUNDING) + 1) / fps
     last = len(one.times) - 1
     after = np.clip(np.searchsorted(one.times, times - _ROUNDING), 0, last)
     before = np.where(one.times[after] <= times + _ROUNDING, after, np.maximum(after - 1, 0))
