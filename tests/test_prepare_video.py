@@ -44,6 +44,12 @@ def clip(data: PreparedDataSet, name: str) -> Clip:
     return Clip(entry, data.folder)
 
 
+def test_faces_that_are_hard_to_track_are_printed() -> None:
+    write_take(Path("takes"), "small", pixels=20.0)
+    ended = run("prepare-data", "video", "takes", "data/x")
+    assert ended.code == 0 and "face: takes_small: the face is small" in ended.err
+
+
 def problems(*arguments: object) -> tuple[int, dict[str, list[tuple[str, str]]]]:
     """Prepare the takes; return the exit code, and (clip, reason) by kind of problem."""
     ended = run("prepare-data", "video", "takes", "data/x", "--json", *arguments)
