@@ -242,6 +242,8 @@ def test_films_are_tracked_once_and_second_faces_are_reported(
         (["takes", "home"], "home: contains letter.txt, which is not part of a prepared data set"),
         (["takes", "--face", "S99"], "capture.face: the bundled head has no subject 'S99'"),
         (["takes", "--set", "capture.clip_seconds=1"], "capture.clip_seconds"),
+        (["takes", "--name", "a/b"], "capture.name: 'a/b' is not a valid folder name; use 'a_b'"),
+        (["takes", "--subject", "../b"], "capture.subject: '../b' is not a valid folder name"),
     ],
 )
 def test_unusable_input_is_refused_with_one_line(arguments: list, message: str) -> None:

@@ -11,7 +11,7 @@ from codetalker_cli import media
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from codetalker_cli.datasets.prepared import MESH, TRACKS
 from codetalker_cli.datasets.readers.custom_motion import safe_name
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 from codetalker_cli.settings import CaptureSettings
 from codetalker_cli.workspace import MANIFEST
 
@@ -135,11 +135,13 @@ def data_set_name(root: Path, settings: CaptureSettings) -> str:
     """Return the name of the data set, which is also that of a person in no folder.
 
     Raises:
-        InputError: The name in the settings is not a valid folder name.
+        InputError: The name or the person in the settings is not a valid folder name.
     """
-    name = settings.name or safe_name(root.resolve().name)
-    if name != safe_name(name):
-        raise InputError(
-            f"capture.name: {name!r} is not a valid folder name; use {safe_name(name)!r}"
-        )
-    return name
+    for key in ("name", "subject"):
+        value = getattr(settings, key)
+        if value and value != safe_name(value):
+            raise InputError(
+                f"capture.{key}: {printable(repr(value))} is not a valid folder name; use "
+                f"{printable(repr(safe_name(value)))}"
+            )
+    return settings.name or safe_name(root.resolve().name)
