@@ -62,7 +62,13 @@ class FaceTrack:
     path: Path | None = None
 
     def __post_init__(self) -> None:
+        for name in ("times", "landmark_ids"):
+            if getattr(self, name).ndim != 1:
+                shape = getattr(self, name).shape
+                raise DataError(f"face track: {name} have shape {shape}, expected one dimension")
         n, n_landmarks = len(self.times), len(self.landmark_ids)
+        if len(np.unique(self.landmark_ids)) < n_landmarks:
+            raise DataError("face track: a number in landmark_ids is listed twice")
         for name, shape in (
             ("landmarks", (n, n_landmarks, 3)),
             ("weights", (n, len(self.weight_names))),

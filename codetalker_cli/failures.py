@@ -57,9 +57,8 @@ def to_error(error: Exception) -> CodeTalkerError:
     elif isinstance(error, OSError) and error.strerror:
         names = [printable(os.fsdecode(n)) for n in (error.filename,) if isinstance(n, str | bytes)]
         full = "; free some space and run the command again" * (error.errno in _FULL)
-        result = FileError(
-            ": ".join([*names, f"{error.strerror}{full}{'' if names else activity}"])
-        )
+        place = "" if names else activity
+        result = FileError(": ".join([*names, f"{error.strerror}{place}{full}"]))
         result.is_full = error.errno in _FULL
     else:
         kind = type(error).__name__

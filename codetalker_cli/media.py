@@ -151,6 +151,8 @@ _OTHER_KINDS = {
 
 
 def _describe_unknown(start: bytes) -> str:
+    if not start:
+        return "the file is empty (0 bytes)"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"#extm3u", b"ffconcat", b"[playlist]")):
         return "is a playlist; give the recording itself"

@@ -1,5 +1,6 @@
 """Face tracks: their files and the curves of the lips."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,39 @@ def test_missing_landmark_is_named() -> None:
     track = make_track(np.zeros(3))
     with pytest.raises(DataError, match="landmark 7 is missing"):
         track.points((7,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"landmarks": np.zeros((6, 4, 2), np.int16)}, "landmarks have shape"),
+        ({"landmarks": np.zeros((6, len(IDS), 3), bool)}, "landmarks are not real numbers"),
+        ({"landmarks": np.full((6, len(IDS), 3), 1e30)}, "pixels from the corner of a picture"),
+        ({"landmark_scale": np.float32(np.nan)}, "landmark_scale is nan"),
+        ({"landmark_ids": np.zeros(len(IDS), int)}, "landmark_ids is listed twice"),
+        ({"size": np.zeros(2, int)}, "size is (0, 0)"),
+        ({"times": np.zeros(6)}, "times are not strictly increasing"),
+        ({"times": np.zeros((6, 1))}, "times have shape (6, 1)"),
+        ({"times": np.arange(6) + 1e9}, "times reach 1e+09 s, which is more than 4 h"),
+        ({"times": np.arange(6) * 1e-9}, "its frame rate is 1e+09"),
+        ({"words": np.array(["a", "b"])}, "do not have the same length"),
+        ({"word_end": np.array([np.inf])}, "not a finite number"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_damaged_arrays_are_refused(tmp_path: Path, changed: dict, message: str) -> None:
+    write_track(tmp_path / "take.npz", make_track(np.zeros(6)))
+    with np.load(tmp_path / "take.npz") as stored:
+        arrays = dict(stored) | changed
+    np.savez(tmp_path / "take.npz", **arrays)
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_track(tmp_path / "take.npz")
+
+
+def test_words_without_times_are_refused(tmp_path: Path) -> None:
+    write_track(tmp_path / "take.npz", make_track(np.zeros(6)))
+    with np.load(tmp_path / "take.npz") as stored:
+        arrays = {name: array for name, array in stored.items() if name != "word_start"}
+    np.savez(tmp_path / "take.npz", **arrays)
+    with pytest.raises(DataError, match="do not have the same length"):
+        read_track(tmp_path / "take.npz")

@@ -109,6 +109,14 @@ def test_error_of_the_system_names_the_file_and_the_reason(number: int, part: st
     assert error.exit_code == 1
 
 
+def test_full_disk_names_the_activity_before_the_advice() -> None:
+    with pytest.raises(OSError, match="No space") as caught, doing("tracking a.mp4"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert str(to_error(caught.value)) == (
+        "No space left on device while tracking a.mp4; free some space and run the command again"
+    )
+
+
 def test_recording_that_is_too_large_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

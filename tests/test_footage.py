@@ -1,5 +1,6 @@
 """Filmed videos next to motions: in sync, scaled to a panel, from known containers only."""
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from codetalker_cli import audio
 from codetalker_cli.errors import InputError
 from codetalker_cli.media import container_of
 from codetalker_cli.motion import Motion
+from codetalker_cli.render.captions import label_strip
+from codetalker_cli.render.comparison import compare
 from codetalker_cli.render.encoder import Encoder, VideoStream, frame_rate
 from codetalker_cli.render.footage import Footage, beside
 
@@ -205,6 +208,26 @@ def test_labels_are_assigned_to_files_in_order(workplace: Path) -> None:
     command.succeed(*render("a.npz", "filmed.mp4", "a.npz", *labels, "-o", "c.mp4"))
     said = command.refuse(*render("a.npz", "filmed.mp4", "--label", "x", "-o", "d.mp4"))
     assert said.startswith("--label: expected one label per file (2), found 1")
+
+
+def test_default_labels_tell_files_apart(workplace: Path) -> None:
+    film(workplace / "a.mp4")
+    (workplace / "b").mkdir()
+    motion = make_motion(30)
+    for second, labels in (
+        ("b.npz", ["a", "b"]),
+        ("a.mp4", ["a.npz", "a.mp4"]),
+        ("b/a.npz", [f"{workplace.name}/a.npz", "b/a.npz"]),
+    ):
+        paths = [workplace / "a.npz", workplace / second]
+        shown = compare([motion] * sum(path.suffix == ".npz" for path in paths), paths)
+        columns = [*shown.panels, *shown.footage]
+        assert [column.label for column in columns] == labels
+
+
+def test_labels_beyond_ascii_are_drawn() -> None:
+    pictures = [label_strip(text, 64, 0, "black").pixels for text in "üßЖ"]
+    assert not any(np.array_equal(a, b) for a, b in itertools.combinations(pictures, 2))
 
 
 def test_a_file_that_is_not_a_video_is_refused_in_one_line(workplace: Path) -> None:

@@ -92,7 +92,8 @@ def test_people_are_the_folders_and_blinks_are_an_option() -> None:
 
 def test_takes_are_resampled_to_one_frame_rate() -> None:
     write_csv(Path("takes"), "one")
-    assert clip(prepared("--fps", 60), "takes_one").entry.n_frames == 119
+    assert clip(prepared("--fps", 60), "takes_one").entry.n_frames == 120
+    assert problems("--fps", 120, "--overwrite") == (0, {})
     assert clip(prepared("--fps", 15, "--overwrite"), "takes_one").entry.n_frames == 30
 
 

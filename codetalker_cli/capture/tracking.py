@@ -18,6 +18,7 @@ from codetalker_cli.capture.sightings import Block, BlockFolder, find_faces
 from codetalker_cli.capture.worker import WEIGHT_NAMES
 from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.face_track import EYE_CORNERS, FaceTrack
+from codetalker_cli.failures import doing
 from codetalker_cli.files import atomic_path, claim
 from codetalker_cli.formats.face_tracks import read_track, write_track
 from codetalker_cli.progress import Progress, silent
@@ -115,7 +116,7 @@ def cached_with_facts(
     tracked = _read(path, entry)
     if tracked is None:
         blocks = entry.with_name(f"{entry.name}.blocks")
-        with claim(entry):
+        with claim(entry), doing(f"tracking {printable(path)}"):
             made = _track(path, model, BlockFolder(blocks), progress)
             with atomic_path(entry) as temporary:
                 temporary.mkdir()

@@ -82,7 +82,8 @@ class Command(typer.core.TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Set up the terminal output, and run the command."""
         chosen = ctx.meta.get(_CHOSEN, {})
-        console.set_up(verbose="verbose" in chosen, quiet="quiet" in chosen)
+        arguments = [one.name for one in self.params if one.param_type_name == "argument"]
+        console.set_up(verbose="verbose" in chosen, quiet="quiet" in chosen, arguments=arguments)
         return super().invoke(ctx)
 
 

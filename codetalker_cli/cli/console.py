@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,6 +69,8 @@ UNITS = {
 }
 """Stage → what it counts, unless its name is what it counts."""
 _quiet = False
+_arguments: frozenset[str] = frozenset()
+"""The parameters of the running command that are arguments, not flags."""
 
 
 class _Lines(logging.Handler):
@@ -78,15 +80,16 @@ class _Lines(logging.Handler):
         say(self.format(record))
 
 
-def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
+def set_up(*, verbose: bool = False, quiet: bool = False, arguments: Collection[str] = ()) -> None:
     """Log to stderr.
 
     Args:
         verbose: Also show debug messages and the warnings of other libraries.
         quiet: Show only warnings and errors, and no progress.
+        arguments: The parameters of the command that are arguments, not flags.
     """
-    global _quiet
-    _quiet = quiet
+    global _quiet, _arguments
+    _quiet, _arguments = quiet, frozenset(arguments)
     logging.basicConfig(level=logging.WARNING, handlers=[_Lines()], format="%(message)s")
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.getLogger("codetalker_cli").setLevel(level)
@@ -101,9 +104,15 @@ def set_up(*, verbose: bool = False, quiet: bool = False) -> None:
 def with_flags(message: str) -> str:
     """Replace parameter names in backticks with command-line flags.
 
-    The library does not know the command line: "give another `out`" becomes "give another --out".
+    The library does not know the command line: "give another `out`" becomes "give another --out",
+    or "give another OUT" if it is an argument of the command.
     """
-    return _PARAMETER.sub(lambda match: FLAGS.get(match[1], match[0]), message)
+
+    def written(match: re.Match[str]) -> str:
+        name = match[1]
+        return name.upper() if name in _arguments else FLAGS.get(name, match[0])
+
+    return _PARAMETER.sub(written, message)
 
 
 def safe(message: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 10
 """The maximum number of problems to print; report.txt lists all of them."""
-_PRINTED = ("broken", "unit", "sync")
+_PRINTED = ("broken", "unit", "face", "sync")
 """The kinds of problems that are printed."""
 
 RegionFiles = Annotated[

@@ -14,8 +14,13 @@ from codetalker_cli.arrays import read_arrays
 from codetalker_cli.errors import DataError, printable
 from codetalker_cli.face_track import FaceTrack, TimedWord
 from codetalker_cli.files import atomic_path
+from codetalker_cli.settings.limits import active
 
 NO_FACE = np.iinfo(np.int16).min
+MAX_PICTURES = 100.0
+"""The largest coordinate of a landmark, as a multiple of the larger side of the picture."""
+MIN_FPS, MAX_FPS = 1.0, 1000.0
+"""The range of plausible frame rates."""
 _REQUIRED = (
     "landmarks",
     "landmark_scale",
@@ -40,8 +45,14 @@ def read_track(path: Path) -> FaceTrack:
             f"{printable(path)}: not a face track; the array {(*missing, 'times')[0]!r} is missing"
         )
     try:
-        stored = np.asarray(arrays["landmarks"])
-        landmarks = stored.astype(np.float32) * np.float32(arrays["landmark_scale"])
+        stored, scale = np.asarray(arrays["landmarks"]), float(arrays["landmark_scale"])
+        if stored.dtype.kind not in "fiu" or not 0 < scale < np.inf:
+            raise DataError(
+                "landmarks are not real numbers"
+                if 0 < scale < np.inf
+                else f"landmark_scale is {scale:g}, expected a positive number"
+            )
+        landmarks = stored.astype(np.float32) * np.float32(scale)
         lost = (stored == NO_FACE).any((1, 2)) if stored.dtype == np.int16 else None
         weights = arrays["weights"].astype(np.float32)
         head = arrays["head"].astype(np.float32)
@@ -52,7 +63,7 @@ def read_track(path: Path) -> FaceTrack:
         times = arrays.get("times")
         if times is None:
             times = np.arange(len(landmarks)) / float(arrays["fps"])
-        return FaceTrack(
+        track = FaceTrack(
             arrays["landmark_ids"].astype(int),
             landmarks,
             times.astype(np.float64),
@@ -63,8 +74,10 @@ def read_track(path: Path) -> FaceTrack:
             _words(arrays),
             path,
         )
-    except (TypeError, ValueError, IndexError, ZeroDivisionError, DataError) as error:
+        _check(track)
+    except (TypeError, ValueError, IndexError, OverflowError, DataError) as error:
         raise DataError(f"{printable(path)}: not a valid face track ({error})") from error
+    return track
 
 
 def write_track(path: Path, track: FaceTrack) -> None:
@@ -92,9 +105,38 @@ def write_track(path: Path, track: FaceTrack) -> None:
         )
 
 
+def _check(track: FaceTrack) -> None:
+    """Refuse times and places that no film has."""
+    if min(track.size) < 1:
+        raise DataError(f"size is {track.size}, expected the width and height of the picture")
+    largest = float(np.abs(track.landmarks[track.found]).max(initial=0.0))
+    if largest > MAX_PICTURES * max(track.size):
+        width, height = track.size
+        raise DataError(
+            f"a landmark is {largest:.3g} pixels from the corner of a picture of {width} × {height}"
+        )
+    hours = active().audio_hours
+    seconds = float(np.abs(track.times).max(initial=0.0))
+    if seconds > hours * 3600:
+        raise DataError(
+            f"times reach {seconds:.6g} s, which is more than {hours:g} h; cut the take, or raise "
+            "the setting limits.audio_hours"
+        )
+    if track.n_frames > 1 and not MIN_FPS <= track.fps <= MAX_FPS:
+        raise DataError(
+            f"its frame rate is {track.fps:.3g}, expected {MIN_FPS:g} to {MAX_FPS:g} frames per "
+            "second"
+        )
+
+
 def _words(arrays: dict[str, np.ndarray]) -> tuple[TimedWord, ...]:
     if "words" not in arrays:
         return ()
-    columns = (arrays["words"], arrays["word_start"], arrays["word_end"])
-    rows = zip(*columns, strict=True)
-    return tuple(TimedWord(str(label), float(start), float(end)) for label, start, end in rows)
+    names = ("words", "word_start", "word_end")
+    if {arrays[name].shape if name in arrays else () for name in names} != {arrays["words"].shape}:
+        raise DataError("words, word_start and word_end do not have the same length")
+    rows = zip(*(arrays[name] for name in names), strict=True)
+    words = tuple(TimedWord(str(label), float(start), float(end)) for label, start, end in rows)
+    if not all(np.isfinite([word.start_seconds, word.end_seconds]).all() for word in words):
+        raise DataError("a time in word_start or word_end is not a finite number")
+    return words

@@ -70,7 +70,8 @@ def label_strip(text: str, size: int, left: int, background: str) -> Strip:
         background: ``RenderSettings.background``; it decides between dark and light text.
     """
     font_size = _font_size(size)
-    image, draw, font = _canvas(size, label_height(size), font_size)
+    image, draw = _canvas(size, label_height(size))
+    font = font_for(text, font_size)
     draw.text(
         (size / 2, 0.4 * font_size),
         _truncate(text, font, _WIDTH_SHARE * size),
@@ -94,7 +95,8 @@ def bar_strip(hottest: str, size: int, left: int, background: str) -> Strip:
     top, bottom = round(_BAR_TOP * size), round(_BAR_BOTTOM * size)
     gap = round(1.5 * font_size)
     height = bottom - top
-    image, draw, font = _canvas(size, height + 2 * gap, font_size)
+    image, draw = _canvas(size, height + 2 * gap)
+    font = font_for(hottest, font_size)
     width, margin = max(4, round(_BAR_WIDTH * size)), max(3, round(0.02 * size))
     style = _letter_style(background, font_size)
     right = size - margin
@@ -115,12 +117,23 @@ def _font_size(size: int) -> int:
     return max(_MIN_FONT, round(size * _FONT_SHARE))
 
 
-def _canvas(width: int, height: int, font_size: int) -> tuple[Any, Any, Any]:
-    """Return a transparent picture, its drawing context and a font."""
-    from PIL import Image, ImageDraw, ImageFont
+def font_for(text: str, size: float) -> Any:
+    """Return a font for a text: Pillow's own, which has no letters beyond ASCII, or DejaVu Sans."""
+    from PIL import ImageFont
+
+    if text.isascii():
+        return ImageFont.load_default(size)
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _canvas(width: int, height: int) -> tuple[Any, Any]:
+    """Return a transparent picture and its drawing context."""
+    from PIL import Image, ImageDraw
 
     image = Image.new("RGBA", (width, height))
-    return image, ImageDraw.Draw(image), ImageFont.load_default(font_size)
+    return image, ImageDraw.Draw(image)
 
 
 def _truncate(text: str, font: Any, width: float) -> str:

@@ -155,7 +155,7 @@ def compare(
         motions: At least one motion.
         paths: The files of the motions and of the filmed videos, in the order of display.
         labels: Text above each motion and video; None: the file names if there are several files,
-            else no label.
+            else no label. They include suffixes or folders only where the files differ in them.
         heat: Whether to add a heat map of each motion's distance from the first.
         curves: Whether to draw the lip curves of the motions and of the filmed people, who are
             tracked.
@@ -180,7 +180,7 @@ def compare(
         _check_audio(audio)
     if audio is not None and is_footage(audio) and not has_stream(audio, "a"):
         raise InputError(f"`audio` {audio}: the video has no sound")
-    names = labels or [path.stem if len(paths) > 1 else "" for path in paths]
+    names = labels or (_file_labels(paths) if len(paths) > 1 else [""])
     panels, footage, left = [], [], iter(motions)
     for column, (path, name) in enumerate(zip(paths, names, strict=True)):
         if is_footage(path):
@@ -360,6 +360,15 @@ def render(
     as_panels(panels)  # report motions that cannot be drawn together first
     write(Comparison(panels, []), target, chosen, progress, overwrite=overwrite)
     return target
+
+
+def _file_labels(paths: Sequence[Path]) -> list[str]:
+    """Return the names of files: with suffixes, and with folders, only if they differ otherwise."""
+    for part in (lambda path: path.stem, lambda path: path.name):
+        names = [part(path) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path.parent.name}/{path.name}".lstrip("/") for path in paths]
 
 
 def _default_labels(motions: Sequence[Motion]) -> list[str]:

@@ -13,6 +13,7 @@ from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.face_track import FaceTrack
 from codetalker_cli.metrics import mouth_curves
 from codetalker_cli.motion import Motion
+from codetalker_cli.render.captions import font_for
 
 WINDOW_SECONDS = 8.0
 _HEIGHT_SHARE = 0.4
@@ -132,14 +133,15 @@ class LipChart:
 
         image = Image.new("RGB", (self.width, self.height), _PAPER)
         draw, font = ImageDraw.Draw(image), ImageFont.load_default(self._font_size)
-        self._draw_legend(draw, font)
+        self._draw_legend(draw)
         for name, (top, bottom), (low, high) in zip(
             ("opening", "width"), self._rows, self._ranges, strict=True
         ):
             box = [self._left, top, self.width - 4, bottom]
             draw.rectangle(box, outline=_FRAME)
             for value, anchor, y in ((high, "rt", top), (low, "rb", bottom)):
-                draw.text((self._left - 4, y), f"{value:.0f}", fill=_INK, font=font, anchor=anchor)
+                text = str(round(value))
+                draw.text((self._left - 4, y), text, fill=_INK, font=font, anchor=anchor)
             for number, curve in enumerate(self.curves):
                 inside = (curve.times >= start - 0.1) & (curve.times <= stop + 0.1)
                 x = np.clip(self._x(curve.times[inside], start, stop), self._left, self.width - 4)
@@ -150,8 +152,9 @@ class LipChart:
             draw.text((self._left + 4, top + 3), f"{name}, mm", fill=_INK, font=font, anchor="lt")
         return np.asarray(image)
 
-    def _draw_legend(self, draw: Any, font: Any) -> None:
+    def _draw_legend(self, draw: Any) -> None:
         x, y = self._left, self._font_size
+        font = font_for("".join(curve.label for curve in self.curves), self._font_size)
         for number, curve in enumerate(self.curves):
             color = _COLORS[number % len(_COLORS)]
             draw.line([(x, y), (x + 2 * self._font_size, y)], fill=color, width=3)

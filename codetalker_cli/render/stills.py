@@ -7,7 +7,7 @@ import numpy as np
 from codetalker_cli.errors import RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.backends import render_frames
-from codetalker_cli.render.captions import bar_strip, label_strip
+from codetalker_cli.render.captions import bar_strip, font_for, label_strip
 from codetalker_cli.render.footage import Footage, beside
 from codetalker_cli.render.heat import heat_label
 from codetalker_cli.render.panels import Shown, as_panels, n_frames
@@ -44,7 +44,7 @@ def contact_sheet(
     Raises:
         RenderError: The number of labels is wrong; see also ``render_frames``.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     if not len(frames):
         raise RenderError("a contact sheet needs at least one frame")
@@ -67,7 +67,7 @@ def contact_sheet(
         if transparent
         else Image.new("RGB", (n_columns * size, n_rows * row), _PAPER)
     )
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=strip * 0.62)
+    draw, font = ImageDraw.Draw(sheet), font_for("".join(texts), strip * 0.62)
     pictures = beside(render_frames(panels, settings, frames), footage, times, fps, settings)
     for index, picture in enumerate(pictures):
         x, y = index % n_columns * size, index // n_columns * row

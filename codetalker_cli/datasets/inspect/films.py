@@ -109,7 +109,9 @@ def _row(data: PreparedDataSet, films: Films, clip: Clip, place: Place) -> _Row:
 
 def _draw_row(data: PreparedDataSet, row: _Row, renderer: "Renderer") -> np.ndarray:
     """Return a (H, W, 3) uint8 picture of one clip."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
+
+    from codetalker_cli.render.captions import font_for
 
     fps, topology = data.manifest.fps, data.mesh.topology
     times = [row.start_seconds + frame / fps for frame in row.frames]
@@ -118,10 +120,10 @@ def _draw_row(data: PreparedDataSet, row: _Row, renderer: "Renderer") -> np.ndar
     found = np.flatnonzero(row.track.found)
     openings = np.interp(times, row.track.times[found], row.track.opening()[found])
     sheet = Image.new("RGB", (N_MOMENTS * TILE, 2 * TILE + 2 * _STRIP), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    draw = ImageDraw.Draw(sheet)
     source = row.take.film or row.take.files[0]
     title = f"{row.clip.entry.name}   ({source.name}; above the film, below the head)"
-    draw.text((8, _STRIP / 2), title, fill=_INK, font=font, anchor="lm")
+    draw.text((8, _STRIP / 2), title, fill=_INK, font=font_for(title, 13), anchor="lm")
     faces = _film_faces(row, times)
     heads = [renderer.render(frame)[..., :3] for frame in vertices]
     for k, (face, head) in enumerate(zip(faces, heads, strict=True)):
@@ -129,7 +131,7 @@ def _draw_row(data: PreparedDataSet, row: _Row, renderer: "Renderer") -> np.ndar
         sheet.paste(Image.fromarray(head), (k * TILE, _STRIP + TILE))
         caption = f"{times[k]:.2f} s   film {openings[k]:.3f}   head {gaps[k]:.1f} mm"
         place = (k * TILE + TILE / 2, 2 * TILE + 1.5 * _STRIP)
-        draw.text(place, caption, fill=_DIM, font=font, anchor="mm")
+        draw.text(place, caption, fill=_DIM, font=font_for(caption, 13), anchor="mm")
     return np.asarray(sheet)
 
 

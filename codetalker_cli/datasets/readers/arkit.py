@@ -28,7 +28,14 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import HeadMotion, Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import (
+    HeadMotion,
+    Take,
+    check_face,
+    common_rate,
+    extra_seconds,
+    raw_data_set,
+)
 from codetalker_cli.errors import InputError
 from codetalker_cli.failures import error_of_item
 from codetalker_cli.formats import audio2face, live_link, timecodes
@@ -84,8 +91,10 @@ def read_arkit(root: Path, settings: CaptureSettings, stages: Stages = silent_st
         stages: A function that returns the progress callback of a stage.
 
     Raises:
-        InputError: The folder contains no curves, or none of them is usable.
+        InputError: The folder contains no curves, none of them is usable, or the bundled head lacks
+            the face.
     """
+    check_face(settings)
     folder = TakeFolder(root)
     paths = _recordings(folder)
     if not paths:
@@ -211,7 +220,8 @@ def _offset(recording: Recording, sound: Path, name: str) -> tuple[float, list[P
 def _take(entry: _Entry, fps: float) -> Take:
     position = _positions(entry, fps)
     last = len(entry.found) - 1
-    inside = (position >= -_LAST_FRAMES) & (position <= last + _LAST_FRAMES)
+    end = last + extra_seconds(entry.fps, fps) * entry.fps
+    inside = (position >= -_LAST_FRAMES) & (position <= end + _LAST_FRAMES)
     before, after = (
         np.clip(rounded, 0, last).astype(int)
         for rounded in (np.floor(position + _LAST_FRAMES), np.ceil(position - _LAST_FRAMES))
@@ -233,6 +243,7 @@ def _take(entry: _Entry, fps: float) -> Take:
 def _positions(entry: _Entry, fps: float) -> np.ndarray:
     """Return the (T,) frame of the recording at k / fps seconds of the sound, for each k."""
     end = entry.offset_seconds + (len(entry.found) - 1) / entry.fps
+    end += extra_seconds(entry.fps, fps)
     n_frames = int(end * fps + _LAST_FRAMES) + 1
     return (np.arange(n_frames) / fps - entry.offset_seconds) * entry.fps
 

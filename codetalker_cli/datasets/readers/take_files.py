@@ -9,14 +9,18 @@ from typing import Literal
 
 from codetalker_cli import media
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from codetalker_cli.datasets.prepared import MESH, TRACKS
 from codetalker_cli.datasets.readers.custom_motion import safe_name
-from codetalker_cli.errors import InputError
+from codetalker_cli.errors import InputError, printable
 from codetalker_cli.settings import CaptureSettings
+from codetalker_cli.workspace import MANIFEST
 
 SOUND_SUFFIXES = (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
 _APP_FOLDER = re.compile(r"\d{8}_(.+)")
 """A take of Live Link Face is in a folder that is called by the date and the take."""
 _APP_FILE = "take.json"
+_TRACK_FOLDER = re.compile(r".+-[0-9a-f]{16}(\.blocks)?")
+"""A folder in which ``capture.tracking`` keeps the track of a film."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TakeName:
 
 
 class TakeFolder:
-    """A folder of takes.
+    """A folder of takes; prepared data sets below it are not searched.
 
     Args:
         root: The folder.
@@ -50,7 +54,8 @@ class TakeFolder:
 
     def __init__(self, root: Path, left_out: Path | None = None) -> None:
         if not root.is_dir():
-            raise InputError(f"{root}: no such folder; give the folder that contains the takes")
+            fault = "is not a folder" if root.exists() else "no such folder"
+            raise InputError(f"{root}: {fault}; give the folder that contains the takes")
         self.root = root
         avoided = None if left_out is None else left_out.resolve()
         self._files = list(_files_below(root, avoided))
@@ -89,11 +94,23 @@ def _files_below(root: Path, left_out: Path | None) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and Path(folder, name).resolve() != left_out
+            if not name.startswith(".")
+            and Path(folder, name).resolve() != left_out
+            and not _is_prepared(Path(folder, name))
         )
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
+
+
+def _is_prepared(folder: Path) -> bool:
+    """Return whether a folder is a prepared data set, or the tracks of an interrupted run."""
+    if (folder / MANIFEST).is_file() and (folder / MESH).is_file():
+        return True
+    tracks = folder / TRACKS
+    return tracks.is_dir() and any(
+        _TRACK_FOLDER.fullmatch(entry.name) for entry in tracks.iterdir()
+    )
 
 
 def _is_app_folder(folder: Path, stem: str) -> bool:
@@ -118,11 +135,13 @@ def data_set_name(root: Path, settings: CaptureSettings) -> str:
     """Return the name of the data set, which is also that of a person in no folder.
 
     Raises:
-        InputError: The name in the settings is not a valid folder name.
+        InputError: The name or the person in the settings is not a valid folder name.
     """
-    name = settings.name or safe_name(root.resolve().name)
-    if name != safe_name(name):
-        raise InputError(
-            f"capture.name: {name!r} is not a valid folder name; use {safe_name(name)!r}"
-        )
-    return name
+    for key in ("name", "subject"):
+        value = getattr(settings, key)
+        if value and value != safe_name(value):
+            raise InputError(
+                f"capture.{key}: {printable(repr(value))} is not a valid folder name; use "
+                f"{printable(repr(safe_name(value)))}"
+            )
+    return settings.name or safe_name(root.resolve().name)

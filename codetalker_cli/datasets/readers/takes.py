@@ -157,10 +157,9 @@ def raw_data_set(
         progress: Called with the number of takes whose sound was read.
 
     Raises:
-        InputError: There is no usable take, or the bundled head has no such face.
+        InputError: There is no usable take.
     """
     rig = bundled_rig()
-    rig.template(_checked_face(settings.face))
     clips: list[RawClip] = []
     places: dict[str, Place] = {}
     found_problems, lags = list(problems), dict[str, _Lags]()
@@ -189,14 +188,14 @@ def raw_data_set(
     return CutTakes(RawDataSet(fps, mesh, tuple(clips), tuple(found_problems), notes), places)
 
 
-def _checked_face(face: str) -> str:
+def check_face(settings: CaptureSettings) -> None:
+    """Refuse a face that the bundled head does not have, before films are tracked for hours."""
     names = bundled_rig().subject_names
-    if face not in names:
+    if settings.face not in names:
         raise InputError(
-            f"capture.face: the bundled head has no subject {face!r}; the choices are "
+            f"capture.face: the bundled head has no subject {settings.face!r}; the choices are "
             f"{', '.join(names)}"
         )
-    return face
 
 
 def _no_clips_error(problems: Sequence[Problem]) -> InputError:
@@ -204,6 +203,14 @@ def _no_clips_error(problems: Sequence[Problem]) -> InputError:
         return InputError("no take is usable")
     first, more = problems[0], f" (and {len(problems) - 1} more)" * (len(problems) > 1)
     return InputError(f"no take is usable; {first.clip}: {first.reason}{more}")
+
+
+def extra_seconds(own_fps: float, fps: float) -> float:
+    """Return how long the last frame of a take is repeated at a higher frame rate.
+
+    It is shown for 1 / own_fps seconds, so the motion would otherwise seem shorter than its sound.
+    """
+    return max(0.0, 1 / own_fps - 1 / fps)
 
 
 def common_rate(rates: Sequence[tuple[float, float]]) -> float:

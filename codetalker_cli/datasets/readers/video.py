@@ -18,6 +18,7 @@ import numpy as np
 from codetalker_cli.audio import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from codetalker_cli.capture import FIT_VERSION
 from codetalker_cli.capture.fitting import PersonRest, fit_track, rest_of
+from codetalker_cli.capture.landmarker import ModelFileError
 from codetalker_cli.capture.tracking import TrackFacts, cached_with_facts
 from codetalker_cli.datasets.prepared import TRACKS
 from codetalker_cli.datasets.prepared_writer import refuse_foreign
@@ -28,7 +29,15 @@ from codetalker_cli.datasets.readers.take_files import (
     data_set_name,
     sound_fault,
 )
-from codetalker_cli.datasets.readers.takes import HeadMotion, Place, Take, common_rate, raw_data_set
+from codetalker_cli.datasets.readers.takes import (
+    HeadMotion,
+    Place,
+    Take,
+    check_face,
+    common_rate,
+    extra_seconds,
+    raw_data_set,
+)
 from codetalker_cli.errors import InputError, MissingDependencyError, OutputError
 from codetalker_cli.face_track import EYE_CORNERS, FaceTrack, TimedWord
 from codetalker_cli.failures import error_of_item
@@ -149,10 +158,11 @@ def read_video(
         stages: A function that returns the progress callback of a stage.
 
     Raises:
-        InputError: The folder contains no films, none of them is usable, or ``out`` contains
-            something else.
+        InputError: The folder contains no films, none of them is usable, ``out`` contains something
+            else, the bundled head has no such face, or the model file cannot be used.
         MissingDependencyError: The tracker is not installed.
     """
+    check_face(settings)
     folder, person = TakeFolder(root, out), data_set_name(root, settings)
     takes, problems = _find_takes(folder, settings, person)
     refuse_foreign(out)
@@ -224,7 +234,7 @@ def _track_all(
         progress(number, len(takes))
         try:
             tracked.append(_track(take, tracks, within))
-        except (MissingDependencyError, OutputError):
+        except (MissingDependencyError, ModelFileError, OutputError):
             raise
         except Exception as error:
             problems.append(Problem(take.name.name, "broken", str(error_of_item(error))))
@@ -236,9 +246,11 @@ def _track(take: FilmTake, tracks: Tracks, progress: Progress) -> _Tracked:
     track, facts = tracks.of(take, progress)
     where = take.files[0]
     if track.n_frames < 2:
-        raise InputError(f"{where}: the film has only one frame")
+        raise InputError(f"{where}: the film has fewer than two frames")
     if not track.found.any():
         raise InputError(f"{where}: no frame shows a face")
+    if track.times[-1] <= 0:
+        raise InputError(f"{where}: the pictures end before the sound starts")
     nearest = min(RATES, key=lambda rate: abs(rate / track.fps - 1))
     fps = nearest if abs(nearest / track.fps - 1) < _RATE_ERROR else track.fps
     second = facts.second_face_share if facts else 0.0
@@ -316,7 +328,8 @@ def _excerpt(track: FaceTrack, step: int) -> FaceTrack:
 
 
 def _take(one: _Tracked, rest: _Rest, fps: float) -> Take:
-    times = np.arange(int(one.times[-1] * fps + _ROUNDING) + 1) / fps
+    end = one.times[-1] + extra_seconds(one.fps, fps)
+    times = np.arange(int(end * fps + _ROUNDING) + 1) / fps
     last = len(one.times) - 1
     after = np.clip(np.searchsorted(one.times, times - _ROUNDING), 0, last)
     before = np.where(one.times[after] <= times + _ROUNDING, after, np.maximum(after - 1, 0))
