@@ -18,7 +18,6 @@ from codetalker_cli.export.character_bones import (
     JAW,
     LEFT_EYE,
     RIGHT_EYE,
-    facing,
     rest_of,
     turned,
 )
@@ -230,14 +229,13 @@ def _turn_bones(
         if gaze is not None and (found.eyes is not None or _is_needed(character, found, eye)):
             left, up = gaze.T
             turns[eye] = np.stack([left, -up, zeros], axis=1)
-    axes = facing(character.nodes, character.group, character.bones)
     turned_bones, changes = [], []
     for bone, angles in turns.items():
         k = character.bones.get(bone)
         if k is None:
             continue
         rest = rest_of(character.nodes[k])
-        tracks.add(k, "rotation", turned(character.nodes, k, quaternions(angles), axes))
+        tracks.add(k, "rotation", turned(character.nodes, k, quaternions(angles), character.axes))
         turned_bones.append(bone)
         if "matrix" in nodes[k]:  # glTF allows no matrix in an animated node
             del nodes[k]["matrix"]

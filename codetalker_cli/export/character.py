@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.export.character_bones import (
     BONES,
@@ -12,6 +14,7 @@ from codetalker_cli.export.character_bones import (
     LEFT_EYE,
     RIGHT_EYE,
     Bones,
+    facing,
     find_bones,
     head_of,
 )
@@ -57,6 +60,7 @@ class Character:
         bones: The nodes of the bones that speech moves, by their names in ``BONES``.
         idle_bones: The names of bones that seem to be such bones but move no mesh.
         skinning: The influence of bones on meshes.
+        axes: (3, 3) columns that are the left, up and forward of the character in the file.
         expressions: The weights of morph targets in each expression of a VRM file.
     """
 
@@ -67,6 +71,7 @@ class Character:
     bones: dict[str, int]
     idle_bones: tuple[str, ...]
     skinning: Skinning
+    axes: np.ndarray
     expressions: Expressions
 
     @classmethod
@@ -138,8 +143,11 @@ def _find(container: Container, chosen: str | None, named: Mapping[str, str | No
     if not own and JAW not in bones.found:
         reason = _nothing(nodes, group, unnamed, bones)
         raise InputError(f"{printable(container.path)}: {reason}")
+    axes = facing(nodes, group, bones.found, skinning)
     expressions = _expressions(container.tree, meshes)
-    return Character(container, nodes, group, own, bones.found, bones.idle, skinning, expressions)
+    return Character(
+        container, nodes, group, own, bones.found, bones.idle, skinning, axes, expressions
+    )
 
 
 def part_of(name: str) -> str:
