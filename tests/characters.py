@@ -340,7 +340,7 @@ Tracks = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 def tracks_of(path: Path) -> Tracks:
     """Return the times and the values of each node and path in the last animation of a file."""
     tree, binary = parts_of(path)
-    widths = {"SCALAR": 1, "VEC4": 4}
+    widths = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
     def array(number: int) -> np.ndarray:
         accessor = tree["accessors"][number]
