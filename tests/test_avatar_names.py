@@ -284,6 +284,16 @@ def test_a_suffix_of_few_names_is_part_of_them(names: list[str]) -> None:
     assert set(units(recognized(names))) == plain
 
 
+def test_a_single_prefix_that_begins_like_the_others_is_ignored() -> None:
+    lips = ("MouthClose", "MouthFunnel", "MouthPucker")
+    names = [*(f"facs_bs_{name}" for name in lips), "facs_jnt_JawOpen", "other_jnt_BrowInnerUp"]
+    found = units(recognized(names))
+    assert found["facs_jnt_JawOpen"] == {"jawOpen": 1.0}
+    assert "other_jnt_BrowInnerUp" not in found
+    found = units(recognized([*names, *(f"facs_bs_{unit}" for unit in ARKIT_UNITS)]))
+    assert "facs_jnt_JawOpen" not in found
+
+
 @pytest.mark.parametrize(
     "name", ["corrective_jawOpen", "head_corrective_jawOpen", "jawOpen_fix", "my jawOpen"]
 )

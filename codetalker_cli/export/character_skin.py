@@ -68,10 +68,10 @@ class Skinning:
             if not len(points) == len(joints) == len(weights):
                 continue
             for place, joint in enumerate(skin["joints"]):
+                if joint not in bones:
+                    continue
                 strength = np.where(joints == place, weights, 0.0).sum(axis=1)
                 moves = strength >= _LEAST_WEIGHT
-                if joint not in bones or not moves.any():
-                    continue
                 bind = np.eye(4)
                 if inverse is not None and place < len(inverse):
                     bind = inverse[place].reshape(4, 4).T

@@ -221,12 +221,23 @@ def _match(
         for prefix, n in prefixes.items()
         if not prefix or n >= _MIN_PREFIXED or 2 * n >= len(found) or _PARTS.search(prefix)
     }
-    found = [entry for entry in found if entry[1] in common]
+    shown = {key for _, prefix, key in found if prefix in common}
+    families = {_first_word(prefix) for prefix, n in prefixes.items() if n >= _MIN_PREFIXED}
+    found = [
+        (source, prefix, key)
+        for source, prefix, key in found
+        if prefix in common or (key not in shown and _first_word(prefix) in families - {""})
+    ]
     found = [e for e in found if e[2] not in _ONLY_BROWS or not e[1] or _BROWS.search(e[1])]
     short = {key for _, _, key in found if key.isascii() and len(key) <= 2}
     if not only_expressions and len(short) < _MIN_LETTERS:
         found = [entry for entry in found if entry[2] not in short or _SPEECH.search(entry[1])]
     return [(source, keys[key]) for source, _, key in found]
+
+
+def _first_word(prefix: str) -> str:
+    """Return the first word of a prefix, e.g. ``facs`` of both ``facs_bs_`` and ``facs_jnt_``."""
+    return re.split(r"[\W_]", prefix)[0]
 
 
 def _match_before_suffixes(
