@@ -136,4 +136,5 @@ class Skinning:
         strides = (stride, dtype.itemsize)
         values = np.ndarray((count, width), dtype, content, inside if count else 0, strides)
         scale = np.iinfo(dtype).max if accessor.get("normalized") and dtype.kind in "iu" else 1
-        return values / scale
+        with np.errstate(invalid="ignore"):  # a damaged array may contain signaling NaN
+            return values / scale
