@@ -277,6 +277,7 @@ def test_a_common_suffix_is_ignored(form: str) -> None:
         ["jawOpen_Angry", "mouthClose_Sad", "mouthPucker_Happy"],
         [*ARKIT_UNITS, "jawOpen_Wide", "mouthClose_Wide", "mouthPucker_Wide"],
         ["eyeBlinkLeft", "mouthSmileLeft", "browDownLeft"],
+        ["jawOpen", *(f"x{viseme}_Pose" for viseme in VISEMES), "A_Pose", "U_Pose", "O_Pose"],
     ],
 )
 def test_a_suffix_of_few_names_is_part_of_them(names: list[str]) -> None:

@@ -229,10 +229,14 @@ def _match(
         if prefix in common or (key not in shown and _first_word(prefix) in families - {""})
     ]
     found = [e for e in found if e[2] not in _ONLY_BROWS or not e[1] or _BROWS.search(e[1])]
-    short = {key for _, _, key in found if key.isascii() and len(key) <= 2}
+    short = {key for _, _, key in found if _is_short(key)}
     if not only_expressions and len(short) < _MIN_LETTERS:
         found = [entry for entry in found if entry[2] not in short or _SPEECH.search(entry[1])]
     return [(source, keys[key]) for source, _, key in found]
+
+
+def _is_short(key: str) -> bool:
+    return key.isascii() and len(key) <= 2
 
 
 def _first_word(prefix: str) -> str:
@@ -254,7 +258,7 @@ def _match_before_suffixes(
             continue
         parts = _parts(name[:start])
         hit = next(((prefix, key) for prefix, key in parts if key in keys), None)
-        if hit:
+        if hit and (not _is_short(hit[1]) or _SPEECH.search(hit[0])):
             found.setdefault(suffix, []).append((source, *hit))
     same = max(found.values(), key=len, default=[])
     return same if len({key for _, _, key in same}) >= _MIN_PREFIXED else []
