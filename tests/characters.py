@@ -61,6 +61,7 @@ class CharacterFile(GlbFile):
         name: str = "Face",
         parent: int | None = None,
         bound: Sequence[int] = (),
+        at: Sequence[float] = (0, 0, 0),
         **node: Any,
     ) -> int:
         """Add a mesh with morph targets, and return its node.
@@ -70,12 +71,14 @@ class CharacterFile(GlbFile):
             name: The name of the node.
             parent: The node above it; None: the scene.
             bound: The places in the skin of the joints that move it; empty: all.
+            at: The middle of its vertices.
             **node: Further properties of the node, such as ``skin``.
         """
         steps = np.arange(1, len(names) + 1) / 1000
         offsets = np.zeros((len(names), len(VERTICES), 3), np.float32)
         offsets[:, 8:, 1] = -steps[:, None]
-        mesh = self.add(offsets=offsets, names=names, name=name, **node)
+        places = VERTICES + at
+        mesh = self.add(places, offsets=offsets, names=names, name=name, **node)
         number = len(self.tree["nodes"]) - 1
         if parent is not None:
             self.tree["scenes"][0]["nodes"].remove(number)
@@ -337,7 +340,7 @@ Tracks = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 def tracks_of(path: Path) -> Tracks:
     """Return the times and the values of each node and path in the last animation of a file."""
     tree, binary = parts_of(path)
-    widths = {"SCALAR": 1, "VEC4": 4}
+    widths = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
     def array(number: int) -> np.ndarray:
         accessor = tree["accessors"][number]

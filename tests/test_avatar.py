@@ -345,7 +345,7 @@ def test_unknown_names_are_listed(tmp_path: Path) -> None:
     expected = (
         "no morph target has a known name, and there is no jaw bone to move; the morph targets "
         "are hat, wings; the bones of the head are Head, LeftEye, RightEye; name the morph "
-        "targets or the bone of the jaw in `avatar_map`"
+        "targets or the bone of the jaw in `avatar_map`, e.g. Mouth_Open: jawOpen"
     )
     with pytest.raises(InputError) as error:
         export(path, tmp_path / "b.glb")

@@ -174,6 +174,39 @@ def test_a_character_that_looks_backwards_opens_its_jaw_downwards(how: str, tmp_
     np.testing.assert_allclose(moved(out, "Jaw", np.array([0, 0, -LENGTH])), expected, atol=1e-6)
 
 
+def with_chin(ahead: tuple[int, int, int], sides: str) -> CharacterFile:
+    """Return a character whose chin is in front of its jaw; its eyes may have other names."""
+    file = jaw_bone()
+    nodes = {node["name"]: node for node in file.tree["nodes"]}
+    left, right = {"none": ("A", "B"), "a viewer's": ("EyeRight", "EyeLeft")}.get(sides, ("", ""))
+    axis = np.cross((0, 1, 0), ahead)
+    for name, new, side in (("LeftEye", left, 1), ("RightEye", right, -1)):
+        nodes[name]["translation"] = (0.03 * side * axis + np.array([0, 0.07, 0])).tolist()
+        nodes[name]["name"] = new or name
+    # The mesh has no inverse bind matrices, so its vertices are those of the space of the jaw.
+    file.face((), "Chin", 0, (2,), (0.1 * np.array(ahead)).tolist(), skin=0)
+    return file
+
+
+@pytest.mark.parametrize("ahead", [(0, 0, 1), (0, 0, -1), (1, 0, 0), (-1, 0, 0)])
+@pytest.mark.parametrize("sides", ["none", "the character's", "a viewer's"])
+def test_the_chin_goes_down_whatever_the_names_of_the_sides(
+    ahead: tuple[int, int, int], sides: str, tmp_path: Path
+) -> None:
+    out, _ = write(with_chin(ahead, sides), tmp_path, drive_of())
+    expected = LENGTH * np.array([0, -np.sin(ANGLE), 0])
+    expected -= LENGTH * (1 - np.cos(ANGLE)) * np.array(ahead)
+    np.testing.assert_allclose(moved(out, "Jaw", LENGTH * np.array(ahead)), expected, atol=1e-6)
+
+
+def test_the_eyes_decide_for_a_character_that_lies_on_its_face(tmp_path: Path) -> None:
+    file = with_chin((0, -1, 1), "the character's")
+    file.tree["nodes"][0]["rotation"] = [np.sqrt(0.5), 0, 0, np.sqrt(0.5)]  # as in Z-up files
+    out, _ = write(file, tmp_path, drive_of())
+    towards_the_feet = moved(out, "Jaw", np.array([0, -LENGTH, 0]))[2]
+    assert towards_the_feet < -0.9 * LENGTH * np.sin(ANGLE)
+
+
 def test_a_matrix_becomes_translation_rotation_and_scale(tmp_path: Path) -> None:
     turn = Rotation.from_euler("xyz", [0.4, 2, 3])
     matrix = np.eye(4)

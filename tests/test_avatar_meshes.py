@@ -121,6 +121,37 @@ def test_the_report_lists_what_stays_still_in_a_moving_mesh(tmp_path: Path) -> N
     assert f"not driven in Head_Mesh, Teeth, Eyes: {shown} and 2 more" in list(report.lines())
 
 
+def test_the_report_lists_names_that_another_naming_replaces(tmp_path: Path) -> None:
+    _, report = export(arkit((*ARKIT_UNITS, "viseme_PP", "viseme_aa", "hat")), tmp_path)
+    where = "not driven in Head_Mesh, Teeth, Eyes"
+    reason = "because other morph targets show the same"
+    expected = [f"{where}, {reason}: viseme_PP, viseme_aa", f"{where}: hat"]
+    assert [line for line in report.lines() if line.startswith("not driven")] == expected
+    assert report.to_dict()["redundant"] == ["viseme_PP", "viseme_aa"]
+
+
+def test_the_report_says_if_the_mouth_does_not_open(tmp_path: Path) -> None:
+    _, report = export(arkit(("eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft")), tmp_path)
+    assert not report.to_dict()["opens_mouth"]
+    assert any(line.startswith("the mouth does not open: no morph") for line in report.lines())
+    for opening in (arkit(), arkit(VISEMES), jaw_bone()):
+        _, report = export(opening, tmp_path)
+        assert report.opens_mouth
+
+
+def test_the_report_lists_a_mesh_without_names_and_another_name_of_the_animation(
+    tmp_path: Path,
+) -> None:
+    file = arkit()
+    del file.tree["meshes"][1]["extras"]
+    file.tree["animations"] = [{"name": "speech", "channels": [], "samplers": []}]
+    _, report = export(file, tmp_path)
+    (unnamed,) = report.warnings
+    assert unnamed.startswith("the mesh Teeth stays still") and unnamed in report.lines()
+    expected = "the animation is called speech 2, because the character has one called speech"
+    assert expected in report.lines()
+
+
 # Bones that move other meshes --------------------------------------------------------------------
 
 

@@ -259,6 +259,42 @@ def test_meshes_with_prefixes_of_their_own_follow_the_same_units() -> None:
     assert found[f"Wimpern.{ARKIT_UNITS[0]}"] == {ARKIT_UNITS[0]: 1.0}
 
 
+@pytest.mark.parametrize("form", ["{}_{k:02d}", "{}Shape", "{}_Face", "blendShape1.{}_{k}"])
+def test_a_common_suffix_is_ignored(form: str) -> None:
+    names = [form.format(unit, k=k) for k, unit in enumerate(ARKIT_UNITS)]
+    assert units(recognized(names)) == {
+        name: {unit: 1.0} for name, unit in zip(names, ARKIT_UNITS, strict=True)
+    }
+    names = [form.format(f"viseme_{viseme}", k=k) for k, viseme in enumerate(VISEMES)]
+    assert len(poses(recognized(names))) == len(VISEMES)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["mouthSmile_1", "mouthSmile_2", "mouthSmile_3", "jawOpen"],
+        ["jawOpen_fix", "mouthClose_fix", "mouthPucker_fix"],
+        ["jawOpen_Angry", "mouthClose_Sad", "mouthPucker_Happy"],
+        [*ARKIT_UNITS, "jawOpen_Wide", "mouthClose_Wide", "mouthPucker_Wide"],
+        ["eyeBlinkLeft", "mouthSmileLeft", "browDownLeft"],
+        ["jawOpen", *(f"x{viseme}_Pose" for viseme in VISEMES), "A_Pose", "U_Pose", "O_Pose"],
+    ],
+)
+def test_a_suffix_of_few_names_is_part_of_them(names: list[str]) -> None:
+    plain = {name for name in names if name in ARKIT_UNITS}
+    assert set(units(recognized(names))) == plain
+
+
+def test_a_single_prefix_that_begins_like_the_others_is_ignored() -> None:
+    lips = ("MouthClose", "MouthFunnel", "MouthPucker")
+    names = [*(f"facs_bs_{name}" for name in lips), "facs_jnt_JawOpen", "other_jnt_BrowInnerUp"]
+    found = units(recognized(names))
+    assert found["facs_jnt_JawOpen"] == {"jawOpen": 1.0}
+    assert "other_jnt_BrowInnerUp" not in found
+    found = units(recognized([*names, *(f"facs_bs_{unit}" for unit in ARKIT_UNITS)]))
+    assert "facs_jnt_JawOpen" not in found
+
+
 @pytest.mark.parametrize(
     "name", ["corrective_jawOpen", "head_corrective_jawOpen", "jawOpen_fix", "my jawOpen"]
 )

@@ -231,17 +231,41 @@ def test_a_character_that_speech_cannot_move_is_refused(tmp_path: Path) -> None:
 def test_morph_targets_without_names_are_refused(tmp_path: Path) -> None:
     file = named(("jawOpen", "mouthClose"))
     del file.tree["meshes"][0]["extras"]
-    with pytest.raises(InputError, match="the morph targets of Face have no names; export it"):
+    with pytest.raises(
+        InputError, match="the names of the morph targets are missing: Face; export"
+    ):
         read(file, tmp_path)
+
+
+def test_missing_names_are_counted(tmp_path: Path) -> None:
+    file = named(("jawOpen", "mouthClose"))
+    del file.tree["meshes"][0]["extras"]["targetNames"][1]
+    with pytest.raises(InputError, match=r"Face \(1 name for 2 morph targets\); export"):
+        read(file, tmp_path)
+
+
+def test_a_mesh_without_names_beside_a_named_one_is_reported(tmp_path: Path) -> None:
+    file = arkit()
+    del file.tree["meshes"][1]["extras"]
+    character = read(file, tmp_path)
+    assert mesh_names(character) == ["Head_Mesh", "Eyes"]
+    (warning,) = character.warnings
+    assert warning.startswith("the mesh Teeth stays still, because the names")
+
+
+@pytest.mark.parametrize("n_left", [0, 1])
+def test_parts_with_fewer_morph_targets_are_reported(n_left: int, tmp_path: Path) -> None:
+    file = named(("jawOpen", "mouthClose"))
+    parts = file.tree["meshes"][0]["primitives"]
+    parts.insert(0, parts[0] | {"targets": parts[0]["targets"][:n_left]})
+    character = read(file, tmp_path)
+    assert character.names == ("jawOpen", "mouthClose")
+    (warning,) = character.warnings
+    assert f"the parts of the mesh Face have {n_left} to 2 morph targets" in warning
 
 
 def break_weights(file: CharacterFile) -> None:
     file.tree["meshes"][0]["weights"] = [0.5]
-
-
-def break_primitives(file: CharacterFile) -> None:
-    parts = file.tree["meshes"][0]["primitives"]
-    parts.append(parts[0] | {"targets": parts[0]["targets"][1:]})
 
 
 def break_parents(file: CharacterFile) -> None:
@@ -271,7 +295,6 @@ def break_bounds(file: CharacterFile) -> None:
 
 FAULTS: dict[str, tuple[Callable[[CharacterFile], None], str]] = {
     "weights": (break_weights, "has 2 morph targets, but 1 weights"),
-    "primitives": (break_primitives, "have 1 to 2 morph targets, expected the same number"),
     "parents": (break_parents, "its node 1 has two parents"),
     "children": (break_children, "its nodes have no entry 99"),
     "cycle": (break_cycle, "its node 1 has two parents"),

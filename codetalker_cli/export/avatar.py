@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from codetalker_cli.errors import DataError, InputError, printable
-from codetalker_cli.export.avatar_report import AvatarReport, report_of, strength_notes
+from codetalker_cli.export.avatar_report import ANIMATION, AvatarReport, report_of, strength_notes
 from codetalker_cli.export.character import Character, listed
 from codetalker_cli.export.character_bones import (
     HEAD,
     JAW,
     LEFT_EYE,
     RIGHT_EYE,
-    facing,
     rest_of,
     turned,
 )
@@ -26,17 +25,16 @@ from codetalker_cli.export.glb_writer import GlbWriter, Json
 from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.table import Target
 from codetalker_cli.export.take import Take
-from codetalker_cli.export.vrma import presets, write_vrma
+from codetalker_cli.export.vrma import PRESETS, presets, write_vrma
 from codetalker_cli.formats.arkit_names import unit_of
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.rigs.avatar_limits import strengthen
+from codetalker_cli.rigs.avatar_meaning import name_key
 from codetalker_cli.rigs.avatars import Drive, drive_meshes
 from codetalker_cli.rigs.units import is_bundled_head
 from codetalker_cli.settings import ExportSettings
 
-ANIMATION = "speech"
-"""The name of the animation; a number follows if the file has one of this name."""
 GLB, VRMA = ".glb", ".vrma"
 MIN_CUSTOM = 26
 """A VRM avatar with expressions for as many of ARKit's units is moved by these alone."""
@@ -166,12 +164,13 @@ def _n_frames(found: Drive) -> int:
 
 
 def _undriven(character: Character) -> str:
-    bones = ", ".join(character.bone_names.values()) or "none"
+    bones = ", ".join(character.bone_names.values())
+    found = f"the bones of the head are {bones}" if bones else "it has no bones of a head"
     idle = f" ({listed(list(character.idle_bones))} moves no vertex)" * bool(character.idle_bones)
     return (
         f"no morph target has a known name, and there is no jaw bone to move{idle}; the morph "
-        f"targets are {listed(list(character.names))}; the bones of the head are {bones}; name the "
-        "morph targets or the bone of the jaw in `avatar_map`"
+        f"targets are {listed(list(character.names))}; {found}; name the morph targets or the bone "
+        "of the jaw in `avatar_map`, e.g. Mouth_Open: jawOpen"
     )
 
 
@@ -230,14 +229,13 @@ def _turn_bones(
         if gaze is not None and (found.eyes is not None or _is_needed(character, found, eye)):
             left, up = gaze.T
             turns[eye] = np.stack([left, -up, zeros], axis=1)
-    axes = facing(character.nodes, character.group, character.bones)
     turned_bones, changes = [], []
     for bone, angles in turns.items():
         k = character.bones.get(bone)
         if k is None:
             continue
         rest = rest_of(character.nodes[k])
-        tracks.add(k, "rotation", turned(character.nodes, k, quaternions(angles), axes))
+        tracks.add(k, "rotation", turned(character.nodes, k, quaternions(angles), character.axes))
         turned_bones.append(bone)
         if "matrix" in nodes[k]:  # glTF allows no matrix in an animated node
             del nodes[k]["matrix"]
@@ -282,20 +280,20 @@ def _export_vrma(
         head = None if take.native is None else take.native.head
         stronger = strengthen(take.arkit_curves, settings.strength)
         take = replace(take, native=replace(stronger, head=head))
-    own = {unit: name for name in character.expressions if (unit := unit_of(name))}
+    own = {unit: name for name in character.presets if (unit := unit_of(name))}
     targets = "arkit" if len(own) >= MIN_CUSTOM else "units"
     export = settings.export.model_copy(update={"targets": targets})
-    write_vrma(take, target, export, own, weights)
-    names = dict(own)
-    if targets == "units":
-        presets_of = {_PRESETS.get(n.lower(), n.lower()): n for n in character.expressions}
-        written = {name.lower(): name for name in weights}
-        names |= {written[key]: name for key, name in presets_of.items() if key in written}
-    matched = {key: [name] for key, name in names.items()}
+    names = _presets_of(character.presets) if targets == "units" else {}
+    if "blink" in names:
+        weights["blink"] = (weights.pop("blinkLeft") + weights.pop("blinkRight")) / 2
+    named = {name: weights[key] for key, name in names.items() if not character.presets[name]}
+    write_vrma(take, target, export, own, weights, named)
+    matched = {key: [name] for key, name in (own | names).items()}
     if not matched:
         raise InputError(
             f"{printable(character.container.path)}: no expression has a known name; the "
-            f"expressions are {listed(list(character.expressions))}"
+            f"expressions are {listed(list(character.presets))}; give a name that ends with .glb "
+            "to move its morph targets"
         )
     used = [name for names in matched.values() for name in names]
     has_head = HEAD in character.bones and take.native is not None and take.native.head is not None
@@ -303,15 +301,34 @@ def _export_vrma(
         naming="VRM expressions",
         matched=matched,
         unmatched=[] if targets == "units" else [u for u in ARKIT_UNITS if u not in matched],
-        unused=[name for name in character.expressions if name not in used],
+        unused=[name for name in character.presets if name not in used],
         bones={HEAD: character.bone_names[HEAD]} if has_head else {},
         animation=ANIMATION,
         notes=strength_notes(settings.strength) if targets == "units" else (),
+        opens_mouth="jawOpen" in own or not names.keys().isdisjoint(PRESETS[:5]),
     )
 
 
-_PRESETS = {
-    "a": "aa", "i": "ih", "u": "ou", "e": "ee", "o": "oh", "blink_l": "blinkleft",
-    "blink_r": "blinkright",
-}  # fmt: skip
+def _presets_of(expressions: Mapping[str, bool]) -> dict[str, str]:
+    """Return the expressions of an avatar that mean presets, by the names of these in VRM 1.
+
+    ``blink`` is one of them if an eye has no expression of its own.
+
+    Args:
+        expressions: Whether each expression is a preset. Another one, such as ``A`` in many VRM 0
+            files, has a meaning if no preset has it.
+    """
+    meanings = {name.lower(): name for name in (*PRESETS, "blink")}
+    found: dict[str, str] = {}
+    for name in sorted(expressions, key=lambda name: not expressions[name]):
+        key = name_key(name)
+        meaning = meanings.get(_PRESETS.get(key, key))
+        if meaning is not None:
+            found.setdefault(meaning, name)
+    sides = {"blinkLeft", "blinkRight"}
+    double = {"blink"} if sides <= found.keys() else sides if "blink" in found else set()
+    return {meaning: name for meaning, name in found.items() if meaning not in double}
+
+
+_PRESETS = {"a": "aa", "i": "ih", "u": "ou", "e": "ee", "o": "oh"}
 """The presets of VRM 0 that have other names in VRM 1."""

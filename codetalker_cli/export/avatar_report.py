@@ -12,6 +12,8 @@ from codetalker_cli.rigs.avatars import Drive
 
 _SHOWN_BY = {JAW: "jawOpen", LEFT_EYE: "eyeLook", RIGHT_EYE: "eyeLook"}
 """What the names of the units that a bone shows begin with."""
+ANIMATION = "speech"
+"""The name of the animation; a number follows if the file has one of this name."""
 _NAMED, _FEW = 8, 3
 """The most names in a list, and the most that are listed for a mesh that moves."""
 
@@ -46,6 +48,9 @@ class AvatarReport:
         meshes: What of each mesh with morph targets moves; empty for a .vrma.
         idle_bones: The bones with known names that are not turned, because they move no mesh.
         notes: How the strength applies, if not to single morph targets: one sentence each.
+        warnings: What prevents the character from moving as it should: one sentence each.
+        opens_mouth: Whether something opens the mouth.
+        redundant: Those of ``unused`` that would move what others move already.
     """
 
     naming: str
@@ -58,6 +63,9 @@ class AvatarReport:
     meshes: tuple[MeshReport, ...] = ()
     idle_bones: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    opens_mouth: bool = True
+    redundant: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as data that JSON can store."""
@@ -75,6 +83,9 @@ class AvatarReport:
             ],
             "idle_bones": list(self.idle_bones),
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "opens_mouth": self.opens_mouth,
+            "redundant": list(self.redundant),
         }
 
     def lines(self) -> Iterator[str]:
@@ -96,6 +107,9 @@ class AvatarReport:
                 yield f"{counted(len(own), 'driven expression')}{naming}: {_joined(own)}"
         if bones:
             yield f"{counted(len(bones), 'turning bone')}: {_joined(bones)}"
+        if not self.opens_mouth:
+            yield self._shut()
+        yield from (printable(warning) for warning in self.warnings)
         still = [
             f"{one.mesh} ({_joined(one.still, _FEW)})" for one in self.meshes if not one.driven
         ]
@@ -111,9 +125,35 @@ class AvatarReport:
         if not self.meshes and self.unused:
             yield f"not driven: {_joined(self.unused)}"
         for still_names, meshes in _same_rest(moving).items():
-            yield f"not driven in {_joined(meshes, _FEW)}: {_joined(still_names)}"
+            where = _joined(meshes, _FEW)
+            double = [name for name in still_names if name in self.redundant]
+            others = [name for name in still_names if name not in self.redundant]
+            if double:
+                yield (
+                    f"not driven in {where}, because other morph targets show the same: "
+                    f"{_joined(double)}"
+                )
+            if others:
+                yield f"not driven in {where}: {_joined(others)}"
+        if self.animation != ANIMATION:
+            yield (
+                f"the animation is called {self.animation}, because the character has one called "
+                f"{ANIMATION}"
+            )
         yield from self.notes
         yield from self.changes
+
+    def _shut(self) -> str:
+        """Return why the mouth does not open, and what to do."""
+        if not self.meshes:
+            return (
+                "the mouth does not open: the avatar has no expressions for the vowels or the jaw; "
+                "give an `out` that ends with .glb to move its morph targets"
+            )
+        return (
+            "the mouth does not open: no morph target has a known name for that, and there is no "
+            "jaw bone; name one of them in `avatar_map`, e.g. Mouth_Open: jawOpen"
+        )
 
 
 def _driven(mesh: MeshReport) -> str:
@@ -183,6 +223,9 @@ def report_of(
         meshes=tuple(_meshes(character, found)),
         idle_bones=character.idle_bones,
         notes=strength_notes(strength) if has_poses else (),
+        warnings=character.warnings,
+        opens_mouth=JAW in bones or any(mesh.opens for mesh in found.meshes) or not found.meshes,
+        redundant=found.redundant,
     )
 
 

@@ -1,20 +1,23 @@
 """An artist's character: its meshes with morph targets, its expressions, and its bones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from codetalker_cli.errors import DataError, InputError, printable
+import numpy as np
+
+from codetalker_cli.errors import DataError, InputError, counted, printable
 from codetalker_cli.export.character_bones import (
     BONES,
     JAW,
     LEFT_EYE,
     RIGHT_EYE,
     Bones,
+    facing,
     find_bones,
     head_of,
 )
+from codetalker_cli.export.character_expressions import morph_weights, read_expressions
 from codetalker_cli.export.character_nodes import Group, Nodes, find_groups
 from codetalker_cli.export.character_skin import Skinning
 from codetalker_cli.formats.glb import item
@@ -57,7 +60,10 @@ class Character:
         bones: The nodes of the bones that speech moves, by their names in ``BONES``.
         idle_bones: The names of bones that seem to be such bones but move no mesh.
         skinning: The influence of bones on meshes.
+        axes: (3, 3) columns that are the left, up and forward of the character in the file.
         expressions: The weights of morph targets in each expression of a VRM file.
+        presets: Whether each expression that changes something is a preset of VRM.
+        warnings: What prevents the file from moving as it should: one sentence each.
     """
 
     container: Container
@@ -67,7 +73,10 @@ class Character:
     bones: dict[str, int]
     idle_bones: tuple[str, ...]
     skinning: Skinning
+    axes: np.ndarray
     expressions: Expressions
+    presets: dict[str, bool]
+    warnings: tuple[str, ...]
 
     @classmethod
     def read(
@@ -119,7 +128,8 @@ class Character:
 def _find(container: Container, chosen: str | None, named: Mapping[str, str | None]) -> Character:
     nodes = Nodes(container.tree)
     unnamed: list[str] = []
-    bound = _bound_targets(container.tree)
+    listed_expressions = read_expressions(container.tree)
+    bound = {(mesh, index) for one in listed_expressions for mesh, index, _ in one.binds}
     meshes = {}
     for k in nodes:
         mesh = _morph_node(nodes, k, bound, unnamed)
@@ -138,8 +148,21 @@ def _find(container: Container, chosen: str | None, named: Mapping[str, str | No
     if not own and JAW not in bones.found:
         reason = _nothing(nodes, group, unnamed, bones)
         raise InputError(f"{printable(container.path)}: {reason}")
-    expressions = _expressions(container.tree, meshes)
-    return Character(container, nodes, group, own, bones.found, bones.idle, skinning, expressions)
+    axes = facing(nodes, group, bones.found, skinning)
+    targets = {nodes[k]["mesh"]: mesh.targets for k, mesh in meshes.items()}
+    return Character(
+        container=container,
+        nodes=nodes,
+        group=group,
+        meshes=own,
+        bones=bones.found,
+        idle_bones=bones.idle,
+        skinning=skinning,
+        axes=axes,
+        expressions=morph_weights(listed_expressions, targets),
+        presets={one.name: one.is_preset for one in listed_expressions if not one.is_empty},
+        warnings=tuple(_warnings(nodes, group, unnamed)),
+    )
 
 
 def part_of(name: str) -> str:
@@ -193,8 +216,8 @@ def _check_bones(
 def _nothing(nodes: Nodes, group: Group, unnamed: list[str], bones: Bones) -> str:
     if unnamed:
         return (
-            f"the morph targets of {listed(unnamed)} have no names; export it with the names of "
-            "the shapes (mesh.extras.targetNames)"
+            f"the names of the morph targets are missing: {listed(unnamed)}; export the character "
+            "with the names of its shapes (mesh.extras.targetNames)"
         )
     names = [nodes.name(k) for k in sorted(group.joints or nodes)]
     idle = f" ({listed(list(bones.idle))} moves no vertex)" if bones.idle else ""
@@ -203,6 +226,19 @@ def _nothing(nodes: Nodes, group: Group, unnamed: list[str], bones: Bones) -> st
         f"{'bones' if group.joints else 'nodes'} are {listed(names)}; add shapes for the mouth, "
         "or name the bone of the jaw in `avatar_map`, e.g. bones: {jaw: Chin}"
     )
+
+
+def _warnings(nodes: Nodes, group: Group, unnamed: list[str]) -> Iterator[str]:
+    for mesh in unnamed:
+        yield f"the mesh {mesh} stays still, because the names of its morph targets are missing"
+    for k in sorted(group.meshes):
+        parts = item(nodes.tree, "meshes", nodes[k]["mesh"])["primitives"]
+        counts = {len(part.get("targets", [])) for part in parts}
+        if len(counts) > 1:
+            yield (
+                f"the parts of the mesh {nodes.name(k)} have {min(counts)} to {max(counts)} morph "
+                "targets, which glTF does not allow, so some programs may not move it"
+            )
 
 
 def listed(names: list[str]) -> str:
@@ -296,19 +332,13 @@ def _morph_node(
     if "mesh" not in node:
         return None
     mesh = item(nodes.tree, "meshes", node["mesh"])
-    counts = {len(primitive.get("targets", [])) for primitive in mesh["primitives"]}
-    n_targets = max(counts, default=0)
-    if len(counts) > 1:
-        raise ValueError(
-            f"the parts of its mesh {nodes.name(k)!r} have {min(counts)} to {n_targets} morph "
-            "targets, expected the same number"
-        )
+    n_targets = max((len(part.get("targets", [])) for part in mesh["primitives"]), default=0)
     if not n_targets:
         return None
     names = _target_names(nodes.tree, mesh, n_targets)
     if names is None:
         if not any((node["mesh"], j) in bound for j in range(n_targets)):
-            unnamed.append(nodes.name(k))
+            unnamed.append(f"{nodes.name(k)}{_count_of_names(mesh, n_targets)}")
             return None
         names = tuple(f"{nodes.name(k)}[{j}]" for j in range(n_targets))
     rest: list[float] = node.get("weights") or mesh.get("weights") or [0.0] * n_targets
@@ -319,6 +349,16 @@ def _morph_node(
     return MorphNode(k, names, tuple(float(weight) for weight in rest))
 
 
+def _count_of_names(mesh: Json, n_targets: int) -> str:
+    """Return the number of the names in a mesh for a message, if it has another one."""
+    for owner in (mesh, *mesh["primitives"]):
+        extras = owner.get("extras")
+        names = extras.get("targetNames") if isinstance(extras, dict) else None
+        if isinstance(names, list):
+            return f" ({counted(len(names), 'name')} for {n_targets} morph targets)"
+    return ""
+
+
 def _target_names(tree: Json, mesh: Json, n_targets: int) -> tuple[str, ...] | None:
     """Return the names of the morph targets of a mesh, which glTF does not standardize."""
     for owner in (mesh, *mesh["primitives"]):
@@ -327,46 +367,8 @@ def _target_names(tree: Json, mesh: Json, n_targets: int) -> tuple[str, ...] | N
         if isinstance(names, list) and len(names) == n_targets:
             return tuple(str(name) for name in names)
     found = []
-    for target in mesh["primitives"][0]["targets"]:
+    parts = [part.get("targets", []) for part in mesh["primitives"]]
+    for target in max(parts, key=len):
         accessors = [item(tree, "accessors", number) for number in target.values()]
         found.append(next((a["name"] for a in accessors if a.get("name")), ""))
     return tuple(map(str, found)) if all(found) else None
-
-
-# Expressions of VRM files ------------------------------------------------------------------------
-
-
-def _bound_targets(tree: Json) -> set[tuple[int, int]]:
-    """Return the mesh and the index of each morph target that an expression moves."""
-    return {(mesh, index) for _, binds in _binds(tree) for mesh, index, _ in binds}
-
-
-def _expressions(tree: Json, meshes: dict[int, MorphNode]) -> Expressions:
-    targets = {tree["nodes"][k]["mesh"]: mesh.targets for k, mesh in meshes.items()}
-    found: Expressions = {}
-    for name, binds in _binds(tree):
-        weights = found.setdefault(name, {})
-        for mesh, index, weight in binds:
-            if 0 <= index < len(targets.get(mesh, ())):
-                weights[targets[mesh][index]] = weight
-    return {name: weights for name, weights in found.items() if weights}
-
-
-def _binds(tree: Json) -> list[tuple[str, list[tuple[int, int, float]]]]:
-    """Return the expressions of a VRM file, each with meshes, indices and weights."""
-    extensions = tree.get("extensions", {})
-    found = []
-    for group in extensions.get("VRM", {}).get("blendShapeMaster", {}).get("blendShapeGroups", []):
-        preset = group.get("presetName") or "unknown"
-        name = group.get("name") if preset == "unknown" else preset
-        binds = [(b["mesh"], b["index"], b["weight"] / 100) for b in group.get("binds") or []]
-        found.append((str(name), binds))
-    expressions: Any = extensions.get("VRMC_vrm", {}).get("expressions", {})
-    for kind in ("preset", "custom"):
-        for name, expression in (expressions.get(kind) or {}).items():
-            binds = [
-                (item(tree, "nodes", b["node"])["mesh"], b["index"], b["weight"])
-                for b in expression.get("morphTargetBinds") or []
-            ]
-            found.append((str(name), binds))
-    return found

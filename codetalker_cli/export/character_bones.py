@@ -53,6 +53,8 @@ _NAMES = {
 }  # fmt: skip
 _SNAP_COSINE = np.cos(np.radians(20.0))
 """Characters that face along an axis of the file up to this angle face exactly along it."""
+_CLEARLY_AHEAD = 0.5
+"""The least distance of what the jaw moves from the jaw, relative to its radius, that counts."""
 _SHEAR = 1e-3
 
 
@@ -184,12 +186,16 @@ def _is_named(name: Any, bone: str) -> bool:
 # Directions --------------------------------------------------------------------------------------
 
 
-def facing(nodes: Nodes, group: Group, bones: dict[str, int]) -> np.ndarray:
+def facing(nodes: Nodes, group: Group, bones: dict[str, int], skinning: Skinning) -> np.ndarray:
     """Return a (3, 3) matrix whose columns are the character's left, up and forward in the file.
 
-    The left is found from the eyes, or from all bones that exist on both sides. Without such
-    bones, the character faces +z, or -z in a VRM 0 file.
+    The left is found from the eyes, or from all bones that exist on both sides. If what the jaw
+    moves is clearly in front of the jaw in the opposite direction, the names of the sides are those
+    that a viewer sees. Without such bones, the jaw decides, and otherwise the character faces +z,
+    or -z in a VRM 0 file.
     """
+    ahead = _ahead(nodes, group, bones, skinning)
+    up = np.array([0.0, 1.0, 0.0])
     pairs = _sided_pairs(nodes, group.joints)
     if LEFT_EYE in bones and RIGHT_EYE in bones:
         pairs = [(bones[LEFT_EYE], bones[RIGHT_EYE])]
@@ -198,15 +204,43 @@ def facing(nodes: Nodes, group: Group, bones: dict[str, int]) -> np.ndarray:
         offset += nodes.placed(one)[:3, 3] - nodes.placed(other)[:3, 3]
     left = offset * (1, 0, 1)
     size = np.linalg.norm(left)
-    if size < 1e-6 or size < 0.5 * np.linalg.norm(offset):
+    is_known = size >= 1e-6 and size >= 0.5 * np.linalg.norm(offset)
+    if is_known:
+        left /= size
+        if ahead is not None and np.cross(left, up) @ ahead < -0.5:
+            left = -left
+    elif ahead is not None:
+        left = np.cross(up, ahead)
+    else:
         is_vrm0 = "VRM" in nodes.tree.get("extensions", {})
         left = np.array([-1.0 if is_vrm0 else 1.0, 0, 0])
-    else:
-        left /= size
     if np.abs(left).max() > _SNAP_COSINE:
         left = np.where(np.abs(left) == np.abs(left).max(), np.sign(left), 0.0)
-    up = np.array([0.0, 1.0, 0.0])
     return np.stack([left, up, np.cross(left, up)], axis=1)
+
+
+def _ahead(
+    nodes: Nodes, group: Group, bones: dict[str, int], skinning: Skinning
+) -> np.ndarray | None:
+    """Return the horizontal direction from the jaw to what it moves, or None if it is unclear."""
+    if JAW not in bones or not _is_upright(nodes, group, bones):
+        return None
+    moved = skinning.place(bones[JAW])
+    if moved is None:
+        return None
+    middle, radius = moved
+    ahead: np.ndarray = (middle - nodes.placed(bones[JAW])[:3, 3]) * (1, 0, 1)
+    size = np.linalg.norm(ahead)
+    return ahead / size if size > _CLEARLY_AHEAD * radius else None
+
+
+def _is_upright(nodes: Nodes, group: Group, bones: dict[str, int]) -> bool:
+    """Return whether the head of a character is above the root of its skeleton."""
+    if HEAD not in bones:
+        return True
+    root = next((k for k in nodes.lineage(bones[HEAD]) if k in group.joints), bones[HEAD])
+    offset = nodes.placed(bones[HEAD])[:3, 3] - nodes.placed(root)[:3, 3]
+    return bool(offset[1] >= np.abs(offset).max())
 
 
 def _sided_pairs(nodes: Nodes, joints: Iterable[int]) -> list[tuple[int, int]]:

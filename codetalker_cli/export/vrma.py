@@ -21,7 +21,7 @@ from codetalker_cli.settings import ExportSettings
 
 EXTENSION = "VRMC_vrm_animation"
 PRESETS = ("aa", "ih", "ou", "ee", "oh", "blinkLeft", "blinkRight")
-"""The presets that are animated; every VRM avatar has them."""
+"""The presets that are animated; nearly every VRM avatar has them."""
 
 _Bones = dict[str, tuple[str, tuple[float, float, float]]]
 # The bones that a VRM must have: parent, and offset from it in the rest pose (arms to the sides),
@@ -48,6 +48,7 @@ def write_vrma(
     settings: ExportSettings,
     custom_names: Mapping[str, str] | None = None,
     preset_weights: Mapping[str, np.ndarray] | None = None,
+    named_weights: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write expressions, the rotation of the head if it is known, and the direction of the gaze.
 
@@ -62,6 +63,7 @@ def write_vrma(
         custom_names: The names of an avatar's custom expressions by unit, where they differ from
             the names of the units.
         preset_weights: The (T,) weights of the presets; None: those of ``presets``.
+        named_weights: The (T,) weights of further custom expressions.
 
     Raises:
         InputError: The units of the face are unknown, or ``targets`` is basis or frames.
@@ -79,7 +81,7 @@ def write_vrma(
         if head is not None:
             tracks.add(extension["humanoid"]["humanBones"]["head"]["node"], quaternions(head))
         names = [(custom_names or {}).get(name, name) for name in curves.names]
-        custom = dict(zip(names, curves.weights.T, strict=True))
+        custom = dict(zip(names, curves.weights.T, strict=True)) | dict(named_weights or {})
         expressions = {"custom": custom}
         if settings.targets == "units":
             expressions["preset"] = dict(preset_weights or presets(curves))

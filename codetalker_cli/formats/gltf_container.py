@@ -281,7 +281,7 @@ class _Embedding:
             check_regular(folder / name)
         except OSError as error:
             raise ValueError(
-                f"{what} refers to the file {printable(uri, 80)!r}, which cannot be read "
+                f"{what} refers to the file {printable(name, 80)!r}, which cannot be read "
                 f"({error.strerror}); put it next to the character, or export a .glb"
             ) from error
         return Part(folder / name, 0, (folder / name).stat().st_size)

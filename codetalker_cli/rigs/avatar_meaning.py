@@ -2,9 +2,9 @@
 
 Upper and lower case, the separators between words, and the place and spelling of the side make no
 difference: ``Eye_Blink_L``, ``eyeBlinkLeft`` and ``left_eye_blink`` are the same. A prefix such as
-``Face.M_`` is ignored if several names have it. The names of all meshes are matched together. The
-naming of the mouth is chosen once for each mesh, because a second one would move it twice. The eyes
-and brows are matched one by one.
+``Face.M_`` is ignored if several names have it, and so is a suffix such as ``_Mesh`` or a number.
+The names of all meshes are matched together. The naming of the mouth is chosen once for each mesh,
+because a second one would move it twice. The eyes and brows are matched one by one.
 """
 
 import re
@@ -34,6 +34,7 @@ _SPEECH = re.compile(r"viseme|vrc|vowel|mouth|mth|lip")
 """The prefixes after which fewer single letters are enough."""
 _NUMBER = re.compile(r"[._]\d{3}$")  # Blender adds .001 to a name that exists already
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W_a-zA-Z\d]+")
+_LAST_WORD = re.compile(r"(?:[A-Z]?[a-z]+|[A-Z]+|\d+)$")
 _STARTS = re.compile(r"(?<=[\W_])(?=[^\W_])|(?<=[a-z\d])(?=[A-Z])")
 
 Meaning = TypeVar("Meaning")
@@ -207,25 +208,60 @@ def _match(
     """Return the sources whose names are in a table, possibly after a common prefix."""
     keys = {name_key(spelling): meaning for spelling, meaning in table.items()}
     found = []
-    for source in sources:
-        if only_expressions and not source.is_expression:
-            continue
-        parts = _parts(source.name)
-        hit = next(((prefix, key) for prefix, key in parts if key in keys), None)
+    own = [source for source in sources if source.is_expression or not only_expressions]
+    for source in own:
+        hit = next(((prefix, key) for prefix, key in _parts(source.name) if key in keys), None)
         if hit:
             found.append((source, *hit))
+    if not found:
+        found = _match_before_suffixes(own, keys)
     prefixes = Counter(prefix for _, prefix, _ in found)
     common = {
         prefix
         for prefix, n in prefixes.items()
         if not prefix or n >= _MIN_PREFIXED or 2 * n >= len(found) or _PARTS.search(prefix)
     }
-    found = [entry for entry in found if entry[1] in common]
+    shown = {key for _, prefix, key in found if prefix in common}
+    families = {_first_word(prefix) for prefix, n in prefixes.items() if n >= _MIN_PREFIXED}
+    found = [
+        (source, prefix, key)
+        for source, prefix, key in found
+        if prefix in common or (key not in shown and _first_word(prefix) in families - {""})
+    ]
     found = [e for e in found if e[2] not in _ONLY_BROWS or not e[1] or _BROWS.search(e[1])]
-    short = {key for _, _, key in found if key.isascii() and len(key) <= 2}
+    short = {key for _, _, key in found if _is_short(key)}
     if not only_expressions and len(short) < _MIN_LETTERS:
         found = [entry for entry in found if entry[2] not in short or _SPEECH.search(entry[1])]
     return [(source, keys[key]) for source, _, key in found]
+
+
+def _is_short(key: str) -> bool:
+    return key.isascii() and len(key) <= 2
+
+
+def _first_word(prefix: str) -> str:
+    """Return the first word of a prefix, e.g. ``facs`` of both ``facs_bs_`` and ``facs_jnt_``."""
+    return re.split(r"[\W_]", prefix)[0]
+
+
+def _match_before_suffixes(
+    sources: Sequence[Source], keys: Mapping[str, Meaning]
+) -> list[tuple[Source, str, str]]:
+    """Return the sources whose names are in a table before a suffix that several of them have."""
+    found: dict[str, list[tuple[Source, str, str]]] = {}
+    for source in sources:
+        name = _NUMBER.sub("", source.name.strip())
+        last = _LAST_WORD.search(name)
+        start = 0 if last is None else last.start()
+        suffix = re.sub(r"\d+", "0", name[start:].lower())
+        if not start or suffix in _SIDES or _NOT_PREFIXES.search(suffix):
+            continue
+        parts = _parts(name[:start])
+        hit = next(((prefix, key) for prefix, key in parts if key in keys), None)
+        if hit and (not _is_short(hit[1]) or _SPEECH.search(hit[0])):
+            found.setdefault(suffix, []).append((source, *hit))
+    same = max(found.values(), key=len, default=[])
+    return same if len({key for _, _, key in same}) >= _MIN_PREFIXED else []
 
 
 @lru_cache(maxsize=10_000)

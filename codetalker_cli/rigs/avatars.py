@@ -69,6 +69,7 @@ class Drive:
         spare_jaw: The opening of the jaw, for a bone that moves only meshes whose morph targets do
             not open the mouth; None: there is none.
         spare_eyes: The same for bones of the eyes.
+        redundant: Those of ``unused`` whose names are known, but would move what others move.
     """
 
     morphs: dict[str, np.ndarray]
@@ -82,6 +83,7 @@ class Drive:
     meshes: tuple[MeshDrive, ...] = ()
     spare_jaw: np.ndarray | None = None
     spare_eyes: np.ndarray | None = None
+    redundant: tuple[str, ...] = ()
 
     def mesh(self, number: int) -> MeshDrive:
         """Return what moves a mesh."""
@@ -139,11 +141,12 @@ def drive_meshes(
             if name in part.names:
                 meanings = [meaning_of(given) for given in (overrides or {})[name]]
                 part.tracks.replace(name, weights, meanings)
-    return _result(curves, parts, face, jaw, names)
+    return _result(curves, overrides or {}, parts, face, jaw, names)
 
 
 def _result(
     curves: RigCurves,
+    overrides: Overrides,
     parts: "Sequence[_Part]",
     face: Face,
     jaw: np.ndarray | None,
@@ -161,6 +164,7 @@ def _result(
     gaze = face.gaze()
     driven = {name for targets in matched.values() for name in targets}
     has_poses = any(part.has_poses for part in parts)
+    unused = tuple(name for name in names if name not in driven)
     return Drive(
         morphs=morphs,
         jaw=jaw,
@@ -172,12 +176,22 @@ def _result(
             for unit in face.moving(has_poses)
             if unit not in matched and not (unit == "jawOpen" and jaw is not None)
         ),
-        unused=tuple(name for name in names if name not in driven),
+        unused=unused,
         naming=", ".join(dict.fromkeys(n for part in parts for n in part.found.namings)),
         meshes=meshes,
         spare_jaw=face.jaw() if jaw is None else None,
         spare_eyes=gaze if looks else None,
+        redundant=_known(name for name in unused if name not in overrides),
     )
+
+
+def _known(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that would be recognized without others."""
+    sources = [Source(name, {name: 1.0}) for name in names]
+    (found,) = recognize([sources])
+    known = [source.name for same in found.poses.values() for source in same]
+    known += [source.name for source, _ in found.units]
+    return tuple(source.name for source in sources if source.name in known)
 
 
 # Parts --------------------------------------------------------------------------------------------
