@@ -11,6 +11,7 @@ its extra [video], and takes about five minutes on two cores.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import mediapipe as mp
@@ -19,6 +20,7 @@ from build import write_npz
 from mediapipe.tasks.python import BaseOptions, vision
 
 from codetalker_cli.capture.alignment import align
+from codetalker_cli.capture.landmarker import LANDMARK_IDS, NO_NETWORK
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.scene import build_scene
 from codetalker_cli.render.software import SoftwareRenderer
@@ -39,18 +41,6 @@ so only the last result belongs to the picture alone."""
 RIDGE = 0.05
 SPEECH_WEIGHT = 1.5
 """The weight of visemes and their mixtures relative to single units."""
-NUMBERS = (
-    0, 1, 2, 4, 5, 6, 7, 10, 13, 14, 17, 18, 19, 21, 33, 37, 39, 40, 45, 46, 48, 52, 53, 54, 55, 58,
-    61, 63, 64, 65, 66, 67, 70, 78, 80, 81, 82, 83, 84, 87, 88, 91, 93, 94, 95, 97, 98, 103, 105,
-    107, 109, 115, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154, 155, 157, 158,
-    159, 160, 161, 162, 163, 164, 168, 172, 173, 175, 176, 178, 181, 185, 191, 195, 197, 199, 200,
-    220, 234, 246, 249, 251, 263, 267, 269, 270, 275, 276, 278, 282, 283, 284, 285, 288, 291, 293,
-    294, 295, 296, 297, 300, 308, 310, 311, 312, 313, 314, 317, 318, 321, 323, 324, 326, 327, 332,
-    334, 336, 338, 344, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382, 384, 385,
-    386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 440, 454, 466, 469, 470, 471, 472,
-    474, 475, 476, 477,
-)  # fmt: skip
-"""The contours of face, brows, lids, irises, nose and lips."""
 POSES_FOR_VERTICES = (
     "neutral", "jawOpen 0.5", "jawOpen 1.0", "mouthFunnel 1.0", "mouthPucker 1.0",
     "mouthSmileLeft 1.0", "mouthSmileRight 1.0", "eyeBlinkLeft 1.0", "eyeBlinkRight 1.0",
@@ -154,6 +144,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="path of face_landmarker.task")
     parser.add_argument("output", type=Path, help="path of the output, assets/landmarks.npz")
     options = parser.parse_args()
+    os.environ.update(NO_NETWORK)
     rig, all_poses = bundled_rig(), poses()
     names, weights = list(all_poses), np.stack(list(all_poses.values()))
     chosen = [names.index(name) for name in POSES_FOR_VERTICES]
@@ -189,7 +180,7 @@ def main() -> None:
     )
     facing = vertex_normals(rig.neutral, rig.topology.triangles)[skin, 2] > 0
     vertices = np.where(facing[:, None], misses, np.inf).argmin(0)
-    numbers = np.array(NUMBERS)
+    numbers = np.array(LANDMARK_IDS)
     arrays = {
         "numbers": numbers.astype(np.int16),
         "vertices": vertices[numbers].astype(np.int16),
