@@ -5,9 +5,10 @@
     python benchmarks/people.py PEOPLE --every 5 --probe demo
     python benchmarks/people.py PEOPLE --with-words a f k o t y one six --probe demo
 
-PEOPLE is a folder of tracked clips: NAME.npz (a face track) and NAME.flac, NAME.wav or another
-recording, or PERSON/NAME for several people. The default is the environment variable
-CODETALKER_CAPTURE. docs/evaluation.md defines the figures. These rows are always printed:
+PEOPLE is a folder of clips: films (NAME.mp4, …), or face tracks (NAME.npz) with NAME.flac, NAME.wav
+or another recording; or PERSON/NAME for several people. Films are tracked once (docs/capture.md).
+The default is the environment variable CODETALKER_CAPTURE. docs/evaluation.md defines the figures.
+These rows are always printed:
 
 person       the person, compared with themselves: their own sizes, speed and rest
 loudness     the level of the speech as opening, and its negative as width
@@ -42,17 +43,18 @@ import numpy as np
 
 import codetalker_cli as ct
 from codetalker_cli import audio
+from codetalker_cli.capture.tracking import cached_track
 from codetalker_cli.face_track import TimedWord
 from codetalker_cli.files import atomic_path
+from codetalker_cli.formats.face_tracks import read_track
 from codetalker_cli.metrics import mouth_curves, people
 from codetalker_cli.metrics.clip import ClipScores, Value
 from codetalker_cli.metrics.mouth_curves import EYE_DISTANCE_MM, MouthCurves
 from codetalker_cli.metrics.repeated_words import repeat_words
+from codetalker_cli.resources import cache_dir
 
 VARIABLE = "CODETALKER_CAPTURE"
-OFFSETS = (-4, -2, -1, 0, 1, 2, 4)
-"""The frames whose encoder features the probe uses, at 25 fps."""
-RIDGE = 3000.0
+TRACK = ".npz"
 ENDINGS = (".csv", ".json", ".npz", ".npy")
 Curves = dict[str, MouthCurves]
 """The curves of a tool by the name of the clip."""
@@ -77,18 +79,23 @@ class Filmed(NamedTuple):
 
 
 def read_clips(folder: Path) -> list[Filmed]:
-    """Return the tracked clips of a folder that have a recording, in the order of their names."""
-    from codetalker_cli.formats.face_tracks import read_track
-
+    """Return the clips of a folder, in the order of their names. Unusable ones are reported."""
     clips = []
-    for path in sorted([*folder.glob("*.npz"), *folder.glob("*/*.npz")]):
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
+        is_film = path.suffix.lower() in audio.VIDEO_SUFFIXES
+        if path.suffix != TRACK and not (is_film and not path.with_suffix(TRACK).is_file()):
+            continue
         sounds = [path.with_suffix(suffix) for suffix in audio.AUDIO_SUFFIXES]
-        recording = next((sound for sound in sounds if sound.is_file()), None)
+        recording = next((sound for sound in sounds if sound.is_file()), path if is_film else None)
         if recording is None:
             print(f"{path}: skipped, because it has no recording", file=sys.stderr)
             continue
-        track = read_track(path)
-        words = track.words or mouth_curves.spoken(audio.load(recording))
+        try:
+            track = cached_track(path, cache_dir() / "tracks") if is_film else read_track(path)
+            words = track.words or mouth_curves.spoken(audio.load(recording))
+        except ct.CodeTalkerError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
         name = path.relative_to(folder).with_suffix("").as_posix()
         person = folder.name if path.parent == folder else path.parent.name
         clips.append(Filmed(name, person, recording, mouth_curves.of_track(track), words))
@@ -160,7 +167,6 @@ def of_folder(folder: Path, fps: float, clips: list[Filmed]) -> Curves:
 def read_file(path: Path, fps: float) -> MouthCurves:
     """Return the curves in a file with one of ``ENDINGS``."""
     from codetalker_cli.arrays import read_arrays
-    from codetalker_cli.formats.face_tracks import read_track
     from codetalker_cli.formats.predictions import read_vertices
     from codetalker_cli.rigs.posing import motion_of
     from codetalker_cli.rigs.units import bundled_rig
@@ -200,75 +206,6 @@ def read_table(path: Path) -> MouthCurves | None:
             raise ct.DataError(f"{path}: column {name}: {error}") from error
 
     return MouthCurves(column("time"), column(opening) / scale, column(width) / scale)
-
-
-# Probe --------------------------------------------------------------------------------------------
-
-
-def probe_inputs(voice: Any, clip: Filmed) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (T,) times and the (T, 7·size) encoder features of a clip at 25 fps."""
-    import torch
-
-    encoder = voice.checkpoint.model.speech.encoder
-    samples = audio.raise_quiet_speech(audio.load(clip.recording)).samples
-    with torch.no_grad():
-        prepared = encoder.prepare(torch.from_numpy(samples)[None].to(voice.device))
-        features = encoder(prepared)[0].float().cpu().numpy()
-    features = features.reshape(-1, encoder.features_per_frame * features.shape[1])
-    own = np.arange(len(features)) / encoder.fps
-    times = np.arange(0.0, own[-1] + 1e-6, 1 / people.FPS)
-    at = np.interp(times, own, np.arange(len(own)))
-    left = np.minimum(at.astype(int), len(own) - 2)
-    share = (at - left)[:, None].astype(np.float32)
-    features = (1 - share) * features[left] + share * features[left + 1]
-    frames = np.arange(len(times))[:, None] + OFFSETS
-    inputs = features[np.clip(frames, 0, len(times) - 1)].reshape(len(times), -1)
-    return times, inputs.astype(np.float64)
-
-
-class Moments:
-    """The sums of inputs, targets and their products over the frames that were added."""
-
-    def __init__(self, n_inputs: int, n_targets: int) -> None:
-        self.n, self.x, self.y = 0, np.zeros(n_inputs), np.zeros(n_targets)
-        self.xx, self.xy = np.zeros((n_inputs, n_inputs)), np.zeros((n_inputs, n_targets))
-
-    def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add (n, D) inputs and (n, K) targets."""
-        self.n += len(x)
-        self.x += x.sum(0)
-        self.y += y.sum(0)
-        self.xx += x.T @ x
-        self.xy += x.T @ y
-
-    def ridge(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (D, K) weights and (K,) offsets of ridge regression on standardized inputs."""
-        mean, target = self.x / self.n, self.y / self.n
-        gram = self.xx / self.n - np.outer(mean, mean)
-        spread = np.sqrt(np.diag(gram)) + 1e-6
-        gram = gram / np.outer(spread, spread) + penalty / self.n * np.eye(len(mean))
-        moment = (self.xy / self.n - np.outer(mean, target)) / spread[:, None]
-        weights = np.linalg.solve(gram, moment) / spread[:, None]
-        return weights, target - mean @ weights
-
-
-def probe(voice: Any, fitted: list[Filmed], measured: list[Filmed]) -> Curves:
-    """Fit the probe on some clips, and return its curves for others."""
-    encoder = voice.checkpoint.model.speech.encoder
-    moments = Moments(len(OFFSETS) * encoder.features_per_frame * encoder.size, 2)
-    for clip in fitted:
-        times, x = probe_inputs(voice, clip)
-        own = clip.curves
-        y = np.stack([people.resample(own.times, c, times) for c in (own.opening, own.width)], 1)
-        known = np.isfinite(y).all(1)
-        moments.add(x[known], y[known])
-    weights, offset = moments.ridge(RIDGE)
-    found = {}
-    for clip in measured:
-        times, x = probe_inputs(voice, clip)
-        opening, width = (x @ weights + offset).T
-        found[clip.name] = MouthCurves(times, opening, width)
-    return found
 
 
 # Figures ------------------------------------------------------------------------------------------
@@ -333,7 +270,12 @@ def arguments() -> argparse.Namespace:
     assert __doc__
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("people", nargs="?", type=Path, help=f"folder of tracked clips (default: ${VARIABLE})")
+    add(
+        "people",
+        nargs="?",
+        type=Path,
+        help=f"folder of films or tracked clips (default: ${VARIABLE})",
+    )
     add("--voice", nargs="*", default=[], metavar="MODEL", help="voices to measure")
     add("--style", nargs="*", default=[None], help="styles (default: that of the subject)")
     add("--subject", default=None, help="subject to animate (default: the voice's first subject)")
@@ -364,12 +306,18 @@ def tools(
         name, _, folder = text.rpartition("=")
         yield name or Path(folder).name, of_folder(Path(folder), given.fps, measured)
     if given.probe is not None:
+        from encoder_probe import probe
+
         rest = [clip for clip in clips if clip not in measured]
         if not rest:
             sys.exit("--probe is fitted on the other clips; give --every or --with-words")
         yield (
             f"probe {Path(given.probe).name}",
-            probe(ct.load(given.probe, device=given.device), rest, measured),
+            probe(
+                ct.load(given.probe, device=given.device),
+                [(clip.recording, clip.curves) for clip in rest],
+                {clip.name: clip.recording for clip in measured},
+            ),
         )
 
 
@@ -380,7 +328,7 @@ def main() -> None:
     clips = read_clips(folder) if given.people or os.environ.get(VARIABLE) else []
     measured = chosen(clips, given.every, given.with_words)
     if not measured:
-        sys.exit(f"no tracked clips with recordings were found; give a folder or set {VARIABLE}")
+        sys.exit(f"no films or tracked clips were found; give a folder or set {VARIABLE}")
     scores = {name: score(name, curves, measured) for name, curves in tools(given, clips, measured)}
     rows = {name: people.summarize(found) for name, found in scores.items()}
     if given.csv is not None:

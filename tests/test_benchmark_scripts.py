@@ -25,6 +25,7 @@ from codetalker_cli.resources import CACHE_VARIABLE
 ELSEWHERE = {
     "avatars": "test_avatar_benchmark.py",
     "decode": "test_decode_benchmark.py",
+    "encoder_probe": "test_people_script.py",
     "lips": "test_lips_script.py",
     "liveness": "test_liveness_script.py",
     "people": "test_people_script.py",

@@ -1,6 +1,7 @@
 """Test ``benchmarks/people.py``: the clips and tools that it reads, its rows and its probe."""
 
 import csv
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 import voices
+from filmed_heads import film_head, talk
 
 import codetalker_cli as ct
 import scripts
+from codetalker_cli.capture import landmarker
 from codetalker_cli.face_track import (
     EYE_CORNERS,
     INNER_LIP_PAIRS,
@@ -213,17 +216,38 @@ def test_clips_without_recordings_or_words(
     assert [clip.name for clip in clips] == list(NAMES[1:])
     assert "a1.npz: skipped, because it has no recording" in capsys.readouterr().err
     assert [word.label for word in clips[0].words] == ["speech"]
-    with pytest.raises(SystemExit, match="no tracked clips"):
+    with pytest.raises(SystemExit, match="no films or tracked clips"):
         patch = pytest.MonkeyPatch()
         with patch.context() as context:
             context.delenv("CODETALKER_CAPTURE", raising=False)
             run(program, context)
 
 
-def test_ridge_agrees_with_a_plain_solution(program: ModuleType) -> None:
+def test_films_are_tracked_once_and_unusable_ones_are_reported(
+    program: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CODETALKER_CACHE", str(tmp_path / "cache"))
+    curves = talk(seconds=1.0, fps=25.0)
+    film_head(tmp_path / "anna.mp4", curves, 25.0, sound=curves.audio)
+    (tmp_path / "ben.mp4").write_bytes(b"text")
+    (clip,) = program.read_clips(tmp_path)
+    assert (clip.name, clip.recording) == ("anna", tmp_path / "anna.mp4")
+    assert "skipped: " in (said := capsys.readouterr().err) and "ben.mp4" in said
+    ours = mouth_curves.of_motion(motion_of(curves, "S01"))
+    at = people.resample(ours.times, ours.opening, clip.curves.times)
+    r = people.correlate(at, clip.curves.opening)
+    assert r is not None and r > 0.9
+    monkeypatch.setattr(landmarker, "borrow", None)  # a second run uses the stored track
+    assert len(program.read_clips(tmp_path)) == 1
+
+
+def test_ridge_agrees_with_a_plain_solution() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((200, 6)) * [1, 2, 3, 4, 5, 6] + 3, rng.standard_normal((200, 2))
-    moments = program.Moments(6, 2)
+    moments = scripts.benchmark("encoder_probe").Moments(6, 2)
     for part in (slice(0, 80), slice(80, 200)):
         moments.add(x[part], y[part])
     weights, offset = moments.ridge(30.0)
@@ -240,13 +264,17 @@ def test_probe_is_fitted_on_the_clips_that_are_not_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = voices.save(tmp_path / "voice", "S01", family="whisper")
-    monkeypatch.setattr(program, "RIDGE", 1e-3)
+    monkeypatch.syspath_prepend(str(scripts.BENCHMARKS))
+    encoder_probe = importlib.import_module("encoder_probe")
+    monkeypatch.setattr(encoder_probe, "RIDGE", 1e-3)
     run(program, monkeypatch, filmed, "--probe", str(model), "--every", "4", "--json")
     row = json.loads(capsys.readouterr().out)["rows"]["probe voice"]
     assert row["opening_r"]["n_clips"] == 1 and "width_r" in row
     # A probe with as many inputs as frames remembers what it was fitted on.
     clips = program.read_clips(filmed)
-    remembered = program.probe(ct.load(str(model), device="cpu"), clips[:1], clips[:1])["A/a1"]
+    one = clips[0]
+    fitted, measured = [(one.recording, one.curves)], {"A/a1": one.recording}
+    remembered = encoder_probe.probe(ct.load(str(model), device="cpu"), fitted, measured)["A/a1"]
     own = clips[0].curves
     predicted = people.resample(remembered.times, remembered.opening, own.times)
     r = people.correlate(own.opening, predicted)
