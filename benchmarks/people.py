@@ -8,7 +8,7 @@
 PEOPLE is a folder of clips: films (NAME.mp4, …), or face tracks (NAME.npz) with NAME.flac, NAME.wav
 or another recording; or PERSON/NAME for several people. Films are tracked once (docs/capture.md).
 The default is the environment variable CODETALKER_CAPTURE. docs/evaluation.md defines the figures.
-These rows are always printed:
+These rows are always printed, the last two only for clips with known words:
 
 person       the person, compared with themselves: their own sizes, speed and rest
 loudness     the level of the speech as opening, and its negative as width
@@ -73,6 +73,11 @@ class Filmed(NamedTuple):
     def clip(self) -> people.Clip:
         """The curves and the words."""
         return people.Clip(self.curves, self.words)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the words are known, not only the interval of the speech."""
+        return any(word.label != mouth_curves.SPEECH for word in self.words)
 
 
 # Clips --------------------------------------------------------------------------------------------
@@ -296,7 +301,9 @@ def tools(
     """Yield the name and the curves of each row."""
     yield "person", {clip.name: clip.curves for clip in measured}
     yield "loudness", loudness(measured)
-    yield from zip(("word again", "mean word"), repeated(measured, clips), strict=True)
+    known, others = ([one for one in part if one.has_words] for part in (measured, clips))
+    if known:
+        yield from zip(("word again", "mean word"), repeated(known, others), strict=True)
     for model in given.voice:
         voice = ct.load(model, device=given.device)
         for style in given.style:

@@ -215,7 +215,8 @@ def test_clips_without_recordings_or_words(
     clips = program.read_clips(filmed)
     assert [clip.name for clip in clips] == list(NAMES[1:])
     assert "a1.npz: skipped, because it has no recording" in capsys.readouterr().err
-    assert [word.label for word in clips[0].words] == ["speech"]
+    assert [word.label for word in clips[0].words] == [mouth_curves.SPEECH]
+    assert [clip.has_words for clip in clips] == [False, True, True]
     with pytest.raises(SystemExit, match="no films or tracked clips"):
         patch = pytest.MonkeyPatch()
         with patch.context() as context:

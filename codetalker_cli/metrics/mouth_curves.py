@@ -24,6 +24,8 @@ LEVEL_FLOOR = 1e-10
 """The smallest mean square of a window, which is −100 dB."""
 SPOKEN_DB = 30.0
 """Speech is at most this far below the 95th percentile of the level."""
+SPEECH = "speech"
+"""The word that stands for all speech of a recording whose words are not known."""
 _EYES = ("eye_left", "eye_right")
 
 
@@ -157,4 +159,4 @@ def spoken(samples: Float[np.ndarray, " samples"]) -> tuple[TimedWord, ...]:
     if not len(times) or loudness.max() <= 10.0 * np.log10(LEVEL_FLOOR):
         return ()
     loud = np.flatnonzero(loudness >= np.percentile(loudness, 95) - SPOKEN_DB)
-    return (TimedWord("speech", float(times[loud[0]]), float(times[loud[-1]])),)
+    return (TimedWord(SPEECH, float(times[loud[0]]), float(times[loud[-1]])),)
