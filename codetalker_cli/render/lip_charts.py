@@ -4,7 +4,7 @@ Up to ``WINDOW_SECONDS`` are shown at once. A longer recording scrolls past a fi
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ _HEIGHT_SHARE = 0.4
 """The height of the charts as a fraction of the panel height."""
 _PAPER, _FRAME, _INK, _NOW = "#20242a", "#4a505a", "#e8eaee", "#ffffff"
 _COLORS = ("#ffb454", "#59c2ff", "#aad94c", "#f07178", "#d2a6ff", "#95e6cb")
+_TITLES = {"opening": "opening, mm", "width": "width, mm from its median"}
 _MIN_RANGE_MM = {"opening": 10.0, "width": 12.0}
 """The smallest ranges of the vertical axes, so that noise is not enlarged."""
 
@@ -75,7 +76,9 @@ class LipChart:
     """
 
     def __init__(self, curves: Sequence[LipCurve], width: int, size: int, seconds: float) -> None:
-        self.curves, self.width, self.seconds = list(curves), width, seconds
+        # Inner lips and tracked mouth corners have other widths, so only the changes are shown.
+        self.curves = [replace(c, width_mm=c.width_mm - _median(c.width_mm)) for c in curves]
+        self.width, self.seconds = width, seconds
         self.height = 2 * round(size * _HEIGHT_SHARE / 2)  # encoders need an even height
         self._font_size = max(9, size // 36)
         self._left = 3 * self._font_size
@@ -149,7 +152,7 @@ class LipChart:
                 y = bottom - (values - low) / (high - low) * (bottom - top)
                 color = _COLORS[number % len(_COLORS)]
                 _draw_runs(draw, x, y, color, max(1, self._font_size // 6))
-            draw.text((self._left + 4, top + 3), f"{name}, mm", fill=_INK, font=font, anchor="lt")
+            draw.text((self._left + 4, top + 3), _TITLES[name], fill=_INK, font=font, anchor="lt")
         return np.asarray(image)
 
     def _draw_legend(self, draw: Any) -> None:
@@ -172,6 +175,11 @@ def with_chart(
         return
     for picture, time in zip(pictures, times, strict=True):
         yield np.concatenate([picture, chart.draw([time], picture.shape[2])])
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _draw_runs(draw: Any, x: np.ndarray, y: np.ndarray, color: str, width: int) -> None:
