@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codetalker_cli.capture.contacts import closings, contact_frames
+from codetalker_cli.capture.contacts import contact_frames
 from codetalker_cli.capture.fitting import fit_track, rest_of
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.landmarks import bundled_landmarks
@@ -156,10 +156,15 @@ def test_long_run_of_slightly_open_lips_is_not_a_contact() -> None:
     assert touching.sum() == 2
 
 
-def test_closings_end_at_half_a_second() -> None:
+def test_longer_runs_of_nearly_shut_lips_are_not_contacts() -> None:
     opening = np.full(100, 0.1)
-    opening[10:20] = opening[40:60] = 0.0
-    assert closings(opening, np.arange(100) / 25) == [(10, 20)]
+    opening[10:20] = opening[40:60] = 0.01
+    touching = contact_frames(opening, np.arange(100) / 25, 0.0)
+    assert touching[10:20].all() and touching.sum() == 30  # both are at the level of the closing
+    opening[40:60] = 0.0119
+    opening[10:20] = 0.005
+    touching = contact_frames(opening, np.arange(100) / 25, 0.0)
+    assert touching[10:20].all() and touching.sum() == 10
 
 
 # The person ---------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def plan(
         exporters: The formats, by name.
 
     Raises:
-        InputError: There is no motion, no format is given, or an output is unusable.
+        InputError: `motions` is empty, a format is missing, or an output is unusable.
     """
     if "" in (*motions, out, format):
         raise InputError("an empty name was given; check the shell variables in the command")

@@ -180,19 +180,21 @@ def inside_words(
     return inside
 
 
-def closings(
-    curves: MouthCurves, start_seconds: float = -np.inf, end_seconds: float = np.inf
-) -> Float[np.ndarray, " n"]:
-    """Return the centers of the closings between two times, in seconds.
+def closing_runs(curves: MouthCurves) -> list[tuple[int, int]]:
+    """Return the frames [first, stop) of each closing.
 
     A closing is a run of frames with shut lips that takes at most ``CLOSING_SECONDS``.
     """
-    frame = curves.frame_seconds
-    centers = [
-        (curves.times[a] + curves.times[b - 1]) / 2
-        for a, b in runs(_is_shut(curves))
-        if curves.times[b - 1] - curves.times[a] + frame <= CLOSING_SECONDS + 1e-6
-    ]
+    longest = CLOSING_SECONDS - curves.frame_seconds + 1e-6
+    times = curves.times
+    return [(a, b) for a, b in runs(_is_shut(curves)) if times[b - 1] - times[a] <= longest]
+
+
+def closings(
+    curves: MouthCurves, start_seconds: float = -np.inf, end_seconds: float = np.inf
+) -> Float[np.ndarray, " n"]:
+    """Return the centers of the closings between two times, in seconds."""
+    centers = [(curves.times[a] + curves.times[b - 1]) / 2 for a, b in closing_runs(curves)]
     return np.array([c for c in centers if start_seconds <= c <= end_seconds], dtype=np.float64)
 
 
