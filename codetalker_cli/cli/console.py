@@ -53,6 +53,7 @@ UNITS = {
     "align": "recordings",
     "animate": "frames",
     "check": "clips",
+    "combine": "clips",
     "curves": "takes",
     "export": "motions",
     "measure": "clips",

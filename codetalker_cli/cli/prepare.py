@@ -184,6 +184,28 @@ def _prepare(
     report(run_preparation(raw, out, data, options, regions, overwrite), as_json)
 
 
+@app.command("combine", cls=Command)
+def combine_command(
+    out: Annotated[Path, typer.Argument(help="Output folder.")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Prepared data sets with the same mesh and frame rate.")
+    ],
+    show_settings: ShowSettings = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Combine prepared data sets, so that one model learns from all of them."""
+    resolved_sections(Show(show_settings, as_json), [], None, None)
+    from codetalker_cli.datasets.combine import combine
+
+    with console.bars() as stages:
+        manifest = combine(sources, out, overwrite=overwrite, progress=stages("combine"))
+    n_clips, n_styles = len(manifest.clips), len(manifest.train_subjects)
+    result = {"out": str(out), "clips": n_clips, "train_subjects": list(manifest.train_subjects)}
+    line = f"{out}: {counted(n_clips, 'clip')}, {counted(n_styles, 'training subject')}"
+    console.give({**result, "data_id": manifest.data_id}, as_json=as_json, line=line)
+
+
 app.command("video", cls=Command)(prepare_capture.prepare_video)
 app.command("arkit", cls=Command)(prepare_capture.prepare_arkit)
 

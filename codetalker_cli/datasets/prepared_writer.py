@@ -5,7 +5,9 @@ which clips are finished.
 """
 
 import hashlib
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -215,6 +217,33 @@ class PreparedWriter:
             self.close(name, "", ())
         return entry
 
+    def adopt(self, entry: ClipEntry, folder: Path) -> None:
+        """Add a clip of another prepared data set: link its files, or copy them.
+
+        Args:
+            entry: The row of the clip.
+            folder: The other prepared folder.
+
+        Raises:
+            DataError: Another clip has the same name, or a file of the clip is missing or too
+                short.
+            OutputError: The files cannot be written.
+        """
+        name = entry.name
+        if name in self._added:
+            raise DataError(f"{folder}: another data set has a clip named {name}; rename one")
+        self._added.add(name)
+        self._claim(name, name)
+        if not _is_complete(folder, entry):
+            raise DataError(f"{folder}: a file of the clip {name} is missing or too short")
+        for path_of in (vertices_path, audio_path):
+            with atomic_path(path_of(self.folder, name)) as temporary:
+                _link_or_copy(path_of(folder, name), temporary)
+                if not self._has_begun:
+                    self._begin()
+        self._pending.append(replace(entry, source=name))
+        self.close(name, "", ())
+
     def _claim(self, name: str, source: str) -> None:
         if not _SAFE_NAME.fullmatch(name):
             raise DataError(
@@ -351,6 +380,13 @@ def _is_complete(folder: Path, entry: ClipEntry) -> bool:
     return shape[:1] == (entry.n_frames,) and (
         speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
     )
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, path)
 
 
 def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> str:

@@ -16,39 +16,37 @@ The weights are computed in four steps:
 Frame k shows the face at k / fps seconds. Weights are in [0, 1].
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.coarticulation import RATE_HZ, TimedPhase, blend, place_phases
 from codetalker_cli.synthetic.contacts import LipContacts
 from codetalker_cli.synthetic.expression import upper_face_motion
+from codetalker_cli.synthetic.fitted import FittedArticulation, fitted_articulation
 from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone, fill_with_silence
-from codetalker_cli.synthetic.visemes import (
-    ATTACK_SECONDS,
-    CHANNELS,
-    PHONES,
-    RELEASE_SECONDS,
-    Articulation,
-    Channel,
-    VisemePhase,
-    channel_of,
-)
+from codetalker_cli.synthetic.visemes import PHONES, channel_of
 
-RATE_HZ = 240.0
-PAD_SECONDS = 0.5
+PAD_SECONDS = 1.0
 JAW_SPEED = 5.0
 """The maximum change of jawOpen per second, about 0.17 m/s at the bundled head's incisors."""
 JAW_SLACK = {"PP": 0.12, "FF": 0.08}
 """The extra jaw opening that is allowed during a contact, and that the lips compensate for."""
-ONSET_SECONDS = 0.12
-"""The time from the start of the mouth motion to the first sound."""
-OFFSET_SECONDS = 0.20
-"""The time from the last sound until the mouth is at rest."""
-SMOOTHING_SECONDS = {"jaw": 0.022, "open": 0.013, "round": 0.020, "spread": 0.018, "tongue": 0.010}
+USUAL_VOWEL_SECONDS, USUAL_VOWEL_EFFORT = 0.08, 0.85
+"""A duration of vowels, and the opening of such a vowel relative to its full pose."""
+VOWEL_EFFORTS = (0.5, 1.3)
+"""The range of the openings of vowels relative to their full poses."""
+LEVELS_DB, LEVEL_EFFORTS = (-40.0, 12.0), (0.35, 1.5)
+"""The range of the levels of speech that matter, and of the openings relative to the usual one."""
+CLEAR_MM, OPEN_MM = 1.8, 7.2
+"""The smallest opening of the lips in phones without a contact and in the middle of open vowels."""
+CLEAR_RAMP_SECONDS, OPEN_FLAT = 0.05, 1.5
+"""The time in which these openings begin and end, and how flat they are in the middle."""
+CLEARING_UNITS = {"jawOpen": 0.5, "mouthLowerDown": 0.5}
+"""The units that make them, and their shares."""
 RETAINED_SHAPE = {
     "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
     "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
@@ -67,23 +65,6 @@ class FaceRig(Protocol):
 
     @property
     def visemes(self) -> dict[str, np.ndarray]: ...
-
-
-@dataclass(frozen=True)
-class _TimedPhase:
-    """A phase of a phone, with its start and end in seconds."""
-
-    phase: VisemePhase
-    phone: Phone
-    articulation: Articulation
-    start: float
-    end: float
-    after_silence: bool
-    before_silence: bool
-
-    @property
-    def is_silent(self) -> bool:
-        return self.phone.label == SILENCE
 
 
 def articulate(
@@ -164,15 +145,16 @@ def mouth_curves(
     loudness_db: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the (T, U) float64 mouth weights of `articulate`; `phones` must have no gaps."""
-    timed_phases = _place_phases(phones)
+    numbers, timed_phases = fitted_articulation(), place_phases(phones)
     channel = np.array([channel_of(name) for name in rig.unit_names])
-    targets = _targets(timed_phases, rig, style, channel, loudness_db, fps)
+    targets = _targets(timed_phases, rig, style, channel, numbers)
+    ready = _fill(np.zeros(len(channel)), numbers.ready.pose, rig)
     frames = np.arange(n_frames) / fps
     contacts = LipContacts(phones, n_frames, fps)
     jaw = list(rig.unit_names).index("jawOpen")
 
     times = np.arange(-PAD_SECONDS, n_frames / fps + PAD_SECONDS, 1.0 / RATE_HZ)
-    curves = _blend(timed_phases, targets, channel, times, style)
+    curves = blend(timed_phases, targets, ready, channel, times, style.tempo, numbers)
     for contact, slack in JAW_SLACK.items():
         ceiling = rig.visemes[contact][jaw] + slack
         for start, end in contacts.intervals(contact):
@@ -180,6 +162,10 @@ def mouth_curves(
             curves[near, jaw] = np.minimum(curves[near, jaw], ceiling)
     curves[:, jaw] = limit_speed(curves[:, jaw], JAW_SPEED / RATE_HZ)
     weights = np.stack([np.interp(frames, times, curve) for curve in curves.T], axis=1)
+    if loudness_db is not None:
+        opening = np.isin(channel, ("jaw", "open"))
+        weights[:, opening] *= _level_effort(loudness_db, numbers)[:, None]
+    weights += _clear_openings(weights, phones, frames, rig, style, numbers)
     for contact in ("FF", "PP"):
         weights = _pin_contact(weights, contacts.amount(contact), contact, rig, channel)
     return weights + _mouth_corner_bias(rig, style)
@@ -196,33 +182,14 @@ def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
     return (np.minimum.accumulate((forward - ramp[::-1])[::-1]) + ramp)[::-1]
 
 
-def _place_phases(phones: Sequence[Phone]) -> list[_TimedPhase]:
-    timed_phases = []
-    for i, phone in enumerate(phones):
-        articulation = PHONES[phone.label]
-        start, n_phases = phone.start_seconds, len(articulation.phases)
-        for j, phase in enumerate(articulation.phases):
-            end = start + phase.share * (phone.end_seconds - phone.start_seconds)
-            after = j == 0 and i > 0 and phones[i - 1].label == SILENCE
-            last = j == n_phases - 1 and i + 1 < len(phones)
-            before = last and phones[i + 1].label == SILENCE
-            timed_phases.append(_TimedPhase(phase, phone, articulation, start, end, after, before))
-            start = end
-    return timed_phases
-
-
 def _targets(
-    timed_phases: Sequence[_TimedPhase],
+    timed_phases: Sequence[TimedPhase],
     rig: FaceRig,
     style: SpeakingStyle,
     channel: np.ndarray,
-    loudness_db: np.ndarray | None,
-    fps: float,
+    numbers: FittedArticulation,
 ) -> np.ndarray:
-    """Return the (n_phases, U) target pose of each phase in this style.
-
-    The targets of contacts contain only the jaw and the tongue, because the lips are pinned later.
-    """
+    """Return the (n_phases, U) target pose of each phase in this style."""
     factor = {
         "jaw": style.amplitude * (1.0 + 0.22 * style.jaw_lip_balance),
         "open": style.amplitude * (1.0 - 0.30 * style.jaw_lip_balance),
@@ -234,90 +201,99 @@ def _targets(
     side = np.array([n.endswith("Left") * 1.0 - n.endswith("Right") for n in rig.unit_names])
     lean = 1.0 + style.asymmetry * side * np.isin(channel, ("open", "spread"))
     opening = np.isin(channel, ("jaw", "open"))
-    names = list(rig.unit_names)
     targets = np.zeros((len(timed_phases), len(channel)))
     for target, timed_phase in zip(targets, timed_phases, strict=True):
-        for viseme, weight in timed_phase.phase.poses.items():
-            target += weight * rig.visemes[viseme]
-        for unit, weight in timed_phase.phase.units.items():
-            target[names.index(unit)] += weight
-        np.maximum(target, 0.0, out=target)
+        target[:] = _pose(timed_phase, rig, channel, numbers)
         if timed_phase.is_silent:
             continue
         # Speakers differ most in wide openings. Small ones, such as a schwa, are nearly the same.
         jaw = float(target[channel == "jaw"].max(initial=0.0))
         power = float(np.clip(jaw / 0.45, 0.4, 1.0))
         target *= lean * np.where(opening, factors**power, factors)
-        if timed_phase.articulation.contact:
-            target[~np.isin(channel, ("jaw", "tongue"))] = 0.0
         if timed_phase.phone.label in VOWELS:
-            target[opening] *= _vowel_effort(timed_phase.phone, loudness_db, fps)
+            phone = timed_phase.phone
+            target[opening] *= _vowel_effort(phone.end_seconds - phone.start_seconds, numbers)
     return targets
 
 
-def _vowel_effort(phone: Phone, loudness_db: np.ndarray | None, fps: float) -> float:
-    """Return a vowel's opening relative to its full pose; long and loud vowels open more."""
-    least = 0.95 if phone.label == "AH" else 0.80  # the pose of AH is already that of a schwa
-    start, end = phone.start_seconds, phone.end_seconds
-    effort = float(np.clip(0.80 + 2.0 * (end - start - 0.05), least, 1.12))
-    if loudness_db is None:
-        return effort
-    first = int(start * fps)
-    part = loudness_db[first : max(int(end * fps), first + 1)]
-    level = float(np.mean(part)) if len(part) else 0.0
-    return effort * float(np.clip(1.0 + 0.018 * level, 0.88, 1.12))
-
-
-def _blend(
-    timed_phases: Sequence[_TimedPhase],
-    targets: np.ndarray,
-    channel: np.ndarray,
-    times: np.ndarray,
-    style: SpeakingStyle,
+def _pose(
+    timed_phase: TimedPhase, rig: FaceRig, channel: np.ndarray, numbers: FittedArticulation
 ) -> np.ndarray:
-    """Return (n, U) weights at `times`: the smoothed, dominance-weighted mean of the targets."""
-    from scipy.ndimage import gaussian_filter1d
-
-    curves = np.zeros((len(times), len(channel)))
-    for name in CHANNELS:
-        units = np.flatnonzero(channel == name)
-        total = np.full(len(times), 1e-6)
-        for timed_phase, target in zip(timed_phases, targets, strict=True):
-            first, window = _dominance_window(timed_phase, name, times, style.tempo)
-            total[first : first + len(window)] += window
-            curves[first : first + len(window), units] += window[:, None] * target[units]
-        curves[:, units] /= total[:, None]
-        sigma = SMOOTHING_SECONDS[name] * style.tempo * RATE_HZ
-        curves[:, units] = gaussian_filter1d(curves[:, units], sigma, axis=0, mode="nearest")
-    return curves
-
-
-def _dominance_window(
-    timed_phase: _TimedPhase, channel: Channel, times: np.ndarray, tempo: float
-) -> tuple[int, np.ndarray]:
-    """Return the first sample and the values of a phase's dominance over time."""
-    duration = timed_phase.end - timed_phase.start
+    """Return the (U,) pose of a phase in the mean style."""
+    pose, names = np.zeros(len(channel)), list(rig.unit_names)
+    for viseme, weight in timed_phase.phase.poses.items():
+        pose += weight * rig.visemes[viseme]
+    for unit, weight in timed_phase.phase.units.items():
+        pose[names.index(unit)] += weight
+    np.maximum(pose, 0.0, out=pose)
     if timed_phase.is_silent:
-        # The mouth comes to rest only in long pauses, beyond the reach of the adjacent speech.
-        attack = release = -0.01
-        inner_left, inner_right = min(0.16 * tempo, duration / 2), min(0.07 * tempo, duration / 2)
-        strength = float(np.clip((duration - 0.04) / 0.16, 0.05, 1.0))
-    else:
-        attack, release = ATTACK_SECONDS[channel] * tempo, RELEASE_SECONDS[channel] * tempo
-        if timed_phase.after_silence:
-            attack = max(attack, ONSET_SECONDS)
-        if timed_phase.before_silence:
-            release = max(release, OFFSET_SECONDS * tempo)
-        inner_left = inner_right = 0.3 * duration
-        strength = 1.0
-    strength *= timed_phase.articulation.dominance[channel]
-    left, right = timed_phase.start - attack, timed_phase.end + release
-    first, stop = np.searchsorted(times, (left, right))
-    window_times = times[first:stop]
-    rise = np.clip((window_times - left) / (inner_left + attack + 1e-9), 0.0, 1.0)
-    fall = np.clip((right - window_times) / (inner_right + release + 1e-9), 0.0, 1.0)
-    ramp = np.minimum(rise, fall)
-    return int(first), strength * 0.5 * (1.0 - np.cos(np.pi * ramp))
+        return pose
+    if timed_phase.articulation.contact:  # the lips are pinned later
+        pose[~np.isin(channel, ("jaw", "tongue"))] = 0.0
+    fitted = numbers.poses.get(timed_phase.phone.label)
+    if fitted is None:
+        return pose * [numbers.scale.get(_both_sides(name), 1.0) for name in names]
+    in_fit = dict.fromkeys(numbers.scale, 0.0) | fitted[timed_phase.number]
+    return _fill(pose, in_fit, rig)
+
+
+def _fill(pose: np.ndarray, weights: Mapping[str, float], rig: FaceRig) -> np.ndarray:
+    """Return the pose with new weights; a name without Left or Right sets both sides."""
+    names = map(_both_sides, rig.unit_names)
+    return np.array([weights.get(name, old) for name, old in zip(names, pose, strict=True)])
+
+
+def _both_sides(unit: str) -> str:
+    return unit.removesuffix("Left").removesuffix("Right")
+
+
+def _vowel_effort(duration: float, numbers: FittedArticulation) -> float:
+    """Return a vowel's opening relative to its full pose; long vowels open more."""
+    change = numbers.vowel_per_second * (duration - USUAL_VOWEL_SECONDS)
+    return float(np.clip(USUAL_VOWEL_EFFORT + change, *VOWEL_EFFORTS))
+
+
+def _level_effort(loudness_db: np.ndarray, numbers: FittedArticulation) -> np.ndarray:
+    """Return (T,) the opening in each frame relative to that at the usual level."""
+    level = np.clip(loudness_db, *LEVELS_DB)
+    return np.clip(1.0 + numbers.loudness_per_db * level, *LEVEL_EFFORTS)
+
+
+def _clear_openings(
+    weights: np.ndarray,
+    phones: Sequence[Phone],
+    frames: np.ndarray,
+    rig: FaceRig,
+    style: SpeakingStyle,
+    numbers: FittedArticulation,
+) -> np.ndarray:
+    """Return what to add to the (T, U) weights so that the speech can be read from the lips.
+
+    In every phone the lips are at least ``CLEAR_MM`` apart, and in the middle of an open vowel at
+    least ``OPEN_MM``; contacts are pinned later. The filmed talker often opens less, which looks
+    like a contact or like no vowel.
+    """
+    units = [_both_sides(name) for name in rig.unit_names]
+    sides = np.array([units.count(unit) for unit in units])
+    opening = np.array([numbers.opening_mm.get(unit, 0.0) for unit in units]) / sides
+    wanted = np.zeros(len(frames))
+    for phone in phones:
+        if phone.label == SILENCE:
+            continue
+        start, end = phone.start_seconds, phone.end_seconds
+        inside = np.minimum(frames - start, end - frames)
+        wanted = np.maximum(wanted, CLEAR_MM * np.clip(1.0 + inside / CLEAR_RAMP_SECONDS, 0.0, 1.0))
+        if PHONES[phone.label].open_vowel:
+            half = (end - start) / 2 + CLEAR_RAMP_SECONDS
+            shape = np.clip(1.0 - np.abs(frames - (start + end) / 2) / half, 0.0, 1.0)
+            height = OPEN_MM * style.amplitude**0.5 * np.minimum(1.0, OPEN_FLAT * shape)
+            wanted = np.maximum(wanted, height)
+    missing = np.maximum(wanted - weights @ opening, 0.0)
+    added = np.zeros_like(weights)
+    for unit, share in CLEARING_UNITS.items():
+        columns = np.flatnonzero([name == unit for name in units])
+        added[:, columns] = (share * missing / opening[columns].sum())[:, None]
+    return added
 
 
 def _pin_contact(
