@@ -99,3 +99,32 @@ def test_augmented_silence_is_finite() -> None:
             np.zeros(8000, np.float32), np.random.default_rng(seed), [np.zeros(10, np.float32)]
         )
         assert np.isfinite(made).all()
+
+
+def test_a_share_of_the_versions_has_quiet_speech() -> None:
+    clean = broadband()
+    level = augment.speech_dbfs(clean)
+    levels = []
+    for seed in range(300):
+        made = augment.augment(clean, np.random.default_rng(seed), OTHERS)
+        levels.append(augment.speech_dbfs(made))
+    # The usual gain leads to -20 dB at least.
+    share = augment.QUIET_SHARE * (50 - 38) / (50 - 25)
+    assert level > -17 and np.mean(np.array(levels) < -38) == pytest.approx(share, abs=0.05)
+    assert -52 < min(levels) < -45
+
+
+def test_clips_without_speech_are_not_made_quiet() -> None:
+    clean = broadband()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        made = augment.augment(clean, rng, OTHERS, is_speech=False)
+        assert power(made) > 10**-2.5 * power(clean)
+
+
+def test_level_of_speech_excludes_its_pauses() -> None:
+    tone = 0.1 * np.sqrt(2) * np.sin(np.arange(16_000) * 0.3)
+    paused = np.concatenate([tone, np.zeros(32_000), tone])
+    assert augment.speech_dbfs(tone) == pytest.approx(-20, abs=0.1)
+    assert augment.speech_dbfs(paused) == pytest.approx(-20, abs=0.1)
+    assert augment.speech_dbfs(np.zeros(100)) == pytest.approx(-120)

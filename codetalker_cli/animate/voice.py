@@ -94,7 +94,8 @@ class Voice:
     ) -> None:
         self.checkpoint = loaded
         self.device = device
-        self.decode = changed("decode", loaded.settings.decode, decode or {})
+        others = {"speech": loaded.settings.speech}
+        self.decode = changed("decode", loaded.settings.decode, decode or {}, others)
         self._folder = None if loaded.path is None else loaded.path.absolute()
         self._decode_changes = dict(decode or {})
         self._model = loaded.model.to(device)

@@ -4,6 +4,9 @@ The decoder predicts latents, which are quantized with the codebook of stage 1. 
 is causal, with a bias that decreases with the distance in periods. In the cross-attention, frame i
 attends only to the speech features of frame i. This module contains the model and its
 teacher-forced forward pass; ``models.decoding`` does free-running decoding.
+
+Without ``settings.motion_history``, no frame depends on earlier motion. The forward pass is then
+the same as free-running decoding, and it computes all frames at once.
 """
 
 import math
@@ -39,10 +42,17 @@ class Tokenizer(Protocol):
 
 
 class Prediction(NamedTuple):
-    """The result of teacher forcing: motion features, and the latents before quantization."""
+    """The result of teacher forcing.
+
+    Attributes:
+        features: The motion features.
+        latents: The latents before quantization.
+        codes: The codes of the latents.
+    """
 
     features: Float[Tensor, "batch frames features"]
     latents: Float[Tensor, "batch frames latent"]
+    codes: Int64[Tensor, "batch frames codes_per_frame"]
 
 
 def attention_slopes(
@@ -175,7 +185,7 @@ class SpeechDecoderLayer(nn.Module):
 
 
 class SpeechToCodes(nn.Module):
-    """Stage 2: the speech encoder and the autoregressive decoder.
+    """Stage 2: the speech encoder and the decoder, which is autoregressive with a motion history.
 
     Args:
         settings: The section ``speech`` of the settings.
@@ -199,7 +209,9 @@ class SpeechToCodes(nn.Module):
         size = settings.hidden_size
         self.encoder = AudioEncoder(settings.encoder, fps, settings.features_per_frame)
         self.audio_projection = nn.Linear(self.encoder.size, size)
-        self.motion_projection = nn.Linear(feature_size, size)
+        self.motion_projection: nn.Linear | None = None
+        if settings.motion_history:
+            self.motion_projection = nn.Linear(feature_size, size)
         self.style_embedding = nn.Embedding(n_styles, size)
         self.layers = nn.ModuleList(SpeechDecoderLayer(settings) for _ in range(settings.n_layers))
         self.dropout = nn.Dropout(settings.dropout)
@@ -228,28 +240,48 @@ class SpeechToCodes(nn.Module):
         Args:
             tokenizer: Stage 1.
             hidden: The encoder features of the same frames as ``features``.
-            features: The ground-truth motion features.
+            features: The ground-truth motion features. Without a motion history, they have no
+                effect.
             style: The style vectors.
             keep_history: For each clip 1, or 0 to hide its motion history; None keeps all.
             lengths: The number of frames of each clip; None if there is no padding. Results for
                 the padding are meaningless.
         """
+        history: Tensor | None = None
+        if self.motion_projection is not None:
+            # The first input is the projection of zero motion, which includes the bias. At
+            # inference the first input is zero, without the bias. The official code has the same
+            # difference.
+            past = F.pad(features[:, :-1], (0, 0, 1, 0))  # shifted by one frame
+            history = self.motion_projection(past)
+            if keep_history is not None:
+                history = history * keep_history[:, None, None]
+        latents = self.latents(hidden, style, history)
+        quantized_latents, codes = tokenizer.quantize(latents)
+        # The layers above do not need `lengths`: they are causal, and each frame attends only to
+        # its own speech features, so the padding cannot affect a clip. Stage 1 is not causal.
+        features = tokenizer.decode_features(quantized_latents, lengths=lengths)
+        return Prediction(features, latents, codes)
+
+    def latents(
+        self,
+        hidden: Float[Tensor, "batch encoder_features encoder_size"],
+        style: Float[Tensor, "batch size"],
+        history: Float[Tensor, "batch frames size"] | None = None,
+    ) -> Float[Tensor, "batch frames latent"]:
+        """Return the latents of all frames before quantization, computed in parallel.
+
+        Args:
+            hidden: The encoder features.
+            style: The style vectors.
+            history: The projection of the motion before each frame; None: no motion history.
+        """
         s = self.settings
-        # The first input is the projection of zero motion, which includes the bias. At inference
-        # the first input is zero, without the bias. The official code has the same difference.
-        past = F.pad(features[:, :-1], (0, 0, 1, 0))  # shifted by one frame
-        x = self.motion_projection(past)
-        if keep_history is not None:
-            x = x * keep_history[:, None, None]
-        frames = torch.arange(x.shape[1], device=x.device)
-        x = x + style[:, None] + self.position[frames % s.period_frames]
-        x = self.dropout(x)
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
+        frames = torch.arange(memory.shape[1], device=memory.device)
+        x = style[:, None] if history is None else history + style[:, None]
+        x = self.dropout(x + self.position[frames % s.period_frames])
         bias = periodic_causal_bias(s.n_heads, s.period_frames, frames, frames)
         for layer in cast(Iterable[SpeechDecoderLayer], self.layers):
             x = layer(x, layer.cross_attention.memory(memory), bias)
-        latents = self.head(x)
-        quantized_latents, _ = tokenizer.quantize(latents)
-        # The layers above do not need `lengths`: they are causal, and each frame attends only to
-        # its own speech features, so the padding cannot affect a clip. Stage 1 is not causal.
-        return Prediction(tokenizer.decode_features(quantized_latents, lengths=lengths), latents)
+        return self.head(x)

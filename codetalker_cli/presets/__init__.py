@@ -110,7 +110,9 @@ def resolve(
     layers.add_assignments(assignments, sections)
     layers.add_flags(flags)
     settings = _validate(layers.values, layers.origins)
-    refuse_ineffective({name: getattr(settings, name) for name in layers.values}, layers.origins)
+    refuse_ineffective(
+        {name: getattr(settings, name) for name in Settings.model_fields}, layers.origins
+    )
     return Resolved(settings, layers.origins)
 
 
@@ -220,16 +222,31 @@ def _add_file(layers: Layers, config: Path | None, names: Sequence[str]) -> None
     layers.add({n: content[n] for n in names if content.get(n) is not None}, str(config))
 
 
-def changed(name: str, section: Any, values: Mapping[str, Any]) -> Any:
+def changed(
+    name: str,
+    section: Any,
+    values: Mapping[str, Any],
+    others: Mapping[str, Any] | None = None,
+) -> Any:
     """Return a checked section with some of its values replaced.
 
+    Args:
+        name: The name of the section.
+        section: The section.
+        values: The new values.
+        others: Other sections by name; a new value that has no effect with them is refused.
+
     Raises:
-        SettingsError: A key is unknown, or a value fails its check.
+        SettingsError: A key is unknown, a value fails its check, or it has no effect.
     """
     if not values:
         return section
     upgraded = upgrade({name: dict(values)}, "the call").get(name, {})
-    return _validate_section(name, {**section.model_dump(), **upgraded}, {})
+    result = _validate_section(name, {**section.model_dump(), **upgraded}, {})
+    if others:
+        origins = {f"{name}.{key}": "the given settings" for key in upgraded}
+        refuse_ineffective({name: result, **others}, origins)
+    return result
 
 
 def _entries(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Entry]:

@@ -121,7 +121,7 @@ def _rank(origin: str) -> int:
 
 
 def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) -> None:
-    """Refuse given values that have no effect in combination with another value of their section.
+    """Refuse given values that have no effect in combination with another value.
 
     Three kinds of values pass: defaults, values from a file that also sets the other value (a file
     may list all settings of a run), and values made ineffective by a higher layer that changes the
@@ -138,15 +138,14 @@ def refuse_ineffective(sections: Mapping[str, Any], origins: Mapping[str, str]) 
         declared = type(section).model_fields.get(field)
         if declared is None or getattr(section, field) == declared.default:
             continue
-        unmet = unmet_condition(section, field)
+        unmet = unmet_condition(sections, name, field)
         if unmet is None:
             continue
-        other, needed = unmet
-        other_rank = _rank(origins.get(f"{name}.{other}", "default"))
+        other_rank = _rank(origins.get(unmet.key, "default"))
         if _rank(origin) > other_rank or _rank(origin) == other_rank > 1:
             raise SettingsError(
-                f"{key} (from {origin}): has no effect with {name}.{other} "
-                f"{getattr(section, other)}; it needs {name}.{other} {needed}"
+                f"{key} (from {origin}): has no effect with {unmet.key} {unmet.value}; it needs "
+                f"{unmet.key} {unmet.needed}"
             )
 
 

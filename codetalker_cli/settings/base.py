@@ -1,6 +1,7 @@
 """The base class of all settings sections, and the types that they share."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -26,27 +27,42 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def only_with(name: str, *values: Any) -> dict[str, Any]:
+def only_with(name: str, *values: Any, also: str | None = None) -> dict[str, Any]:
     """Return ``json_schema_extra`` for a field whose effect depends on another field.
 
     Args:
-        name: The other field of the section.
+        name: The other field of the section, or the dotted key of a field of another section.
         values: The values of that field with which this one has an effect; any true value if
             none is listed.
+        also: Another field that must have a true value, named like ``name``.
     """
-    return {"only_with": name, "values": list(values)}
+    conditions = [(name, list(values)), *([(also, [])] if also else [])]
+    return {"only_with": conditions}
 
 
-def unmet_condition(section: BaseModel, key: str) -> tuple[str, str] | None:
-    """Return the field that ``key`` depends on and the value it would need, or None.
+class Unmet(NamedTuple):
+    """A condition of a setting that is not met: a dotted key, its value and the one it needs."""
 
-    For example ``("schedule", "step")`` for ``step_epochs`` with another schedule.
+    key: str
+    value: str
+    needed: str
+
+
+def unmet_condition(sections: Mapping[str, Any], section: str, key: str) -> Unmet | None:
+    """Return the first condition of a field that is not met, or None.
+
+    For example ``("train_vq.schedule", "cosine", "step")`` for ``step_epochs``. A condition on a
+    section that is not in ``sections`` counts as met.
     """
-    extra: Any = type(section).model_fields[key].json_schema_extra
-    if not extra or "only_with" not in extra:
-        return None
-    name, values = extra["only_with"], extra["values"]
-    value = getattr(section, name)
-    if value in values if values else value:
-        return None
-    return name, " or ".join(map(str, values)) if values else "above 0"
+    extra: Any = type(sections[section]).model_fields[key].json_schema_extra
+    for name, values in (extra or {}).get("only_with", ()):
+        other, _, field = name.rpartition(".")
+        other = other or section
+        if other not in sections:
+            continue
+        value = getattr(sections[other], field)
+        if not (value in values if values else value):
+            is_flag = isinstance(value, bool)
+            needed = " or ".join(map(str, values)) or ("true" if is_flag else "above 0")
+            return Unmet(f"{other}.{field}", str(value).lower() if is_flag else str(value), needed)
+    return None

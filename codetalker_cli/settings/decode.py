@@ -15,19 +15,20 @@ class DecodeSettings(Section):
         description="how the motion history fed back to the decoder is computed: exact (as in the "
         "official code; the time grows with the square of the length), window (an approximation in "
         "nearly constant time per frame), or auto (exact up to whole_frames, window beyond)",
+        json_schema_extra=only_with("speech.motion_history"),
     )
     window_frames: Positive = Field(
         1,
         description="number of most recent frames that the window method decodes again at each "
         "step",
-        json_schema_extra=only_with("method", "auto", "window"),
+        json_schema_extra=only_with("method", "auto", "window", also="speech.motion_history"),
     )
     refresh_frames: int = Field(
         7,
         ge=0,
         description="number of older frames that the window method refreshes at each step, in "
         "rotation",
-        json_schema_extra=only_with("method", "auto", "window"),
+        json_schema_extra=only_with("method", "auto", "window", also="speech.motion_history"),
     )
     whole_frames: Positive = Field(
         600,
@@ -64,6 +65,7 @@ class DecodeSettings(Section):
         False,
         description="whether each decoding step is captured as a CUDA graph and replayed, which "
         "saves the time of kernel launches; off by default because this has not run on a GPU yet",
+        json_schema_extra=only_with("speech.motion_history"),
     )
 
     @model_validator(mode="after")

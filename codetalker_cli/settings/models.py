@@ -94,6 +94,11 @@ class SpeechSettings(Section):
     features_per_frame: Positive = Field(
         1, description="number of speech features that each motion frame attends to (BIWI: 2)"
     )
+    motion_history: bool = Field(
+        True,
+        description="whether each frame also depends on the frames decoded before it; without it, "
+        "all frames are decoded at once from the speech",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -1,8 +1,8 @@
 """Settings of training, for both stages."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from codetalker_cli.settings.base import Fraction, Positive, Section, only_with
 
@@ -156,11 +156,13 @@ class SpeechTrainSettings(TrainSettings):
         0.0,
         description="fraction of training clips whose motion history is hidden, so that the "
         "model relies on the speech instead of copying past motion",
+        json_schema_extra=only_with("speech.motion_history"),
     )
     own_history: Fraction = Field(
         0.0,
         description="fraction of training clips whose motion history is the model's own "
         "prediction instead of the ground truth, as in free-running decoding",
+        json_schema_extra=only_with("speech.motion_history"),
     )
     own_history_passes: Positive = Field(
         1,
@@ -168,13 +170,22 @@ class SpeechTrainSettings(TrainSettings):
         "first pass uses speech alone, and each further pass uses the prediction of the "
         "previous pass as its history; more passes are closer to free-running decoding, where "
         "errors accumulate",
-        json_schema_extra=only_with("own_history"),
+        json_schema_extra=only_with("own_history", also="speech.motion_history"),
     )
     history_noise: float = Field(
         0.0,
         ge=0,
         description="standard deviation of the noise added to the motion history, as a fraction "
         "of the motion's root mean square",
+        json_schema_extra=only_with("speech.motion_history"),
+    )
+    min_crop_frames: int | None = Field(
+        None,
+        ge=2,
+        description="minimum length of a crop, in frames; the length of each step is drawn between "
+        "it and crop_frames, and a step with short crops takes several from each clip; suits a "
+        "model that decodes live, with little context; null: always crop_frames",
+        json_schema_extra=only_with("crop_frames"),
     )
     n_augmentations: int = Field(
         0,
@@ -194,3 +205,10 @@ class SpeechTrainSettings(TrainSettings):
         description="maximum number of frames that are decoded free-running from each validation "
         "clip; it is limited because free-running decoding is slow",
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        shortest, longest = self.min_crop_frames, self.crop_frames
+        if shortest is not None and longest is not None and shortest > longest:
+            raise ValueError(f"min_crop_frames {shortest} must be at most crop_frames {longest}")
+        return self

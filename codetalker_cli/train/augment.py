@@ -8,17 +8,31 @@ import numpy as np
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.synthetic.noise import colored_noise, sound
 
-VERSION = 2
+VERSION = 3
 """The version of the cached results; increase it when the same seed gives different samples."""
 
+QUIET_SHARE = 0.3
+"""The share of versions in which the speech has a low level, as with a distant microphone."""
+QUIET_DBFS = (-50.0, -25.0)
+"""The range of that level: the RMS of the speech in dB relative to full scale."""
+_ACTIVE_BLOCK = SAMPLE_RATE // 20
+_ACTIVE_SHARE = 0.1
 
-def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
+
+def augment(
+    samples: np.ndarray,
+    rng: np.random.Generator,
+    others: list[np.ndarray],
+    *,
+    is_speech: bool = True,
+) -> np.ndarray:
     """Return a randomly degraded version of speech.
 
     Args:
         samples: (n,) clean speech at 16 kHz.
         rng: The generator that draws the effects and their strengths.
         others: Other clips, from which babble is mixed.
+        is_speech: Whether the clip contains speech; only speech is made quiet.
 
     Returns:
         (n,) float32 samples within ±1.
@@ -33,8 +47,24 @@ def augment(samples: np.ndarray, rng: np.random.Generator, others: list[np.ndarr
     if rng.random() < 0.6:
         noise = colored_noise(len(x), rng) if rng.random() < 0.6 else sound(len(x), rng)
         x = mixed(x, noise, rng.uniform(6.0, 35.0))
-    gain = 10 ** (rng.uniform(-20.0, 3.0) / 20)
-    return np.clip(x * gain, -1.0, 1.0).astype(np.float32)
+    gain_db = rng.uniform(-20.0, 3.0)
+    if is_speech and rng.random() < QUIET_SHARE:
+        # The noise becomes quieter with the speech, because a microphone records both.
+        gain_db = min(gain_db, rng.uniform(*QUIET_DBFS) - speech_dbfs(samples))
+    return np.clip(x * 10 ** (gain_db / 20), -1.0, 1.0).astype(np.float32)
+
+
+def speech_dbfs(samples: np.ndarray) -> float:
+    """Return the RMS of speech in dB relative to full scale, without its pauses.
+
+    Args:
+        samples: (n,) clean speech at 16 kHz. Blocks far below the mean power count as pauses.
+    """
+    starts = np.arange(0, len(samples), _ACTIVE_BLOCK)
+    power = np.add.reduceat(np.square(samples, dtype=np.float64), starts)
+    power /= np.diff(starts, append=len(samples))
+    active = power[power >= _ACTIVE_SHARE * power.mean()]
+    return float(10 * np.log10(active.mean() + 1e-12))
 
 
 def mixed(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

@@ -7,7 +7,7 @@ step.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from codetalker_cli.datasets.prepared import Clip, PreparedDataSet
 from codetalker_cli.errors import DataError
+from codetalker_cli.settings import SpeechTrainSettings
 
 
 def clip_rng(seed: int, step: int, clip: int) -> np.random.Generator:
@@ -26,6 +27,26 @@ def clip_rng(seed: int, step: int, clip: int) -> np.random.Generator:
 def step_rng(seed: int, step: int) -> np.random.Generator:
     """Return the random generator of a step for draws that all its clips share."""
     return np.random.default_rng([seed, 2, step])
+
+
+class Crops(NamedTuple):
+    """The crops of a step: their maximum length in frames (None: whole clips), and their number."""
+
+    n_frames: int | None
+    per_clip: int = 1
+
+
+def draw_crops(settings: SpeechTrainSettings, step: int) -> Crops:
+    """Return the crops of a step, which is the same for all clips and processes.
+
+    The length is uniform from ``min_crop_frames`` to ``crop_frames``. A step with short crops takes
+    several crops from each clip, so that steps take about the same time.
+    """
+    shortest, longest = settings.min_crop_frames, settings.crop_frames
+    if shortest is None or longest is None:
+        return Crops(longest)
+    n_frames = int(np.random.default_rng([settings.seed, 5, step]).integers(shortest, longest + 1))
+    return Crops(n_frames, round(longest / n_frames))
 
 
 @dataclass(frozen=True)
@@ -40,6 +61,7 @@ class Batch:
         clips: The index of each clip in its source.
         starts: The first frame of each crop.
         step: The number of the training step.
+        crops_per_clip: The number of crops of each clip, which are next to each other.
         speech: Stage 2: the output of the frozen part of the speech encoder for each clip.
         codes: Stage 2: (B, T, q) int64 codes of the true motion.
         keep_history: Stage 2: (B,) 1 if the motion history is visible, 0 if it is hidden.
@@ -55,6 +77,7 @@ class Batch:
     clips: tuple[int, ...]
     starts: tuple[int, ...]
     step: int = 0
+    crops_per_clip: int = 1
     speech: tuple[Tensor, ...] = ()
     codes: Tensor | None = None
     keep_history: Tensor | None = None

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -81,12 +81,14 @@ class SpeechLosses(NamedTuple):
         motion: The reconstruction loss of the motion.
         latents: The squared error of the latents.
         features: The predicted motion features.
+        codes: The predicted codes.
     """
 
     total: Float[Tensor, " batch"]
     motion: Float[Tensor, " batch"]
     latents: Float[Tensor, " batch"]
     features: Float[Tensor, "batch frames features"]
+    codes: Int64[Tensor, "batch frames codes_per_frame"]
 
 
 def vertex_weights(
@@ -327,4 +329,6 @@ def speech_losses(
         frame_weights = frame_weights[:, :n_frames]
     motion = motion_loss(model.vq.basis, prediction.features, offsets, lengths, frame_weights)
     latents = clip_means((prediction.latents - true_latents).square(), lengths, frame_weights)
-    return SpeechLosses(motion_weight * motion + latents, motion, latents, prediction.features)
+    return SpeechLosses(
+        motion_weight * motion + latents, motion, latents, prediction.features, prediction.codes
+    )

@@ -34,7 +34,10 @@ from codetalker_cli.train.batches import Batch, ClipSource
 logger = logging.getLogger(__name__)
 
 MEL_RATE = 100
-"""The columns per second of Whisper's spectrogram, which is cached when Whisper is trained."""
+"""The columns per second of Whisper's spectrogram, which is cached when Whisper is trained.
+
+A crop is cut from it before its range is limited, as ``animate`` does with separate segments.
+"""
 MIN_SAMPLES = SAMPLE_RATE // 10
 """The minimum length; shorter speech is padded with silence, because the convolutions need it."""
 N_OTHERS = 6
@@ -177,7 +180,8 @@ class Precomputed:
         indices = rng.choice(len(source), min(N_OTHERS, len(source)), replace=False)
         others = [source.clip(int(k)).samples() for k in indices]
         clip = source.clip(index)
-        return self._encode(clip, augment(clip.samples(), rng, others))
+        is_speech = not clip.entry.is_silent
+        return self._encode(clip, augment(clip.samples(), rng, others, is_speech=is_speech))
 
     @torch.no_grad()
     def _quantize(self, clip: Clip, n_frames: int) -> np.ndarray:
@@ -212,7 +216,7 @@ def _weights_hash(module: nn.Module | None) -> str:
 # The cache ----------------------------------------------------------------------------------------
 
 
-FORMAT = 1
+FORMAT = 2
 """The version of the cached arrays; increase it when the same key gives different arrays."""
 
 

@@ -1,6 +1,5 @@
 """Train stage 2, which predicts motion codes from speech."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,11 +18,9 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
-from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
-from codetalker_cli.models.speech_encoders.pretrained import load_pretrained, with_pretrained_config
 from codetalker_cli.progress import Progress
-from codetalker_cli.settings import AudioEncoderSettings, Settings
-from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, step_rng
+from codetalker_cli.settings import Settings
+from codetalker_cli.train.batches import Batch, ClipSource, clip_rng, draw_crops, step_rng
 from codetalker_cli.train.compatibility import check_data, check_stage1
 from codetalker_cli.train.loop import fit
 from codetalker_cli.train.losses import (
@@ -36,12 +33,10 @@ from codetalker_cli.train.losses import (
 from codetalker_cli.train.precomputed import Precomputed
 from codetalker_cli.train.progress import ProgressReport, TrainingProgress
 from codetalker_cli.train.run_folder import RunFolder
+from codetalker_cli.train.speech_model import build_speech_model
 from codetalker_cli.train.task import Task, Values
 from codetalker_cli.train.trackers import check_trackers
 from codetalker_cli.train.validation import ClipResult, Validation
-from codetalker_cli.workspace import is_checkpoint
-
-logger = logging.getLogger(__name__)
 
 
 class SpeechReports(NamedTuple):
@@ -95,7 +90,7 @@ def train_speech(
         folder.find_resumable("speech", data, stage1)
     accelerator = make_accelerator(settings.train_speech.precision, device, unused_parameters=True)
     check_trackers(settings.train_speech.trackers)
-    model = _build_model(settings, stage1)
+    model = build_speech_model(settings, stage1)
     task = SpeechTask(data, model, stage1, accelerator, reports.encoding)
     train_settings = settings.train_speech
     with folder.lock(accelerator):
@@ -108,86 +103,6 @@ def train_speech(
             resume=resume,
             report=reports.steps,
         )
-
-
-def _build_model(settings: Settings, stage1: Checkpoint) -> CodeTalker:
-    encoder = settings.speech.encoder
-    checkpoint_encoder = _encoder_from_checkpoint(encoder)
-    if checkpoint_encoder is not None:
-        encoder = encoder.model_copy(update={"config": checkpoint_encoder.settings.config})
-    elif not encoder.config:
-        encoder = with_pretrained_config(encoder)
-    speech = settings.speech.model_copy(update={"encoder": encoder})
-    settings = settings.model_copy(update={"vq": stage1.settings.vq, "speech": speech})
-    torch.manual_seed(settings.train_speech.seed)
-    np.random.seed(settings.train_speech.seed)  # used by SpecAugment in transformers
-    model = CodeTalker(settings)
-    assert model.speech is not None
-    if settings.train_speech.start_from:
-        _initialize_from(settings.train_speech.start_from, model, stage1)
-    elif checkpoint_encoder is not None:
-        model.speech.encoder.load_state_dict(checkpoint_encoder.state_dict())
-    elif encoder.source:
-        load_pretrained(model.speech.encoder)
-    else:
-        logger.warning("speech.encoder.source is empty: the encoder starts from random weights")
-    model.vq = stage1.model.vq.requires_grad_(False)  # shared, not copied
-    return model
-
-
-def _initialize_from(source: str, model: CodeTalker, stage1: Checkpoint) -> None:
-    """Load stage 2 from a checkpoint that was trained with the same stage 1."""
-    start = checkpoint.load(source)
-    speech, start_speech = model.speech, start.model.speech
-    assert speech is not None
-    if start_speech is None:
-        raise CheckpointError(
-            f"train_speech.start_from: {source} contains only stage 1; give a stage-2 checkpoint"
-        )
-    expected_shapes = {key: value.shape for key, value in speech.state_dict().items()}
-    start_shapes = {key: value.shape for key, value in start_speech.state_dict().items()}
-    mismatched = sorted(
-        key
-        for key in expected_shapes | start_shapes
-        if expected_shapes.get(key) != start_shapes.get(key)
-    )
-    if mismatched or start.settings.data.train_subjects != model.settings.data.train_subjects:
-        raise CheckpointError(
-            f"train_speech.start_from: the architecture or styles of {source} differ from the "
-            f"settings ({', '.join(mismatched[:3]) or 'different training subjects'}); use the "
-            "settings and the training subjects of that checkpoint"
-        )
-    start_vq, stage1_vq = start.model.vq.state_dict(), stage1.model.vq.state_dict()
-    if start_vq.keys() != stage1_vq.keys() or not all(
-        torch.equal(start_vq[key], stage1_vq[key]) for key in stage1_vq
-    ):
-        raise CheckpointError(
-            f"train_speech.start_from: {source} was trained with a different stage 1 than "
-            f"{stage1.path}; give `vq` {source}"
-        )
-    speech.load_state_dict(start_speech.state_dict())
-
-
-def _encoder_from_checkpoint(settings: AudioEncoderSettings) -> AudioEncoder | None:
-    """Return the speech encoder of the checkpoint ``settings.source``, or None for other sources.
-
-    A checkpoint is given by its folder or name.
-    """
-    source = settings.source
-    if not source or not (is_checkpoint(Path(source)) or source in checkpoint.available()):
-        return None
-    speech = checkpoint.load(source).model.speech
-    if speech is None:
-        raise CheckpointError(
-            f"speech.encoder.source: {source} contains only stage 1 and has no speech encoder; "
-            "give a stage-2 checkpoint"
-        )
-    if (family := speech.encoder.settings.family) != settings.family:
-        raise CheckpointError(
-            f"speech.encoder.family is {settings.family}, but the encoder of the checkpoint "
-            f"{source} is {family}; set speech.encoder.family to {family}"
-        )
-    return speech.encoder
 
 
 class SpeechTraining(nn.Module):
@@ -212,7 +127,7 @@ class SpeechTraining(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the teacher-forced (B,) motion and latent losses and their sum (equation 6)."""
+        """Return the teacher-forced motion and latent losses of each clip and their sum (eq. 6)."""
         s = self._settings
         lengths = batch.lengths
         hidden, _ = self.speech.encoder.encode_trainable(batch.speech, batch.n_frames)
@@ -230,7 +145,12 @@ class SpeechTraining(nn.Module):
             motion_weight=s.motion_weight,
             frame_weights=self._contact_weights(batch.vertices),
         )
-        return {"loss": losses.total, "motion_loss": losses.motion, "latent_loss": losses.latents}
+        values = {"loss": losses.total, "motion_loss": losses.motion, "latent_loss": losses.latents}
+        if batch.crops_per_clip == 1:
+            return values
+        return {
+            key: x.unflatten(0, (-1, batch.crops_per_clip)).mean(1) for key, x in values.items()
+        }
 
     @torch.no_grad()
     def history(
@@ -310,21 +230,26 @@ class SpeechTask(Task):
         self.lengths = [min(n, crop or n) for n in self.source.lengths]
 
     def load(self, clips: Sequence[int], step: int) -> Batch:
-        """Load a crop of each clip, with its speech features and codes."""
+        """Load one or more crops of each clip, with their speech features and codes."""
         s = self._settings
-        rngs = [clip_rng(s.seed, step, clip) for clip in clips]
-        batch = self.source.batch(clips, s.crop_frames, rngs, step)
+        length, n = draw_crops(s, step)
+        # The crops of a clip share a generator, so that they do not depend on the batch.
+        rngs = [rng for clip in clips for rng in [clip_rng(s.seed, step, clip)] * n]
+        crops = [clip for clip in clips for _ in range(n)]
+        batch = self.source.batch(crops, length, rngs, step)
         versions = [int(rng.integers(1 + s.n_augmentations)) for rng in rngs]
         keep_history = torch.tensor([float(rng.random() >= s.history_dropout) for rng in rngs])
         own_history = torch.tensor([bool(rng.random() < s.own_history) for rng in rngs])
-        shapes = [(n, self.model.vq.feature_size) for n in batch.n_frames]
+        shapes = [(n_frames, self.model.vq.feature_size) for n_frames in batch.n_frames]
+        uses_history = self.speech.settings.motion_history
         return replace(
             batch,
+            crops_per_clip=n,
             speech=self.precomputed.speech(self.source, batch, versions),
             codes=self.precomputed.codes(self.source, batch),
-            noise=_draw_noise(rngs, shapes) if s.history_noise > 0 else None,
-            keep_history=keep_history if s.history_dropout > 0 else None,
-            own_history=own_history if s.own_history > 0 else None,
+            noise=_draw_noise(rngs, shapes) if uses_history and s.history_noise > 0 else None,
+            keep_history=keep_history if uses_history and s.history_dropout > 0 else None,
+            own_history=own_history if uses_history and s.own_history > 0 else None,
         )
 
     def clip_name(self, clip: int) -> str:
@@ -364,13 +289,16 @@ class SpeechTask(Task):
         lengths = batch.lengths
         clips = EncodedClips(hidden, batch.vertices, batch.template, batch.style_ids, lengths)
         forced = speech_losses(self.model, clips)
-        style = speech.style_embedding(batch.style_ids)
-        # No CUDA graphs: the weights keep changing, and other threads use the device.
-        decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})
-        codes = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
         template = batch.template
-        free_running = vq.decode(codes, template, lengths).cpu().numpy()
         teacher_forced = (vq.basis.to_offsets(forced.features) + template[:, None]).cpu().numpy()
+        if speech.settings.motion_history:
+            style = speech.style_embedding(batch.style_ids)
+            # No CUDA graphs: the weights keep changing, and other threads use the device.
+            decode = self.model.settings.decode.model_copy(update={"cuda_graphs": False})
+            codes = Decoder(speech, vq, decode).decode(hidden, style, lengths=batch.n_frames)
+            free_running = vq.decode(codes, template, lengths).cpu().numpy()
+        else:  # no frame depends on earlier motion, so both are the same
+            codes, free_running = forced.codes, teacher_forced
         code_arrays, losses = codes.cpu().numpy(), forced.total.tolist()
         return [
             ClipResult(free_running[k, :n], code_arrays[k, :n], teacher_forced[k, :n], losses[k])

@@ -3,6 +3,8 @@
 Each step combines ``speech_cache`` and ``motion_cache``. A step copies nothing to the host, and its
 shapes depend only on ``n``, the number of frames to attend to. ``cuda_graphs`` relies on these two
 properties.
+
+A model without a motion history needs no steps: it decodes all frames in one parallel pass.
 """
 
 from collections.abc import Sequence
@@ -64,14 +66,14 @@ class _DecodingState:
 class Decoder:
     """The decoder for encoder features, with both stages prepared for fast inference.
 
-    It contains optimized copies of the weights. After further training of the model, create a new
-    decoder.
+    With a motion history, it contains optimized copies of the weights. After further training of
+    the model, create a new decoder.
 
     Args:
-        speech: Stage 2.
+        speech: Stage 2, in evaluation mode.
         vq: Stage 1.
         settings: The window, the precision and the use of CUDA graphs. The method is an argument of
-            ``decode``.
+            ``decode``. Without a motion history, only the precision has an effect.
 
     Attributes:
         uses_graphs: Whether each step is replayed as a CUDA graph.
@@ -84,12 +86,21 @@ class Decoder:
         self.settings = settings or DecodeSettings()
         self.vq = vq
         on_cuda = speech.head.weight.device.type == "cuda"
-        self.uses_graphs = on_cuda and self.settings.cuda_graphs
+        self.uses_graphs = on_cuda and self.settings.cuda_graphs and speech.settings.motion_history
         self.stride = STRIDE if self.uses_graphs else _CPU_STRIDE
         self._dtype = torch.bfloat16 if self.settings.precision == "bf16" else None
         self._motion_caches: dict[Method, MotionDecoderCache] = {}
-        with torch.no_grad():
-            self.speech_cache = SpeechDecoderCache(speech, vq, self._dtype)
+        self._speech = speech
+        self._speech_cache: SpeechDecoderCache | None = None
+        if speech.settings.motion_history:
+            with torch.no_grad():
+                self._speech_cache = SpeechDecoderCache(speech, vq, self._dtype)
+
+    @property
+    def speech_cache(self) -> SpeechDecoderCache:
+        """The stage-2 part of a step; only models with a motion history have one."""
+        assert self._speech_cache is not None
+        return self._speech_cache
 
     def motion_cache(self, method: Method) -> MotionDecoderCache:
         """Return the stage-1 part of a step for ``method``, creating it on first use."""
@@ -116,15 +127,21 @@ class Decoder:
             hidden: The encoder features.
             style: The style vectors.
             method: ``exact`` gives the same result as recomputing all frames at each step.
-                ``window`` approximates it in constant time per frame.
+                ``window`` approximates it in constant time per frame. Without a motion history,
+                both give the result of the model's forward pass.
             lengths: The number of frames of each clip, at least 1; None if there is no padding.
                 The codes of the padding are 0.
             past_codes: Codes that replace the predicted ones in the motion history (teacher
-                forcing).
+                forcing). They have no effect without a motion history.
             progress: Called with (frames done, frames of the longest clip).
         """
-        n_frames = hidden.shape[1] // self.speech_cache.settings.features_per_frame
+        n_frames = hidden.shape[1] // self._speech.settings.features_per_frame
         clip_lengths = [n_frames] * len(hidden) if lengths is None else list(lengths)
+        if self._speech_cache is None:
+            codes = self._decode_at_once(hidden, style, clip_lengths)
+            if progress is not None:
+                progress(max(clip_lengths), max(clip_lengths))
+            return codes
         # Sort by length, so that the clips still running are always the first ones of the batch.
         sorted_clips = sorted(range(len(clip_lengths)), key=lambda k: -clip_lengths[k])
         sorted_lengths = sorted(clip_lengths, reverse=True)
@@ -175,9 +192,15 @@ class Decoder:
                 self._step(view, motion_cache, n)
             if progress is not None:
                 progress(i + 1, lengths[0])
-        ends = torch.tensor(lengths, device=hidden.device)[:, None, None]
-        padding = torch.arange(n_frames, device=hidden.device)[None, :, None] >= ends
-        return state.codes[:, :n_frames].masked_fill(padding, 0)
+        return _without_padding(state.codes[:, :n_frames], lengths)
+
+    @torch.no_grad()
+    def _decode_at_once(self, hidden: Tensor, style: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Decode all frames in one pass; padding is at the end, and the layers are causal."""
+        bf16 = torch.autocast(hidden.device.type, torch.bfloat16, self._dtype is not None)
+        with bf16:
+            latents = self._speech.latents(hidden, style)
+        return _without_padding(self.vq.nearest(latents.to(hidden.dtype)), lengths)
 
     def _initial_state(
         self,
@@ -213,6 +236,15 @@ class Decoder:
         )
         self.speech_cache.set_previous(state.speech_cache, hidden)
         state.frame.add_(1)
+
+
+def _without_padding(
+    codes: Int64[Tensor, "batch frames codes_per_frame"], lengths: Sequence[int]
+) -> Int64[Tensor, "batch frames codes_per_frame"]:
+    """Set the codes after the end of each clip to 0."""
+    ends = torch.tensor(lengths, device=codes.device)[:, None, None]
+    padding = torch.arange(codes.shape[1], device=codes.device)[None, :, None] >= ends
+    return codes.masked_fill(padding, 0)
 
 
 def _future_mask(frame: Tensor, n: int, like: Tensor) -> Tensor:

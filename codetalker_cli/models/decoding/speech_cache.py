@@ -149,6 +149,7 @@ class SpeechDecoderCache:
             vq.decoder.output_projection,
             speech.motion_projection,
         )
+        assert motion_projection is not None  # without a motion history, there are no steps
         bias = (
             motion_projection.bias
             if output_projection.bias is None

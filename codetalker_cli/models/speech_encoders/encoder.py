@@ -24,7 +24,12 @@ from codetalker_cli.models.speech_encoders.long_audio import (
     apply_in_windows,
     convolve,
 )
-from codetalker_cli.models.speech_encoders.whisper import WhisperConfig, WhisperEncoder, log_mel
+from codetalker_cli.models.speech_encoders.whisper import (
+    WhisperConfig,
+    WhisperEncoder,
+    limit_range,
+    log_power,
+)
 from codetalker_cli.settings import AudioEncoderSettings
 
 FEATURE_RATE = 50
@@ -171,12 +176,13 @@ class AudioEncoder(nn.Module):
         """Compute the part of ``forward`` that training does not change, so that it can be cached.
 
         Returns:
-            The result of ``forward`` for a frozen encoder. Otherwise the log-mel spectrogram for
-            Whisper, or the convolutional features for other families. There are as many
-            convolutional features as final features.
+            The result of ``forward`` for a frozen encoder. Otherwise the spectrogram for Whisper,
+            or the convolutional features for other families. There are as many convolutional
+            features as final features. The range of the spectrogram is not limited yet, because
+            the limit depends on the loudest sound, and a crop must not depend on what is outside.
         """
         if self.settings.family == "whisper":
-            frozen_features = log_mel(audio, self.model.config.num_mel_bins)
+            frozen_features = log_power(audio, self.model.config.num_mel_bins)
         else:
             # The official code resamples before the transformer, not after it.
             features = convolve(self.model.feature_extractor, audio).transpose(1, 2)
@@ -224,9 +230,8 @@ class AudioEncoder(nn.Module):
             # Whisper has two spectra per feature.
             window = 2 * self.model.config.max_source_positions
             overlap = OVERLAP_SECONDS * 2 * FEATURE_RATE
-            features = apply_in_windows(
-                self.model, frozen_features, window=window, overlap=overlap, factor=2
-            )
+            mel = limit_range(frozen_features)
+            features = apply_in_windows(self.model, mel, window=window, overlap=overlap, factor=2)
             return self._align_to_frames(features, n_frames)
         rate = FEATURE_RATE if self.features_per_frame > 1 else self.fps
         # Both lengths must be even, because each window contributes half of the overlap.

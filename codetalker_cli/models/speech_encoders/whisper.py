@@ -59,10 +59,17 @@ class WhisperConfig:
 def log_mel(
     audio: Float[Tensor, "batch samples"], n_mels: int
 ) -> Float[Tensor, "batch samples//160 {n_mels}"]:
-    """Return the log-mel spectrogram of samples at 16 kHz, as in Whisper's training.
+    """Return the log-mel spectrogram of samples at 16 kHz, as in Whisper's training."""
+    return limit_range(log_power(audio, n_mels))
 
-    It is computed in blocks to limit the memory. Values are clipped to 8 decades below the maximum
-    of the whole recording.
+
+def log_power(
+    audio: Float[Tensor, "batch samples"], n_mels: int
+) -> Float[Tensor, "batch samples//160 {n_mels}"]:
+    """Return the spectrogram of samples at 16 kHz in decades of power, before ``limit_range``.
+
+    It does not depend on the loudness elsewhere in the recording, so any part can be cut from it.
+    It is computed in blocks to limit the memory.
     """
     bank = _mel_bank(n_mels).to(audio)
     window = torch.hann_window(_WINDOW, device=audio.device, dtype=audio.dtype)
@@ -77,8 +84,15 @@ def log_mel(
         )
         power = spectrum.abs().square().transpose(1, 2)
         log_spectrum[:, start : start + n] = torch.log10((power @ bank).clamp_(min=1e-10))
+    return log_spectrum
+
+
+def limit_range(
+    log_spectrum: Float[Tensor, "batch spectra mels"],
+) -> Float[Tensor, "batch spectra mels"]:
+    """Clip to 8 decades below the maximum of all spectra that are given, and scale as Whisper."""
     loudest = log_spectrum.amax(dim=(1, 2), keepdim=True)
-    return log_spectrum.clamp_(min=loudest - 8.0).add_(4.0).div_(4.0)
+    return log_spectrum.clamp(min=loudest - 8.0).add_(4.0).div_(4.0)
 
 
 @lru_cache(maxsize=2)
