@@ -58,6 +58,9 @@ class ToneEngine:
     def voices(self) -> list[str]:
         return ["a", "b", "c"]
 
+    def language_of(self, voice: str) -> str:
+        return "en"
+
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
         self.n_said += 1
         n = int(800 * len(text) / speed)
@@ -224,7 +227,7 @@ def kokoro_engine(
 def test_kokoro_passes_tokens_style_and_speed_to_the_model(
     kokoro_engine: kokoro.KokoroEngine, session: FakeSession, tmp_path: Path
 ) -> None:
-    assert kokoro_engine.voices == ["af_heart", "bm_george"]
+    assert kokoro_engine.voices == ["af_heart", "bm_george", "jf_alpha"]
     spoken = kokoro_engine.say("Bob, my brother.", "af_heart", 1.2)
     assert spoken.phones is None and spoken.sample_rate == 24000
     assert np.abs(spoken.samples).max() == 1.0  # clipped

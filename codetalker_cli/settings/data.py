@@ -190,10 +190,19 @@ class CustomSettings(Section):
     )
 
 
+SpeechLanguage = Literal["en", "de", "es", "fr", "hi", "it", "ja", "pl", "pt", "zh"]
+
+
 class DemoSettings(Section):
     """The synthetic talking-head data set."""
 
     engine: Literal["espeak", "kokoro"] = Field("espeak", description="speech synthesizer")
+    languages: tuple[SpeechLanguage, ...] = Field(
+        ("en",),
+        min_length=1,
+        description="languages of the synthesized speech, which take turns; kokoro has no German "
+        "(de) and Polish (pl) voices",
+    )
     minutes: float = Field(3.0, gt=0, description="amount of speech to synthesize, in minutes")
     seconds_per_clip: float = Field(
         8.0,

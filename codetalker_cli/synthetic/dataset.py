@@ -201,7 +201,9 @@ def _load_speech(
     demo = settings.demo
     engine = load_engine(demo.engine, **engine_options)
     cache = out / "speech" / f"{demo.engine}-{demo.seed}"
-    return synthesize(cache, engine, demo.minutes, demo.seed, progress=progress)
+    return synthesize(
+        cache, engine, demo.minutes, demo.seed, progress=progress, languages=demo.languages
+    )
 
 
 def join_passages(clips: Sequence[SpokenClip], demo: DemoSettings) -> Iterator[Passage]:

@@ -117,6 +117,9 @@ _TIGHT_ROUND = VisemePhase(
     {"U": 1.1}, units={"jawOpen": -0.05, "mouthFunnel": -0.08, "mouthClose": 0.02}
 )
 
+# PP at less than full weight leaves the lips apart.
+_NEAR_CLOSURE = VisemePhase({"PP": 0.6, "E": 0.15})
+
 PHONES: dict[str, Articulation] = {
     # Vowels.
     "AA": _vowel(_phase(aa=1.0), is_open=True),
@@ -134,9 +137,16 @@ PHONES: dict[str, Articulation] = {
     "OY": _vowel(_phase(0.5, O=1.0), _phase(0.5, I=0.8), rounding=0.8),
     "UH": _vowel(_phase(U=0.55, O=0.25), rounding=0.7),
     "UW": _vowel(VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
+    # Vowels that English does not have: the lips of UW and OW, the jaw and tongue of IY and EH.
+    "UE": _vowel(
+        VisemePhase({"U": 0.85, "I": 0.15}, units={"mouthFunnel": -0.08}), rounding=1.0
+    ),
+    "OE": _vowel(_phase(O=0.55, E=0.35), rounding=0.9),
     # Consonants with a lip contact.
     "P": _bilabial(0.75), "B": _bilabial(0.85), "M": _bilabial(1.0),
     "F": _labiodental(0.9), "V": _labiodental(0.9),
+    # The Spanish b between vowels: lips near each other, without contact and without rounding.
+    "BH": Articulation((_NEAR_CLOSURE,), _levels(0.5, 0.6, 0.1, 0.1, 0.05)),
     # Other consonants; the numbers are the dominances of jaw, opening, rounding, spread, tongue.
     "W": Articulation((_TIGHT_ROUND,), _levels(0.7, 0.7, 1.1, 0.7, 0.2)),
     "Y": _consonant("I", 0.5, 0.4, 0.15, 0.4, 0.6),

@@ -1,11 +1,13 @@
 """Synthesize a corpus of speech into a folder of NUMBER_VOICE.flac and NUMBER_VOICE.json files.
 
-The recordings are mono at 16 kHz. The voices take turns, so an interrupted run still has about
-equally many clips of each voice. Clip k depends only on the seed and on k. Therefore an interrupted
-run can resume, and a longer corpus begins with the clips of a shorter one. The .json file is
-written last, and a clip without it is synthesized again.
+The recordings are mono at 16 kHz. The languages take turns, and so do the voices of each language,
+so an interrupted run still has about equally many clips of each voice. Clip k depends only on the
+languages, the voices, the seed and k. Therefore an interrupted run can resume, and a longer corpus
+begins with the clips of a shorter one. The .json file is written last, and a clip without it is
+synthesized again.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -28,8 +30,9 @@ from codetalker_cli.synthetic.speech.clips import (
     write_description,
 )
 from codetalker_cli.synthetic.speech.engines import load_engine
+from codetalker_cli.synthetic.speech.languages import ENGLISH, check_language
 from codetalker_cli.synthetic.speech.phones import Phone, fill_with_silence
-from codetalker_cli.synthetic.speech.sentences import sentences
+from codetalker_cli.synthetic.speech.sentences import sentences_of
 from codetalker_cli.synthetic.speech.utterance import Engine, Utterance
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class _Plan:
     voice: str
     speed: float
     seed: int
+    language: str = ENGLISH
 
 
 def synthesize(
@@ -55,32 +59,37 @@ def synthesize(
     voices: Sequence[str] | None = None,
     speeds: tuple[float, float] = _SPEEDS,
     progress: Progress | None = None,
+    languages: Sequence[str] = (ENGLISH,),
 ) -> SpeechSet:
     """Synthesize sentences until `out_dir` contains `minutes` of speech; resume an earlier run.
 
-    Phone times come from pocketsphinx. If it is not installed, the phone times of the engine are
-    used, if it provides any (those of espeak are 20 ms late).
+    English phone times come from pocketsphinx. If it is not installed, the phone times of the
+    engine are used, if it provides any (those of espeak are 20 ms late). The phone times of other
+    languages always come from the engine.
 
     Args:
         out_dir: The output folder, which is created if needed.
         engine: A key of `engines.ENGINES`, or an engine.
         minutes: The total length of the clips, including pauses.
         seed: The random seed. The same seed and package versions give identical files.
-        voices: A subset of the engine's voices; None uses all of them.
+        voices: A subset of the engine's voices, with at least one for each language; None uses all
+            voices of the languages.
         speeds: The range from which the speed is drawn uniformly.
         progress: A callback for the seconds of speech done and their total.
+        languages: The languages, which take turns: a clip of each, then the next round.
 
     Returns:
         The clips in order, and the sentences that could not be aligned, which are skipped.
 
     Raises:
-        InputError: A voice is unknown, or a number is out of range.
+        InputError: A voice or language is unknown or has no counterpart, or a number is out of
+            range.
         DataError: The folder contains clips made with a different seed or engine, or too many clips
             failed.
         MissingDependencyError: The engine is not installed, or no phone times are available.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
-    selected_voices = _check_voices(engine, voices)
+    selected_voices = _voices_by_language(engine, voices, languages)
     if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
         raise InputError(f"expected minutes > 0, speeds 0 < low <= high, found {minutes}, {speeds}")
     out = Path(out_dir)
@@ -109,26 +118,60 @@ def synthesize(
     return result
 
 
-def _check_voices(engine: Engine, voices: Sequence[str] | None) -> list[str]:
-    selected = list(voices) if voices else engine.voices
-    unknown = [voice for voice in selected if voice not in engine.voices]
+def _voices_by_language(
+    engine: Engine, voices: Sequence[str] | None, languages: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the selected voices of each language, in the order of the languages."""
+    for language in languages:
+        check_language(language)
+    if not languages or len(set(languages)) < len(languages):
+        raise InputError(f"expected different `languages`, found {', '.join(languages) or 'none'}")
+    usable = [voice for voice in engine.voices if engine.language_of(voice) in languages]
+    selected = list(voices) if voices else usable
+    unknown = [voice for voice in selected if voice not in usable]
     if unknown:
         raise InputError(
-            f"voice {unknown[0]!r} of {engine.name} is unknown; use any of "
-            f"{', '.join(engine.voices)}"
+            f"voice {unknown[0]!r} of {engine.name} is unknown; use any of {', '.join(usable)}"
         )
-    return selected
+    grouped = {
+        language: [voice for voice in selected if engine.language_of(voice) == language]
+        for language in languages
+    }
+    missing = [language for language, group in grouped.items() if not group]
+    if missing:
+        raise InputError(
+            f"{engine.name} has no voice for the language {missing[0]!r}"
+            + (f" among the `voices` {', '.join(selected)}" if voices else "")
+        )
+    return grouped
 
 
-def _plan_clips(voices: list[str], speeds: tuple[float, float], seed: int) -> Iterator[_Plan]:
-    """Yield an endless sequence of clip plans; each round uses all voices, in a new order."""
-    for number, text in enumerate(sentences(seed)):
-        turn, place = divmod(number, len(voices))
-        order = np.random.default_rng([seed, 1, turn]).permutation(len(voices))
+def _plan_clips(
+    voices: dict[str, list[str]], speeds: tuple[float, float], seed: int
+) -> Iterator[_Plan]:
+    """Yield an endless sequence of clip plans.
+
+    The languages take turns. Each round of a language uses all of its voices, in a new order.
+    """
+    languages = list(voices)
+    texts = {language: sentences_of(language, seed) for language in languages}
+    for number in itertools.count():
+        count, which = divmod(number, len(languages))
+        language = languages[which]
+        group = voices[language]
+        turn, place = divmod(count, len(group))
+        order = np.random.default_rng([seed, 1, turn]).permutation(len(group))
         rng = np.random.default_rng([seed, 2, number])
-        voice = voices[order[place]]
+        voice = group[order[place]]
         speed = round(float(rng.uniform(*speeds)), 3)
-        yield _Plan(f"{number:05d}_{voice}", text, voice, speed, int(rng.integers(2**31)))
+        yield _Plan(
+            f"{number:05d}_{voice}",
+            next(texts[language]),
+            voice,
+            speed,
+            int(rng.integers(2**31)),
+            language,
+        )
 
 
 def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
@@ -144,9 +187,10 @@ def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
         plan.speed,
     )
     if conflicting or not is_same:
+        found = conflicting[0] if conflicting else path
         raise DataError(
-            f"{out} contains speech made with a different seed, engine, voices or speeds "
-            f"(see {path.name if not conflicting else conflicting[0].name}); give an empty folder"
+            f"{out} contains speech made with a different seed, engine, languages, voices or "
+            f"speeds (see {found.name}); give an empty folder"
         )
     if not recording.exists() or not description["phones"]:
         return None
@@ -160,13 +204,14 @@ def _make_clip(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
     utterance = engine.say(plan.text, plan.voice, plan.speed, plan.seed)
     samples = audio.resample(utterance.samples, utterance.sample_rate, audio.SAMPLE_RATE)
     samples = np.clip(samples, -1.0, 1.0)
-    phones, aligner = _phone_times(samples, utterance)
+    phones, aligner = _phone_times(samples, utterance, plan.language)
     recording = out / f"{plan.name}.flac"
     with atomic_path(recording) as partial:
         soundfile.write(partial, samples, audio.SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     description = {
         "text": plan.text,
         "speaker": plan.voice,
+        "language": plan.language,
         "engine": engine.name,
         "speed": plan.speed,
         "aligner": aligner,
@@ -177,15 +222,22 @@ def _make_clip(out: Path, plan: _Plan, engine: Engine) -> SpokenClip:
     return SpokenClip(plan.name, recording, plan.voice, plan.text, phones)
 
 
-def _phone_times(samples: np.ndarray, utterance: Utterance) -> tuple[list[Phone], str]:
+def _phone_times(
+    samples: np.ndarray, utterance: Utterance, language: str
+) -> tuple[list[Phone], str]:
     """Return the phones, and the name of the aligner."""
-    if alignment.is_available():
+    if language == ENGLISH and alignment.is_available():
         # Formant voices have low acoustic scores even for correct transcripts.
         worst_fit = -math.inf if utterance.phones else alignment.WORST_FIT
         return alignment.align(samples, utterance.text, worst_fit), "pocketsphinx"
     if utterance.phones:
         duration = len(samples) / audio.SAMPLE_RATE
         return fill_with_silence(utterance.phones, duration), "engine"
+    if language != ENGLISH:
+        raise DataError(
+            f"the engine provides no phone times for voice {utterance.voice!r}, and only English "
+            "speech can be aligned without them"
+        )
     raise MissingDependencyError(
         "this engine provides no phone times; computing them needs pocketsphinx, which is not "
         f"installed; run `{install_command('align')}`"

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,25 @@ import numpy as np
 
 from codetalker_cli.errors import DataError, MissingDependencyError
 from codetalker_cli.resources import install_command
-from codetalker_cli.synthetic.speech.phones import SILENCE, Phone, arpabet_of_ipa, fill_with_silence
+from codetalker_cli.synthetic.speech.languages import ENGLISH, ESPEAK_ACCENTS, language_of_accent
+from codetalker_cli.synthetic.speech.phones import (
+    SILENCE,
+    Phone,
+    arpabet_of_ipa,
+    fill_with_silence,
+    join_consonants,
+)
 from codetalker_cli.synthetic.speech.utterance import Utterance
 
 _WORKER = Path(__file__).with_name("espeak_worker.py")
 _TIMEOUT_SECONDS = 60
 _WORDS_PER_MINUTE = 165  # the rate at speed 1.0
-_LANGUAGES = {"us": "en-us", "gb": "gmw/en"}
+# The events of other languages than English are corrected with the waveform of 215 p, b and m
+# between vowels: the events follow the sounds by 10 ms, and the events of voiceless stops begin
+# another 30 ms late, at the end of the closure.
+_LATENESS_SECONDS = 0.01
+_CLOSURE_SECONDS = 0.03
+_VOICELESS_STOPS = ("P", "T", "K", "CH")
 _VARIANTS = ("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m5", "m7", "klatt2", "klatt4")
 
 
@@ -31,20 +44,22 @@ def is_available() -> bool:
     return importlib.util.find_spec("espeakng_loader") is not None
 
 
-def ipa(texts: list[str], accent: str = "us") -> list[str]:
+def ipa(texts: list[str], accent: str = "us", tones: bool = False) -> list[str]:
     """Return the IPA of each text, with stress marks.
 
     "^" joins the two symbols of a diphthong or an affricate.
 
     Args:
         texts: The texts; punctuation is dropped.
-        accent: "us" or "gb".
+        accent: A key of `ESPEAK_ACCENTS`.
+        tones: Whether to return the phoneme names of espeak instead, which contain whole tones
+            ("55"); the IPA contains only their first digit.
 
     Raises:
         MissingDependencyError: `espeakng-loader` is not installed.
         DataError: espeak-ng failed.
     """
-    request = {"texts": texts, "voice": _LANGUAGES[accent], "speak": False}
+    request = {"texts": texts, "voice": ESPEAK_ACCENTS[accent], "speak": False, "ipa": not tones}
     answer, _ = _ask(request)
     return [str(phonemes) for phonemes in answer["phonemes"]]
 
@@ -55,7 +70,7 @@ def pronounce(word: str) -> list[str]:
 
 
 class EspeakEngine:
-    """The espeak-ng engine, which provides phone times; voices are named like "us-f2"."""
+    """The espeak-ng engine, which provides phone times; voices are named like "us-f2", "de-m1"."""
 
     name = "espeak"
     sample_rate = 22050
@@ -66,13 +81,17 @@ class EspeakEngine:
     @property
     def voices(self) -> list[str]:
         """The names of the voices, each an accent and a variant."""
-        return [f"{accent}-{variant}" for accent in _LANGUAGES for variant in _VARIANTS]
+        return [f"{accent}-{variant}" for accent in ESPEAK_ACCENTS for variant in _VARIANTS]
+
+    def language_of(self, voice: str) -> str:
+        """Return the language of a voice."""
+        return language_of_accent(voice.split("-")[0])
 
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
         """Synthesize one sentence; the same arguments give the same samples.
 
         Args:
-            text: The English text.
+            text: The text, in the language of the voice.
             voice: One of `voices`.
             speed: The speed, where 1 is 165 words per minute.
             seed: The random seed for pitch, pitch range and noise.
@@ -88,7 +107,7 @@ class EspeakEngine:
         rng = np.random.default_rng([seed, 11])
         request = {
             "texts": [text],
-            "voice": f"{_LANGUAGES[accent]}+{variant}",
+            "voice": f"{ESPEAK_ACCENTS[accent]}+{variant}",
             "rate": round(_WORDS_PER_MINUTE * speed),
             "pitch": int(rng.integers(35, 66)),
             "range": int(rng.integers(35, 76)),
@@ -100,23 +119,49 @@ class EspeakEngine:
         if len(samples) == 0 or len(samples) != answer["n_samples"]:
             raise DataError(f"espeak-ng produced no audio, or incomplete audio, for {text!r}")
         rate = int(answer["sample_rate"])
-        phones = _phones(answer["events"], rate, len(samples) / rate)
+        phones = _phones(answer["events"], rate, len(samples) / rate, self.language_of(voice))
         return Utterance(samples, rate, text, voice, phones)
 
 
-def _phones(events: list[list[Any]], rate: int, duration_seconds: float) -> list[Phone]:
+def _phones(
+    events: list[list[Any]], rate: int, duration_seconds: float, language: str
+) -> list[Phone]:
     """Convert phone events to phones.
 
-    An event with several phones, such as "ɑːɹ", is divided evenly. An empty event is a pause.
+    An event with several phones, such as "ɑːɹ", is divided evenly. An empty event is a pause. In
+    languages other than English, an event without a phone of its own, such as "ʲ" or a change of
+    language "(en)", belongs to the phone before it.
     """
-    starts = [sample / rate for sample, _ in events] + [duration_seconds]
+    late = 0.0 if language == ENGLISH else _LATENESS_SECONDS
+    starts = [max(0.0, sample / rate - late) for sample, _ in events] + [duration_seconds]
     phones: list[Phone] = []
     for i, (_, name) in enumerate(events):
-        labels = arpabet_of_ipa(name) or [SILENCE]
+        labels = [] if name.startswith("(") else arpabet_of_ipa(name, language)
+        if not labels and name and phones and language != ENGLISH:
+            phones[-1] = replace(phones[-1], end_seconds=starts[i + 1])
+            continue
+        labels = labels or [SILENCE]
         width = (starts[i + 1] - starts[i]) / len(labels)
         for k, label in enumerate(labels):
             phones.append(Phone(label, starts[i] + k * width, starts[i] + (k + 1) * width))
+    if language != ENGLISH:
+        phones = _include_closures(phones)
+        phones = join_consonants(fill_with_silence(phones, duration_seconds))
     return fill_with_silence(phones, duration_seconds)
+
+
+def _include_closures(phones: list[Phone]) -> list[Phone]:
+    """Let voiceless stops after another phone begin with their closure."""
+    included: list[Phone] = []
+    for phone in phones:
+        last = included[-1] if included else None
+        if last and last.label != SILENCE and phone.label in _VOICELESS_STOPS:
+            length = last.end_seconds - last.start_seconds
+            start = phone.start_seconds - min(_CLOSURE_SECONDS, length / 2)
+            included[-1] = replace(last, end_seconds=start)
+            phone = replace(phone, start_seconds=start)
+        included.append(phone)
+    return included
 
 
 def _loader() -> Any:

@@ -6,9 +6,11 @@ between utterances, so repeating a sentence gives different samples, and its ini
 the process.
 
 The request is one JSON object:
-    {"library", "data", "texts": [...], "voice", "rate", "pitch", "range", "seed", "speak": bool}
+    {"library", "data", "texts": [...], "voice", "rate", "pitch", "range", "seed", "speak": bool,
+     "ipa": bool}
 The response is one line of JSON:
-    Without "speak": {"phonemes": [IPA of each text]}, with tied symbols joined by "^".
+    Without "speak": {"phonemes": [IPA of each text]}, with tied symbols joined by "^"; without
+        "ipa", the phoneme names of espeak.
     With "speak": {"sample_rate", "n_samples", "events": [[sample, IPA], ...]}, followed by the
         samples as little-endian int16.
     On failure: {"error": message}, with exit status 3.
@@ -65,15 +67,15 @@ def open_library(request: dict[str, Any]) -> tuple[ctypes.CDLL, int]:
     return library, rate
 
 
-def phonemes(library: ctypes.CDLL, text: str) -> str:
-    """Return the IPA of one text, with its clauses separated by spaces."""
+def phonemes(library: ctypes.CDLL, text: str, ipa: bool) -> str:
+    """Return the IPA or the phoneme names of one text, with its clauses separated by spaces."""
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     buffer = ctypes.create_string_buffer(text.encode())
     position = ctypes.c_void_p(ctypes.addressof(buffer))
     clauses = []
     while position.value:
         clause = library.espeak_TextToPhonemes(
-            ctypes.byref(position), _CHARS_UTF8, _IPA_TIED_BY_CARET
+            ctypes.byref(position), _CHARS_UTF8, _IPA_TIED_BY_CARET if ipa else 0
         )
         clauses.append(clause.decode())
     return " ".join(clause for clause in clauses if clause)
@@ -121,7 +123,8 @@ def main() -> int:
                 "events": events,
             }
         else:
-            answer = {"phonemes": [phonemes(library, text) for text in request["texts"]]}
+            texts, ipa = request["texts"], request["ipa"]
+            answer = {"phonemes": [phonemes(library, text, ipa) for text in texts]}
     except (OSError, WorkerError) as error:
         answer = {"error": str(error)}
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + samples)

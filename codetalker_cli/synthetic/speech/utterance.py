@@ -37,6 +37,10 @@ class Engine(Protocol):
         """The names of the voices."""
         ...
 
+    def language_of(self, voice: str) -> str:
+        """Return the language of a voice, one of `languages.LANGUAGES`."""
+        ...
+
     def say(self, text: str, voice: str, speed: float = 1.0, seed: int = 0) -> Utterance:
         """Synthesize one sentence; the same arguments give the same samples."""
         ...
