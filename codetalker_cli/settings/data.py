@@ -203,6 +203,11 @@ class DemoSettings(Section):
         description="languages of the synthesized speech, which take turns; kokoro has no German "
         "(de) and Polish (pl) voices",
     )
+    voices: tuple[str, ...] = Field(
+        (),
+        description="voices of the engine that speak, at least one for each language; empty: all "
+        "voices of the languages",
+    )
     minutes: float = Field(3.0, gt=0, description="amount of speech to synthesize, in minutes")
     seconds_per_clip: float = Field(
         8.0,

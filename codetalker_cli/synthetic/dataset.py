@@ -202,7 +202,13 @@ def _load_speech(
     engine = load_engine(demo.engine, **engine_options)
     cache = out / "speech" / f"{demo.engine}-{demo.seed}"
     return synthesize(
-        cache, engine, demo.minutes, demo.seed, progress=progress, languages=demo.languages
+        cache,
+        engine,
+        demo.minutes,
+        demo.seed,
+        demo.voices or None,
+        progress=progress,
+        languages=demo.languages,
     )
 
 
