@@ -166,6 +166,7 @@ def mouth_curves(
         opening = np.isin(channel, ("jaw", "open"))
         weights[:, opening] *= _level_effort(loudness_db, numbers)[:, None]
     weights += _clear_openings(weights, phones, frames, rig, style, numbers)
+    weights[:, jaw] = limit_speed(weights[:, jaw], JAW_SPEED / fps)
     for contact in ("FF", "PP"):
         weights = _pin_contact(weights, contacts.amount(contact), contact, rig, channel)
     return weights + _mouth_corner_bias(rig, style)
