@@ -40,12 +40,12 @@ _PUNCTUATION = str.maketrans({
 _SIGNS = "a^ɪ=I a^ʊ=W d^z=ʣ d^ʒ=ʤ e^ɪ=A o^ʊ=O ə^ʊ=Q s^s=S t^s=ʦ t^ʃ=ʧ ɔ^ɪ=Y r.=ɽ ^=- -=-"
 _SIGNS_JA = """
     ˈ=- ˌ=- ä=a o\u031e=o e\u031e=e t^ɕ=ʨ d^ʑ=ʥ t^s=ʦ d^z=ʣ ɯ^ᵝ=ɯ oɯ=oː ei=eː aa=aː ii=iː ɯɯ=ɯː
-    oo=oː ee=eː ɽ=ɾ w=β ũp=ɯmp ũb=ɯmb ũm=ɯmm ĩ=ũ ^=- \u031e=-
+    oo=oː ee=eː ɽ=ɾ w=β ĩ=ũ ^=- \u031e=-
 """
 _SIGNS_ZH = """
     ˈ=- ˌ=- t^ɕ^h=ʨʰ t^ɕ=ʨ t^s.^h=ꭧʰ t^s.=ꭧ t^s^h=ʦʰ t^s=ʦ ^h=ʰ s.=ʂ i.=ɨ i\u032a=ɨ χ=x o-=ɤ
     ə^r=ɚ i^ɛ=jɛ y^ɛ=ɥe y^æ=ɥɛ i^ɑ=ja i^o=jo u^o=wo u^a=wa u^ɑ=wa u^e=we u^ə=wə y^i=y i^ə=jə y^ə=y
-    ɑ=a ʐ=ɻ ji=i jy=y wu=u jj=j ww=w o^n^ɡ=ʊŋ ^=- -=-
+    ɑ=a ʐ=ɻ ji=i jy=y wu=u jj=j ww=w jɥ=ɥ o^n^ɡ=ʊŋ ^=- -=-
 """
 _TONES = {"55": "→", "35": "↗", "214": "↓", "21": "↓", "51": "↘"}
 
