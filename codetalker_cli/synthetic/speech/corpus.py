@@ -78,7 +78,7 @@ def synthesize(
         The clips in order, and the sentences that could not be aligned, which are skipped.
 
     Raises:
-        InputError: A voice or language is unknown, a language has no voice, or `minutes` is 0.
+        InputError: A voice or language is unknown or missing, or `minutes` is not above 0.
         DataError: The folder contains clips made with a different seed or engine, or too many clips
             failed.
         MissingDependencyError: The engine is not installed, or no phone times are available.
