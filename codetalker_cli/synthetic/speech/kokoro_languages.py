@@ -25,6 +25,10 @@ from codetalker_cli.synthetic.speech.phones import (
 # the median is 60 ms (p, b and m 65 ms, vowels 52 ms), the median absolute deviation is 10 ms, and
 # 80 % are between 40 and 90 ms. This holds if the time of a stress mark belongs to the vowel after
 # it, and half of the space between two words belongs to each of them.
+#
+# As a check, 424 p, b and m between vowels in 13 minutes of the seven other languages were compared
+# with the waveform as in `alignment`. 97 % have a closure, and its center is -4 to 7 ms (median of
+# each language) from the center of the label; for English by pocketsphinx it is 4 ms.
 FRAME_SECONDS = 0.025
 _LATENESS_SECONDS = 0.06
 _LONGEST_JOINT_SECONDS = 0.1  # longer spaces between words are pauses
