@@ -26,6 +26,7 @@ ELSEWHERE = {
     "avatars": "test_avatar_benchmark.py",
     "decode": "test_decode_benchmark.py",
     "encoder_probe": "test_people_script.py",
+    "languages": "test_languages.py",
     "lips": "test_lips_script.py",
     "liveness": "test_liveness_script.py",
     "people": "test_people_script.py",

@@ -139,14 +139,15 @@ PHONES: dict[str, Articulation] = {
     "UW": _vowel(VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08}), rounding=1.0),
     # Vowels that English does not have: the lips of UW and OW, the jaw and tongue of IY and EH.
     "UE": _vowel(
-        VisemePhase({"U": 0.85, "I": 0.15}, units={"mouthFunnel": -0.08}), rounding=1.0
+        VisemePhase({"U": 1.0}, units={"mouthFunnel": -0.08, "jawOpen": 0.03, "tongueTipUp": 0.15}),
+        rounding=1.0,
     ),
-    "OE": _vowel(_phase(O=0.55, E=0.35), rounding=0.9),
+    "OE": _vowel(_phase(O=0.65, E=0.25), rounding=0.9),
     # Consonants with a lip contact.
     "P": _bilabial(0.75), "B": _bilabial(0.85), "M": _bilabial(1.0),
     "F": _labiodental(0.9), "V": _labiodental(0.9),
     # The Spanish b between vowels: lips near each other, without contact and without rounding.
-    "BH": Articulation((_NEAR_CLOSURE,), _levels(0.5, 0.6, 0.1, 0.1, 0.05)),
+    "BH": Articulation((_NEAR_CLOSURE,), _levels(0.7, 0.9, 0.1, 0.1, 0.05)),
     # Other consonants; the numbers are the dominances of jaw, opening, rounding, spread, tongue.
     "W": Articulation((_TIGHT_ROUND,), _levels(0.7, 0.7, 1.1, 0.7, 0.2)),
     "Y": _consonant("I", 0.5, 0.4, 0.15, 0.4, 0.6),

@@ -37,7 +37,7 @@ from codetalker_cli.synthetic.speech.utterance import Engine, Utterance
 
 logger = logging.getLogger(__name__)
 
-_SPEEDS = (0.85, 1.3)
+_SPEEDS = (0.85, 1.3)  # the speed of each clip is drawn uniformly
 _MAX_FAILURES_IN_A_ROW = 20
 
 
@@ -57,24 +57,20 @@ def synthesize(
     minutes: float,
     seed: int,
     voices: Sequence[str] | None = None,
-    speeds: tuple[float, float] = _SPEEDS,
     progress: Progress | None = None,
     languages: Sequence[str] = (ENGLISH,),
 ) -> SpeechSet:
     """Synthesize sentences until `out_dir` contains `minutes` of speech; resume an earlier run.
 
-    English phone times come from pocketsphinx. If it is not installed, the phone times of the
-    engine are used, if it provides any (those of espeak are 20 ms late). The phone times of other
-    languages always come from the engine.
+    English phone times come from pocketsphinx, or from the engine if pocketsphinx is not installed
+    (those of espeak are 20 ms late). Those of other languages always come from the engine.
 
     Args:
         out_dir: The output folder, which is created if needed.
         engine: A key of `engines.ENGINES`, or an engine.
         minutes: The total length of the clips, including pauses.
         seed: The random seed. The same seed and package versions give identical files.
-        voices: A subset of the engine's voices, with at least one for each language; None uses all
-            voices of the languages.
-        speeds: The range from which the speed is drawn uniformly.
+        voices: A subset of the voices, with at least one for each language; None uses all of them.
         progress: A callback for the seconds of speech done and their total.
         languages: The languages, which take turns: a clip of each, then the next round.
 
@@ -82,21 +78,20 @@ def synthesize(
         The clips in order, and the sentences that could not be aligned, which are skipped.
 
     Raises:
-        InputError: A voice or language is unknown or has no counterpart, or a number is out of
-            range.
+        InputError: A voice or language is unknown or missing, or `minutes` is not above 0.
         DataError: The folder contains clips made with a different seed or engine, or too many clips
             failed.
         MissingDependencyError: The engine is not installed, or no phone times are available.
     """
     engine = load_engine(engine) if isinstance(engine, str) else engine
     selected_voices = _voices_by_language(engine, voices, languages)
-    if not minutes > 0 or not 0 < speeds[0] <= speeds[1]:
-        raise InputError(f"expected minutes > 0, speeds 0 < low <= high, found {minutes}, {speeds}")
+    if not minutes > 0:
+        raise InputError(f"expected minutes > 0, found {minutes}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     result = SpeechSet()
     seconds_done, seconds_wanted, failed_in_a_row = 0.0, 60.0 * minutes, 0
-    for plan in _plan_clips(selected_voices, speeds, seed):
+    for plan in _plan_clips(selected_voices, seed):
         if seconds_done >= seconds_wanted:
             break
         try:
@@ -125,7 +120,7 @@ def _voices_by_language(
     for language in languages:
         check_language(language)
     if not languages or len(set(languages)) < len(languages):
-        raise InputError(f"expected different `languages`, found {', '.join(languages) or 'none'}")
+        raise InputError(f"expected different languages, found {', '.join(languages) or 'none'}")
     usable = [voice for voice in engine.voices if engine.language_of(voice) in languages]
     selected = list(voices) if voices else usable
     unknown = [voice for voice in selected if voice not in usable]
@@ -141,14 +136,12 @@ def _voices_by_language(
     if missing:
         raise InputError(
             f"{engine.name} has no voice for the language {missing[0]!r}"
-            + (f" among the `voices` {', '.join(selected)}" if voices else "")
+            + (f" among {', '.join(selected)}" if voices else "")
         )
     return grouped
 
 
-def _plan_clips(
-    voices: dict[str, list[str]], speeds: tuple[float, float], seed: int
-) -> Iterator[_Plan]:
+def _plan_clips(voices: dict[str, list[str]], seed: int) -> Iterator[_Plan]:
     """Yield an endless sequence of clip plans.
 
     The languages take turns. Each round of a language uses all of its voices, in a new order.
@@ -163,7 +156,7 @@ def _plan_clips(
         order = np.random.default_rng([seed, 1, turn]).permutation(len(group))
         rng = np.random.default_rng([seed, 2, number])
         voice = group[order[place]]
-        speed = round(float(rng.uniform(*speeds)), 3)
+        speed = round(float(rng.uniform(*_SPEEDS)), 3)
         yield _Plan(
             f"{number:05d}_{voice}",
             next(texts[language]),
@@ -189,8 +182,8 @@ def _read_existing(out: Path, plan: _Plan, engine: Engine) -> SpokenClip | None:
     if conflicting or not is_same:
         found = conflicting[0] if conflicting else path
         raise DataError(
-            f"{out} contains speech made with a different seed, engine, languages, voices or "
-            f"speeds (see {found.name}); give an empty folder"
+            f"{out} contains speech made with a different seed, engine, languages or "
+            f"voices (see {found.name}); give an empty folder"
         )
     if not recording.exists() or not description["phones"]:
         return None

@@ -32,7 +32,8 @@ _TIMEOUT_SECONDS = 60
 _WORDS_PER_MINUTE = 165  # the rate at speed 1.0
 # The events of other languages than English are corrected with the waveform of 215 p, b and m
 # between vowels: the events follow the sounds by 10 ms, and the events of voiceless stops begin
-# another 30 ms late, at the end of the closure.
+# another 30 ms late, at the end of the closure. After that, the centers of 1,021 closures in 27
+# minutes of speech are -8 to -1 ms (median of each language) from the centers of the labels.
 _LATENESS_SECONDS = 0.01
 _CLOSURE_SECONDS = 0.03
 _VOICELESS_STOPS = ("P", "T", "K", "CH")
