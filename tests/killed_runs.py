@@ -54,6 +54,7 @@ EVERYTHING: dict[str, Any] = {
     "history_dropout": 0.4,
     "own_history": 0.4,
     "history_noise": 0.1,
+    "min_crop_frames": 6,
     "n_augmentations": 1,
     "validation_frames": 8,
     "save_every_seconds": 0.0,

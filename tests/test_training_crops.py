@@ -45,7 +45,7 @@ def test_all_clips_of_a_step_have_the_same_length_and_number_of_crops(
 ) -> None:
     made = settings(crop_frames=32, min_crop_frames=8, n_augmentations=1, own_history=0.5)
     task = speech_task(data, made)
-    seen = set()
+    seen, n_different, n_crops = set(), 0, 0
     for step in range(12):
         length, n = draw_crops(made.train_speech, step)
         batch = task.load([0, 2, 3], step)
@@ -60,7 +60,9 @@ def test_all_clips_of_a_step_have_the_same_length_and_number_of_crops(
             cut = slice(alone.starts[k], alone.starts[k] + length)
             motion = task.source.clip(2).vertices[cut]
             assert np.array_equal(alone.vertices[k].numpy(), motion)
-    assert len(seen) > 2
+        n_different += len(set(alone.starts))
+        n_crops += n
+    assert len(seen) > 2 and n_different > 0.8 * n_crops
 
 
 def test_loss_of_a_clip_is_the_mean_of_its_crops(data: PreparedDataSet) -> None:

@@ -33,13 +33,19 @@ LENGTHS = (30, 26, 23, 24, 28, 26, 20, 29, 22, 25)
 STILL = {
     f"{name}_dropout": 0.0 for name in ("attention", "hidden", "activation", "feat_proj", "final")
 } | {"layerdrop": 0.0, "apply_spec_augment": False}
+CROPS = {"crop_frames": 20, "min_crop_frames": 6}
+"""Random lengths of crops, which all processes must share."""
 CASES: dict[str, dict[str, Any]] = {
     "two": {"batch_size": 2},
-    "accumulated": {"batch_size": 1, "accumulation": 2},
+    "accumulated": {"batch_size": 1, "accumulation": 2, **CROPS},
     "idle": {"batch_size": 1},
 }
 """The settings of each case in two processes."""
-SINGLE = {"two": {"batch_size": 4}, "accumulated": {"batch_size": 4}, "idle": {"batch_size": 2}}
+SINGLE = {
+    "two": {"batch_size": 4},
+    "accumulated": {"batch_size": 4, **CROPS},
+    "idle": {"batch_size": 2},
+}
 """The settings of each case in one process."""
 RESUMED = {"batch_size": 1, "epochs": 2}
 POISONED = "clip4"
