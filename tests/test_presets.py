@@ -82,9 +82,8 @@ def test_assignment_changes_one_split_rule_and_file_replaces_all_splits(tmp_path
 def test_preset_extends_another() -> None:
     custom, demo = resolve("custom", facts=FACTS).settings, resolve("demo").settings
     assert custom.train_vq == demo.train_vq and custom.vq == demo.vq
-    assert custom.train_speech.history_dropout == 0.95 and custom.train_speech.own_history == 0
-    changed = {"contact_weight": 4.0, "history_dropout": 0.3, "own_history": 0.5}
-    assert custom.train_speech.model_copy(update=changed) == demo.train_speech
+    assert not custom.speech.motion_history and not demo.speech.motion_history
+    assert custom.train_speech.model_copy(update={"contact_weight": 4.0}) == demo.train_speech
 
 
 def test_some_sections_are_resolved_without_the_others(tmp_path: Path) -> None:

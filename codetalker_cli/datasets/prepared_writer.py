@@ -5,9 +5,7 @@ which clips are finished.
 """
 
 import hashlib
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli import audio
-from codetalker_cli.arrays import map_array
 from codetalker_cli.datasets import journal
+from codetalker_cli.datasets.clip_files import is_complete, link_or_copy, write_blocks
 from codetalker_cli.datasets.journal import ClipRecord
 from codetalker_cli.datasets.manifest import UNFINISHED, ClipEntry, Manifest, read_manifest
 from codetalker_cli.datasets.prepared import (
@@ -29,7 +27,7 @@ from codetalker_cli.datasets.prepared import (
     vertices_path,
 )
 from codetalker_cli.datasets.raw_clips import Problem
-from codetalker_cli.errors import DataError, InputError, counted, printable
+from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.files import atomic_path, check_output, remove_leftovers
 from codetalker_cli.topology import Mesh
 from codetalker_cli.workspace import MANIFEST
@@ -165,7 +163,7 @@ class PreparedWriter:
             record is not None
             and record.stamp == stamp
             and bool(record.entries)
-            and all(_is_complete(self.folder, entry) for entry in record.entries)
+            and all(is_complete(self.folder, entry) for entry in record.entries)
         )
 
     def _begin(self) -> None:
@@ -193,7 +191,7 @@ class PreparedWriter:
             vertices, n_frames = [vertices], len(vertices)
         assert n_frames is not None
         with atomic_path(vertices_path(self.folder, name)) as temporary:
-            digest = _write_blocks(temporary, vertices, n_frames)
+            digest = write_blocks(temporary, vertices, n_frames)
             if not self._has_begun:
                 self._begin()
         pcm = np.clip(np.rint(clip.samples * 32768.0), -32768, 32767).astype(np.int16)
@@ -234,11 +232,11 @@ class PreparedWriter:
             raise DataError(f"{folder}: another data set has a clip named {name}; rename one")
         self._added.add(name)
         self._claim(name, name)
-        if not _is_complete(folder, entry):
+        if not is_complete(folder, entry):
             raise DataError(f"{folder}: a file of the clip {name} is missing or too short")
         for path_of in (vertices_path, audio_path):
             with atomic_path(path_of(self.folder, name)) as temporary:
-                _link_or_copy(path_of(folder, name), temporary)
+                link_or_copy(path_of(folder, name), temporary)
                 if not self._has_begun:
                     self._begin()
         self._pending.append(replace(entry, source=name))
@@ -367,42 +365,3 @@ def refuse_foreign(folder: Path) -> None:
             f"{folder}: contains {printable(others[0])}, which is not part of a prepared data set; "
             "give an empty or a new folder"
         )
-
-
-def _is_complete(folder: Path, entry: ClipEntry) -> bool:
-    """Return whether both files of a clip have at least the length in the clip table."""
-    vertices, speech = vertices_path(folder, entry.name), audio_path(folder, entry.name)
-    try:
-        shape = map_array(vertices).shape
-    except DataError:
-        return False
-    # A WAV file has a header of 44 bytes, and two bytes per sample.
-    return shape[:1] == (entry.n_frames,) and (
-        speech.is_file() and speech.stat().st_size >= 44 + 2 * entry.n_samples
-    )
-
-
-def _link_or_copy(source: Path, path: Path) -> None:
-    try:
-        os.link(source, path)
-    except OSError:  # another disk, or a file system without links
-        shutil.copyfile(source, path)
-
-
-def _write_blocks(path: Path, blocks: Iterable[np.ndarray], n_frames: int) -> str:
-    """Write blocks (k, V, 3) to a float32 .npy file; return the SHA-256 of the data."""
-    digest = hashlib.sha256()
-    written = 0
-    with path.open("wb") as file:
-        for block in blocks:
-            block = np.ascontiguousarray(block, dtype=np.float32)
-            if not written:
-                shape = (n_frames, *block.shape[1:])
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-            digest.update(block.data)
-            file.write(block.data)
-            written += len(block)
-    if written != n_frames:
-        raise DataError(f"{path.name}: received {counted(written, 'frame')}, expected {n_frames}")
-    return digest.hexdigest()
