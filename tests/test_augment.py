@@ -49,6 +49,19 @@ def test_spectral_slope_of_noise_is_in_range() -> None:
         assert -6.5 < slope_db < 0.5
 
 
+@pytest.mark.parametrize("ratio", [0.8, 1.25])
+def test_another_voice_has_scaled_frequencies_at_the_same_times(ratio: float) -> None:
+    time = np.arange(32_000) / 16000
+    beeps = np.sin(2 * np.pi * 500 * time) * (np.sin(2 * np.pi * 2 * time) > 0)
+    made = augment.revoiced(beeps.astype(np.float32), ratio)
+    assert made.shape == beeps.shape and made.dtype == np.float32
+    peak = np.abs(np.fft.rfft(made)).argmax() / 2.0  # bins of 0.5 Hz
+    assert peak == pytest.approx(500 * ratio, rel=0.02)
+    loud = [np.convolve(np.square(x), np.ones(160) / 160, "same") for x in (beeps, made)]
+    assert np.corrcoef(*loud)[0, 1] > 0.95
+    assert len(augment.revoiced(np.ones(100, np.float32), ratio)) == 100
+
+
 @pytest.mark.parametrize("n", [1, 5000, 40_000])
 def test_babble_has_the_given_length_and_is_repeatable(n: int) -> None:
     made = augment.babble(n, OTHERS, np.random.default_rng(0))

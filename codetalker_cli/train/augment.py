@@ -8,13 +8,15 @@ import numpy as np
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.synthetic.noise import colored_noise, sound
 
-VERSION = 3
+VERSION = 4
 """The version of the cached results; increase it when the same seed gives different samples."""
 
 QUIET_SHARE = 0.3
 """The share of versions in which the speech has a low level, as with a distant microphone."""
 QUIET_DBFS = (-50.0, -25.0)
 """The range of that level: the RMS of the speech in dB relative to full scale."""
+REVOICED_SHARE, REVOICED_RATIOS = 0.5, (0.8, 1.25)
+"""The share of versions with another voice, and the range of the ratio of its frequencies."""
 _ACTIVE_BLOCK = SAMPLE_RATE // 20
 _ACTIVE_SHARE = 0.1
 
@@ -38,6 +40,8 @@ def augment(
         (n,) float32 samples within ±1.
     """
     x = samples.astype(np.float32)
+    if is_speech and rng.random() < REVOICED_SHARE:
+        x = revoiced(x, float(np.exp(rng.uniform(*np.log(REVOICED_RATIOS)))))
     if rng.random() < 0.5:
         x = filtered(x, rng)
     if rng.random() < 0.4:
@@ -65,6 +69,25 @@ def speech_dbfs(samples: np.ndarray) -> float:
     power /= np.diff(starts, append=len(samples))
     active = power[power >= _ACTIVE_SHARE * power.mean()]
     return float(10 * np.log10(active.mean() + 1e-12))
+
+
+def revoiced(x: np.ndarray, ratio: float) -> np.ndarray:
+    """Multiply all frequencies by a ratio, as in the voice of a smaller or larger person.
+
+    A phase vocoder stretches the speech in time, and resampling to the old length undoes that.
+    """
+    import torch
+    from scipy.signal import resample
+    from torchaudio.functional import phase_vocoder
+
+    size, hop = 512, 128
+    if len(x) < size:
+        return x
+    window = torch.hann_window(size)
+    spectrum = torch.stft(torch.from_numpy(x), size, hop, window=window, return_complex=True)
+    advance = torch.linspace(0, torch.pi * hop, size // 2 + 1)[:, None]
+    stretched = torch.istft(phase_vocoder(spectrum, 1 / ratio, advance), size, hop, window=window)
+    return resample(stretched.numpy(), len(x)).astype(np.float32)
 
 
 def mixed(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
