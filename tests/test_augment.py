@@ -52,13 +52,15 @@ def test_spectral_slope_of_noise_is_in_range() -> None:
 @pytest.mark.parametrize("ratio", [0.8, 1.25])
 def test_another_voice_has_scaled_frequencies_at_the_same_times(ratio: float) -> None:
     time = np.arange(32_000) / 16000
-    beeps = np.sin(2 * np.pi * 500 * time) * (np.sin(2 * np.pi * 2 * time) > 0)
-    made = augment.revoiced(beeps.astype(np.float32), ratio)
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    tone = np.sin(2 * np.pi * 500 * time) + 0.3 * noise
+    beeps = (tone * (np.sin(2 * np.pi * 2 * time) > 0)).astype(np.float32)
+    made = augment.revoiced(beeps, ratio)
     assert made.shape == beeps.shape and made.dtype == np.float32
     peak = np.abs(np.fft.rfft(made)).argmax() / 2.0  # bins of 0.5 Hz
     assert peak == pytest.approx(500 * ratio, rel=0.02)
-    loud = [np.convolve(np.square(x), np.ones(160) / 160, "same") for x in (beeps, made)]
-    assert np.corrcoef(*loud)[0, 1] > 0.95
+    beginnings = np.flatnonzero(np.diff((np.convolve(made**2, np.ones(160)) > 1).astype(int)) > 0)
+    assert np.abs(beginnings[:4] - np.arange(4) * 8000).max() < 320  # 20 ms
     assert len(augment.revoiced(np.ones(100, np.float32), ratio)) == 100
 
 
@@ -99,7 +101,9 @@ def test_every_version_is_usable_aligned_and_repeatable(others: list[np.ndarray]
         again = augment.augment(clean, np.random.default_rng(seed), others)
         assert made.dtype == np.float32 and made.shape == clean.shape
         assert np.isfinite(made).all() and np.abs(made).max() <= 1.0
-        assert delay(clean, made) == 0
+        if np.random.default_rng(seed).random() >= augment.REVOICED_SHARE:
+            # Other voices have no common waveform. An early echo can be the highest peak.
+            assert abs(delay(clean, made)) < 160
         assert made.tobytes() == again.tobytes()
         versions.add(made.tobytes())
     assert len(versions) == 30
@@ -124,7 +128,7 @@ def test_a_share_of_the_versions_has_quiet_speech() -> None:
     # The usual gain leads to -20 dB at least.
     share = augment.QUIET_SHARE * (50 - 38) / (50 - 25)
     assert level > -17 and np.mean(np.array(levels) < -38) == pytest.approx(share, abs=0.05)
-    assert -52 < min(levels) < -45
+    assert -54 < min(levels) < -45
 
 
 def test_clips_without_speech_are_not_made_quiet() -> None:

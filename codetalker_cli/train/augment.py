@@ -86,7 +86,9 @@ def revoiced(x: np.ndarray, ratio: float) -> np.ndarray:
     window = torch.hann_window(size)
     spectrum = torch.stft(torch.from_numpy(x), size, hop, window=window, return_complex=True)
     advance = torch.linspace(0, torch.pi * hop, size // 2 + 1)[:, None]
-    stretched = torch.istft(phase_vocoder(spectrum, 1 / ratio, advance), size, hop, window=window)
+    frames = phase_vocoder(spectrum, 1 / ratio, advance)
+    n = round(len(x) * ratio)
+    stretched = torch.istft(frames, size, hop, window=window, length=n)
     return resample(stretched.numpy(), len(x)).astype(np.float32)
 
 
