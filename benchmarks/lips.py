@@ -1,6 +1,7 @@
 """Measure whether the lips of a voice can be read, using recordings with phone times.
 
     python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10] [--json]
+    python benchmarks/lips.py RECORDINGS... --live [--left 1.0] [--hop 0.1] [--ahead 0.13]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
 RECORDINGS are audio files, or folders of them, with a NAME.json next to each: {"phones": [{"phone",
@@ -26,6 +27,9 @@ The measures are implemented in codetalker_cli.metrics.lips.
 phones. With --stage1, their motion is also encoded and decoded by stage 1 of that model, to show
 how much each stage loses. --babble mixes the other given recordings into each one, at a
 signal-to-noise ratio in dB.
+
+--live decodes as a live stream does: each hop of frames from its own window of sound, which
+contains --left seconds before and --ahead seconds after the hop.
 """
 
 import argparse
@@ -37,6 +41,7 @@ import numpy as np
 
 import codetalker_cli as ct
 from codetalker_cli import audio
+from codetalker_cli.animate.streaming import LiveWindows, WindowDecoder
 from codetalker_cli.metrics import lips
 from codetalker_cli.motion import Motion
 
@@ -94,6 +99,33 @@ class Rules:
         return Motion(vertices, 30.0, mesh.topology, self._subject, template)
 
 
+class Live:
+    """A voice that decodes windows of sound, as a live stream does.
+
+    Args:
+        voice: The voice.
+        lengths: The lengths of the windows.
+    """
+
+    def __init__(self, voice: ct.Voice, lengths: LiveWindows) -> None:
+        self._voice = voice
+        self._decoder = WindowDecoder(voice.checkpoint.model, voice.decode, lengths)
+
+    def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
+        import torch
+
+        subject, weights = self._voice.check(ct.Request(samples, subject))
+        checkpoint = self._voice.checkpoint
+        template = torch.from_numpy(checkpoint.mesh.templates[subject].astype(np.float32))
+        hidden = self._decoder.decode(samples, weights)
+        with torch.no_grad():
+            made = checkpoint.model.vq.to_vertices(
+                hidden[None], template[None].to(self._voice.device)
+            )
+        fps, topology = checkpoint.settings.data.fps, checkpoint.mesh.topology
+        return Motion(made[0].cpu().numpy(), fps, topology, subject, template.numpy())
+
+
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
     """Mix up to four other recordings into recording k, at a signal-to-noise ratio in dB."""
     from codetalker_cli.train.augment import mixed
@@ -118,8 +150,14 @@ def main() -> None:
     add("--babble", type=float, default=None, metavar="DB", help="mix in the other recordings")
     add("--teacher", action="store_true", help="measure the rules instead of a voice")
     add("--stage1", default=None, metavar="MODEL", help="with --teacher: apply this stage 1")
+    add("--live", action="store_true", help="decode windows of sound, as a live stream does")
+    add("--left", type=float, default=1.0, help="with --live: seconds of sound before a hop")
+    add("--hop", type=float, default=0.1, help="with --live: seconds of a hop")
+    add("--ahead", type=float, default=0.13, help="with --live: seconds of sound after a hop")
     add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
+    if given.live and given.teacher:
+        sys.exit("--live decodes with a voice, and --teacher uses none; give one of them")
     files = recordings(given.recordings)
     if not files:
         sys.exit("no recordings with phones were found; each needs a .json file next to it")
@@ -128,6 +166,8 @@ def main() -> None:
     samples = [audio.load(file) for file in files]
     rules = Rules(given.subject, given.stage1) if given.teacher else None
     voice = None if rules else ct.load(given.model)
+    if given.live:
+        voice = Live(voice, LiveWindows(given.left, given.hop, given.ahead))
     table: dict[str, lips.Verdicts] = {}
     for k, file in enumerate(files):
         phones = json.loads(file.with_suffix(".json").read_text())["phones"]

@@ -20,6 +20,7 @@ from codetalker_cli.errors import counted
 from codetalker_cli.failures import doing
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder, Method
+from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
 
@@ -87,6 +88,14 @@ class Recording:
         return hidden, codes.int().numpy()
 
 
+def encode_separately(encoder: AudioEncoder, audio: Tensor, n_frames: int) -> Tensor:
+    """Return (B, n·F, size) features of (B, n) samples that end with the last frame."""
+    hidden = encoder(audio, n_frames)
+    # The last features would need samples beyond the end, so the last one is repeated.
+    missing = n_frames * encoder.features_per_frame - hidden.shape[1]
+    return torch.cat([hidden, hidden[:, -1:].expand(-1, missing, -1)], dim=1)
+
+
 @dataclass(frozen=True)
 class _SegmentJob:
     recording: Recording
@@ -142,11 +151,7 @@ class BatchDecoder:
     def _encode(self, audio: Tensor, segment: Segment) -> Tensor:
         """Return (n·F, size) features of a segment that is encoded separately."""
         first, last = (round(k / self.fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
-        encoder = self.speech.encoder
-        hidden = encoder(audio[:, first:last], segment.n_frames)[0]
-        # The last features would need samples beyond the segment, so the last one is repeated.
-        missing = segment.n_frames * encoder.features_per_frame - len(hidden)
-        return torch.cat([hidden, hidden[-1:].expand(missing, -1)])
+        return encode_separately(self.speech.encoder, audio[:, first:last], segment.n_frames)[0]
 
     def run(
         self, recordings: Iterable[Recording], progress: Progress | None = None
@@ -210,6 +215,8 @@ class BatchDecoder:
                 self._decode_or_mark([job], report)
 
     def _method(self, recording: Recording) -> Method:
+        if not self.speech.settings.motion_history:
+            return "exact"  # the method has no effect, so all segments can share batches
         if self.settings.method != "auto":
             return self.settings.method
         return "exact" if recording.n_frames <= self.settings.whole_frames else "window"
