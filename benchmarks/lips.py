@@ -1,6 +1,7 @@
 """Measure whether the lips of a voice can be read, using recordings with phone times.
 
-    python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10] [--json]
+    python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10]
+        [--transcript] [--json]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
 RECORDINGS are audio files, or folders of them, with a NAME.json next to each: {"phones": [{"phone",
@@ -26,6 +27,10 @@ The measures are implemented in codetalker_cli.metrics.lips.
 phones. With --stage1, their motion is also encoded and decoded by stage 1 of that model, to show
 how much each stage loses. --babble mixes the other given recordings into each one, at a
 signal-to-noise ratio in dB.
+
+--transcript animates with the text in NAME.json ("text" or "transcript"), which is aligned anew.
+The phones in NAME.json usually come from the same aligner, so the figures then show whether the
+contacts are made, not whether the aligner is right.
 """
 
 import argparse
@@ -94,6 +99,16 @@ class Rules:
         return Motion(vertices, 30.0, mesh.topology, self._subject, template)
 
 
+def animate(voice: ct.Voice, samples: np.ndarray, subject: str | None, text: str | None) -> Motion:
+    """Animate a recording with its transcript, or without it if there is none that matches."""
+    if text:
+        try:
+            return voice.animate(samples, subject=subject, transcript=text)
+        except ct.DataError as error:
+            print(f"animated without its transcript: {error}", file=sys.stderr)
+    return voice.animate(samples, subject=subject)
+
+
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
     """Mix up to four other recordings into recording k, at a signal-to-noise ratio in dB."""
     from codetalker_cli.train.augment import mixed
@@ -118,8 +133,11 @@ def main() -> None:
     add("--babble", type=float, default=None, metavar="DB", help="mix in the other recordings")
     add("--teacher", action="store_true", help="measure the rules instead of a voice")
     add("--stage1", default=None, metavar="MODEL", help="with --teacher: apply this stage 1")
+    add("--transcript", action="store_true", help="animate with the text in the .json files")
     add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
+    if given.transcript and given.teacher:
+        parser.error("--transcript applies to voices, not to --teacher")
     files = recordings(given.recordings)
     if not files:
         sys.exit("no recordings with phones were found; each needs a .json file next to it")
@@ -130,12 +148,14 @@ def main() -> None:
     voice = None if rules else ct.load(given.model)
     table: dict[str, lips.Verdicts] = {}
     for k, file in enumerate(files):
-        phones = json.loads(file.with_suffix(".json").read_text())["phones"]
+        description = json.loads(file.with_suffix(".json").read_text())
+        phones = description["phones"]
+        text = description.get("text") or description.get("transcript")
         speech = samples[k] if given.babble is None else with_babble(samples, k, given.babble)
         if rules is not None:
             motion = rules.animate(speech, phones)
         else:
-            motion = voice.animate(speech, subject=given.subject)
+            motion = animate(voice, speech, given.subject, text if given.transcript else None)
         for key, values in measure(motion, phones).items():
             for row in (file.parent.name, "all"):
                 table.setdefault(row, {}).setdefault(key, []).extend(values)

@@ -37,7 +37,7 @@ _PARTING_FRAMES = 2
 _LIP_CORNER_MM = 22.0
 """The distance from the middle at which the lower lip no longer moves in f and v."""
 _MAX_STEPS = 8
-"""The steps in which the lower lip approaches the incisors, which are not flat."""
+"""The most steps in which lips approach each other or the incisors, which are not flat."""
 
 
 def enforce_contacts(motion: Motion, phones: Sequence[Phone]) -> Motion:
@@ -86,6 +86,12 @@ class _Lips:
 
     def shut(self) -> None:
         """Close the lips in each p, b, m without a shut frame."""
+        for _ in range(_MAX_STEPS):  # one step, unless a vertex belongs to several pairs
+            if not self._approach():
+                return
+
+    def _approach(self) -> bool:
+        """Move the lips together; return whether there was anything to move."""
         gap = self._gap()
         limits = np.minimum(np.linalg.norm(self._offsets(self._rest), axis=-1), SHUT_MM)
         offsets = self._offsets()
@@ -100,6 +106,7 @@ class _Lips:
             closing[frames] = np.maximum(closing[frames], np.minimum(wanted, excess[frames]))
         lengths = np.maximum(np.linalg.norm(offsets, axis=-1), 1e-9)
         self._separate(-closing[..., None] * offsets / lengths[..., None])
+        return bool(closing.any())
 
     def part(self) -> None:
         """Open the contacts that no phone and no silence explains."""

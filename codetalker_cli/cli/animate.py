@@ -28,7 +28,7 @@ from codetalker_cli.cli.options import (
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
-from codetalker_cli.errors import counted
+from codetalker_cli.errors import InputError, counted
 from codetalker_cli.progress import Stages
 
 logger = logging.getLogger(__name__)
@@ -160,6 +160,8 @@ def animate(
     from codetalker_cli.animate import batch
     from codetalker_cli.animate.transcripts import attach
 
+    if transcript is not None and no_transcript:
+        raise InputError("`transcript` contradicts --no-transcript; give only one of the two")
     planned = attach(planned, transcript, automatic=not no_transcript)
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
     with console.bars(shown=is_main_process()) as stages:

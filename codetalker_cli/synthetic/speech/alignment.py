@@ -74,20 +74,20 @@ def align(samples: np.ndarray, text: str, worst_fit: float = WORST_FIT) -> list[
     _pocketsphinx()
     spoken = check_text(text)
     extra = _pronunciations_beyond_dictionary(spoken)
-    pieces = [(0, len(samples), spoken)]
-    if len(samples) > LONG_SECONDS * SAMPLE_RATE:
-        pieces = _pieces(samples, spoken, extra)
-    phones: list[Phone] = []
-    for first, stop, words in pieces:
-        found = _align_words(samples[first:stop], words, extra, worst_fit)
-        phones += [phone.shifted(first / SAMPLE_RATE) for phone in found] if first else found
+    if len(samples) <= LONG_SECONDS * SAMPLE_RATE:
+        phones = _align_words(samples, spoken, extra, worst_fit, text)
+        return fill_with_silence(phones, len(samples) / SAMPLE_RATE)
+    phones = []
+    for first, stop, words in _pieces(samples, spoken, extra, text):
+        found = _align_words(samples[first:stop], words, extra, worst_fit, " ".join(words))
+        phones += [phone.shifted(first / SAMPLE_RATE) for phone in found]
     return fill_with_silence(phones, len(samples) / SAMPLE_RATE)
 
 
 def _align_words(
-    samples: np.ndarray, spoken: list[str], extra: dict[str, str], worst_fit: float
+    samples: np.ndarray, spoken: list[str], extra: dict[str, str], worst_fit: float, text: str
 ) -> list[Phone]:
-    """Return the phones of words, without the pauses at both ends."""
+    """Return the phones of words, which may have gaps; ``text`` is for messages."""
     pcm = _pcm(samples)
     reason = "no alignment was found"
     for beam, word_beam in _BEAMS:
@@ -101,11 +101,11 @@ def _align_words(
         if phones:
             reason = f"score {fit:.0f} per frame, expected at least {worst_fit:.0f}"
             break
-    raise _mismatch(reason, " ".join(spoken))
+    raise _mismatch(reason, text)
 
 
 def _pieces(
-    samples: np.ndarray, spoken: list[str], extra: dict[str, str]
+    samples: np.ndarray, spoken: list[str], extra: dict[str, str], text: str
 ) -> list[tuple[int, int, list[str]]]:
     """Cut a long recording in the longest pauses, with the first pass.
 
@@ -115,7 +115,7 @@ def _pieces(
     Returns:
         The first sample, the end and the words of each piece.
     """
-    words = _locate_words(_pcm(samples), spoken, extra)
+    words = _locate_words(_pcm(samples), spoken, extra, text)
     starts = np.array([start for start, _ in words])
     ends = np.array([end for _, end in words])
     pieces: list[tuple[int, int, list[str]]] = []
@@ -134,7 +134,7 @@ def _pieces(
 
 
 def _locate_words(
-    pcm: bytes, spoken: list[str], extra: dict[str, str]
+    pcm: bytes, spoken: list[str], extra: dict[str, str], text: str
 ) -> list[tuple[float, float]]:
     """Return the start and the end of each word in seconds, from the first pass."""
     for beam, word_beam in _BEAMS:
@@ -154,7 +154,7 @@ def _locate_words(
                 )
                 for s in segments
             ]
-    raise _mismatch("no alignment was found", " ".join(spoken))
+    raise _mismatch("no alignment was found", text)
 
 
 def _mismatch(reason: str, text: str) -> AlignmentError:
