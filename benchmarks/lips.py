@@ -1,6 +1,7 @@
 """Measure whether the lips of a voice can be read, using recordings with phone times.
 
-    python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10] [--json]
+    python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10]
+        [--transcript] [--json]
     python benchmarks/lips.py RECORDINGS... --live [--left 1.0] [--hop 0.1] [--ahead 0.13]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
@@ -30,6 +31,10 @@ signal-to-noise ratio in dB.
 
 --live decodes as a live stream does: each hop of frames from its own window of sound, which
 contains --left seconds before and --ahead seconds after the hop.
+
+--transcript animates with the text in NAME.json ("text" or "transcript"), which is aligned anew.
+The phones in NAME.json usually come from the same aligner, so the figures then show whether the
+contacts are made, not whether the aligner is right.
 """
 
 import argparse
@@ -126,6 +131,16 @@ class Live:
         return Motion(made[0].cpu().numpy(), fps, topology, subject, template.numpy())
 
 
+def animate(voice: ct.Voice, samples: np.ndarray, subject: str | None, text: str | None) -> Motion:
+    """Animate a recording with its transcript, or without it if there is none that matches."""
+    if text:
+        try:
+            return voice.animate(samples, subject=subject, transcript=text)
+        except ct.DataError as error:
+            print(f"animated without its transcript: {error}", file=sys.stderr)
+    return voice.animate(samples, subject=subject)
+
+
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:
     """Mix up to four other recordings into recording k, at a signal-to-noise ratio in dB."""
     from codetalker_cli.train.augment import mixed
@@ -154,10 +169,13 @@ def main() -> None:
     add("--left", type=float, default=1.0, help="with --live: seconds of sound before a hop")
     add("--hop", type=float, default=0.1, help="with --live: seconds of a hop")
     add("--ahead", type=float, default=0.13, help="with --live: seconds of sound after a hop")
+    add("--transcript", action="store_true", help="animate with the text in the .json files")
     add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
-    if given.live and given.teacher:
-        sys.exit("--live decodes with a voice, and --teacher uses none; give one of them")
+    if given.live and (given.teacher or given.transcript):
+        parser.error("--live applies to voices without --transcript, not to --teacher")
+    if given.transcript and given.teacher:
+        parser.error("--transcript applies to voices, not to --teacher")
     files = recordings(given.recordings)
     if not files:
         sys.exit("no recordings with phones were found; each needs a .json file next to it")
@@ -170,12 +188,14 @@ def main() -> None:
         voice = Live(voice, LiveWindows(given.left, given.hop, given.ahead))
     table: dict[str, lips.Verdicts] = {}
     for k, file in enumerate(files):
-        phones = json.loads(file.with_suffix(".json").read_text())["phones"]
+        description = json.loads(file.with_suffix(".json").read_text())
+        phones = description["phones"]
+        text = description.get("text") or description.get("transcript")
         speech = samples[k] if given.babble is None else with_babble(samples, k, given.babble)
         if rules is not None:
             motion = rules.animate(speech, phones)
         else:
-            motion = voice.animate(speech, subject=given.subject)
+            motion = animate(voice, speech, given.subject, text if given.transcript else None)
         for key, values in measure(motion, phones).items():
             for row in (file.parent.name, "all"):
                 table.setdefault(row, {}).setdefault(key, []).extend(values)

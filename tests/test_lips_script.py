@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,21 @@ def test_rule_based_motion_gets_perfect_scores(program: ModuleType) -> None:
     assert found["stressed"] == [1.0] * 2
     assert found["false"] and not any(found["false"])
     assert abs(np.median(found["lag"])) <= 1.0
+
+
+def test_transcript_that_does_not_match_is_reported_and_not_used(
+    program: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Listener:
+        def animate(self, samples: object, subject: object, transcript: str = "") -> str:
+            if transcript == "wrong":
+                raise ct.DataError("no match")
+            return transcript
+
+    voice: Any = Listener()
+    texts = ("right", "wrong", None)
+    assert [program.animate(voice, [], None, text) for text in texts] == ["right", "", ""]
+    assert capsys.readouterr().err == "animated without its transcript: no match\n"
 
 
 def test_only_recordings_with_phones_are_used(program: ModuleType, tmp_path: Path) -> None:

@@ -300,6 +300,28 @@ def test_alignment_matches_the_phone_times_of_espeak() -> None:
 
 
 @needs_aligner
+def test_long_recordings_are_aligned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load_engine("espeak")
+    texts = [TEXT, "Five people came by boat.", "Maybe both of them will move back home."]
+    spoken = [engine.say(text, "us-klatt2", 1.0, seed=1) for text in texts]
+    pause = np.zeros(8000, np.float32)
+    parts = [audio.resample(s.samples, s.sample_rate, 16000) for s in spoken]
+    samples = np.concatenate([part for p in parts for part in (p, pause)])
+    whole = alignment.align(samples, " ".join(texts), worst_fit=-math.inf)
+    monkeypatch.setattr(alignment, "LONG_SECONDS", 4.0)
+    monkeypatch.setattr(alignment, "PIECE_SECONDS", 5.0)
+    pieces = alignment.align(samples, " ".join(texts), worst_fit=-math.inf)
+    assert pieces != whole  # each piece is normalized by itself
+    assert_contiguous(pieces, len(samples) / 16000)
+    visible = [[p for p in phones if p.label in "PBMFV"] for phones in (whole, pieces)]
+    assert [p.label for p in visible[0]] == [p.label for p in visible[1]]
+    starts = np.array([[p.start_seconds for p in phones] for phones in visible])
+    assert starts.shape[1] > 12 and np.abs(starts[0] - starts[1]).max() < 0.06
+    with pytest.raises(alignment.AlignmentError, match="does not match the recording"):
+        alignment.align(samples, "Nobody could follow what seven wolves wanted in February.")
+
+
+@needs_aligner
 def test_alignment_errors_give_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     tone = np.sin(np.arange(16000, dtype=np.float32) * 0.1)
     with pytest.raises(alignment.AlignmentError, match="'1999' in words"):

@@ -23,6 +23,7 @@ from codetalker_cli.models.decoding import Decoder, Method
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.progress import Progress
 from codetalker_cli.settings import DecodeSettings
+from codetalker_cli.synthetic.speech.phones import Phone
 
 LOOKAHEAD = 4
 """The number of batches in the queue, so that segments of similar length can be combined."""
@@ -39,6 +40,7 @@ class Recording:
         path: The file of the samples, or None.
         subject: The subject whose face is animated.
         style: (n_styles,) float32 weights of the styles.
+        phones: The phones of the transcript, or None.
         segments: The segments, which are decoded separately; none if there is nothing to decode.
         features: (n·F, size) encoder features of each segment, with F features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
@@ -51,6 +53,7 @@ class Recording:
     path: Path | None
     subject: str
     style: np.ndarray
+    phones: list[Phone] | None = None
     segments: list[Segment] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
     outputs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -239,6 +239,7 @@ def _chosen(folder: Path, is_target: bool, suffix: str) -> list[Path]:
         path
         for path in _visible_files(folder)
         if path not in chosen
+        and not (path.suffix == ".txt" and path.with_suffix("") in stems)  # a transcript
         and not (is_target and path.suffix.lower() in results and path.with_suffix("") in stems)
     ]
     if left_out:

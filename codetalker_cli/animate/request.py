@@ -10,6 +10,8 @@ import numpy as np
 from codetalker_cli.audio.inputs import Speech
 from codetalker_cli.errors import printable
 
+Transcript = str | os.PathLike[str]
+"""The words of a recording, or the path of a text file."""
 _MAX_LISTED = 4
 """The most elements of a list or a mapping in a ``repr``."""
 
@@ -24,6 +26,8 @@ class Request:
         sampling_rate: The rate of samples in hertz; None: 16 kHz, or what the speech states.
         needs_speech: Refuse a recording that is silent or shorter than 0.2 s. The commands do so,
             because it is usually a mistake.
+        needs_transcript: Whether an unusable transcript is an error. If not, it is reported, and
+            the recording is animated without it.
     """
 
     speech: Speech
@@ -35,6 +39,8 @@ class Request:
     samples: np.ndarray | None = None
     sampling_rate: float | None = None
     needs_speech: bool = False
+    transcript: Transcript | None = None
+    needs_transcript: bool = True
 
     def __repr__(self) -> str:
         """Return the speech and the options that are not the default, without long arrays."""

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 
 from codetalker_cli import audio
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
+from codetalker_cli.animate.lip_contacts import enforce_contacts
 from codetalker_cli.animate.model_choice import choose_model
 from codetalker_cli.animate.names import Names, stage1_only
-from codetalker_cli.animate.request import Request
+from codetalker_cli.animate.request import Request, Transcript
 from codetalker_cli.animate.styles import Styles
+from codetalker_cli.animate.transcripts import timed_phones
 from codetalker_cli.audio.inputs import Speech, read_speech
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import (
@@ -138,6 +141,7 @@ class Voice:
         seed: int = 0,
         idle: bool = True,
         fps: float | None = None,
+        transcript: Transcript | None = None,
         progress: Progress | None = None,
     ) -> Motion:
         """Animate a face with a recording of any length.
@@ -157,6 +161,9 @@ class Voice:
             seed: The random seed for blinks and gaze.
             idle: Add idle motion (blinks and gaze), if the face supports it.
             fps: The frame rate of the result; default: that of the model.
+            transcript: The English words of the speech, or the path of a text file. They are
+                aligned with the speech (this needs pocketsphinx), and the lips are moved where they
+                miss a p, b, m, f or v; see ``enforce_contacts``.
             progress: Called with (frames done, frames) during decoding.
 
         Returns:
@@ -165,10 +172,14 @@ class Voice:
 
         Raises:
             InputError: The speech is unusable, ``fps`` is invalid, or the subject or style is
-                unknown. The message lists the choices.
+                unknown (the message lists the choices), or the transcript cannot be read.
+            DataError: The transcript does not match the speech, or the mesh has no paired inner
+                lips.
+            MissingDependencyError: A transcript is given, but pocketsphinx is not installed.
             CheckpointError: The checkpoint contains no templates.
         """
         request = Request(speech, subject, style, seed, idle, fps, sampling_rate=sampling_rate)
+        request = replace(request, transcript=transcript)
         _, result = next(self._results([request], progress))
         if isinstance(result, Exception):
             raise result
@@ -241,7 +252,9 @@ class Voice:
         # An invalid request fails here, before its batch is decoded.
         subject, weights = self.check(request)
         samples, path = _read(request)
-        recording = Recording(number, samples, samples, path, subject, weights)
+        assert self.checkpoint.mesh is not None
+        phones = timed_phones(request, samples, self.checkpoint.mesh.topology, _name(path))
+        recording = Recording(number, samples, samples, path, subject, weights, phones)
         if float(np.abs(samples).max()) < audio.SILENCE_PEAK:
             return recording  # without segments, because there is nothing to decode
         leveled = audio.raise_quiet_speech(samples)
@@ -298,7 +311,10 @@ class Voice:
             audio_path=recording.path,
             codes=codes,
         )
-        return motion if request.fps is None else motion.at_fps(request.fps)
+        if request.fps is not None:
+            motion = motion.at_fps(request.fps)
+        # Resampling would part lips that are shut for few frames, so they are moved afterwards.
+        return motion if recording.phones is None else enforce_contacts(motion, recording.phones)
 
 
 def _drain(

@@ -28,7 +28,7 @@ from codetalker_cli.cli.options import (
     resolved_sections,
 )
 from codetalker_cli.devices import is_main_process
-from codetalker_cli.errors import counted
+from codetalker_cli.errors import InputError, counted
 from codetalker_cli.progress import Stages
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,17 @@ ModelOption = Annotated[
 FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
 IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze, if the face supports them.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Random seed for blinks and gaze.")]
+TranscriptOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT|FILE",
+        help="English words of the recording, with which the lips close in every p, b, m, f and v "
+        "(default: NAME.txt next to NAME.wav, if it exists).",
+    ),
+]
+NoTranscriptOption = Annotated[
+    bool, typer.Option("--no-transcript", help="Do not use NAME.txt next to NAME.wav.")
+]
 
 
 def animate(
@@ -119,6 +130,8 @@ def animate(
     seed: SeedOption = 0,
     idle: IdleOption = True,
     fps: FpsOption = None,
+    transcript: TranscriptOption = None,
+    no_transcript: NoTranscriptOption = False,
     device: Device = "auto",
     config: Config = None,
     assignments: Assignments = None,
@@ -145,7 +158,11 @@ def animate(
     )
     _check_exports(planned, resolved, exporters, [units, avatar], overwrite=overwrite)
     from codetalker_cli.animate import batch
+    from codetalker_cli.animate.transcripts import attach
 
+    if transcript is not None and no_transcript:
+        raise InputError("`transcript` contradicts --no-transcript; give only one of the two")
+    planned = attach(planned, transcript, automatic=not no_transcript)
     decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
     with console.bars(shown=is_main_process()) as stages:
         write = _Writer(exporters, sections, units, overwrite, stages)

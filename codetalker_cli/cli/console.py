@@ -36,7 +36,7 @@ _PARAMETERS = (
     "audio", "avatar", "avatar_map", "avatar_node", "csv", "curves", "data", "device", "engine",
     "format", "fps", "gt", "heat", "manifest", "mesh", "model", "out", "overwrite", "pred",
     "preset", "regions", "resume", "seed", "set", "sheet", "split", "strength", "style", "subject",
-    "targets", "templates", "unit", "units", "voices_dir", "vq",
+    "targets", "templates", "transcript", "unit", "units", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "mesh_file": "--faces"}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from codetalker_cli.topology import Topology
 
@@ -158,27 +158,55 @@ def teeth_distance(
     Returns:
         The median distance along the edge for each frame, in length units.
     """
-    scale = _mm_per_unit(topology)
-    start, stop = topology.parts["teeth_upper"]
-    teeth = template[start:stop] * scale
-    front = teeth[:, 2] > teeth[:, 2].max() - 9.0
-    edge = []
-    for x in np.arange(-INCISORS_MM, INCISORS_MM + 0.1, 2.0):
-        inside = np.flatnonzero(front & (np.abs(teeth[:, 0] - x) < 1.2))
-        if len(inside):
-            edge.append(start + inside[teeth[inside, 1].argmin()])
-    lips = topology.region("lips")
-    inner = topology.region("inner_lip_lower")
-    central = np.abs(template[lips, 0] * scale) < LIP_MM
-    below = template[lips, 1] <= template[inner, 1].max() + 0.5 / scale
-    lower = lips[central & below]
-    triangles = topology.triangles[np.isin(topology.triangles, lower).all(1)]
-    medians = []
-    for frame in vertices:
-        points = np.concatenate([frame[lower], frame[triangles].mean(1)])
-        distances = np.linalg.norm(frame[edge][:, None] - points[None], axis=-1)
-        medians.append(np.median(distances.min(1)))
-    return np.array(medians)
+    teeth = IncisorEdge.of(topology, template)
+    return np.array([teeth.distance(teeth.offsets(frame)) for frame in vertices])
+
+
+class IncisorEdge(NamedTuple):
+    """The edge of the upper incisors, and the part of the lower lip that touches it in f and v.
+
+    Attributes:
+        edge: The vertices along the edge.
+        lip: The vertices of the lower lip.
+        triangles: The triangles between them.
+    """
+
+    edge: Int[np.ndarray, " edge"]
+    lip: Int[np.ndarray, " lip"]
+    triangles: Int[np.ndarray, "triangles 3"]
+
+    @classmethod
+    def of(cls, topology: Topology, template: Float[np.ndarray, "vertices 3"]) -> "IncisorEdge":
+        """Find the edge and the lip on a neutral face, as described in ``teeth_distance``."""
+        scale = _mm_per_unit(topology)
+        start, stop = topology.parts["teeth_upper"]
+        teeth = template[start:stop] * scale
+        front = teeth[:, 2] > teeth[:, 2].max() - 9.0
+        edge = []
+        for x in np.arange(-INCISORS_MM, INCISORS_MM + 0.1, 2.0):
+            inside = np.flatnonzero(front & (np.abs(teeth[:, 0] - x) < 1.2))
+            if len(inside):
+                edge.append(start + inside[teeth[inside, 1].argmin()])
+        lips = topology.region("lips")
+        inner = topology.region("inner_lip_lower")
+        central = np.abs(template[lips, 0] * scale) < LIP_MM
+        below = template[lips, 1] <= template[inner, 1].max() + 0.5 / scale
+        lower = lips[central & below]
+        triangles = topology.triangles[np.isin(topology.triangles, lower).all(1)]
+        return cls(np.array(edge, np.int64), lower, triangles)
+
+    def offsets(self, frame: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "edge 3"]:
+        """Return the offset of each vertex of the edge from the nearest point of the lip."""
+        points = np.concatenate([frame[self.lip], frame[self.triangles].mean(1)])
+        offsets = frame[self.edge][:, None] - points[None]
+        nearest = np.linalg.norm(offsets, axis=-1).argmin(1)
+        return offsets[np.arange(len(nearest)), nearest]
+
+    @staticmethod
+    def distance(offsets: Float[np.ndarray, "edge 3"]) -> np.floating:
+        """Return the distance of the lip from the edge, given ``offsets``."""
+        distance: np.floating = np.median(np.linalg.norm(offsets, axis=-1))
+        return distance
 
 
 def lip_curves(

@@ -68,6 +68,11 @@ class Phone:
     end_seconds: float
     word: str = ""
 
+    def shifted(self, seconds: float) -> "Phone":
+        """Return the phone at a later time."""
+        start, end = self.start_seconds + seconds, self.end_seconds + seconds
+        return Phone(self.label, start, end, self.word)
+
     def to_json(self) -> dict[str, Any]:
         """Return the entry in the .json file of a clip, with times rounded to 0.1 ms."""
         return {
