@@ -135,7 +135,7 @@ def main() -> None:
         if rules is not None:
             motion = rules.animate(speech, phones)
         else:
-            motion = voice.animate(speech, subject=given.subject)
+            motion = voice.animate(speech, subject=given.subject, head=False)
         for key, values in measure(motion, phones).items():
             for row in (file.parent.name, "all"):
                 table.setdefault(row, {}).setdefault(key, []).extend(values)
