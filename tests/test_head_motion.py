@@ -12,7 +12,7 @@ from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.rigs import head_motion
 from codetalker_cli.rigs.brows import MAX_RAISE, BrowMotion, brow_raises
 from codetalker_cli.rigs.head_motion import head_rotation
-from codetalker_cli.rigs.idle import against, idle_weights
+from codetalker_cli.rigs.idle import IdleMotion, against, idle_weights, subject_mesh
 from codetalker_cli.rigs.rhythm import LOOK_AHEAD_SECONDS, Rhythm
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.rigs.units import bundled_rig
@@ -240,3 +240,26 @@ def test_the_rhythm_of_synthetic_syllables_is_found() -> None:
     rhythm = Rhythm.of(voices.speech(10.0))  # four syllables per second
     assert rhythm.speaking.mean() > 0.5
     assert len(rhythm.phrases) == 1
+
+
+def test_blinks_follow_strong_accents_and_pauses() -> None:
+    rig = bundled_rig()
+    mesh = subject_mesh(rig, {"S10": "S10"}, idle=True)
+    accents, pauses = tuple(np.arange(2.0, 60.0, 6.0)), tuple(np.arange(5.0, 60.0, 6.0))
+    rhythm = dataclasses.replace(rhythm_of_accents(*accents), pauses=pauses)
+    spoken = rhythm, np.zeros((1800, 3), np.float32)
+    units = list(mesh.idle_units)
+    column = units.index("eyeBlinkLeft")
+    near = []
+    for given in (spoken, None):
+        n_near = n_all = 0
+        for seed in range(8):
+            lids = IdleMotion.of(mesh, "S10", 1800, 30.0, seed, given).weights[:, column]
+            inside = lids[1:-1]
+            peaks = (inside >= lids[:-2]) & (inside > lids[2:]) & (inside > 0.5 * lids.max())
+            times = (np.flatnonzero(peaks) + 1) / 30.0
+            events = np.concatenate([np.add(accents, 0.3), np.add(pauses, 0.12)])
+            n_near += int((np.abs(np.subtract.outer(times, events)).min(axis=1) < 0.05).sum())
+            n_all += len(times)
+        near.append(n_near / n_all)
+    assert near[0] > 2 * near[1]
