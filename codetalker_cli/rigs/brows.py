@@ -92,20 +92,24 @@ def brow_raises(rhythm: Rhythm, n_frames: int, fps: float, seed: int) -> np.ndar
         fps: The frame rate in frames per second.
         seed: The random seed.
     """
-    times = np.arange(n_frames) / fps
     curve = np.zeros(n_frames)
+
+    def rise(start: float, fall_seconds: float, height: float) -> None:
+        stop = start + _RISE_SECONDS + fall_seconds
+        frames = np.arange(max(0, int(start * fps)), min(n_frames, int(stop * fps) + 1))
+        bump = height * _bump(frames / fps - start, fall_seconds)
+        curve[frames] = np.maximum(curve[frames], bump)
+
     accents, phrases = (np.random.default_rng([seed, 10 + k]) for k in range(2))
     for time, strength in zip(rhythm.accents, rhythm.strengths, strict=True):
         chance, size = accents.random(2)
         if strength >= _STRONG and chance < _ACCENT_SHARE:
-            height = np.interp(size * strength, (0, 1), _ACCENT_RAISE)
-            bump = _bump(times - (time - _LEAD_SECONDS), _ACCENT_FALL_SECONDS)
-            curve = np.maximum(curve, height * bump)
+            height = float(np.interp(size * strength, (0, 1), _ACCENT_RAISE))
+            rise(time - _LEAD_SECONDS, _ACCENT_FALL_SECONDS, height)
     for time in rhythm.phrases:
         chance, size = phrases.random(2)
         if chance < _PHRASE_SHARE:
-            height = np.interp(size, (0, 1), _PHRASE_RAISE)
-            curve = np.maximum(curve, height * _bump(times - time, _PHRASE_FALL_SECONDS))
+            rise(time, _PHRASE_FALL_SECONDS, float(np.interp(size, (0, 1), _PHRASE_RAISE)))
     return curve
 
 
