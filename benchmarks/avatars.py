@@ -262,7 +262,7 @@ def read_motions(given: list[Path], model: str | None) -> Iterator[Motion]:
         yield Motion.load(path)
     voice = ct.load(model) if speech else None
     for path in speech:
-        yield voice.animate(audio.load(path))
+        yield voice.animate(audio.load(path), head=False)
 
 
 def markdown(rows: dict[str, dict[str, Any]]) -> str:

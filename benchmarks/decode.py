@@ -203,7 +203,7 @@ def deviation(given: argparse.Namespace) -> list[dict[str, Any]]:
         voice = ct.load(given.model, decode=decode)
         lips = voice.checkpoint.mesh.topology.region("lips")  # type: ignore[union-attr]
         start, made = time.perf_counter(), [None] * len(files)
-        for k, motion in voice.animate_many(Request(f, idle=False) for f in files):
+        for k, motion in voice.animate_many(Request(f, idle=False, head=False) for f in files):
             if isinstance(motion, Exception):
                 sys.exit(f"{files[k]}: {motion}")
             made[k] = (motion.codes, motion.vertices[:, lips] * motion.topology.meters_per_unit)

@@ -116,7 +116,9 @@ class Live:
         self._voice = voice
         self._decoder = WindowDecoder(voice.checkpoint.model, voice.decode, lengths)
 
-    def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
+    def animate(
+        self, samples: np.ndarray, subject: str | None = None, head: bool = False
+    ) -> Motion:
         import torch
 
         subject, weights = self._voice.check(ct.Request(samples, subject))
@@ -135,10 +137,10 @@ def animate(voice: ct.Voice, samples: np.ndarray, subject: str | None, text: str
     """Animate a recording with its transcript, or without it if there is none that matches."""
     if text:
         try:
-            return voice.animate(samples, subject=subject, transcript=text)
+            return voice.animate(samples, subject=subject, head=False, transcript=text)
         except ct.DataError as error:
             print(f"animated without its transcript: {error}", file=sys.stderr)
-    return voice.animate(samples, subject=subject)
+    return voice.animate(samples, subject=subject, head=False)
 
 
 def with_babble(samples: list[np.ndarray], k: int, snr_db: float) -> np.ndarray:

@@ -69,7 +69,9 @@ def against_data(
         subject, samples = clip.entry.subject, clip.samples()
         styles = [s for s in voice.styles if s != subject] or [subject]
         own, other = (
-            np.asarray(voice.animate(samples, subject, style, idle=False).vertices[:, lips])
+            np.asarray(
+                voice.animate(samples, subject, style, idle=False, head=False).vertices[:, lips]
+            )
             for style in (subject, styles[k % len(styles)])
         )
         clips.append(liveness.compare(np.array(clip.vertices[:, lips]), own, other, fps))
@@ -81,7 +83,7 @@ def without_speech(voice: Voice, name: str, samples: np.ndarray, energy: float) 
     """Measure the gap, open and energy (relative to ``energy``) of a sound, with four subjects."""
     gaps, moved = [], []
     for subject in voice.subjects[:: max(1, len(voice.subjects) // 4)]:
-        motion = voice.animate(samples, subject, idle=False)
+        motion = voice.animate(samples, subject, idle=False, head=False)
         vertices, topology = np.asarray(motion.vertices), motion.topology
         mm = (topology.meters_per_unit or 1.0) * 1000.0
         gaps.append(topology.inner_lip_gap(vertices) * mm)

@@ -141,7 +141,8 @@ def repeated(measured: list[Filmed], clips: list[Filmed]) -> tuple[Curves, Curve
 def animated(voice: Any, style: str | None, subject: str | None, clips: list[Filmed]) -> Curves:
     """Return the curves of a voice without idle motion."""
     requests = [
-        ct.Request(clip.recording, subject=subject, style=style, idle=False) for clip in clips
+        ct.Request(clip.recording, subject=subject, style=style, idle=False, head=False)
+        for clip in clips
     ]
     found = {}
     for k, motion in voice.animate_many(requests):

@@ -301,7 +301,7 @@ def motions(
         yield Motion.load(path), _phones(path)
     voice = ct.load(model) if files else None
     for path in files:
-        yield voice.animate(audio.load(path), subject), _phones(path)
+        yield voice.animate(audio.load(path), subject, head=False), _phones(path)
 
 
 def _phones(path: Path) -> list[dict]:

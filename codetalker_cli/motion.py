@@ -143,6 +143,9 @@ class Motion:
         audio: (n,) float32 mono samples at 16 kHz, or None.
         audio_path: The file that the samples were read from, or None.
         codes: (T, codes_per_frame) int32 motion codes; None for silence and after ``at_fps``.
+        head: (T, 3) float32 rotation of the head as in ``RigCurves.head`` (yaw, pitch and roll in
+            radians), which the vertices do not contain; None: the head is still.
+            ``rigs.posing.turned`` applies it.
     """
 
     vertices: Vertices
@@ -154,6 +157,7 @@ class Motion:
     audio: np.ndarray | None = None
     audio_path: Path | None = None
     codes: np.ndarray | None = None
+    head: np.ndarray | None = None
 
     def __repr__(self) -> str:
         """Return the subject and the size, without arrays."""
@@ -194,10 +198,16 @@ class Motion:
             return source[start] * (1 - fraction) + source[start + 1] * fraction
 
         vertices = materialize(VertexFrames(n_frames, source.shape[1], interpolate))
-        return replace(self, vertices=vertices, fps=fps, codes=None)
+        head = self.head
+        if head is not None:
+            fraction = weight[:, 0]
+            head = head[left] * (1 - fraction) + head[left + 1] * fraction
+        return replace(self, vertices=vertices, fps=fps, codes=None, head=head)
 
     def save(self, path: Path | str, *, overwrite: bool = True) -> Path:
         """Write .npz (everything) or .npy (only the (T, V, 3) vertices) atomically.
+
+        The vertices do not contain the rotation of the head.
 
         Raises:
             InputError: The suffix is unknown, or the file exists and ``overwrite`` is false.
@@ -223,7 +233,7 @@ class Motion:
             "subject": np.array(self.subject),
             "template": self.template,
         }
-        for name in ("colors", "audio", "codes"):
+        for name in ("colors", "audio", "codes", "head"):
             value = getattr(self, name)
             if value is not None:
                 arrays[name] = value
@@ -275,6 +285,7 @@ class Motion:
             colors=arrays.get("colors", arrays.get("colours")),  # the name in older files
             audio=arrays.get("audio"),
             codes=arrays.get("codes"),
+            head=arrays.get("head"),
         )
         motion._check_arrays()
         return motion
@@ -291,6 +302,7 @@ class Motion:
             ("template", self.template, (v, 3), "f"),
             ("colors", self.colors, (v, 3), "u"),
             ("audio", self.audio, (-1,), "f"),
+            ("head", self.head, (self.n_frames, 3), "f"),
         ]
         for name, array, shape, kind in expected:
             if array is None:
@@ -310,6 +322,8 @@ class Motion:
             raise DataError(f"fps is {self.fps:g}, expected {MIN_FPS} to {MAX_FPS}")
         if self.audio is not None and not np.isfinite(self.audio).all():
             raise DataError("audio: the samples contain NaN or infinite values")
+        if self.head is not None and not np.isfinite(self.head).all():
+            raise DataError("head: the rotations contain NaN or infinite values")
 
 
 # Sound --------------------------------------------------------------------------------------------

@@ -67,6 +67,22 @@ def test_motion_is_written_as_npz_and_npy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "turns"),
+    [
+        ([], True),
+        (["--no-head"], False),
+        (["--no-idle"], False),
+        (["--no-idle", "--head"], True),
+    ],
+)
+def test_head_motion_follows_the_option_idle_unless_it_is_chosen(
+    options: list[str], turns: bool
+) -> None:
+    succeed(*animate("-o", "a.npz", *options))
+    assert (Motion.load("a.npz").head is not None) == turns
+
+
+@pytest.mark.parametrize(
     ("name", "write"),
     [
         ("8 channels.wav", lambda p: soundfile.write(p, np.stack([voices.speech()] * 8, 1), 16000)),

@@ -76,7 +76,9 @@ def test_only_recordings_with_phones_are_used(program: ModuleType, tmp_path: Pat
 class ChewingVoice:
     """A voice whose mouth is open in the first half and closed in the second."""
 
-    def animate(self, samples: np.ndarray, subject: str | None = None) -> Motion:
+    def animate(
+        self, samples: np.ndarray, subject: str | None = None, *, head: bool = True
+    ) -> Motion:
         rig = Rig.load()
         jaw = np.repeat([rig.unit_weights({"jawOpen": 0.6}), 0 * rig.unit_weights({})], 15, axis=0)
         topology, template = mesh_of(rig).topology, rig.template("S01")

@@ -77,12 +77,12 @@ def test_table_lists_the_keys_of_a_motion_file(run: tuple[dict[str, Any], Path])
     rows = {
         key: (shape, kind, optional.strip()) for key, shape, kind, optional in ROW.findall(PAGE)
     }
-    assert len(rows) == 18
+    assert len(rows) == 19
     with np.load(run[1] / "speech.npz") as archive:
         arrays = {re.sub("(?<=^topology_region_).*", "NAME", k): archive[k] for k in archive.files}
     assert arrays.keys() <= rows.keys()
     assert {key for key, row in rows.items() if not row[2]} <= arrays.keys()
-    assert {"colors", "audio", "codes", "topology_region_NAME"} <= arrays.keys()
+    assert {"colors", "audio", "codes", "head", "topology_region_NAME"} <= arrays.keys()
     for key, array in arrays.items():
         shape, kind, _ = rows[key]
         assert (kind == "text") == (array.dtype.kind == "U"), key

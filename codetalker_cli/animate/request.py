@@ -21,6 +21,7 @@ class Request:
     """A recording and the options for animating it, which ``Voice.animate`` describes.
 
     Attributes:
+        head: Whether to add head motion; None: the value of ``idle``.
         speech: The recording: a path, the content of a file, or samples.
         samples: The (n,) float32 samples at 16 kHz if a path has already been read, else None.
         sampling_rate: The rate of samples in hertz; None: 16 kHz, or what the speech states.
@@ -36,11 +37,17 @@ class Request:
     seed: int = 0
     idle: bool = True
     fps: float | None = None
+    head: bool | None = None
     samples: np.ndarray | None = None
     sampling_rate: float | None = None
     needs_speech: bool = False
     transcript: Transcript | None = None
     needs_transcript: bool = True
+
+    @property
+    def moves_head(self) -> bool:
+        """Whether head motion is added."""
+        return self.idle if self.head is None else self.head
 
     def __repr__(self) -> str:
         """Return the speech and the options that are not the default, without long arrays."""

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,11 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, VertexFrames, materialize
 from codetalker_cli.presets import changed
+from codetalker_cli.rigs.brows import BrowMotion
+from codetalker_cli.rigs.head_motion import head_rotation
 from codetalker_cli.rigs.idle import IdleMotion
+from codetalker_cli.rigs.rhythm import Rhythm
+from codetalker_cli.topology import Mesh
 
 logger = logging.getLogger(__name__)
 
@@ -140,13 +144,15 @@ class Voice:
         sampling_rate: float | None = None,
         seed: int = 0,
         idle: bool = True,
+        head: bool | None = None,
         fps: float | None = None,
         transcript: Transcript | None = None,
         progress: Progress | None = None,
     ) -> Motion:
         """Animate a face with a recording of any length.
 
-        Silence gives the neutral face with idle motion.
+        Silence gives the neutral face with idle motion. With ``idle=False``, the motion is the
+        output of the model alone.
 
         Args:
             speech: The path of an audio or video file; its content, as bytes or as an open binary
@@ -158,8 +164,11 @@ class Voice:
                 of names to weights; default: the style of the subject, or the first style if the
                 subject was not in the training data.
             sampling_rate: The rate of the samples in hertz; default: 16 kHz.
-            seed: The random seed for blinks and gaze.
+            seed: The random seed for blinks, gaze and head motion.
             idle: Add idle motion (blinks and gaze), if the face supports it.
+            head: Add head motion that follows the rhythm of the speech: a rotation, which
+                ``Motion.head`` contains and the vertices do not, and raised brows on accents, if
+                the face supports them; default: the value of ``idle``.
             fps: The frame rate of the result; default: that of the model.
             transcript: The English words of the speech, or the path of a text file. They are
                 aligned with the speech (this needs pocketsphinx), and the lips are moved where they
@@ -178,7 +187,9 @@ class Voice:
             MissingDependencyError: A transcript is given, but pocketsphinx is not installed.
             CheckpointError: The checkpoint contains no templates.
         """
-        request = Request(speech, subject, style, seed, idle, fps, sampling_rate=sampling_rate)
+        request = Request(
+            speech, subject, style, seed, idle, fps, head, sampling_rate=sampling_rate
+        )
         request = replace(request, transcript=transcript)
         _, result = next(self._results([request], progress))
         if isinstance(result, Exception):
@@ -283,9 +294,7 @@ class Voice:
             n_frames = len(hidden)
         neutral = mesh.templates[subject].astype(np.float32)
         template = torch.from_numpy(neutral)[None].to(self.device)
-        idle = None
-        if request.idle and mesh.idle_units:
-            idle = IdleMotion.of(mesh, subject, n_frames, rate, request.seed)
+        layers = _Layers.of(mesh, recording, request, n_frames, rate)
 
         def make(frames: np.ndarray) -> np.ndarray:
             if hidden is None:  # silence
@@ -294,7 +303,7 @@ class Voice:
                 with torch.no_grad():
                     chosen = hidden[torch.from_numpy(frames)][None].to(self.device)
                     vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
-            return vertices if idle is None else idle.add_to(vertices, frames)
+            return layers.add_to(vertices, frames)
 
         some = np.unique(np.linspace(0, n_frames - 1, _CHECKED_FRAMES).astype(int))
         is_finite = hidden is None or bool(torch.isfinite(hidden).all())
@@ -310,11 +319,49 @@ class Voice:
             audio=recording.sound,
             audio_path=recording.path,
             codes=codes,
+            head=layers.head,
         )
         if request.fps is not None:
             motion = motion.at_fps(request.fps)
         # Resampling would part lips that are shut for few frames, so they are moved afterwards.
         return motion if recording.phones is None else enforce_contacts(motion, recording.phones)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What is added to the output of the model.
+
+    Attributes:
+        idle: Blinks and gaze, or None.
+        brows: The raise of the brows, or None.
+        head: (T, 3) float32 rotation of the head, or None.
+    """
+
+    idle: IdleMotion | None = None
+    brows: BrowMotion | None = None
+    head: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, mesh: Mesh, recording: Recording, request: Request, n_frames: int, fps: float
+    ) -> "_Layers":
+        subject, seed = recording.subject, request.seed
+        brows = spoken = None
+        if request.moves_head:
+            rhythm = Rhythm.of(recording.samples)
+            spoken = rhythm, head_rotation(rhythm, n_frames, fps, seed)
+            brows = BrowMotion.of(mesh, subject, rhythm, n_frames, fps, seed)
+        idle = None
+        if request.idle and mesh.idle_units:
+            idle = IdleMotion.of(mesh, subject, n_frames, fps, seed, spoken)
+        return cls(idle, brows, None if spoken is None else spoken[1])
+
+    def add_to(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Add the layers to the (n, V, 3) vertices of the model's frames in place."""
+        for layer in (self.brows, self.idle):
+            if layer is not None:
+                layer.add_to(vertices, frames)
+        return vertices
 
 
 def _drain(

@@ -99,7 +99,17 @@ ModelOption = Annotated[
 ]
 FpsOption = Annotated[float | None, typer.Option(help="Output frame rate (default: the model's).")]
 IdleOption = Annotated[bool, typer.Option(help="Add blinks and gaze, if the face supports them.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Random seed for blinks and gaze.")]
+HeadOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--head/--no-head",
+        help="Turn the head and raise the brows in the rhythm of the speech (default: as --idle).",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Random seed for blinks, gaze and head motion.")
+]
 TranscriptOption = Annotated[
     str | None,
     typer.Option(
@@ -129,6 +139,7 @@ def animate(
     model: ModelOption = None,
     seed: SeedOption = 0,
     idle: IdleOption = True,
+    head: HeadOption = None,
     fps: FpsOption = None,
     transcript: TranscriptOption = None,
     no_transcript: NoTranscriptOption = False,
@@ -149,7 +160,7 @@ def animate(
     exporters, format = exporters_of(avatar, avatar_map, avatar_node, strength, out, format)
     planned = plan(
         speech or [],
-        Request(Path(), subject, style, seed, idle, fps),
+        Request(Path(), subject, style, seed, idle, fps, head),
         formats=_formats(exporters, with_videos=avatar is None),
         out=out,
         manifest=manifest,

@@ -137,7 +137,9 @@ class Predictor:
         for job in jobs:
             entry = job.clip.entry
             speech = audio_path(self.data.folder, entry.name)
-            yield Request(speech, entry.subject, job.style, idle=False, needs_speech=True)
+            yield Request(
+                speech, entry.subject, job.style, idle=False, head=False, needs_speech=True
+            )
 
 
 def _check_scale(checkpoint: Checkpoint, data: PreparedDataSet) -> None:

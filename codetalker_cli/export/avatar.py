@@ -277,9 +277,8 @@ def _export_vrma(
         )
     weights = presets(take.arkit_curves, settings.strength)
     if settings.strength:
-        head = None if take.native is None else take.native.head
         stronger = strengthen(take.arkit_curves, settings.strength)
-        take = replace(take, native=replace(stronger, head=head))
+        take = replace(take, native=replace(stronger, head=take.head))
     own = {unit: name for name in character.presets if (unit := unit_of(name))}
     targets = "arkit" if len(own) >= MIN_CUSTOM else "units"
     export = settings.export.model_copy(update={"targets": targets})
@@ -296,7 +295,7 @@ def _export_vrma(
             "to move its morph targets"
         )
     used = [name for names in matched.values() for name in names]
-    has_head = HEAD in character.bones and take.native is not None and take.native.head is not None
+    has_head = HEAD in character.bones and take.head is not None
     return AvatarReport(
         naming="VRM expressions",
         matched=matched,

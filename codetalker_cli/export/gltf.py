@@ -11,7 +11,6 @@ from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.principal import MAX_TARGETS, principal_shapes
 from codetalker_cli.export.table import Exporter, Target
 from codetalker_cli.export.take import Take
-from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.surface import VertexNormals, to_linear
 
@@ -56,7 +55,7 @@ def write_glb(take: Take, target: Target, settings: ExportSettings) -> None:
     name = take.motion.subject or "face"
     with GlbWriter(target.path.parent) as glb:
         mesh = {"name": name} | _mesh(glb, take, morphs, single=settings.targets == "frames")
-        nodes = _add_nodes(glb, name, mesh, with_neck=morphs.head is not None)
+        nodes = _add_nodes(glb, name, mesh, None if morphs.head is None else take.neck_pivot)
         curves = {nodes["face"]: ("weights", morphs.weights.reshape(-1))}
         if morphs.head is not None:
             curves[nodes["neck"]] = "rotation", quaternions(morphs.head)
@@ -67,15 +66,17 @@ def write_glb(take: Take, target: Target, settings: ExportSettings) -> None:
         glb.save(target)
 
 
-def _add_nodes(glb: GlbWriter, name: str, mesh: Json, *, with_neck: bool) -> dict[str, int]:
+def _add_nodes(
+    glb: GlbWriter, name: str, mesh: Json, neck_pivot: np.ndarray | None
+) -> dict[str, int]:
     """Add the scene, and return its nodes. The neck is the point about which the face turns."""
     face: Json = {"name": name, "mesh": glb.append("meshes", mesh)}
-    if with_neck:
-        face["translation"] = [-x for x in NECK_PIVOT]
+    if neck_pivot is not None:
+        face["translation"] = (-neck_pivot).tolist()
     root = glb.append("nodes", face)
     nodes = {"face": root}
-    if with_neck:
-        neck: Json = {"name": "neck", "translation": list(NECK_PIVOT), "children": [root]}
+    if neck_pivot is not None:
+        neck: Json = {"name": "neck", "translation": neck_pivot.tolist(), "children": [root]}
         nodes["neck"] = root = glb.append("nodes", neck)
     glb.tree["scene"] = glb.append("scenes", {"name": name, "nodes": [root]})
     return nodes
@@ -85,18 +86,17 @@ def _morphs(take: Take, settings: ExportSettings) -> _Morphs:
     if settings.targets == "frames":
         return _frame_morphs(take)
     if settings.targets == "basis":
-        shapes = principal_shapes(take, settings.basis_error_mm / 1e3)
+        shapes = principal_shapes(take.without_head, settings.basis_error_mm / 1e3)
         names = tuple(f"basis_{k:03d}" for k in range(1, len(shapes.offsets) + 1))
-        return _Morphs(
-            shapes.base, names, shapes.offsets, shapes.weights, shapes.neutral, with_normals=False
-        )
+        base, offsets, weights = shapes.base, shapes.offsets, shapes.weights
+        head = take.motion.head
+        return _Morphs(base, names, offsets, weights, shapes.neutral, head, with_normals=False)
     if settings.targets == "arkit":
         units = take.arkit_units
         curves = take.arkit_curves.select(units.names)
     else:
         units, curves = take.units, take.curves
-    head = None if take.native is None else take.native.head
-    return _Morphs(take.template, units.names, units.deltas, curves.weights, head=head)
+    return _Morphs(take.template, units.names, units.deltas, curves.weights, head=take.head)
 
 
 def _frame_morphs(take: Take) -> _Morphs:
@@ -108,9 +108,10 @@ def _frame_morphs(take: Take) -> _Morphs:
         )
     digits = len(str(n))
     names = tuple(f"frame_{k:0{digits}d}" for k in range(n))
-    offsets = (frame - take.template for block in take.blocks() for frame in block)
-    weights = np.eye(n, dtype=np.float32)
-    return _Morphs(take.template, names, offsets, weights, with_normals=False)
+    blocks = take.without_head.blocks()
+    offsets = (frame - take.template for block in blocks for frame in block)
+    weights, head = np.eye(n, dtype=np.float32), take.motion.head
+    return _Morphs(take.template, names, offsets, weights, head=head, with_normals=False)
 
 
 def _mesh(glb: GlbWriter, take: Take, morphs: _Morphs, *, single: bool) -> Json:

@@ -10,8 +10,7 @@ from codetalker_cli.settings import ExportSettings
 
 def write_csv(take: Take, target: Target, settings: ExportSettings) -> None:
     """Write a recording as the app Live Link Face does, with the head rotation of the take."""
-    head = None if take.native is None else take.native.head
-    live_link.write(target.path, replace(take.arkit_curves, head=head))
+    live_link.write(target.path, replace(take.arkit_curves, head=take.head))
 
 
 def write_json(take: Take, target: Target, settings: ExportSettings) -> None:

@@ -1,7 +1,7 @@
 """What an exporter receives: a motion in meters, the units of its face, and their weights."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,13 @@ from codetalker_cli.errors import DataError, InputError, printable
 from codetalker_cli.motion import Motion, check_finite, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
-from codetalker_cli.rigs.posing import DEFAULT_SUBJECT, motion_of
+from codetalker_cli.rigs.posing import (
+    DEFAULT_SUBJECT,
+    NECK_PIVOT,
+    motion_of,
+    neck_pivot,
+    turned,
+)
 from codetalker_cli.rigs.solve import solve
 from codetalker_cli.rigs.unit_files import read_units
 from codetalker_cli.rigs.units import UnitSet, units_of
@@ -74,6 +80,23 @@ class Take:
         """(V, 3) uint8 sRGB albedo, or None."""
         return self.motion.colors
 
+    @property
+    def head(self) -> np.ndarray | None:
+        """(T, 3) rotation of the head as in ``RigCurves.head``, or None if the head is still."""
+        return self.motion.head if self.native is None else self.native.head
+
+    @cached_property
+    def neck_pivot(self) -> np.ndarray:
+        """(3,) float64 point about which the head turns."""
+        if self.head is None:
+            return np.array(NECK_PIVOT)  # a skeleton has a joint even if nothing turns it
+        return neck_pivot(self.motion.topology, self.motion.template) * self.scale
+
+    @property
+    def without_head(self) -> "Take":
+        """The take without the rotation of its motion."""
+        return replace(self, motion=replace(self.motion, head=None))
+
     @cached_property
     def template(self) -> np.ndarray:
         """(V, 3) float32 neutral face."""
@@ -84,11 +107,13 @@ class Take:
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the (n, V, 3) float32 vertices of all frames in order, in blocks of up to 32 MB.
 
+        The vertices contain the rotation of the head.
+
         Raises:
             DataError: A coordinate is NaN or infinite.
         """
         number = 0
-        for block in vertex_blocks(self.motion.vertices):
+        for block in vertex_blocks(turned(self.motion).vertices):
             size = max(1, (32 << 20) // max(1, block[:1].nbytes))
             for start in range(0, len(block), size):
                 part = block[start : start + size]

@@ -22,7 +22,6 @@ import numpy as np
 from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
-from codetalker_cli.rigs.posing import NECK_PIVOT
 from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.surface import VertexNormals, to_linear
 
@@ -52,9 +51,9 @@ def write_shapes(
     _add_material(stage, root, mesh)
     _add_sound(stage, root, sound_name)
     curves = curves.select(units.names)
-    skeleton = _define_skeleton(stage, root, mesh)
+    skeleton = _define_skeleton(stage, root, mesh, take.neck_pivot)
     _bind_shapes(stage, mesh, take, units)
-    _animate(stage, skeleton, curves, None if take.native is None else take.native.head)
+    _animate(stage, skeleton, curves, take)
     root.CreateExtentAttr(_vectors(_bounds(take, units, curves)))
     _save(stage, path)
 
@@ -205,12 +204,12 @@ def _add_sound(stage: Any, root: Any, name: str | None) -> None:
 # Skeleton and blend shapes ------------------------------------------------------------------------
 
 
-def _define_skeleton(stage: Any, root: Any, mesh: Any) -> Any:
+def _define_skeleton(stage: Any, root: Any, mesh: Any, pivot: np.ndarray) -> Any:
     """Add the skeleton, to which blend shapes need a binding, and bind the mesh to its joint."""
     from pxr import Gf, UsdSkel, Vt
 
     skeleton = UsdSkel.Skeleton.Define(stage, root.GetPath().AppendChild("Skeleton"))
-    pose = Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*NECK_PIVOT))])
+    pose = Vt.Matrix4dArray([Gf.Matrix4d().SetTranslate(Gf.Vec3d(*pivot.tolist()))])
     skeleton.CreateJointsAttr([_JOINT])
     skeleton.CreateBindTransformsAttr(pose)
     skeleton.CreateRestTransformsAttr(pose)
@@ -248,7 +247,7 @@ def _bind_shapes(stage: Any, mesh: Any, take: Take, units: UnitSet) -> None:
     binding.CreateBlendShapeTargetsRel().SetTargets(paths)
 
 
-def _animate(stage: Any, skeleton: Any, curves: RigCurves, head: np.ndarray | None) -> None:
+def _animate(stage: Any, skeleton: Any, curves: RigCurves, take: Take) -> None:
     from pxr import Gf, UsdSkel, Vt
 
     path = skeleton.GetPath().GetParentPath().AppendChild("Animation")
@@ -261,11 +260,11 @@ def _animate(stage: Any, skeleton: Any, curves: RigCurves, head: np.ndarray | No
     for k, row in enumerate(curves.weights):
         layer.SetTimeSample(weights, k, _floats(row))
     animation.CreateJointsAttr([_JOINT])
-    animation.CreateTranslationsAttr(Vt.Vec3fArray([Gf.Vec3f(*NECK_PIVOT)]))
+    animation.CreateTranslationsAttr(Vt.Vec3fArray([Gf.Vec3f(*take.neck_pivot.tolist())]))
     animation.CreateScalesAttr(Vt.Vec3hArray([Gf.Vec3h(1)]))
     rotations = animation.CreateRotationsAttr(Vt.QuatfArray([Gf.Quatf(1)]))
-    if head is not None:
-        for k, (x, y, z, w) in enumerate(quaternions(head).tolist()):
+    if take.head is not None:
+        for k, (x, y, z, w) in enumerate(quaternions(take.head).tolist()):
             turn = Vt.QuatfArray([Gf.Quatf(w, x, y, z)])
             layer.SetTimeSample(rotations.GetPath(), k, turn)
 
@@ -276,8 +275,8 @@ def _bounds(take: Take, units: UnitSet, curves: RigCurves) -> np.ndarray:
     low = take.template + (np.minimum(units.deltas, 0) * largest).sum(0)
     high = take.template + (np.maximum(units.deltas, 0) * largest).sum(0)
     box = np.stack([low.min(0), high.max(0)])
-    if take.native is not None and take.native.head is not None:
-        pivot = np.array(NECK_PIVOT)
+    if take.head is not None:
+        pivot = take.neck_pivot
         radius = np.linalg.norm(np.abs(box - pivot).max(0))
         box = np.stack([pivot - radius, pivot + radius])
     return box

@@ -74,7 +74,7 @@ def write_vrma(
             "units or arkit"
         )
     curves = take.arkit_curves
-    head = None if take.native is None else take.native.head
+    head = take.head
     with GlbWriter(target.path.parent) as glb:
         tracks = _Tracks(glb, take)
         extension: Json = {"specVersion": "1.0", "humanoid": {"humanBones": _add_bones(glb)}}

@@ -14,6 +14,7 @@ from codetalker_cli.render.captions import Strip, bar_strip, label_strip
 from codetalker_cli.render.heat import heat_label, heat_range
 from codetalker_cli.render.light import Materials
 from codetalker_cli.render.scene import Scene, build_scene
+from codetalker_cli.rigs.posing import turned
 from codetalker_cli.settings import RenderSettings
 
 MAX_EXTRA_FRAMES = 2
@@ -287,24 +288,29 @@ def set_stage(
         DataError: See ``build_scene``.
     """
     sources: list[Source] = []
-    source_numbers: dict[int, int] = {}
+    source_numbers: dict[tuple[int, int], int] = {}
 
-    def source_number(motion: Motion, name: str) -> int:
-        if id(motion.vertices) not in source_numbers:
-            source_numbers[id(motion.vertices)] = len(sources)
+    def source_number(motion: Motion, name: str, *, turns: bool) -> int:
+        key = id(motion.vertices), id(motion.head) if turns and motion.head is not None else 0
+        if key not in source_numbers:
+            source_numbers[key] = len(sources)
             limit = ABSURD * float(np.abs(motion.template).max()) or np.inf
-            sources.append(Source(motion.vertices, name, limit, motion.template))
-        return source_numbers[id(motion.vertices)]
+            vertices = turned(motion).vertices if turns else motion.vertices
+            sources.append(Source(vertices, name, limit, motion.template))
+        return source_numbers[key]
 
     scenes: list[Scene] = []
     strips: list[Strip] = []
-    shown = [source_number(panel.motion, panel.name) for panel in panels]
+    # Heads stay still in heat maps, which show the distances of faces.
+    shown = [source_number(p.motion, p.name, turns=p.against is None) for p in panels]
     against = []
     for index, panel in enumerate(panels):
         heat, left = 0.0, index * settings.size
         reference = panel.against
         against.append(
-            -1 if reference is None else source_number(reference, _reference_name(panel, panels))
+            -1
+            if reference is None
+            else source_number(reference, _reference_name(panel, panels), turns=False)
         )
         if reference is not None:
             topology = panel.motion.topology

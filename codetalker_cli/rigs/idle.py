@@ -1,6 +1,8 @@
 """Generate idle motion: blinks and gaze, which speech does not determine.
 
-Both are random. Blinks tend to occur in pauses and at gaze shifts, as in people.
+Both are random. Blinks tend to occur in pauses and at gaze shifts, as in people. If the rhythm of
+the speech and the rotation of the head are known, blinks also occur after strong accents, and the
+eyes turn against the head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from codetalker_cli.rigs.head import Rig
+from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE
+from codetalker_cli.rigs.rhythm import PAUSE_SECONDS, Rhythm
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.topology import Mesh
 
@@ -17,9 +21,14 @@ BLINK_OPENING_SECONDS = 0.145
 DOUBLE_BLINK_SHARE = 0.08
 IDLE_UNITS = ("eyeBlink", "eyeLook")
 """Prefixes of the names of the units that idle motion drives."""
-PAUSE_SECONDS = 0.25
-"""Shortest silence that counts as a pause, in seconds."""
 _PAUSE_TO_BLINK_SECONDS = 0.12
+_ACCENT_TO_BLINK_SECONDS = 0.3
+_BLINKING_STRENGTH = 0.6
+"""The least strength of an accent that attracts a blink."""
+_COUNTER_ROTATION = 0.7
+"""The share of the head's rotation that the eyes compensate to keep looking at a viewer."""
+_LARGEST_COUNTER_ROTATION = 0.35
+"""The largest compensation, as a weight of eyeLook*."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,15 @@ class IdleMotion:
     deltas: np.ndarray
 
     @classmethod
-    def of(cls, mesh: Mesh, subject: str, n_frames: int, fps: float, seed: int) -> "IdleMotion":
+    def of(
+        cls,
+        mesh: Mesh,
+        subject: str,
+        n_frames: int,
+        fps: float,
+        seed: int,
+        spoken: tuple[Rhythm, np.ndarray] | None = None,
+    ) -> "IdleMotion":
         """Generate random idle motion for a clip.
 
         Args:
@@ -46,11 +63,17 @@ class IdleMotion:
             n_frames: The number of frames, T.
             fps: The frame rate in frames per second.
             seed: The random seed.
+            spoken: The rhythm of the speech, and the (T, 3) rotation of the head as in
+                ``RigCurves.head``; None: the speech is unknown, and the head is still.
         """
         style, rng = SpeakingStyle.for_subject(subject), np.random.default_rng(seed)
-        # The speech is not known here, so the clip is treated as a single pause.
-        pauses = [0.0] if n_frames / fps >= PAUSE_SECONDS else []
-        curves = idle_weights(n_frames, fps, style, rng, pauses)
+        if spoken is None:
+            # The clip is treated as a single pause.
+            pauses = [0.0] if n_frames / fps >= PAUSE_SECONDS else []
+            curves = idle_weights(n_frames, fps, style, rng, pauses)
+        else:
+            events = _blink_events(spoken[0])
+            curves = idle_weights(n_frames, fps, style, rng, events, against(spoken[1]))
         units = [name for name in mesh.idle_units if name in curves]
         closure = mesh.lid_closure.get(subject, 1.0)
         factors = [closure if name.startswith("eyeBlink") else 1.0 for name in units]
@@ -80,6 +103,7 @@ def idle_weights(
     style: SpeakingStyle,
     rng: np.random.Generator,
     pauses: Sequence[float] = (),
+    turn_of_eyes: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Generate random blinks and gaze for a clip.
 
@@ -89,6 +113,7 @@ def idle_weights(
         style: The speaking style, which sets the blink rate and the gaze activity.
         rng: The random number generator.
         pauses: The start times of the pauses in the speech, in seconds, in ascending order.
+        turn_of_eyes: (T, 2) added to the gaze to the subject's left and up, as weights; None: 0.
 
     Returns:
         The weights of each unit eyeBlink* and eyeLook*, (T,) float64 in [0, 1].
@@ -98,6 +123,8 @@ def idle_weights(
     blinks = _blink_times(pauses, n_frames / fps, shifts, style.blink_rate_hz, rng)
     lids = _blinks(times, np.round(np.array(blinks) * fps) / fps, rng)
     gaze = _gaze(times, shifts, style.gaze_activity, rng)
+    if turn_of_eyes is not None:
+        gaze += turn_of_eyes
     weights = {}
     for side, sign in (("Left", 1.0), ("Right", -1.0)):
         # +x is the subject's left: the left eye turns out, the right eye turns in.
@@ -109,6 +136,29 @@ def idle_weights(
         weights[f"eyeLookDown{side}"] = np.maximum(-gaze[:, 1], 0.0) + 0.1 * lids
         weights[f"eyeBlink{side}"] = lids
     return weights
+
+
+def against(head: np.ndarray) -> np.ndarray:
+    """Return the (T, 2) turn of the eyes to the left and up that partly compensates the head's.
+
+    Args:
+        head: (T, 3) rotation of the head, as in ``RigCurves.head``.
+    """
+    yaw, pitch, _ = np.asarray(head, np.float64).T
+    turn = np.stack([-yaw / YAW_OF_GAZE, pitch / PITCH_OF_GAZE], axis=1) * _COUNTER_ROTATION
+    return np.clip(turn, -_LARGEST_COUNTER_ROTATION, _LARGEST_COUNTER_ROTATION)
+
+
+def _blink_events(rhythm: Rhythm) -> list[float]:
+    """Return the times that attract blinks as the start of a pause does."""
+    # The first 0.0 is the silence before the speech.
+    shift = _ACCENT_TO_BLINK_SECONDS - _PAUSE_TO_BLINK_SECONDS
+    accents = [
+        time + shift
+        for time, strength in zip(rhythm.accents, rhythm.strengths, strict=True)
+        if strength >= _BLINKING_STRENGTH
+    ]
+    return sorted([0.0, *rhythm.pauses, *accents])
 
 
 def _gaze_shifts(seconds: float, rng: np.random.Generator) -> list[float]:

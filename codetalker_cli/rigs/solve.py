@@ -75,6 +75,7 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
         motion.fps,
         weights.astype(np.float32),
         motion.subject,
+        head=motion.head,
         audio=motion.audio,
         audio_path=motion.audio_path,
     )

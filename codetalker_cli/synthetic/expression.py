@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codetalker_cli.rigs.idle import PAUSE_SECONDS, idle_weights
+from codetalker_cli.rigs.idle import idle_weights
+from codetalker_cli.rigs.rhythm import PAUSE_SECONDS
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone
 

@@ -2,7 +2,8 @@
 
     .venv-blender/bin/python scripts/clients/blender_geometry.py FOLDER MOTION.npz [--render FRAME]
 
-MOTION.npz is the motion that was exported. These files are opened:
+MOTION.npz is the motion that was exported, with the head rotation in its vertices. These files are
+opened:
 
 - .abc, .usdc, .usda and .usdz by the importers. Run ``usd_check.py`` first: it writes what the
   blend shapes of USD files must show.

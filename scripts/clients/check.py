@@ -88,7 +88,7 @@ def web_commands(folder: Path, render: bool) -> list[list[str | Path]]:
 def blender_commands(folder: Path, render: bool) -> list[list[str | Path]]:
     python = prepare_blender()
     drawing = ["--render"] if render else []
-    geometry = [folder / "geometry", folder / "motion.npz"]
+    geometry = [folder / "geometry", folder / "posed.npz"]
     return [
         [python, HERE / "blender_glb.py", folder / "scenes", *drawing],
         [python, HERE / "blender_geometry.py", *geometry],

@@ -20,6 +20,7 @@ import codetalker_cli as ct
 from codetalker_cli.export import head_rotation, inputs, vrma
 from codetalker_cli.export.take import Take
 from codetalker_cli.rig_curves import RigCurves
+from codetalker_cli.rigs import posing
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE_MM = 0.1
@@ -94,7 +95,10 @@ def codetalker(*arguments: str | Path) -> None:
 
 
 def write_sources(folder: Path, sound: Path) -> None:
-    """Write motion.npz, the first frame of it, and rig curves with head rotation."""
+    """Write motion.npz, the first frame of it, and rig curves with head rotation.
+
+    The vertices of posed.npz contain the head rotation of motion.npz.
+    """
     codetalker("animate", sound, "-o", folder / "motion.npz", "--overwrite")
     take = inputs.read_take(folder / "motion.npz", inputs.TakeOptions())
     motion = take.motion
@@ -107,6 +111,7 @@ def write_sources(folder: Path, sound: Path) -> None:
         motion.colors,
     )
     short.save(folder / "short.npz")
+    posing.turned(motion).save(folder / "posed.npz")
     time = np.arange(take.n_frames) / take.fps
     head = np.stack([0.4 * np.sin(2 * time), 0.25 * np.sin(3 * time), 0.2 * np.cos(time)], axis=1)
     curves = take.arkit_curves
@@ -130,9 +135,8 @@ def write_reference(sample: Sample, take: Take, folder: Path) -> None:
         "materials": ["face"] if sample.targets == "frames" else PARTS,
         "pictures": frames[1:4].tolist() if sample.pictures else [],
     }
-    head = None if take.native is None else take.native.head
-    if head is not None:
-        reference["rotations"] = head_rotation.quaternions(head)[frames].tolist()
+    if take.head is not None:
+        reference["rotations"] = head_rotation.quaternions(take.head)[frames].tolist()
     if sample.name.endswith(".vrma"):
         curves = take.arkit_curves
         custom = dict(zip(curves.names, curves.weights.T, strict=True))
@@ -164,6 +168,9 @@ def _vertices(sample: Sample, take: Take, frames: np.ndarray) -> np.ndarray:
         curves = take.arkit_curves if sample.targets == "arkit" else take.curves
         weights = curves.select(units.names).weights[frames]
         vertices = take.template + np.einsum("tu,uvc->tvc", weights, units.deltas)
+    if take.motion.head is not None:
+        rotations = posing.rotation_matrices(take.motion.head[frames])
+        vertices = posing.rotate(vertices, rotations, take.neck_pivot)
     return vertices.astype(np.float32)
 
 

@@ -23,6 +23,7 @@ from pxr import Ar, Usd, UsdGeom, UsdMedia, UsdSkel, UsdValidation
 from codetalker_cli.export.take import Take
 from codetalker_cli.motion import Motion
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.posing import rotate, rotation_matrices
 
 SUFFIXES = (".usdc", ".usda", ".usdz")
 N_FRAMES = 5
@@ -58,8 +59,12 @@ def expected_vertices(take: Take, names: list[str], frames: np.ndarray) -> np.nd
     units = take.arkit_units if is_arkit else take.units
     curves = (take.arkit_curves if is_arkit else take.curves).select(units.names)
     check_names = tuple(names) == units.names
-    offsets = np.einsum("tu,uvc->tvc", curves.weights[frames], units.deltas)
-    return take.template + offsets if check_names else np.full((len(frames), 1, 3), np.nan)
+    if not check_names:
+        return np.full((len(frames), 1, 3), np.nan)
+    vertices = take.template + np.einsum("tu,uvc->tvc", curves.weights[frames], units.deltas)
+    if take.head is None:
+        return vertices
+    return rotate(vertices, rotation_matrices(take.head[frames]), take.neck_pivot)
 
 
 def check_file(path: Path, take: Take) -> None:
