@@ -29,10 +29,10 @@ _BLOCK_FRAMES = 2048
 _WARM_UP_STEP = 4
 """Every such frame is solved first, as the start of the ones after it; this saves a third of the
 time."""
-_LIPS, _OTHERS, _DEPTH = 1.0, 0.35, 0.1
+LIPS_FACTOR, OTHERS_FACTOR, DEPTH_FACTOR = 1.0, 0.35, 0.1
 """The factors of landmarks of the lips, of all others, and of their depth, which the tracker only
 estimates."""
-_OPENING, _WIDTH = 6.0, 20.0
+OPENING_FACTOR, WIDTH_FACTOR = 6.0, 20.0
 """The factors of the opening and of the width of the lips. The width of the inner lips moves by a
 third of the millimeters of the opening."""
 _WIDTH_GAIN = 1.25
@@ -150,11 +150,11 @@ class _Problem:
         to_units[every.index("mouthClose"), every.index("jawOpen")] = 1.0
         self._to_units = to_units[[every.index(name) for name in self._names]]
         is_lip = np.isin(rest.numbers, LIPS)
-        axes = np.array([1.0, 1.0, _DEPTH])
-        self._factors = np.where(is_lip, _LIPS, _OTHERS)[:, None] * axes
+        axes = np.array([1.0, 1.0, DEPTH_FACTOR])
+        self._factors = np.where(is_lip, LIPS_FACTOR, OTHERS_FACTOR)[:, None] * axes
         known = head.columns(rest.numbers)
         rows = [(head.deltas[:, known] * self._factors).reshape(len(every), -1)]
-        rows += [_OPENING * _with_mean(lips.openings), _WIDTH * lips.width[:, None]]
+        rows += [OPENING_FACTOR * _with_mean(lips.openings), WIDTH_FACTOR * lips.width[:, None]]
         self._rows = self._to_units @ np.concatenate(rows, axis=1)
         penalties = _L2 * np.square(self._rows).sum(1) + _L2_MM
         penalties *= [_RARE_FACTOR if name.startswith(_RARE) else 1.0 for name in self._names]
@@ -193,8 +193,8 @@ class _Problem:
         return np.concatenate(
             [
                 (moved * self._factors).reshape(len(moved), -1),
-                _OPENING * _with_mean(openings),
-                _WIDTH * _WIDTH_GAIN * bundled_lip_rows().neutral_width * wider,
+                OPENING_FACTOR * _with_mean(openings),
+                WIDTH_FACTOR * _WIDTH_GAIN * bundled_lip_rows().neutral_width * wider,
             ],
             axis=1,
         )

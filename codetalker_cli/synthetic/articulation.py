@@ -143,9 +143,13 @@ def mouth_curves(
     rig: FaceRig,
     style: SpeakingStyle,
     loudness_db: np.ndarray | None = None,
+    numbers: FittedArticulation | None = None,
 ) -> np.ndarray:
-    """Return the (T, U) float64 mouth weights of `articulate`; `phones` must have no gaps."""
-    numbers, timed_phases = fitted_articulation(), place_phases(phones)
+    """Return the (T, U) float64 mouth weights of `articulate`; `phones` must have no gaps.
+
+    `numbers` are those of the package by default.
+    """
+    numbers, timed_phases = numbers or fitted_articulation(), place_phases(phones)
     channel = np.array([channel_of(name) for name in rig.unit_names])
     targets = _targets(timed_phases, rig, style, channel, numbers)
     ready = _fill(np.zeros(len(channel)), numbers.ready.pose, rig)
