@@ -54,7 +54,10 @@ def test_transcript_that_does_not_match_is_reported_and_not_used(
     program: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Listener:
-        def animate(self, samples: object, subject: object, transcript: str = "") -> str:
+        def animate(
+            self, samples: object, subject: object, head: bool, transcript: str = ""
+        ) -> str:
+            assert not head
             if transcript == "wrong":
                 raise ct.DataError("no match")
             return transcript

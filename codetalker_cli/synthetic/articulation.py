@@ -17,12 +17,18 @@ Frame k shows the face at k / fps seconds. Weights are in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.styles import SpeakingStyle
+from codetalker_cli.synthetic.clarity import (
+    JAW_SPEED,
+    FaceRig,
+    both_sides,
+    limit_speed,
+    make_readable,
+)
 from codetalker_cli.synthetic.coarticulation import RATE_HZ, TimedPhase, blend, place_phases
 from codetalker_cli.synthetic.contacts import LipContacts
 from codetalker_cli.synthetic.expression import upper_face_motion
@@ -31,8 +37,6 @@ from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone, fill_
 from codetalker_cli.synthetic.visemes import PHONES, channel_of
 
 PAD_SECONDS = 1.0
-JAW_SPEED = 5.0
-"""The maximum change of jawOpen per second, about 0.17 m/s at the bundled head's incisors."""
 JAW_SLACK = {"PP": 0.12, "FF": 0.08}
 """The extra jaw opening that is allowed during a contact, and that the lips compensate for."""
 USUAL_VOWEL_SECONDS, USUAL_VOWEL_EFFORT = 0.08, 0.85
@@ -41,30 +45,6 @@ VOWEL_EFFORTS = (0.5, 1.3)
 """The range of the openings of vowels relative to their full poses."""
 LEVELS_DB, LEVEL_EFFORTS = (-40.0, 12.0), (0.35, 1.5)
 """The range of the levels of speech that matter, and of the openings relative to the usual one."""
-CLEAR_MM, OPEN_MM = 1.8, 7.2
-"""The smallest opening of the lips in phones without a contact and in the middle of open vowels."""
-CLEAR_RAMP_SECONDS, OPEN_FLAT = 0.05, 1.5
-"""The time in which these openings begin and end, and how flat they are in the middle."""
-CLEARING_UNITS = {"jawOpen": 0.5, "mouthLowerDown": 0.5}
-"""The units that make them, and their shares."""
-RETAINED_SHAPE = {
-    "PP": {"mouthPucker": 0.40, "mouthStretch": 0.50, "mouthSmile": 0.40},
-    "FF": {"mouthPucker": 0.08, "mouthStretch": 0.50, "mouthSmile": 0.30},
-}
-"""The share of the neighbors' rounding and spreading that a contact retains ("pool" has a round p).
-
-mouthFunnel is not retained, because it turns the lips outward and opens them.
-"""
-
-
-class FaceRig(Protocol):
-    """The part of `codetalker_cli.rigs.head.Rig` that this module uses."""
-
-    @property
-    def unit_names(self) -> Sequence[str]: ...
-
-    @property
-    def visemes(self) -> dict[str, np.ndarray]: ...
 
 
 def articulate(
@@ -169,22 +149,8 @@ def mouth_curves(
     if loudness_db is not None:
         opening = np.isin(channel, ("jaw", "open"))
         weights[:, opening] *= _level_effort(loudness_db, numbers)[:, None]
-    weights += _clear_openings(weights, phones, frames, rig, style, numbers)
-    weights[:, jaw] = limit_speed(weights[:, jaw], JAW_SPEED / fps)
-    for contact in ("FF", "PP"):
-        weights = _pin_contact(weights, contacts.amount(contact), contact, rig, channel)
+    weights = make_readable(weights, phones, fps, rig, style, numbers=numbers)
     return weights + _mouth_corner_bias(rig, style)
-
-
-def limit_speed(curve: np.ndarray, step: float) -> np.ndarray:
-    """Return the largest curve below `curve` that changes by at most `step` per sample.
-
-    y[i] is the minimum over j of curve[j] + step·|i - j|. Minima are unchanged, and peaks that are
-    too steep to reach are lowered.
-    """
-    ramp = step * np.arange(len(curve))
-    forward = np.minimum.accumulate(curve - ramp) + ramp
-    return (np.minimum.accumulate((forward - ramp[::-1])[::-1]) + ramp)[::-1]
 
 
 def _targets(
@@ -237,19 +203,15 @@ def _pose(
         pose[~np.isin(channel, ("jaw", "tongue"))] = 0.0
     fitted = numbers.poses.get(timed_phase.phone.label)
     if fitted is None:
-        return pose * [numbers.scale.get(_both_sides(name), 1.0) for name in names]
+        return pose * [numbers.scale.get(both_sides(name), 1.0) for name in names]
     in_fit = dict.fromkeys(numbers.scale, 0.0) | fitted[timed_phase.number]
     return _fill(pose, in_fit, rig)
 
 
 def _fill(pose: np.ndarray, weights: Mapping[str, float], rig: FaceRig) -> np.ndarray:
     """Return the pose with new weights; a name without Left or Right sets both sides."""
-    names = map(_both_sides, rig.unit_names)
+    names = map(both_sides, rig.unit_names)
     return np.array([weights.get(name, old) for name, old in zip(names, pose, strict=True)])
-
-
-def _both_sides(unit: str) -> str:
-    return unit.removesuffix("Left").removesuffix("Right")
 
 
 def _vowel_effort(duration: float, numbers: FittedArticulation) -> float:
@@ -262,68 +224,6 @@ def _level_effort(loudness_db: np.ndarray, numbers: FittedArticulation) -> np.nd
     """Return (T,) the opening in each frame relative to that at the usual level."""
     level = np.clip(loudness_db, *LEVELS_DB)
     return np.clip(1.0 + numbers.loudness_per_db * level, *LEVEL_EFFORTS)
-
-
-def _clear_openings(
-    weights: np.ndarray,
-    phones: Sequence[Phone],
-    frames: np.ndarray,
-    rig: FaceRig,
-    style: SpeakingStyle,
-    numbers: FittedArticulation,
-) -> np.ndarray:
-    """Return what to add to the (T, U) weights so that the speech can be read from the lips.
-
-    In every phone the lips are at least ``CLEAR_MM`` apart, and in the middle of an open vowel at
-    least ``OPEN_MM``; contacts are pinned later. The filmed talker often opens less, which looks
-    like a contact or like no vowel.
-    """
-    units = [_both_sides(name) for name in rig.unit_names]
-    sides = np.array([units.count(unit) for unit in units])
-    opening = np.array([numbers.opening_mm.get(unit, 0.0) for unit in units]) / sides
-    wanted = np.zeros(len(frames))
-    for phone in phones:
-        if phone.label == SILENCE:
-            continue
-        start, end = phone.start_seconds, phone.end_seconds
-        inside = np.minimum(frames - start, end - frames)
-        wanted = np.maximum(wanted, CLEAR_MM * np.clip(1.0 + inside / CLEAR_RAMP_SECONDS, 0.0, 1.0))
-        if PHONES[phone.label].open_vowel:
-            half = (end - start) / 2 + CLEAR_RAMP_SECONDS
-            shape = np.clip(1.0 - np.abs(frames - (start + end) / 2) / half, 0.0, 1.0)
-            height = OPEN_MM * style.amplitude**0.5 * np.minimum(1.0, OPEN_FLAT * shape)
-            wanted = np.maximum(wanted, height)
-    missing = np.maximum(wanted - weights @ opening, 0.0)
-    added = np.zeros_like(weights)
-    for unit, share in CLEARING_UNITS.items():
-        columns = np.flatnonzero([name == unit for name in units])
-        added[:, columns] = (share * missing / opening[columns].sum())[:, None]
-    return added
-
-
-def _pin_contact(
-    weights: np.ndarray, amount: np.ndarray, contact: str, rig: FaceRig, channel: np.ndarray
-) -> np.ndarray:
-    """Blend the lips into the contact pose by `amount` (T,); the tongue and jaw are unchanged.
-
-    Where the jaw is lower than in the contact pose, `mouthClose` raises the lower lip to the upper.
-    """
-    names = list(rig.unit_names)
-    jaw, close = names.index("jawOpen"), names.index("mouthClose")
-    lips = ~np.isin(channel, ("jaw", "tongue"))
-    pose = np.repeat(rig.visemes[contact][None].astype(float), len(weights), axis=0)
-    retained = np.array(
-        [
-            RETAINED_SHAPE[contact].get(n.removesuffix("Left").removesuffix("Right"), 0.0)
-            for n in names
-        ]
-    )
-    pose = np.maximum(pose, retained * weights)
-    pose[:, close] += np.maximum(weights[:, jaw] - rig.visemes[contact][jaw], 0.0)
-    share = amount[:, None]
-    pinned = weights.copy()
-    pinned[:, lips] = (1.0 - share) * weights[:, lips] + share * pose[:, lips]
-    return pinned
 
 
 def _mouth_corner_bias(rig: FaceRig, style: SpeakingStyle) -> np.ndarray:

@@ -31,22 +31,23 @@ PYTHON
 
 # Synthesize speech, and move the faces by the rules: English, with clips that contain no speech,
 # and other languages. The voices of espeak-ng whose names end in f3, f5 and m2 are kept for tests.
-prepare() { # NAME SETTINGS...
-  local name=$1
-  shift
-  parts+=("data/$name")
-  [ -f "data/$name/manifest.json" ] || "$bin/codetalker" prepare-data "$@"
-}
 parts=()
-prepare english demo data/english --config $recipe/english.yaml \
-  --voices-dir "$build/kokoro-js-1.2.1.tgz"
-prepare kokoro demo data/kokoro --config $recipe/kokoro.yaml \
-  --voices-dir "$build/kokoro-js-1.2.1.tgz"
-prepare espeak demo data/espeak --config $recipe/espeak.yaml
+prepare() { # NAME COMMAND...
+  parts+=("data/$1")
+  [ -f "data/$1/manifest.json" ] || "${@:2}"
+}
+speak() { # NAME ARGUMENTS...
+  prepare "$1" "$bin/codetalker" prepare-data demo "data/$1" --config "$recipe/$1.yaml" "${@:2}"
+}
+speak english --voices-dir "$build/kokoro-js-1.2.1.tgz"
+speak kokoro --voices-dir "$build/kokoro-js-1.2.1.tgz"
+speak espeak
+# Add the filmed talker in the talker's own style, and with readable lips in the default style S01.
 if [ -n "${CODETALKER_CAPTURE:-}" ]; then
-  prepare talker video "$CODETALKER_CAPTURE" data/talker --config $recipe/talker.yaml
-  prepare talker-as-s01 video "$CODETALKER_CAPTURE" data/talker-as-s01 \
-    --config $recipe/talker_as_s01.yaml
+  prepare talker "$bin/python" $recipe/talker.py "$CODETALKER_CAPTURE/grid1" data/talker \
+    --style grid1 --share 0.6
+  prepare talker-as-s01 "$bin/python" $recipe/talker.py "$CODETALKER_CAPTURE/grid1" \
+    data/talker-as-s01 --style S01 --share 0.4 --readable
 fi
 [ -f data/voice/manifest.json ] ||
   "$bin/codetalker" prepare-data combine data/voice "${parts[@]}"
