@@ -161,7 +161,7 @@ def fit(model: ArticulationModel, clips: Sequence[FilmedClip], n_steps: int) -> 
         loss.backward()
         optimizer.step()
         if step % REPORT_STEPS == 0 or step == n_steps - 1:
-            print(f"step {step}: loss {float(loss):.1f}", flush=True)
+            print(f"step {step}: loss {loss.item():.1f}", flush=True)
 
 
 def loss_of(model: ArticulationModel, batch: Batch) -> Tensor:
