@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timed_phones import phones_of
 
 from codetalker_cli.errors import DataError
 from codetalker_cli.rigs.head import Rig
@@ -24,7 +25,7 @@ from codetalker_cli.synthetic.articulation import (
 )
 from codetalker_cli.synthetic.contacts import LipContacts
 from codetalker_cli.synthetic.fitted import fitted_articulation
-from codetalker_cli.synthetic.speech.phones import LABELS, SILENCE, Phone
+from codetalker_cli.synthetic.speech.phones import LABELS, Phone
 from codetalker_cli.synthetic.visemes import PHONES, channel_of
 
 FPS = 30.0
@@ -82,20 +83,6 @@ class FakeRig:
 
 RIG = FakeRig()
 NEUTRAL_STYLE = SpeakingStyle()
-
-
-def phones_of(text: str, seconds: float = 0.08, pause: float = 0.4) -> list[Phone]:
-    """Parse labels such as "SIL M AA:0.2" into contiguous phones.
-
-    Phones without a duration are `seconds` long, and silences are `pause` seconds long.
-    """
-    phones, now = [], 0.0
-    for item in text.split():
-        label, _, length = item.partition(":")
-        duration = float(length) if length else (pause if label == SILENCE else seconds)
-        phones.append(Phone(label, now, now + duration, ""))
-        now += duration
-    return phones
 
 
 def curves(

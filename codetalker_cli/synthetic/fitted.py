@@ -5,6 +5,7 @@ the talker never speaks, and those of other languages, get the poses of
 ``codetalker_cli.synthetic.visemes``, scaled like the poses of all phones that were fitted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from codetalker_cli import resources
 from codetalker_cli.errors import DataError
-from codetalker_cli.synthetic.visemes import CHANNELS, Channel
+from codetalker_cli.synthetic.visemes import CHANNELS, PHONES, Channel
 from codetalker_cli.text_files import read_json
 
 
@@ -93,23 +94,52 @@ class FittedArticulation:
         path = resources.asset("articulation.json") if path is None else path
         try:
             return cls._parse(read_json(path))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, OSError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the numbers of an articulation ({error!r})") from error
 
     @classmethod
     def _parse(cls, entry: dict[str, Any]) -> "FittedArticulation":
         start, end = entry["silence_seconds"]
+        ready = entry["ready"]
         return cls(
-            scale=entry["scale"],
-            poses=entry["poses"],
-            dominance=entry["dominance"],
-            timing={channel: ChannelTiming(**entry["timing"][channel]) for channel in CHANNELS},
+            scale=_by_unit(entry["scale"]),
+            poses=_by_phase(entry["poses"], _by_unit),
+            dominance=_by_phase(entry["dominance"], _by_channel),
+            timing={channel: _timing(entry["timing"][channel]) for channel in CHANNELS},
             silence_seconds=(float(start), float(end)),
-            ready=ReadyPose(**entry["ready"]),
-            opening_mm=entry["opening_mm"],
+            ready=ReadyPose(
+                _by_unit(ready["pose"]),
+                _by_channel(ready["dominance"]),
+                float(ready["lead"]),
+                float(ready["rise"]),
+            ),
+            opening_mm=_by_unit(entry["opening_mm"]),
             loudness_per_db=float(entry["loudness_per_db"]),
             vowel_per_second=float(entry["vowel_per_second"]),
         )
+
+
+def _by_unit(entry: dict[str, Any]) -> dict[str, float]:
+    return {unit: float(value) for unit, value in entry.items()}
+
+
+def _by_channel(entry: dict[str, Any]) -> dict[Channel, float]:
+    return {channel: float(entry[channel]) for channel in CHANNELS}
+
+
+def _by_phase(
+    entry: dict[str, Any], parse: Callable[[dict[str, Any]], dict[Any, float]]
+) -> dict[str, list[dict[Any, float]]]:
+    """Return what is stored for each phase of each phone."""
+    for label, phases in entry.items():
+        n_phases = len(PHONES[label].phases)
+        if len(phases) != n_phases:
+            raise ValueError(f"{label} has {len(phases)} phases, expected {n_phases}")
+    return {label: [parse(phase) for phase in phases] for label, phases in entry.items()}
+
+
+def _timing(entry: dict[str, Any]) -> ChannelTiming:
+    return ChannelTiming(**_by_unit(entry))
 
 
 @lru_cache(maxsize=1)

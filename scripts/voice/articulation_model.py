@@ -113,10 +113,18 @@ def speech_of(clips: Sequence[tuple[Sequence[Phone], np.ndarray]]) -> Speech:
     for clip, table in zip(padded, rows, strict=True):
         clip[: len(table)] = table
     columns = torch.tensor(padded, dtype=torch.float32).unbind(-1)
+    phase, exists, start, end, duration, *flags = columns
+    is_silent, after_silence, before_silence, is_vowel = (flag > 0 for flag in flags)
     return Speech(
-        columns[0].long(),
-        *columns[1:5],
-        *(column > 0 for column in columns[5:]),
+        phase.long(),
+        exists,
+        start,
+        end,
+        duration,
+        is_silent,
+        after_silence,
+        before_silence,
+        is_vowel,
         {c: padded_frames([amount[c] for amount in contacts]) for c in CONTACTS},
         padded_frames([np.clip(level, *LEVELS_DB) for _, level in clips]),
     )

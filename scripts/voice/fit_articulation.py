@@ -161,7 +161,7 @@ def fit(model: ArticulationModel, clips: Sequence[FilmedClip], n_steps: int) -> 
         loss.backward()
         optimizer.step()
         if step % REPORT_STEPS == 0 or step == n_steps - 1:
-            print(f"step {step}: loss {float(loss):.1f}", flush=True)
+            print(f"step {step}: loss {loss.item():.1f}", flush=True)
 
 
 def loss_of(model: ArticulationModel, batch: Batch) -> Tensor:
@@ -174,9 +174,11 @@ def loss_of(model: ArticulationModel, batch: Batch) -> Tensor:
     weights = model(batch.speech)
     error = weights - batch.film
     face = ((error @ metric * error).sum(-1) * batch.exists).sum() / batch.exists.sum()
-    openings = ((curves @ opening).clamp_min(0) for curves in (weights, batch.film))
-    widths = (curves @ width for curves in (weights, batch.film))
-    curves = sum((1 - correlation(*pair, batch.exists)).mean() for pair in (openings, widths))
+    openings = [(curves @ opening).clamp_min(0) for curves in (weights, batch.film)]
+    widths = [curves @ width for curves in (weights, batch.film)]
+    exists = batch.exists
+    curves = (1 - correlation(openings[0], openings[1], exists)).mean()
+    curves = curves + (1 - correlation(widths[0], widths[1], exists)).mean()
     changes = (model.pose_change**2).sum() + (model.log_dominance**2).sum()
     scales = ((model.scale - 1) ** 2).sum()
     penalties = CHANGE_PENALTY * changes + SCALE_PENALTY * scales
