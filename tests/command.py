@@ -17,6 +17,7 @@ COMMANDS = [
     ("prepare-data", "custom"),
     ("prepare-data", "video"),
     ("prepare-data", "arkit"),
+    ("prepare-data", "combine"),
     ("prepare-data", "check"),
     ("prepare-data", "demo"),
     ("train-vq",),

@@ -81,7 +81,16 @@ def completed(words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 CASES = {
     "codetalker anim": ["animate"],
-    "codetalker prepare-data ": ["vocaset", "biwi", "custom", "video", "arkit", "check", "demo"],
+    "codetalker prepare-data ": [
+        "vocaset",
+        "biwi",
+        "custom",
+        "video",
+        "arkit",
+        "combine",
+        "check",
+        "demo",
+    ],
     "codetalker animate --model ": ["demo", "mine", "old/vq"],
     "codetalker animate --model mine --subject ": ["A", "X"],
     "codetalker animate --model runs/mine --subject ": ["A", "X"],

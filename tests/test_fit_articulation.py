@@ -16,7 +16,7 @@ from codetalker_cli.face_track import FaceTrack, TimedWord
 from codetalker_cli.rigs.landmarks import bundled_lip_rows
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.rigs.units import bundled_rig
-from codetalker_cli.synthetic import articulation
+from codetalker_cli.synthetic import clarity
 from codetalker_cli.synthetic.articulation import mouth_curves, padded_phones
 from codetalker_cli.synthetic.fitted import fitted_articulation
 from codetalker_cli.synthetic.speech.phones import SILENCE
@@ -63,8 +63,8 @@ def test_model_moves_the_lips_as_the_rules_do(
     program: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The model has no smallest openings.
-    monkeypatch.setattr(articulation, "CLEAR_MM", 0.0)
-    monkeypatch.setattr(articulation, "OPEN_MM", 0.0)
+    monkeypatch.setattr(clarity, "CLEAR_MM", 0.0)
+    monkeypatch.setattr(clarity, "OPEN_MM", 0.0)
     model = program.ArticulationModel(program.Head.load())
     with torch.no_grad():
         model.pose_change.zero_()

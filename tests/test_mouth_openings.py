@@ -10,7 +10,8 @@ from timed_phones import phones_of
 
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.rigs.units import bundled_rig
-from codetalker_cli.synthetic.articulation import CLEAR_MM, OPEN_MM, mouth_curves, padded_phones
+from codetalker_cli.synthetic.articulation import mouth_curves, padded_phones
+from codetalker_cli.synthetic.clarity import CLEAR_MM, OPEN_MM
 from codetalker_cli.synthetic.speech.phones import LABELS, SILENCE, Phone
 from codetalker_cli.synthetic.visemes import PHONES, channel_of
 

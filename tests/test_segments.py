@@ -145,7 +145,13 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
 def test_joining_consistent_segments_is_exact() -> None:
     samples = noise(20.0)
     made = Recording(
-        0, samples, samples, None, "A", np.ones(1, np.float32), segments(samples, segment_seconds=4)
+        0,
+        samples,
+        samples,
+        None,
+        "A",
+        np.ones(1, np.float32),
+        segments=segments(samples, segment_seconds=4),
     )
     rows = torch.randn(made.n_frames, 3, generator=torch.Generator().manual_seed(0))
     codes = torch.arange(2 * made.n_frames).view(-1, 2)
@@ -161,7 +167,7 @@ def test_joining_consistent_segments_is_exact() -> None:
 def test_cross_fade_has_the_given_length() -> None:
     samples = noise(20.0)
     made = segments(samples, segment_seconds=10, crossfade_seconds=0.4)
-    recording = Recording(0, samples, samples, None, "A", np.ones(1, np.float32), made)
+    recording = Recording(0, samples, samples, None, "A", np.ones(1, np.float32), segments=made)
     for k, p in enumerate(made):
         recording.outputs[k] = (
             torch.full((p.n_frames, 1), float(k)),

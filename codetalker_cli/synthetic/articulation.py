@@ -149,7 +149,7 @@ def mouth_curves(
     if loudness_db is not None:
         opening = np.isin(channel, ("jaw", "open"))
         weights[:, opening] *= _level_effort(loudness_db, numbers)[:, None]
-    weights = make_readable(weights, phones, fps, rig, style, numbers=numbers)
+    weights = make_readable(weights, phones, fps, rig, style)
     return weights + _mouth_corner_bias(rig, style)
 
 

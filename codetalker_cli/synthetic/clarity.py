@@ -15,7 +15,7 @@ import numpy as np
 
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.synthetic.contacts import CONTACTS, LipContacts
-from codetalker_cli.synthetic.fitted import FittedArticulation, fitted_articulation
+from codetalker_cli.synthetic.fitted import fitted_articulation
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 from codetalker_cli.synthetic.visemes import PHONES, channel_of
 
@@ -56,7 +56,6 @@ def make_readable(
     contacts: Sequence[str] = CONTACTS,
     *,
     openings: bool = True,
-    numbers: FittedArticulation | None = None,
 ) -> np.ndarray:
     """Return (T, U) weights whose lips can be read.
 
@@ -71,13 +70,11 @@ def make_readable(
         style: The speaking style, whose amplitude scales the openings.
         contacts: The kinds of contacts to make: "PP" (p, b, m), "FF" (f, v).
         openings: Whether to make the openings too.
-        numbers: The fitted numbers; None: those of the package.
     """
-    numbers = numbers or fitted_articulation()
     channel = np.array([channel_of(name) for name in rig.unit_names])
     jaw, frames = list(rig.unit_names).index("jawOpen"), np.arange(len(weights)) / fps
     if openings:
-        weights = weights + _missing_openings(weights, phones, frames, rig, style, numbers)
+        weights = weights + _missing_openings(weights, phones, frames, rig, style)
         weights[:, jaw] = limit_speed(weights[:, jaw], JAW_SPEED / fps)
     found = LipContacts(phones, len(weights), fps)
     for contact in ("FF", "PP"):
@@ -108,7 +105,6 @@ def _missing_openings(
     frames: np.ndarray,
     rig: FaceRig,
     style: SpeakingStyle,
-    numbers: FittedArticulation,
 ) -> np.ndarray:
     """Return what to add to the (T, U) weights so that the lips are open enough.
 
@@ -117,7 +113,7 @@ def _missing_openings(
     """
     units = [both_sides(name) for name in rig.unit_names]
     sides = np.array([units.count(unit) for unit in units])
-    opening = np.array([numbers.opening_mm.get(unit, 0.0) for unit in units]) / sides
+    opening = np.array([fitted_articulation().opening_mm.get(unit, 0.0) for unit in units]) / sides
     wanted = np.zeros(len(frames))
     for phone in phones:
         if phone.label == SILENCE:

@@ -17,11 +17,11 @@ from codetalker_cli.synthetic.articulation import (
     JAW_SLACK,
     LEVEL_EFFORTS,
     LEVELS_DB,
-    RETAINED_SHAPE,
     USUAL_VOWEL_EFFORT,
     USUAL_VOWEL_SECONDS,
     VOWEL_EFFORTS,
 )
+from codetalker_cli.synthetic.clarity import RETAINED_SHAPE
 from codetalker_cli.synthetic.coarticulation import (
     READY_FALL_SECONDS,
     READY_OVERLAP_SECONDS,
