@@ -19,6 +19,7 @@ SECTIONS = {
     "prepare-data custom": {"custom", "prepare", "limits"},
     "prepare-data video": {"capture", "prepare", "limits"},
     "prepare-data arkit": {"capture", "prepare", "limits"},
+    "prepare-data combine": {"limits"},
     "prepare-data check": {"limits"},
     "eval": {"evaluate", "decode", "render", "limits"},
     "metrics": {"evaluate", "limits"},
