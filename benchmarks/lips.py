@@ -32,7 +32,7 @@ signal-to-noise ratio in dB.
 --live decodes as a live stream does: each hop of frames from its own window of sound, which
 contains --left seconds before and --ahead seconds after the hop.
 
---transcript animates with the text in NAME.json ("text" or "transcript"), which is aligned anew.
+--transcript gives the text in NAME.json ("text" or "transcript") to the voice, which aligns it.
 The phones in NAME.json usually come from the same aligner, so the figures then show whether the
 contacts are made, not whether the aligner is right.
 """

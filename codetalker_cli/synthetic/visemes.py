@@ -57,14 +57,6 @@ class Articulation:
     open_vowel: bool = False
 
 
-# The time in seconds by which a phone's influence precedes its start and outlasts its end.
-ATTACK_SECONDS: dict[Channel, float] = {
-    "jaw": 0.055, "open": 0.045, "round": 0.150, "spread": 0.060, "tongue": 0.040,
-}  # fmt: skip
-RELEASE_SECONDS: dict[Channel, float] = {
-    "jaw": 0.060, "open": 0.050, "round": 0.070, "spread": 0.055, "tongue": 0.035,
-}  # fmt: skip
-
 _CHANNEL_OF_UNIT: dict[str, Channel] = {
     "jawOpen": "jaw", "jawForward": "jaw", "jawLeft": "jaw", "jawRight": "jaw",
     "mouthFunnel": "round", "mouthPucker": "round", "lipRound": "round",

@@ -30,11 +30,7 @@ from codetalker_cli.synthetic.coarticulation import (
 )
 from codetalker_cli.synthetic.contacts import CONTACTS, LipContacts
 from codetalker_cli.synthetic.speech.phones import SILENCE, VOWELS, Phone
-from codetalker_cli.synthetic.visemes import (
-    ATTACK_SECONDS,
-    CHANNELS,
-    RELEASE_SECONDS,
-)
+from codetalker_cli.synthetic.visemes import CHANNELS
 
 FPS = 30.0
 N_FRAMES = 90
@@ -46,8 +42,8 @@ SMOOTHING_REACH = 6
 SILENCE_MARGIN_SECONDS = 0.01
 """The distance of the influence of a silence from its ends."""
 START_SECONDS: dict[str, list[float]] = {
-    "attack": [ATTACK_SECONDS[channel] for channel in CHANNELS],
-    "release": [RELEASE_SECONDS[channel] for channel in CHANNELS],
+    "attack": [0.055, 0.045, 0.150, 0.060, 0.040],
+    "release": [0.060, 0.050, 0.070, 0.055, 0.035],
     "onset": [0.12, 0.12, 0.15, 0.12, 0.12],
     "offset": [0.2] * len(CHANNELS),
     "silence": [0.16, 0.07],
