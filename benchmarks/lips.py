@@ -46,7 +46,7 @@ import numpy as np
 
 import codetalker_cli as ct
 from codetalker_cli import audio
-from codetalker_cli.animate.streaming import LiveWindows, WindowDecoder
+from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder
 from codetalker_cli.metrics import lips
 from codetalker_cli.motion import Motion
 

@@ -19,6 +19,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"__main__"}, False),
     ({"cli", ""}, False),
     ({"train", "evaluate", "datasets.inspect"}, False),
+    ({"live"}, False),
     ({"animate", "export", "render"}, False),
     ({"synthetic"}, False),
     ({"datasets"}, False),
@@ -78,6 +79,11 @@ HEAVY = (
     "imath",
     "mediapipe",
     "cv2",
+    "fastapi",
+    "uvicorn",
+    "websockets",
+    "pythonosc",
+    "miniaudio",
 )
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 7
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ import torch
 
 from codetalker_cli import audio
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
+from codetalker_cli.animate.layers import Layers
 from codetalker_cli.animate.lip_contacts import enforce_contacts
+from codetalker_cli.animate.live_windows import LOOKAHEAD_SECONDS, LiveWindows, WindowDecoder
 from codetalker_cli.animate.model_choice import choose_model
 from codetalker_cli.animate.names import Names, stage1_only
 from codetalker_cli.animate.request import Request, Transcript
+from codetalker_cli.animate.stream import Stream, StreamFace
 from codetalker_cli.animate.styles import Styles
 from codetalker_cli.animate.transcripts import timed_phones
-from codetalker_cli.audio.inputs import Speech, read_speech
+from codetalker_cli.audio.inputs import Speech, checked_rate, read_speech
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import (
     CheckpointError,
@@ -33,11 +36,9 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
 from codetalker_cli.motion import Motion, VertexFrames, materialize
 from codetalker_cli.presets import changed
-from codetalker_cli.rigs.brows import BrowMotion
-from codetalker_cli.rigs.head_motion import head_rotation
-from codetalker_cli.rigs.idle import IdleMotion
-from codetalker_cli.rigs.rhythm import Rhythm
-from codetalker_cli.topology import Mesh
+from codetalker_cli.rigs.live_idle import LiveIdle
+from codetalker_cli.rigs.solve import frame_solver
+from codetalker_cli.rigs.units import UnitSet
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class Voice:
         self._announced: set[str] = set()
         self._names = Names(str(loaded.path or "the checkpoint"), self.subjects, self.styles)
         self._decoder = BatchDecoder(self._model, self.decode)
+        self._windows: WindowDecoder | None = None
 
     def __repr__(self) -> str:
         """Return the name, the size and the device."""
@@ -218,6 +220,45 @@ class Voice:
         for number, result in self._results(requests, progress):
             yield number, to_error(result) if isinstance(result, Exception) else result
 
+    def stream(
+        self,
+        subject: str | None = None,
+        style: Styles | None = None,
+        *,
+        sampling_rate: int = audio.SAMPLE_RATE,
+        lookahead_seconds: float = LOOKAHEAD_SECONDS,
+        seed: int = 0,
+        idle: bool = True,
+        units: UnitSet | None = None,
+    ) -> Stream:
+        """Return a stream, which animates live speech.
+
+        Args:
+            subject: The subject whose face is animated; default: the first one.
+            style: The speaking style, as for ``animate``.
+            sampling_rate: The rate of the samples in hertz.
+            lookahead_seconds: How much sound after a frame is used for it, which delays the frame.
+            seed: The random seed for blinks and gaze.
+            idle: Add blinks and gaze, if the face supports them.
+            units: The units of the face in meters, whose weights the frames contain; None: ARKit's
+                52 units for the bundled head, and no weights for other faces.
+
+        Raises:
+            InputError: The subject or style is unknown, or a number is invalid.
+            CheckpointError: The checkpoint contains no templates.
+        """
+        request = Request(np.zeros(0), subject, style, seed, idle)
+        subject, weights = self.check(request)
+        rate, lengths = checked_rate(sampling_rate), LiveWindows.of(lookahead_seconds)
+        mesh, fps = self.checkpoint.mesh, self.checkpoint.settings.data.fps
+        assert mesh is not None
+        if self._windows is None:
+            self._windows = WindowDecoder(self._model, self.decode)
+        solver = frame_solver(mesh.topology, subject, units)
+        moves = LiveIdle(mesh, subject, fps, seed) if idle and mesh.idle_units else None
+        face = StreamFace(mesh.templates[subject].astype(np.float32), solver, moves)
+        return Stream(self._windows, face, weights, lengths, rate)
+
     def _results(
         self, requests: Iterable[Request | Speech], progress: Progress | None
     ) -> Iterator[tuple[int, Motion | Exception]]:
@@ -294,7 +335,7 @@ class Voice:
             n_frames = len(hidden)
         neutral = mesh.templates[subject].astype(np.float32)
         template = torch.from_numpy(neutral)[None].to(self.device)
-        layers = _Layers.of(mesh, recording, request, n_frames, rate)
+        layers = Layers.of(mesh, recording, request, n_frames, rate)
 
         def make(frames: np.ndarray) -> np.ndarray:
             if hidden is None:  # silence
@@ -325,43 +366,6 @@ class Voice:
             motion = motion.at_fps(request.fps)
         # Resampling would part lips that are shut for few frames, so they are moved afterwards.
         return motion if recording.phones is None else enforce_contacts(motion, recording.phones)
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """What is added to the output of the model.
-
-    Attributes:
-        idle: Blinks and gaze, or None.
-        brows: The raise of the brows, or None.
-        head: (T, 3) float32 rotation of the head, or None.
-    """
-
-    idle: IdleMotion | None = None
-    brows: BrowMotion | None = None
-    head: np.ndarray | None = None
-
-    @classmethod
-    def of(
-        cls, mesh: Mesh, recording: Recording, request: Request, n_frames: int, fps: float
-    ) -> "_Layers":
-        subject, seed = recording.subject, request.seed
-        brows = spoken = None
-        if request.moves_head:
-            rhythm = Rhythm.of(recording.samples)
-            spoken = rhythm, head_rotation(rhythm, n_frames, fps, seed)
-            brows = BrowMotion.of(mesh, subject, rhythm, n_frames, fps, seed)
-        idle = None
-        if request.idle and mesh.idle_units:
-            idle = IdleMotion.of(mesh, subject, n_frames, fps, seed, spoken)
-        return cls(idle, brows, None if spoken is None else spoken[1])
-
-    def add_to(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Add the layers to the (n, V, 3) vertices of the model's frames in place."""
-        for layer in (self.brows, self.idle):
-            if layer is not None:
-                layer.add_to(vertices, frames)
-        return vertices
 
 
 def _drain(

@@ -207,6 +207,38 @@ def _as_array(samples: Any) -> np.ndarray:
     return (array.astype(np.float32) - np.float32(offset)) / np.float32(scale)
 
 
+def live_samples(chunk: Samples) -> np.ndarray:
+    """Return the (n,) float32 samples of a chunk of live sound.
+
+    Args:
+        chunk: Samples of any type that ``read_speech`` accepts: (n,), or (n, channels) with up to
+            ``MAX_CHANNELS`` channels, which are averaged. It can be empty.
+
+    Raises:
+        InputError: The chunk has another form, or contains NaN or infinite samples.
+    """
+    if np.size(chunk) == 0:
+        return np.zeros(0, np.float32)
+    array = _as_array(chunk)
+    if array.ndim > 2 or (array.ndim == 2 and array.shape[1] > MAX_CHANNELS):
+        raise InputError(
+            f"{_NAME}: the chunk has shape {array.shape}; expected (n,), or (n, channels) with up "
+            f"to {MAX_CHANNELS} channels"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{_NAME}: the chunk contains NaN or infinite samples")
+    return array if array.ndim == 1 else array.mean(axis=1)
+
+
+def checked_rate(rate: Any) -> int:
+    """Return a sampling rate in hertz as an integer.
+
+    Raises:
+        InputError: This is not a whole number in the range of ``RATES``.
+    """
+    return _checked_rate(rate)
+
+
 def _mono(samples: np.ndarray) -> np.ndarray:
     """Mix (n,), (channels, n) or (n, channels) samples to (n,), by the rules for files."""
     if samples.ndim == 2:

@@ -22,7 +22,7 @@ TARGET_DB = -26.0
 _MAX_GAIN_DB = 60.0
 _SLEW_DB = 0.2
 """The most the gain changes per frame, in decibels (10 per second)."""
-_FRAME = 320
+FRAME = 320
 """Samples of a frame (20 ms)."""
 _WINDOW = 640
 _LAGS = (40, 230)
@@ -85,14 +85,15 @@ def raise_quiet_speech(samples: np.ndarray) -> Leveled:
         samples: (n,) float32 at 16 kHz.
     """
     estimate = SpeechLevel()
-    gains = estimate.update(samples)
+    ending = np.zeros(_WINDOW - FRAME, np.float32)
+    gains = np.concatenate([estimate.update(samples), estimate.update(ending)])
     if not len(gains) or gains.max() <= 0.0:
         return Leveled(samples, 0.0)
     # A recording is known as a whole: its first words get the gain of the first estimate.
     gains[: estimate.first_frame] = gains[min(estimate.first_frame, len(gains) - 1)]
-    at = (np.arange(len(gains)) + 0.5) * _FRAME
+    at = (np.arange(len(gains)) + 0.5) * FRAME
     raised = np.empty_like(samples)
-    block = _FRAME * 5000
+    block = FRAME * 5000
     for start in range(0, len(samples), block):
         times = np.arange(start, min(start + block, len(samples)))
         raised[start : start + block] = 10 ** (np.interp(times, at, gains) / 20)
@@ -123,18 +124,21 @@ class SpeechLevel:
         self._gain_db = 0.0
 
     def update(self, samples: np.ndarray) -> np.ndarray:
-        """Return the gain in decibels of each complete frame of 20 ms.
+        """Return the gain in decibels of each frame of 20 ms that is known now.
+
+        A frame is known when the frame after it is complete, so the gains do not depend on how the
+        samples are divided into calls.
 
         Args:
             samples: (n,) float32 at 16 kHz that follow the samples of the previous call.
         """
         joined = np.concatenate([self._rest, samples]) if len(self._rest) else samples
-        n = len(joined) // _FRAME
-        self._rest = joined[n * _FRAME :].copy()
+        n = max(0, (len(joined) - (_WINDOW - FRAME)) // FRAME)
+        self._rest = joined[n * FRAME :].copy()
         gains = np.zeros(n)
         for start in range(0, n, 2000):
             stop = min(start + 2000, n)
-            window = joined[start * _FRAME : stop * _FRAME + _WINDOW - _FRAME]
+            window = joined[start * FRAME : stop * FRAME + _WINDOW - FRAME]
             powers, periodicities = _frame_facts(window, stop - start)
             for k in range(stop - start):
                 gains[start + k] = self._step(float(powers[k]), float(periodicities[k]))
@@ -177,10 +181,10 @@ class SpeechLevel:
 
 def _frame_facts(samples: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the power in dBFS and the periodicity (0 to 1) of each frame."""
-    padded = np.zeros((n_frames - 1) * _FRAME + _WINDOW, np.float32)
+    padded = np.zeros((n_frames - 1) * FRAME + _WINDOW, np.float32)
     padded[: len(samples)] = samples[: len(padded)]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_FRAME]
-    power = np.mean(np.square(windows[:, :_FRAME], dtype=np.float64), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::FRAME]
+    power = np.mean(np.square(windows[:, :FRAME], dtype=np.float64), axis=1)
     # Differences suppress rumble, which would look periodic at short lags.
     sharpened = np.diff(windows, axis=1)
     spectrum = np.fft.rfft(sharpened, 2 * _WINDOW, axis=1)

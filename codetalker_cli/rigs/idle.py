@@ -52,7 +52,7 @@ class IdleMotion:
         subject: str,
         n_frames: int,
         fps: float,
-        seed: int,
+        seed: int | Sequence[int],
         spoken: tuple[Rhythm, np.ndarray] | None = None,
     ) -> "IdleMotion":
         """Generate random idle motion for a clip.
@@ -62,7 +62,7 @@ class IdleMotion:
             subject: The subject, which determines the speaking style and the lid closure.
             n_frames: The number of frames, T.
             fps: The frame rate in frames per second.
-            seed: The random seed.
+            seed: The random seed, or several numbers that together are one.
             spoken: The rhythm of the speech, and the (T, 3) rotation of the head as in
                 ``RigCurves.head``; None: the speech is unknown, and the head is still.
         """

@@ -14,7 +14,7 @@ from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.motion import Motion, check_finite, vertex_blocks
 from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.bounded import minimize
-from codetalker_cli.rigs.units import UnitSet, units_of
+from codetalker_cli.rigs.units import UnitSet, bundled_units, is_bundled_head, units_of
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.topology import Topology
 
@@ -46,30 +46,11 @@ def solve(motion: Motion, units: UnitSet, settings: SolveSettings | None = None)
     Raises:
         DataError: The units have another number of vertices.
     """
-    settings = SolveSettings.model_validate({}) if settings is None else settings
-    if units.deltas.shape[1] != motion.topology.n_vertices:
-        raise DataError(
-            f"`units` has {units.deltas.shape[1]} vertices, expected "
-            f"{motion.topology.n_vertices} as in the motion"
-        )
-    gram, sides, energy = _reduce(motion, units, settings)
-    # The penalties are relative to the size of each unit, so that small units are not suppressed.
-    sizes = np.diag(gram)
-    least = _TINY * np.mean(sizes) + np.finfo(float).tiny
-    hessian = gram + np.diag(settings.l2 * sizes + least)
-    hessian += settings.symmetry * _asymmetry(units.names, np.sqrt(sizes))
-    problem = _Problem(hessian, sides, np.diag(settings.smoothness * sizes))
-    bounds = np.ones_like(sides)
-    weights = problem.minimize(bounds)
-    pairs = [pair for pair in settings.exclusive if all(name in units.names for name in pair)]
-    if pairs:
-        for pair in pairs:
-            one, other = (units.names.index(name) for name in pair)
-            weaker = weights[:, one] < weights[:, other]
-            bounds[weaker, one] = 0
-            bounds[~weaker, other] = 0
-        weights = problem.minimize(bounds, weights)
-    _report_misfit(gram, sides, energy, weights)
+    _check_size(units, motion.topology)
+    solver = FrameSolver(motion.topology, units, settings)
+    sides, energy = _reduce(motion, solver)
+    weights = solver.minimize(sides)
+    _report_misfit(solver.gram, sides, energy, weights)
     return RigCurves(
         units.names,
         motion.fps,
@@ -110,14 +91,101 @@ def solve_curves(
     return solve(motion, UnitSet(units.names, units.deltas / scale), settings)
 
 
-def _reduce(
-    motion: Motion, units: UnitSet, settings: SolveSettings
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return AᵀA, the (T, U) Aᵀb of all frames, and the sum of their ‖b‖²."""
-    columns = units.deltas.astype(np.float64)
-    factors = _vertex_factors(motion.topology, settings)
-    weighted = (columns * factors[:, None]).reshape(len(units.names), -1)
-    gram = columns.reshape(len(units.names), -1) @ weighted.T
+class FrameSolver:
+    """The problem of one face, which is solved for any frames.
+
+    Args:
+        topology: The mesh of the face.
+        units: The units of the face.
+        settings: The penalties; None: the defaults.
+
+    Attributes:
+        names: The names of the U units.
+        gram: AᵀA, (U, U).
+        factors: How much the squared error of each vertex counts, (V,).
+    """
+
+    def __init__(
+        self, topology: Topology, units: UnitSet, settings: SolveSettings | None = None
+    ) -> None:
+        settings = SolveSettings.model_validate({}) if settings is None else settings
+        self.names = units.names
+        columns = units.deltas.astype(np.float64)
+        self.factors = _vertex_factors(topology, settings)
+        self._weighted = (columns * self.factors[:, None]).reshape(len(units.names), -1)
+        self.gram = columns.reshape(len(units.names), -1) @ self._weighted.T
+        # The penalties are relative to the size of each unit, so that small units are not
+        # suppressed.
+        sizes = np.diag(self.gram)
+        least = _TINY * np.mean(sizes) + np.finfo(float).tiny
+        self._hessian = self.gram + np.diag(settings.l2 * sizes + least)
+        self._hessian += settings.symmetry * _asymmetry(units.names, np.sqrt(sizes))
+        self._smoothness = np.diag(settings.smoothness * sizes)
+        self._pairs = [
+            (units.names.index(one), units.names.index(other))
+            for one, other in settings.exclusive
+            if one in units.names and other in units.names
+        ]
+
+    def weights(self, vertices: np.ndarray, neutral: np.ndarray) -> np.ndarray:
+        """Return the (n, U) float32 weights of (n, V, 3) vertices, given the neutral face."""
+        offsets = vertices.astype(np.float64) - neutral
+        return self.minimize(self.sides(offsets.reshape(len(vertices), -1))).astype(np.float32)
+
+    def sides(self, offsets: np.ndarray) -> np.ndarray:
+        """Return the (n, U) Aᵀb of frames with (n, 3V) float64 offsets."""
+        return offsets @ self._weighted.T
+
+    def minimize(self, sides: np.ndarray) -> np.ndarray:
+        """Return the (n, U) weights of consecutive frames with these Aᵀb."""
+        problem = _Problem(self._hessian, sides, self._smoothness)
+        bounds = np.ones_like(sides)
+        weights = problem.minimize(bounds)
+        for one, other in self._pairs:
+            weaker = weights[:, one] < weights[:, other]
+            bounds[weaker, one] = 0
+            bounds[~weaker, other] = 0
+        return problem.minimize(bounds, weights) if self._pairs else weights
+
+
+def frame_solver(
+    topology: Topology, subject: str, units: UnitSet | None = None
+) -> FrameSolver | None:
+    """Return the solver of a face, with ARKit's units if it is the bundled head.
+
+    Args:
+        topology: The mesh of the face.
+        subject: The subject.
+        units: The units of the face in meters; None: those of the bundled head.
+
+    Returns:
+        The solver, or None if the units of the face are unknown.
+
+    Raises:
+        InputError: ``units`` is not a ``UnitSet``.
+        DataError: The units have another number of vertices.
+    """
+    if units is None:
+        if not is_bundled_head(topology):
+            return None
+        return FrameSolver(topology, bundled_units(subject).arkit())
+    if not isinstance(units, UnitSet):
+        raise InputError(f"units: an argument of type {type(units).__name__} is not valid")
+    _check_size(units, topology)
+    scale = np.float32(topology.meters_per_unit or 1)
+    return FrameSolver(topology, UnitSet(units.names, units.deltas / scale))
+
+
+def _check_size(units: UnitSet, topology: Topology) -> None:
+    if units.deltas.shape[1] != topology.n_vertices:
+        raise DataError(
+            f"`units` has {units.deltas.shape[1]} vertices, expected {topology.n_vertices} as in "
+            "the motion"
+        )
+
+
+def _reduce(motion: Motion, solver: FrameSolver) -> tuple[np.ndarray, float]:
+    """Return the (T, U) Aᵀb of all frames, and the sum of their ‖b‖²."""
     rest = motion.template.reshape(1, -1)
     if not np.isfinite(rest).all():
         raise DataError("the neutral face contains NaN or infinite values")
@@ -128,9 +196,9 @@ def _reduce(
             check_finite(part, number)
             number += len(part)
             offsets = part.reshape(len(part), -1).astype(np.float64) - rest
-            sides.append(offsets @ weighted.T)
-            energy += float(np.einsum("ti,ti,i", offsets, offsets, np.repeat(factors, 3)))
-    return gram, np.concatenate(sides), energy
+            sides.append(solver.sides(offsets))
+            energy += float(np.einsum("ti,ti,i", offsets, offsets, np.repeat(solver.factors, 3)))
+    return np.concatenate(sides), energy
 
 
 def _report_misfit(gram: np.ndarray, sides: np.ndarray, energy: float, weights: np.ndarray) -> None:

@@ -10,6 +10,7 @@ the frames of the hop are kept:
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.settings import DecodeSettings
+
+LOOKAHEAD_SECONDS = 0.2
+"""The default time by which live frames are delayed."""
+MAX_LOOKAHEAD_SECONDS = 2.0
+_HOP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,22 @@ class LiveWindows:
                 f"{self.ahead_seconds:g} s after it is invalid; the hop must be above 0 s, and the "
                 "others at least 0 s"
             )
+
+    @classmethod
+    def of(cls, lookahead_seconds: float) -> "LiveWindows":
+        """Return the windows of a stream whose look-ahead includes the hop.
+
+        Raises:
+            InputError: The look-ahead is not a number from 0 to ``MAX_LOOKAHEAD_SECONDS``.
+        """
+        is_number = isinstance(lookahead_seconds, Real) and not isinstance(lookahead_seconds, bool)
+        if not is_number or not 0 <= lookahead_seconds <= MAX_LOOKAHEAD_SECONDS:
+            raise InputError(
+                f"`lookahead_seconds` {lookahead_seconds!r}: expected a number from 0 to "
+                f"{MAX_LOOKAHEAD_SECONDS:g}"
+            )
+        hop = min(_HOP_SECONDS, lookahead_seconds / 2)
+        return cls(hop_seconds=max(hop, 1e-3), ahead_seconds=lookahead_seconds - hop)
 
 
 @dataclass(frozen=True)
@@ -82,9 +104,9 @@ class WindowDecoder:
         assert model.speech is not None
         self.vq, self.speech, self.lengths = model.vq, model.speech, lengths or LiveWindows()
         self.fps, self.batch_size = model.settings.data.fps, settings.batch_size
+        self.device = model.speech.head.weight.device
         self._decoder = Decoder(model.speech, model.vq, settings)
 
-    @torch.no_grad()
     def decode(self, samples: np.ndarray, style: np.ndarray) -> Tensor:
         """Return (T, H) hidden states of stage 1's decoder before its last projection.
 
@@ -92,10 +114,9 @@ class WindowDecoder:
             samples: (n,) float32 samples at 16 kHz.
             style: (n_styles,) float32 weights of the styles.
         """
-        device = self.speech.head.weight.device
         n_frames = int(len(samples) / SAMPLE_RATE * self.fps)
-        audio = torch.from_numpy(samples).to(device)
-        vector = self.speech.style(torch.from_numpy(style)[None].to(device))
+        audio = torch.from_numpy(samples).to(self.device)
+        vector = self.style(style)
         # Only windows of the same length share a batch, because encoders may not support padding.
         by_length: dict[int, list[Window]] = defaultdict(list)
         for window in plan_windows(n_frames, self.fps, self.lengths):
@@ -112,10 +133,32 @@ class WindowDecoder:
 
     def _decode(self, audio: Tensor, windows: list[Window], style: Tensor) -> Tensor:
         """Return the (B, T, H) hidden states of windows of the same length."""
-        encoder, n_frames = self.speech.encoder, windows[0].stop - windows[0].start
+        n_frames = windows[0].stop - windows[0].start
         n_samples = round(n_frames / self.fps * SAMPLE_RATE)
         starts = [round(window.start / self.fps * SAMPLE_RATE) for window in windows]
         cuts = torch.stack([audio[start : start + n_samples] for start in starts])
+        return self.decode_windows(cuts, n_frames, style.expand(len(windows), -1))
+
+    @torch.no_grad()
+    def decode_windows(self, cuts: Tensor, n_frames: int, style: Tensor) -> Tensor:
+        """Return the (B, n_frames, H) hidden states of windows of sound.
+
+        Args:
+            cuts: (B, n) samples at 16 kHz.
+            n_frames: The number of frames of each window.
+            style: (B, size) style vectors.
+        """
+        encoder = self.speech.encoder
         features = encode_separately(encoder, encoder.prepare(cuts), n_frames)
-        codes = self._decoder.decode(features, style.expand(len(windows), -1))
-        return self.vq.decode_hidden(codes)
+        return self.vq.decode_hidden(self._decoder.decode(features, style))
+
+    @torch.no_grad()
+    def style(self, weights: np.ndarray) -> Tensor:
+        """Return the (1, size) style vector of (n_styles,) weights."""
+        return self.speech.style(torch.from_numpy(weights)[None].to(self.device))
+
+    @torch.no_grad()
+    def to_vertices(self, hidden: Tensor, neutral: np.ndarray) -> np.ndarray:
+        """Return the (T, V, 3) float32 vertices of (T, H) hidden states."""
+        template = torch.from_numpy(neutral)[None].to(self.device)
+        return self.vq.to_vertices(hidden[None], template)[0].cpu().numpy()

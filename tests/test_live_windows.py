@@ -8,7 +8,7 @@ import tiny
 import torch
 import voices
 
-from codetalker_cli.animate.streaming import LiveWindows, WindowDecoder, plan_windows
+from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder, plan_windows
 from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
