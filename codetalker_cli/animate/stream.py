@@ -67,7 +67,8 @@ class Stream:
             round(s * self.fps) for s in (lengths.left_seconds, lengths.hop_seconds)
         )
         self._hop = max(1, self._hop)
-        self._ahead = self._hop + round(lengths.ahead_seconds * self.fps)
+        lookahead = lengths.hop_seconds + lengths.ahead_seconds
+        self._ahead = max(self._hop, round(lookahead * self.fps))
         self.lookahead_seconds = self._ahead / self.fps
         self.units = () if face.solver is None else face.solver.names
         self.n_frames = self._left + self._ahead
