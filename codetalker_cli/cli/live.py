@@ -162,7 +162,8 @@ def live(
     show, flags = Show(show_settings, as_json), {"live.lookahead_seconds": lookahead}
     resolved = resolved_sections(show, ["live", "decode", "export"], config, assignments, flags)
     if list_devices:
-        return _print_devices(as_json)
+        _print_devices(as_json)
+        return
     from codetalker_cli.live.choices import SinkChoice, SourceChoice
 
     raw = _raw_format(stdin, rate, format, channels, paced)
@@ -175,7 +176,7 @@ def live(
     speaker = _Speaker(model, subject, style, seed, idle, units, device)
     stats, take, number = _animate(source, sinks, speaker, resolved.sections, play=play)
     _print(stats, take, json_lines=json_lines, as_json=as_json)
-    if number not in (None, signal.SIGINT):
+    if number is not None and number != signal.SIGINT:
         raise typer.Exit(128 + number)
 
 
@@ -212,12 +213,11 @@ def _print_devices(as_json: bool) -> None:
     from codetalker_cli.live.devices import list_microphones
 
     names = list_microphones()
-    lines = "\n".join(f"{k}: {printable(name)}" for k, name in enumerate(names))
     if as_json:
         console.give_json(names)
-    else:
-        for line in lines.splitlines():
-            console.give({}, as_json=False, line=line)
+        return
+    for k, name in enumerate(names):
+        console.give({}, as_json=False, line=f"{k}: {printable(name)}")
 
 
 def _raw_format(

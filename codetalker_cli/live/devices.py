@@ -67,7 +67,10 @@ class Microphone:
         receive = self._receive(queue)
         next(receive)
         self._device.stop_callback = self._stopped
-        self._device.start(receive)
+        try:
+            self._device.start(receive)
+        except import_miniaudio().MiniaudioError as error:
+            raise InputError(_NO_DEVICE) from error
 
     def _receive(self, queue: ChunkQueue) -> Generator[None, bytes, None]:
         while True:
