@@ -4,8 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tiny
+import torch
+import voices
 
+from codetalker_cli.animate.live_windows import LiveWindows
+from codetalker_cli.animate.stream import Stream
+from codetalker_cli.animate.stream_frames import StreamFace
 from codetalker_cli.live.frames import LiveFrame
+from codetalker_cli.rigs.solve import FrameSolver
+from codetalker_cli.rigs.units import UnitSet
 
 
 class Clock:
@@ -64,3 +72,36 @@ def chunks_of(samples: np.ndarray, size: int = 320) -> Iterator[np.ndarray]:
     """Yield the chunks of a sound."""
     for start in range(0, len(samples), size):
         yield samples[start : start + size]
+
+
+FPS = 25.0
+UNITS = UnitSet(
+    ("jawOpen", "mouthClose"),
+    np.random.default_rng(3).standard_normal((2, tiny.N_VERTICES, 3)).astype(np.float32),
+)
+
+
+class Decoder:
+    """A decoder whose face follows the loudness of each frame of the window."""
+
+    fps, device = FPS, torch.device("cpu")
+
+    def style(self, weights: np.ndarray) -> torch.Tensor:
+        return torch.zeros(1, 1)
+
+    def decode_windows(
+        self, cuts: torch.Tensor, n_frames: int, style: torch.Tensor
+    ) -> torch.Tensor:
+        return cuts.reshape(len(cuts), n_frames, -1).abs().mean(dim=2, keepdim=True)
+
+    def to_vertices(self, hidden: torch.Tensor, neutral: np.ndarray) -> np.ndarray:
+        return neutral + hidden.numpy()[:, :, None] * UNITS.deltas[0]
+
+
+def stream(units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2) -> Stream:
+    """Return a stream of a tiny face at 25 fps."""
+    mesh = voices.mesh("A")
+    solver = None if units is None else FrameSolver(mesh.topology, units)
+    face = StreamFace(mesh.templates["A"], solver, None)
+    decoder: Any = Decoder()
+    return Stream(decoder, face, np.ones(1), LiveWindows.of(lookahead_seconds), 16_000)

@@ -7,41 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import voices
-from live_fakes import Clock, Recorder, chunks_of
-from tiny import N_VERTICES
+from live_fakes import UNITS, Clock, Recorder, chunks_of, stream
 
-from codetalker_cli.animate import Voice, load_voice
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.live.chunks import Chunk, ChunkQueue
 from codetalker_cli.live.loop import LiveLoop
 from codetalker_cli.live.sinks import Sinks
 from codetalker_cli.live.sources import ReadSource
-from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import LiveSettings
 
-UNITS = UnitSet(
-    ("jawOpen", "mouthClose"),
-    np.random.default_rng(3).standard_normal((2, N_VERTICES, 3)).astype(np.float32),
-)
 SETTINGS = LiveSettings.model_validate({})
 RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    folder = tmp_path_factory.mktemp("live") / "voice"
-    return load_voice(voices.save(folder, "A"), device="cpu")
 
 
 class Live:
     """A loop whose clock the test moves."""
 
-    def __init__(self, voice: Voice, *, tick: float = 0.0, **changes: object) -> None:
+    def __init__(self, *, tick: float = 0.0, **changes: object) -> None:
         self.clock = Clock(tick)
         self.sink = Recorder(self.clock)
         self.settings = SETTINGS.model_copy(update=changes)
         self.queue = ChunkQueue(1.0, RATE, self.clock)
-        self.stream = voice.stream(units=UNITS, seed=2)
+        self.stream = stream()
         self.loop = LiveLoop(
             self.stream, self.queue, Sinks([self.sink]), self.settings, clock=self.clock
         )
@@ -60,13 +47,13 @@ class Live:
             self.loop.turn(self.queue.take(0))
 
 
-def test_frames_are_those_of_the_stream(voice: Voice) -> None:
+def test_frames_are_those_of_the_stream() -> None:
     speech = voices.speech(1.0)
-    live = Live(voice)
+    live = Live()
     live.hear(speech)
     live.loop.finish()
-    stream = voice.stream(units=UNITS, seed=2)
-    expected = stream.feed(speech) + stream.finish() + stream.interrupt()
+    alone = stream()
+    expected = alone.feed(speech) + alone.finish() + alone.interrupt()
     assert len(live.sink.frames) == len(expected) == 30
     for sent, frame in zip(live.sink.frames, expected, strict=True):
         assert sent.index == frame.index and sent.names == UNITS.names
@@ -75,8 +62,8 @@ def test_frames_are_those_of_the_stream(voice: Voice) -> None:
     assert live.loop.stats.n_frames == 30 and live.loop.stats.n_dropped == 0
 
 
-def test_frames_are_sent_evenly_with_a_constant_delay(voice: Voice) -> None:
-    live = Live(voice)
+def test_frames_are_sent_evenly_with_a_constant_delay() -> None:
+    live = Live()
     live.hear(voices.speech(2.0))
     steps = np.diff(live.sink.times)[4:]
     assert steps.min() > 0.5 / live.stream.fps and steps.max() < 1.7 / live.stream.fps
@@ -86,14 +73,14 @@ def test_frames_are_sent_evenly_with_a_constant_delay(voice: Voice) -> None:
     assert abs(p50 - live.stream.lookahead_seconds) < 0.05 and p50 <= p95 < 0.3
 
 
-def test_frames_can_be_sent_as_soon_as_they_are_known(voice: Voice) -> None:
-    live = Live(voice, spread_frames=False)
+def test_frames_can_be_sent_as_soon_as_they_are_known() -> None:
+    live = Live(spread_frames=False)
     live.hear(voices.speech(1.0))
     assert len(set(live.sink.times)) < len(live.sink.times) * 0.7
 
 
-def test_ten_seconds_at_once_drop_frames(voice: Voice) -> None:
-    live = Live(voice)
+def test_ten_seconds_at_once_drop_frames() -> None:
+    live = Live()
     live.loop.turn([Chunk(voices.speech(10.0), live.clock.now)])
     dropped = live.loop.stats.n_dropped
     assert live.stream.backlog_seconds <= SETTINGS.backlog_seconds
@@ -105,8 +92,8 @@ def test_ten_seconds_at_once_drop_frames(voice: Voice) -> None:
     assert len(indices) + dropped >= 10 * fps  # the rest of the sound and the rest of the face
 
 
-def test_stall_of_ten_seconds_loses_sound_and_the_queue_does_not_grow(voice: Voice) -> None:
-    live = Live(voice)
+def test_stall_of_ten_seconds_loses_sound_and_the_queue_does_not_grow() -> None:
+    live = Live()
     live.hear(voices.speech(0.5))
     for chunk in chunks_of(voices.speech(10.0)):
         live.clock.now += 0.02
@@ -121,15 +108,15 @@ def test_stall_of_ten_seconds_loses_sound_and_the_queue_does_not_grow(voice: Voi
     assert last is not None and last < 0.3
 
 
-def test_face_rests_in_a_pause_and_nothing_is_sent(voice: Voice) -> None:
-    live = Live(voice)
+def test_face_rests_in_a_pause_and_nothing_is_sent() -> None:
+    live = Live()
     live.hear(voices.speech(0.6))
     live.wait(1.0)
     n = len(live.sink.frames)
     fps = live.stream.fps
     assert n == round(0.6 * fps) + round(0.2 * fps)
     assert [f.delay_seconds is None for f in live.sink.frames[-6:]] == [False, *[True] * 5]
-    neutral = voice.stream(units=UNITS, seed=2).interrupt()
+    neutral = stream().interrupt()
     assert np.abs(live.sink.frames[-1].weights - neutral[-1].weights).max() < 0.5
     live.wait(5.0)
     assert len(live.sink.frames) == n
@@ -140,8 +127,8 @@ def test_face_rests_in_a_pause_and_nothing_is_sent(voice: Voice) -> None:
     assert all(d is not None and d < 1 for d in delays)
 
 
-def test_sound_that_returns_before_the_rest_continues(voice: Voice) -> None:
-    live = Live(voice, pause_seconds=0.1)
+def test_sound_that_returns_before_the_rest_continues() -> None:
+    live = Live(pause_seconds=0.1)
     live.hear(voices.speech(0.5))
     live.wait(0.12)
     live.hear(voices.speech(0.5))
@@ -162,23 +149,23 @@ def run(live: Live, samples: np.ndarray, error: Exception | None = None) -> None
     live.loop.run()
 
 
-def test_run_ends_with_the_sound(voice: Voice) -> None:
-    live = Live(voice, tick=0.002, backlog_seconds=60.0)
+def test_run_ends_with_the_sound() -> None:
+    live = Live(tick=0.002, backlog_seconds=60.0)
     run(live, voices.speech(1.0))
     assert [f.index for f in live.sink.frames] == list(range(30))
     assert live.sink.is_closed
     assert not live.queue.put(np.zeros(3))  # the source is refused
 
 
-def test_error_of_a_source_comes_after_its_frames(voice: Voice) -> None:
-    live = Live(voice, tick=0.002, backlog_seconds=60.0)
+def test_error_of_a_source_comes_after_its_frames() -> None:
+    live = Live(tick=0.002, backlog_seconds=60.0)
     with pytest.raises(InputError, match="NaN"):
         run(live, voices.speech(1.0), InputError("a sample is NaN"))
     assert len(live.sink.frames) == 30 and live.sink.is_closed
 
 
-def test_fault_of_a_device_ends_the_stream(voice: Voice) -> None:
-    live = Live(voice, tick=0.002)
+def test_fault_of_a_device_ends_the_stream() -> None:
+    live = Live(tick=0.002)
     live.queue.put(voices.speech(0.5))
 
     def check() -> None:
@@ -189,15 +176,15 @@ def test_fault_of_a_device_ends_the_stream(voice: Voice) -> None:
     assert len(live.sink.frames) >= 0.5 * live.stream.fps and live.sink.is_closed
 
 
-def test_stop_sends_what_was_taken(voice: Voice) -> None:
-    live = Live(voice, tick=0.002)
+def test_stop_sends_what_was_taken() -> None:
+    live = Live(tick=0.002)
     live.queue.put(voices.speech(0.5))
     live.loop.run(live.loop.stop)
     assert len(live.sink.frames) >= 0.5 * live.stream.fps and live.sink.is_closed
 
 
-def test_failing_sink_ends_the_stream_and_closes_the_others(voice: Voice) -> None:
-    live = Live(voice, tick=0.002)
+def test_failing_sink_ends_the_stream_and_closes_the_others() -> None:
+    live = Live(tick=0.002)
     full = Recorder(error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     loop = LiveLoop(
         live.stream, live.queue, Sinks([full, live.sink]), live.settings, clock=live.clock
@@ -221,8 +208,8 @@ class Player:
         self.sound.append(sound)
 
 
-def test_face_waits_for_the_sound_that_is_played(voice: Voice) -> None:
-    live = Live(voice)
+def test_face_waits_for_the_sound_that_is_played() -> None:
+    live = Live()
     player = Player()
     live.loop = LiveLoop(
         live.stream, live.queue, Sinks([live.sink]), live.settings, player, live.clock
@@ -239,7 +226,7 @@ def test_reading_thread_waits_for_room() -> None:
     queue = ChunkQueue(0.1, RATE)
     given: list[int] = []
 
-    def chunks():  # noqa: ANN202
+    def chunks():
         for k in range(50):
             given.append(k)
             yield np.zeros(320, np.float32)
