@@ -1,6 +1,7 @@
 """Stand-ins for the world around a live stream: clocks, sinks, devices and players."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from codetalker_cli.animate.stream import Stream
 from codetalker_cli.animate.stream_frames import StreamFace
 from codetalker_cli.live.frames import LiveFrame
 from codetalker_cli.rigs.solve import FrameSolver
-from codetalker_cli.rigs.units import UnitSet
+from codetalker_cli.rigs.units import UnitSet, bundled_rig, bundled_units
+from codetalker_cli.topology import Mesh
 
 
 class Clock:
@@ -82,9 +84,17 @@ UNITS = UnitSet(
 
 
 class Decoder:
-    """A decoder whose face follows the loudness of each frame of the window."""
+    """A decoder whose face follows the loudness of each frame of the window.
 
-    fps, device = FPS, torch.device("cpu")
+    Args:
+        fps: The frame rate.
+        delta: (V, 3) offsets of the vertices at loudness 1.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, fps: float = FPS, delta: np.ndarray = UNITS.deltas[0]) -> None:
+        self.fps, self.delta = fps, delta
 
     def style(self, weights: np.ndarray) -> torch.Tensor:
         return torch.zeros(1, 1)
@@ -92,10 +102,12 @@ class Decoder:
     def decode_windows(
         self, cuts: torch.Tensor, n_frames: int, style: torch.Tensor
     ) -> torch.Tensor:
-        return cuts.reshape(len(cuts), n_frames, -1).abs().mean(dim=2, keepdim=True)
+        size = cuts.shape[1] // n_frames
+        rows = cuts[:, : size * n_frames].reshape(len(cuts), n_frames, size)
+        return rows.abs().mean(dim=2, keepdim=True)
 
     def to_vertices(self, hidden: torch.Tensor, neutral: np.ndarray) -> np.ndarray:
-        return neutral + hidden.numpy()[:, :, None] * UNITS.deltas[0]
+        return neutral + hidden.numpy()[:, :, None] * self.delta
 
 
 def stream(units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2) -> Stream:
@@ -105,3 +117,24 @@ def stream(units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2) -> Str
     face = StreamFace(mesh.templates["A"], solver, None)
     decoder: Any = Decoder()
     return Stream(decoder, face, np.ones(1), LiveWindows.of(lookahead_seconds), 16_000)
+
+
+class HeadVoice:
+    """A voice of the bundled head at 30 fps, whose jaw follows the loudness."""
+
+    def __init__(self) -> None:
+        rig = bundled_rig()
+        mesh = Mesh(rig.topology, {"S01": rig.template("S01")})
+        data = SimpleNamespace(fps=30.0)
+        self.checkpoint = SimpleNamespace(mesh=mesh, settings=SimpleNamespace(data=data))
+        self._units = bundled_units("S01").arkit()
+        self._face = StreamFace(mesh.templates["S01"], FrameSolver(rig.topology, self._units), None)
+
+    def check(self, request: object) -> tuple[str, np.ndarray]:
+        return "S01", np.ones(1)
+
+    def stream(self, *_: object, sampling_rate: int = 16_000, **options: Any) -> Stream:
+        jaw = self._units.deltas[self._units.names.index("jawOpen")]
+        decoder: Any = Decoder(30.0, jaw)
+        lengths = LiveWindows.of(options.get("lookahead_seconds", 0.2))
+        return Stream(decoder, self._face, np.ones(1), lengths, sampling_rate)

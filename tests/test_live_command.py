@@ -15,18 +15,19 @@ import numpy as np
 import pytest
 import voices
 from command import listing, refuse, run, succeed
+from live_fakes import HeadVoice
 from test_live_sources import NoDevices, TwoDevices
 
 from codetalker_cli import animate, audio
-from codetalker_cli.animate import Voice, live_windows, load_voice
+from codetalker_cli.animate import live_windows
 from codetalker_cli.formats import live_link
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.settings import LiveSettings
 
 
 @pytest.fixture(scope="module")
-def bundled() -> Voice:
-    return load_voice("demo", device="cpu")
+def head_voice() -> HeadVoice:
+    return HeadVoice()
 
 
 @pytest.fixture(autouse=True)
@@ -35,10 +36,10 @@ def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def voice(bundled: Voice, monkeypatch: pytest.MonkeyPatch) -> Voice:
-    """The bundled voice, which the command gets without loading it again."""
-    monkeypatch.setattr(animate, "load_voice", lambda *_, **__: bundled)
-    return bundled
+def voice(head_voice: HeadVoice, monkeypatch: pytest.MonkeyPatch) -> HeadVoice:
+    """A stand-in for the model that the command loads."""
+    monkeypatch.setattr(animate, "load_voice", lambda *_, **__: head_voice)
+    return head_voice
 
 
 def write_wav(name: str, seconds: float) -> np.ndarray:
@@ -61,12 +62,12 @@ SLOW = ("--set", "live.backlog_seconds=60")
 """A busy test machine may be slower than live sound."""
 
 
-def test_recording_becomes_lines_and_a_file(voice: Voice) -> None:
+def test_recording_becomes_lines_and_a_file(voice: HeadVoice) -> None:
     samples = write_wav("a.wav", 0.8)
     ended = run("live", "--file", "a.wav", "--json-lines", "-o", "take.csv", "--seed", 5, *SLOW)
     assert ended.code == 0, ended.err
     rows = [json.loads(line) for line in ended.out.splitlines()]
-    stream = voice.stream(seed=5)
+    stream = voice.stream()
     expected = stream.feed(samples) + stream.finish() + stream.interrupt()
     assert [row["index"] for row in rows] == list(range(len(expected)))
     for row, frame in zip(rows, expected, strict=True):
@@ -80,7 +81,7 @@ def test_recording_becomes_lines_and_a_file(voice: Voice) -> None:
     np.testing.assert_allclose(taken, samples / 32768, atol=1e-3)
 
 
-def test_pipe_becomes_frames(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_becomes_frames(voice: HeadVoice, monkeypatch: pytest.MonkeyPatch) -> None:
     stereo = np.repeat(voices.speech(0.5, 8000)[:, None], 2, axis=1).astype("<f4")
     reading, writing = os.pipe()
     os.write(writing, stereo.tobytes())
@@ -100,7 +101,7 @@ def test_pipe_becomes_frames(voice: Voice, monkeypatch: pytest.MonkeyPatch) -> N
     ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)]
 )
 def test_signal_ends_the_stream_and_the_file_is_complete(
-    voice: Voice, receiver: socket.socket, number: int, code: int
+    voice: HeadVoice, receiver: socket.socket, number: int, code: int
 ) -> None:
     write_wav("a.wav", 30.0)
     before = signal.getsignal(signal.SIGINT)
@@ -123,7 +124,7 @@ def test_signal_ends_the_stream_and_the_file_is_complete(
 
 
 def test_bad_sample_ends_the_stream_and_the_file_is_complete(
-    voice: Voice, monkeypatch: pytest.MonkeyPatch
+    voice: HeadVoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = voices.speech(0.6)
     samples[9500] = np.nan
