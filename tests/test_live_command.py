@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import voices
 from command import listing, refuse, run, succeed
-from live_fakes import HeadVoice
+from live_fakes import UNITS, HeadVoice
 from test_live_sources import NoDevices, TwoDevices
 
 from codetalker_cli import animate, audio
 from codetalker_cli.animate import live_windows
 from codetalker_cli.formats import live_link
+from codetalker_cli.motion import Motion
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.settings import LiveSettings
 
@@ -191,3 +192,17 @@ def test_limit_of_the_lookahead_is_that_of_streams() -> None:
     assert [one.le for one in field.metadata if hasattr(one, "le")] == [
         live_windows.MAX_LOOKAHEAD_SECONDS
     ]
+
+
+def test_trained_voice_with_units_of_its_own() -> None:
+    voices.save(Path("runs/mine"), "A", "X")
+    write_wav("a.wav", 0.4)
+    np.savez("units.npz", names=np.array(UNITS.names), deltas=UNITS.deltas)
+    given = ["live", "--model", "mine", "--subject", "X", "--file", "a.wav", *SLOW]
+    assert "--units" in refuse(*given, "--json-lines")
+    ended = run(*given, "--json-lines", "--units", "units.npz", "-o", "take.npz")
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert len(rows) == 15 and list(rows[0]["weights"]) == list(UNITS.names)
+    motion = Motion.load(Path("take.npz"))
+    assert motion.n_frames == 10 and motion.subject == "X"
