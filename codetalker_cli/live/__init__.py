@@ -1,8 +1,9 @@
 """Animate sound while it arrives, and send each frame to other programs.
 
-``loop`` feeds a stream with the chunks of a source and sends its frames to sinks. ``chunks`` is the
-bounded queue between the thread of a source and the loop. ``sources`` are a microphone, raw samples
-on stdin, and a recording at its own pace. ``sinks`` send frames by UDP, print them as lines of
-JSON, or collect a take for a file. ``playback`` plays the sound together with the face. ``stats``
-are what the status line shows. ``packages`` imports the optional packages.
+``choices`` opens the source and the sinks that a command names. ``sources`` are raw samples and
+recordings at their own pace; ``devices`` are microphones, and the player of the sound. ``chunks``
+is the bounded queue between the thread of a source and ``loop``, which feeds a stream and sends its
+frames. ``frames`` describes what sinks get: ``network`` sends it by UDP, ``sinks`` prints lines of
+JSON, and ``take`` collects it for a file. ``stats`` are what the status line shows. ``packages``
+imports the optional packages.
 """
