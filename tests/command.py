@@ -25,6 +25,7 @@ COMMANDS = [
     ("eval",),
     ("metrics",),
     ("export",),
+    ("live",),
     ("import-checkpoint",),
 ]
 """The words of every command."""

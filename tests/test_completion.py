@@ -17,6 +17,7 @@ from codetalker_cli import cli, metrics
 from codetalker_cli.animate import model_choice
 from codetalker_cli.cli import completion
 from codetalker_cli.export import FORMATS
+from codetalker_cli.live import sources
 from codetalker_cli.render import encoder
 from codetalker_cli.settings import (
     CustomSettings,
@@ -100,6 +101,8 @@ CASES = {
     "codetalker animate --model none --subject ": [],
     "codetalker animate -v --device ": list(completion.DEVICES),
     "codetalker animate --format m": ["mp4", "mov", "mkv", "mdd"],
+    "codetalker live --stdin --format s": ["s16le"],
+    "codetalker live --model mine --subject ": ["A", "X"],
     "codetalker render a.npz --view ": list(completion.VIEWS),
     "codetalker render a.npz --background t": ["transparent"],
     "codetalker render a.npz --renderer s": ["software"],
@@ -204,6 +207,7 @@ def test_listed_values_are_those_that_the_commands_accept() -> None:
     assert set(completion.RENDERERS) == choices(RenderSettings, "renderer")
     assert set(completion.ENGINES) == choices(DemoSettings, "engine")
     assert set(completion.UNITS) == choices(DataSettings, "unit")
+    assert tuple(sources.FORMATS) == completion.RAW_FORMATS
     assert set(completion.RAW_UNITS) == choices(CustomSettings, "unit")
     assert set(completion.BACKGROUNDS) == {*BACKDROPS, TRANSPARENT}
     every = {*metrics.METRICS, *metrics.GROUPS}

@@ -13,6 +13,7 @@ IMPORT_NAMES = {
     "pillow": "PIL",
     "pyopengl": "OpenGL",
     "pyrender-maintained": "pyrender",
+    "python-osc": "pythonosc",
     "pyyaml": "yaml",
     "usd-core": "pxr",
 }

@@ -15,6 +15,7 @@ from codetalker_cli.settings import Settings
 SECTIONS = {
     "animate": {"render", "decode", "export", "solve", "limits"},
     "export": {"export", "solve", "limits"},
+    "live": {"live", "decode", "export", "limits"},
     "render": {"render", "limits"},
     "prepare-data custom": {"custom", "prepare", "limits"},
     "prepare-data video": {"capture", "prepare", "limits"},

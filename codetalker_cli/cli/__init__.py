@@ -22,6 +22,7 @@ from codetalker_cli.cli import (
     console,
     export,
     import_checkpoint,
+    live,
     metrics,
     prepare,
     render,
@@ -45,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("animate", cls=Command)(animate.animate)
+app.command("live", cls=live.LiveCommand)(live.live)
 app.command("export", cls=Command)(export.export)
 app.command("render", cls=Command)(render.render)
 app.add_typer(prepare.app)

@@ -27,6 +27,7 @@ METRICS = (
     "lve", "lve_mm", "fdd", "fdd_abs", "mve", "lip_closure", "lip_closure_precision",
     "lip_closure_recall", "diversity",
 )  # fmt: skip
+RAW_FORMATS = ("s16le", "f32le")
 RAW_UNITS = ("m", "cm", "mm")
 REGIONS = ("auto", "infer", "none")
 RENDERERS = ("auto", "software", "pyrender")

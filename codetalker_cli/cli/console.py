@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from codetalker_cli.cli import tables
 from codetalker_cli.errors import MAX_NAME, printable
@@ -33,13 +34,14 @@ _WIDE = 110
 """The terminal width in columns at which a long bar leaves room for the text next to it."""
 
 _PARAMETERS = (
-    "audio", "avatar", "avatar_map", "avatar_node", "csv", "curves", "data", "device", "engine",
-    "format", "fps", "gt", "heat", "manifest", "mesh", "model", "out", "overwrite", "pred",
-    "preset", "regions", "resume", "seed", "set", "sheet", "split", "strength", "style", "subject",
-    "targets", "templates", "transcript", "unit", "units", "voices_dir", "vq",
+    "audio", "avatar", "avatar_map", "avatar_node", "channels", "csv", "curves", "data", "device",
+    "engine", "file", "format", "fps", "gt", "heat", "json_lines", "livelink", "manifest", "mesh",
+    "mic", "model", "osc", "out", "overwrite", "paced", "play", "pred", "preset", "rate", "regions",
+    "resume", "seed", "set", "sheet", "split", "stdin", "strength", "style", "subject", "targets",
+    "templates", "transcript", "unit", "units", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
-FLAGS |= {"labels": "--label", "mesh_file": "--faces"}
+FLAGS |= {"labels": "--label", "lookahead_seconds": "--lookahead", "mesh_file": "--faces"}
 """Parameter name in a library message (in backticks) → flag of the command line."""
 MAX_MESSAGE = 5000
 """The most characters of a printed message; a path can have 4096."""
@@ -229,6 +231,20 @@ def bars(shown: bool = True) -> Iterator[Callable[[str], Report]]:
     finally:
         if tasks:
             progress.stop()
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """Show a line on stderr that changes. Yield a function that replaces its text.
+
+    Nothing is shown unless stdout and stderr are both terminals.
+    """
+    are_terminals = stdout.is_terminal and stderr.is_terminal and not stderr.is_dumb_terminal
+    if _quiet or not are_terminals:
+        yield lambda text: None
+        return
+    with stderr.status("") as shown:
+        yield lambda text: shown.update(Text(safe(text)))
 
 
 def _silent(done: int | float, total: int | float, note: str = "") -> None:

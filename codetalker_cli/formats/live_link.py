@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 def write(path: Path, curves: RigCurves) -> None:
     """Write curves as the app does: 61 columns, ten decimals, and timecodes that count to 60."""
     head = np.zeros((curves.n_frames, 3)) if curves.head is None else curves.head * HEAD_SIGNS
-    numbers = np.concatenate([curves.select(UNITS).weights, head, _eye_angles(curves)], axis=1)
+    numbers = np.concatenate([curves.select(UNITS).weights, head, eye_angles(curves)], axis=1)
     numbers = np.round(numbers.astype(np.float64), 10) + 0.0  # + 0.0 turns −0 into 0
     stamps = timecodes.write(np.arange(curves.n_frames) / curves.fps)
     row = ",".join(["%.10f"] * numbers.shape[1])
@@ -72,7 +72,7 @@ def write(path: Path, curves: RigCurves) -> None:
             file.write(f"{stamp},{numbers.shape[1]},{row % tuple(values)}\n")
 
 
-def _eye_angles(curves: RigCurves) -> np.ndarray:
+def eye_angles(curves: RigCurves) -> np.ndarray:
     """Return the (T, 6) columns ``EYES`` for the eyeLook weights; roll is 0."""
     names = [f"{look}{side}" for side in ("Left", "Right") for look in EYE_RADIANS]
     radians = np.array([*EYE_RADIANS.values()] * 2)

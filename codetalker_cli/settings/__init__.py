@@ -21,6 +21,7 @@ from codetalker_cli.settings.decode import DecodeSettings
 from codetalker_cli.settings.evaluate import EvaluateSettings
 from codetalker_cli.settings.export import ExportSettings, SolveSettings
 from codetalker_cli.settings.limits import LimitSettings
+from codetalker_cli.settings.live import LiveSettings
 from codetalker_cli.settings.models import (
     AudioEncoderSettings,
     SpeechSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "EvaluateSettings",
     "ExportSettings",
     "LimitSettings",
+    "LiveSettings",
     "PrepareSettings",
     "RenderSettings",
     "Section",
@@ -88,10 +90,13 @@ class Settings(Section):
         default_factory=SolveSettings, description="rig weights of a motion"
     )
     export: ExportSettings = Field(default_factory=ExportSettings, description="exported files")
+    live: LiveSettings = Field(default_factory=LiveSettings, description="live animation")
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="limits on input files"
     )
 
     def of_a_run(self) -> dict[str, Any]:
         """Return what a checkpoint stores: what affects the model, its motion and its videos."""
-        return self.model_dump(mode="json", exclude={"limits", "solve", "export", "capture"})
+        return self.model_dump(
+            mode="json", exclude={"limits", "solve", "export", "capture", "live"}
+        )
