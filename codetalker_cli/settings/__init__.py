@@ -27,6 +27,7 @@ from codetalker_cli.settings.models import (
     VQSettings,
 )
 from codetalker_cli.settings.render import RenderSettings
+from codetalker_cli.settings.serve import ServeSettings
 from codetalker_cli.settings.train import (
     SpeechTrainSettings,
     TrainSettings,
@@ -46,6 +47,7 @@ __all__ = [
     "PrepareSettings",
     "RenderSettings",
     "Section",
+    "ServeSettings",
     "Settings",
     "SolveSettings",
     "SpeechSettings",
@@ -88,10 +90,15 @@ class Settings(Section):
         default_factory=SolveSettings, description="rig weights of a motion"
     )
     export: ExportSettings = Field(default_factory=ExportSettings, description="exported files")
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings, description="server of live streams"
+    )
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="limits on input files"
     )
 
     def of_a_run(self) -> dict[str, Any]:
         """Return what a checkpoint stores: what affects the model, its motion and its videos."""
-        return self.model_dump(mode="json", exclude={"limits", "solve", "export", "capture"})
+        return self.model_dump(
+            mode="json", exclude={"limits", "serve", "solve", "export", "capture"}
+        )
