@@ -26,7 +26,7 @@ from codetalker_cli.presets import resolve
 from codetalker_cli.rigs.solve import solve_curves
 from codetalker_cli.settings import ServeSettings
 
-SPEECH = voices.speech(1.0)
+SPEECH = voices.speech(0.6)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def wav(seconds: float) -> bytes:
 # Streams ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [333, 3200, 40_000])
+@pytest.mark.parametrize("size", [333, 40_000])
 def test_frames_equal_those_of_the_library(port: int, speaker: Voice, size: int) -> None:
     content = served.pcm16(SPEECH)
     with Client(port, subject="B", style="A:0.5,B:0.5", seed=3) as client:
@@ -85,10 +85,10 @@ def test_frames_equal_those_of_the_library(port: int, speaker: Voice, size: int)
         client.send("end")
         messages = client.until("ended")
     expected = served.alone(speaker, SPEECH, subject="B", style="A:0.5,B:0.5", seed=3)
-    assert len(expected) == 25 and served.indices(messages) == list(range(25))
+    assert len(expected) == 15 and served.indices(messages) == list(range(15))
     got = served.weights(messages)
     np.testing.assert_allclose(got, [one.weights for one in expected], atol=2e-5)
-    assert messages[-1] == {"type": "ended", "next_index": 25}
+    assert messages[-1] == {"type": "ended", "next_index": 15}
     assert messages[5]["seconds"] == 0.2
     assert client.ready["units"] == ["jawOpen", "mouthFunnel"] and client.ready["fps"] == 25
 
@@ -106,7 +106,7 @@ def test_frames_contain_vertices_and_sound_on_request(port: int, speaker: Voice)
     np.testing.assert_array_equal(neutral, mesh.templates["A"])
     np.testing.assert_array_equal(triangles, mesh.topology.triangles)
     expected = served.alone(speaker, SPEECH, idle=False)
-    assert len(frames) == len(expected) == 25
+    assert len(frames) == len(expected) == 15
     for one, frame in zip(frames, expected, strict=True):
         assert "weights" not in one
         offsets = served.array(one["vertices"], "<f2").reshape(-1, 3)
@@ -138,7 +138,7 @@ def test_interrupted_face_comes_to_rest_and_can_speak_again(port: int, speaker: 
         client.send("end")
         again = client.until("ended")
     first = messages[-1]["next_index"]
-    assert served.indices(again) == list(range(first, first + 25))
+    assert served.indices(again) == list(range(first, first + 15))
     expected = [frame.weights for frame in served.alone(speaker, SPEECH, idle=False)]
     np.testing.assert_allclose(served.weights(again)[5:], expected[5:], atol=2e-5)
 
@@ -150,8 +150,8 @@ def test_next_utterance_waits_for_the_end_of_the_former_one(port: int) -> None:
             client.send_sound(SPEECH)
             client.send("end")
         messages = client.until("ended") + client.until("ended")
-    assert served.indices(messages) == list(range(50))
-    assert [k for k, one in enumerate(messages) if one["type"] == "ended"] == [25, 51]
+    assert served.indices(messages) == list(range(30))
+    assert [k for k, one in enumerate(messages) if one["type"] == "ended"] == [15, 31]
 
 
 def test_ping_is_answered(port: int) -> None:
@@ -167,14 +167,14 @@ def test_ping_is_answered(port: int) -> None:
 def test_sound_beyond_the_backlog_is_dropped_and_reported(port: int) -> None:
     with Client(port, backlog_seconds=0.2) as client:
         client.send("start")
-        client.send_sound(voices.speech(10.0))
+        client.send_sound(voices.speech(4.0))
         client.send("end")
         messages = client.until("ended")
     dropped = [one for one in messages if one["type"] == "behind"]
     n_dropped = sum(one["dropped_frames"] for one in dropped)
-    assert dropped[-1]["total"] == n_dropped > 150
-    assert len(served.indices(messages)) == 250 - n_dropped
-    assert served.indices(messages)[-1] == 249
+    assert dropped[-1]["total"] == n_dropped > 50
+    assert len(served.indices(messages)) == 100 - n_dropped
+    assert served.indices(messages)[-1] == 99
 
 
 # Recordings and metrics ---------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_metrics_count_streams_frames_and_refusals(speaker: Voice) -> None:
         request(port, "GET", "/nothing")
         values = dict(re.findall(r"^(codetalker_\S+) (\S+)$", text, flags=re.MULTILINE))
         assert values["codetalker_open_streams"] == values["codetalker_streams_total"] == "1"
-        assert values["codetalker_frames_total"] == "25"
+        assert values["codetalker_frames_total"] == "15"
         assert values["codetalker_dropped_frames_total"] == "0"
         assert 0 < float(values['codetalker_frame_delay_seconds{quantile="0.95"}']) < 20
         assert float(values["codetalker_load"]) > 0
@@ -250,14 +250,18 @@ def test_token_is_required_in_a_header_or_in_the_first_message(guarded: int) -> 
     assert request(guarded, "GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("token", [None, "", served.TOKEN[:-1], served.TOKEN + "x", "ü\ud800"])
+@pytest.mark.parametrize("token", [None, "", served.TOKEN[:-1], served.TOKEN + "x", "ü"])
 def test_wrong_token_is_refused(guarded: int, token: str | None) -> None:
     with Client(guarded, is_configured=False) as client:
         client.send("config", **({} if token is None else {"token": token}))
         code, sentence, closed = client.refusal()
     assert (code, closed) == ("unauthorized", 1008)
     assert "needs a token" in sentence or sentence == "the token is wrong"
-    headers = {} if token is None else {"Authorization": f"Bearer {token}".encode("latin-1", "replace").decode("latin-1")}
+    headers = (
+        {}
+        if token is None
+        else {"Authorization": f"Bearer {token}".encode("latin-1", "replace").decode("latin-1")}
+    )
     for method, path in (("GET", "/metrics"), ("POST", "/v1/animate")):
         status, content = request(guarded, method, path, **headers)
         assert (status, content["error"]["code"]) == (401, "unauthorized")
@@ -349,9 +353,11 @@ def test_token_must_be_long_and_plain() -> None:
 
 
 def test_unusable_address_is_one_error() -> None:
-    with listen("127.0.0.1", 0, None) as taken:
-        with pytest.raises(InputError, match="cannot listen .* use another port"):
-            listen("127.0.0.1", taken.getsockname()[1], None)
+    with (
+        listen("127.0.0.1", 0, None) as taken,
+        pytest.raises(InputError, match=r"cannot listen .* use another port"),
+    ):
+        listen("127.0.0.1", taken.getsockname()[1], None)
     for host, number in (("no-such-host.invalid", 0), ("127.0.0.1", 70_000), ("x" * 80, 0)):
         with pytest.raises(InputError):
             listen(host, number, None)
