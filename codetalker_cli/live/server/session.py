@@ -241,7 +241,7 @@ class Session:
         if backlog is not None and backlog > settings.max_backlog_seconds:
             raise Refusal(
                 "bad_option",
-                f"`backlog_seconds` {backlog:g}: at most {settings.max_backlog_seconds:g} s",
+                f"backlog_seconds {backlog:g}: at most {settings.max_backlog_seconds:g} s",
             )
         # A new stream can take a while, in which the event loop serves other clients.
         stream = await asyncio.to_thread(self._new_stream, config)
