@@ -105,7 +105,8 @@ class Addresses:
         if len(self._buckets) < _MAX_ADDRESSES:
             return
         self._buckets = {site: one for site, one in self._buckets.items() if not one.is_full}
-        while len(self._buckets) >= _MAX_ADDRESSES:
+        # Half of them, so that this happens rarely.
+        while len(self._buckets) > _MAX_ADDRESSES // 2:
             del self._buckets[next(iter(self._buckets))]
 
 
