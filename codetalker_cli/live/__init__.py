@@ -5,5 +5,5 @@ recordings at their own pace; ``devices`` are microphones, and the player of the
 is the bounded queue between the thread of a source and ``loop``, which feeds a stream and sends its
 frames. ``frames`` describes what sinks get: ``network`` sends it by UDP, ``sinks`` prints lines of
 JSON, and ``take`` collects it for a file. ``stats`` are what the status line shows. ``packages``
-imports the optional packages.
+imports the optional packages. ``server`` serves streams over WebSocket and HTTP.
 """

@@ -28,6 +28,7 @@ from codetalker_cli.settings.models import (
     VQSettings,
 )
 from codetalker_cli.settings.render import RenderSettings
+from codetalker_cli.settings.serve import ServeSettings
 from codetalker_cli.settings.train import (
     SpeechTrainSettings,
     TrainSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "PrepareSettings",
     "RenderSettings",
     "Section",
+    "ServeSettings",
     "Settings",
     "SolveSettings",
     "SpeechSettings",
@@ -91,6 +93,9 @@ class Settings(Section):
     )
     export: ExportSettings = Field(default_factory=ExportSettings, description="exported files")
     live: LiveSettings = Field(default_factory=LiveSettings, description="live animation")
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings, description="server of live streams"
+    )
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="limits on input files"
     )
@@ -98,5 +103,5 @@ class Settings(Section):
     def of_a_run(self) -> dict[str, Any]:
         """Return what a checkpoint stores: what affects the model, its motion and its videos."""
         return self.model_dump(
-            mode="json", exclude={"limits", "solve", "export", "capture", "live"}
+            mode="json", exclude={"limits", "serve", "solve", "export", "capture", "live"}
         )

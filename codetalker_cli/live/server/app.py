@@ -1,0 +1,178 @@
+"""The paths of the server."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRouter
+
+from codetalker_cli.animate.voice import Voice
+from codetalker_cli.live.server.guard import Guard, check_own_token
+from codetalker_cli.live.server.limits import Addresses, Clock
+from codetalker_cli.live.server.protocol import PROTOCOL_VERSION, Refusal
+from codetalker_cli.live.server.recordings import Recordings
+from codetalker_cli.live.server.scheduler import Scheduler
+from codetalker_cli.live.server.session import Service, Session
+from codetalker_cli.live.server.statistics import Statistics
+from codetalker_cli.rigs.units import UnitSet
+from codetalker_cli.settings import ServeSettings
+
+_WARMUP_SECONDS = 0.5
+
+logger = logging.getLogger(__name__)
+router = APIRouter()
+
+
+def build(
+    voice: Voice,
+    settings: ServeSettings,
+    token: str | None,
+    units: UnitSet | None,
+    clock: Clock = time.monotonic,
+) -> FastAPI:
+    """Return the application; ``create_app`` describes the arguments.
+
+    Args:
+        voice: See above.
+        settings: See above.
+        token: See above.
+        units: See above.
+        clock: Returns the time in seconds, for rates and delays.
+    """
+    check_own_token(token)
+    statistics, addresses = Statistics(), Addresses(settings, clock)
+    scheduler = Scheduler(settings.batch_size, statistics)
+    service = Service(
+        voice, settings, token, units, scheduler, addresses, statistics, clock, sessions=set()
+    )
+    # The pages of the API's documentation would load scripts of other sites.
+    app = FastAPI(
+        title="codetalker", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.state.service = service
+    app.include_router(router)
+    for status, code, sentence in (
+        (404, "not_found", "there is nothing at this path"),
+        (405, "wrong_method", "this path has other methods"),
+        (500, "internal", "the server failed"),
+    ):
+        app.add_exception_handler(status, _always(Refusal(code, sentence)))
+    app.add_exception_handler(Refusal, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_parameter)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    # The middleware that is added last comes first.
+    app.add_middleware(
+        Guard,
+        settings=settings,
+        token=token,
+        addresses=addresses,
+        statistics=statistics,
+    )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    _warm_up(service)
+    app.state.recordings = Recordings(service.voice, service.settings, service.units)
+    service.scheduler.start()
+    try:
+        yield
+    finally:
+        app.state.recordings.stop()
+        service.scheduler.stop()
+
+
+def _warm_up(service: Service) -> None:
+    """Load what the first stream needs, so that its first frame is not late."""
+    stream = service.voice.stream(units=service.units)
+    noise = np.random.default_rng(0).standard_normal(round(_WARMUP_SECONDS * 16_000))
+    for frame in stream.feed(noise.astype(np.float32) / 10):
+        assert frame.weights is not None if stream.units else frame.vertices is not None
+
+
+@router.get("/health")
+async def _health(request: Request) -> dict[str, Any]:
+    if request.app.state.service.is_stopping:
+        raise Refusal("shutting_down", "the server stops")
+    return {"status": "ok", "version": PROTOCOL_VERSION}
+
+
+@router.get("/metrics")
+async def _metrics(request: Request) -> PlainTextResponse:
+    service: Service = request.app.state.service
+    text = service.statistics.text(len(service.sessions))
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+@router.post("/v1/animate")
+async def _animate(
+    request: Request,
+    subject: str | None = None,
+    style: str | None = None,
+    fps: float | None = None,
+    seed: int = 0,
+    idle: bool = True,
+) -> Response:
+    service: Service = request.app.state.service
+    largest = service.settings.recording_mb * 1e6
+    too_large = Refusal("recording_too_large", f"a recording may have {largest / 1e6:g} MB")
+
+    async def receive() -> bytes:
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated[:20]) > largest:
+            raise too_large
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > largest:
+                raise too_large
+        return bytes(content)
+
+    options = {"subject": subject, "style": style, "fps": fps, "seed": seed, "idle": idle}
+    body = await request.app.state.recordings.animate(receive, request.is_disconnected, options)
+    service.statistics.count("recordings")
+    return Response(body, media_type="application/json")
+
+
+@router.websocket("/v1/stream")
+async def _stream(socket: WebSocket) -> None:
+    await Session(socket, socket.app.state.service).run()
+
+
+def _response(request: Request, refusal: Refusal) -> Response:
+    request.app.state.service.statistics.count_refusal(refusal.code)
+    headers = {"retry-after": "5"} if refusal.status in (429, 503) else {}
+    return Response(refusal.body(), refusal.status, headers, "application/json")
+
+
+def _always(refusal: Refusal) -> Any:
+    async def answer(request: Request, error: Exception) -> Response:
+        return _response(request, refusal)
+
+    return answer
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return _response(request, error)
+
+
+async def _refuse_parameter(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    return _response(request, Refusal("bad_option", f"`{fault['loc'][-1]}`: {fault['msg']}"))
