@@ -23,6 +23,7 @@ INSIDE = {
 }
 """Import name → the distribution that contains this package next to its own."""
 INDIRECT = {
+    "websockets": "uvicorn's WebSocket protocol imports it; nothing else installs it",
     "tensorboard": "accelerate's tracker imports it; nothing else installs it",
 }
 """Declared distributions that only another package imports, and why they are declared."""

@@ -37,8 +37,8 @@ _PARAMETERS = (
     "audio", "avatar", "avatar_map", "avatar_node", "channels", "csv", "curves", "data", "device",
     "engine", "file", "format", "fps", "gt", "heat", "json_lines", "livelink", "manifest", "mesh",
     "mic", "model", "osc", "out", "overwrite", "paced", "play", "pred", "preset", "rate", "regions",
-    "resume", "seed", "set", "sheet", "split", "stdin", "strength", "style", "subject", "targets",
-    "templates", "transcript", "unit", "units", "voices_dir", "vq",
+    "resume", "seed", "serve", "set", "sheet", "split", "stdin", "strength", "style", "subject",
+    "targets", "templates", "token", "transcript", "unit", "units", "voices_dir", "vq",
 )  # fmt: skip
 FLAGS = {name: "--" + name.replace("_", "-") for name in _PARAMETERS}
 FLAGS |= {"labels": "--label", "lookahead_seconds": "--lookahead", "mesh_file": "--faces"}

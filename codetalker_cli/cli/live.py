@@ -28,6 +28,7 @@ from codetalker_cli.cli.options import (
     given_keys,
     resolved_sections,
 )
+from codetalker_cli.cli.serve import ServeOption, TokenOption, refuse_others, serve_streams
 from codetalker_cli.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def live(
     json_lines: JsonLinesOption = False,
     out: OutOption = None,
     play: PlayOption = False,
+    serve: ServeOption = None,
+    token: TokenOption = None,
     units: UnitsOption = None,
     subject: SubjectOption = None,
     style: StyleOption = None,
@@ -160,12 +163,24 @@ def live(
 ) -> None:
     """Animate a face while someone speaks: microphone or stream → face weights."""
     show, flags = Show(show_settings, as_json), {"live.lookahead_seconds": lookahead}
-    resolved = resolved_sections(show, ["live", "decode", "export"], config, assignments, flags)
+    names = ["live", "decode", "export"] if serve is None else ["serve", "decode"]
+    resolved = resolved_sections(show, names, config, assignments, flags)
     if list_devices:
         _print_devices(as_json)
         return
     from codetalker_cli.live.choices import SinkChoice, SourceChoice
 
+    speaker = _Speaker(model, subject, style, seed, idle, units, device)
+    if serve is not None:
+        refuse_others(
+            {"mic": mic, "stdin": stdin, "file": file, "osc": osc, "livelink": livelink}
+            | {"json_lines": json_lines, "out": out, "play": play, "style": style}
+            | {"lookahead_seconds": lookahead}
+        )
+        serve_streams(
+            serve, token, lambda: speaker.load(resolved.sections), resolved.sections["serve"]
+        )
+        return
     raw = _raw_format(stdin, rate, format, channels, paced)
     source = SourceChoice(mic, file, raw, paced)
     target = None if out is None else _take_file(out, resolved, units, overwrite, file)
@@ -173,7 +188,6 @@ def live(
         raise InputError("`json_lines` contradicts --json; give only one of the two")
     sinks = SinkChoice(osc, livelink, sys.stdout if json_lines else None, target)
     sinks.check()
-    speaker = _Speaker(model, subject, style, seed, idle, units, device)
     stats, take, number = _animate(source, sinks, speaker, resolved.sections, play=play)
     _print(stats, take, json_lines=json_lines, as_json=as_json)
     if number is not None and number != signal.SIGINT:
@@ -273,7 +287,8 @@ class _Speaker:
         from codetalker_cli.motion import Motion
         from codetalker_cli.rigs.unit_files import read_units
 
-        torch.set_num_threads(sections["live"].n_threads)
+        section = sections["live"] if "live" in sections else sections["serve"]
+        torch.set_num_threads(section.n_threads)
         request = Request(np.zeros(0), self.subject, self.style, self.seed, self.idle)
         decode = sections["decode"].model_dump(include=sections["decode"].model_fields_set)
         voice = load_voice(

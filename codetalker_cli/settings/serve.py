@@ -13,6 +13,7 @@ _ORIGIN = re.compile(r"https?://[^/\s@?#*]+")
 class ServeSettings(Section):
     """Limits of the server, and the clients that it accepts."""
 
+    n_threads: Positive = Field(2, description="number of threads of the model")
     batch_size: Positive = Field(8, description="maximum number of streams decoded in one batch")
     streams: Positive = Field(16, description="maximum number of streams at the same time")
     streams_per_address: Positive = Field(

@@ -40,7 +40,7 @@ def create_app(
         InputError: The token is too short.
         MissingDependencyError: A package of the extra ``live`` is not installed.
     """
-    _check_packages()
+    check_packages()
     from codetalker_cli.live.server.app import build
 
     return build(voice, settings or ServeSettings.model_validate({}), token, units)
@@ -75,7 +75,12 @@ def serve(
         make_server(app).run(sockets=[listener])
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Check that the packages of the server are installed.
+
+    Raises:
+        MissingDependencyError: A package of the extra ``live`` is not installed.
+    """
     missing = [name for name in ("fastapi", "uvicorn", "websockets") if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(

@@ -36,7 +36,7 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
         raise InputError(f"{shown}: not an address of this machine ({error})") from error
     if token is None and not ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise InputError(
-            f"{shown}: other machines can reach this address, so a token is needed; give one, or "
+            f"{shown}: other machines can reach this address, so a `token` is needed; give one, or "
             "use 127.0.0.1"
         )
     try:
