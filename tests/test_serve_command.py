@@ -1,4 +1,4 @@
-"""The option ``--serve`` of ``codetalker live``: the address, the token, and what contradicts it."""
+"""The option ``--serve`` of ``codetalker live``: the address, the token, and contradictions."""
 
 import json
 import os
