@@ -28,6 +28,7 @@ ELSEWHERE = {
     "encoder_probe": "test_people_script.py",
     "languages": "test_languages.py",
     "lips": "test_lips_script.py",
+    "live": "test_live_benchmark.py",
     "liveness": "test_liveness_script.py",
     "people": "test_people_script.py",
     "plain_decoding": "test_decode_benchmark.py",
