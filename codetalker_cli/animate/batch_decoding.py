@@ -35,12 +35,15 @@ class Recording:
 
     Attributes:
         key: A number that identifies the recording for the caller.
-        samples: (n,) float32 samples at 16 kHz for the speech encoder; short ones are padded.
+        samples: (n,) float32 samples at 16 kHz for the speech encoder; short ones are padded, and
+            there can be silence before the sound.
         sound: (n,) float32 samples at 16 kHz as recorded; only the level may differ.
         path: The file of the samples, or None.
         subject: The subject whose face is animated.
         style: (n_styles,) float32 weights of the styles.
         phones: The phones of the transcript, or None.
+        n_silent: The number of frames of silence before the sound.
+        n_silent_samples: The number of its samples.
         segments: The segments, which are decoded separately; none if there is nothing to decode.
         features: (n·F, size) encoder features of each segment, with F features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
@@ -54,6 +57,8 @@ class Recording:
     subject: str
     style: np.ndarray
     phones: list[Phone] | None = None
+    n_silent: int = 0
+    n_silent_samples: int = 0
     segments: list[Segment] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
     outputs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
@@ -70,7 +75,7 @@ class Recording:
         return self.error is not None or len(self.outputs) == len(self.segments)
 
     def join(self) -> tuple[Tensor, np.ndarray]:
-        """Join the segments, with cross-fades.
+        """Join the segments, with cross-fades, without the silence before the sound.
 
         Returns:
             (T, H) hidden states of stage 1's decoder before its last projection, and (T, q) int32
@@ -88,7 +93,7 @@ class Recording:
                 segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
                 chosen[segment.first : segment.end] = segment_codes
             hidden, codes = whole, chosen
-        return hidden, codes.int().numpy()
+        return hidden[self.n_silent :], codes[self.n_silent :].int().numpy()
 
 
 def encode_separately(encoder: AudioEncoder, audio: Tensor, n_frames: int) -> Tensor:

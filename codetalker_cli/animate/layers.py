@@ -34,7 +34,7 @@ class Layers:
         subject, seed = recording.subject, request.seed
         brows = spoken = None
         if request.moves_head:
-            rhythm = Rhythm.of(recording.samples)
+            rhythm = Rhythm.of(recording.samples[recording.n_silent_samples :])
             spoken = rhythm, head_rotation(rhythm, n_frames, fps, seed)
             brows = BrowMotion.of(mesh, subject, rhythm, n_frames, fps, seed)
         idle = None

@@ -1,6 +1,7 @@
 """Choose and load a model, and animate recordings with it."""
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -318,7 +319,12 @@ class Voice:
             )
         # Encoders and the instance norm of stage 1 need several frames.
         missing = round(audio.MIN_SECONDS * audio.SAMPLE_RATE) - len(samples)
-        recording.samples = np.pad(leveled.samples, (0, max(0, missing)))
+        rate = self.checkpoint.settings.data.fps
+        recording.n_silent = round(self.decode.initial_silence_seconds * rate)
+        n_before = recording.n_silent_samples = math.ceil(
+            recording.n_silent / rate * audio.SAMPLE_RATE
+        )
+        recording.samples = np.pad(leveled.samples, (n_before, max(0, missing)))
         self._decoder.prepare(recording)
         return recording
 

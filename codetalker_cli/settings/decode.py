@@ -46,6 +46,13 @@ class DecodeSettings(Section):
         description="how much of a long recording the speech encoder receives: whole, or one "
         "segment at a time, which suits an encoder that was fine-tuned on crops",
     )
+    initial_silence_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="seconds of silence that are decoded before a recording and then dropped; a "
+        "model that was trained on crops needs them, because crops begin in the middle of speech",
+    )
     warmup_seconds: float = Field(
         1.0,
         ge=0,

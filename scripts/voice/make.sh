@@ -58,10 +58,13 @@ fi
 "$bin/codetalker" train-vq data/voice --preset demo --config $recipe/vq.yaml --resume
 "$bin/codetalker" train-speech data/voice --preset demo --config $recipe/speech.yaml --resume \
   --set "speech.encoder.source=$build/whisper-tiny.en"
-# The encoder now fits synthetic speech too well. The mean with its source is more robust, and stage
-# 2 is refined on it.
-[ -f runs/voice/blended/meta.json ] ||
-  "$bin/python" $recipe/blend_encoder.py runs/voice/speech-last runs/voice/blended
+# The encoder now fits synthetic speech too well. A blend with its source is more robust. Stage 2 is
+# refined on it, and the blend is repeated.
+blend() { # CHECKPOINT OUT SHARE
+  [ -f "$2/meta.json" ] || "$bin/python" $recipe/blend_encoder.py "$1" "$2" --share "$3"
+}
+blend runs/voice/speech-last runs/voice/blended 0.5
 "$bin/codetalker" train-speech data/voice --preset demo --config $recipe/refine.yaml --resume \
   --vq runs/voice/vq --out runs/voice/refined --set "speech.encoder.source=$build/whisper-tiny.en"
-"$bin/python" $recipe/pack.py runs/voice/refined-last assets/voice
+blend runs/voice/refined-last runs/voice/final 0.8
+"$bin/python" $recipe/pack.py runs/voice/final assets/voice
