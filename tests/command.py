@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import torch
+
 from codetalker_cli import cli
 
 COMMANDS = [
@@ -44,11 +46,14 @@ def run(*arguments: object) -> Ended:
     """Run the command in the current folder; its errors end up in the result."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     given = mock.patch.object(sys, "argv", ["codetalker", *map(str, arguments)])
+    n_threads = torch.get_num_threads()  # a command may change it, for its whole process
     with given, redirect_stdout(out), redirect_stderr(err):
         try:
             cli.main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
+        finally:
+            torch.set_num_threads(n_threads)
     return Ended(code, out.getvalue(), err.getvalue())
 
 

@@ -116,7 +116,7 @@ def stream(units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2) -> Str
     solver = None if units is None else FrameSolver(mesh.topology, units)
     face = StreamFace(mesh.templates["A"], solver, None)
     decoder: Any = Decoder()
-    return Stream(decoder, face, np.ones(1), LiveWindows.of(lookahead_seconds), 16_000)
+    return Stream(decoder, face, np.ones(1), LiveWindows.of(lookahead_seconds, 1.0), 16_000)
 
 
 class HeadVoice:
@@ -136,5 +136,5 @@ class HeadVoice:
     def stream(self, *_: object, sampling_rate: int = 16_000, **options: Any) -> Stream:
         jaw = self._units.deltas[self._units.names.index("jawOpen")]
         decoder: Any = Decoder(30.0, jaw)
-        lengths = LiveWindows.of(options.get("lookahead_seconds", 0.2))
+        lengths = LiveWindows.of(options.get("lookahead_seconds", 0.2), 1.0)
         return Stream(decoder, self._face, np.ones(1), lengths, sampling_rate)

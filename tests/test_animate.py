@@ -10,6 +10,7 @@ import torch
 import voices
 
 import codetalker_cli as ct
+from codetalker_cli import audio
 from codetalker_cli.animate import Voice, choose_model, parse_styles
 from codetalker_cli.devices import pick_device
 from codetalker_cli.errors import CheckpointError, InputError
@@ -277,8 +278,9 @@ def test_pick_device() -> None:
 
 def test_bundled_voice_animates() -> None:
     voice = ct.load("demo")
-    assert voice.subjects == voice.styles == [f"S{k:02d}" for k in range(1, 13)]
-    motion = voice.animate(voices.speech(), "S07", idle=False)
+    assert voice.subjects == voice.styles == [*(f"S{k:02d}" for k in range(1, 13)), "grid1"]
+    sample = Path(__file__).parents[1] / "assets" / "sample.wav"
+    motion = voice.animate(audio.load(sample)[8000:24_000], "S07", idle=False)
     assert motion.n_frames == 30 and motion.topology.meters_per_unit == 1.0
     moved = np.abs(motion.vertices - motion.template).max((0, 2))
     lips = motion.topology.region("lips")

@@ -341,7 +341,7 @@ def test_allowed_pages_get_cross_origin_headers(port: int) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_other_addresses_need_a_token(host: str) -> None:
-    with pytest.raises(InputError, match="so a token is needed"):
+    with pytest.raises(InputError, match="so a `token` is needed"):
         listen(host, 0, None)
 
 

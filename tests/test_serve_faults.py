@@ -1,5 +1,6 @@
 """The server of live streams: faults of clients, while another client is served without a gap."""
 
+import contextlib
 import json
 import os
 import random
@@ -196,8 +197,9 @@ def test_too_many_messages_are_refused(speaker: Voice) -> None:
         served.running(create_app(speaker, settings, None, served.UNITS)) as port,
         Client(port) as client,
     ):
-        for _ in range(50):
-            client.send("ping")
+        with contextlib.suppress(ConnectionClosed):  # the server may close before the last ones
+            for _ in range(50):
+                client.send("ping")
         assert client.refusal()[0] == "too_many_messages"
 
 

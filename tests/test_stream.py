@@ -103,12 +103,12 @@ def test_a_frame_is_known_after_the_look_ahead(voice: Voice) -> None:
 def test_a_long_look_ahead_and_left_context_give_the_whole_recording(voice: Voice) -> None:
     """The windows decide the result, not the stream: the first window is the recording itself."""
     stream = voice.stream(lookahead_seconds=2.0, idle=False)
-    window = np.concatenate([np.zeros(16_000, np.float32), SPEECH[:32_000]])
+    window = np.concatenate([np.zeros(32_000, np.float32), SPEECH[:32_000]])
     decoder = WindowDecoder(voice.checkpoint.model, voice.decode)
     style = decoder.style(np.array([1, 0, 0], np.float32))
-    hidden = decoder.decode_windows(torch.from_numpy(window)[None], 75, style)[0]
+    hidden = decoder.decode_windows(torch.from_numpy(window)[None], 100, style)[0]
     neutral = voice.checkpoint.mesh.templates["A"].astype(np.float32)
-    expected = decoder.to_vertices(hidden, neutral)[25:27]
+    expected = decoder.to_vertices(hidden, neutral)[50:52]
     frames = faces(stream.feed(SPEECH)[:2])
     scale = np.array([0.25, 0.5], np.float32)[:, None, None]
     np.testing.assert_allclose(frames, neutral + scale * (expected - neutral), atol=1e-5)
@@ -120,7 +120,7 @@ def test_memory_is_constant_over_a_long_stream(voice: Voice) -> None:
         for frame in stream.feed(SPEECH[:16_000]):
             assert len(frame.sound) == 640
         sizes.append(sum(v.nbytes for v in vars(stream).values() if isinstance(v, np.ndarray)))
-    assert max(sizes[15:]) <= max(sizes[5:15]) < 300_000
+    assert max(sizes[15:]) <= max(sizes[5:15]) < 500_000
 
 
 def test_a_stream_repeats_itself_after_reset(voice: Voice) -> None:
@@ -163,7 +163,7 @@ def test_an_interrupt_before_any_sound_gives_the_neutral_face(voice: Voice) -> N
 def test_the_face_rests_in_digital_silence(voice: Voice) -> None:
     stream = voice.stream(idle=False)
     stream.feed(SPEECH)
-    frames = stream.feed(np.zeros(48_000, np.float32))
+    frames = stream.feed(np.zeros(72_000, np.float32))
     neutral = voice.checkpoint.mesh.templates["A"].astype(np.float32)
     moved = np.abs(faces(frames) - neutral).max((1, 2))
     assert (moved[-30:] == 0).all()

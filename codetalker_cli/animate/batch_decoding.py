@@ -5,6 +5,7 @@ similar length that use the same method. A recording is returned as soon as all 
 decoded.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codetalker_cli.animate.segments import Segment, plan_segments
-from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE
 from codetalker_cli.errors import counted
 from codetalker_cli.failures import doing
 from codetalker_cli.models.codetalker import CodeTalker
@@ -73,6 +74,14 @@ class Recording:
     def is_done(self) -> bool:
         """Whether all segments are decoded, or one of them cannot be."""
         return self.error is not None or len(self.outputs) == len(self.segments)
+
+    def set_speech(self, samples: np.ndarray, silence_seconds: float, fps: float) -> None:
+        """Set the samples for the speech encoder, after silence of whole frames."""
+        self.n_silent = round(silence_seconds * fps)
+        self.n_silent_samples = math.ceil(self.n_silent / fps * SAMPLE_RATE)
+        # Encoders and the instance norm of stage 1 need several frames.
+        missing = round(MIN_SECONDS * SAMPLE_RATE) - len(samples)
+        self.samples = np.pad(samples, (self.n_silent_samples, max(0, missing)))
 
     def join(self) -> tuple[Tensor, np.ndarray]:
         """Join the segments, with cross-fades, without the silence before the sound.

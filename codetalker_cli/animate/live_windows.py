@@ -37,7 +37,7 @@ class LiveWindows:
         InputError: A length is negative, or the hop is not positive.
     """
 
-    left_seconds: float = 1.0
+    left_seconds: float = 2.0
     hop_seconds: float = 0.1
     ahead_seconds: float = 0.13
 
@@ -51,7 +51,7 @@ class LiveWindows:
             )
 
     @classmethod
-    def of(cls, lookahead_seconds: float) -> "LiveWindows":
+    def of(cls, lookahead_seconds: float, left_seconds: float) -> "LiveWindows":
         """Return the windows of a stream whose look-ahead includes the hop.
 
         Raises:
@@ -64,7 +64,7 @@ class LiveWindows:
                 f"{MAX_LOOKAHEAD_SECONDS:g}"
             )
         hop = min(_HOP_SECONDS, lookahead_seconds / 2)
-        return cls(hop_seconds=max(hop, 1e-3), ahead_seconds=lookahead_seconds - hop)
+        return cls(left_seconds, max(hop, 1e-3), lookahead_seconds - hop)
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class WindowDecoder:
         self.vq, self.speech, self.lengths = model.vq, model.speech, lengths or LiveWindows()
         self.fps, self.batch_size = model.settings.data.fps, settings.batch_size
         self.device = model.speech.head.weight.device
+        self._is_bf16 = settings.precision == "bf16"
         self._decoder = Decoder(model.speech, model.vq, settings)
 
     def decode(self, samples: np.ndarray, style: np.ndarray) -> Tensor:
@@ -149,7 +150,9 @@ class WindowDecoder:
             style: (B, size) style vectors.
         """
         encoder = self.speech.encoder
-        features = encode_separately(encoder, encoder.prepare(cuts), n_frames)
+        with torch.autocast(self.device.type, torch.bfloat16, self._is_bf16):
+            features = encode_separately(encoder, encoder.prepare(cuts), n_frames)
+        features = features.to(self.speech.head.weight.dtype)
         return self.vq.decode_hidden(self._decoder.decode(features, style))
 
     @torch.no_grad()

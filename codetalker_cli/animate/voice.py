@@ -1,7 +1,6 @@
 """Choose and load a model, and animate recordings with it."""
 
 import logging
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -250,7 +249,8 @@ class Voice:
         """
         request = Request(np.zeros(0), subject, style, seed, idle)
         subject, weights = self.check(request)
-        rate, lengths = checked_rate(sampling_rate), LiveWindows.of(lookahead_seconds)
+        rate, left = checked_rate(sampling_rate), self.decode.live_left_seconds
+        lengths = LiveWindows.of(lookahead_seconds, left)
         mesh, fps = self.checkpoint.mesh, self.checkpoint.settings.data.fps
         assert mesh is not None
         if self._windows is None:
@@ -317,14 +317,8 @@ class Voice:
                 _name(path),
                 leveled.gain_db,
             )
-        # Encoders and the instance norm of stage 1 need several frames.
-        missing = round(audio.MIN_SECONDS * audio.SAMPLE_RATE) - len(samples)
         rate = self.checkpoint.settings.data.fps
-        recording.n_silent = round(self.decode.initial_silence_seconds * rate)
-        n_before = recording.n_silent_samples = math.ceil(
-            recording.n_silent / rate * audio.SAMPLE_RATE
-        )
-        recording.samples = np.pad(leveled.samples, (n_before, max(0, missing)))
+        recording.set_speech(leveled.samples, self.decode.initial_silence_seconds, rate)
         self._decoder.prepare(recording)
         return recording
 

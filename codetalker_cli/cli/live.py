@@ -177,9 +177,7 @@ def live(
             | {"json_lines": json_lines, "out": out, "play": play, "style": style}
             | {"lookahead_seconds": lookahead}
         )
-        serve_streams(
-            serve, token, lambda: speaker.load(resolved.sections), resolved.sections["serve"]
-        )
+        serve_streams(serve, token, speaker.load, resolved.sections)
         return
     raw = _raw_format(stdin, rate, format, channels, paced)
     source = SourceChoice(mic, file, raw, paced)

@@ -10,7 +10,8 @@ from codetalker_cli.errors import InputError
 if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
     from codetalker_cli.live.take import TakeFace
-    from codetalker_cli.settings import ServeSettings
+
+    Loader = Callable[[dict[str, Any]], tuple[Voice, TakeFace]]
 
 ServeOption = Annotated[
     str | None,
@@ -45,10 +46,7 @@ def refuse_others(given: dict[str, Any]) -> None:
 
 
 def serve_streams(
-    address: str,
-    token: str | None,
-    load: "Callable[[], tuple[Voice, TakeFace]]",
-    settings: "ServeSettings",
+    address: str, token: str | None, load: "Loader", sections: dict[str, Any]
 ) -> None:
     """Serve streams until Ctrl-C or SIGTERM.
 
@@ -61,5 +59,5 @@ def serve_streams(
 
     check_packages()
     host, port = parse_address(address, DEFAULT_PORT, "serve")
-    voice, face = load()
-    serve(voice, settings, host, port, token, face.units)
+    voice, face = load(sections)
+    serve(voice, sections["serve"], host, port, token, face.units)
