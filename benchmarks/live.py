@@ -138,13 +138,15 @@ def main() -> None:
     parser.add_argument("--long", type=float)
     parser.add_argument("--streams", type=int, default=1)
     parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--left", type=float, help="decode.live_left_seconds")
     parser.add_argument("--precision", choices=("float32", "bf16"))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.core >= 0:
         os.sched_setaffinity(0, {args.core})
         torch.set_num_threads(1)
-    decode = {"precision": args.precision} if args.precision else None
+    given = {"precision": args.precision, "live_left_seconds": args.left}
+    decode = {key: value for key, value in given.items() if value is not None}
     voice = ct.load(args.model, device="cpu", decode=decode)
     samples = audio.load(args.recording)
 

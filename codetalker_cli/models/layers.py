@@ -20,6 +20,9 @@ def sinusoidal_table(n_positions: int, size: int) -> Float32[Tensor, "{n_positio
 
     Even columns are sines, and odd columns are cosines.
     """
+    if torch.get_default_device().type == "meta":
+        # Only the shape matters, and arange would import sympy there, which takes seconds.
+        return torch.empty(n_positions, size)
     position = torch.arange(n_positions, dtype=torch.float32)[:, None]
     rate = torch.exp(torch.arange(0, size, 2).float() * (-math.log(10000.0) / size))
     table = torch.zeros(n_positions, size)

@@ -6,9 +6,11 @@ compared with the names of the weights before, because each layer takes time eve
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from codetalker_cli.errors import CheckpointError, CodeTalkerError, counted, printable
 from codetalker_cli.models.codetalker import CodeTalker
@@ -41,6 +43,16 @@ def below(shapes: Shapes, prefix: str) -> Shapes:
     return {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)}
 
 
+class _WithoutRandomness(TorchFunctionMode):
+    """Leave out random initialization, which imports a compiler on the device meta (3 seconds)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        is_init = getattr(func, "__module__", "") == "torch.nn.init"
+        if is_init or func in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def expected(settings: Settings, *, with_speech: bool, origin: str) -> Shapes:
     """Return the shapes of the weights of the model that the settings describe.
 
@@ -49,7 +61,7 @@ def expected(settings: Settings, *, with_speech: bool, origin: str) -> Shapes:
     """
     try:
         check_config(settings.speech.encoder.config)
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutRandomness():
             return of_state(CodeTalker(settings, with_speech=with_speech).state_dict())
     except CodeTalkerError:
         raise

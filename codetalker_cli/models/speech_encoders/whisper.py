@@ -163,6 +163,9 @@ class WhisperEncoder(nn.Module):
 
     @torch.no_grad()
     def _init_weights(self) -> None:
+        self.embed_positions.requires_grad_(False)
+        if self.embed_positions.weight.is_meta:
+            return  # only the shapes matter, and arange would import sympy there
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.normal_(module.weight, std=0.02)
@@ -173,7 +176,6 @@ class WhisperEncoder(nn.Module):
         rate = torch.exp(-math.log(10000.0) / max(half - 1, 1) * torch.arange(half))
         angle = torch.arange(len(table))[:, None] * rate
         table[:, : 2 * half] = torch.cat([angle.sin(), angle.cos()], dim=1)
-        self.embed_positions.requires_grad_(False)
 
     def forward(
         self, mel: Float[Tensor, "batch spectra mels"]
