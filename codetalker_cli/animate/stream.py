@@ -7,8 +7,8 @@ The frames of a hop are decoded together, from a window of sound:
 
 The look-ahead begins with the hop: its first frame is decoded when the sound up to
 ``lookahead_seconds`` after it has arrived. All windows of a stream have the same length. Before the
-first and after the last sound, they contain silence. A motion history begins anew in each window,
-so its length is bounded too.
+first and after the last sound, they contain silence. A motion history starts empty in each
+window, so its length is bounded too.
 """
 
 import logging
