@@ -16,11 +16,10 @@ from codetalker_cli import audio
 from codetalker_cli.audio.inputs import MAX_CHANNELS, checked_rate
 from codetalker_cli.errors import InputError, counted
 from codetalker_cli.live.chunks import ChunkQueue, Clock
+from codetalker_cli.live.pcm import FORMATS, PcmReader
 
 CHUNK_SECONDS = 0.02
 """The length of the chunks of a paced source."""
-FORMATS = {"s16le": "<i2", "f32le": "<f4"}
-"""Format of raw samples → its NumPy type."""
 _READ_BYTES = 1 << 16
 
 logger = logging.getLogger(__name__)
@@ -131,13 +130,9 @@ def raw_samples(
     Raises:
         InputError: A sample is NaN or infinite.
     """
-    dtype = np.dtype(FORMATS[given.format])
-    size, rest, n_samples = dtype.itemsize * given.channels, b"", 0
+    reader, n_samples = PcmReader(given.format, given.channels), 0
     while content := read(_READ_BYTES):
-        content = rest + content
-        whole = len(content) // size * size
-        samples = np.frombuffer(content[:whole], dtype).reshape(-1, given.channels)
-        rest = content[whole:]
+        samples = reader.add(content)
         bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
         if len(bad):
             raise InputError(
@@ -145,13 +140,12 @@ def raw_samples(
                 "have the `format`, `channels` and byte order that were given"
             )
         n_samples += len(samples)
-        scale = np.float32(2.0**-15 if dtype.kind == "i" else 1.0)
         if len(samples):
-            yield samples.astype(np.float32) * scale
-    if rest:
+            yield samples
+    if rest := reader.n_rest:
         logger.warning(
             "%s: the last %s of an incomplete sample %s skipped",
-            name, counted(len(rest), "byte"), "was" if len(rest) == 1 else "were",
+            name, counted(rest, "byte"), "was" if rest == 1 else "were",
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import printable
+from codetalker_cli.live.pcm import PcmReader
 from codetalker_cli.settings import Section
 from codetalker_cli.text_files import parse_json
 
@@ -17,7 +18,6 @@ SAMPLING_RATES = (8_000, 192_000)
 """The lowest and the highest rate of live sound, in hertz."""
 MAX_SAMPLE = 16.0
 """The largest absolute value of a floating-point sample; full scale is 1."""
-_SAMPLE_TYPES: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _MAX_SENTENCE = 500
 _POLICY, _INVALID, _LATER = 1008, 1007, 1013
 REFUSALS: dict[str, tuple[int, int]] = {
@@ -164,8 +164,7 @@ class Pcm:
     """
 
     def __init__(self, name: str) -> None:
-        self._type = _SAMPLE_TYPES[name]
-        self._rest = b""
+        self._reader = PcmReader(name)
 
     def add(self, content: bytes) -> np.ndarray:
         """Return the (n,) float32 samples that are complete after this message.
@@ -173,12 +172,7 @@ class Pcm:
         Raises:
             Refusal: A sample is NaN, infinite or far beyond full scale.
         """
-        content = self._rest + content
-        n_bytes = len(content) // self._type.itemsize * self._type.itemsize
-        self._rest = content[n_bytes:]
-        samples = np.frombuffer(content[:n_bytes], self._type)
-        if self._type.kind == "i":
-            return samples.astype(np.float32) / np.float32(2**15)
+        samples = self._reader.add(content)[:, 0]
         # `not` also catches NaN.
         if len(samples) and not np.abs(samples).max() <= MAX_SAMPLE:
             raise Refusal(
@@ -186,7 +180,7 @@ class Pcm:
                 "a sample is NaN, infinite or far beyond full scale; samples of f32le are within "
                 "-1 and 1",
             )
-        return samples.astype(np.float32)
+        return samples
 
     def end(self) -> None:
         """End the utterance.
@@ -194,14 +188,15 @@ class Pcm:
         Raises:
             Refusal: The sound ends within a sample.
         """
-        rest, self._rest = len(self._rest), b""
+        rest = self._reader.n_rest
+        self.reset()
         if rest:
             raise Refusal(
                 "bad_sound",
-                f"the sound ends within a sample: {rest} of its {self._type.itemsize} bytes are "
-                "there; send whole samples",
+                f"the sound ends within a sample: {rest} of its {self._reader.sample_bytes} bytes "
+                "are there; send whole samples",
             )
 
     def reset(self) -> None:
         """Forget an incomplete sample."""
-        self._rest = b""
+        self._reader.reset()
