@@ -177,8 +177,12 @@ class Motion:
         """The length in seconds."""
         return self.n_frames / self.fps
 
-    def at_fps(self, fps: float) -> "Motion":
+    def at_fps(self, fps: float, *, lazy: bool = False) -> "Motion":
         """Return the motion at another frame rate, interpolated linearly.
+
+        Args:
+            fps: The frame rate.
+            lazy: Compute the vertices on access, however small they are.
 
         Raises:
             InputError: The frame rate is not a plausible number.
@@ -197,7 +201,8 @@ class Motion:
             start, fraction = left[frames], weight[frames]
             return source[start] * (1 - fraction) + source[start + 1] * fraction
 
-        vertices = materialize(VertexFrames(n_frames, source.shape[1], interpolate))
+        frames = VertexFrames(n_frames, source.shape[1], interpolate)
+        vertices = frames if lazy else materialize(frames)
         head = self.head
         if head is not None:
             fraction = weight[:, 0]

@@ -93,11 +93,10 @@ def active_clips(speaker: Voice, seconds: list[float]) -> tuple[list[int], list[
 
 
 def expected_active_clips(lengths: list[int]) -> list[int]:
-    """Return the number of clips in each step if they are decoded in pairs, longest first."""
-    ordered = sorted(lengths, reverse=True)
+    """Return the number of clips in each step if they are decoded in pairs, in this order."""
     steps = []
-    for longer, shorter in zip_longest(ordered[::2], ordered[1::2], fillvalue=0):
-        steps += [2] * shorter + [1] * (longer - shorter)
+    for one, other in zip_longest(lengths[::2], lengths[1::2], fillvalue=0):
+        steps += [2] * min(one, other) + [1] * abs(one - other)
     return steps
 
 
@@ -107,7 +106,7 @@ def test_batches_combine_recordings_of_similar_length(voice: Voice) -> None:
     short, long = sorted([frames[0], frames[2]]), sorted([frames[1], frames[3]])
     assert long[0] > 2 * short[1] and long[1] - long[0] <= 1 and short[1] - short[0] <= 1
     # A pair of different lengths would end with steps of a single clip.
-    assert steps == expected_active_clips([*frames])
+    assert steps == expected_active_clips(sorted(frames, reverse=True))
 
 
 def test_long_recordings_are_decoded_in_segments(voice: Voice) -> None:

@@ -116,14 +116,12 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
         settings = DecodeSettings(encoder_context=context, whole_frames=50, segment_seconds=2)
         recording = Recording(0, noise(9.0), noise(9.0), None, "A", np.ones(1, np.float32))
         BatchDecoder(model, settings).prepare(recording)  # type: ignore[arg-type]
-        assert [len(x) for x in recording.features] == [
+        features[context] = [recording.encode(k) for k in range(len(recording.segments))]
+        assert [len(x) for x in features[context]] == [
             p.n_frames * per_frame for p in recording.segments
         ]
-        features[context] = recording
     prepared = encoder.prepare(torch.from_numpy(noise(9.0)))[None]
-    for own, segment in zip(
-        features["segments"].features, features["segments"].segments, strict=True
-    ):
+    for own, segment in zip(features["segments"], recording.segments, strict=True):
         first, last = (round(k / fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         with torch.no_grad():
             alone = encoder(prepared[:, first:last], segment.n_frames)[0]
@@ -135,7 +133,7 @@ def test_segments_can_be_encoded_separately(family: str, fps: float, per_frame: 
         BatchDecoder(model, DecodeSettings(encoder_context=context, whole_frames=50)).prepare(
             recording
         )  # type: ignore[arg-type]
-        short.append(recording.features[0])
+        short.append(recording.encode(0))
     assert torch.equal(*short)
 
 
@@ -159,9 +157,27 @@ def test_joining_consistent_segments_is_exact() -> None:
         assert not made.is_done
         made.outputs[k] = (rows[p.start : p.stop], codes[p.start : p.stop])
     assert made.is_done
-    joined, chosen = made.join()
-    torch.testing.assert_close(joined, rows)
-    np.testing.assert_array_equal(chosen, codes)
+    joined = made.join()
+    assert joined.n_known == made.n_frames
+    torch.testing.assert_close(joined.hidden, rows)
+    np.testing.assert_array_equal(joined.codes, codes)
+
+
+def test_frames_before_the_first_missing_segment_are_known() -> None:
+    samples = noise(20.0)
+    made = segments(samples, segment_seconds=4)
+    recording = Recording(0, samples, samples, None, "A", np.ones(1, np.float32), segments=made)
+    rows = torch.randn(recording.n_frames, 3, generator=torch.Generator().manual_seed(0))
+    known = []
+    for k in (1, 0, 2, *range(3, len(made))):  # the second one is decoded first
+        p = made[k]
+        recording.outputs[k] = (rows[p.start : p.stop], torch.zeros(p.n_frames, 1))
+        joined = recording.join()
+        known.append(joined.n_known)
+        torch.testing.assert_close(joined.hidden[: known[-1]], rows[: known[-1]])
+        assert recording.is_done == (k == len(made) - 1)
+    cuts = [p.first - p.fade for p in made[2:]]
+    assert known == [0, *cuts, recording.n_frames]
 
 
 def test_cross_fade_has_the_given_length() -> None:
@@ -173,7 +189,8 @@ def test_cross_fade_has_the_given_length() -> None:
             torch.full((p.n_frames, 1), float(k)),
             torch.full((p.n_frames, 1), k),
         )
-    rows, codes = recording.join()
+    joined = recording.join()
+    rows, codes = joined.hidden, joined.codes
     cut = made[1].first
     between = np.flatnonzero((rows[:, 0] > 0) & (rows[:, 0] < 1))
     assert cut - 5 <= between.min() and between.max() < cut + 5 and len(between) >= 8

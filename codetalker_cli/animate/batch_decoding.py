@@ -1,8 +1,8 @@
 """Decode recordings to codes: encode the speech, cut it, decode in batches, join the segments.
 
 Short recordings and the segments of long ones wait in one queue. Each batch contains segments of
-similar length that use the same method. A recording is returned as soon as all of its segments are
-decoded.
+similar length that use the same method; the segments of a recording stay in order, so that its
+beginning is known first. A recording is returned as soon as all of its segments are decoded.
 """
 
 import math
@@ -30,6 +30,21 @@ LOOKAHEAD = 4
 """The number of batches in the queue, so that segments of similar length can be combined."""
 
 
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The joined segments of a recording, without the silence before its sound.
+
+    Attributes:
+        hidden: (T, H) hidden states of stage 1's decoder before its last projection.
+        codes: (T, q) codes.
+        n_known: The number of frames from the start that have their final values.
+    """
+
+    hidden: Tensor
+    codes: Tensor
+    n_known: int
+
+
 @dataclass(eq=False)
 class Recording:
     """A recording, with its intermediate results during decoding.
@@ -46,7 +61,8 @@ class Recording:
         n_silent: The number of frames of silence before the sound.
         n_silent_samples: The number of its samples.
         segments: The segments, which are decoded separately; none if there is nothing to decode.
-        features: (n·F, size) encoder features of each segment, with F features per frame.
+        encode: Returns the (n·F, size) encoder features of a segment, by its index, with F
+            features per frame.
         outputs: (n, H) hidden states and (n, q) codes of each decoded segment, by its index.
         error: The exception because of which the recording could not be decoded, or None.
     """
@@ -61,9 +77,11 @@ class Recording:
     n_silent: int = 0
     n_silent_samples: int = 0
     segments: list[Segment] = field(default_factory=list)
-    features: list[Tensor] = field(default_factory=list)
+    encode: Callable[[int], Tensor] | None = None
     outputs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     error: Exception | None = None
+    _joined: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
+    _n_joined: int = field(default=0, init=False, repr=False)
 
     @property
     def n_frames(self) -> int:
@@ -73,7 +91,8 @@ class Recording:
     @property
     def is_done(self) -> bool:
         """Whether all segments are decoded, or one of them cannot be."""
-        return self.error is not None or len(self.outputs) == len(self.segments)
+        n_decoded = self._n_joined + len(self.outputs)
+        return self.error is not None or n_decoded == len(self.segments)
 
     def set_speech(self, samples: np.ndarray, silence_seconds: float, fps: float) -> None:
         """Set the samples for the speech encoder, after silence of whole frames."""
@@ -83,26 +102,36 @@ class Recording:
         missing = round(MIN_SECONDS * SAMPLE_RATE) - len(samples)
         self.samples = np.pad(samples, (self.n_silent_samples, max(0, missing)))
 
-    def join(self) -> tuple[Tensor, np.ndarray]:
-        """Join the segments, with cross-fades, without the silence before the sound.
+    def join(self) -> Joined:
+        """Join the segments that are decoded so far, with cross-fades.
 
-        Returns:
-            (T, H) hidden states of stage 1's decoder before its last projection, and (T, q) int32
-            codes.
+        Only segments without a gap before them are joined. The arrays of a recording with several
+        segments have their final size from the beginning, and are filled in place.
         """
         # The last projection is linear, so blending hidden states also blends the vertices.
-        hidden, codes = self.outputs[0]
-        if len(self.segments) > 1:
+        if len(self.segments) == 1:
+            hidden, codes = self.outputs[0]
+            return Joined(hidden[self.n_silent :], codes[self.n_silent :], len(hidden))
+        if self._joined is None:
+            hidden, codes = next(iter(self.outputs.values()))
             whole = hidden.new_zeros(self.n_frames, hidden.shape[1])
-            chosen = codes.new_zeros(self.n_frames, codes.shape[1])
-            for k, segment in enumerate(self.segments):
-                hidden, codes = self.outputs.pop(k)  # frees the memory of the segment
-                weights = torch.from_numpy(segment.weights())[:, None]
-                whole[segment.start : segment.stop] += weights * hidden
-                segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
-                chosen[segment.first : segment.end] = segment_codes
-            hidden, codes = whole, chosen
-        return hidden[self.n_silent :], codes[self.n_silent :].int().numpy()
+            self._joined = whole, codes.new_zeros(self.n_frames, codes.shape[1])
+        whole, chosen = self._joined
+        while self._n_joined in self.outputs:
+            segment = self.segments[self._n_joined]
+            hidden, codes = self.outputs.pop(self._n_joined)  # frees the memory of the segment
+            weights = torch.from_numpy(segment.weights())[:, None]
+            whole[segment.start : segment.stop] += weights * hidden
+            segment_codes = codes[segment.first - segment.start : segment.end - segment.start]
+            chosen[segment.first : segment.end] = segment_codes
+            self._n_joined += 1
+        k = self._n_joined
+        n_known = self.n_frames
+        if k < len(self.segments):  # the next segment changes the frames of the cross-fade
+            n_known = self.segments[k].first - self.segments[k].fade if k else 0
+        return Joined(
+            whole[self.n_silent :], chosen[self.n_silent :], max(0, n_known - self.n_silent)
+        )
 
 
 def encode_separately(encoder: AudioEncoder, audio: Tensor, n_frames: int) -> Tensor:
@@ -118,10 +147,16 @@ class _SegmentJob:
     recording: Recording
     k: int
     method: Method
+    longest: int  # frames of the longest segment of the recording
 
     @property
     def segment(self) -> Segment:
         return self.recording.segments[self.k]
+
+    def features(self) -> Tensor:
+        """Return the (n·F, size) encoder features."""
+        assert self.recording.encode is not None
+        return self.recording.encode(self.k)
 
 
 class BatchDecoder:
@@ -145,7 +180,7 @@ class BatchDecoder:
 
     @torch.no_grad()
     def prepare(self, recording: Recording) -> None:
-        """Encode the speech of a recording, and cut it into segments."""
+        """Cut a recording into segments, and encode its speech where the encoder gets all of it."""
         encoder, settings = self.speech.encoder, self.settings
         per_frame = encoder.features_per_frame
         device = self.speech.head.weight.device
@@ -154,30 +189,36 @@ class BatchDecoder:
             n_frames = int(len(recording.samples) / SAMPLE_RATE * self.fps)
             recording.segments = plan_segments(recording.samples, n_frames, self.fps, settings)
             if len(recording.segments) > 1:
-                recording.features = [
-                    self._encode(audio, segment) for segment in recording.segments
-                ]
+                # Each segment is encoded with its batch, so that the first frames come soon.
+                recording.encode = lambda k: self._encode(audio, recording.segments[k])
                 return
         hidden = encoder(audio)[0]
         n_frames = len(hidden) // per_frame
-        recording.segments = plan_segments(recording.samples, n_frames, self.fps, settings)
-        recording.features = [
-            hidden[p.start * per_frame : p.stop * per_frame] for p in recording.segments
+        segments = plan_segments(recording.samples, n_frames, self.fps, settings)
+        recording.segments = segments
+        recording.encode = lambda k: hidden[
+            segments[k].start * per_frame : segments[k].stop * per_frame
         ]
 
+    @torch.no_grad()
     def _encode(self, audio: Tensor, segment: Segment) -> Tensor:
         """Return (n·F, size) features of a segment that is encoded separately."""
         first, last = (round(k / self.fps * SAMPLE_RATE) for k in (segment.start, segment.stop))
         return encode_separately(self.speech.encoder, audio[:, first:last], segment.n_frames)[0]
 
     def run(
-        self, recordings: Iterable[Recording], progress: Progress | None = None
+        self,
+        recordings: Iterable[Recording],
+        progress: Progress | None = None,
+        *,
+        with_parts: bool = False,
     ) -> Iterator[Recording]:
         """Decode prepared recordings.
 
         Args:
             recordings: The recordings. The iterable is consumed only as far as needed.
             progress: Called with (frames decoded, frames of all recordings read so far).
+            with_parts: Also yield a recording after each batch that contains a part of it.
 
         Yields:
             Each recording when all of its segments are decoded, not necessarily in input order. If
@@ -198,15 +239,16 @@ class BatchDecoder:
             waiting[:] = [job for job in waiting if job.recording.error is None]
             done += sum(job.segment.n_frames for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
-                if recording.is_done:
+                if recording.is_done or with_parts:
                     yield recording
 
         for recording in recordings:
             if recording.is_done:  # it has no segments
                 yield recording
-            for k, segment in enumerate(recording.segments):
-                waiting.append(_SegmentJob(recording, k, self._method(recording)))
-                known += segment.n_frames
+            lengths = [segment.n_frames for segment in recording.segments]
+            for k, n_frames in enumerate(lengths):
+                waiting.append(_SegmentJob(recording, k, self._method(recording), max(lengths)))
+                known += n_frames
             while len(waiting) >= LOOKAHEAD * self.settings.batch_size:
                 yield from batch()
         while waiting:
@@ -240,8 +282,8 @@ class BatchDecoder:
 
     def _take(self, waiting: list[_SegmentJob]) -> list[_SegmentJob]:
         """Remove and return a batch: the longest waiting job, and the next ones of its method."""
-        # Clips of similar length waste little computation on padding.
-        waiting.sort(key=lambda job: -job.segment.n_frames)
+        # Clips of similar length waste little computation on padding. Segments stay in order.
+        waiting.sort(key=lambda job: -job.longest)
         jobs = [job for job in waiting if job.method == waiting[0].method]
         jobs = jobs[: self.settings.batch_size]
         waiting[:] = [job for job in waiting if job not in jobs]
@@ -252,7 +294,7 @@ class BatchDecoder:
         if self._decoder is None:
             self._decoder = Decoder(self.speech, self.vq, self.settings)
         lengths = [job.segment.n_frames for job in jobs]
-        features = [job.recording.features[job.k] for job in jobs]
+        features = [job.features() for job in jobs]
         hidden = nn.utils.rnn.pad_sequence(features, batch_first=True)
         weights = np.stack([job.recording.style for job in jobs])
         style = self.speech.style(torch.from_numpy(weights).to(hidden.device))

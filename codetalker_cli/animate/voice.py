@@ -11,9 +11,8 @@ import numpy as np
 import torch
 
 from codetalker_cli import audio
+from codetalker_cli.animate.assembly import Assembly, MotionPart
 from codetalker_cli.animate.batch_decoding import BatchDecoder, Progress, Recording
-from codetalker_cli.animate.layers import Layers
-from codetalker_cli.animate.lip_contacts import enforce_contacts
 from codetalker_cli.animate.live_windows import LOOKAHEAD_SECONDS, LiveWindows, WindowDecoder
 from codetalker_cli.animate.model_choice import choose_model
 from codetalker_cli.animate.names import Names, stage1_only
@@ -23,18 +22,11 @@ from codetalker_cli.animate.styles import Styles
 from codetalker_cli.animate.transcripts import timed_phones
 from codetalker_cli.audio.inputs import Speech, checked_rate, read_speech
 from codetalker_cli.devices import pick_device
-from codetalker_cli.errors import (
-    CheckpointError,
-    CodeTalkerError,
-    InputError,
-    counted,
-    printable,
-)
-from codetalker_cli.face_fit import prediction_fault
+from codetalker_cli.errors import CodeTalkerError, InputError, counted, printable
 from codetalker_cli.failures import to_error
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.checkpoint import Checkpoint
-from codetalker_cli.motion import Motion, VertexFrames, materialize
+from codetalker_cli.motion import Motion
 from codetalker_cli.presets import changed
 from codetalker_cli.rigs.live_idle import LiveIdle
 from codetalker_cli.rigs.solve import frame_solver
@@ -42,8 +34,6 @@ from codetalker_cli.rigs.units import UnitSet
 
 logger = logging.getLogger(__name__)
 
-_CHECKED_FRAMES = 5
-"""The number of predicted frames whose vertices are checked for plausible positions."""
 _REPORTED_GAIN_DB = 3.0
 """The smallest correction of the level, in decibels, that is reported."""
 
@@ -220,6 +210,32 @@ class Voice:
         for number, result in self._results(requests, progress):
             yield number, to_error(result) if isinstance(result, Exception) else result
 
+    def animate_in_parts(
+        self, request: Request, progress: Progress | None = None
+    ) -> Iterator[MotionPart]:
+        """Animate a recording, and yield its motion whenever more of its frames are known.
+
+        The last part is the whole motion, which equals that of ``animate``. Vertices are computed
+        on access. With a transcript, the whole motion is the only part.
+
+        Args:
+            request: The recording and its options.
+            progress: Called with (frames done, frames) during decoding.
+
+        Raises:
+            CodeTalkerError: See ``animate``.
+        """
+        recording = self._recording(0, request)
+        assembly = self._assembly(recording, request)
+        n_known = 0
+        for _ in self._decoder.run([recording], progress, with_parts=True):
+            if recording.error is not None:
+                raise recording.error
+            part = assembly.part()
+            if part.n_known > n_known:
+                n_known = part.n_known
+                yield part
+
     def stream(
         self,
         subject: str | None = None,
@@ -285,7 +301,7 @@ class Voice:
                 yield recording.key, recording.error
                 continue
             try:
-                result: Motion | Exception = self._motion(recording, request)
+                result: Motion | Exception = self._assembly(recording, request).motion()
             except Exception as error:
                 result = error
             yield recording.key, result
@@ -322,50 +338,10 @@ class Voice:
         self._decoder.prepare(recording)
         return recording
 
-    def _motion(self, recording: Recording, request: Request) -> Motion:
-        mesh, rate = self.checkpoint.mesh, self.checkpoint.settings.data.fps
+    def _assembly(self, recording: Recording, request: Request) -> Assembly:
+        mesh = self.checkpoint.mesh
         assert mesh is not None
-        subject = recording.subject
-        n_frames = max(1, int(len(recording.sound) / audio.SAMPLE_RATE * rate))
-        hidden, codes = None, None
-        if recording.segments:
-            hidden, codes = recording.join()
-            if len(recording.samples) > len(recording.sound):  # padded
-                hidden, codes = hidden[:n_frames], codes[:n_frames]
-            n_frames = len(hidden)
-        neutral = mesh.templates[subject].astype(np.float32)
-        template = torch.from_numpy(neutral)[None].to(self.device)
-        layers = Layers.of(mesh, recording, request, n_frames, rate)
-
-        def make(frames: np.ndarray) -> np.ndarray:
-            if hidden is None:  # silence
-                vertices = np.repeat(neutral[None], len(frames), axis=0)
-            else:
-                with torch.no_grad():
-                    chosen = hidden[torch.from_numpy(frames)][None].to(self.device)
-                    vertices = self._model.vq.to_vertices(chosen, template)[0].cpu().numpy()
-            return layers.add_to(vertices, frames)
-
-        some = np.unique(np.linspace(0, n_frames - 1, _CHECKED_FRAMES).astype(int))
-        is_finite = hidden is None or bool(torch.isfinite(hidden).all())
-        if fault := prediction_fault(make(some) if is_finite else np.array(np.nan), neutral):
-            raise CheckpointError(f"{self._names.origin}: {fault}; the weights may be damaged")
-        motion = Motion(
-            vertices=materialize(VertexFrames(n_frames, mesh.topology.n_vertices, make)),
-            fps=rate,
-            topology=mesh.topology,
-            subject=subject,
-            template=mesh.templates[subject],
-            colors=mesh.colors.get(subject),
-            audio=recording.sound,
-            audio_path=recording.path,
-            codes=codes,
-            head=layers.head,
-        )
-        if request.fps is not None:
-            motion = motion.at_fps(request.fps)
-        # Resampling would part lips that are shut for few frames, so they are moved afterwards.
-        return motion if recording.phones is None else enforce_contacts(motion, recording.phones)
+        return Assembly(self._model, mesh, recording, request, self._names.origin)
 
 
 def _drain(
