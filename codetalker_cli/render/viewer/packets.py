@@ -50,7 +50,7 @@ def _dtype(values: np.ndarray) -> str:
     if values.dtype.kind == "f":
         return "f4"
     low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    if 0 <= low and high < 1 << 8:
+    if low >= 0 and high < 1 << 8:
         return "u1"
     for name, bits in (("i1", 8), ("i2", 16), ("i4", 32)):
         if -(1 << bits - 1) <= low and high < 1 << bits - 1:
