@@ -28,6 +28,7 @@ COMMANDS = [
     ("metrics",),
     ("export",),
     ("live",),
+    ("studio",),
     ("import-checkpoint",),
 ]
 """The words of every command."""

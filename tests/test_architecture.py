@@ -19,6 +19,7 @@ ROWS: list[tuple[set[str], bool]] = [
     ({"__main__"}, False),
     ({"cli", ""}, False),
     ({"train", "evaluate", "datasets.inspect"}, False),
+    ({"studio"}, False),
     ({"live"}, False),
     ({"animate", "export", "render"}, False),
     ({"synthetic"}, False),

@@ -338,7 +338,7 @@ def test_error_text_is_printed_without_markup_or_line_breaks(
 # The other commands -----------------------------------------------------------------------------
 
 COMMANDS = {"animate", "render", "prepare-data", "train-vq", "train-speech", "eval", "metrics"}
-COMMANDS |= {"import-checkpoint", "export", "live"}
+COMMANDS |= {"import-checkpoint", "export", "live", "studio"}
 
 
 def test_help_lists_all_commands() -> None:

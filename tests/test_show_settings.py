@@ -16,6 +16,7 @@ SECTIONS = {
     "animate": {"render", "decode", "export", "solve", "limits"},
     "export": {"export", "solve", "limits"},
     "live": {"live", "decode", "export", "limits"},
+    "studio": {"studio", "render", "decode", "export", "solve", "limits"},
     "render": {"render", "limits"},
     "prepare-data custom": {"custom", "prepare", "limits"},
     "prepare-data video": {"capture", "prepare", "limits"},

@@ -26,6 +26,7 @@ from codetalker_cli.cli import (
     metrics,
     prepare,
     render,
+    studio,
     train,
 )
 from codetalker_cli.cli import eval as evaluation
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command("animate", cls=Command)(animate.animate)
 app.command("live", cls=live.LiveCommand)(live.live)
+app.command("studio", cls=Command)(studio.studio)
 app.command("export", cls=Command)(export.export)
 app.command("render", cls=Command)(render.render)
 app.add_typer(prepare.app)

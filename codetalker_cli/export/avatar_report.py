@@ -86,6 +86,7 @@ class AvatarReport:
             "warnings": list(self.warnings),
             "opens_mouth": self.opens_mouth,
             "redundant": list(self.redundant),
+            "lines": list(self.lines()),
         }
 
     def lines(self) -> Iterator[str]:

@@ -29,6 +29,7 @@ from codetalker_cli.settings.models import (
 )
 from codetalker_cli.settings.render import RenderSettings
 from codetalker_cli.settings.serve import ServeSettings
+from codetalker_cli.settings.studio import StudioSettings
 from codetalker_cli.settings.train import (
     SpeechTrainSettings,
     TrainSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "SpeechSettings",
     "SpeechTrainSettings",
     "SplitRule",
+    "StudioSettings",
     "TrainSettings",
     "VQSettings",
     "VQTrainSettings",
@@ -96,6 +98,9 @@ class Settings(Section):
     serve: ServeSettings = Field(
         default_factory=ServeSettings, description="server of live streams"
     )
+    studio: StudioSettings = Field(
+        default_factory=StudioSettings, description="local page in the browser"
+    )
     limits: LimitSettings = Field(
         default_factory=LimitSettings, description="limits on input files"
     )
@@ -103,5 +108,5 @@ class Settings(Section):
     def of_a_run(self) -> dict[str, Any]:
         """Return what a checkpoint stores: what affects the model, its motion and its videos."""
         return self.model_dump(
-            mode="json", exclude={"limits", "serve", "solve", "export", "capture", "live"}
+            mode="json", exclude={"limits", "serve", "studio", "solve", "export", "capture", "live"}
         )

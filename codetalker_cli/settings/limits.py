@@ -1,5 +1,8 @@
 """Limits on what an input file can make a command do, checked before the work is done."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import Field
 
 from codetalker_cli.settings.base import Positive, Section
@@ -35,3 +38,15 @@ def activate(limits: LimitSettings) -> None:
     """Put limits in force for this process."""
     global _active
     _active = limits
+
+
+@contextmanager
+def at_most_hours(hours: float) -> Iterator[None]:
+    """Lower the limit on the length of recordings inside the block, for all threads."""
+    former = active()
+    lowered = min(former.audio_hours, hours)
+    activate(former.model_copy(update={"audio_hours": lowered}))
+    try:
+        yield
+    finally:
+        activate(former)

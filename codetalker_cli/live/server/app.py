@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRouter
 
 from codetalker_cli.animate.voice import Voice
-from codetalker_cli.live.server.guard import Guard, check_own_token
+from codetalker_cli.live.server.guard import Guard, check_own_token, needs_token
 from codetalker_cli.live.server.limits import Addresses, Clock
 from codetalker_cli.live.server.protocol import PROTOCOL_VERSION, Refusal
 from codetalker_cli.live.server.recordings import Recordings
@@ -27,7 +27,8 @@ from codetalker_cli.settings import ServeSettings
 _WARMUP_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
-router = APIRouter()
+streams, recordings = APIRouter(), APIRouter()
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def build(
@@ -46,18 +47,48 @@ def build(
         units: See above.
         clock: Returns the time in seconds, for rates and delays.
     """
+    app = make_app(make_service(voice, settings, token, units, clock), _lifespan)
+    app.include_router(streams)
+    app.include_router(recordings)
+    return app
+
+
+def make_service(
+    voice: Voice,
+    settings: ServeSettings,
+    token: str | None,
+    units: UnitSet | None,
+    clock: Clock = time.monotonic,
+) -> Service:
+    """Return what all streams share; ``build`` describes the arguments.
+
+    Raises:
+        InputError: The token is too short.
+    """
     check_own_token(token)
     statistics, addresses = Statistics(), Addresses(settings, clock)
     scheduler = Scheduler(settings.batch_size, statistics)
-    service = Service(
+    return Service(
         voice, settings, token, units, scheduler, addresses, statistics, clock, sessions=set()
     )
+
+
+def make_app(
+    service: Service, lifespan: Lifespan, needs_token: Callable[[str], bool] = needs_token
+) -> FastAPI:
+    """Return an application without paths, which the guard protects.
+
+    Args:
+        service: What all streams share.
+        lifespan: Starts and stops the service; see ``running``.
+        needs_token: Whether the token must be in the header of requests for a path.
+    """
     # The pages of the API's documentation would load scripts of other sites.
     app = FastAPI(
-        title="codetalker", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url=None
+        title="codetalker", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None
     )
     app.state.service = service
-    app.include_router(router)
+    settings = service.settings
     for status, code, sentence in (
         (404, "not_found", "there is nothing at this path"),
         (405, "wrong_method", "this path has other methods"),
@@ -77,24 +108,34 @@ def build(
     app.add_middleware(
         Guard,
         settings=settings,
-        token=token,
-        addresses=addresses,
-        statistics=statistics,
+        token=service.token,
+        addresses=service.addresses,
+        statistics=service.statistics,
+        needs_token=needs_token,
     )
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    service: Service = app.state.service
+async def running(service: Service) -> AsyncIterator[None]:
+    """Decode the streams of a service inside the block."""
     _warm_up(service)
-    app.state.recordings = Recordings(service.voice, service.settings, service.units)
     service.scheduler.start()
     try:
         yield
     finally:
-        app.state.recordings.stop()
         service.scheduler.stop()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    async with running(service):
+        app.state.recordings = Recordings(service.voice, service.settings, service.units)
+        try:
+            yield
+        finally:
+            app.state.recordings.stop()
 
 
 def _warm_up(service: Service) -> None:
@@ -105,21 +146,21 @@ def _warm_up(service: Service) -> None:
         assert frame.weights is not None if stream.units else frame.vertices is not None
 
 
-@router.get("/health")
+@streams.get("/health")
 async def _health(request: Request) -> dict[str, Any]:
     if request.app.state.service.is_stopping:
         raise Refusal("shutting_down", "the server stops")
     return {"status": "ok", "version": PROTOCOL_VERSION}
 
 
-@router.get("/metrics")
+@recordings.get("/metrics")
 async def _metrics(request: Request) -> PlainTextResponse:
     service: Service = request.app.state.service
     text = service.statistics.text(len(service.sessions))
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
-@router.post("/v1/animate")
+@recordings.post("/v1/animate")
 async def _animate(
     request: Request,
     subject: str | None = None,
@@ -133,15 +174,7 @@ async def _animate(
     too_large = Refusal("recording_too_large", f"a recording may have {largest / 1e6:g} MB")
 
     async def receive() -> bytes:
-        stated = request.headers.get("content-length", "")
-        if stated.isdecimal() and int(stated[:20]) > largest:
-            raise too_large
-        content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > largest:
-                raise too_large
-        return bytes(content)
+        return b"".join([chunk async for chunk in received(request, largest, too_large)])
 
     options = {"subject": subject, "style": style, "fps": fps, "seed": seed, "idle": idle}
     body = await request.app.state.recordings.animate(receive, request.is_disconnected, options)
@@ -149,7 +182,29 @@ async def _animate(
     return Response(body, media_type="application/json")
 
 
-@router.websocket("/v1/stream")
+async def received(request: Request, largest: float, too_large: Refusal) -> AsyncIterator[bytes]:
+    """Yield the body of a request, in chunks.
+
+    Args:
+        request: The request.
+        largest: The most bytes that it may have.
+        too_large: The refusal if it has more.
+
+    Raises:
+        Refusal: The body is too large.
+    """
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated[:20]) > largest:
+        raise too_large
+    n_bytes = 0
+    async for chunk in request.stream():
+        n_bytes += len(chunk)
+        if n_bytes > largest:
+            raise too_large
+        yield chunk
+
+
+@streams.websocket("/v1/stream")
 async def _stream(socket: WebSocket) -> None:
     await Session(socket, socket.app.state.service).run()
 

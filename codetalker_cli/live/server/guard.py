@@ -17,10 +17,13 @@ App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[N
 MIN_TOKEN = 16
 """The least number of characters of a token."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_OPEN = ("/health",)
-"""Paths that need no token."""
 _LATE = ("/v1/stream",)
 """Paths where the token can be in the first message."""
+
+
+def needs_token(path: str) -> bool:
+    """Return whether requests for a path of the server of live streams need a token."""
+    return path != "/health"
 
 
 class Guard:
@@ -32,6 +35,7 @@ class Guard:
         token: The token, or None.
         addresses: The connections of each address.
         statistics: Counts the refusals.
+        needs_token: Whether requests for a path need the token.
     """
 
     def __init__(
@@ -41,7 +45,9 @@ class Guard:
         token: str | None,
         addresses: Addresses,
         statistics: Statistics,
+        needs_token: Callable[[str], bool] = needs_token,
     ) -> None:
+        self._needs_token = needs_token
         self._app, self._addresses, self._statistics = app, addresses, statistics
         self._hosts = {name.lower() for name in settings.allowed_hosts} | {"localhost"}
         self._origins = {origin.lower() for origin in settings.allowed_origins}
@@ -75,7 +81,7 @@ class Guard:
                 "the setting serve.allowed_origins",
             )
         is_preflight = scope["type"] == "http" and scope["method"] == "OPTIONS"
-        if scope["path"] in _OPEN or is_preflight:
+        if is_preflight or not self._needs_token(scope["path"]):
             return
         sent = _header(scope, b"authorization")
         if sent is None and scope["path"] in _LATE:

@@ -6,9 +6,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class Recordings:
 
     def __init__(self, voice: Voice, settings: ServeSettings, units: UnitSet | None) -> None:
         self._voice, self._settings, self._units = voice, settings, units
-        self._pool = ThreadPoolExecutor(1, "recordings", initializer=_lower_priority)
+        self._pool = ThreadPoolExecutor(1, "recordings", initializer=lower_priority)
         self._stop = threading.Event()
         self._n = 0
 
@@ -106,7 +105,8 @@ class Recordings:
 
         progress(0, 0)
         try:
-            with self._short_recordings():
+            # Only this thread of a server reads recordings.
+            with limits.at_most_hours(self._settings.recording_minutes / 60):
                 motion = self._voice.animate(content, progress=progress, **options)
             units = self._units
             if units is None and is_bundled_head(motion.topology):
@@ -135,20 +135,9 @@ class Recordings:
             allow_nan=False,
         ).encode()
 
-    @contextmanager
-    def _short_recordings(self) -> Iterator[None]:
-        """Lower the limit on the length of recordings; only this thread of a server reads any."""
-        former = limits.active()
-        hours = min(former.audio_hours, self._settings.recording_minutes / 60)
-        limits.activate(former.model_copy(update={"audio_hours": hours}))
-        try:
-            yield
-        finally:
-            limits.activate(former)
-
     def _refusal(self, error: InputError) -> Refusal:
         text = str(error)
-        if "limits.audio_hours" in text:  # the setting that ``_short_recordings`` lowers
+        if "limits.audio_hours" in text:  # the setting that ``at_most_hours`` lowers
             minutes = self._settings.recording_minutes
             return Refusal(
                 "recording_too_long", f"the recording is longer than {minutes:g} min, the limit"
@@ -161,7 +150,7 @@ def _numbers(array: np.ndarray) -> list[list[float]]:
     return numbers
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Give this thread a lower priority; only Linux has a priority for each thread."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

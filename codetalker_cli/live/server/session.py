@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -56,10 +57,13 @@ class Service:
     clock: Clock
     sessions: "set[Session]"
     is_stopping: bool = False
+    on_stop: list[Callable[[], None]] = field(default_factory=list)
 
     async def stop(self) -> None:
         """End all streams with a message that says why."""
         self.is_stopping = True
+        for call in self.on_stop:
+            call()
         for session in self.sessions:
             session.deliver([Refusal("shutting_down", "the server stops; connect again later")])
         if waiting := [session.ended for session in self.sessions]:
