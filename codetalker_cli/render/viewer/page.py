@@ -108,6 +108,19 @@ def write_page(
     return PageReport(content.n_frames, content.fps, sound is not None, size)
 
 
+def write_motion(
+    motion: Motion,
+    path: Path,
+    settings: RenderSettings,
+    progress: Progress | None = None,
+    *,
+    overwrite: bool = True,
+) -> PageReport:
+    """Write a page that shows one motion; the arguments and errors are those of ``write_page``."""
+    exhibit = Exhibit((Panel(motion),), title=path.stem)
+    return write_page(exhibit, path, settings, progress, overwrite=overwrite)
+
+
 def _before() -> Iterator[str]:
     """Yield the start of the page."""
     style, boot = _BODY_STYLE + style_sheet(), boot_script()
