@@ -4,4 +4,10 @@
 - ``web/`` contains the modules of the page: ``packets.js`` and ``motion.js`` decode, ``face.js``
   (with ``skin.js``, ``normals.js`` and ``framing.js``) draws, ``playback.js`` is the clock, and
   ``curves.js`` draws the waveform and the lip gaps.
+- ``content`` collects what a page shows, ``sound`` and ``film`` encode, ``bundle`` links the
+  modules, and ``page`` writes the file.
 """
+
+from codetalker_cli.render.viewer.page import Exhibit, PageReport, write_motion, write_page
+
+__all__ = ["Exhibit", "PageReport", "write_motion", "write_page"]

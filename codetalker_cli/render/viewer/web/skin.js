@@ -62,12 +62,13 @@ void main() {
     float weight = max(clamp(vSurface.w, 0.0, 1.0), clamp(vHeat / 0.25, 0.0, 1.0));
     base = mix(skin, toLinear(heatColor(vHeat)), weight);
   }
-  if (!gl_FrontFacing) {
+  vec3 n = normalize(vNormal);
+  vec3 eye = normalize(-vView);
+  // The inner side. gl_FrontFacing is wrong in slivers, whose corners have the right normals.
+  if (dot(n, eye) < -0.2) {
     gl_FragColor = vec4(sqrt(vec3(0.16, 0.10, 0.09) * sqrt(base)), 1.0);
     return;
   }
-  vec3 n = normalize(vNormal);
-  vec3 eye = normalize(-vView);
   float occlusion = clamp(vSurface.x, 0.0, 1.0);
   vec3 sky = mix(vec3(0.20, 0.16, 0.14), vec3(0.40, 0.43, 0.48), 0.5 + 0.5 * n.y);
   vec3 light = sky * occlusion + vec3(0.085, 0.032, 0.026) * (1.0 - occlusion);

@@ -1,0 +1,173 @@
+"""The packets of a page: which columns it has, the faces, their frames, and the curves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codetalker_cli.motion import Motion
+from codetalker_cli.progress import Progress, silent
+from codetalker_cli.render.footage import Footage
+from codetalker_cli.render.heat import heat_label, heat_range
+from codetalker_cli.render.lip_charts import LipCurve
+from codetalker_cli.render.panels import Panel, Source, as_panels, n_frames, source_of
+from codetalker_cli.render.viewer.basis import BasisCoder, tolerance_of
+from codetalker_cli.render.viewer.face import face_packet
+from codetalker_cli.render.viewer.packets import pack
+from codetalker_cli.render.viewer.sound import PEAKS_PER_SECOND, Sound
+from codetalker_cli.settings import RenderSettings
+
+_BLOCK_BYTES = 8 << 20
+"""The size of the frames that are encoded at once."""
+_FITTED_BYTES = 32 << 20
+"""The most bytes of the sample of frames from which the first basis vectors are computed."""
+_FITTED_FRAMES = 256
+
+
+@dataclass(frozen=True)
+class Face:
+    """A motion in a page; several columns may show it.
+
+    Attributes:
+        motion: The motion.
+        label: The text above the first column that shows it.
+        source: Its vertices, which are checked when they are read.
+    """
+
+    motion: Motion
+    label: str
+    source: Source
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything that a page shows, except films and sound.
+
+    Attributes:
+        faces: Each motion once.
+        columns: What each column shows, as the page reads it.
+        n_frames: The number of frames that all motions have.
+        fps: The frame rate.
+    """
+
+    faces: tuple[Face, ...]
+    columns: tuple[dict[str, Any], ...]
+    n_frames: int
+    fps: float
+
+    @property
+    def seconds(self) -> float:
+        """The length in seconds."""
+        return self.n_frames / self.fps
+
+
+def arrange(
+    shown: Sequence[Panel], footage: Sequence[Footage], settings: RenderSettings
+) -> Content:
+    """Return what a page shows.
+
+    Args:
+        shown: The panels of motions and heat maps, from left to right.
+        footage: The filmed videos, each with its column.
+        settings: The upper ends of the color scales of heat maps.
+
+    Raises:
+        RenderError: The motions cannot be shown together, see ``as_panels``.
+    """
+    panels = as_panels(shown)
+    faces: list[Face] = []
+    numbers: dict[int, int] = {}
+    for panel in panels:
+        key = id(panel.motion.vertices)
+        if key not in numbers:
+            numbers[key] = len(faces)
+            faces.append(Face(panel.motion, panel.label, source_of(panel.motion, panel.name)))
+    columns: list[dict[str, Any]] = []
+    for panel in panels:
+        column: dict[str, Any] = {"kind": "face", "label": panel.label}
+        column["face"] = numbers[id(panel.motion.vertices)]
+        if panel.against is not None:
+            topology = panel.motion.topology
+            hottest = heat_range(topology, np.asarray(panel.motion.template), settings)
+            column |= {"kind": "heat", "against": numbers[id(panel.against.vertices)]}
+            column |= {"maximum": hottest, "maximum_label": heat_label(hottest, topology)}
+        columns.append(column)
+    for number, film in enumerate(footage):
+        columns.insert(film.column, {"kind": "film", "label": film.label, "film": number})
+    fps = float(panels[0].motion.fps)
+    return Content(tuple(faces), tuple(columns), n_frames(panels), fps)
+
+
+def page_packet(content: Content, title: str, view: str, sound: Sound | None) -> bytes:
+    """Return the packet of kind ``page``, which is the first one.
+
+    Args:
+        content: What the page shows.
+        title: The title of the page.
+        view: The view at the start: ``front``, ``three-quarter``, ``profile`` or ``mouth``.
+        sound: The sound, or None.
+    """
+    has_length = all(f.motion.topology.meters_per_unit is not None for f in content.faces)
+    header = {
+        "title": title,
+        "fps": content.fps,
+        "n_frames": content.n_frames,
+        "columns": content.columns,
+        "unit": "mm" if has_length else "units",
+        "view": view,
+        "sound": None if sound is None else {"seconds": sound.seconds, "priming": sound.priming},
+    }
+    return pack("page", header, {})
+
+
+def curve_packets(
+    content: Content, curves: Sequence[LipCurve], sound: Sound | None
+) -> Iterator[bytes]:
+    """Yield packets of kind ``curve`` for tracked films, and ``wave`` for the sound.
+
+    Args:
+        content: What the page shows.
+        curves: A curve for each motion and film, from left to right; empty: no film was tracked.
+        sound: The sound, or None.
+    """
+    given = [column for column in content.columns if column["kind"] != "heat"]
+    for column, curve in zip(given, curves, strict=False):
+        if column["kind"] == "film":
+            header = {"film": column["film"]}
+            yield pack("curve", header, {"values": curve.opening_mm, "times": curve.times})
+    if sound is not None:
+        yield pack("wave", {"per_second": PEAKS_PER_SECOND}, {"peaks": sound.peaks})
+
+
+def face_packets(content: Content, progress: Progress = silent) -> Iterator[bytes]:
+    """Yield the packets of all faces: each face, its basis and its frames.
+
+    The frames are read in blocks, so a long recording needs little memory.
+
+    Args:
+        content: What the page shows.
+        progress: Called with the number of encoded frames and the total.
+
+    Raises:
+        RenderError: A frame contains coordinates that cannot be shown.
+        DataError: See ``BasisCoder.encode``.
+    """
+    total, done = len(content.faces) * content.n_frames, 0
+    for face in content.faces:
+        motion = face.motion
+        frame_bytes = 12 * motion.topology.n_vertices
+        yield face_packet(motion, face.label)
+        coder = BasisCoder(motion.template, tolerance_of(motion.topology, motion.template))
+        count = min(_FITTED_FRAMES, content.n_frames, max(1, _FITTED_BYTES // frame_bytes))
+        sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int))
+        coder.fit(face.source.read(sample))
+        size = max(1, _BLOCK_BYTES // frame_bytes)
+        for start in range(0, content.n_frames, size):
+            frames = np.arange(start, min(start + size, content.n_frames))
+            encoded = coder.encode(face.source.read(frames))
+            if (packet := encoded.basis_packet()) is not None:
+                yield packet
+            yield encoded.frames_packet(None if motion.head is None else motion.head[frames])
+            done += len(frames)
+            progress(done, total)
