@@ -23,14 +23,17 @@ from codetalker_cli.motion import Motion
 from codetalker_cli.outputs import Formats
 from codetalker_cli.render import render_video
 from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
+from codetalker_cli.render.viewer.page import SUFFIX as PAGE_SUFFIX
+from codetalker_cli.render.viewer.page import write_motion
 from codetalker_cli.settings import StudioSettings
 from codetalker_cli.studio.characters import Characters, StudioCharacter
 from codetalker_cli.studio.names import file_stem
 from codetalker_cli.studio.takes import EXPORTS, Export, Take, Takes, new_id
 from codetalker_cli.studio.worker import CanceledError, sentence_of
 
+_PAGE = {"html": PAGE_SUFFIX}
 _VIDEOS = {suffix.removeprefix("."): suffix for suffix in VIDEO_SUFFIXES}
-FORMATS = Formats(_VIDEOS | {one.name: one.suffix for one in EXPORTERS})
+FORMATS = Formats(_VIDEOS | _PAGE | {one.name: one.suffix for one in EXPORTERS})
 """All formats in which takes can be written."""
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 def format_list() -> list[dict[str, str]]:
     """Return the name, the suffix and the content of each format, for the page."""
     rows = [{"name": n, "suffix": s, "content": "video"} for n, s in _VIDEOS.items()]
+    rows += [{"name": n, "suffix": s, "content": "page to turn the face"} for n, s in _PAGE.items()]
     return rows + [
         {"name": one.name, "suffix": one.suffix, "content": one.content} for one in EXPORTERS
     ]
@@ -139,6 +143,8 @@ class ExportWorker:
         out = folder / f"{stem}{FORMATS.ending(export.format)}"
         if export.format in _VIDEOS:
             render_video(motion, out, self._options.sections["render"], progress)
+        elif export.format in _PAGE:
+            write_motion(motion, out, self._options.sections["render"], progress)
         else:
             export.progress = None
             exporter = self._exporter(export.format, character)

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from codetalker_cli.audio import SAMPLE_RATE, write_playback
 from codetalker_cli.errors import CodeTalkerError, printable
 from codetalker_cli.failures import to_error
 from codetalker_cli.live.server.recordings import lower_priority
-from codetalker_cli.motion import Motion
+from codetalker_cli.motion import Motion, write_sound
 from codetalker_cli.render.viewer.basis import BasisCoder, tolerance_of
 from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.settings import StudioSettings
@@ -23,6 +24,8 @@ from codetalker_cli.studio.takes import Take, Takes
 
 PEAKS_PER_SECOND = 50
 """The number of values of the waveform per second."""
+_PLAYBACK_SECONDS = 600.0
+"""Up to this length, the page plays the sound with its own sampling rate and channels."""
 _BLOCK_BYTES = 8 << 20
 _REPORT_SECONDS = 0.2
 
@@ -109,9 +112,16 @@ class Worker:
 
     def _begin(self, take: Take, part: MotionPart, file: BinaryIO) -> BasisCoder:
         motion = part.motion
-        write_playback(take.recording, take.sound, report=False)
+        if motion.seconds <= _PLAYBACK_SECONDS:
+            write_playback(take.recording, take.sound, report=False)
+        else:  # its speech at 16 kHz, which is much smaller
+            write_sound(replace(motion, audio_path=None), take.sound)
         take.fps, take.n_frames = motion.fps, motion.n_frames
-        header = {"peaks_per_second": PEAKS_PER_SECOND}
+        header = {
+            "peaks_per_second": PEAKS_PER_SECOND,
+            "fps": motion.fps,
+            "n_frames": motion.n_frames,
+        }
         file.write(pack("sound", header, {"peaks": peaks_of(motion.audio)}))
         return BasisCoder(motion.template, tolerance_of(motion.topology, motion.template))
 
