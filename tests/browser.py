@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,18 +63,21 @@ class Visit:
 
 
 @contextmanager
-def visiting(url: str = "about:blank", **options: Any) -> Iterator[Visit]:
+def visiting(
+    url: str = "about:blank", *, flags: Sequence[str] = (), **options: Any
+) -> Iterator[Visit]:
     """Open a page in a new browser.
 
     Args:
         url: The address.
+        flags: Further flags of Chromium.
         **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
     """
     from playwright.sync_api import sync_playwright
 
     path = find_browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS])
+        browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS, *flags])
         try:
             visit = Visit(browser.new_page(**options))
             visit.page.goto(url)

@@ -48,9 +48,7 @@ def client(
     speaker: Voice, stored: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StudioClient]:
     folder = tmp_path_factory.mktemp("takes")
-    with studio_server.running(
-        speaker, folder, str(stored), upload_mb=2, exports=3
-    ) as client:
+    with studio_server.running(speaker, folder, str(stored), upload_mb=2, exports=3) as client:
         yield client
 
 

@@ -106,10 +106,20 @@ def test_foreign_hosts_are_refused(client: StudioClient, path: str, host: str) -
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost.evil.example", "file://"],
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "http://localhost.evil.example",
+        "file://",
+    ],
 )
 def test_foreign_origins_are_refused(client: StudioClient, origin: str) -> None:
-    for method, path in (("POST", "/api/sample"), ("GET", "/api/takes"), ("OPTIONS", "/api/sample")):
+    for method, path in (
+        ("POST", "/api/sample"),
+        ("GET", "/api/takes"),
+        ("OPTIONS", "/api/sample"),
+    ):
         headers = {"Origin": origin, "Authorization": f"Bearer {TOKEN}"}
         status, found, _ = client.request(method, path, None, **headers)
         assert status == 403 and "access-control-allow-origin" not in found
@@ -248,7 +258,9 @@ def test_transcript_is_text_and_never_a_path(client: StudioClient, tmp_path: Pat
 # Characters ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", [b"glTF", b"", b"PK\x03\x04" * 100, b"glTF\x02\0\0\0" + b"\xff" * 99])
+@pytest.mark.parametrize(
+    "content", [b"glTF", b"", b"PK\x03\x04" * 100, b"glTF\x02\0\0\0" + b"\xff" * 99]
+)
 def test_damaged_character_is_a_sentence(
     client: StudioClient, folder: Path, content: bytes
 ) -> None:

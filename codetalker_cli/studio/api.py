@@ -42,6 +42,7 @@ class NewExport(Section):
 
     format: str = Field(max_length=40)
     character: str | None = Field(None, max_length=40)
+    sound: bool = True
 
 
 def studio_of(request: Request) -> Studio:
@@ -158,7 +159,8 @@ async def _face(request: Request, subject: str) -> Response:
 async def _export(request: Request, id: str, given: NewExport) -> dict[str, Any]:
     studio = studio_of(request)
     take = studio.takes.get(id)
-    return describe_export(studio.exports.begin(take, given.format, given.character))
+    made = studio.exports.begin(take, given.format, given.character, has_sound=given.sound)
+    return describe_export(made)
 
 
 @router.post("/takes/{id}/exports/{export_id}/file")

@@ -91,8 +91,16 @@ class ExportWorker:
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def begin(self, take: Take, format: str, character_id: str | None) -> Export:
+    def begin(
+        self, take: Take, format: str, character_id: str | None, *, has_sound: bool = True
+    ) -> Export:
         """Write a take in a format, after the exports that wait.
+
+        Args:
+            take: The take.
+            format: The name of the format.
+            character_id: The character that is moved, or None.
+            has_sound: Whether the sound is in the file, or next to it in an archive.
 
         Raises:
             Refusal: The format or the character is unknown, or the motion is not there yet.
@@ -103,7 +111,7 @@ class ExportWorker:
             raise Refusal("bad_option", f"format {format!r}: expected one of {', '.join(known)}")
         if take.state != "done":
             raise Refusal("not_ready", "the motion of this take is not complete")
-        export = Export(new_id(), format, character_id)
+        export = Export(new_id(), format, character_id, has_sound)
         while len(take.exports) >= self._settings.exports:
             oldest = next(iter(take.exports))
             shutil.rmtree(take.folder / EXPORTS / oldest, ignore_errors=True)
@@ -150,7 +158,10 @@ class ExportWorker:
             exporter = self._exporter(export.format, character)
             units = self._options.units if character is None else None
             made = make_take(motion, units, self._options.sections["solve"])
-            written = write(made, out, exporter, self._options.sections["export"])
+            settings = self._options.sections["export"]
+            if not export.has_sound:
+                settings = settings.model_copy(update={"sound": False})
+            written = write(made, out, exporter, settings)
             export.notes = [note for note in (written.opening,) if note]
             export.notes += written.facts.get("avatar", {}).get("lines", [])
         export.file = _one_file(folder, stem)

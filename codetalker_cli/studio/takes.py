@@ -62,6 +62,7 @@ class Export:
         id: Its name in addresses.
         format: The name of the format, e.g. ``glb``.
         character: The id of the character that is moved, or None.
+        has_sound: Whether the sound is in the file, or next to it in an archive.
         state: Whether it is waiting, made, or failed.
         progress: The part that is done, from 0 to 1, or None if it is unknown.
         error: The reason of a failure, as a sentence.
@@ -73,6 +74,7 @@ class Export:
     id: str
     format: str
     character: str | None
+    has_sound: bool = True
     state: State = "waiting"
     progress: float | None = None
     error: str | None = None

@@ -94,7 +94,9 @@ export class Characters {
     try {
       if (!this._asked.has(key)) {
         this._asked.set(key, null);
-        const made = await ask('POST', `/api/takes/${take.id}/exports`, { format: 'glb', character: this._chosen });
+        const made = await ask('POST', `/api/takes/${take.id}/exports`, {
+          format: 'glb', character: this._chosen, sound: false,
+        });
         this._asked.set(key, made.id);
         return;
       }

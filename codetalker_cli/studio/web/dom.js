@@ -41,9 +41,9 @@ export function alertUser(text) {
   list.append(box);
 }
 
-/** Returns text with a capital letter at the start and a period at the end. */
+/** Returns text with a period at the end, and a capital letter at the start unless it is a name. */
 export function sentence(text) {
   const trimmed = String(text).trim();
-  const ended = /[.!?)]$/.test(trimmed) ? trimmed : `${trimmed}.`;
-  return ended.charAt(0).toUpperCase() + ended.slice(1);
+  const ended = /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+  return /^[a-z]+ /.test(ended) ? ended.charAt(0).toUpperCase() + ended.slice(1) : ended;
 }

@@ -34,19 +34,17 @@ async function start() {
     if (!takes.selected) player.showFace(options.value.subject).catch(report);
   });
   await player.showFace(options.value.subject);
-  window.studio = { player, takes, live }; // for tests and the curious
+  window.studio = { player, takes, live, characters }; // for tests and the curious
 }
 
 function follow({ takes, player, results, sources, live, options, characters }) {
-  let last = null; // the take that this page has added last
-  sources.addEventListener('take', ({ detail: take }) => {
+  let isNew = false; // whether the take that is being selected was added just now
+  sources.addEventListener('take', ({ detail: { take, isShown } }) => {
     takes.beginBatch();
     takes.add(take);
-    const isBusy = last && takes.selected?.id === last && player.playback?.playing;
-    if (!isBusy) {
-      last = take.id;
-      takes.select(take.id);
-    }
+    isNew = true;
+    if (isShown) takes.select(take.id);
+    isNew = false;
   });
   sources.addEventListener('character', ({ detail: file }) => characters.add(file));
   takes.addEventListener('select', ({ detail: take }) => {
@@ -56,8 +54,8 @@ function follow({ takes, player, results, sources, live, options, characters }) 
     results.show(take);
     if (!take) player.clear();
     else {
-      if (take.id !== last) options.value = { ...take.options, subject: take.subject };
-      player.load(take, { isPlayed: take.id === last });
+      if (!isNew) options.value = { ...take.options, subject: take.subject };
+      player.load(take, { isPlayed: isNew });
     }
   });
   takes.addEventListener('update', ({ detail: take }) => {
@@ -68,8 +66,7 @@ function follow({ takes, player, results, sources, live, options, characters }) 
   byId('again').addEventListener('click', async () => {
     try {
       const path = `/api/takes/${takes.selected.id}/again${query({ options: JSON.stringify(options.value) })}`;
-      const take = await ask('POST', path);
-      sources.dispatchEvent(new CustomEvent('take', { detail: take }));
+      sources.report(await ask('POST', path));
     } catch (error) {
       byId('make-error').textContent = sentence(error.message);
     }

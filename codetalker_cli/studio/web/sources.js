@@ -5,7 +5,10 @@ import { announce, byId, sentence, show } from './dom.js';
 
 const MEDIA = /\.(wav|wave|flac|ogg|oga|opus|mp3|m4a|aac|aif|aiff|au|caf|w64|wma|webm|mp4|m4v|mov|mkv|avi|mts)$/i;
 
-/** Sends recordings one after the other. Event "take" with the new take as `detail`. */
+/**
+ * Sends recordings one after the other. Event "take" with the new `take` and whether it `isShown`:
+ * of files that are sent together, only the first one is.
+ */
 export class Sources extends EventTarget {
   constructor(options, limits) {
     super();
@@ -90,14 +93,19 @@ export class Sources extends EventTarget {
     const text = `Sending ${file.name}${more ? `, ${more} more` : ''}`;
     const path = `/api/takes${query({ name: file.name, options: JSON.stringify(options) })}`;
     const take = await upload(path, file, (share) => meter(text, share));
-    this.dispatchEvent(new CustomEvent('take', { detail: take }));
+    this.report(take, this._sent + this._failed.length === 0);
+  }
+
+  /** Reports a new take. */
+  report(take, isShown = true) {
+    this.dispatchEvent(new CustomEvent('take', { detail: { take, isShown } }));
   }
 
   async _addSample() {
     this._report('');
     try {
       const path = `/api/sample${query({ options: JSON.stringify(this._options.value) })}`;
-      this.dispatchEvent(new CustomEvent('take', { detail: await ask('POST', path) }));
+      this.report(await ask('POST', path));
     } catch (error) {
       this._report(sentence(error.message));
     }

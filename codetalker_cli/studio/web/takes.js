@@ -149,8 +149,10 @@ export class Takes extends EventTarget {
     const input = make('input', {
       className: 'rename', value: row.name.textContent, maxLength: 200, 'aria-label': 'New name',
     });
+    let isOpen = true;
     const end = async (isKept) => {
-      if (!input.isConnected) return;
+      if (!isOpen) return;
+      isOpen = false; // removing the field takes its focus, which would end it again
       const name = input.value.trim();
       input.replaceWith(row.choose);
       row.choose.focus();
