@@ -12,6 +12,7 @@ from urllib.parse import quote
 import served
 
 from codetalker_cli.animate.voice import Voice
+from codetalker_cli.cli.same_command import command_of
 from codetalker_cli.presets import resolve_sections
 from codetalker_cli.studio.app import build
 from codetalker_cli.studio.exports import ExportOptions
@@ -29,7 +30,7 @@ def running(
     """Run a studio on a free port, and yield a client; ``settings`` are those of ``studio``."""
     assignments = [f"studio.{key}={value}" for key, value in settings.items()]
     sections = resolve_sections(SECTIONS, None, assignments, {}).sections
-    origin = Origin(model, {})
+    origin = Origin(model, {}, lambda name, options: command_of(name, options, model))
     studio = Studio(voice, sections["studio"], origin, folder, ExportOptions(sections))
     with served.running(build(studio, TOKEN)) as port:
         yield StudioClient(port)

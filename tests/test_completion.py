@@ -103,6 +103,8 @@ CASES = {
     "codetalker animate --format m": ["mp4", "mov", "mkv", "mdd"],
     "codetalker live --stdin --format s": ["s16le"],
     "codetalker live --model mine --subject ": ["A", "X"],
+    "codetalker stud": ["studio"],
+    "codetalker studio --model ": ["demo", "mine", "old/vq"],
     "codetalker render a.npz --view ": list(completion.VIEWS),
     "codetalker render a.npz --background t": ["transparent"],
     "codetalker render a.npz --renderer s": ["software"],

@@ -177,7 +177,7 @@ def test_page_loads_only_its_own_files_and_has_no_inline_code(client: StudioClie
     assert not re.search(r"(?:src|href)=\"(?!/|#)", page)
     for name in re.findall(r'(?:src|href)="(/[^"]+)"', page):
         assert client.request("GET", name)[0] == 200
-    scripts = [path for path in (Path(ct.__file__).parent / "studio" / "web").glob("*.js")]
+    scripts = list((Path(ct.__file__).parent / "studio" / "web").glob("*.js"))
     assert len(scripts) > 10
     for script in scripts:
         text = script.read_text("utf-8")

@@ -18,6 +18,7 @@ from codetalker_cli.cli.options import (
     UnitsOption,
     resolved_sections,
 )
+from codetalker_cli.cli.same_command import command_of
 
 if TYPE_CHECKING:
     from codetalker_cli.animate import Voice
@@ -115,7 +116,7 @@ def _load(
     for assignment in assignments or ():
         if assignment.startswith("decode."):
             flags += ["--set", assignment]
-    return voice, Origin(name, decode, flags)
+    return voice, Origin(name, decode, lambda file, take: command_of(file, take, name, flags))
 
 
 def _read_units(voice: "Voice", units: Path) -> Any:

@@ -1,8 +1,6 @@
-"""The options of a take, and the command and the Python code that do the same."""
+"""The options of a take, and the Python code that does the same."""
 
-import math
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,36 +71,12 @@ class Origin:
     Attributes:
         model: The name or the folder of the checkpoint.
         decode: The decoding settings that were given.
-        flags: Further words for the command, such as ``--set decode.precision=bf16``.
+        command: Returns the command that makes the same motion of a recording with this name.
     """
 
     model: str
     decode: dict[str, Any]
-    flags: Sequence[str] = ()
-
-
-def command_of(name: str, options: TakeOptions, origin: Origin) -> str:
-    """Return the command that makes the same motion of a recording called ``name``."""
-    file = f"./{name}" if name.startswith("-") else name
-    words = ["codetalker", "animate", file, "--model", origin.model]
-    if options.subject is not None:
-        words += ["--subject", options.subject]
-    if options.style:
-        words += ["--style", _style_text(options.style)]
-    if options.seed:
-        words += ["--seed", str(options.seed)]
-    if not options.idle:
-        words.append("--no-idle")
-    if options.head is not None and options.head != options.idle:
-        words.append("--head" if options.head else "--no-head")
-    if options.fps is not None:
-        words += ["--fps", f"{options.fps:g}"]
-    if options.transcript.strip():
-        words += ["--transcript", options.transcript]
-    stem = Path(file).with_suffix(".mp4")
-    out = str(stem) if str(stem) != file else str(Path(file).with_suffix(".animated.mp4"))
-    words += [*origin.flags, "-o", f"./{out}" if out.startswith("-") else out]
-    return shlex.join(words)
+    command: Callable[[str, TakeOptions], str]
 
 
 def python_of(name: str, options: TakeOptions, origin: Origin) -> str:
@@ -120,13 +94,3 @@ def python_of(name: str, options: TakeOptions, origin: Origin) -> str:
         f"motion = voice.animate({', '.join(given)})\n"
         f"motion.save({str(Path(name).with_suffix('.npz'))!r})\n"
     )
-
-
-def _style_text(style: str | dict[str, float]) -> str:
-    if isinstance(style, str):
-        return style
-    return ",".join(f"{name}:{_number(weight)}" for name, weight in style.items())
-
-
-def _number(value: float) -> str:
-    return repr(value) if math.isfinite(value) else str(value)

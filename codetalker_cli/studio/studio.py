@@ -17,7 +17,7 @@ from codetalker_cli.settings import StudioSettings
 from codetalker_cli.studio.changes import Changes
 from codetalker_cli.studio.characters import Characters, StudioCharacter
 from codetalker_cli.studio.exports import ExportOptions, ExportWorker, format_list
-from codetalker_cli.studio.options import Origin, TakeOptions, command_of, python_of
+from codetalker_cli.studio.options import Origin, TakeOptions, python_of
 from codetalker_cli.studio.takes import Export, Take, Takes
 from codetalker_cli.studio.worker import Worker
 
@@ -138,7 +138,7 @@ class Studio:
             "fps": take.fps,
             "n_frames": take.n_frames,
             "n_known": take.n_known,
-            "command": command_of(take.name, take.options, self.origin),
+            "command": self.origin.command(take.name, take.options),
             "python": python_of(take.name, take.options, self.origin),
             "exports": [describe_export(one) for one in list(take.exports.values())],
         }

@@ -10,9 +10,13 @@ const SENTENCES = {
 };
 const SHOWN_EVERY = 10; // frames between two updates of the delay
 
-/** The button for live mode. `keep` gets a WAV file when the user wants to keep the sound. */
-export class Live {
+/**
+ * The button for live mode. `keep` gets a WAV file when the user wants to keep the sound. Event
+ * "start" before the face becomes live.
+ */
+export class Live extends EventTarget {
   constructor(player, options, keep) {
+    super();
     Object.assign(this, { _player: player, _options: options, _keep: keep });
     this.isLive = false;
     this.nFrames = 0;
@@ -53,7 +57,7 @@ export class Live {
 
   _connect() {
     const { subject, style, seed, idle } = this._options.value;
-    this._player.clear();
+    this.dispatchEvent(new Event('start'));
     const socket = new WebSocket(`ws://${location.host}/v1/stream`);
     this._socket = socket;
     return new Promise((resolve, reject) => {

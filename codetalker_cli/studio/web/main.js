@@ -58,6 +58,11 @@ function follow({ takes, player, results, sources, live, options, characters }) 
       player.load(take, { isPlayed: isNew });
     }
   });
+  live.addEventListener('start', () => {
+    takes.select(null);
+    player.clear();
+    byId('take-title').textContent = 'Live';
+  });
   takes.addEventListener('update', ({ detail: take }) => {
     byId('take-title').textContent = take.name;
     results.show(take);
