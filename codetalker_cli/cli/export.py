@@ -25,8 +25,8 @@ from codetalker_cli.cli.options import (
     TargetsOption,
     TemplatesOption,
     UnitsOption,
-    exporters_of,
     export_keys,
+    exporters_of,
     resolved_sections,
 )
 from codetalker_cli.errors import counted

@@ -17,6 +17,7 @@ const INCLUDED = 0.75;
 /** Fills an element; `packets` are bytes, `sound` and `films` are blobs. */
 export async function mount(root, { packets, sound, films }) {
   const viewer = new Viewer(root, unpackAll(packets), films);
+  if (root.dataset.embedded === undefined) document.title = viewer.page.title;
   await viewer.start(sound);
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
@@ -52,6 +53,7 @@ class Viewer {
   }
 
   async start(sound) {
+    this.soundBlob = sound;
     const audio = sound ? await this._loadSound(sound) : null;
     const { fps, n_frames: nFrames } = this.page;
     const delay = audio ? this._delayOf(audio) : 0;
