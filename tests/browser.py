@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,21 +63,32 @@ class Visit:
 
 
 @contextmanager
-def visiting(url: str = "about:blank", **options: Any) -> Iterator[Visit]:
-    """Open a page in a new browser.
-
-    Args:
-        url: The address.
-        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
-    """
+def launched() -> Iterator[Any]:
+    """Launch Chromium for several pages. Inside the block, ``asyncio.run`` does not work."""
     from playwright.sync_api import sync_playwright
 
     path = find_browser()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS])
         try:
-            visit = Visit(browser.new_page(**options))
-            visit.page.goto(url)
-            yield visit
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def visiting(url: str = "about:blank", browser: Any = None, **options: Any) -> Iterator[Visit]:
+    """Open a page, with an empty profile.
+
+    Args:
+        url: The address.
+        browser: A browser of ``launched``; None: a new one.
+        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
+    """
+    with ExitStack() as stack:
+        browser = browser or stack.enter_context(launched())
+        page = browser.new_page(**options)
+        stack.callback(page.close)
+        visit = Visit(page)
+        page.goto(url)
+        yield visit

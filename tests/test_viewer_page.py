@@ -109,7 +109,9 @@ def test_a_page_needs_no_network_and_allows_none() -> None:
     assert list(modules)[-1] == "web/viewer.js" and "three/build/three.core.min.js" in modules
     assert not any("GLTFLoader" in name for name in modules)
     for name, source in modules.items():
-        linked = re.findall(r"""^(?:import|export|\}).*?from\s*["']([^"']+)""", source, re.MULTILINE)
+        linked = re.findall(
+            r"""^(?:import|export|\}).*?from\s*["']([^"']+)""", source, re.MULTILINE
+        )
         before = list(modules)[: list(modules).index(name)]
         assert all(one.strip("@") in before for one in linked)
     assert "Copyright © 2010-2026 three.js authors" in text
