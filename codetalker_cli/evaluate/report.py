@@ -128,10 +128,9 @@ def write_report(
         "unit_note": _AREA_NOTE if truth.mesh.topology.meters_per_unit is None else "",
         "clip_names": [name for name in names if name != "diversity"],
         "clips": [clip_row(score, names) for score in results],
+        "viewers": viewer_parts() if illustrations.has_viewers else None,
         "problems": illustrations.problems,
     }
-    has_viewers = any(card["viewer"] for _, cards in content["shown"] for card in cards)
-    content["viewers"] = viewer_parts() if has_viewers else None
     page = _environment().from_string(_TEMPLATE_FILE.read_text("utf-8")).render(content)
     with atomic_path(evaluation.folder.report) as temporary:
         temporary.write_text(page, "utf-8", "backslashreplace")  # paths may not be UTF-8
@@ -167,6 +166,7 @@ class _Illustrations:
         self._settings, self._render, self._progress = settings, render, progress
         self._done, self.total = 0, 0
         self.problems: list[str] = []
+        self.has_viewers = False
 
     def heat_maps(self) -> charts.HeatMaps | None:
         """Draw the heat maps; return None if they cannot be drawn."""
@@ -214,6 +214,7 @@ class _Illustrations:
             panels = examples.panels(score, path, self._truth, self._settings)
             made["video"] = examples.video(panels, self._render)
             made["viewer"] = examples.viewer(panels, self._render)
+            self.has_viewers = True
         except CodeTalkerError as error:
             self._add_problem(f"{'viewer' if made['video'] else 'video'} of {score.clip}", error)
         self._advance()

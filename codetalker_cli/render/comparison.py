@@ -215,6 +215,7 @@ def write(
     """
     panels, footage = shown.panels, shown.footage
     fps = panels[0].motion.fps
+    facts: dict[str, Any]
     if is_page(target):
         exhibit = Exhibit(tuple(panels), tuple(footage), tuple(shown.curves), target.stem)
         page = write_page(exhibit, target, settings, progress, overwrite=overwrite)
@@ -234,13 +235,20 @@ def write(
         facts = {"renderer": video.renderer, "size": list(video.size), "sound": video.has_sound}
         facts["seconds"] = round(video.seconds, 3)
         return Written(shown.n_columns, video.n_frames, fps, facts)
+    return _write_sheet(shown, target, settings, overwrite=overwrite)
+
+
+def _write_sheet(
+    shown: Comparison, target: Path, settings: RenderSettings, *, overwrite: bool
+) -> Written:
     from PIL import Image
 
+    panels, fps = shown.panels, shown.panels[0].motion.fps
     count = n_frames(as_panels(panels))
     n_tiles = min(N_TILES, count)
     tiles = [round(k * (count - 1) / max(1, n_tiles - 1)) for k in range(n_tiles)]
     with atomic_path(target, overwrite) as temporary:
-        sheet = contact_sheet(panels, settings, tiles, footage=footage)
+        sheet = contact_sheet(panels, settings, tiles, footage=shown.footage)
         chart = _chart(shown, sheet.shape[1], settings)
         if chart is not None:
             below = chart.draw([tile / fps for tile in tiles], sheet.shape[2])
