@@ -98,16 +98,15 @@ def write_report(
     """
     best, worst = charts.rank_results(scores[MODEL], settings.shown_clips)
     illustrations = _Illustrations(evaluation, scores, truth, settings, render, progress)
-    illustrations.total = charts.n_heat_pictures(scores) + len(best) + len(worst)
+    illustrations.total += len(best) + len(worst)
     names = [name for name in METRICS if name in evaluation.values[MODEL]]
     lead = lead_metric(evaluation.values[MODEL])
     rows = [metric_row(name, evaluation.values) for name in names]
     results, protocol = scores[MODEL].results(), evaluation.protocol
-    n_subjects = len({score.subject for score in results})
     content = {
         "title": f"{'/'.join(Path(protocol['checkpoint']).parts[-2:])} on {truth.name}",
         "protocol": protocol | ({"fps": f"{protocol['fps']:g} fps"} if "fps" in protocol else {}),
-        "summary": summary(evaluation.values, protocol, n_subjects),
+        "summary": summary(evaluation.values, protocol, len({s.subject for s in results})),
         "energy": describe_energy(evaluation.motion_energy, settings.confidence),
         "energy_definition": _ENERGY_DEFINITION,
         "warnings": _warnings(evaluation),
@@ -164,7 +163,7 @@ class _Illustrations:
     ) -> None:
         self._evaluation, self._scores, self._truth = evaluation, scores, truth
         self._settings, self._render, self._progress = settings, render, progress
-        self._done, self.total = 0, 0
+        self._done, self.total = 0, charts.n_heat_pictures(scores)
         self.problems: list[str] = []
         self.has_viewers = False
 

@@ -81,8 +81,10 @@ class Comparison:
         return len(self.panels) + len(self.footage)
 
 
-def _check_labels(labels: Sequence[str]) -> None:
-    for label in labels:
+def _check_labels(labels: Sequence[str] | None, count: int, what: str) -> None:
+    if labels is not None and len(labels) != count:
+        raise InputError(f"`labels`: expected one label per {what} ({count}), found {len(labels)}")
+    for label in labels or ():
         if len(label) > MAX_LABEL:
             raise InputError(
                 f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
@@ -120,11 +122,7 @@ def compare(
             not exist, a video cannot be read, or ``curves`` is set and a motion has no inner lips.
         MissingDependencyError: ``curves`` is set and the tracker for videos is not installed.
     """
-    if labels and len(labels) != len(paths):
-        raise InputError(
-            f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    _check_labels(labels or None, len(paths), "file")
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None:
@@ -309,11 +307,7 @@ def render(
         )
     chosen = changed("render", RenderSettings.model_validate({}), settings)
     check_settings(target, [f"render.{name}" for name in settings])
-    if labels is not None and len(labels) != len(shown):
-        raise InputError(
-            f"`labels`: expected one label per motion ({len(shown)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    _check_labels(labels, len(shown), "motion")
     if heat and len(shown) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     recordings = [motion.audio_path for motion in shown if motion.audio_path is not None]
