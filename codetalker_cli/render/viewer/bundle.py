@@ -18,10 +18,10 @@ WEB = Path(__file__).with_name("web")
 """The folder of our modules."""
 _ENTRY = "viewer.js"
 _THREE = {
-    "three": "build/three.module.min.js",
-    "three/addons/": "examples/jsm/",
+    "three": "three.module.min.js",
+    "three/addons/": "addons/",
 }
-"""Names that modules import three.js by → files and folders of its package."""
+"""Names that modules import three.js by → files and folders of ``assets/three``."""
 _IMPORT = re.compile(r"""(\bfrom\s*)(["'])([^"'\n]+)\2""")
 
 
