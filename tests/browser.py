@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,13 +63,17 @@ class Visit:
 
 
 @contextmanager
-def launched() -> Iterator[Any]:
-    """Launch Chromium for several pages. Inside the block, ``asyncio.run`` does not work."""
+def launched(flags: Sequence[str] = ()) -> Iterator[Any]:
+    """Launch Chromium for several pages. Inside the block, ``asyncio.run`` does not work.
+
+    Args:
+        flags: Further flags of Chromium.
+    """
     from playwright.sync_api import sync_playwright
 
     path = find_browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS])
+        browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS, *flags])
         try:
             yield browser
         finally:
@@ -77,16 +81,19 @@ def launched() -> Iterator[Any]:
 
 
 @contextmanager
-def visiting(url: str = "about:blank", browser: Any = None, **options: Any) -> Iterator[Visit]:
+def visiting(
+    url: str = "about:blank", browser: Any = None, *, flags: Sequence[str] = (), **options: Any
+) -> Iterator[Visit]:
     """Open a page, with an empty profile.
 
     Args:
         url: The address.
         browser: A browser of ``launched``; None: a new one.
+        flags: Further flags of Chromium, if it is a new one.
         **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
     """
     with ExitStack() as stack:
-        browser = browser or stack.enter_context(launched())
+        browser = browser or stack.enter_context(launched(flags))
         page = browser.new_page(**options)
         stack.callback(page.close)
         visit = Visit(page)

@@ -106,7 +106,7 @@ def test_a_page_needs_no_network_and_allows_none() -> None:
     plain = re.sub(r"<script type=.text/plain.*?</script>", "", text, flags=re.DOTALL)
     assert "http://" not in plain and "https://" not in plain and "url(" not in plain
     modules = dict(json.loads(gzip.decompress(base64.b64decode(found.parts["modules"][0]))))
-    assert list(modules)[-1] == "web/viewer.js" and "three/three.core.min.js" in modules
+    assert list(modules)[-1] == "web/viewer.js" and "three/build/three.core.min.js" in modules
     assert not any("GLTFLoader" in name for name in modules)
     for name, source in modules.items():
         linked = re.findall(

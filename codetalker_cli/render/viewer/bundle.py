@@ -18,8 +18,8 @@ WEB = Path(__file__).with_name("web")
 """The folder of our modules."""
 _ENTRY = "viewer.js"
 _THREE = {
-    "three": "three.module.min.js",
-    "three/addons/": "addons/",
+    "three": "build/three.module.min.js",
+    "three/addons/": "examples/jsm/",
 }
 """Names that modules import three.js by → files and folders of ``assets/three``."""
 _IMPORT = re.compile(r"""(\bfrom\s*)(["'])([^"'\n]+)\2""")
