@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,15 +63,11 @@ class Visit:
 
 
 @contextmanager
-def visiting(
-    url: str = "about:blank", *, flags: Sequence[str] = (), **options: Any
-) -> Iterator[Visit]:
-    """Open a page in a new browser.
+def launched(flags: Sequence[str] = ()) -> Iterator[Any]:
+    """Launch Chromium for several pages. Inside the block, ``asyncio.run`` does not work.
 
     Args:
-        url: The address.
         flags: Further flags of Chromium.
-        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
     """
     from playwright.sync_api import sync_playwright
 
@@ -79,8 +75,27 @@ def visiting(
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*_OPTIONS, *flags])
         try:
-            visit = Visit(browser.new_page(**options))
-            visit.page.goto(url)
-            yield visit
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def visiting(
+    url: str = "about:blank", browser: Any = None, *, flags: Sequence[str] = (), **options: Any
+) -> Iterator[Visit]:
+    """Open a page, with an empty profile.
+
+    Args:
+        url: The address.
+        browser: A browser of ``launched``; None: a new one.
+        flags: Further flags of Chromium, if it is a new one.
+        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
+    """
+    with ExitStack() as stack:
+        browser = browser or stack.enter_context(launched(flags))
+        page = browser.new_page(**options)
+        stack.callback(page.close)
+        visit = Visit(page)
+        page.goto(url)
+        yield visit

@@ -81,8 +81,10 @@ class Comparison:
         return len(self.panels) + len(self.footage)
 
 
-def _check_labels(labels: Sequence[str]) -> None:
-    for label in labels:
+def _check_labels(labels: Sequence[str] | None, count: int, what: str) -> None:
+    if labels is not None and len(labels) != count:
+        raise InputError(f"`labels`: expected one label per {what} ({count}), found {len(labels)}")
+    for label in labels or ():
         if len(label) > MAX_LABEL:
             raise InputError(
                 f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
@@ -120,11 +122,7 @@ def compare(
             not exist, a video cannot be read, or ``curves`` is set and a motion has no inner lips.
         MissingDependencyError: ``curves`` is set and the tracker for videos is not installed.
     """
-    if labels and len(labels) != len(paths):
-        raise InputError(
-            f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    _check_labels(labels or None, len(paths), "file")
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None:
@@ -215,6 +213,7 @@ def write(
     """
     panels, footage = shown.panels, shown.footage
     fps = panels[0].motion.fps
+    facts: dict[str, Any]
     if is_page(target):
         exhibit = Exhibit(tuple(panels), tuple(footage), tuple(shown.curves), target.stem)
         page = write_page(exhibit, target, settings, progress, overwrite=overwrite)
@@ -234,13 +233,20 @@ def write(
         facts = {"renderer": video.renderer, "size": list(video.size), "sound": video.has_sound}
         facts["seconds"] = round(video.seconds, 3)
         return Written(shown.n_columns, video.n_frames, fps, facts)
+    return _write_sheet(shown, target, settings, overwrite=overwrite)
+
+
+def _write_sheet(
+    shown: Comparison, target: Path, settings: RenderSettings, *, overwrite: bool
+) -> Written:
     from PIL import Image
 
+    panels, fps = shown.panels, shown.panels[0].motion.fps
     count = n_frames(as_panels(panels))
     n_tiles = min(N_TILES, count)
     tiles = [round(k * (count - 1) / max(1, n_tiles - 1)) for k in range(n_tiles)]
     with atomic_path(target, overwrite) as temporary:
-        sheet = contact_sheet(panels, settings, tiles, footage=footage)
+        sheet = contact_sheet(panels, settings, tiles, footage=shown.footage)
         chart = _chart(shown, sheet.shape[1], settings)
         if chart is not None:
             below = chart.draw([tile / fps for tile in tiles], sheet.shape[2])
@@ -301,11 +307,7 @@ def render(
         )
     chosen = changed("render", RenderSettings.model_validate({}), settings)
     check_settings(target, [f"render.{name}" for name in settings])
-    if labels is not None and len(labels) != len(shown):
-        raise InputError(
-            f"`labels`: expected one label per motion ({len(shown)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    _check_labels(labels, len(shown), "motion")
     if heat and len(shown) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     recordings = [motion.audio_path for motion in shown if motion.audio_path is not None]

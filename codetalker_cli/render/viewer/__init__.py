@@ -8,6 +8,20 @@
   modules, and ``page`` writes the file.
 """
 
-from codetalker_cli.render.viewer.page import Exhibit, PageReport, write_motion, write_page
+from codetalker_cli.render.viewer.page import (
+    Exhibit,
+    PageReport,
+    embedded,
+    viewer_parts,
+    write_motion,
+    write_page,
+)
 
-__all__ = ["Exhibit", "PageReport", "write_motion", "write_page"]
+__all__ = [
+    "Exhibit",
+    "PageReport",
+    "embedded",
+    "viewer_parts",
+    "write_motion",
+    "write_page",
+]

@@ -38,6 +38,7 @@ _VECTOR_STEPS, _COEFFICIENT_STEPS = 4, 8
 _MAX_SAMPLES = 256
 """The most frames that new vectors are computed from at once."""
 _MAX_ROUNDS = 16
+_MAX_INTEGER = 2.0**29  # differences of two numbers still fit into 32 bits
 
 
 def tolerance_of(topology: Topology, template: np.ndarray) -> float:
@@ -124,7 +125,7 @@ class BasisCoder:
     def __init__(self, template: np.ndarray, tolerance: float) -> None:
         if not tolerance > 0:
             raise ValueError(f"tolerance {tolerance}: expected a number > 0")
-        self._template = np.asarray(template, np.float64)
+        self._template = np.asarray(template, np.float32)
         self.tolerance = float(tolerance)
         self._vectors: list[np.ndarray] = []
         self._scales: list[np.float32] = []
@@ -160,10 +161,10 @@ class BasisCoder:
 
     def _refine(self, frames: np.ndarray) -> np.ndarray:
         """Add vectors until all frames are within the tolerance; return their coefficients."""
-        frames = np.asarray(frames)
+        frames = np.asarray(frames, np.float32)
         if not np.isfinite(frames).all():
             raise DataError("the frames contain NaN or infinite coordinates")
-        offsets = (frames - self._template).reshape(len(frames), -1).astype(np.float32)
+        offsets = (frames - self._template).reshape(len(frames), self._template.size)
         for number in range(_MAX_ROUNDS):
             coefficients = self._solve(offsets)
             errors = _largest(self._decoder.decode(coefficients) - frames)
@@ -174,14 +175,17 @@ class BasisCoder:
             self._grow(
                 offsets[worst] - coefficients[worst].astype(np.float32) @ self._basis, number
             )
-        raise DataError(
-            f"the coordinates of the frames, up to {np.abs(frames).max():.3g}, are too large for a "
-            f"precision of {self.tolerance:.3g}; check the unit of the motion"
+        raise self._imprecise(frames)
+
+    def _imprecise(self, values: np.ndarray) -> DataError:
+        return DataError(
+            f"the motion, up to {np.abs(values).max():.3g} in size, is too large for a precision "
+            f"of {self.tolerance:.3g}; check the unit of the motion"
         )
 
     def _solve(self, offsets: np.ndarray) -> np.ndarray:
         """Return the (n, K) int32 coefficients nearest to (n, 3V) offsets."""
-        exact = np.clip(offsets @ self._solver, -(2.0**30), 2.0**30)
+        exact = np.clip(offsets @ self._solver, -_MAX_INTEGER, _MAX_INTEGER)
         return np.rint(exact).astype(np.int32)
 
     def _grow(self, residual: np.ndarray, number: int) -> None:
@@ -205,6 +209,8 @@ class BasisCoder:
 
     def _append(self, vector: np.ndarray, step: float) -> None:
         """Quantize and add a vector (3V,), whose largest coefficient is about 1."""
+        if not np.abs(vector).max(initial=0) < _MAX_INTEGER * step:
+            raise self._imprecise(vector)
         values = np.rint(vector.reshape(-1, 3).T / step).astype(np.int32)
         peak = float(np.sqrt(np.square(values.astype(np.float64)).sum(0)).max(initial=0))
         if not peak:

@@ -21,7 +21,7 @@ _THREE = {
     "three": "build/three.module.min.js",
     "three/addons/": "examples/jsm/",
 }
-"""Names that modules import three.js by → files and folders of its package."""
+"""Names that modules import three.js by → files and folders of ``assets/three``."""
 _IMPORT = re.compile(r"""(\bfrom\s*)(["'])([^"'\n]+)\2""")
 
 

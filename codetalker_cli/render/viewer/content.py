@@ -160,14 +160,16 @@ def face_packets(content: Content, progress: Progress = silent) -> Iterator[byte
         yield face_packet(motion, face.label)
         coder = BasisCoder(motion.template, tolerance_of(motion.topology, motion.template))
         count = min(_FITTED_FRAMES, content.n_frames, max(1, _FITTED_BYTES // frame_bytes))
-        sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int))
+        sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int)).tolist()
         coder.fit(face.source.read(sample))
         size = max(1, _BLOCK_BYTES // frame_bytes)
         for start in range(0, content.n_frames, size):
-            frames = np.arange(start, min(start + size, content.n_frames))
+            frames = range(start, min(start + size, content.n_frames))
             encoded = coder.encode(face.source.read(frames))
             if (packet := encoded.basis_packet()) is not None:
                 yield packet
-            yield encoded.frames_packet(None if motion.head is None else motion.head[frames])
+            yield encoded.frames_packet(
+                None if motion.head is None else motion.head[start : frames.stop]
+            )
             done += len(frames)
             progress(done, total)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import html
+import io
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,6 +59,19 @@ class Exhibit:
 
 
 @dataclass(frozen=True)
+class _Embedding:
+    """How a viewer is part of a page.
+
+    Attributes:
+        attributes: Further attributes of its element.
+        button: The button that opens it; empty: it is open.
+    """
+
+    attributes: str = ""
+    button: str = ""
+
+
+@dataclass(frozen=True)
 class PageReport:
     """A summary of a written page.
 
@@ -101,7 +115,8 @@ def write_page(
     with atomic_path(path, overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
         for text in _before():
             file.write(text)
-        sound = _write_viewer(file, exhibit, content, settings, progress or silent)
+        whole = _Embedding()
+        sound = _write_viewer(file, exhibit, content, settings, whole, progress or silent)
         file.write(f"</main>\n<script>{boot_script()}</script>\n</body>\n</html>\n")
         file.flush()
         size = temporary.stat().st_size
@@ -121,12 +136,51 @@ def write_motion(
     return write_page(exhibit, path, settings, progress, overwrite=overwrite)
 
 
+def embedded(exhibit: Exhibit, settings: RenderSettings) -> str:
+    """Return a viewer as an HTML element for a page with ``viewer_parts``; a button opens it.
+
+    The element consists of base64 text and constants; it contains no label as HTML.
+
+    Args:
+        exhibit: What the viewer shows.
+        settings: See ``write_page``.
+
+    Raises:
+        RenderError: The motions cannot be shown (see ``as_panels``).
+        InputError: A film or the sound cannot be read.
+    """
+    content = arrange(exhibit.panels, exhibit.footage, settings)
+    file = io.StringIO()
+    button = '<button type="button" class="open" hidden>Show in 3D</button>\n'
+    _write_viewer(file, exhibit, content, settings, _Embedding(" data-embedded", button))
+    return file.getvalue()
+
+
+def viewer_parts() -> dict[str, str]:
+    """Return what a page with embedded viewers needs once.
+
+    ``style`` is a style sheet, ``modules`` an element, and ``boot`` a script that follows all
+    viewers and the element. ``script_policy`` is the part of a Content Security Policy that allows
+    this script, and no other one.
+    """
+    return {
+        "style": style_sheet(),
+        "modules": modules_script(),
+        "boot": boot_script(),
+        "script_policy": _script_policy(),
+    }
+
+
+def _script_policy() -> str:
+    return f"script-src {_hash(boot_script())} blob:"
+
+
 def _before() -> Iterator[str]:
     """Yield the start of the page."""
-    style, boot = _BODY_STYLE + style_sheet(), boot_script()
+    style = _BODY_STYLE + style_sheet()
     # Nothing can be loaded from elsewhere, and only the script and the style below are allowed.
     policy = (
-        f"default-src 'none'; script-src {_hash(boot)} blob:; style-src {_hash(style)}; "
+        f"default-src 'none'; {_script_policy()}; style-src {_hash(style)}; "
         "img-src blob: data:; media-src blob:; base-uri 'none'; form-action 'none'"
     )
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -159,14 +213,13 @@ def _write_viewer(
     exhibit: Exhibit,
     content: Content,
     settings: RenderSettings,
-    progress: Progress,
-    attributes: str = "",
-    inside: str = "",
+    embedding: _Embedding,
+    progress: Progress = silent,
 ) -> Sound | None:
     motion = _motion_with_sound(exhibit.panels)
     sound = encode_sound(motion, content.seconds)
     films = [encode_film(film, content.fps, content.seconds) for film in exhibit.footage]
-    file.write(f'<div class="codetalker-viewer"{attributes}>\n{inside}')
+    file.write(f'<div class="codetalker-viewer"{embedding.attributes}>\n{embedding.button}')
     file.write('<p class="status" role="status"></p>\n')
     file.write("<noscript>Please turn on JavaScript to see the faces.</noscript>\n")
     start, end = _element("packets", "\0").split("\0")

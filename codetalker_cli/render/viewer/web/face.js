@@ -75,15 +75,15 @@ export class FaceView extends EventTarget {
     attribute('albedo', arrays.colors, 3, true);
     attribute('surface', surfaceOf(arrays, count), 4);
     this._geometry = geometry;
-    this._mesh = new Mesh(geometry, skinMaterial({ heated }));
-    this._mesh.frustumCulled = false; // its bounds would have to follow the motion
+    this.mesh = new Mesh(geometry, skinMaterial({ heated }));
+    this.mesh.frustumCulled = false; // its bounds would have to follow the motion
     this._lines = new Mesh(geometry, new MeshBasicMaterial({
       color: LINES, wireframe: true, polygonOffset: true, polygonOffsetFactor: -1,
     }));
     this._lines.frustumCulled = false;
     this._lines.visible = false;
     this._head = new Group();
-    this._head.add(this._mesh, this._lines);
+    this._head.add(this.mesh, this._lines);
     this._head.rotation.order = 'YXZ';
     this._scene = new Scene();
     this._scene.add(this._head);
@@ -192,7 +192,7 @@ export class FaceView extends EventTarget {
     this._observer.disconnect();
     this.controls.dispose();
     this._geometry.dispose();
-    this._mesh.material.dispose();
+    this.mesh.material.dispose();
     this._lines.material.dispose();
     this.renderer.dispose();
     this.renderer.forceContextLoss();

@@ -3,9 +3,9 @@
 // end, the clock runs on its own.
 
 /** Seconds by which the clock may differ from the sound before it jumps. */
-const JUMP = 0.1;
+const JUMP = 0.06;
 /** The part of a smaller difference that is corrected with each picture. */
-const PULL = 0.1;
+const PULL = 0.2;
 
 /**
  * Plays, pauses and seeks. Events: "frame" before each picture while the time changes, "state" when

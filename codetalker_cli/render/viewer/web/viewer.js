@@ -14,10 +14,18 @@ export { canDraw };
 /** The part of the inaudible start of a sound above which a longer sound is taken to include it. */
 const INCLUDED = 0.75;
 
+/** Browsers keep about 16 drawings; more viewers of one page close the oldest. */
+const MAX_VIEWS = 14;
+const opened = [];
+
 /** Fills an element; `packets` are bytes, `sound` and `films` are blobs. */
 export async function mount(root, { packets, sound, films }) {
   const viewer = new Viewer(root, unpackAll(packets), films);
+  if (root.dataset.embedded === undefined) document.title = viewer.page.title;
   await viewer.start(sound);
+  opened.push(viewer);
+  const count = () => opened.reduce((sum, { views }) => sum + views.length, 0);
+  while (opened.length > 1 && count() > MAX_VIEWS) opened.shift().close();
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
 }
@@ -52,6 +60,7 @@ class Viewer {
   }
 
   async start(sound) {
+    this.soundBlob = sound;
     const audio = sound ? await this._loadSound(sound) : null;
     const { fps, n_frames: nFrames } = this.page;
     const delay = audio ? this._delayOf(audio) : 0;
@@ -61,6 +70,7 @@ class Viewer {
     this._makeCurves();
     this.controls = new Controls(this.root, this, { hasSound: Boolean(audio) });
     this.playback.addEventListener('frame', () => this._show());
+    this.playback.addEventListener('state', () => this._pauseOthers());
     this.setView(this.page.view);
     this._show(true);
   }
@@ -187,6 +197,19 @@ class Viewer {
       else view.setHead(this.motions[face].head(frame));
       view.draw();
     }
+  }
+
+  _pauseOthers() {
+    if (!this.playback.playing) return;
+    for (const other of opened) if (other !== this && other.playback.playing) other.playback.pause();
+  }
+
+  /** Replaces the viewer by a sentence. */
+  close() {
+    this.dispose();
+    this.root.replaceChildren();
+    make(this.root, 'p', 'notice', 'This viewer was closed, because a browser can show only a few at '
+      + 'a time. Reload the page to open it again.');
   }
 
   /** Stops everything and frees the memory of the graphics card. */
