@@ -1,6 +1,5 @@
 """The page of the studio in Chromium: what a user does with it, and what goes wrong."""
 
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -43,14 +42,21 @@ def client(voice: ct.Voice, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield client
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser whose microphone hears the sample again and again."""
+    with browser.launched(MICROPHONE) as chromium:
+        yield chromium
+
+
 @pytest.fixture
-def visit(client: StudioClient) -> Iterator[browser.Visit]:
-    """The page in a new browser, without takes of other tests; its console must stay empty."""
+def visit(client: StudioClient, chromium: Any) -> Iterator[browser.Visit]:
+    """The page with an empty profile, without takes of other tests; its console must stay empty."""
     for take in client.ask("GET", "/api/takes")["takes"]:
         client.ask("DELETE", f"/api/takes/{take['id']}")
     for one in client.ask("GET", "/api/characters"):
         client.ask("DELETE", f"/api/characters/{one['id']}")
-    with browser.visiting(client.url, flags=MICROPHONE) as visit:
+    with browser.visiting(client.url, chromium) as visit:
         visit.page.wait_for_selector("#face canvas")
         yield visit
         assert visit.console == []
@@ -211,8 +217,8 @@ def test_keys_play_step_and_choose(visit: browser.Visit) -> None:
     assert page.input_value("#view") == "mouth"
 
 
-def test_two_pages_at_once(visit: browser.Visit, client: StudioClient) -> None:
-    second = visit.page.context.browser.new_page()
+def test_two_pages_at_once(visit: browser.Visit, client: StudioClient, chromium: Any) -> None:
+    second = chromium.new_page()
     second.goto(client.url)
     second.wait_for_selector("#face canvas")
     upload(visit.page, wav(0.5), "first.wav")
@@ -261,9 +267,11 @@ def test_live_face_follows_the_microphone(visit: browser.Visit, client: StudioCl
     assert page.inner_text("#live-error") == ""
 
 
-def test_denied_microphone_is_a_sentence(client: StudioClient) -> None:
-    with browser.visiting(client.url, flags=["--deny-permission-prompts"]) as visit:
+def test_denied_microphone_is_a_sentence(client: StudioClient, chromium: Any) -> None:
+    with browser.visiting(client.url, chromium) as visit:
         page = visit.page
+        refused = "Promise.reject(new DOMException('', 'NotAllowedError'))"
+        page.evaluate(f"navigator.mediaDevices.getUserMedia = () => {refused}")
         page.wait_for_selector("#face canvas")
         for button, error in (("#record", "#make-error"), ("#live", "#live-error")):
             page.click(button)
@@ -272,16 +280,16 @@ def test_denied_microphone_is_a_sentence(client: StudioClient) -> None:
             assert page.get_attribute(button, "aria-pressed") == "false"
 
 
-def test_too_many_live_pages_is_a_sentence(voice: ct.Voice, tmp_path: Path) -> None:
+def test_too_many_live_pages_is_a_sentence(voice: ct.Voice, chromium: Any, tmp_path: Path) -> None:
     with (
         studio_server.running(voice, tmp_path, "demo", streams=1) as client,
-        browser.visiting(client.url, flags=MICROPHONE) as visit,
+        browser.visiting(client.url, chromium) as visit,
+        browser.visiting(client.url, chromium) as other,
     ):
         visit.page.wait_for_selector("#face canvas")
         visit.page.click("#live")
         until(visit.page, "studio.live.isLive")
-        second = visit.page.context.browser.new_page()
-        second.goto(client.url)
+        second = other.page
         second.wait_for_selector("#face canvas")
         second.click("#live")
         text = until(second, "document.getElementById('live-error').textContent")
@@ -291,19 +299,17 @@ def test_too_many_live_pages_is_a_sentence(voice: ct.Voice, tmp_path: Path) -> N
 # Errors -------------------------------------------------------------------------------------------
 
 
-def test_page_without_its_token_says_what_to_do(client: StudioClient) -> None:
-    with browser.visiting(f"http://127.0.0.1:{client.port}/") as visit:
+def test_page_without_its_token_says_what_to_do(client: StudioClient, chromium: Any) -> None:
+    with browser.visiting(f"http://127.0.0.1:{client.port}/", chromium) as visit:
         text = visit.page.locator(".alert").inner_text()
         assert "open the address that codetalker studio has printed" in text
 
 
-def test_ended_server_is_a_sentence(voice: ct.Voice, tmp_path: Path) -> None:
-    ended = threading.Event()
-    with browser.visiting() as visit:
+def test_ended_server_is_a_sentence(voice: ct.Voice, chromium: Any, tmp_path: Path) -> None:
+    with browser.visiting(browser=chromium) as visit:
         with studio_server.running(voice, tmp_path, "demo") as client:
             visit.page.goto(client.url)
             visit.page.wait_for_selector("#face canvas")
-        ended.set()
         visit.page.wait_for_selector(".alert")
         assert "The server does not answer" in visit.page.inner_text("#alerts")
         upload(visit.page, wav(0.4))
@@ -311,10 +317,12 @@ def test_ended_server_is_a_sentence(voice: ct.Voice, tmp_path: Path) -> None:
         assert "could not be sent" in text
 
 
-def test_large_file_is_refused_before_it_is_sent(voice: ct.Voice, tmp_path: Path) -> None:
+def test_large_file_is_refused_before_it_is_sent(
+    voice: ct.Voice, chromium: Any, tmp_path: Path
+) -> None:
     with (
         studio_server.running(voice, tmp_path, "demo", upload_mb=0.01) as client,
-        browser.visiting(client.url) as visit,
+        browser.visiting(client.url, chromium) as visit,
     ):
         visit.page.wait_for_selector("#face canvas")
         upload(visit.page, wav(0.6), "large.wav")
@@ -398,9 +406,11 @@ def check_file(path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 800, 1400])
-def test_page_fits_every_screen(client: StudioClient, width: int, scheme: str) -> None:
+def test_page_fits_every_screen(
+    client: StudioClient, chromium: Any, width: int, scheme: str
+) -> None:
     size = {"width": width, "height": 900}
-    with browser.visiting(client.url, viewport=size, color_scheme=scheme) as visit:
+    with browser.visiting(client.url, chromium, viewport=size, color_scheme=scheme) as visit:
         page = visit.page
         page.wait_for_selector("#face canvas")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -65,7 +65,7 @@ def studio(
     resolved = resolved_sections(show, _SECTIONS, config, assignments)
     from codetalker_cli.live.server import check_packages
     from codetalker_cli.outputs import check_path
-    from codetalker_cli.studio import DEFAULT_PORT, serve
+    from codetalker_cli.studio import DEFAULT_PORT, Address, serve
 
     check_packages()
     if out is not None:
@@ -84,8 +84,7 @@ def studio(
             voice,
             origin,
             resolved.sections,
-            port=DEFAULT_PORT if port is None else port,
-            token=token,
+            Address(DEFAULT_PORT if port is None else port, token),
             folder=out,
             units=given,
             opened=opened,

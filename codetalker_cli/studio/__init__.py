@@ -11,6 +11,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from codetalker_cli.rigs.units import UnitSet
     from codetalker_cli.studio.options import Origin
 
-__all__ = ["serve"]
+__all__ = ["Address", "serve"]
 
 DEFAULT_PORT = 8770
 HOST = "127.0.0.1"
@@ -30,13 +31,25 @@ HOST = "127.0.0.1"
 _LOCK = "studio"
 
 
+@dataclass(frozen=True)
+class Address:
+    """Where the page is.
+
+    Attributes:
+        port: The port; 0 chooses a free one.
+        token: The token in the address; None: a random one.
+    """
+
+    port: int = DEFAULT_PORT
+    token: str | None = None
+
+
 def serve(
     voice: "Voice",
     origin: "Origin",
     sections: Mapping[str, Any],
+    address: Address,
     *,
-    port: int = DEFAULT_PORT,
-    token: str | None = None,
     folder: Path | None = None,
     units: "tuple[Path, UnitSet] | None" = None,
     opened: Callable[[str], None] = lambda url: None,
@@ -47,8 +60,7 @@ def serve(
         voice: The voice that animates all takes.
         origin: How it was loaded.
         sections: The settings of the sections ``studio``, ``render``, ``export`` and ``solve``.
-        port: The port; 0 chooses a free one.
-        token: The token in the address of the page; None: a random one.
+        address: Where the page is.
         folder: The folder of the takes; None: a temporary one, which is removed at the end.
         units: The file and the units in meters of a face that is not the bundled head.
         opened: Called with the address when the server accepts connections.
@@ -63,7 +75,7 @@ def serve(
     from codetalker_cli.studio.exports import ExportOptions
     from codetalker_cli.studio.studio import Studio
 
-    token = secrets.token_urlsafe(24) if token is None else token
+    token = secrets.token_urlsafe(24) if address.token is None else address.token
     with ExitStack() as stack:
         if folder is None:
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="codetalker-studio-"))
@@ -71,7 +83,7 @@ def serve(
         stack.enter_context(claim(folder / _LOCK))
         options = ExportOptions(sections, None if units is None else units[0])
         studio = Studio(voice, sections["studio"], origin, folder, options)
-        listener = stack.enter_context(listen(HOST, port, token))
+        listener = stack.enter_context(listen(HOST, address.port, token))
         app = build(studio, token, None if units is None else units[1])
         opened(f"http://{HOST}:{listener.getsockname()[1]}/#token={token}")
         make_server(app).run(sockets=[listener])

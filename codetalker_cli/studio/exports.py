@@ -27,6 +27,7 @@ from codetalker_cli.render.viewer.page import SUFFIX as PAGE_SUFFIX
 from codetalker_cli.render.viewer.page import write_motion
 from codetalker_cli.settings import StudioSettings
 from codetalker_cli.studio.characters import Characters, StudioCharacter
+from codetalker_cli.studio.memory import release_memory
 from codetalker_cli.studio.names import file_stem
 from codetalker_cli.studio.takes import EXPORTS, Export, Take, Takes, new_id
 from codetalker_cli.studio.worker import CanceledError, sentence_of
@@ -134,6 +135,8 @@ class ExportWorker:
             export.error = sentence_of(error, take, self._settings)
             if character is not None:
                 export.error = export.error.replace(str(character.path), character.name)
+        finally:
+            release_memory()
         self._takes.changes.add()
 
     def _write(self, take: Take, export: Export, character: StudioCharacter | None) -> None:

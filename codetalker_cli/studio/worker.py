@@ -20,6 +20,7 @@ from codetalker_cli.motion import Motion, write_sound
 from codetalker_cli.render.viewer.basis import BasisCoder, tolerance_of
 from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.settings import StudioSettings
+from codetalker_cli.studio.memory import release_memory
 from codetalker_cli.studio.takes import Take, Takes
 
 PEAKS_PER_SECOND = 50
@@ -71,9 +72,18 @@ class Worker:
 
     def _run(self) -> None:
         lower_priority()
+        self._warm_up()
         while (take := self._waiting.get()) is not None and not self._stop.is_set():
             if not take.is_deleted:
                 self._compute_or_fail(take)
+                release_memory()
+
+    def _warm_up(self) -> None:
+        """Load what the first take needs, so that it is not late."""
+        noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE // 2).astype(np.float32) / 10
+        motion = self._voice.animate(noise)
+        tolerance = tolerance_of(motion.topology, motion.template)
+        BasisCoder(motion.template, tolerance).encode(motion.vertices[:2])
 
     def _compute_or_fail(self, take: Take) -> None:
         take.state = "computing"
