@@ -60,6 +60,16 @@ class StudioClient:
         finally:
             connection.close()
 
+    @contextmanager
+    def opened(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        """Yield a response to a request with the token, which is still being received."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", path, None, {"Authorization": f"Bearer {TOKEN}"})
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Return the JSON of a response to a request with the token."""
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "people": "test_people_script.py",
     "plain_decoding": "test_decode_benchmark.py",
     "rig_curves": "test_rig_benchmark.py",
+    "studio": "test_studio_benchmark.py",
 }
 """The programs and modules that are tested in other files."""
 

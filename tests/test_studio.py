@@ -18,6 +18,7 @@ import studio_server
 import voices
 from studio_server import StudioClient
 
+from codetalker_cli.animate.assembly import MotionPart
 from codetalker_cli.animate.voice import Voice, load_voice
 from codetalker_cli.motion import Motion
 from codetalker_cli.render.viewer.basis import FrameDecoder, tolerance_of
@@ -94,6 +95,53 @@ def test_played_frames_equal_the_animation(client: StudioClient, speaker: Voice)
     header, arrays = packets(content)[0]
     assert header["kind"] == "sound" and header["n_frames"] == whole.n_frames
     assert abs(len(arrays["peaks"]) / header["peaks_per_second"] - 6.0) < 0.03
+
+
+@pytest.fixture
+def gated(speaker: Voice, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The voice computes the first part of a motion, and the rest after the event is set."""
+    gate, original = threading.Event(), speaker.animate_in_parts
+
+    def slow(*arguments: Any) -> Iterator[MotionPart]:
+        for part in original(*arguments):
+            yield part
+            assert gate.wait(30)
+
+    monkeypatch.setattr(speaker, "animate_in_parts", slow)
+    yield gate
+    gate.set()
+
+
+def test_first_frames_arrive_while_the_rest_is_computed(
+    client: StudioClient, gated: threading.Event
+) -> None:
+    id = client.add(wav(6.0))["id"]
+    with client.opened(f"/api/takes/{id}/frames") as response:
+        content = response.read1()
+        take = client.take(id)
+        while take["n_known"] == 0:
+            take = client.take(id)
+        assert take["state"] == "computing" and take["n_known"] < take["n_frames"]
+        while len(content) < 1000:
+            content += response.read1()
+        gated.set()
+        content += response.read()
+    n = sum(a["coefficients"].shape[1] for h, a in packets(content) if h["kind"] == "frames")
+    assert n == take["n_frames"] == client.finished(id)["n_known"]
+
+
+def test_take_can_be_deleted_while_it_is_computed(
+    client: StudioClient, gated: threading.Event
+) -> None:
+    id = client.add(wav(6.0))["id"]
+    while client.take(id)["n_known"] == 0:
+        pass
+    with client.opened(f"/api/takes/{id}/frames") as response:
+        assert client.ask("DELETE", f"/api/takes/{id}") == {}
+        response.read()  # ends, although the frames are not complete
+    gated.set()
+    assert client.finished(client.add(wav(0.5))["id"])["state"] == "done"
+    assert client.take(id) is None
 
 
 def test_sound_is_that_of_the_recording(client: StudioClient) -> None:

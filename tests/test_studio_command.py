@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 import voices
-from command import refuse
+from command import refuse, run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,10 +70,8 @@ def test_folder_keeps_takes_and_can_be_used_once() -> None:
     process, url = started("--out", "takes", "--token", "a-token-of-16-chars")
     assert url.endswith("#token=a-token-of-16-chars")
     ask(url, "/api/sample", "POST")
-    while ask(url, "/api/takes")["takes"][0]["state"] != "done":
-        time.sleep(0.05)
-    busy = refuse("studio", "--model", "voice", "--no-browser", "--port", "0", "-o", "takes")
-    assert "another run" in busy
+    busy = run("studio", "--model", "voice", "--no-browser", "--port", "0", "-o", "takes")
+    assert busy.code == 2 and "another run" in busy.err
     assert end(process, signal.SIGTERM)[0] == 143
     assert len(list(Path("takes").glob("*/take.json"))) == 1
 

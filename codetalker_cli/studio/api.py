@@ -1,6 +1,7 @@
 """What the page asks of the server."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,14 +83,19 @@ async def _add(request: Request, name: NameQuery, options: OptionsQuery = "{}") 
 @router.post("/sample")
 async def _add_sample(request: Request, options: OptionsQuery = "{}") -> dict[str, Any]:
     studio, chosen = studio_of(request), checked_options(request, options)
-    return _start(studio, _copied(studio, resources.asset("sample.wav"), "sample.wav", chosen))
+    take = studio.takes.begin("sample.wav", chosen)
+    shutil.copyfile(resources.asset("sample.wav"), take.recording)
+    return _start(studio, take)
 
 
 @router.post("/takes/{id}/again")
 async def _again(request: Request, id: str, options: OptionsQuery = "{}") -> dict[str, Any]:
     studio, chosen = studio_of(request), checked_options(request, options)
     former = studio.takes.get(id)
-    return _start(studio, _copied(studio, former.recording, former.name, chosen))
+    take = studio.takes.begin(former.name, chosen)
+    take.recording = take.folder / former.recording.name
+    link_or_copy(former.recording, take.recording)
+    return _start(studio, take)
 
 
 @router.patch("/takes/{id}")
@@ -232,12 +238,6 @@ def checked_options(request: Request, text: str) -> TakeOptions:
     except CodeTalkerError as error:
         raise Refusal("bad_option", str(error).replace("`", "")) from error
     return options
-
-
-def _copied(studio: Studio, recording: Path, name: str, options: TakeOptions) -> Take:
-    take = studio.takes.begin(name, options)
-    link_or_copy(recording, take.recording)
-    return take
 
 
 def _start(studio: Studio, take: Take) -> dict[str, Any]:
