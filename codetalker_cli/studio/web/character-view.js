@@ -50,8 +50,8 @@ export class CharacterView {
     const size = box.getSize(new Vector3());
     const height = Math.max(size.y, 0.8 * size.x, 1e-3);
     this.camera = new PerspectiveCamera(FIELD_OF_VIEW, 1, height / 100, height * 100);
-    const distance = (0.6 * height) / Math.tan((FIELD_OF_VIEW / 2) * (Math.PI / 180));
-    this.camera.position.set(center.x, center.y, center.z + size.z / 2 + distance);
+    const distance = (0.55 * height) / Math.tan((FIELD_OF_VIEW / 2) * (Math.PI / 180));
+    this.camera.position.set(center.x, center.y, center.z + size.z / 4 + distance);
     this.controls = new OrbitControls(this.camera, this.canvas);
     this.controls.target.copy(center);
     this.controls.update();

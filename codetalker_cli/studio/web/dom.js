@@ -22,6 +22,11 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Sets the text of an element if it differs, so that a selection in it is kept. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Shows or hides an element. */
 export function show(element, shown) {
   element.classList.toggle('hidden', !shown);

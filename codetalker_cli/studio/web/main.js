@@ -1,7 +1,7 @@
 // Starts the page.
 
 import { ask, query, takeToken } from './api.js';
-import { alertUser, byId, sentence } from './dom.js';
+import { alertUser, byId, sentence, setText } from './dom.js';
 import { Characters } from './characters.js';
 import { listenForKeys } from './keys.js';
 import { Live } from './live.js';
@@ -49,13 +49,14 @@ function follow({ takes, player, results, sources, live, options, characters }) 
   sources.addEventListener('character', ({ detail: file }) => characters.add(file));
   takes.addEventListener('select', ({ detail: take }) => {
     if (live.isLive) live.stop();
-    byId('take-title').textContent = take ? take.name : 'No take yet';
+    setText(byId('take-title'), take ? take.name : 'No take yet');
     byId('again').disabled = !take;
     results.show(take);
     if (!take) player.clear();
     else {
       if (!isNew) options.value = { ...take.options, subject: take.subject };
       player.load(take, { isPlayed: isNew });
+      if (take.state === 'failed') byId('player-error').textContent = sentence(take.error);
     }
   });
   live.addEventListener('start', () => {
@@ -64,9 +65,9 @@ function follow({ takes, player, results, sources, live, options, characters }) 
     byId('take-title').textContent = 'Live';
   });
   takes.addEventListener('update', ({ detail: take }) => {
-    byId('take-title').textContent = take.name;
+    setText(byId('take-title'), take.name);
     results.show(take);
-    if (take.state === 'failed') byId('player-error').textContent = sentence(take.error);
+    if (take.state === 'failed') setText(byId('player-error'), sentence(take.error));
   });
   byId('again').addEventListener('click', async () => {
     try {

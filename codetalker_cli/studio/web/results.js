@@ -1,7 +1,7 @@
 // Files that are made of the selected take, and the command and the code that do the same.
 
 import { ask } from './api.js';
-import { announce, byId, make, sentence } from './dom.js';
+import { announce, byId, make, sentence, setText } from './dom.js';
 
 /** The downloads of the selected take. */
 export class Results {
@@ -23,11 +23,13 @@ export class Results {
     byId('results').hidden = !take;
     if (!take) return;
     byId('export').disabled = take.state !== 'done';
-    byId('command').textContent = take.command;
-    byId('python').textContent = take.python;
-    const files = take.exports;
-    byId('exports').replaceChildren(...files.map((one) => this._row(one)).reverse());
-    for (const one of files) if (one.state === 'done' && this._wanted.delete(one.id)) this.download(one.id);
+    setText(byId('command'), take.command);
+    setText(byId('python'), take.python);
+    const drawn = JSON.stringify([take.id, take.exports]);
+    if (drawn === this._drawn) return; // new rows would lose the focus
+    this._drawn = drawn;
+    byId('exports').replaceChildren(...take.exports.map((one) => this._row(one)).reverse());
+    for (const one of take.exports) if (one.state === 'done' && this._wanted.delete(one.id)) this.download(one.id);
   }
 
   /** Makes a file of the shown take, or of a character that says it, and downloads it. */

@@ -1,9 +1,10 @@
 // The list of takes: follows the server, and lets the user choose, rename and delete.
 
 import { ask } from './api.js';
-import { alertUser, announce, byId, make, sentence } from './dom.js';
+import { alertUser, announce, byId, make, sentence, setText } from './dom.js';
 
 const RETRY_MS = 2000;
+const PAUSE_MS = 100; // between two questions, because a take that is computed changes often
 
 /**
  * The takes of the server. Events: "select" with the take as `detail` (or null), "update" with the
@@ -52,6 +53,7 @@ export class Takes extends EventTarget {
         isGone = false;
         number = answer.number;
         this._take(answer.takes);
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       } catch (error) {
         if (!isGone) alertUser(sentence(error.message));
         if (error.code === 'unauthorized') return;
@@ -116,10 +118,10 @@ export class Takes extends EventTarget {
   }
 
   _fill(row, take) {
-    row.name.textContent = take.name;
-    row.state.textContent = stateOf(take);
+    setText(row.name, take.name);
+    setText(row.state, stateOf(take));
     row.bar.style.setProperty('--share', take.state === 'computing' ? take.progress : 0);
-    row.error.textContent = take.error ? sentence(take.error) : '';
+    setText(row.error, take.error ? sentence(take.error) : '');
     row.rename.setAttribute('aria-label', `Rename ${take.name}`);
     row.remove.setAttribute('aria-label', `Delete ${take.name}`);
     row.choose.setAttribute('aria-current', String(take.id === this.selected?.id));
@@ -135,7 +137,7 @@ export class Takes extends EventTarget {
       text = `${done} of ${batch.length} done`;
       if (failed) text += `, ${failed} failed`;
     }
-    byId('batch').textContent = text;
+    setText(byId('batch'), text);
   }
 
   /** Begins a new count of the recordings that are sent together. */
