@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from viewer_pages import CLICKS, FPS, N_FRAMES, brightness, speaking, write_film
 import codetalker_cli as ct
 from codetalker_cli.render import Panel
 from codetalker_cli.render.footage import Footage
-from codetalker_cli.render.viewer import Exhibit, write_page
+from codetalker_cli.render.viewer import Exhibit, embedded, viewer_parts, write_page
 from codetalker_cli.rigs.posing import turned
 from codetalker_cli.settings import RenderSettings
 
@@ -244,6 +244,110 @@ def test_a_face_turns_and_zooms_with_keys_and_the_mouse(place: Place) -> None:
         page.mouse.move(box["x"] + 120, box["y"] + 50, steps=3)
         page.mouse.up()
         assert abs(page.evaluate(camera)[0] - start[0]) > 0.01
+        assert visit.console == []
+
+
+def test_the_curve_is_a_slider(place: Place) -> None:
+    with place.opened("one.html") as visit:
+        page = visit.page
+        curve = page.locator(".curves canvas")
+        box = curve.bounding_box()
+        assert box is not None
+        curve.click(position={"x": box["width"] / 2, "y": 20})
+        assert page.evaluate(f"{VIEWER}.playback.time") == pytest.approx(1.5, abs=0.02)
+        frame = page.evaluate(f"{VIEWER}.frame")
+        curve.press("ArrowRight")
+        assert page.evaluate(f"{VIEWER}.frame") == frame + 1
+        curve.press("PageDown")
+        assert page.evaluate(f"{VIEWER}.frame") == frame + 1 - FPS
+        curve.press("End")
+        assert float(curve.get_attribute("aria-valuenow") or 0) == 3.0
+        assert visit.console == []
+
+
+def test_slow_motion_slows_the_face_and_the_sound(place: Place) -> None:
+    with place.opened("one.html") as visit:
+        visit.page.get_by_label("Speed").select_option("0.25")
+        passed, rate = visit.page.evaluate(f"""async () => {{
+          const {{ playback, audio }} = {VIEWER};
+          playback.seek(0.5);
+          await playback.play();
+          await new Promise((r) => setTimeout(r, 300));
+          const [time, start] = [playback.time, performance.now()];
+          await new Promise((r) => setTimeout(r, 1200));
+          const passed = (playback.time - time) / ((performance.now() - start) / 1000);
+          playback.pause();
+          return [passed, audio.playbackRate];
+        }}""")
+    assert rate == 0.25 and passed == pytest.approx(0.25, abs=0.08)
+
+
+def test_the_end_pauses_or_repeats(place: Place) -> None:
+    near_end = f"""async () => {{
+      const {{ playback }} = {VIEWER};
+      playback.seek(2.8);
+      await playback.play();
+      await new Promise((r) => setTimeout(r, 900));
+      return [playback.playing, playback.time];
+    }}"""
+    with place.opened("one.html") as visit:
+        playing, time = visit.page.evaluate(near_end)
+        assert not playing and time == 3.0
+        assert visit.page.get_by_role("button", name="Play").count() == 1
+        visit.page.get_by_label("Repeat").check()
+        playing, time = visit.page.evaluate(near_end)
+        assert playing and time < 2.0
+        assert visit.console == []
+
+
+def test_a_single_frame_and_a_short_film_are_shown(place: Place) -> None:
+    motion = speaking(3)
+    still = replace(motion, vertices=motion.vertices[:1], head=None, audio=None)
+    ct.render(still, place.folder / "still.html")
+    write_film(place.folder / "short.mp4", fps=10, n_frames=5)  # half a second
+    footage = (Footage.open(place.folder / "short.mp4", "person", 1),)
+    exhibit = Exhibit((Panel(motion),), footage)
+    write_page(exhibit, place.folder / "short.html", RenderSettings.model_validate({}))
+    with place.opened("still.html") as visit:
+        visit.page.keyboard.press("Space")
+        visit.page.keyboard.press("ArrowRight")
+        assert visit.page.evaluate(f"{VIEWER}.frame") == 0 and visit.console == []
+    with place.opened("short.html") as visit:
+        # Frame 5 of the motion is at 0.2 s, frame 2 of the film; the last frame stays.
+        for frame, shown in ((5, 2), (60, 4)):
+            level = visit.page.evaluate(FILM_LEVEL, frame)
+            expected = (brightness(shown) - 16) * 255 / 219
+            assert min(abs(level - brightness(shown)), abs(level - expected)) <= 5, frame
+        assert visit.console == []
+
+
+def test_embedded_viewers_open_on_request_and_play_one_at_a_time(place: Place) -> None:
+    parts, settings = viewer_parts(), RenderSettings.model_validate({})
+    panels = tuple(Panel(speaking(k), str(k)) for k in range(5))
+    elements = embedded(Exhibit(panels), settings) + 2 * embedded(Exhibit(panels[:1]), settings)
+    elements += embedded(Exhibit((*panels, *panels)), settings)
+    (place.folder / "many.html").write_text(
+        f"<!doctype html><meta charset=utf-8><title>Report</title><style>{parts['style']}</style>"
+        f"{elements}{parts['modules']}<script>{parts['boot']}</script>",
+        encoding="utf-8",
+    )
+    with visiting((place.folder / "many.html").as_uri(), place.browser) as visit:
+        page = visit.page
+        page.locator("button.open:visible").nth(3).wait_for()
+        assert page.locator("canvas").count() == 0
+        for n_open in (1, 2, 3):
+            page.locator("button.open").first.click()
+            page.locator(READY).nth(n_open - 1).wait_for()
+        for number in (1, 2):
+            page.get_by_role("button", name="Play", exact=True).nth(number).click()
+            viewers = page.locator(READY).all()
+            playing = [one.evaluate("(x) => x.viewer.playback.playing") for one in viewers]
+            assert sum(playing) == 1
+            page.get_by_role("button", name="Pause", exact=True).click()
+        # There are too many faces for a browser now, so the first viewer is closed.
+        page.locator("button.open").first.click()
+        page.locator(".notice").wait_for()
+        assert page.locator(".notice").count() == 1 and page.title() == "Report"
         assert visit.console == []
 
 

@@ -194,6 +194,11 @@ def test_a_motion_that_cannot_be_shown_leaves_nothing_behind() -> None:
     assert list(Path().iterdir()) == []
 
 
+def test_more_faces_than_a_browser_can_show_are_refused() -> None:
+    with pytest.raises(RenderError, match="at most 15 faces and heat maps, got 16"):
+        ct.render([make_motion()] * 16, "p.html")
+
+
 def test_recordings_are_animated_to_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     import soundfile
 

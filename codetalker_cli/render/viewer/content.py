@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from codetalker_cli.errors import RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress, silent
 from codetalker_cli.render.footage import Footage
@@ -23,6 +24,8 @@ _BLOCK_BYTES = 8 << 20
 _FITTED_BYTES = 32 << 20
 """The most bytes of the sample of frames from which the first basis vectors are computed."""
 _FITTED_FRAMES = 256
+MAX_FACES = 15
+"""The most faces and heat maps in a page; browsers keep 16 drawings, and one is a test drawing."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,15 @@ def arrange(
         settings: The upper ends of the color scales of heat maps.
 
     Raises:
-        RenderError: The motions cannot be shown together, see ``as_panels``.
+        RenderError: The motions cannot be shown together (see ``as_panels``), or there are more
+            than ``MAX_FACES``.
     """
     panels = as_panels(shown)
+    if len(panels) > MAX_FACES:
+        raise RenderError(
+            f"a page shows at most {MAX_FACES} faces and heat maps, got {len(panels)}; show fewer, "
+            "or write a video"
+        )
     faces: list[Face] = []
     numbers: dict[int, int] = {}
     for panel in panels:
