@@ -17,7 +17,9 @@ from viewer_pages import FPS, N_FRAMES, speaking, write_film
 
 import codetalker_cli as ct
 from codetalker_cli.audio import SAMPLE_RATE
-from codetalker_cli.errors import RenderError, SettingsError
+from codetalker_cli.errors import DataError, RenderError, SettingsError
+from codetalker_cli.render import Panel, RenderSettings
+from codetalker_cli.render.viewer import Exhibit, write_page
 from codetalker_cli.render.viewer.basis import FrameDecoder
 from codetalker_cli.render.viewer.packets import unpack
 from codetalker_cli.render.viewer.sound import bit_rate
@@ -93,6 +95,15 @@ def test_the_file_contains_the_motions_within_the_tolerance() -> None:
         ("face", 0, None), ("face", 1, None), ("heat", 1, 0),
     ]  # fmt: skip
     assert columns[2]["maximum"] == pytest.approx(0.01) and columns[2]["maximum_label"] == "10 mm"
+
+
+def test_a_heat_map_can_be_shown_without_its_motions() -> None:
+    first, second = speaking(1), speaking(2)
+    exhibit = Exhibit((Panel(second, "difference", against=first),))
+    write_page(exhibit, Path("p.html"), RenderSettings.model_validate({}))
+    columns = packets_of(Path("p.html"))[0][0]["columns"]
+    assert [(c["kind"], c["face"], c["against"]) for c in columns] == [("heat", 0, 1)]
+    assert len(decoded(Path("p.html"))) == 2
 
 
 def test_a_page_needs_no_network_and_allows_none() -> None:
@@ -192,6 +203,28 @@ def test_a_motion_that_cannot_be_shown_leaves_nothing_behind() -> None:
     with pytest.raises(RenderError, match="frame 4 of the motion contains NaN"):
         ct.render(replace(motion, vertices=broken), "p.html")
     assert list(Path().iterdir()) == []
+
+
+def test_a_template_without_a_shape_is_refused() -> None:
+    motion = make_motion()
+    empty = replace(motion.topology, triangles=np.empty((0, 3), np.int32))
+    for changes, message in (
+        ({"template": motion.template[:-1]}, "the template has shape"),
+        ({"topology": empty}, "cannot frame the template"),
+    ):
+        with pytest.raises(RenderError, match=message):
+            ct.render(replace(motion, **changes), "p.html")
+    assert not Path("p.html").exists()
+
+
+def test_the_mouth_of_a_mesh_without_lips_cannot_be_shown() -> None:
+    with pytest.raises(DataError, match="view mouth: topology ball has no region lips or mouth"):
+        ct.render(make_motion(), "p.html", view="mouth")
+
+
+def test_more_faces_than_a_browser_can_show_are_refused() -> None:
+    with pytest.raises(RenderError, match="at most 15 faces and heat maps, got 16"):
+        ct.render([make_motion()] * 16, "p.html")
 
 
 def test_recordings_are_animated_to_pages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from codetalker_cli.errors import DataError, RenderError
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress, silent
 from codetalker_cli.render.footage import Footage
 from codetalker_cli.render.heat import heat_label, heat_range
 from codetalker_cli.render.lip_charts import LipCurve
 from codetalker_cli.render.panels import Panel, Source, as_panels, n_frames, source_of
+from codetalker_cli.render.scene import check_template, frame
 from codetalker_cli.render.viewer.basis import BasisCoder, tolerance_of
-from codetalker_cli.render.viewer.face import face_packet
+from codetalker_cli.render.viewer.face import face_packet, mouth_of
 from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.render.viewer.sound import PEAKS_PER_SECOND, Sound
 from codetalker_cli.settings import RenderSettings
@@ -23,6 +25,8 @@ _BLOCK_BYTES = 8 << 20
 _FITTED_BYTES = 32 << 20
 """The most bytes of the sample of frames from which the first basis vectors are computed."""
 _FITTED_FRAMES = 256
+MAX_FACES = 15
+"""The most faces and heat maps in a page; browsers keep 16 drawings, and one is a test drawing."""
 
 
 @dataclass(frozen=True)
@@ -73,30 +77,52 @@ def arrange(
         settings: The upper ends of the color scales of heat maps.
 
     Raises:
-        RenderError: The motions cannot be shown together, see ``as_panels``.
+        RenderError: The motions cannot be shown together (see ``as_panels``), there are more than
+            ``MAX_FACES``, or a template does not fit its topology or has no size.
+        DataError: The view is ``mouth``, and a mesh has no region of the mouth.
     """
     panels = as_panels(shown)
+    if len(panels) > MAX_FACES:
+        raise RenderError(
+            f"a page shows at most {MAX_FACES} faces and heat maps, got {len(panels)}; show fewer, "
+            "or write a video"
+        )
     faces: list[Face] = []
-    numbers: dict[int, int] = {}
-    for panel in panels:
-        key = id(panel.motion.vertices)
+    numbers: dict[tuple[int, ...], int] = {}
+
+    def number_of(motion: Motion, panel: Panel) -> int:
+        """Return the number of a motion in ``faces``, which contains it once."""
+        key = tuple(map(id, (motion.vertices, motion.head, motion.template, motion.colors)))
         if key not in numbers:
+            _check_face(motion, settings.view)
             numbers[key] = len(faces)
-            faces.append(Face(panel.motion, panel.label, source_of(panel.motion, panel.name)))
+            faces.append(Face(motion, panel.label, source_of(motion, panel.name)))
+        return numbers[key]
+
     columns: list[dict[str, Any]] = []
     for panel in panels:
-        column: dict[str, Any] = {"kind": "face", "label": panel.label}
-        column["face"] = numbers[id(panel.motion.vertices)]
+        face = number_of(panel.motion, panel)
+        column: dict[str, Any] = {"kind": "face", "label": panel.label, "face": face}
         if panel.against is not None:
             topology = panel.motion.topology
             hottest = heat_range(topology, np.asarray(panel.motion.template), settings)
-            column |= {"kind": "heat", "against": numbers[id(panel.against.vertices)]}
+            column |= {"kind": "heat", "against": number_of(panel.against, panel)}
             column |= {"maximum": hottest, "maximum_label": heat_label(hottest, topology)}
         columns.append(column)
     for number, film in enumerate(footage):
         columns.insert(film.column, {"kind": "film", "label": film.label, "film": number})
     fps = float(panels[0].motion.fps)
     return Content(tuple(faces), tuple(columns), n_frames(panels), fps)
+
+
+def _check_face(motion: Motion, view: str) -> None:
+    topology = motion.topology
+    check_template(motion)
+    frame(np.asarray(motion.template)[np.unique(topology.triangles)], (1, 1))  # can it be framed?
+    if view == "mouth" and mouth_of(topology) is None:
+        raise DataError(
+            f"view mouth: topology {topology.name} has no region lips or mouth; choose another view"
+        )
 
 
 def page_packet(content: Content, title: str, view: str, sound: Sound | None) -> bytes:

@@ -7,6 +7,7 @@ from codetalker_cli.render.light import Materials, occlusion
 from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.rigs.posing import neck_pivot
 from codetalker_cli.surface import to_srgb
+from codetalker_cli.topology import Topology
 
 _LIPS = {"lips_upper": "inner_lip_upper", "lips_lower": "inner_lip_lower"}
 
@@ -35,8 +36,8 @@ def face_packet(motion: Motion, label: str = "") -> bytes:
         "gloss": np.rint(materials.gloss * (255, 1)).astype(np.uint8),
         "skin": materials.is_skin.astype(np.uint8),
     }
-    mouth = next((topology.regions[n] for n in ("lips", "mouth") if n in topology.regions), None)
-    if mouth is not None and len(mouth):
+    mouth = mouth_of(topology)
+    if mouth is not None:
         arrays["mouth"] = np.asarray(mouth)
     if all(name in topology.regions for name in _LIPS.values()):
         arrays |= {key: topology.regions[name] for key, name in _LIPS.items()}
@@ -48,6 +49,12 @@ def face_packet(motion: Motion, label: str = "") -> bytes:
         "pivot": [float(x) for x in neck_pivot(topology, template)],
     }
     return pack("face", header, arrays, deltas=("triangles", "mouth"))
+
+
+def mouth_of(topology: Topology) -> np.ndarray | None:
+    """Return the vertices that the view ``mouth`` shows, or None if they are not known."""
+    found = (topology.regions.get(name, ()) for name in ("lips", "mouth"))
+    return next((np.asarray(vertices) for vertices in found if len(vertices)), None)
 
 
 def _colors(motion: Motion, materials: Materials) -> np.ndarray:

@@ -1,9 +1,8 @@
 // The controls below the faces, and the keys.
 
+import { VIEWS } from './framing.js';
+
 const SPEEDS = [[1, 'normal speed'], [0.5, '1/2 speed'], [0.25, '1/4 speed'], [0.1, '1/10 speed']];
-const VIEW_NAMES = {
-  front: 'front', 'three-quarter': 'three-quarter', profile: 'profile', mouth: 'mouth',
-};
 const KEYS = [
   ['Space', 'play or pause'], ['← →', 'one frame back or forward'],
   ['Shift ← →', 'one second back or forward'], ['Home, End', 'first or last frame'],
@@ -19,8 +18,12 @@ function element(parent, tag, properties = {}, text = '') {
   return made;
 }
 
-const clock = (seconds) =>
-  `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, '0')}`;
+/** Returns minutes and seconds with hundredths, which are not rounded up. */
+function clock(seconds) {
+  const hundredths = Math.floor(seconds * 100 + 1e-6);
+  const rest = ((hundredths % 6000) / 100).toFixed(2).padStart(5, '0');
+  return `${Math.floor(hundredths / 6000)}:${rest}`;
+}
 
 export class Controls {
   constructor(root, viewer, { hasSound }) {
@@ -51,7 +54,7 @@ export class Controls {
     });
     this._slider.setAttribute('aria-label', 'Frame');
     this._slider.addEventListener('input', () => playback.seekFrame(Number(this._slider.value)));
-    this._time = element(this._bar, 'output', { className: 'time' });
+    this._time = element(this._bar, 'span', { className: 'time' });
     this._speed = this._choice('Speed', SPEEDS, (value) => {
       playback.speed = Number(value);
     });
@@ -63,8 +66,8 @@ export class Controls {
   _makePictures(hasSound) {
     const viewer = this._viewer;
     if (viewer.views.length) {
-      const views = Object.entries(VIEW_NAMES)
-        .filter(([name]) => name !== 'mouth' || viewer.hasMouth);
+      const names = Object.keys(VIEWS).filter((name) => name !== 'mouth' || viewer.hasMouth);
+      const views = names.map((name) => [name, name]);
       this._view = this._choice('View', views, (name) => viewer.setView(name));
       this._view.value = viewer.page.view;
       this._button('Reset view', () => viewer.setView(this._view.value));
@@ -121,10 +124,6 @@ export class Controls {
     this._slider.setAttribute('aria-valuetext', text);
   }
 
-  _toggleBox(box) {
-    box?.click();
-  }
-
   _slower() {
     this._speed.selectedIndex = (this._speed.selectedIndex + 1) % SPEEDS.length;
     this._speed.dispatchEvent(new Event('change'));
@@ -142,8 +141,8 @@ export class Controls {
     const playback = this._playback;
     const second = Math.round(playback.fps);
     const actions = {
-      w: () => this._toggleBox(this._wire), l: () => this._toggleBox(this._loop),
-      m: () => this._toggleBox(this._sound), s: () => this._slower(),
+      w: () => this._wire?.click(), l: () => this._loop.click(),
+      m: () => this._sound?.click(), s: () => this._slower(),
       1: () => this._show(0), 2: () => this._show(1), 3: () => this._show(2), 4: () => this._show(3),
     };
     if (!inside) {

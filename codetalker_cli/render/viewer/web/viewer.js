@@ -14,18 +14,19 @@ export { canDraw };
 /** The part of the inaudible start of a sound above which a longer sound is taken to include it. */
 const INCLUDED = 0.75;
 
-/** Browsers keep about 16 drawings; more viewers of one page close the oldest. */
-const MAX_VIEWS = 14;
+/** Browsers keep 16 drawings (content.py: MAX_FACES); more viewers of a page close the oldest. */
+const MAX_VIEWS = 15;
 const opened = [];
 
 /** Fills an element; `packets` are bytes, `sound` and `films` are blobs. */
 export async function mount(root, { packets, sound, films }) {
   const viewer = new Viewer(root, unpackAll(packets), films);
   if (root.dataset.embedded === undefined) document.title = viewer.page.title;
+  const needed = viewer.page.columns.filter(({ kind }) => kind !== 'film').length;
+  const count = () => opened.reduce((sum, { views }) => sum + views.length, needed);
+  while (opened.length && count() > MAX_VIEWS) opened.shift().close();
   await viewer.start(sound);
   opened.push(viewer);
-  const count = () => opened.reduce((sum, { views }) => sum + views.length, 0);
-  while (opened.length > 1 && count() > MAX_VIEWS) opened.shift().close();
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
 }
