@@ -271,7 +271,7 @@ def test_denied_microphone_is_a_sentence(client: StudioClient, chromium: Any) ->
     with browser.visiting(client.url, chromium) as visit:
         page = visit.page
         refused = "Promise.reject(new DOMException('', 'NotAllowedError'))"
-        page.evaluate(f"navigator.mediaDevices.getUserMedia = () => {refused}")
+        page.evaluate(f"navigator.mediaDevices.getUserMedia = () => {refused}; 0")
         page.wait_for_selector("#face canvas")
         for button, error in (("#record", "#make-error"), ("#live", "#live-error")):
             page.click(button)
@@ -310,7 +310,14 @@ def test_ended_server_is_a_sentence(voice: ct.Voice, chromium: Any, tmp_path: Pa
         with studio_server.running(voice, tmp_path, "demo") as client:
             visit.page.goto(client.url)
             visit.page.wait_for_selector("#face canvas")
+            visit.page.click("#live")
+            until(visit.page, "studio.live.nFrames > 0")
+            started = time.monotonic()
+        assert time.monotonic() - started < 10  # requests and streams do not hold it up
         visit.page.wait_for_selector(".alert")
+        text = until(visit.page, "document.getElementById('live-error').textContent")
+        assert text == "The server has ended."
+        assert visit.page.inner_text("#live") == "Start live"
         assert "The server does not answer" in visit.page.inner_text("#alerts")
         upload(visit.page, wav(0.4))
         text = until(visit.page, "document.getElementById('make-error').textContent")
@@ -367,7 +374,7 @@ def test_broken_character_is_a_sentence(visit: browser.Visit) -> None:
     visit.console.clear()  # Chromium itself reports the refused request
 
 
-@pytest.mark.parametrize("format", ["npz", "glb", "csv", "html", "mp4"])
+@pytest.mark.parametrize("format", ["npz", "glb", "csv", "html"])
 def test_downloads_can_be_read_again(visit: browser.Visit, tmp_path: Path, format: str) -> None:
     page = visit.page
     upload(page, wav(0.7), "my talk.wav")
@@ -395,10 +402,8 @@ def check_file(path: Path) -> None:
         assert ct.read_curves(path).weights.shape[0] == 21
     elif path.suffix == ".glb":
         assert start[:4] == b"glTF"
-    elif path.suffix == ".html":
-        assert start == b"<!DOCTYPE html>"
     else:
-        assert start[4:8] == b"ftyp"
+        assert path.suffix == ".html" and start == b"<!DOCTYPE html>"
 
 
 # Looks --------------------------------------------------------------------------------------------
@@ -462,7 +467,5 @@ def test_page_looks_as_before(client: StudioClient, visit: browser.Visit, scheme
     # Small, so that fonts and graphics drivers make no difference.
     small = picture.filter(ImageFilter.GaussianBlur(8)).resize((80, 54), Image.Resampling.BOX)
     golden = GOLDEN / f"studio-{scheme}.png"
-    if not golden.exists():
-        small.save(golden)
     difference = np.abs(np.asarray(small, int) - np.asarray(Image.open(golden), int))
-    assert difference.max() < 40 and difference.mean() < 3
+    assert np.quantile(difference, 0.98) < 40 and difference.mean() < 4
