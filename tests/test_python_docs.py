@@ -48,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
 
 def test_all_code_of_the_page_runs(run: tuple[dict[str, Any], Path]) -> None:
     names, folder = run
-    assert len(BLOCKS) == PAGE.count("```") // 2 == 9
+    assert len(BLOCKS) == PAGE.count("```") // 2 == 10
     assert isinstance(names["motion"], ct.Motion) and names["lips"].ndim == 3
     written = {path.name for path in folder.iterdir()} - {"speech.wav"}
     videos = {"speech.mp4", "mouth.mp4", "sheet.png", "both.mp4", "both.html"}
