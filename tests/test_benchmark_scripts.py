@@ -180,12 +180,13 @@ class ViewerCase:
     def __init__(self, program: ModuleType, folder: Path, patch: pytest.MonkeyPatch) -> None:
         motion = speaking()
         motion.save(folder / "a.npz")
-        self.arguments = [str(folder / "a.npz")]
+        self.arguments, self.program = [str(folder / "a.npz")], program
 
     def rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
         return result["rows"]
 
     def check(self, result: dict[str, Any], wall_seconds: float) -> None:
+        assert self.program.synthetic("noise").vertices.shape == (250, 4902, 3)
         (row,) = result["rows"]
         assert (row["frames"], row["seconds"]) == (75, 3.0) and row["vectors"] >= 5
         assert 0 < row["error_mm"] <= 0.1 and 0 < row["write_seconds"] < wall_seconds
