@@ -34,6 +34,9 @@ for name in resources.config_names():
     presets.resolve(name)
     print("preset", name, "loads")
 assert resources.extra_packages("align")[0].startswith("pocketsphinx")
+page = Path(codetalker_cli.__file__).parent / "studio" / "web"
+for name in ("index.html", "main.js", "studio.css"):
+    assert (page / name).is_file(), name
 samples, rate = soundfile.read(resources.asset("sample.wav"), always_2d=True)
 start = int(np.abs(samples).max(axis=1).argmax())
 start = max(0, min(start - rate // 2, len(samples) - rate))
