@@ -162,6 +162,35 @@ def test_many_recordings_show_progress_and_failures(visit: browser.Visit) -> Non
     assert "broken.wav" in failed.inner_text() and failed.locator(".error").inner_text()
 
 
+def test_dropped_files_become_takes_and_characters(visit: browser.Visit, tmp_path: Path) -> None:
+    page = visit.page
+    hero = characters.arkit().save(tmp_path / "hero.glb").read_bytes()
+    page.evaluate(
+        """(files) => {
+          const transfer = new DataTransfer();
+          for (const [name, bytes] of files) {
+            transfer.items.add(new File([new Uint8Array(bytes)], name));
+          }
+          const options = { dataTransfer: transfer, cancelable: true };
+          document.dispatchEvent(new DragEvent('drop', options));
+        }""",
+        [["dropped.wav", list(wav(0.4))], ["hero.glb", list(hero)]],
+    )
+    until_done(page)
+    assert page.inner_text("#takes .name") == "dropped.wav"
+    until(page, "document.querySelector('#characters .name')?.textContent === 'hero.glb'")
+    until(page, "studio.characters._view")
+
+
+def test_folder_is_searched_for_recordings(visit: browser.Visit, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "a.wav").write_bytes(wav(0.4))
+    (tmp_path / "in" / "b.wav").write_bytes(wav(0.4, seed=1))
+    (tmp_path / "in" / "notes.txt").write_text("no recording")
+    visit.page.set_input_files("#folder", tmp_path / "in")
+    until(visit.page, "document.getElementById('batch').textContent === '2 of 2 done'")
+
+
 def test_hostile_names_are_text(visit: browser.Visit) -> None:
     name = "<img src=x onerror=document.title='hacked'>&amp;.wav"
     upload(visit.page, wav(0.4), name)

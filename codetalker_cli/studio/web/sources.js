@@ -42,7 +42,9 @@ export class Sources extends EventTarget {
       event.preventDefault();
       mark(-depth);
       const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-      const files = (await Promise.all(entries.map(filesOf))).flat();
+      // Before the first wait, after which the browser empties the list.
+      const plain = [...event.dataTransfer.files];
+      const files = entries.length ? (await Promise.all(entries.map(filesOf))).flat() : plain;
       const characters = files.filter((file) => /\.(glb|vrm)$/i.test(file.name));
       for (const file of characters) this.dispatchEvent(new CustomEvent('character', { detail: file }));
       const rest = files.filter((file) => !characters.includes(file));
