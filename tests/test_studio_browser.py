@@ -1,8 +1,6 @@
-"""The page of the studio in Chromium: what a user does with it, and what goes wrong."""
+"""The page of the studio: takes, the microphone, and what goes wrong."""
 
 import time
-import zipfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,80 +8,15 @@ from typing import Any
 import browser
 import characters
 import numpy as np
-import pytest
 import soundfile
 import studio_server
-from PIL import Image, ImageFilter
+from studio_pages import SAMPLE, until, until_done, until_whole, upload
 from studio_server import StudioClient
 from test_studio import wav
 
 import codetalker_cli as ct
-from codetalker_cli import resources
-from codetalker_cli.motion import Motion
 
-GOLDEN = Path(__file__).parent / "golden_pictures"
-SAMPLE = resources.asset("sample.wav")
-MICROPHONE = (
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-    f"--use-file-for-fake-audio-capture={SAMPLE}",
-)
-
-
-@pytest.fixture(scope="module")
-def voice() -> ct.Voice:
-    return ct.load("demo", device="cpu")
-
-
-@pytest.fixture(scope="module")
-def client(voice: ct.Voice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioClient]:
-    browser.find_browser()
-    with studio_server.running(voice, tmp_path_factory.mktemp("takes"), "demo") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser whose microphone hears the sample again and again."""
-    with browser.launched(MICROPHONE) as chromium:
-        yield chromium
-
-
-@pytest.fixture
-def visit(client: StudioClient, chromium: Any) -> Iterator[browser.Visit]:
-    """The page with an empty profile, without takes of other tests; its console must stay empty."""
-    for take in client.ask("GET", "/api/takes")["takes"]:
-        client.ask("DELETE", f"/api/takes/{take['id']}")
-    for one in client.ask("GET", "/api/characters"):
-        client.ask("DELETE", f"/api/characters/{one['id']}")
-    with browser.visiting(client.url, chromium) as visit:
-        visit.page.wait_for_selector("#face canvas")
-        yield visit
-        assert visit.console == []
-        own = f"http://127.0.0.1:{client.port}/"
-        assert all(url.startswith((own, own.replace("http", "ws"))) for url in visit.requests)
-
-
-def until(page: Any, expression: str, seconds: float = 30) -> Any:
-    """Wait until an expression is true in the page, whose policy forbids Playwright's own way."""
-    deadline = time.monotonic() + seconds
-    while not (value := page.evaluate(expression)):
-        assert time.monotonic() < deadline, expression
-        time.sleep(0.02)
-    return value
-
-
-def upload(page: Any, content: bytes, name: str = "speech.wav") -> None:
-    file = {"name": name, "mimeType": "audio/wav", "buffer": content}
-    page.set_input_files("#files", [file])
-
-
-def until_done(page: Any, n: int = 1) -> None:
-    until(page, f"document.querySelectorAll('#takes [data-state=done]').length === {n}")
-
-
-def until_whole(page: Any) -> None:
-    until(page, "studio.player.playback && !studio.player.playback.open")
+pytest_plugins = ("studio_pages",)
 
 
 # Takes --------------------------------------------------------------------------------------------
@@ -364,137 +297,3 @@ def test_large_file_is_refused_before_it_is_sent(
         upload(visit.page, wav(0.6), "large.wav")
         text = until(visit.page, "document.getElementById('make-error').textContent")
         assert "large.wav" in text and "limit is 0.01 MB" in text and visit.console == []
-
-
-# Characters and downloads -------------------------------------------------------------------------
-
-
-def test_own_character_talks_in_sync(visit: browser.Visit, voice: ct.Voice, tmp_path: Path) -> None:
-    page = visit.page
-    curves = ct.solve_curves(voice.animate(SAMPLE))
-    expected = curves.select(("jawOpen",)).weights[:, 0]
-    page.click("#sample")
-    until_done(page)
-    until_whole(page)
-    page.evaluate("studio.player.playback.pause()")
-    page.set_input_files("#character-file", characters.arkit().save(tmp_path / "hero.glb"))
-    until(page, "studio.characters._view")
-    assert page.is_visible("#character canvas")
-    page.click("#characters summary")
-    assert "moving mesh" in page.inner_text("#characters")
-    mesh_of = "studio.characters._view.mixer.getRoot().getObjectByProperty('isMesh', true)"
-    for seconds in (1.0, 2.5):
-        page.evaluate(f"studio.player.playback.seek({seconds})")
-        mesh = page.evaluate(
-            f"(() => {{ const m = {mesh_of}; return [m.morphTargetDictionary,"
-            " Array.from(m.morphTargetInfluences)]; })()"
-        )
-        jaw = mesh[1][mesh[0]["jawOpen"]]
-        assert jaw == pytest.approx(expected[round(30 * seconds)], abs=0.05)
-    page.locator("#characters .choose").click()
-    assert not page.is_visible("#character")
-
-
-def test_broken_character_is_a_sentence(visit: browser.Visit) -> None:
-    file = {"name": "hero.glb", "mimeType": "model/gltf-binary", "buffer": b"glTF"}
-    visit.page.set_input_files("#character-file", [file])
-    text = until(visit.page, "document.getElementById('character-error').textContent")
-    assert text.startswith("hero.glb: ") and text.endswith(".")
-    visit.console.clear()  # Chromium itself reports the refused request
-
-
-@pytest.mark.parametrize("format", ["npz", "glb", "csv", "html"])
-def test_downloads_can_be_read_again(visit: browser.Visit, tmp_path: Path, format: str) -> None:
-    page = visit.page
-    upload(page, wav(0.7), "my talk.wav")
-    until_done(page)
-    page.select_option("#format", format)
-    with page.expect_download(timeout=60_000) as download:
-        page.click("#export")
-    path = tmp_path / download.value.suggested_filename
-    download.value.save_as(path)
-    assert path.stem == "my talk"
-    if path.suffix == ".zip":  # with the sound next to it
-        with zipfile.ZipFile(path) as archive:
-            assert sorted(archive.namelist()) == [f"my talk.{format}", "my talk.wav"]
-            archive.extractall(tmp_path)
-        assert soundfile.info(tmp_path / "my talk.wav").frames == 0.7 * 16_000
-    check_file(tmp_path / f"my talk.{format}")
-
-
-def check_file(path: Path) -> None:
-    """Read a file of one of the formats again."""
-    start = path.read_bytes()[:15]
-    if path.suffix == ".npz":
-        assert Motion.load(path).n_frames == 21
-    elif path.suffix == ".csv":
-        assert ct.read_curves(path).weights.shape[0] == 21
-    elif path.suffix == ".glb":
-        assert start[:4] == b"glTF"
-    else:
-        assert path.suffix == ".html" and start == b"<!DOCTYPE html>"
-
-
-# Looks --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [380, 800, 1400])
-def test_page_fits_every_screen(
-    client: StudioClient, chromium: Any, width: int, scheme: str
-) -> None:
-    size = {"width": width, "height": 900}
-    with browser.visiting(client.url, chromium, viewport=size, color_scheme=scheme) as visit:
-        page = visit.page
-        page.wait_for_selector("#face canvas")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        small = page.evaluate(
-            "[...document.querySelectorAll('button, select, input:not(.hidden)')].filter("
-            "(e) => e.offsetParent && e.getBoundingClientRect().height < 18).map((e) => e.id)"
-        )
-        assert small == []
-        for kind in ("--ink", "--muted", "--accent", "--error"):
-            assert contrast(page, kind, "--panel") >= 4.5, kind
-
-
-def contrast(page: Any, ink: str, ground: str) -> float:
-    """Return the contrast of two colors as WCAG defines it."""
-    style = "getComputedStyle(document.documentElement).getPropertyValue"
-    values = []
-    for name in (ink, ground):
-        text = page.evaluate(f"{style}('{name}').trim()")
-        channels = np.array([int(text[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-        linear = np.where(
-            channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
-        )
-        values.append(float(linear @ [0.2126, 0.7152, 0.0722]))
-    return (max(values) + 0.05) / (min(values) + 0.05)
-
-
-def test_every_control_has_a_name(visit: browser.Visit) -> None:
-    upload(visit.page, wav(0.4))
-    until_done(visit.page)
-    nameless = visit.page.evaluate(
-        "[...document.querySelectorAll('button, input, select, textarea, canvas, [role=slider]')]"
-        ".filter((e) => !(e.getAttribute('aria-label') || e.labels?.length || e.textContent.trim()"
-        " || e.getAttribute('aria-labelledby'))).map((e) => e.outerHTML.slice(0, 80))"
-    )
-    assert nameless == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_looks_as_before(client: StudioClient, visit: browser.Visit, scheme: str) -> None:
-    page = visit.page
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 1280, "height": 860})
-    page.click("#sample")
-    until_done(page)
-    until_whole(page)
-    page.evaluate("studio.player.playback.pause(); studio.player.playback.seek(1)")
-    page.wait_for_timeout(200)
-    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
-    # Small, so that fonts and graphics drivers make no difference.
-    small = picture.filter(ImageFilter.GaussianBlur(8)).resize((80, 54), Image.Resampling.BOX)
-    golden = GOLDEN / f"studio-{scheme}.png"
-    difference = np.abs(np.asarray(small, int) - np.asarray(Image.open(golden), int))
-    assert np.quantile(difference, 0.98) < 40 and difference.mean() < 4

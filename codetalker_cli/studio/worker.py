@@ -29,6 +29,8 @@ _PLAYBACK_SECONDS = 600.0
 """Up to this length, the page plays the sound with its own sampling rate and channels."""
 _BLOCK_BYTES = 8 << 20
 _REPORT_SECONDS = 0.2
+# Below live streams, but not so low that other programs on the machine delay a take by much.
+_NICENESS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class Worker:
         self._waiting.put(take)
 
     def _run(self) -> None:
-        lower_priority()
+        lower_priority(_NICENESS)
         self._warm_up()
         while (take := self._waiting.get()) is not None and not self._stop.is_set():
             if not take.is_deleted:

@@ -150,7 +150,11 @@ def _numbers(array: np.ndarray) -> list[list[float]]:
     return numbers
 
 
-def lower_priority() -> None:
-    """Give this thread a lower priority; only Linux has a priority for each thread."""
+def lower_priority(niceness: int = _NICENESS) -> None:
+    """Give this thread a lower priority; only Linux has a priority for each thread.
+
+    Args:
+        niceness: From 0 for the usual priority to 19.
+    """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -88,7 +88,7 @@ export class Player extends EventTarget {
       for await (const packets of packetsOf(take.id, loading.signal)) {
         if (loading.signal.aborted) return;
         for (const packet of packets) {
-          if (packet.kind === 'sound') await this._begin(take, face, packet);
+          if (packet.kind === 'sound') await this._begin(take, face, packet, loading.signal);
           else this._motion?.add(packet);
           if (loading.signal.aborted) return;
         }
@@ -101,11 +101,12 @@ export class Player extends EventTarget {
     }
   }
 
-  async _begin(take, face, { header, arrays }) {
+  async _begin(take, face, { header, arrays }, signal) {
     const { fps, n_frames: nFrames, peaks_per_second: peaksPerSecond } = header;
     this._total = nFrames;
     this._motion = new Motion({ ...face, header: { ...face.header, fps } });
-    const { url } = await ask('POST', `/api/takes/${take.id}/sound`);
+    // Another take may be chosen in the meantime, which ends this one.
+    const { url } = await ask('POST', `/api/takes/${take.id}/sound`, undefined, signal);
     this._audio = new Audio(url);
     this._audio.preload = 'auto';
     this.playback = new Playback({ fps, nFrames: 0, sound: this._audio });
