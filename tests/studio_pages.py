@@ -54,7 +54,7 @@ def visit(client: StudioClient, chromium: Any) -> Iterator[browser.Visit]:
         assert all(url.startswith((own, own.replace("http", "ws"))) for url in visit.requests)
 
 
-def until(page: Any, expression: str, seconds: float = 30) -> Any:
+def until(page: Any, expression: str, seconds: float = 120) -> Any:
     """Wait until an expression is true in the page, whose policy forbids Playwright's own way."""
     deadline = time.monotonic() + seconds
     while not (value := page.evaluate(expression)):

@@ -122,7 +122,7 @@ class StudioClient:
         return found["name"], content
 
 
-def _until(now: Any, seconds: float = 60) -> Any:
+def _until(now: Any, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while (found := now())["state"] in ("waiting", "computing"):
         assert time.monotonic() < deadline, found
