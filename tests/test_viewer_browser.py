@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import visiting
 from viewer_pages import (
     CLICKS,
     FPS,
     N_FRAMES,
+    READY,
     VIEWER,
     Place,
     brightness,
@@ -143,6 +145,19 @@ def test_the_sound_is_where_it_was_recorded(place: Place) -> None:
     np.testing.assert_allclose(found["inFile"], CLICKS, atol=0.005)
     np.testing.assert_allclose(np.array(found["played"], np.float64), CLICKS, atol=1 / FPS)
     assert found["duration"] == pytest.approx(N_FRAMES / FPS, abs=0.002) and found["delay"] == 0
+
+
+def test_a_browser_that_plays_the_start_of_the_encoder_is_corrected(place: Place) -> None:
+    # Such a browser plays 1024 samples more at 32 kHz, and perhaps silence at the end.
+    longer = "Object.defineProperty(HTMLMediaElement.prototype, 'duration', {value: 3.04})"
+    with visiting(browser=place.browser) as visit:
+        visit.page.add_init_script(longer)
+        visit.page.goto((place.folder / "one.html").as_uri())
+        visit.page.wait_for_selector(READY)
+        assert visit.page.evaluate(f"{VIEWER}.playback.delay") == pytest.approx(1024 / 32000)
+        visit.page.evaluate(f"{VIEWER}.playback.seek(1)")
+        time = visit.page.evaluate(f"{VIEWER}.audio.currentTime")
+        assert time == pytest.approx(1.032, abs=0.001)
 
 
 def test_the_face_follows_the_sound(place: Place) -> None:
