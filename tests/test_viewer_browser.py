@@ -107,10 +107,16 @@ IN_SYNC = f"""async (count) => {{
   return pairs;
 }}"""
 
+# The gray level of the film at a frame, or at the frame at which the recording is paused.
 FILM_LEVEL = f"""async (frame) => {{
   const {{ playback, films: [{{ video }}] }} = {VIEWER};
+  if (frame === null) {{
+    await playback.play();
+    await new Promise((r) => setTimeout(r, 700));
+  }}
   const sought = new Promise((r) => video.addEventListener('seeked', r, {{ once: true }}));
-  playback.seekFrame(frame);
+  if (frame === null) playback.pause();
+  else playback.seekFrame(frame);
   await Promise.race([sought, new Promise((r) => setTimeout(r, 1000))]);
   const canvas = new OffscreenCanvas(8, 8);
   const context = canvas.getContext('2d');
@@ -176,6 +182,15 @@ def test_the_film_shows_the_frame_of_the_motion(place: Place) -> None:
             # Levels are 10 apart in limited range, so at least 11 apart in full range.
             expected = (brightness(frame) - 16) * 255 / 219
             assert min(abs(level - brightness(frame)), abs(level - expected)) <= 5, frame
+
+
+def test_the_film_stops_at_the_frame_of_the_motion(place: Place) -> None:
+    with place.opened("two.html") as visit:
+        for _ in range(3):
+            level = visit.page.evaluate(FILM_LEVEL, None)
+            frame, paused = visit.page.evaluate(f"[{VIEWER}.frame, {VIEWER}.films[0].video.paused]")
+            expected = (brightness(frame) - 16) * 255 / 219
+            assert paused and min(abs(level - brightness(frame)), abs(level - expected)) <= 5
 
 
 def test_slow_motion_slows_the_face_and_the_sound(place: Place) -> None:
