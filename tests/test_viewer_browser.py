@@ -5,15 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from browser import visiting
 from viewer_pages import (
     CLICKS,
     FPS,
     N_FRAMES,
+    READY,
     VIEWER,
     Place,
     brightness,
     pages,
     speaking,
+    undisturbed,
     write_film,
 )
 
@@ -105,10 +108,16 @@ IN_SYNC = f"""async (count) => {{
   return pairs;
 }}"""
 
+# The gray level of the film at a frame, or at the frame at which the recording is paused.
 FILM_LEVEL = f"""async (frame) => {{
   const {{ playback, films: [{{ video }}] }} = {VIEWER};
+  if (frame === null) {{
+    await playback.play();
+    await new Promise((r) => setTimeout(r, 700));
+  }}
   const sought = new Promise((r) => video.addEventListener('seeked', r, {{ once: true }}));
-  playback.seekFrame(frame);
+  if (frame === null) playback.pause();
+  else playback.seekFrame(frame);
   await Promise.race([sought, new Promise((r) => setTimeout(r, 1000))]);
   const canvas = new OffscreenCanvas(8, 8);
   const context = canvas.getContext('2d');
@@ -141,17 +150,40 @@ def test_the_sound_is_where_it_was_recorded(place: Place) -> None:
     with place.opened("one.html") as visit:
         found = visit.page.evaluate(CLICK_TIMES, list(CLICKS))
     np.testing.assert_allclose(found["inFile"], CLICKS, atol=0.005)
-    np.testing.assert_allclose(np.array(found["played"], np.float64), CLICKS, atol=1 / FPS)
+    played = np.array(found["played"], np.float64)
+    assert np.abs(played - CLICKS).max() <= 1 / FPS, played - CLICKS
     assert found["duration"] == pytest.approx(N_FRAMES / FPS, abs=0.002) and found["delay"] == 0
+
+
+def test_a_browser_that_plays_the_start_of_the_encoder_is_corrected(place: Place) -> None:
+    # Such a browser plays 1024 samples more at 32 kHz, and perhaps silence at the end.
+    longer = "Object.defineProperty(HTMLMediaElement.prototype, 'duration', {value: 3.04})"
+    with visiting(browser=place.browser) as visit:
+        visit.page.add_init_script(longer)
+        visit.page.goto((place.folder / "one.html").as_uri())
+        visit.page.wait_for_selector(READY)
+        assert visit.page.evaluate(f"{VIEWER}.playback.delay") == pytest.approx(1024 / 32000)
+        visit.page.evaluate(f"{VIEWER}.playback.seek(1)")
+        time = visit.page.evaluate(f"{VIEWER}.audio.currentTime")
+        assert time == pytest.approx(1.032, abs=0.001)
 
 
 def test_the_face_follows_the_sound(place: Place) -> None:
     with place.opened("one.html") as visit:
-        pairs = np.array(visit.page.evaluate(IN_SYNC, 20))
+
+        def delays() -> np.ndarray:
+            pairs = np.array(visit.page.evaluate(IN_SYNC, 20)).reshape(-1, 2)
+            return (pairs[:, 1] - pairs[:, 0]) * FPS  # 0 to 1: while the frame is shown
+
+        def in_sync(late: np.ndarray) -> bool:
+            if len(late) < 6:
+                return False
+            within = np.mean((late > -1) & (late < 2))  # some pictures are late on a busy machine
+            return bool(-0.5 <= np.median(late) <= 1.5 and within >= 0.8)
+
+        late = undisturbed(delays, in_sync)
+        assert in_sync(late), late
         assert visit.console == []
-    late = (pairs[:, 1] - pairs[:, 0]) * FPS  # 0 to 1: while the frame is shown
-    assert len(pairs) > 5 and -0.5 <= np.median(late) <= 1.5
-    assert np.mean((late > -1) & (late < 2)) >= 0.8  # some pictures are late on a busy machine
 
 
 def test_the_film_shows_the_frame_of_the_motion(place: Place) -> None:
@@ -163,10 +195,19 @@ def test_the_film_shows_the_frame_of_the_motion(place: Place) -> None:
             assert min(abs(level - brightness(frame)), abs(level - expected)) <= 5, frame
 
 
+def test_the_film_stops_at_the_frame_of_the_motion(place: Place) -> None:
+    with place.opened("two.html") as visit:
+        for _ in range(3):
+            level = visit.page.evaluate(FILM_LEVEL, None)
+            frame, paused = visit.page.evaluate(f"[{VIEWER}.frame, {VIEWER}.films[0].video.paused]")
+            expected = (brightness(frame) - 16) * 255 / 219
+            assert paused and min(abs(level - brightness(frame)), abs(level - expected)) <= 5
+
+
 def test_slow_motion_slows_the_face_and_the_sound(place: Place) -> None:
     with place.opened("one.html") as visit:
         visit.page.get_by_label("Speed").select_option("0.25")
-        passed, rate = visit.page.evaluate(f"""async () => {{
+        measure = f"""async () => {{
           const {{ playback, audio }} = {VIEWER};
           playback.seek(0.5);
           await playback.play();
@@ -176,8 +217,11 @@ def test_slow_motion_slows_the_face_and_the_sound(place: Place) -> None:
           const passed = (playback.time - time) / ((performance.now() - start) / 1000);
           playback.pause();
           return [passed, audio.playbackRate];
-        }}""")
-    assert rate == 0.25 and passed == pytest.approx(0.25, abs=0.08)
+        }}"""
+        passed, rate = undisturbed(
+            lambda: visit.page.evaluate(measure), lambda found: abs(found[0] - 0.25) <= 0.05
+        )
+    assert rate == 0.25 and passed == pytest.approx(0.25, abs=0.05)
 
 
 def test_a_single_frame_and_a_short_film_are_shown(place: Place) -> None:
@@ -210,9 +254,12 @@ def test_a_picture_of_the_bundled_head_takes_little_time(place: Place) -> None:
     motion = Motion(frames.astype(np.float32), FPS, mesh.topology, "S01", template)
     ct.render(motion, place.folder / "head.html")
     with place.opened("head.html") as visit:
-        n_vectors, times = visit.page.evaluate(f"""() => {{
+        assert visit.page.evaluate(f"{VIEWER}.motions[0].nVectors") >= 50
+        measure = f"""() => {{
           for (let i = 0; i < 150; i++) {VIEWER}.playback.seekFrame(i % 60);
-          return [{VIEWER}.motions[0].nVectors, {VIEWER}.scriptTimes.slice(-100)];
-        }}""")
-    # The faster half, because other processes of a busy machine take the rest of the time.
-    assert n_vectors >= 50 and np.percentile(times, 25) <= 4.0  # milliseconds
+          return {VIEWER}.scriptTimes.slice(-100);
+        }}"""
+        milliseconds = undisturbed(
+            lambda: float(np.median(visit.page.evaluate(measure))), lambda found: found <= 4
+        )
+    assert milliseconds <= 4

@@ -172,6 +172,13 @@ def n_frames(panels: Sequence[Panel]) -> int:
     return min(motion.n_frames for motion in motions)
 
 
+def motion_with_sound(panels: Sequence[Panel]) -> Motion:
+    """Return the first motion with sound, or the first motion if there is none."""
+    motions = [panel.motion for panel in panels]
+    with_sound = (m for m in motions if m.audio_path is not None or m.audio is not None)
+    return next(with_sound, motions[0])
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything that is constant over a clip of several panels; it can be sent to a process.

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from codetalker_cli.errors import RenderError
 from codetalker_cli.files import atomic_path
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress, silent
 from codetalker_cli.render.footage import Footage
 from codetalker_cli.render.lip_charts import LipCurve
-from codetalker_cli.render.panels import Panel
+from codetalker_cli.render.panels import Panel, motion_with_sound
 from codetalker_cli.render.viewer.bundle import boot_script, modules, notice, style_sheet
 from codetalker_cli.render.viewer.content import (
     Content,
@@ -56,19 +55,6 @@ class Exhibit:
     footage: tuple[Footage, ...] = ()
     curves: tuple[LipCurve, ...] = ()
     title: str = ""
-
-
-@dataclass(frozen=True)
-class _Embedding:
-    """How a viewer is part of a page.
-
-    Attributes:
-        attributes: Further attributes of its element.
-        button: The button that opens it; empty: it is open.
-    """
-
-    attributes: str = ""
-    button: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,11 +98,13 @@ def write_page(
         InputError: A film or the sound cannot be read, or the file cannot be written.
     """
     content = arrange(exhibit.panels, exhibit.footage, settings)
-    with atomic_path(path, overwrite) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with (
+        atomic_path(path, overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
         for text in _before():
             file.write(text)
-        whole = _Embedding()
-        sound = _write_viewer(file, exhibit, content, settings, whole, progress or silent)
+        sound = _write_viewer(file, exhibit, content, settings, progress or silent)
         file.write(f"</main>\n<script>{boot_script()}</script>\n</body>\n</html>\n")
         file.flush()
         size = temporary.stat().st_size
@@ -152,7 +140,7 @@ def embedded(exhibit: Exhibit, settings: RenderSettings) -> str:
     content = arrange(exhibit.panels, exhibit.footage, settings)
     file = io.StringIO()
     button = '<button type="button" class="open" hidden>Show in 3D</button>\n'
-    _write_viewer(file, exhibit, content, settings, _Embedding(" data-embedded", button))
+    _write_viewer(file, exhibit, content, settings, button=button)
     return file.getvalue()
 
 
@@ -213,13 +201,13 @@ def _write_viewer(
     exhibit: Exhibit,
     content: Content,
     settings: RenderSettings,
-    embedding: _Embedding,
     progress: Progress = silent,
+    button: str = "",
 ) -> Sound | None:
-    motion = _motion_with_sound(exhibit.panels)
-    sound = encode_sound(motion, content.seconds)
+    """Write the element of a viewer, which a button opens if one is given."""
+    sound = encode_sound(motion_with_sound(exhibit.panels), content.seconds)
     films = [encode_film(film, content.fps, content.seconds) for film in exhibit.footage]
-    file.write(f'<div class="codetalker-viewer"{embedding.attributes}>\n{embedding.button}')
+    file.write(f'<div class="codetalker-viewer"{" data-embedded" if button else ""}>\n{button}')
     file.write('<p class="status" role="status"></p>\n')
     file.write("<noscript>Please turn on JavaScript to see the faces.</noscript>\n")
     start, end = _element("packets", "\0").split("\0")
@@ -245,15 +233,6 @@ def _packets(
     yield page_packet(content, exhibit.title, settings.view, sound)
     yield from face_packets(content, progress)
     yield from curve_packets(content, exhibit.curves, sound)
-
-
-def _motion_with_sound(panels: Iterable[Panel]) -> Motion:
-    """Return the first motion with sound, or the first motion if there is none."""
-    motions = [panel.motion for panel in panels]
-    if not motions:
-        raise RenderError("there is no motion to show; give at least one")
-    with_sound = (m for m in motions if m.audio_path is not None or m.audio is not None)
-    return next(with_sound, motions[0])
 
 
 def _gzip(parts: Iterable[bytes]) -> Iterator[bytes]:

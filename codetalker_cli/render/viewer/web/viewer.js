@@ -71,7 +71,7 @@ class Viewer {
     this._makeCurves();
     this.controls = new Controls(this.root, this, { hasSound: Boolean(audio) });
     this.playback.addEventListener('frame', () => this._show());
-    this.playback.addEventListener('state', () => this._pauseOthers());
+    this.playback.addEventListener('state', () => this._onState());
     this.setView(this.page.view);
     this._show(true);
   }
@@ -200,8 +200,12 @@ class Viewer {
     }
   }
 
-  _pauseOthers() {
-    if (!this.playback.playing) return;
+  /** Stops the films at the frame that is shown, or pauses the other viewers of the page. */
+  _onState() {
+    if (!this.playback.playing) {
+      for (const film of this.films) film.follow(this.playback);
+      return;
+    }
     for (const other of opened) if (other !== this && other.playback.playing) other.playback.pause();
   }
 
