@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voices.save(Path("voice"), "A", family="whisper", motion_history=False)
 
 
-def started(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
-    """Start a studio, and return its process and the address that it prints."""
+@contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a studio, and yield its process and the address that it prints."""
     command = [sys.executable, "-m", "codetalker_cli", "studio", "--model", "voice", "--json"]
     process = subprocess.Popen(
         [*command, "--port", "0", "--no-browser", *arguments],
@@ -33,10 +36,14 @@ def started(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str],
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, process.communicate()[1]
-    return process, json.loads(line)["url"]
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield process, json.loads(line)["url"]
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def ask(url: str, path: str, method: str = "GET") -> Any:
@@ -55,24 +62,24 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[in
 
 def test_ctrl_c_ends_it_and_removes_temporary_takes(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
-    process, url = started(TMPDIR=str(tmp_path / "tmp"))
-    assert url.startswith("http://127.0.0.1:") and len(url.partition("#token=")[2]) >= 32
-    assert ask(url, "/api/studio")["subjects"] == ["A"]
-    ask(url, "/api/sample", "POST")
-    assert list((tmp_path / "tmp").glob("codetalker-studio-*/*/take.json"))
-    code, err = end(process)
+    with started(TMPDIR=str(tmp_path / "tmp")) as (process, url):
+        assert url.startswith("http://127.0.0.1:") and len(url.partition("#token=")[2]) >= 32
+        assert ask(url, "/api/studio")["subjects"] == ["A"]
+        ask(url, "/api/sample", "POST")
+        assert list((tmp_path / "tmp").glob("codetalker-studio-*/*/take.json"))
+        code, err = end(process)
     assert code == 0, err
     assert "Traceback" not in err
     assert not list((tmp_path / "tmp").glob("codetalker-studio-*"))
 
 
 def test_folder_keeps_takes_and_can_be_used_once() -> None:
-    process, url = started("--out", "takes", "--token", "a-token-of-16-chars")
-    assert url.endswith("#token=a-token-of-16-chars")
-    ask(url, "/api/sample", "POST")
-    busy = run("studio", "--model", "voice", "--no-browser", "--port", "0", "-o", "takes")
-    assert busy.code == 2 and "another run" in busy.err
-    assert end(process, signal.SIGTERM)[0] == 143
+    with started("--out", "takes", "--token", "a-token-of-16-chars") as (process, url):
+        assert url.endswith("#token=a-token-of-16-chars")
+        ask(url, "/api/sample", "POST")
+        busy = run("studio", "--model", "voice", "--no-browser", "--port", "0", "-o", "takes")
+        assert busy.code == 2 and "another run" in busy.err
+        assert end(process, signal.SIGTERM)[0] == 143
     assert len(list(Path("takes").glob("*/take.json"))) == 1
 
 
