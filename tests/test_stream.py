@@ -103,12 +103,13 @@ def test_a_frame_is_known_after_the_look_ahead(voice: Voice) -> None:
 def test_a_long_look_ahead_and_left_context_give_the_whole_recording(voice: Voice) -> None:
     """The windows decide the result, not the stream: the first window is the recording itself."""
     stream = voice.stream(lookahead_seconds=2.0, idle=False)
-    window = np.concatenate([np.zeros(32_000, np.float32), SPEECH[:32_000]])
     decoder = WindowDecoder(voice.checkpoint.model, voice.decode)
+    n = decoder.n_silent
+    window = np.concatenate([np.zeros(n * 640, np.float32), SPEECH[:32_000]])
     style = decoder.style(np.array([1, 0, 0], np.float32))
-    hidden = decoder.decode_windows(torch.from_numpy(window)[None], 100, style)[0]
+    hidden = decoder.decode_windows(torch.from_numpy(window)[None], n + 50, style)[0]
     neutral = voice.checkpoint.mesh.templates["A"].astype(np.float32)
-    expected = decoder.to_vertices(hidden, neutral)[50:52]
+    expected = decoder.to_vertices(hidden, neutral)[n : n + 2]
     frames = faces(stream.feed(SPEECH)[:2])
     scale = np.array([0.25, 0.5], np.float32)[:, None, None]
     np.testing.assert_allclose(frames, neutral + scale * (expected - neutral), atol=1e-5)

@@ -1,14 +1,6 @@
-"""Decode speech as a live stream does: in short windows, with little sound after each frame.
+"""Decode the windows of sound of live streams."""
 
-The sound of each hop of frames is encoded and decoded with some sound before and after it, and only
-the frames of the hop are kept:
-
-    left context │ hop │ look-ahead
-    ─────────────┴─────┴───────────  window of sound
-"""
-
-from collections import defaultdict
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from numbers import Real
 
@@ -17,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codetalker_cli.animate.batch_decoding import encode_separately
-from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.audio import MIN_SECONDS
 from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
@@ -67,78 +59,28 @@ class LiveWindows:
         return cls(left_seconds, max(hop, 1e-3), lookahead_seconds - hop)
 
 
-@dataclass(frozen=True)
-class Window:
-    """The frames of one hop: ``start`` to ``stop`` are decoded, ``first`` to ``end`` are kept."""
-
-    start: int
-    first: int
-    end: int
-    stop: int
-
-
-def plan_windows(n_frames: int, fps: float, lengths: LiveWindows) -> Iterator[Window]:
-    """Yield the windows of a stream; those at both ends are shorter."""
-    left, hop, ahead = (
-        round(seconds * fps)
-        for seconds in (lengths.left_seconds, lengths.hop_seconds, lengths.ahead_seconds)
-    )
-    hop = max(1, hop)
-    for first in range(0, n_frames, hop):
-        end = min(first + hop, n_frames)
-        yield Window(max(0, first - left), first, end, min(n_frames, end + ahead))
-
-
 class WindowDecoder:
     """A decoder for windows, which it decodes from their own sound alone, in batches.
 
     Args:
         model: The model with both stages.
-        settings: The decoding settings; the precision and the batch size are used.
-        lengths: The lengths of the windows.
+        settings: The decoding settings; the precision and the initial silence are used.
+
+    Attributes:
+        fps: The frame rate.
+        device: The device of the model.
+        n_silent: The number of frames of silence that a window may start with.
     """
 
-    def __init__(
-        self, model: CodeTalker, settings: DecodeSettings, lengths: LiveWindows | None = None
-    ) -> None:
+    def __init__(self, model: CodeTalker, settings: DecodeSettings) -> None:
         assert model.speech is not None
-        self.vq, self.speech, self.lengths = model.vq, model.speech, lengths or LiveWindows()
-        self.fps, self.batch_size = model.settings.data.fps, settings.batch_size
+        self.vq, self.speech = model.vq, model.speech
+        self.fps = model.settings.data.fps
         self.device = model.speech.head.weight.device
+        seconds = max(settings.initial_silence_seconds, MIN_SECONDS)
+        self.n_silent = math.ceil(seconds * self.fps)
         self._is_bf16 = settings.precision == "bf16"
         self._decoder = Decoder(model.speech, model.vq, settings)
-
-    def decode(self, samples: np.ndarray, style: np.ndarray) -> Tensor:
-        """Return (T, H) hidden states of stage 1's decoder before its last projection.
-
-        Args:
-            samples: (n,) float32 samples at 16 kHz.
-            style: (n_styles,) float32 weights of the styles.
-        """
-        n_frames = int(len(samples) / SAMPLE_RATE * self.fps)
-        audio = torch.from_numpy(samples).to(self.device)
-        vector = self.style(style)
-        # Only windows of the same length share a batch, because encoders may not support padding.
-        by_length: dict[int, list[Window]] = defaultdict(list)
-        for window in plan_windows(n_frames, self.fps, self.lengths):
-            by_length[window.stop - window.start].append(window)
-        frames: dict[int, Tensor] = {}
-        for windows in by_length.values():
-            for k in range(0, len(windows), self.batch_size):
-                batch = windows[k : k + self.batch_size]
-                for window, hidden in zip(batch, self._decode(audio, batch, vector), strict=True):
-                    frames[window.first] = hidden[
-                        window.first - window.start : window.end - window.start
-                    ]
-        return torch.cat([frames[first] for first in sorted(frames)])
-
-    def _decode(self, audio: Tensor, windows: list[Window], style: Tensor) -> Tensor:
-        """Return the (B, T, H) hidden states of windows of the same length."""
-        n_frames = windows[0].stop - windows[0].start
-        n_samples = round(n_frames / self.fps * SAMPLE_RATE)
-        starts = [round(window.start / self.fps * SAMPLE_RATE) for window in windows]
-        cuts = torch.stack([audio[start : start + n_samples] for start in starts])
-        return self.decode_windows(cuts, n_frames, style.expand(len(windows), -1))
 
     @torch.no_grad()
     def decode_windows(self, cuts: Tensor, n_frames: int, style: Tensor) -> Tensor:

@@ -6,14 +6,16 @@ The frames of a hop are decoded together, from a window of sound:
     ─────────────┴─────┴───────────────────   window of sound
 
 The look-ahead begins with the hop: its first frame is decoded when the sound up to
-``lookahead_seconds`` after it has arrived. All windows of a stream have the same length. Before the
-first and after the last sound, they contain silence. A motion history starts empty in each
-window, so its length is bounded too.
+``lookahead_seconds`` after it has arrived. All windows of a stream have the same length, except that
+silence at their start is shortened to that before a recording: after two seconds of it, the bundled
+voice misses lip closures. After the last sound, windows contain silence. A motion history starts
+empty in each window, so its length is bounded too.
 """
 
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +36,18 @@ _LEAST_HOPS = 10
 """The number of hops before a slow model is reported."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The sound that a hop is decoded from: (n,) samples of ``n_frames`` frames.
+
+    The first ``left`` frames are before the hop.
+    """
+
+    samples: np.ndarray
+    n_frames: int
+    left: int
 
 
 class Stream:
@@ -71,8 +85,7 @@ class Stream:
         self._ahead = max(self._hop, round(lookahead * self.fps))
         self.lookahead_seconds = self._ahead / self.fps
         self.units = () if face.solver is None else face.solver.names
-        self.n_frames = self._left + self._ahead
-        self._n_samples = round(self.n_frames / self.fps * SAMPLE_RATE)
+        self._n_samples = self._at(self._left + self._ahead)
         self._rate = sampling_rate
         self.reset()
 
@@ -206,19 +219,32 @@ class Stream:
         self._origin += self._next
         self._begin()
 
-    def _window(self) -> np.ndarray:
-        """Return the (n,) samples of the window of the next hop."""
+    def _window(self) -> "_Window | None":
+        """Return the window of the next hop, or None if it is silent."""
         start = self._at(self._next - self._left) - self._kept
         window = self._leveled[start : start + self._n_samples]
-        return np.pad(window, (0, self._n_samples - len(window)))
+        loud = np.abs(window) >= SILENCE_PEAK
+        if not loud.any():
+            return None
+        first = int(np.argmax(loud) / SAMPLE_RATE * self.fps) - self._decoder.n_silent
+        left = min(self._left, self._left - first)
+        n_frames = left + self._ahead
+        n_samples = self._at(n_frames)
+        window = np.pad(window, (0, self._n_samples - len(window)))
+        return _Window(window[self._n_samples - n_samples :], n_frames, left)
 
-    def _accept(self, hidden: torch.Tensor | None) -> list[StreamFrame]:
-        """Return the frames of the next hop, given the hidden states of its window."""
+    def _accept(self, hidden: torch.Tensor | None, left: int = 0) -> list[StreamFrame]:
+        """Return the frames of the next hop.
+
+        Args:
+            hidden: The hidden states of its window; None: the window is silent.
+            left: The number of frames of the window before the hop.
+        """
         n = min(self._hop, self._n_left) if self._is_last else self._hop
         before, steps = self._last[1], np.arange(1, n + 1) / _EASE_FRAMES
         if hidden is not None:
             # A clone does not keep the window and its batch in memory.
-            rows: torch.Tensor | None = hidden[self._left : self._left + n].clone()
+            rows: torch.Tensor | None = hidden[left : left + n].clone()
             scale = np.minimum(1.0, before + steps)
         else:
             rows = None if self._last[0] is None else self._last[0].expand(n, -1)
@@ -271,25 +297,24 @@ def advance(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
         The frames of each stream; none for a stream that is not due.
     """
     results: list[list[StreamFrame]] = [[] for _ in streams]
-    by_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+    by_length: dict[int, list[tuple[int, _Window]]] = {}
     for k, stream in enumerate(streams):
         if not stream.is_due:
             continue
         window = stream._window()
-        if np.abs(window).max(initial=0.0) < SILENCE_PEAK:
+        if window is None:
             results[k] = stream._accept(None)
         else:
-            by_length.setdefault(stream.n_frames, []).append((k, window))
+            by_length.setdefault(window.n_frames, []).append((k, window))
     for n_frames, windows in by_length.items():
         start = time.perf_counter()
-        numbers = [k for k, _ in windows]
-        decoder = streams[numbers[0]]._decoder
-        cuts = torch.from_numpy(np.stack([window for _, window in windows])).to(decoder.device)
-        style = torch.cat([streams[k]._style for k in numbers])
+        decoder = streams[windows[0][0]]._decoder
+        cuts = torch.from_numpy(np.stack([w.samples for _, w in windows])).to(decoder.device)
+        style = torch.cat([streams[k]._style for k, _ in windows])
         hidden = decoder.decode_windows(cuts, n_frames, style)
-        seconds = (time.perf_counter() - start) / len(numbers)
-        for k, rows in zip(numbers, hidden, strict=True):
-            results[k] = streams[k]._accept(rows)
+        seconds = (time.perf_counter() - start) / len(windows)
+        for (k, window), rows in zip(windows, hidden, strict=True):
+            results[k] = streams[k]._accept(rows, window.left)
             streams[k]._count(seconds)
     return results
 
