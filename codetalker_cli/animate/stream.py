@@ -6,26 +6,26 @@ The frames of a hop are decoded together, from a window of sound:
     ─────────────┴─────┴───────────────────   window of sound
 
 The look-ahead begins with the hop: its first frame is decoded when the sound up to
-``lookahead_seconds`` after it has arrived. All windows of a stream have the same length, except that
-silence at their start is shortened to that before a recording: after two seconds of it, the bundled
-voice misses lip closures. After the last sound, windows contain silence. A motion history starts
-empty in each window, so its length is bounded too.
+``lookahead_seconds`` after it has arrived. All windows of a stream have the same length, except
+that silence at their start is shortened to that before a recording: after two seconds of it, the
+bundled voice misses lip closures. After the last sound, windows contain silence. A motion history
+starts empty in each window, so its length is bounded too.
 """
 
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder
+from codetalker_cli.animate.live_windows import Decoded, LiveWindows, Window, WindowDecoder
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
+from codetalker_cli.models.speech_encoders.whisper_stream import WhisperState
 
 REST_SECONDS = 0.2
 """The time in which an interrupted face comes to rest."""
@@ -36,18 +36,6 @@ _LEAST_HOPS = 10
 """The number of hops before a slow model is reported."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """The sound that a hop is decoded from: (n,) samples of ``n_frames`` frames.
-
-    The first ``left`` frames are before the hop.
-    """
-
-    samples: np.ndarray
-    n_frames: int
-    left: int
 
 
 class Stream:
@@ -108,6 +96,7 @@ class Stream:
         self._input = LiveSound(self._rate)
         self._next = 0  # the next frame of the utterance
         self._is_last = False
+        self._encoder_state: WhisperState | None = None
         # The sound from sample ``_kept`` of the utterance on; before it, there is silence.
         self._kept = -self._at(self._left)
         self._sound = np.zeros(-self._kept, np.float32)
@@ -203,7 +192,9 @@ class Stream:
         """
         excess = (self.backlog_seconds - max_seconds) * self.fps
         n = max(0, -int(-excess // self._hop)) * self._hop if excess > 0 else 0
-        self._skip(n)
+        if n:
+            self._skip(n)
+            self._encoder_state = None
         self.n_dropped += n
         return n
 
@@ -219,7 +210,7 @@ class Stream:
         self._origin += self._next
         self._begin()
 
-    def _window(self) -> "_Window | None":
+    def _window(self) -> Window | None:
         """Return the window of the next hop, or None if it is silent."""
         start = self._at(self._next - self._left) - self._kept
         window = self._leveled[start : start + self._n_samples]
@@ -230,21 +221,24 @@ class Stream:
         left = min(self._left, self._left - first)
         n_frames = left + self._ahead
         n_samples = self._at(n_frames)
-        window = np.pad(window, (0, self._n_samples - len(window)))
-        return _Window(window[self._n_samples - n_samples :], n_frames, left)
+        window = np.pad(window, (0, self._n_samples - len(window)))[self._n_samples - n_samples :]
+        begins = self._next // self._hop % self._decoder.refresh_hops == 0
+        state = None if begins else self._encoder_state
+        return Window(window, self._next - left, left, n_frames, self._style, state)
 
-    def _accept(self, hidden: torch.Tensor | None, left: int = 0) -> list[StreamFrame]:
+    def _accept(self, decoded: Decoded | None, left: int = 0) -> list[StreamFrame]:
         """Return the frames of the next hop.
 
         Args:
-            hidden: The hidden states of its window; None: the window is silent.
+            decoded: Its decoded window; None: the window is silent.
             left: The number of frames of the window before the hop.
         """
         n = min(self._hop, self._n_left) if self._is_last else self._hop
         before, steps = self._last[1], np.arange(1, n + 1) / _EASE_FRAMES
-        if hidden is not None:
+        self._encoder_state = None if decoded is None else decoded.state
+        if decoded is not None:
             # A clone does not keep the window and its batch in memory.
-            rows: torch.Tensor | None = hidden[left : left + n].clone()
+            rows: torch.Tensor | None = decoded.hidden[left : left + n].clone()
             scale = np.minimum(1.0, before + steps)
         else:
             rows = None if self._last[0] is None else self._last[0].expand(n, -1)
@@ -297,7 +291,7 @@ def advance(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
         The frames of each stream; none for a stream that is not due.
     """
     results: list[list[StreamFrame]] = [[] for _ in streams]
-    by_length: dict[int, list[tuple[int, _Window]]] = {}
+    windows: dict[int, Window] = {}
     for k, stream in enumerate(streams):
         if not stream.is_due:
             continue
@@ -305,17 +299,15 @@ def advance(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
         if window is None:
             results[k] = stream._accept(None)
         else:
-            by_length.setdefault(window.n_frames, []).append((k, window))
-    for n_frames, windows in by_length.items():
-        start = time.perf_counter()
-        decoder = streams[windows[0][0]]._decoder
-        cuts = torch.from_numpy(np.stack([w.samples for _, w in windows])).to(decoder.device)
-        style = torch.cat([streams[k]._style for k, _ in windows])
-        hidden = decoder.decode_windows(cuts, n_frames, style)
-        seconds = (time.perf_counter() - start) / len(windows)
-        for (k, window), rows in zip(windows, hidden, strict=True):
-            results[k] = streams[k]._accept(rows, window.left)
-            streams[k]._count(seconds)
+            windows[k] = window
+    if not windows:
+        return results
+    start = time.perf_counter()
+    decoded = streams[0]._decoder.decode(list(windows.values()))
+    seconds = (time.perf_counter() - start) / len(windows)
+    for (k, window), result in zip(windows.items(), decoded, strict=True):
+        results[k] = streams[k]._accept(result, window.left)
+        streams[k]._count(seconds)
     return results
 
 
