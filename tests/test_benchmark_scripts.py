@@ -32,6 +32,7 @@ ELSEWHERE = {
     "liveness": "test_liveness_script.py",
     "people": "test_people_script.py",
     "plain_decoding": "test_decode_benchmark.py",
+    "serve": "test_serve_docs.py",
     "rig_curves": "test_rig_benchmark.py",
 }
 """The programs and modules that are tested in other files."""
