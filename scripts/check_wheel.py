@@ -112,6 +112,7 @@ def use_elsewhere(wheel: Path, folder: Path) -> None:
     run([codetalker, "--version"], cwd=elsewhere)
     run([codetalker, "animate", "second.wav", "--out", "second.mp4"], cwd=elsewhere)
     run([python, "-I", "-c", MEASURE_VIDEO], cwd=elsewhere)
+    run([codetalker, "animate", "second.wav", "--out", "second.html"], cwd=elsewhere)
 
 
 def run(command: list[str], cwd: Path) -> None:

@@ -68,7 +68,7 @@ def test_vrm_gives_a_vrma_unless_a_glb_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-o", "x.mp4"], "videos show the bundled head"),
+        (["-o", "x.mp4"], "videos and pages show the bundled head"),
         (["-o", "x.csv"], "the file suffix must be .glb"),
         (["-o", "held.glb", "--overwrite"], "one of the input files"),
         (["-o", "x.vrma"], "not a VRM avatar"),

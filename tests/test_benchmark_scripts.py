@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import tiny
 import yaml
+from viewer_pages import speaking
 
 import scripts
 from codetalker_cli.resources import CACHE_VARIABLE
@@ -168,7 +169,36 @@ class RenderCase:
         assert drawing < wall_seconds
 
 
-CASES: dict[str, Callable] = {"prepare": PrepareCase, "render": RenderCase, "train": TrainCase}
+class ViewerCase:
+    """``viewer.py`` with a small motion, without a browser."""
+
+    fields = (
+        *("motion", "frames", "seconds", "vertices", "write_seconds", "page_mb", "motion_mb"),
+        *("sound_mb", "vectors", "error_mm"),
+    )
+
+    def __init__(self, program: ModuleType, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        motion = speaking()
+        motion.save(folder / "a.npz")
+        self.arguments, self.program = [str(folder / "a.npz")], program
+
+    def rows(self, result: dict[str, Any]) -> list[dict[str, Any]]:
+        return result["rows"]
+
+    def check(self, result: dict[str, Any], wall_seconds: float) -> None:
+        assert self.program.synthetic("noise").vertices.shape == (250, 4902, 3)
+        (row,) = result["rows"]
+        assert (row["frames"], row["seconds"]) == (75, 3.0) and row["vectors"] >= 5
+        assert 0 < row["error_mm"] <= 0.1 and 0 < row["write_seconds"] < wall_seconds
+        assert row["page_mb"] > row["motion_mb"] + row["sound_mb"] > row["sound_mb"] > 0
+
+
+CASES: dict[str, Callable] = {
+    "prepare": PrepareCase,
+    "render": RenderCase,
+    "train": TrainCase,
+    "viewer": ViewerCase,
+}
 
 
 def test_every_program_is_tested() -> None:

@@ -234,7 +234,7 @@ def test_failed_video_leaves_no_file_and_keeps_the_old_one() -> None:
     [
         (
             "a.gif",
-            "--out a.gif: the file suffix must be one of .mp4, .m4v, .mov, .mkv, .webm, .glb, ",
+            "--out a.gif: the file suffix must be one of .mp4, .m4v, .mov, .mkv, .webm, .html, ",
         ),
         ("a", "--out a: the file suffix must be one of"),
         ("speech.wav/a.npz", "speech.wav: cannot write here (Not a directory); give another"),

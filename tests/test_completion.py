@@ -18,7 +18,7 @@ from codetalker_cli.animate import model_choice
 from codetalker_cli.cli import completion
 from codetalker_cli.export import FORMATS
 from codetalker_cli.live import sources
-from codetalker_cli.render import encoder
+from codetalker_cli.render import encoder, targets
 from codetalker_cli.settings import (
     CustomSettings,
     DataSettings,
@@ -213,6 +213,7 @@ def test_listed_values_are_those_that_the_commands_accept() -> None:
     every = {*metrics.METRICS, *metrics.GROUPS}
     assert set(completion.METRICS) == every
     assert set(completion.VIDEOS) == {suffix[1:] for suffix in encoder.SUFFIXES} - {"m4v"}
+    assert (targets.PAGE.removeprefix("."),) == completion.PAGES
     assert tuple(FORMATS.suffixes) == completion.EXPORTS
     assert completion.TARGETS == TARGETS and set(TARGETS) == choices(ExportSettings, "targets")
     assert completion.MODEL_VARIABLE == model_choice.ENVIRONMENT

@@ -207,7 +207,15 @@ def test_the_page_is_self_contained(tmp_path: Path) -> None:
     assert not re.search(r"https?:|file:|@import|url\(", text)
     assert len(page.all("video")) == 2 and len(page.all("img")) == 4
     assert all("autoplay" not in one and one["preload"] == "metadata" for one in page.all("video"))
-    assert not page.all("script")
+    scripts = page.all("script")
+    assert [one.get("data-part") for one in scripts] == [
+        "packets", "sound", "packets", "sound", "modules", None,
+    ]  # fmt: skip
+    assert all(one.get("type") == "text/plain" for one in scripts[:-1])
+    assert len([one for one in page.all("button") if one.get("class") == "open"]) == 2
+    (policy,) = (one["content"] for one in page.all("meta") if one.get("http-equiv"))
+    assert policy is not None and policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert len(text) < 8_000_000
 
 
 def test_the_table_contains_every_value_with_its_interval(tmp_path: Path) -> None:
@@ -237,7 +245,8 @@ def test_html_in_names_and_texts_is_escaped(tmp_path: Path) -> None:
     text, page = written(evaluated(tmp_path, changed=with_a_hostile_clip))
     assert page.text.count(HOSTILE) == 2 and len(page.all("video")) == 2
     assert "<b>words</b> of 0" in page.text
-    assert "<script" not in text and "<b>" not in text
+    assert len(page.all("script")) == 6  # those of the viewers
+    assert "<script>alert" not in text and "<b>" not in text
 
 
 def test_a_path_that_is_not_utf_8_is_shown_escaped(tmp_path: Path) -> None:
@@ -286,7 +295,7 @@ def test_a_report_can_have_one_clip_and_no_baseline(tmp_path: Path) -> None:
 def test_no_videos_are_drawn_if_no_clips_are_shown(tmp_path: Path, videos: list[Any]) -> None:
     settings = SETTINGS.model_copy(update={"shown_clips": 0})
     _, page = written(evaluated(tmp_path), settings)
-    assert not page.all("video") and videos == []
+    assert not page.all("video") and not page.all("script") and videos == []
 
 
 def test_videos_show_truth_model_and_difference(tmp_path: Path, videos: list[Any]) -> None:

@@ -5,7 +5,6 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     before = Path.cwd()
     names: dict[str, Any] = {"__name__": "docs"}
     # The settings of the drawing do not matter here, so they are the fastest ones.
-    quick = partial(ct.render, renderer="software", samples=1, workers=1)
+    fast, render = {"renderer": "software", "samples": 1, "workers": 1}, ct.render
+
+    def quick(motions: Any, path: str, **settings: Any) -> Path:
+        settings |= {} if path.endswith(".html") else fast
+        return render(motions, path, **settings)
+
     os.chdir(folder)
     try:
         with mock.patch.object(ct, "render", quick):
@@ -47,7 +51,7 @@ def test_all_code_of_the_page_runs(run: tuple[dict[str, Any], Path]) -> None:
     assert len(BLOCKS) == PAGE.count("```") // 2 == 9
     assert isinstance(names["motion"], ct.Motion) and names["lips"].ndim == 3
     written = {path.name for path in folder.iterdir()} - {"speech.wav"}
-    videos = {"speech.mp4", "mouth.mp4", "sheet.png", "both.mp4"}
+    videos = {"speech.mp4", "mouth.mp4", "sheet.png", "both.mp4", "both.html"}
     exports = {"speech.abc", "basis.glb", "basis.wav", "opening.csv", "opening.glb"}
     motions = {"speech.npz", "0.npz", "1.npz", "2.npz", "frame.ply"}
     assert written == videos | exports | motions

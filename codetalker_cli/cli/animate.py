@@ -23,6 +23,7 @@ from codetalker_cli.cli.options import (
     StrengthOption,
     TargetsOption,
     UnitsOption,
+    export_keys,
     exporters_of,
     given_keys,
     resolved_sections,
@@ -56,8 +57,9 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Output video (.mp4, .mov, .mkv, .webm), motion (.npz, .npy), or a file for another "
-        "program (.glb, .csv, .usdz …); for several recordings, the output folder.",
+        help="Output video (.mp4, .mov, .mkv, .webm), page with a viewer (.html), motion (.npz, "
+        ".npy), or a file for another program (.glb, .csv, .usdz …); for several recordings, the "
+        "output folder.",
     ),
 ]
 ManifestOption = Annotated[
@@ -72,9 +74,11 @@ FormatOption = Annotated[
     typer.Option(
         "--format",
         help="Format, if the suffix of --out does not determine it: mp4 (default), mov, mkv, webm, "
-        + ", ".join(completion.EXPORTS)
+        + ", ".join((*completion.PAGES, *completion.EXPORTS))
         + ".",
-        autocompletion=completion.one_of((*completion.VIDEOS, *completion.EXPORTS)),
+        autocompletion=completion.one_of(
+            (*completion.VIDEOS, *completion.PAGES, *completion.EXPORTS)
+        ),
     ),
 ]
 SubjectOption = Annotated[
@@ -188,9 +192,11 @@ def animate(
 def _formats(exporters: "dict[str, Exporter]", *, with_videos: bool) -> "Formats":
     """Return the formats that recordings can be animated to."""
     from codetalker_cli.outputs import Formats
+    from codetalker_cli.render.targets import PAGE
     from codetalker_cli.render.video import SUFFIXES as VIDEO_SUFFIXES
 
-    videos = {suffix.removeprefix("."): suffix for suffix in VIDEO_SUFFIXES if with_videos}
+    drawn = (*VIDEO_SUFFIXES, PAGE) if with_videos else ()
+    videos = {suffix.removeprefix("."): suffix for suffix in drawn}
     return Formats(videos | {name: exporter.suffix for name, exporter in exporters.items()})
 
 
@@ -206,9 +212,12 @@ def _check_exports(
     from codetalker_cli.export.formats import check_effective
     from codetalker_cli.export.write import check_outputs, check_sound
     from codetalker_cli.outputs import check_inputs_kept
+    from codetalker_cli.render.targets import check_settings, is_page
 
+    if all(is_page(job.out) for job in planned.jobs):
+        check_settings(planned.jobs[0].out, given_keys(resolved, "render"))
     exports = [job for job in planned.jobs if job.format in exporters]
-    check_effective([exporters[job.format] for job in exports], given_keys(resolved, inputs[0]))
+    check_effective([exporters[job.format] for job in exports], export_keys(resolved, inputs[0]))
     for job in exports:
         for suffix in (job.out.suffix, *exporters[job.format].beside):
             check_inputs_kept(job.out.with_suffix(suffix), inputs)
@@ -221,14 +230,14 @@ def _check_exports(
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes motions as videos or for other programs.
+    """Writes motions as videos, as pages or for other programs.
 
     Attributes:
         exporters: The export formats by name.
         sections: The settings.
         units: The units of the face, or None.
         overwrite: Replace existing files.
-        stages: Receives the progress of videos.
+        stages: Receives the progress of videos and pages.
     """
 
     exporters: "dict[str, Exporter]"
@@ -241,7 +250,8 @@ class _Writer:
         """Write a motion, and return the facts to report."""
         from codetalker_cli.export.take import make_take
         from codetalker_cli.export.write import write
-        from codetalker_cli.render import render_video
+        from codetalker_cli.render.targets import is_page
+        from codetalker_cli.render.video import render_video
 
         facts = {
             "out": str(job.out),
@@ -257,6 +267,11 @@ class _Writer:
             exporter, settings = self.exporters[job.format], sections["export"]
             return facts | write(take, job.out, exporter, settings, overwrite=overwrite).to_dict()
         progress = self.stages("render")
+        if is_page(job.out):
+            from codetalker_cli.render.viewer import write_motion
+
+            page = write_motion(motion, job.out, sections["render"], progress, overwrite=overwrite)
+            return facts | {"sound": page.has_sound, "bytes": page.n_bytes}
         video = render_video(motion, job.out, sections["render"], progress, overwrite=overwrite)
         size, sound = list(video.size), video.has_sound
         return facts | {"renderer": video.renderer, "size": size, "sound": sound}

@@ -19,6 +19,7 @@ from codetalker_cli import workspace
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
 ENGINES = ("espeak", "kokoro")
 VIDEOS = ("mp4", "mov", "mkv", "webm")
+PAGES = ("html",)
 EXPORTS = (
     "glb", "csv", "json", "usdc", "usda", "usdz", "abc", "pc2", "mdd", "obj", "ply", "vrma",
     "anim", "tres", "visemes", "tsv", "xml", "npz", "npy",

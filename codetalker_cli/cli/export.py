@@ -25,8 +25,8 @@ from codetalker_cli.cli.options import (
     TargetsOption,
     TemplatesOption,
     UnitsOption,
+    export_keys,
     exporters_of,
-    given_keys,
     resolved_sections,
 )
 from codetalker_cli.errors import counted
@@ -101,7 +101,7 @@ def export(
     resolved = resolved_sections(show, ["export", "solve"], config, assignments, flags)
     exporters, format = exporters_of(avatar, avatar_map, avatar_node, strength, out, format)
     planned = batch.plan(motions, out, format, SUFFIXES, overwrite=overwrite, exporters=exporters)
-    check_effective({job.exporter for job in planned.jobs}, given_keys(resolved, units))
+    check_effective({job.exporter for job in planned.jobs}, export_keys(resolved, units))
     faces = FaceOptions(data, mesh, templates, subject)
     options = TakeOptions(faces, fps, audio, units, resolved.sections["solve"])
     outputs = [job.out.with_suffix(s) for job in planned.jobs for s in job.exporter.beside]

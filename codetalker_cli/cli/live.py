@@ -25,7 +25,7 @@ from codetalker_cli.cli.options import (
     Show,
     ShowSettings,
     UnitsOption,
-    given_keys,
+    export_keys,
     resolved_sections,
 )
 from codetalker_cli.cli.serve import ServeOption, TokenOption, refuse_others, serve_streams
@@ -258,7 +258,7 @@ def _take_file(
 
     check_path(out, "`out`")
     exporter = find(out)
-    check_effective([exporter], given_keys(resolved, None))
+    check_effective([exporter], export_keys(resolved, None))
     check_inputs_kept(out, [file, units])
     return TakeFile(out, exporter, resolved.sections["export"], overwrite, file)
 

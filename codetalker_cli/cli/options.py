@@ -199,17 +199,21 @@ def resolved_sections(
     return resolved
 
 
-def given_keys(resolved: "ResolvedSections", units: Path | None) -> list[str]:
-    """Return the settings of exports on the command line, and ``units`` if it was given.
+def given_keys(resolved: "ResolvedSections", *sections: str) -> list[str]:
+    """Return the settings of some sections on the command line.
 
     Settings from a file are not listed, because a file may be meant for several commands.
     """
-    keys = [
+    return [
         key
         for key, origin in resolved.origins.items()
-        if origin in ("--set", "flag") and key.startswith(("export.", "solve."))
+        if origin in ("--set", "flag") and key.partition(".")[0] in sections
     ]
-    return keys + ["units"] * (units is not None)
+
+
+def export_keys(resolved: "ResolvedSections", units: Path | None) -> list[str]:
+    """Return the settings of exports on the command line, and ``units`` if it was given."""
+    return given_keys(resolved, "export", "solve") + ["units"] * (units is not None)
 
 
 def exporters_of(

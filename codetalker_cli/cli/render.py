@@ -18,6 +18,7 @@ from codetalker_cli.cli.options import (
     Show,
     ShowSettings,
     TemplatesOption,
+    given_keys,
     resolved_sections,
 )
 from codetalker_cli.errors import counted
@@ -37,8 +38,8 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="Output video (.mp4, .mov, .mkv, .webm) or contact sheet (.png, .jpg); default: next "
-        "to the first motion.",
+        help="Output video (.mp4, .mov, .mkv, .webm), page with a viewer (.html) or contact sheet "
+        "(.png, .jpg); default: a video next to the first motion.",
     ),
 ]
 AudioOption = Annotated[
@@ -116,16 +117,21 @@ def render(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Render motions side by side, as a video or as a contact sheet."""
+    """Render motions side by side, as a video, a page with a viewer or a contact sheet."""
     from codetalker_cli.datasets.motion_files import FaceOptions, read_motions
-    from codetalker_cli.render.comparison import choose_target, compare, write
+    from codetalker_cli.render.comparison import compare, write
     from codetalker_cli.render.footage import is_footage
+    from codetalker_cli.render.targets import check_curves, check_settings, choose_target
 
     flags = {"view": view, "background": background, "size": size, "renderer": renderer}
     flags = {f"render.{key}": value for key, value in flags.items()}
     show = Show(show_settings, as_json)
-    settings = resolved_sections(show, ["render"], config, assignments, flags).sections["render"]
+    resolved = resolved_sections(show, ["render"], config, assignments, flags)
+    settings = resolved.sections["render"]
     target = choose_target(out, motions, settings, overwrite=overwrite, audio=audio)
+    check_settings(target, given_keys(resolved, "render"))
+    if curves:
+        check_curves(target, motions)
     files = [path for path in motions if not is_footage(path)]
     read = read_motions(files, FaceOptions(data, mesh, templates, subject), fps)
     with console.bars() as stages:

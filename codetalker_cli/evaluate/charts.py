@@ -1,4 +1,4 @@
-"""Draw the report's illustrations: curves as SVG, heat maps and videos as data URLs.
+"""Draw the report's illustrations: curves as SVG, and heat maps as data URLs.
 
 Curves take their colors from the page's style sheet, so that they fit the light and dark themes.
 """
@@ -7,22 +7,18 @@ import base64
 import io
 import math
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.datasets.prepared import Clip
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
 from codetalker_cli.evaluate.truth import Truth
 from codetalker_cli.evaluate.words import LEAD_METRICS, shown, unit_words
 from codetalker_cli.metrics import ClipScores
-from codetalker_cli.motion import Motion
-from codetalker_cli.settings import EvaluateSettings, RenderSettings
+from codetalker_cli.settings import RenderSettings
 from codetalker_cli.settings.render import TRANSPARENT
 from codetalker_cli.topology import Topology
 
@@ -45,8 +41,6 @@ _NARROW, _WIDE = 380, 1000
 _HEAT_SIZE, _HEAT_VIEWS = 320, ("front", "three-quarter")
 _HEAT_PERCENTILE, _HEAT_STOPS = 99.5, 9
 _ROUND = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-# Limits on the quality of videos and the size of panels: an e-mail should have room for the report.
-_VIDEO_CRF, _VIDEO_SIZE = 26, 256
 
 Key = tuple[str, str | None]
 """Clip and style of a result."""
@@ -254,7 +248,7 @@ def heat_maps(
     pictures: dict[str, list[str]] = {model: [] for model in values}
     for model, errors in values.items():
         for view in _HEAT_VIEWS:
-            view_settings = _adapt_settings(
+            view_settings = adapt_settings(
                 render, size=_HEAT_SIZE, view=view, yaw=None, pitch=None, framing=None
             )
             picture = heat_picture(*mesh, errors, view_settings, maximum / scale)
@@ -282,10 +276,10 @@ def _jpeg(picture: np.ndarray) -> str:
 
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(file, "JPEG", quality=90, optimize=True)
-    return _data_url("image/jpeg", file.getvalue())
+    return data_url("image/jpeg", file.getvalue())
 
 
-def _data_url(kind: str, content: bytes) -> str:
+def data_url(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -322,49 +316,6 @@ def rank_results(scores: Scores, n_shown: int) -> tuple[list[ClipScores], list[C
     return list(best.values()), list(worst.values())
 
 
-def video(
-    score: ClipScores,
-    prediction: Path,
-    truth: Truth,
-    settings: EvaluateSettings,
-    render: RenderSettings,
-) -> str:
-    """Render truth, prediction and their difference side by side, as a data URL.
-
-    Args:
-        score: The result to show.
-        prediction: The file of the prediction.
-        truth: The ground-truth clips.
-        settings: The length of the video.
-        render: The render settings.
-
-    Raises:
-        RenderError: The video cannot be drawn or encoded.
-        DataError: A file is missing or damaged.
-    """
-    from codetalker_cli.render import Panel, render_video
-
-    predicted = truth.prediction(score.clip, prediction).vertices
-    true = truth.vertices(score.clip)
-    n_frames = min(len(true), len(predicted), max(1, round(settings.shown_seconds * fps_of(truth))))
-    clip = clip_of(truth, score.clip)
-    audio = (
-        None if clip is None else clip.samples()[: round(n_frames / fps_of(truth) * SAMPLE_RATE)]
-    )
-    predicted_motion = _motion(truth, score.clip, predicted[:n_frames], audio)
-    true_motion = _motion(truth, score.clip, true[:n_frames], audio)
-    panels = [
-        Panel(true_motion, "truth"),
-        Panel(predicted_motion, "model"),
-        Panel(predicted_motion, "difference", against=true_motion),
-    ]
-    video_settings = _adapt_settings(render, size=_VIDEO_SIZE, crf=max(render.crf, _VIDEO_CRF))
-    with tempfile.TemporaryDirectory(prefix="codetalker-") as folder:
-        path = Path(folder) / "clip.mp4"
-        render_video(panels, path, video_settings, overwrite=True)
-        return _data_url("video/mp4", path.read_bytes())
-
-
 def fps_of(truth: Truth) -> float:
     """Return the frame rate of the ground-truth clips."""
     assert truth.data is not None
@@ -379,21 +330,9 @@ def clip_of(truth: Truth, name: str) -> Clip | None:
     return next((Clip(e, truth.data.folder) for e in entries if e.name == name), None)
 
 
-def _adapt_settings(render: RenderSettings, **changes: Any) -> RenderSettings:
+def adapt_settings(render: RenderSettings, **changes: Any) -> RenderSettings:
+    """Return the render settings of a user with some changes that the page needs."""
     # .mp4 videos cannot be transparent, and the page has a light and a dark theme.
     if render.background == TRANSPARENT:
         changes["background"] = RenderSettings().background
     return render.model_copy(update=changes)
-
-
-def _motion(truth: Truth, clip: str, vertices: Any, audio: np.ndarray | None) -> Motion:
-    subject = truth.subjects[clip]
-    return Motion(
-        vertices=vertices,
-        fps=fps_of(truth),
-        topology=truth.mesh.topology,
-        subject=subject,
-        template=truth.template(clip),
-        colors=truth.mesh.colors.get(subject),
-        audio=audio,
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from codetalker_cli.errors import CodeTalkerError, counted, verb
-from codetalker_cli.evaluate import charts
+from codetalker_cli.evaluate import charts, examples
 from codetalker_cli.evaluate.diagnostics import describe_energy
 from codetalker_cli.evaluate.folder import Evaluation
 from codetalker_cli.evaluate.score import MEAN, MODEL, ORACLE, TEMPLATE, Scores
@@ -24,6 +24,7 @@ from codetalker_cli.files import atomic_path
 from codetalker_cli.formats.predictions import file_name
 from codetalker_cli.metrics import METRICS, ClipScores, unit_of
 from codetalker_cli.progress import Progress
+from codetalker_cli.render.viewer import viewer_parts
 from codetalker_cli.settings import EvaluateSettings, RenderSettings
 
 _TEMPLATE_FILE = Path(__file__).with_name("report.html.jinja")
@@ -97,16 +98,15 @@ def write_report(
     """
     best, worst = charts.rank_results(scores[MODEL], settings.shown_clips)
     illustrations = _Illustrations(evaluation, scores, truth, settings, render, progress)
-    illustrations.total = charts.n_heat_pictures(scores) + len(best) + len(worst)
+    illustrations.total += len(best) + len(worst)
     names = [name for name in METRICS if name in evaluation.values[MODEL]]
     lead = lead_metric(evaluation.values[MODEL])
     rows = [metric_row(name, evaluation.values) for name in names]
     results, protocol = scores[MODEL].results(), evaluation.protocol
-    n_subjects = len({score.subject for score in results})
     content = {
         "title": f"{'/'.join(Path(protocol['checkpoint']).parts[-2:])} on {truth.name}",
         "protocol": protocol | ({"fps": f"{protocol['fps']:g} fps"} if "fps" in protocol else {}),
-        "summary": summary(evaluation.values, protocol, n_subjects),
+        "summary": summary(evaluation.values, protocol, len({s.subject for s in results})),
         "energy": describe_energy(evaluation.motion_energy, settings.confidence),
         "energy_definition": _ENERGY_DEFINITION,
         "warnings": _warnings(evaluation),
@@ -127,6 +127,7 @@ def write_report(
         "unit_note": _AREA_NOTE if truth.mesh.topology.meters_per_unit is None else "",
         "clip_names": [name for name in names if name != "diversity"],
         "clips": [clip_row(score, names) for score in results],
+        "viewers": viewer_parts() if illustrations.has_viewers else None,
         "problems": illustrations.problems,
     }
     page = _environment().from_string(_TEMPLATE_FILE.read_text("utf-8")).render(content)
@@ -142,8 +143,8 @@ def _environment() -> Any:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "label": label, "shape": shape, "counted": counted}
-    # This filter turns off escaping. Use it only for the SVG of charts.py, which contains no
-    # names of clips, styles or folders.
+    # This filter turns off escaping. Use it only for the SVG of charts.py and for viewers, which
+    # contain no names of clips, styles or folders.
     environment.filters["drawing"] = Markup
     return environment
 
@@ -162,8 +163,9 @@ class _Illustrations:
     ) -> None:
         self._evaluation, self._scores, self._truth = evaluation, scores, truth
         self._settings, self._render, self._progress = settings, render, progress
-        self._done, self.total = 0, 0
+        self._done, self.total = 0, charts.n_heat_pictures(scores)
         self.problems: list[str] = []
+        self.has_viewers = False
 
     def heat_maps(self) -> charts.HeatMaps | None:
         """Draw the heat maps; return None if they cannot be drawn."""
@@ -177,7 +179,7 @@ class _Illustrations:
             self._advance(start + charts.n_heat_pictures(self._scores) - self._done)
 
     def clips(self, results: Sequence[ClipScores]) -> list[dict[str, Any]]:
-        """Return the data of the clips to show, each with its video and its error curve."""
+        """Return the data of the clips to show: video, viewer and error curve."""
         scale, unit = charts.length_unit(self._truth.mesh.topology)
         curves = charts.lip_error_curves(self._scores[MODEL], scale)
         n_frames = sum(len(curve) for curve in curves.values())
@@ -192,7 +194,7 @@ class _Illustrations:
                 {
                     "score": score,
                     "text": "" if clip is None else clip.entry.text,
-                    "video": self._video(score),
+                    **self._example(score),
                     "seconds": score.n_frames / fps,
                     "lead_value": f"{lead} {number(score.value(lead))} {lead_unit}",
                     "curve": curve is not None
@@ -203,15 +205,19 @@ class _Illustrations:
             )
         return cards
 
-    def _video(self, score: ClipScores) -> str:
+    def _example(self, score: ClipScores) -> dict[str, str]:
+        """Return the video and the viewer of a clip; empty texts where they cannot be made."""
         path = self._evaluation.folder.predictions / f"{file_name(score.clip, score.style)}.npy"
+        made = {"video": "", "viewer": ""}
         try:
-            return charts.video(score, path, self._truth, self._settings, self._render)
+            panels = examples.panels(score, path, self._truth, self._settings)
+            made["video"] = examples.video(panels, self._render)
+            made["viewer"] = examples.viewer(panels, self._render)
+            self.has_viewers = True
         except CodeTalkerError as error:
-            self._add_problem(f"video of {score.clip}", error)
-            return ""
-        finally:
-            self._advance()
+            self._add_problem(f"{'viewer' if made['video'] else 'video'} of {score.clip}", error)
+        self._advance()
+        return made
 
     def _advance(self, n: int = 1) -> None:
         if n > 0:

@@ -20,8 +20,8 @@ from codetalker_cli.rigs.avatars import drive_meshes
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.text_files import check_file, read_yaml
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".png", ".jpg", ".jpeg")
-"""Suffixes of pictures and videos, which are not made of a character."""
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".html", ".png", ".jpg", ".jpeg")
+"""Suffixes of pictures, videos and pages, which are not made of a character."""
 _BONES = "bones"
 """The entry of a map that contains bones."""
 
@@ -95,15 +95,15 @@ def formats_of(exporters: Mapping[str, Exporter]) -> Formats:
 
 
 def refuse_video(out: Path | str | None) -> None:
-    """Refuse a picture or a video of a character.
+    """Refuse a picture, a video or a page of a character.
 
     Raises:
         InputError: The output is one.
     """
     if out is not None and Path(out).suffix.lower() in VIDEOS:
         raise InputError(
-            f"`out` {printable(out)}: videos show the bundled head, not a character; write .glb, "
-            "and make the video in the program that shows your character"
+            f"`out` {printable(out)}: videos and pages show the bundled head, not a character; "
+            "write .glb, and make the video in the program that shows your character"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from codetalker_cli.errors import CodeTalkerError, InputError, printable
-from codetalker_cli.files import atomic_path, check_output
+from codetalker_cli.files import atomic_path
 from codetalker_cli.media import has_stream
 from codetalker_cli.motion import Motion
 from codetalker_cli.progress import Progress, silent
@@ -21,13 +21,12 @@ from codetalker_cli.render.lip_charts import (
 )
 from codetalker_cli.render.panels import Panel, as_panels, n_frames
 from codetalker_cli.render.stills import contact_sheet
-from codetalker_cli.render.video import check_target, render_video
+from codetalker_cli.render.targets import PICTURES, check_file, check_settings, is_page
+from codetalker_cli.render.video import render_video
+from codetalker_cli.render.viewer.page import Exhibit, write_page
 from codetalker_cli.settings import RenderSettings
-from codetalker_cli.settings.render import TRANSPARENT
-from codetalker_cli.text_files import check_file
+from codetalker_cli.text_files import check_file as check_content
 
-PICTURES = (".png", ".jpg", ".jpeg")
-"""Suffixes of files that a contact sheet is written to."""
 N_TILES = 8
 """The number of frames in a contact sheet."""
 
@@ -37,14 +36,14 @@ MAX_LABEL = 500
 
 @dataclass(frozen=True)
 class Written:
-    """A summary of a written video or contact sheet.
+    """A summary of a written video, page or contact sheet.
 
     Attributes:
         n_panels: Number of panels side by side.
-        n_frames: Number of frames in the video, or in the motions that the sheet samples.
+        n_frames: Number of frames, or for a contact sheet of the frames that it samples.
         fps: Frame rate of the motions.
-        facts: Further entries: renderer, size, sound and seconds of a video; size and tiles of a
-            contact sheet.
+        facts: Further entries: renderer, size, sound and seconds of a video; bytes, sound and
+            seconds of a page; size and tiles of a contact sheet.
     """
 
     n_panels: int
@@ -60,54 +59,6 @@ class Written:
             **self.facts,
             "frames": self.n_frames,
         }
-
-
-def choose_target(
-    out: Path | None,
-    shown: Sequence[Path],
-    settings: RenderSettings,
-    *,
-    overwrite: bool,
-    audio: Path | None = None,
-) -> Path:
-    """Return the output file, after checking that it can be written.
-
-    Args:
-        out: The output file; None: a video next to the first motion.
-        shown: The files of the motions and filmed videos.
-        settings: The render settings; not every container supports a transparent background.
-        overwrite: Whether an existing file may be replaced.
-        audio: The recording for the sound track, if any, which is not replaced either.
-
-    Raises:
-        RenderError: The suffix is unknown or does not fit the settings.
-        InputError: There is no motion; or the output file is one of the inputs, exists already,
-            is a folder, or cannot be written.
-    """
-    motions = [path for path in shown if not is_footage(path)]
-    if not motions:
-        raise InputError(f"{shown[0]} is a filmed video; also give at least one motion")
-    transparent = settings.background == TRANSPARENT
-    target = motions[0].with_suffix(".mov" if transparent else ".mp4") if out is None else out
-    inputs = [*shown, *([] if audio is None else [audio])]
-    _check_file(target, inputs, settings, overwrite=overwrite)
-    return target
-
-
-def _check_file(
-    target: Path, inputs: Sequence[Path], settings: RenderSettings, *, overwrite: bool
-) -> None:
-    """Check that a video or a picture can be written to a file that is not one of the inputs."""
-    suffix = target.suffix.lower()
-    if suffix not in PICTURES:
-        check_target(target, settings)
-    elif settings.background == TRANSPARENT and suffix != ".png":
-        raise InputError(f"{target}: a {suffix} picture cannot be transparent; use .png")
-    elif target.is_dir():
-        raise InputError(f"{target} is a folder; give the name of a picture file")
-    if any(target.exists() and path.exists() and target.samefile(path) for path in inputs):
-        raise InputError(f"`out` {target} is one of the input files; give another name")
-    check_output(target, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -130,8 +81,10 @@ class Comparison:
         return len(self.panels) + len(self.footage)
 
 
-def _check_labels(labels: Sequence[str]) -> None:
-    for label in labels:
+def _check_labels(labels: Sequence[str] | None, count: int, what: str) -> None:
+    if labels is not None and len(labels) != count:
+        raise InputError(f"`labels`: expected one label per {what} ({count}), found {len(labels)}")
+    for label in labels or ():
         if len(label) > MAX_LABEL:
             raise InputError(
                 f"`labels` {printable(label, 40)}: {len(label)} characters, at most {MAX_LABEL} "
@@ -169,11 +122,7 @@ def compare(
             not exist, a video cannot be read, or ``curves`` is set and a motion has no inner lips.
         MissingDependencyError: ``curves`` is set and the tracker for videos is not installed.
     """
-    if labels and len(labels) != len(paths):
-        raise InputError(
-            f"`labels`: expected one label per file ({len(paths)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    _check_labels(labels or None, len(paths), "file")
     if heat and len(motions) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     if audio is not None:
@@ -236,7 +185,7 @@ def _heat_maps(panels: Sequence[Panel]) -> list[Panel]:
 
 def _check_audio(path: Path) -> None:
     try:
-        check_file(path)
+        check_content(path)
     except CodeTalkerError as error:
         raise InputError(f"`audio` {error}") from error
 
@@ -249,7 +198,7 @@ def write(
     *,
     overwrite: bool = False,
 ) -> Written:
-    """Render a comparison to a video, or to a contact sheet if the target is a picture.
+    """Render a comparison to a video, a page or a contact sheet, which the target decides.
 
     Args:
         shown: The motions and videos.
@@ -264,6 +213,13 @@ def write(
     """
     panels, footage = shown.panels, shown.footage
     fps = panels[0].motion.fps
+    facts: dict[str, Any]
+    if is_page(target):
+        exhibit = Exhibit(tuple(panels), tuple(footage), tuple(shown.curves), target.stem)
+        page = write_page(exhibit, target, settings, progress, overwrite=overwrite)
+        facts = {"sound": page.has_sound, "bytes": page.n_bytes}
+        facts["seconds"] = round(page.n_frames / fps, 3)
+        return Written(shown.n_columns, page.n_frames, fps, facts)
     if target.suffix.lower() not in PICTURES:
         video = render_video(
             panels,
@@ -277,13 +233,20 @@ def write(
         facts = {"renderer": video.renderer, "size": list(video.size), "sound": video.has_sound}
         facts["seconds"] = round(video.seconds, 3)
         return Written(shown.n_columns, video.n_frames, fps, facts)
+    return _write_sheet(shown, target, settings, overwrite=overwrite)
+
+
+def _write_sheet(
+    shown: Comparison, target: Path, settings: RenderSettings, *, overwrite: bool
+) -> Written:
     from PIL import Image
 
+    panels, fps = shown.panels, shown.panels[0].motion.fps
     count = n_frames(as_panels(panels))
     n_tiles = min(N_TILES, count)
     tiles = [round(k * (count - 1) / max(1, n_tiles - 1)) for k in range(n_tiles)]
     with atomic_path(target, overwrite) as temporary:
-        sheet = contact_sheet(panels, settings, tiles, footage=footage)
+        sheet = contact_sheet(panels, settings, tiles, footage=shown.footage)
         chart = _chart(shown, sheet.shape[1], settings)
         if chart is not None:
             below = chart.draw([tile / fps for tile in tiles], sheet.shape[2])
@@ -310,13 +273,14 @@ def render(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Path:
-    """Render a motion, or several side by side, to a video with sound or to a contact sheet.
+    """Render a motion, or several side by side, to a video, a page or a contact sheet.
 
     The sound is that of the first motion that has any.
 
     Args:
         motions: A motion, or motions of the same recording from left to right.
-        path: The video (.mp4, .m4v, .mov, .mkv, .webm) or the contact sheet (.png, .jpg).
+        path: The video (.mp4, .m4v, .mov, .mkv, .webm), the page with a viewer (.html), or the
+            contact sheet (.png, .jpg).
         labels: Text above each motion; default: the subjects if there are several motions, or
             numbers if several motions have the same subject.
         heat: Also show the distance of each motion from the first as a heat map.
@@ -329,7 +293,7 @@ def render(
         The path.
 
     Raises:
-        SettingsError: A setting is unknown or has an invalid value.
+        SettingsError: A setting is unknown, has an invalid value, or has no effect in a page.
         RenderError: The motions cannot be drawn together, or the suffix is unknown.
         InputError: The labels do not match the motions, or the file cannot be written.
     """
@@ -342,15 +306,12 @@ def render(
             f"render expects motions, got a {type(wrong).__name__}; read a file with Motion.load"
         )
     chosen = changed("render", RenderSettings.model_validate({}), settings)
-    if labels is not None and len(labels) != len(shown):
-        raise InputError(
-            f"`labels`: expected one label per motion ({len(shown)}), found {len(labels)}"
-        )
-    _check_labels(labels or ())
+    check_settings(target, [f"render.{name}" for name in settings])
+    _check_labels(labels, len(shown), "motion")
     if heat and len(shown) < 2:
         raise InputError("`heat` compares motions with the first one; give at least two motions")
     recordings = [motion.audio_path for motion in shown if motion.audio_path is not None]
-    _check_file(target, recordings, chosen, overwrite=overwrite)
+    check_file(target, recordings, chosen, overwrite=overwrite)
     panels = [
         Panel(motion, label)
         for motion, label in zip(shown, labels or _default_labels(shown), strict=True)

@@ -61,7 +61,8 @@ def check_target(path: Path, settings: RenderSettings) -> None:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise RenderError(
-            f"{path}: the file name of a video must end in one of {', '.join(SUFFIXES)}"
+            f"{path}: the file name of a video must end in one of {', '.join(SUFFIXES)}; that of "
+            "a page with a viewer ends in .html"
         )
     if settings.background == TRANSPARENT:
         if suffix not in _TRANSPARENT_CODECS:

@@ -96,28 +96,41 @@ class Footage:
                     yield self._labeled(panel, settings)
 
     def _make_even(self, folder: Path, size: int, fps: float, seconds: float) -> Path:
-        """Write an upright copy with square pixels and a constant frame rate, scaled to a panel.
+        """Write a copy that moviepy supports; it ignores rotations and variable frame rates."""
+        path = folder / "even.mkv"
+        self.write_even(path, size, fps, seconds + 1, ["-preset", "ultrafast", "-crf", "10"])
+        return path
 
-        moviepy does not support the rotation and the variable frame rate of phone videos; ffmpeg
-        does.
+    def write_even(
+        self, path: Path, size: int, fps: float, seconds: float, quality: Sequence[str]
+    ) -> None:
+        """Write an upright H.264 copy without sound, with square pixels and an even frame rate.
+
+        Args:
+            path: The new video.
+            size: The largest width and height in pixels.
+            fps: The frame rate of the copy. Each frame shows what is visible at its time.
+            seconds: The length to which the copy is cut.
+            quality: Options of ffmpeg for its encoder libx264.
+
+        Raises:
+            InputError: The video cannot be decoded or is cut short.
         """
         import imageio_ffmpeg
 
-        path = folder / "even.mkv"
         fitted = f"scale={size}:{size}:force_original_aspect_ratio=decrease:force_divisible_by=2"
         # Round up, so that the frame shown at a time is the latest one that started before it.
         filters = f"fps={fps}:start_time=0:round=up,scale=iw*sar:ih,{fitted},setsar=1"
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error"]
         command += ["-f", container_of(self.path), "-i", f"file:{self.path}", "-map", "0:V:0"]
-        command += ["-t", f"{seconds + 1:.3f}", "-vf", filters]
-        command += ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "10", "-pix_fmt", "yuv420p"]
+        command += ["-t", f"{seconds:.3f}", "-vf", filters]
+        command += ["-c:v", "libx264", *quality, "-pix_fmt", "yuv420p"]
         done = subprocess.run([*command, str(path)], capture_output=True, check=False)
         if done.returncode or not path.is_file():
             reason = last_line(done.stderr) or f"ffmpeg exit {done.returncode}"
             raise InputError(f"{printable(self.path)}: the video cannot be decoded ({reason})")
         if b"partial file" in done.stderr or b"truncated" in done.stderr:
             raise InputError(f"{printable(self.path)}: the video is cut short; copy it again")
-        return path
 
     def _labeled(self, panel: np.ndarray, settings: RenderSettings) -> np.ndarray:
         picture = panel.copy()

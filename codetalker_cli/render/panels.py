@@ -172,6 +172,13 @@ def n_frames(panels: Sequence[Panel]) -> int:
     return min(motion.n_frames for motion in motions)
 
 
+def motion_with_sound(panels: Sequence[Panel]) -> Motion:
+    """Return the first motion with sound, or the first motion if there is none."""
+    motions = [panel.motion for panel in panels]
+    with_sound = (m for m in motions if m.audio_path is not None or m.audio is not None)
+    return next(with_sound, motions[0])
+
+
 @dataclass(frozen=True)
 class Stage:
     """Everything that is constant over a clip of several panels; it can be sent to a process.
@@ -275,6 +282,12 @@ class Source:
         return vertices
 
 
+def source_of(motion: Motion, name: str) -> Source:
+    """Return the vertices of a motion, which are checked when they are read."""
+    limit = ABSURD * float(np.abs(motion.template).max()) or np.inf
+    return Source(motion.vertices, name, limit, motion.template)
+
+
 def set_stage(
     panels: Sequence[Panel], settings: RenderSettings
 ) -> tuple[Stage, tuple[Source, ...]]:
@@ -294,9 +307,7 @@ def set_stage(
         key = id(motion.vertices), id(motion.head) if turns and motion.head is not None else 0
         if key not in source_numbers:
             source_numbers[key] = len(sources)
-            limit = ABSURD * float(np.abs(motion.template).max()) or np.inf
-            vertices = turned(motion).vertices if turns else motion.vertices
-            sources.append(Source(vertices, name, limit, motion.template))
+            sources.append(source_of(turned(motion) if turns else motion, name))
         return source_numbers[key]
 
     scenes: list[Scene] = []

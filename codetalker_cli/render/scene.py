@@ -226,6 +226,20 @@ def _distance(vertices: np.ndarray, against: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(vertices.astype(np.float64) - against).sum(1))
 
 
+def check_template(motion: Motion) -> None:
+    """Refuse a motion whose template does not fit its topology.
+
+    Raises:
+        RenderError: The template has another number of vertices.
+    """
+    topology, shape = motion.topology, np.shape(motion.template)
+    if shape != (topology.n_vertices, 3):
+        raise RenderError(
+            f"subject {motion.subject}: the template has shape {shape}; "
+            f"topology {topology.name} needs ({topology.n_vertices}, 3)"
+        )
+
+
 def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> Scene:
     """Build the scene of a motion: frame the template, compute its occlusion, draw the background.
 
@@ -241,11 +255,7 @@ def build_scene(motion: Motion, settings: RenderSettings, heat: float = 0.0) -> 
             ``mouth`` and the topology has neither a region ``lips`` nor ``mouth``.
     """
     topology, template = motion.topology, np.asarray(motion.template, np.float32)
-    if template.shape != (topology.n_vertices, 3):
-        raise RenderError(
-            f"subject {motion.subject}: the template has shape {template.shape}; "
-            f"topology {topology.name} needs ({topology.n_vertices}, 3)"
-        )
+    check_template(motion)
     camera = _camera(template, topology, settings)
     materials = Materials.of(topology, None if heat > 0 else motion.colors)
     transparent = settings.background == TRANSPARENT

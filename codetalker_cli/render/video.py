@@ -19,7 +19,13 @@ from codetalker_cli.render.backends import choose_backend, draw
 from codetalker_cli.render.encoder import SUFFIXES, Encoder, VideoStream, check_target, frame_rate
 from codetalker_cli.render.footage import Footage, beside
 from codetalker_cli.render.lip_charts import LipChart, with_chart
-from codetalker_cli.render.panels import Panel, Shown, as_panels, n_frames, set_stage
+from codetalker_cli.render.panels import (
+    Shown,
+    as_panels,
+    motion_with_sound,
+    n_frames,
+    set_stage,
+)
 from codetalker_cli.settings import RenderSettings
 
 __all__ = ["SUFFIXES", "RenderReport", "check_target", "render_video"]
@@ -88,7 +94,7 @@ def render_video(
     start = time.perf_counter()
     count, rate = n_frames(panels), frame_rate(panels[0].motion.fps)
     backend = choose_backend(settings, count)
-    with atomic_path(path, overwrite) as temporary, _sound_file(_audio_source(panels)) as sound:
+    with atomic_path(path, overwrite) as temporary, _sound_file(motion_with_sound(panels)) as sound:
         stage, sources = set_stage(panels, settings)
         height, width, channels = stage.shape
         total_height = height + (0 if chart is None else chart.height)
@@ -112,13 +118,6 @@ def render_video(
         has_sound=sound is not None,
         drawing_fps=count / (time.perf_counter() - start),
     )
-
-
-def _audio_source(panels: Sequence[Panel]) -> Motion:
-    """Return the first motion with sound, or the first motion if there is none."""
-    motions = [panel.motion for panel in panels]
-    with_audio = (m for m in motions if m.audio_path is not None or m.audio is not None)
-    return next(with_audio, motions[0])
 
 
 @contextmanager

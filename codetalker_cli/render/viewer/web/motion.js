@@ -1,0 +1,161 @@
+// Decodes the frames of one face: the template plus a weighted sum of basis vectors. The vectors and
+// the weights can arrive while the motion is shown, so a stream and a file use the same class.
+
+/** A face that moves. */
+export class Motion {
+  /** @param {{header: object, arrays: object}} face A packet of kind "face". */
+  constructor(face) {
+    this.template = face.arrays.template; // (V, 3)
+    this.fps = face.header.fps;
+    this.nFrames = 0;
+    this.pivot = face.header.pivot;
+    this._millimeters = face.header.millimeters;
+    this._lips = [face.arrays.lips_upper, face.arrays.lips_lower];
+    this._basis = [];
+    this._gaps = []; // the change of the lip gap for a weight of 1, of each vector
+    this._blocks = []; // { start, n, k, weights: Float32Array (n, k), head: Float32Array (n, 3) }
+    this._weights = new Float32Array(0);
+  }
+
+  /** The number of basis vectors. */
+  get nVectors() {
+    return this._basis.length;
+  }
+
+  /** Takes a packet of any kind: "basis" or "frames"; others are ignored. */
+  add(packet) {
+    if (packet.kind === 'basis') this._addBasis(packet);
+    else if (packet.kind === 'frames') this._addFrames(packet);
+  }
+
+  _addBasis({ arrays, shapes }) {
+    const [count, , nVertices] = shapes.vectors;
+    for (let k = 0; k < count; k++) {
+      const vector = new Float32Array(3 * nVertices);
+      for (let axis = 0; axis < 3; axis++) {
+        const start = (3 * k + axis) * nVertices;
+        for (let v = 0; v < nVertices; v++) {
+          vector[3 * v + axis] = Math.fround(arrays.vectors[start + v] * arrays.scale[k]);
+        }
+      }
+      this._basis.push(vector);
+      this._gaps.push(this.hasLips ? this._meanGap(vector) : 0);
+    }
+    this._weights = new Float32Array(this._basis.length);
+  }
+
+  _addFrames({ arrays, shapes }) {
+    const [k, n] = shapes.coefficients;
+    const weights = new Float32Array(n * k);
+    const head = new Float32Array(3 * n);
+    for (let i = 0; i < n; i++) {
+      for (let j = 0; j < k; j++) weights[i * k + j] = arrays.coefficients[j * n + i];
+      for (let j = 0; arrays.head && j < 3; j++) head[3 * i + j] = arrays.head[j * n + i];
+    }
+    this._blocks.push({ start: this.nFrames, n, k, weights, head });
+    this.nFrames += n;
+  }
+
+  /** The block that contains a frame. */
+  _blockOf(frame) {
+    let low = 0;
+    let high = this._blocks.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this._blocks[middle].start <= frame) low = middle;
+      else high = middle - 1;
+    }
+    return this._blocks[low];
+  }
+
+  /** The two frames next to a position, and the weight of the second one. */
+  _around(position) {
+    const last = this.nFrames - 1;
+    const inside = Math.min(Math.max(position, 0), last);
+    const first = Math.floor(inside);
+    return [first, Math.min(first + 1, last), inside - first];
+  }
+
+  /**
+   * Writes the vertices at a position, in frames, into a Float32Array (V, 3).
+   *
+   * A whole number is a frame; other positions are interpolated. The rotation of the head is not
+   * included, see `head`.
+   */
+  write(position, out) {
+    out.set(this.template);
+    if (!this.nFrames) return out;
+    const [first, second, share] = this._around(position);
+    this._weights.fill(0);
+    this._gather(first, 1 - share);
+    if (share > 0) this._gather(second, share);
+    const used = [];
+    for (let k = 0; k < this._weights.length; k++) if (this._weights[k] !== 0) used.push(k);
+    for (let i = 0; i < used.length; i += 4) this._addVectors(used.slice(i, i + 4), out);
+    return out;
+  }
+
+  _gather(frame, share) {
+    const { start, k, weights } = this._blockOf(frame);
+    const at = (frame - start) * k;
+    for (let j = 0; j < k; j++) this._weights[j] += share * weights[at + j];
+  }
+
+  /** Adds up to four weighted vectors at once, which reads and writes `out` less often. */
+  _addVectors(numbers, out) {
+    const weight = numbers.map((k) => this._weights[k]);
+    const vector = numbers.map((k) => this._basis[k]);
+    if (numbers.length === 4) {
+      const [a, b, c, d] = vector;
+      const [p, q, r, s] = weight;
+      for (let i = 0; i < out.length; i++) out[i] += p * a[i] + q * b[i] + r * c[i] + s * d[i];
+      return;
+    }
+    for (let k = 0; k < vector.length; k++) {
+      const [a, p] = [vector[k], weight[k]];
+      for (let i = 0; i < out.length; i++) out[i] += p * a[i];
+    }
+  }
+
+  /** Returns [yaw, pitch, roll] of the head in radians at a position in frames. */
+  head(position) {
+    if (!this.nFrames) return [0, 0, 0];
+    const [first, second, share] = this._around(position);
+    const [a, b] = [first, second].map((frame) => {
+      const { start, head } = this._blockOf(frame);
+      return head.subarray(3 * (frame - start), 3 * (frame - start) + 3);
+    });
+    return [0, 1, 2].map((axis) => a[axis] * (1 - share) + b[axis] * share);
+  }
+
+  /** Whether the mesh has inner lips, so that `lipGaps` can be used. */
+  get hasLips() {
+    return Boolean(this._lips[0]?.length && this._lips[1]?.length);
+  }
+
+  /**
+   * Returns the lip gap of each frame from `start` on, in millimeters (in mesh units if their length
+   * is unknown): the mean height of the upper inner lip above the lower one, as in `--curves`.
+   */
+  lipGaps(start = 0) {
+    const gaps = new Float32Array(Math.max(0, this.nFrames - start));
+    const neutral = this._meanGap(this.template);
+    for (let i = 0; i < gaps.length; i++) {
+      const block = this._blockOf(start + i);
+      const at = (start + i - block.start) * block.k;
+      let gap = neutral;
+      for (let j = 0; j < block.k; j++) gap += block.weights[at + j] * this._gaps[j];
+      gaps[i] = gap * (this._millimeters ?? 1);
+    }
+    return gaps;
+  }
+
+  _meanGap(vertices) {
+    const [upper, lower] = this._lips.map((lip) => {
+      let sum = 0;
+      for (const v of lip) sum += vertices[3 * v + 1];
+      return sum / lip.length;
+    });
+    return upper - lower;
+  }
+}
