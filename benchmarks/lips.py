@@ -2,7 +2,7 @@
 
     python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10]
         [--transcript] [--json]
-    python benchmarks/lips.py RECORDINGS... --live [--left 1.0] [--hop 0.1] [--ahead 0.13]
+    python benchmarks/lips.py RECORDINGS... --live [--lookahead 0.2] [--left 2.0] [--bf16]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
 RECORDINGS are audio files, or folders of them, with a NAME.json next to each: {"phones": [{"phone",
@@ -29,8 +29,8 @@ phones. With --stage1, their motion is also encoded and decoded by stage 1 of th
 how much each stage loses. --babble mixes the other given recordings into each one, at a
 signal-to-noise ratio in dB.
 
---live decodes as a live stream does: each hop of frames from its own window of sound, which
-contains --left seconds before and --ahead seconds after the hop.
+--live feeds each recording to a live stream with this look-ahead, and with --left seconds of sound
+before the frames of each hop.
 
 --transcript gives the text in NAME.json ("text" or "transcript") to the voice, which aligns it.
 The phones in NAME.json usually come from the same aligner, so the figures then show whether the
@@ -46,7 +46,6 @@ import numpy as np
 
 import codetalker_cli as ct
 from codetalker_cli import audio
-from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder
 from codetalker_cli.metrics import lips
 from codetalker_cli.motion import Motion
 
@@ -105,32 +104,25 @@ class Rules:
 
 
 class Live:
-    """A voice that decodes windows of sound, as a live stream does.
+    """A voice that animates recordings as live streams.
 
     Args:
         voice: The voice.
-        lengths: The lengths of the windows.
+        lookahead_seconds: The look-ahead.
     """
 
-    def __init__(self, voice: ct.Voice, lengths: LiveWindows) -> None:
-        self._voice = voice
-        self._decoder = WindowDecoder(voice.checkpoint.model, voice.decode, lengths)
+    def __init__(self, voice: ct.Voice, lookahead_seconds: float) -> None:
+        self._voice, self._lookahead = voice, lookahead_seconds
 
     def animate(
         self, samples: np.ndarray, subject: str | None = None, head: bool = False
     ) -> Motion:
-        import torch
-
-        subject, weights = self._voice.check(ct.Request(samples, subject))
-        checkpoint = self._voice.checkpoint
-        template = torch.from_numpy(checkpoint.mesh.templates[subject].astype(np.float32))
-        hidden = self._decoder.decode(samples, weights)
-        with torch.no_grad():
-            made = checkpoint.model.vq.to_vertices(
-                hidden[None], template[None].to(self._voice.device)
-            )
-        fps, topology = checkpoint.settings.data.fps, checkpoint.mesh.topology
-        return Motion(made[0].cpu().numpy(), fps, topology, subject, template.numpy())
+        subject = subject or self._voice.subjects[0]
+        stream = self._voice.stream(subject, lookahead_seconds=self._lookahead, idle=False)
+        frames = [frame.vertices for frame in stream.feed(samples) + stream.finish()]
+        mesh = self._voice.checkpoint.mesh
+        template = mesh.templates[subject].astype(np.float32)
+        return Motion(np.stack(frames), stream.fps, mesh.topology, subject, template)
 
 
 def animate(voice: ct.Voice, samples: np.ndarray, subject: str | None, text: str | None) -> Motion:
@@ -167,10 +159,10 @@ def main() -> None:
     add("--babble", type=float, default=None, metavar="DB", help="mix in the other recordings")
     add("--teacher", action="store_true", help="measure the rules instead of a voice")
     add("--stage1", default=None, metavar="MODEL", help="with --teacher: apply this stage 1")
-    add("--live", action="store_true", help="decode windows of sound, as a live stream does")
-    add("--left", type=float, default=1.0, help="with --live: seconds of sound before a hop")
-    add("--hop", type=float, default=0.1, help="with --live: seconds of a hop")
-    add("--ahead", type=float, default=0.13, help="with --live: seconds of sound after a hop")
+    add("--live", action="store_true", help="animate as live streams")
+    add("--lookahead", type=float, default=0.2, help="with --live: the look-ahead in seconds")
+    add("--left", type=float, default=None, help="with --live: decode.live_left_seconds")
+    add("--bf16", action="store_true", help="decode.precision=bf16")
     add("--transcript", action="store_true", help="animate with the text in the .json files")
     add("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
@@ -185,9 +177,11 @@ def main() -> None:
         sys.exit("--babble mixes in other recordings; give at least two recordings")
     samples = [audio.load(file) for file in files]
     rules = Rules(given.subject, given.stage1) if given.teacher else None
-    voice = None if rules else ct.load(given.model)
+    decode = {"live_left_seconds": given.left} if given.left is not None else {}
+    decode |= {"precision": "bf16"} if given.bf16 else {}
+    voice = None if rules else ct.load(given.model, decode=decode)
     if given.live:
-        voice = Live(voice, LiveWindows(given.left, given.hop, given.ahead))
+        voice = Live(voice, given.lookahead)
     table: dict[str, lips.Verdicts] = {}
     for k, file in enumerate(files):
         description = json.loads(file.with_suffix(".json").read_text())

@@ -98,9 +98,10 @@ def delays(samples: np.ndarray, streams: list[Any], seconds: float) -> dict[str,
 def long_run(samples: np.ndarray, stream: Any, seconds: float) -> dict[str, Any]:
     """Feed a long sound, and measure the memory, the missing frames and the drift."""
     fps = stream.fps
-    # One repetition is a whole number of hops, so that each one has the same windows.
-    period = round(len(samples) / audio.SAMPLE_RATE - 0.5)
-    samples = samples[: period * audio.SAMPLE_RATE]
+    # One repetition is a whole number of refreshes of the encoder (every 0.8 s by default),
+    # so that each one has the same windows.
+    period = max(4, len(samples) // (4 * audio.SAMPLE_RATE) * 4)
+    samples = np.resize(samples, period * audio.SAMPLE_RATE)
     n_periods = max(2, round(seconds / period))
     early: list[np.ndarray] = []
     late: list[np.ndarray] = []

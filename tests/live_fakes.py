@@ -1,6 +1,6 @@
 """Stand-ins for the world around a live stream: clocks, sinks, devices and players."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +9,7 @@ import tiny
 import torch
 import voices
 
-from codetalker_cli.animate.live_windows import LiveWindows
+from codetalker_cli.animate.live_windows import Decoded, LiveWindows, Window
 from codetalker_cli.animate.stream import Stream
 from codetalker_cli.animate.stream_frames import StreamFace
 from codetalker_cli.live.frames import LiveFrame
@@ -91,7 +91,7 @@ class Decoder:
         delta: (V, 3) offsets of the vertices at loudness 1.
     """
 
-    device = torch.device("cpu")
+    n_silent, refresh_hops = 50, 1
 
     def __init__(self, fps: float = FPS, delta: np.ndarray = UNITS.deltas[0]) -> None:
         self.fps, self.delta = fps, delta
@@ -99,12 +99,14 @@ class Decoder:
     def style(self, weights: np.ndarray) -> torch.Tensor:
         return torch.zeros(1, 1)
 
-    def decode_windows(
-        self, cuts: torch.Tensor, n_frames: int, style: torch.Tensor
-    ) -> torch.Tensor:
-        size = cuts.shape[1] // n_frames
-        rows = cuts[:, : size * n_frames].reshape(len(cuts), n_frames, size)
-        return rows.abs().mean(dim=2, keepdim=True)
+    def decode(self, windows: Sequence[Window]) -> list[Decoded]:
+        results = []
+        for window in windows:
+            size = len(window.samples) // window.n_frames
+            rows = window.samples[: size * window.n_frames].reshape(window.n_frames, size)
+            hidden = torch.from_numpy(np.abs(rows).mean(axis=1, keepdims=True))
+            results.append(Decoded(hidden, None))
+        return results
 
     def to_vertices(self, hidden: torch.Tensor, neutral: np.ndarray) -> np.ndarray:
         return neutral + hidden.numpy()[:, :, None] * self.delta

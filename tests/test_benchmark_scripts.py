@@ -33,6 +33,7 @@ ELSEWHERE = {
     "liveness": "test_liveness_script.py",
     "people": "test_people_script.py",
     "plain_decoding": "test_decode_benchmark.py",
+    "serve": "test_serve_docs.py",
     "rig_curves": "test_rig_benchmark.py",
     "studio": "test_studio_benchmark.py",
 }

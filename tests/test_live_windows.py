@@ -1,5 +1,6 @@
-"""Test decoding in windows of sound, as a live stream does."""
+"""Test the windows of sound from which live streams are decoded."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,11 @@ import tiny
 import torch
 import voices
 
-from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder, plan_windows
+from codetalker_cli.animate import Voice, load_voice
+from codetalker_cli.animate.live_windows import LiveWindows
 from codetalker_cli.errors import InputError
-from codetalker_cli.models.codetalker import CodeTalker
+from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
-from codetalker_cli.settings import DecodeSettings
 
 WHISPER = {"encoder": {"family": "whisper", "config": tiny.ENCODER_CONFIGS["whisper"]}}
 SPEECH: dict[str, dict[str, Any]] = {
@@ -20,59 +21,63 @@ SPEECH: dict[str, dict[str, Any]] = {
     "whisper without history": {**WHISPER, "motion_history": False},
     "two features": {"motion_history": False, "features_per_frame": 2},
 }
-STYLE = np.array([0.2, 0.8, 0.0], np.float32)
+FPS, SAMPLES = 25, 640  # samples of a frame
+
+
+def voice_of(folder: Path, kind: str, **decode: Any) -> Voice:
+    saved = checkpoint.save(folder, tiny.codetalker(speech=SPEECH[kind]), mesh=voices.mesh("A"))
+    return load_voice(saved, device="cpu", decode=decode)
 
 
 @torch.no_grad()
-def decoded(model: CodeTalker, samples: np.ndarray, n_frames: int) -> torch.Tensor:
-    """Return the hidden states of all frames of a recording that is decoded as a whole."""
+def decoded(voice: Voice, samples: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the vertices of all frames of a window that is decoded by itself."""
+    model = voice.checkpoint.model
     speech = model.speech
-    assert speech is not None
+    assert speech is not None and voice.checkpoint.mesh is not None
     audio = speech.encoder.prepare(torch.from_numpy(samples)[None])
     hidden = speech.encoder(audio, n_frames)
     missing = n_frames * speech.settings.features_per_frame - hidden.shape[1]
     hidden = torch.cat([hidden, hidden[:, -1:].expand(-1, missing, -1)], dim=1)
-    codes = Decoder(speech, model.vq).decode(hidden, speech.style(torch.from_numpy(STYLE)[None]))
-    return model.vq.decode_hidden(codes)[0]
+    weights = torch.zeros(1, len(voice.styles))
+    weights[0, 0] = 1
+    codes = Decoder(speech, model.vq).decode(hidden, speech.style(weights))
+    template = torch.from_numpy(voice.checkpoint.mesh.templates["A"].astype(np.float32))
+    return model.vq.decode(codes, template[None])[0].numpy()
 
 
-@pytest.mark.parametrize("n_frames", [1, 2, 7, 30, 31, 100])
-@pytest.mark.parametrize("lengths", [LiveWindows(), LiveWindows(0, 0.01, 0), LiveWindows(9, 9, 9)])
-def test_windows_keep_each_frame_once(n_frames: int, lengths: LiveWindows) -> None:
-    windows = list(plan_windows(n_frames, 30.0, lengths))
-    kept = [frame for window in windows for frame in range(window.first, window.end)]
-    assert kept == list(range(n_frames))
-    for window in windows:
-        assert 0 <= window.start <= window.first < window.end <= window.stop <= n_frames
-
-
-def test_windows_have_the_given_lengths() -> None:
-    windows = list(plan_windows(300, 30.0, LiveWindows(1.0, 0.1, 0.13)))
-    middle = windows[50]
-    assert (middle.first, middle.start, middle.end, middle.stop) == (150, 120, 153, 157)
+def live(voice: Voice, samples: np.ndarray, lookahead: float) -> np.ndarray:
+    """Return the (T, V, 3) vertices of a stream."""
+    stream = voice.stream("A", lookahead_seconds=lookahead, idle=False)
+    return np.stack([frame.vertices for frame in stream.feed(samples) + stream.finish()])
 
 
 @pytest.mark.parametrize("kind", SPEECH)
-def test_each_hop_is_decoded_from_its_own_sound(kind: str) -> None:
-    model, n_frames = tiny.codetalker(speech=SPEECH[kind]), 40
-    samples = voices.speech(n_frames / 25)
-    lengths = LiveWindows(0.4, 0.12, 0.2)
-    hidden = WindowDecoder(model, DecodeSettings(batch_size=3), lengths).decode(samples, STYLE)
-    assert hidden.shape[0] == n_frames
-    windows = list(plan_windows(n_frames, 25.0, lengths))
-    assert len({window.stop - window.start for window in windows}) > 3
-    for window in windows:
-        cut = samples[window.start * 640 : window.stop * 640]
-        alone = decoded(model, cut, window.stop - window.start)
-        kept = alone[window.first - window.start : window.end - window.start]
-        torch.testing.assert_close(hidden[window.first : window.end], kept, rtol=1e-4, atol=1e-4)
+def test_each_hop_is_decoded_from_its_own_sound(tmp_path: Path, kind: str) -> None:
+    """With 0.4 s before a hop of 2 frames, and a look-ahead of 0.2 s that begins with the hop."""
+    decode = {"live_left_seconds": 0.4, "initial_silence_seconds": 0.2}
+    if "whisper" in kind:
+        decode["live_refresh_hops"] = 1
+    voice = voice_of(tmp_path / "voice", kind, **decode)
+    samples, n_frames, silent, first_eased = voices.speech(1.6), 40, 5, 4
+    faces = live(voice, samples, 0.2)
+    assert len(faces) == n_frames
+    padded = np.pad(samples, (silent * SAMPLES, SAMPLES * 5))
+    for hop in range(first_eased, n_frames, 2):
+        start = max(hop - 10, -silent)
+        cut = padded[(start + silent) * SAMPLES : (hop + 5 + silent) * SAMPLES]
+        alone = decoded(voice, cut, hop + 5 - start)[hop - start : hop - start + 2]
+        np.testing.assert_allclose(faces[hop : hop + 2], alone, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", SPEECH)
-def test_a_window_with_all_sound_equals_decoding_the_whole(kind: str) -> None:
-    model, samples = tiny.codetalker(speech=SPEECH[kind]), voices.speech(1.6)
-    hidden = WindowDecoder(model, DecodeSettings(), LiveWindows(9, 0.2, 9)).decode(samples, STYLE)
-    torch.testing.assert_close(hidden, decoded(model, samples, 40), rtol=1e-4, atol=1e-4)
+def test_speech_after_a_pause_is_animated_as_at_the_start(tmp_path: Path) -> None:
+    kind = "whisper without history"
+    voice = voice_of(tmp_path / "voice", kind, initial_silence_seconds=0.2)
+    speech, pause = voices.speech(0.8), np.zeros(80 * SAMPLES, np.float32)  # 5 × 8 hops
+    expected = live(voice, speech, 0.2)
+    later = live(voice, np.concatenate([pause, speech]), 0.2)
+    # The face begins to move before the speech, because the look-ahead contains it.
+    np.testing.assert_allclose(later[80 + 4 :], expected[4:], atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [(-1.0, 0.1, 0.1), (1.0, 0.0, 0.1), (1.0, 0.1, -0.1)])

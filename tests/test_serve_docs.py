@@ -14,6 +14,7 @@ import pytest
 import served
 import voices
 
+import scripts
 from codetalker_cli.animate.voice import Voice
 from codetalker_cli.live.server import create_app
 from codetalker_cli.live.server.protocol import REFUSALS, Config
@@ -62,6 +63,16 @@ def test_python_client_gets_all_frames(port: int, speaker: Voice, tmp_path: Path
     frames = asyncio.run(names["animate"](url, str(tmp_path / "speech.wav")))
     expected = [one.weights for one in served.alone(speaker, SPEECH)]
     np.testing.assert_allclose(served.weights(frames), expected, atol=2e-5)
+
+
+def test_benchmark_measures_the_delay_of_each_frame(port: int) -> None:
+    program = scripts.benchmark("serve")
+    rows = asyncio.run(program.streams(f"ws://127.0.0.1:{port}/v1/stream", SPEECH, 2, 0.6))
+    assert [row["expected"] for row in rows] == [15, 15]
+    for row in rows:
+        assert len(row["delays"]) == 15
+        # The last frames of a hop need less than the whole look-ahead.
+        assert -0.2 < min(row["delays"]) <= max(row["delays"]) < 5
 
 
 def test_javascript_client_gets_all_frames(port: int, speaker: Voice, tmp_path: Path) -> None:

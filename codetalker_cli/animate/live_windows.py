@@ -1,14 +1,7 @@
-"""Decode speech as a live stream does: in short windows, with little sound after each frame.
+"""Decode the windows of sound of live streams."""
 
-The sound of each hop of frames is encoded and decoded with some sound before and after it, and only
-the frames of the hop are kept:
-
-    left context │ hop │ look-ahead
-    ─────────────┴─────┴───────────  window of sound
-"""
-
-from collections import defaultdict
-from collections.abc import Iterator
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -17,16 +10,28 @@ import torch
 from torch import Tensor
 
 from codetalker_cli.animate.batch_decoding import encode_separately
-from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE
 from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
+from codetalker_cli.models.speech_encoders.whisper_stream import (
+    SAMPLES_PER_FEATURE,
+    SoundWindow,
+    WhisperState,
+    encode_windows,
+)
 from codetalker_cli.settings import DecodeSettings
 
 LOOKAHEAD_SECONDS = 0.2
 """The default time by which live frames are delayed."""
 MAX_LOOKAHEAD_SECONDS = 2.0
 _HOP_SECONDS = 0.1
+_FEATURE_OFFSET = 0.5
+"""How much later than a frame its feature begins, in features.
+
+In training, the first and the last feature of a crop belong to its first and its last frame. The
+last one begins a feature later than its frame, which is half a feature on average.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,91 +74,110 @@ class LiveWindows:
 
 @dataclass(frozen=True)
 class Window:
-    """The frames of one hop: ``start`` to ``stop`` are decoded, ``first`` to ``end`` are kept."""
+    """The sound from which a hop is decoded.
 
-    start: int
+    Attributes:
+        samples: (n,) samples at 16 kHz.
+        first: The frame of the stream with which the window starts; it may be negative.
+        left: The number of frames before the hop.
+        n_frames: The number of all frames.
+        style: The (1, size) style vector.
+        state: What the encoder kept of the hop before, or None.
+    """
+
+    samples: np.ndarray
     first: int
-    end: int
-    stop: int
+    left: int
+    n_frames: int
+    style: Tensor
+    state: WhisperState | None = None
 
 
-def plan_windows(n_frames: int, fps: float, lengths: LiveWindows) -> Iterator[Window]:
-    """Yield the windows of a stream; those at both ends are shorter."""
-    left, hop, ahead = (
-        round(seconds * fps)
-        for seconds in (lengths.left_seconds, lengths.hop_seconds, lengths.ahead_seconds)
-    )
-    hop = max(1, hop)
-    for first in range(0, n_frames, hop):
-        end = min(first + hop, n_frames)
-        yield Window(max(0, first - left), first, end, min(n_frames, end + ahead))
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded window.
+
+    Attributes:
+        hidden: (n_frames, H) hidden states of stage 1's decoder before its last projection.
+        state: What the encoder keeps for the next hop, or None.
+    """
+
+    hidden: Tensor
+    state: WhisperState | None
 
 
 class WindowDecoder:
-    """A decoder for windows, which it decodes from their own sound alone, in batches.
+    """A decoder for windows of sound, in batches.
 
     Args:
         model: The model with both stages.
-        settings: The decoding settings; the precision and the batch size are used.
-        lengths: The lengths of the windows.
+        settings: The decoding settings.
+
+    Attributes:
+        fps: The frame rate.
+        device: The device of the model.
+        n_silent: The number of frames of silence that a window may start with.
+        refresh_hops: The number of hops after which the encoder begins anew.
     """
 
-    def __init__(
-        self, model: CodeTalker, settings: DecodeSettings, lengths: LiveWindows | None = None
-    ) -> None:
+    def __init__(self, model: CodeTalker, settings: DecodeSettings) -> None:
         assert model.speech is not None
-        self.vq, self.speech, self.lengths = model.vq, model.speech, lengths or LiveWindows()
-        self.fps, self.batch_size = model.settings.data.fps, settings.batch_size
+        self.vq, self.speech = model.vq, model.speech
+        self.fps = model.settings.data.fps
         self.device = model.speech.head.weight.device
+        seconds = max(settings.initial_silence_seconds, MIN_SECONDS)
+        self.n_silent = math.ceil(seconds * self.fps)
+        encoder = self.speech.encoder
+        # Only Whisper's encoder can continue from an earlier hop.
+        can_continue = encoder.settings.family == "whisper" and encoder.features_per_frame == 1
+        self.refresh_hops = settings.live_refresh_hops if can_continue else 1
         self._is_bf16 = settings.precision == "bf16"
         self._decoder = Decoder(model.speech, model.vq, settings)
 
-    def decode(self, samples: np.ndarray, style: np.ndarray) -> Tensor:
-        """Return (T, H) hidden states of stage 1's decoder before its last projection.
-
-        Args:
-            samples: (n,) float32 samples at 16 kHz.
-            style: (n_styles,) float32 weights of the styles.
-        """
-        n_frames = int(len(samples) / SAMPLE_RATE * self.fps)
-        audio = torch.from_numpy(samples).to(self.device)
-        vector = self.style(style)
-        # Only windows of the same length share a batch, because encoders may not support padding.
-        by_length: dict[int, list[Window]] = defaultdict(list)
-        for window in plan_windows(n_frames, self.fps, self.lengths):
-            by_length[window.stop - window.start].append(window)
-        frames: dict[int, Tensor] = {}
-        for windows in by_length.values():
-            for k in range(0, len(windows), self.batch_size):
-                batch = windows[k : k + self.batch_size]
-                for window, hidden in zip(batch, self._decode(audio, batch, vector), strict=True):
-                    frames[window.first] = hidden[
-                        window.first - window.start : window.end - window.start
-                    ]
-        return torch.cat([frames[first] for first in sorted(frames)])
-
-    def _decode(self, audio: Tensor, windows: list[Window], style: Tensor) -> Tensor:
-        """Return the (B, T, H) hidden states of windows of the same length."""
-        n_frames = windows[0].stop - windows[0].start
-        n_samples = round(n_frames / self.fps * SAMPLE_RATE)
-        starts = [round(window.start / self.fps * SAMPLE_RATE) for window in windows]
-        cuts = torch.stack([audio[start : start + n_samples] for start in starts])
-        return self.decode_windows(cuts, n_frames, style.expand(len(windows), -1))
-
     @torch.no_grad()
-    def decode_windows(self, cuts: Tensor, n_frames: int, style: Tensor) -> Tensor:
-        """Return the (B, n_frames, H) hidden states of windows of sound.
-
-        Args:
-            cuts: (B, n) samples at 16 kHz.
-            n_frames: The number of frames of each window.
-            style: (B, size) style vectors.
-        """
-        encoder = self.speech.encoder
+    def decode(self, windows: Sequence[Window]) -> list[Decoded]:
+        """Decode windows of any lengths."""
         with torch.autocast(self.device.type, torch.bfloat16, self._is_bf16):
-            features = encode_separately(encoder, encoder.prepare(cuts), n_frames)
-        features = features.to(self.speech.head.weight.dtype)
-        return self.vq.decode_hidden(self._decoder.decode(features, style))
+            encoded = self._continue(windows) if self.refresh_hops > 1 else self._encode(windows)
+        results: list[Decoded | None] = [None] * len(windows)
+        for n_frames in {window.n_frames for window in windows}:
+            numbers = [k for k, window in enumerate(windows) if window.n_frames == n_frames]
+            features = torch.stack([encoded[k][0] for k in numbers])
+            features = features.to(self.speech.head.weight.dtype)
+            style = torch.cat([windows[k].style for k in numbers])
+            hidden = self.vq.decode_hidden(self._decoder.decode(features, style))
+            for k, rows in zip(numbers, hidden, strict=True):
+                results[k] = Decoded(rows, encoded[k][1])
+        return [result for result in results if result is not None]
+
+    def _encode(self, windows: Sequence[Window]) -> list[tuple[Tensor, None]]:
+        """Return the (n_frames·F, size) features of each window, encoded by itself."""
+        results: dict[int, Tensor] = {}
+        encoder = self.speech.encoder
+        for n_frames in {window.n_frames for window in windows}:
+            numbers = [k for k, window in enumerate(windows) if window.n_frames == n_frames]
+            cuts = torch.from_numpy(np.stack([windows[k].samples for k in numbers]))
+            audio = encoder.prepare(cuts.to(self.device))
+            features = encode_separately(encoder, audio, n_frames)
+            results.update(zip(numbers, features, strict=True))
+        return [(results[k], None) for k in range(len(windows))]
+
+    def _continue(self, windows: Sequence[Window]) -> list[tuple[Tensor, WhisperState]]:
+        """Return the (n_frames, size) features of each window, which continue the hop before."""
+        starts = [round(window.first / self.fps * SAMPLE_RATE) for window in windows]
+        sounds = [
+            SoundWindow(torch.from_numpy(window.samples).to(self.device), start, window.state)
+            for window, start in zip(windows, starts, strict=True)
+        ]
+        results = []
+        for window, encoded in zip(
+            windows, encode_windows(self.speech.encoder.model, sounds), strict=True
+        ):
+            frames = window.first + torch.arange(window.n_frames, device=self.device)
+            samples = frames * (SAMPLE_RATE / self.fps) - encoded.start
+            at = samples / SAMPLES_PER_FEATURE + _FEATURE_OFFSET
+            results.append((interpolate(encoded.features, at), encoded.state))
+        return results
 
     @torch.no_grad()
     def style(self, weights: np.ndarray) -> Tensor:
@@ -165,3 +189,11 @@ class WindowDecoder:
         """Return the (T, V, 3) float32 vertices of (T, H) hidden states."""
         template = torch.from_numpy(neutral)[None].to(self.device)
         return self.vq.to_vertices(hidden[None], template)[0].cpu().numpy()
+
+
+def interpolate(features: Tensor, at: Tensor) -> Tensor:
+    """Return the (n, size) features at (n,) positions between (m, size) features."""
+    at = at.clamp(0, len(features) - 1)
+    left = at.floor().long().clamp(max=max(0, len(features) - 2))
+    right = (left + 1).clamp(max=len(features) - 1)
+    return torch.lerp(features[left], features[right], (at - left)[:, None].to(features.dtype))

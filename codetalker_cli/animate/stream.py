@@ -6,9 +6,10 @@ The frames of a hop are decoded together, from a window of sound:
     ─────────────┴─────┴───────────────────   window of sound
 
 The look-ahead begins with the hop: its first frame is decoded when the sound up to
-``lookahead_seconds`` after it has arrived. All windows of a stream have the same length. Before the
-first and after the last sound, they contain silence. A motion history starts empty in each
-window, so its length is bounded too.
+``lookahead_seconds`` after it has arrived. All windows of a stream have the same length, except
+that silence at their start is shortened to that before a recording: after two seconds of it, the
+bundled voice misses lip closures. After the last sound, windows contain silence. A motion history
+starts empty in each window, so its length is bounded too.
 """
 
 import logging
@@ -19,11 +20,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from codetalker_cli.animate.live_windows import LiveWindows, WindowDecoder
+from codetalker_cli.animate.live_windows import Decoded, LiveWindows, Window, WindowDecoder
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
+from codetalker_cli.models.speech_encoders.whisper_stream import WhisperState
 
 REST_SECONDS = 0.2
 """The time in which an interrupted face comes to rest."""
@@ -71,8 +73,7 @@ class Stream:
         self._ahead = max(self._hop, round(lookahead * self.fps))
         self.lookahead_seconds = self._ahead / self.fps
         self.units = () if face.solver is None else face.solver.names
-        self.n_frames = self._left + self._ahead
-        self._n_samples = round(self.n_frames / self.fps * SAMPLE_RATE)
+        self._n_samples = self._at(self._left + self._ahead)
         self._rate = sampling_rate
         self.reset()
 
@@ -95,6 +96,7 @@ class Stream:
         self._input = LiveSound(self._rate)
         self._next = 0  # the next frame of the utterance
         self._is_last = False
+        self._encoder_state: WhisperState | None = None
         # The sound from sample ``_kept`` of the utterance on; before it, there is silence.
         self._kept = -self._at(self._left)
         self._sound = np.zeros(-self._kept, np.float32)
@@ -190,7 +192,9 @@ class Stream:
         """
         excess = (self.backlog_seconds - max_seconds) * self.fps
         n = max(0, -int(-excess // self._hop)) * self._hop if excess > 0 else 0
-        self._skip(n)
+        if n:
+            self._skip(n)
+            self._encoder_state = None
         self.n_dropped += n
         return n
 
@@ -206,19 +210,35 @@ class Stream:
         self._origin += self._next
         self._begin()
 
-    def _window(self) -> np.ndarray:
-        """Return the (n,) samples of the window of the next hop."""
+    def _window(self) -> Window | None:
+        """Return the window of the next hop, or None if it is silent."""
         start = self._at(self._next - self._left) - self._kept
         window = self._leveled[start : start + self._n_samples]
-        return np.pad(window, (0, self._n_samples - len(window)))
+        loud = np.abs(window) >= SILENCE_PEAK
+        if not loud.any():
+            return None
+        first = int(np.argmax(loud) / SAMPLE_RATE * self.fps) - self._decoder.n_silent
+        left = min(self._left, self._left - first)
+        n_frames = left + self._ahead
+        n_samples = self._at(n_frames)
+        window = np.pad(window, (0, self._n_samples - len(window)))[self._n_samples - n_samples :]
+        begins = self._next // self._hop % self._decoder.refresh_hops == 0
+        state = None if begins else self._encoder_state
+        return Window(window, self._next - left, left, n_frames, self._style, state)
 
-    def _accept(self, hidden: torch.Tensor | None) -> list[StreamFrame]:
-        """Return the frames of the next hop, given the hidden states of its window."""
+    def _accept(self, decoded: Decoded | None, left: int = 0) -> list[StreamFrame]:
+        """Return the frames of the next hop.
+
+        Args:
+            decoded: Its decoded window; None: the window is silent.
+            left: The number of frames of the window before the hop.
+        """
         n = min(self._hop, self._n_left) if self._is_last else self._hop
         before, steps = self._last[1], np.arange(1, n + 1) / _EASE_FRAMES
-        if hidden is not None:
+        self._encoder_state = None if decoded is None else decoded.state
+        if decoded is not None:
             # A clone does not keep the window and its batch in memory.
-            rows: torch.Tensor | None = hidden[self._left : self._left + n].clone()
+            rows: torch.Tensor | None = decoded.hidden[left : left + n].clone()
             scale = np.minimum(1.0, before + steps)
         else:
             rows = None if self._last[0] is None else self._last[0].expand(n, -1)
@@ -271,26 +291,23 @@ def advance(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
         The frames of each stream; none for a stream that is not due.
     """
     results: list[list[StreamFrame]] = [[] for _ in streams]
-    by_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+    windows: dict[int, Window] = {}
     for k, stream in enumerate(streams):
         if not stream.is_due:
             continue
         window = stream._window()
-        if np.abs(window).max(initial=0.0) < SILENCE_PEAK:
+        if window is None:
             results[k] = stream._accept(None)
         else:
-            by_length.setdefault(stream.n_frames, []).append((k, window))
-    for n_frames, windows in by_length.items():
-        start = time.perf_counter()
-        numbers = [k for k, _ in windows]
-        decoder = streams[numbers[0]]._decoder
-        cuts = torch.from_numpy(np.stack([window for _, window in windows])).to(decoder.device)
-        style = torch.cat([streams[k]._style for k in numbers])
-        hidden = decoder.decode_windows(cuts, n_frames, style)
-        seconds = (time.perf_counter() - start) / len(numbers)
-        for k, rows in zip(numbers, hidden, strict=True):
-            results[k] = streams[k]._accept(rows)
-            streams[k]._count(seconds)
+            windows[k] = window
+    if not windows:
+        return results
+    start = time.perf_counter()
+    decoded = streams[0]._decoder.decode(list(windows.values()))
+    seconds = (time.perf_counter() - start) / len(windows)
+    for (k, window), result in zip(windows.items(), decoded, strict=True):
+        results[k] = streams[k]._accept(result, window.left)
+        streams[k]._count(seconds)
     return results
 
 

@@ -66,11 +66,17 @@ class DecodeSettings(Section):
         8, description="number of recordings or segments decoded in one batch"
     )
     live_left_seconds: float = Field(
-        2.0,
+        3.0,
         ge=0,
         le=10,
-        description="seconds of sound before the newest frames that a live stream encodes with "
-        "them; 1 takes two thirds of the time, with more false contacts of the lips",
+        description="seconds of sound before the newest frames that a live stream uses for them",
+    )
+    live_refresh_hops: Positive = Field(
+        8,
+        description="number of hops of 0.1 s after which Whisper's encoder begins anew in a live "
+        "stream; between them, it computes only the newest features. 1 computes all features in "
+        "each hop",
+        json_schema_extra=only_with("speech.encoder.family", "whisper"),
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="precision of matrix products; bf16 occasionally changes a code"

@@ -89,9 +89,16 @@ def log_power(
 
 def limit_range(
     log_spectrum: Float[Tensor, "batch spectra mels"],
+    loudest: Float[Tensor, "batch 1 1"] | None = None,
 ) -> Float[Tensor, "batch spectra mels"]:
-    """Clip to 8 decades below the maximum of all spectra that are given, and scale as Whisper."""
-    loudest = log_spectrum.amax(dim=(1, 2), keepdim=True)
+    """Clip to 8 decades below the loudest sound, and scale as Whisper.
+
+    Args:
+        log_spectrum: The spectra.
+        loudest: The maximum of the sound; default: that of the spectra.
+    """
+    if loudest is None:
+        loudest = log_spectrum.amax(dim=(1, 2), keepdim=True)
     return log_spectrum.clamp(min=loudest - 8.0).add_(4.0).div_(4.0)
 
 
@@ -101,6 +108,12 @@ def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
 
     n_bins, max_frequency = _WINDOW // 2 + 1, SAMPLE_RATE / 2
     return melscale_fbanks(n_bins, 0.0, max_frequency, n_mels, SAMPLE_RATE, "slaney", "slaney")
+
+
+Cache = tuple[
+    Float[Tensor, "batch heads _ head_size"], Float[Tensor, "batch heads _ head_size"]
+]
+"""The keys and values of a layer."""
 
 
 class WhisperAttention(nn.Module):
@@ -114,15 +127,23 @@ class WhisperAttention(nn.Module):
         self.q_proj = nn.Linear(size, size)
         self.out_proj = nn.Linear(size, size)
 
-    def forward(self, x: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
-        """Attend to all frames."""
+    def forward(
+        self, x: Float[Tensor, "batch frames size"], earlier: Cache | None = None
+    ) -> tuple[Float[Tensor, "batch frames size"], Cache]:
+        """Attend to all frames, and to the keys and values of earlier ones.
+
+        Returns:
+            The result, and the keys and values of the earlier frames and these.
+        """
         q, k, v = (
             projection(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if earlier is not None:
+            k, v = torch.cat([earlier[0], k], dim=2), torch.cat([earlier[1], v], dim=2)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), (k, v)
 
 
 class WhisperLayer(nn.Module):
@@ -139,12 +160,18 @@ class WhisperLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames size"]:
         """Apply the layer."""
+        return self.extend(x, None)[0]
+
+    def extend(
+        self, x: Float[Tensor, "batch frames size"], earlier: Cache | None
+    ) -> tuple[Float[Tensor, "batch frames size"], Cache]:
+        """Apply the layer to frames that follow others; see ``WhisperAttention``."""
         c = self.config
-        attended = self.self_attn(self.self_attn_layer_norm(x))
+        attended, cache = self.self_attn(self.self_attn_layer_norm(x), earlier)
         x = x + F.dropout(attended, c.dropout, self.training)
         hidden = F.gelu(self.fc1(self.final_layer_norm(x)))
         hidden = F.dropout(hidden, c.activation_dropout, self.training)
-        return x + F.dropout(self.fc2(hidden), c.dropout, self.training)
+        return x + F.dropout(self.fc2(hidden), c.dropout, self.training), cache
 
 
 class WhisperEncoder(nn.Module):
@@ -185,8 +212,14 @@ class WhisperEncoder(nn.Module):
         Shorter inputs are not padded with silence to 30 s, unlike in Whisper's official code.
         They use the first rows of the position table.
         """
-        x = F.gelu(self.conv2(F.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)
+        x = self.convolve(mel)
         x = x + self.embed_positions.weight[: x.shape[1]]
         for layer in self.layers:
             x = layer(x)
         return self.layer_norm(x)
+
+    def convolve(
+        self, mel: Float[Tensor, "batch spectra mels"]
+    ) -> Float[Tensor, "batch (spectra+1)//2 size"]:
+        """Return the inputs of the layers, without positions."""
+        return F.gelu(self.conv2(F.gelu(self.conv1(mel.transpose(1, 2))))).transpose(1, 2)

@@ -1,6 +1,6 @@
 """The sound of a page: mono AAC in an MP4 file, and its waveform.
 
-Chromium plays MP3 up to 70 ms later than it reports (measured with clicks), but AAC in MP4 within
+Chromium plays MP3 up to 80 ms later than it reports (measured with clicks), but AAC in MP4 within
 8 ms, because the file lists where its sound begins. The encoder puts silence before the sound, and
 the file asks players to skip it. The page compares the length that the browser reports with
 ``Sound.seconds``, to detect a browser that does not.
