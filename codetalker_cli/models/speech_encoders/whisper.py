@@ -110,9 +110,7 @@ def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
     return melscale_fbanks(n_bins, 0.0, max_frequency, n_mels, SAMPLE_RATE, "slaney", "slaney")
 
 
-Cache = tuple[
-    Float[Tensor, "batch heads _ head_size"], Float[Tensor, "batch heads _ head_size"]
-]
+Cache = tuple[Float[Tensor, "batch heads _ head_size"], Float[Tensor, "batch heads _ head_size"]]
 """The keys and values of a layer."""
 
 
