@@ -2,7 +2,7 @@
 
     python benchmarks/lips.py RECORDINGS... [--model demo] [--subject S01] [--babble 10]
         [--transcript] [--json]
-    python benchmarks/lips.py RECORDINGS... --live [--lookahead 0.2] [--left 2.0] [--bf16]
+    python benchmarks/lips.py RECORDINGS... --live [--lookahead 0.2] [--left 3.0] [--bf16]
     python benchmarks/lips.py RECORDINGS... --teacher [--stage1 demo]
 
 RECORDINGS are audio files, or folders of them, with a NAME.json next to each: {"phones": [{"phone",

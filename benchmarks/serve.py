@@ -11,9 +11,9 @@ the frame's time; the table contains the delay above the look-ahead. Linux only.
 import argparse
 import asyncio
 import json
-import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -71,22 +71,42 @@ async def streams(url: str, samples: np.ndarray, n: int, seconds: float) -> list
     return await asyncio.gather(*(delayed(k) for k in range(n)))
 
 
-def start_server(core: int, address: str, assignments: list[str]) -> subprocess.Popen[str]:
+def start_server(core: int, address: str, assignments: list[str], log: Path) -> subprocess.Popen:
     """Start a server on a core, and wait until it accepts connections."""
     command = [sys.executable, "-m", "codetalker_cli", "live", "--serve", address]
     for assignment in ["serve.n_threads=1", *assignments]:
         command += ["--set", assignment]
-    server = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
-    assert server.stderr is not None
-    for line in server.stderr:
-        if READY in line:
-            return server
-    raise RuntimeError(f"the server ended with exit code {server.wait()}")
+    with log.open("w") as file:
+        server = subprocess.Popen(["taskset", "-c", str(core), *command], stderr=file)
+    while READY not in log.read_text():
+        if server.poll() is not None:
+            sys.exit(f"the server ended with exit code {server.returncode}:\n{log.read_text()}")
+        time.sleep(0.2)
+    return server
+
+
+def run(args: argparse.Namespace, folder: Path) -> list[list[dict[str, Any]]]:
+    """Return the results of the clients of each core."""
+    addresses = [f"127.0.0.1:{args.port + core}" for core in range(args.cores)]
+    started: list[subprocess.Popen] = []
+    clients = []
+    try:
+        for core, address in enumerate(addresses):
+            log = folder / f"{core}.log"
+            started.append(start_server(core, address, args.assignments, log))
+        for core, address in enumerate(addresses):
+            command = [sys.executable, __file__, str(args.recording), "--client", address]
+            command += ["--per-core", str(args.per_core), "--seconds", str(args.seconds)]
+            command = ["taskset", "-c", str(core), *command]
+            clients.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        started += clients
+        outputs = [client.communicate()[0] for client in clients]
+        if any(client.returncode for client in clients):
+            sys.exit("a client failed")
+        return [json.loads(output) for output in outputs]
+    finally:
+        for process in started:
+            process.terminate()
 
 
 def main() -> None:
@@ -106,24 +126,8 @@ def main() -> None:
         url = f"ws://{args.client}/v1/stream"
         print(json.dumps(asyncio.run(streams(url, samples, args.per_core, args.seconds))))
         return
-    addresses = [f"127.0.0.1:{args.port + core}" for core in range(args.cores)]
-    servers: list[subprocess.Popen[str]] = []
-    clients = []
-    try:
-        for core, address in enumerate(addresses):
-            servers.append(start_server(core, address, args.assignments))
-        for core, address in enumerate(addresses):
-            command = [sys.executable, __file__, str(args.recording), "--client", address]
-            command += ["--per-core", str(args.per_core), "--seconds", str(args.seconds)]
-            clients.append(
-                subprocess.Popen(
-                    ["taskset", "-c", str(core), *command], stdout=subprocess.PIPE, text=True
-                )
-            )
-        results = [json.loads(client.communicate()[0]) for client in clients]
-    finally:
-        for server in servers:
-            server.terminate()
+    with tempfile.TemporaryDirectory() as folder:
+        results = run(args, Path(folder))
     for core, rows in enumerate(results):
         delays = 1000 * np.concatenate([row["delays"] for row in rows])
         p50, p95, p99 = np.percentile(delays, [50, 95, 99])

@@ -91,7 +91,7 @@ class Decoder:
         delta: (V, 3) offsets of the vertices at loudness 1.
     """
 
-    n_silent, refresh_hops = 50, 1
+    n_silent, refresh_seconds = 50, 0.0
 
     def __init__(self, fps: float = FPS, delta: np.ndarray = UNITS.deltas[0]) -> None:
         self.fps, self.delta = fps, delta

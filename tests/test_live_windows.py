@@ -57,7 +57,7 @@ def test_each_hop_is_decoded_from_its_own_sound(tmp_path: Path, kind: str) -> No
     """With 0.4 s before a hop of 2 frames, and a look-ahead of 0.2 s that begins with the hop."""
     decode = {"live_left_seconds": 0.4, "initial_silence_seconds": 0.2}
     if "whisper" in kind:
-        decode["live_refresh_hops"] = 1
+        decode["live_refresh_seconds"] = 0
     voice = voice_of(tmp_path / "voice", kind, **decode)
     samples, n_frames, silent, first_eased = voices.speech(1.6), 40, 5, 4
     faces = live(voice, samples, 0.2)
@@ -70,14 +70,43 @@ def test_each_hop_is_decoded_from_its_own_sound(tmp_path: Path, kind: str) -> No
         np.testing.assert_allclose(faces[hop : hop + 2], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_a_window_can_be_longer_than_the_position_table(tmp_path: Path) -> None:
+    config = tiny.ENCODER_CONFIGS["whisper"] | {"max_source_positions": 500}  # 10 s
+    model = tiny.codetalker(
+        speech={"encoder": {"family": "whisper", "config": config}, "motion_history": False}
+    )
+    saved = checkpoint.save(tmp_path / "voice", model, mesh=voices.mesh("A"))
+    voice = load_voice(saved, device="cpu", decode={"live_left_seconds": 9})
+    assert len(live(voice, voices.speech(10.0), 2.0)) == 250
+
+
 def test_speech_after_a_pause_is_animated_as_at_the_start(tmp_path: Path) -> None:
     kind = "whisper without history"
     voice = voice_of(tmp_path / "voice", kind, initial_silence_seconds=0.2)
-    speech, pause = voices.speech(0.8), np.zeros(80 * SAMPLES, np.float32)  # 5 × 8 hops
+    speech, pause = voices.speech(0.8), np.zeros(80 * SAMPLES, np.float32)  # 4 × 10 hops
     expected = live(voice, speech, 0.2)
     later = live(voice, np.concatenate([pause, speech]), 0.2)
     # The face begins to move before the speech, because the look-ahead contains it.
     np.testing.assert_allclose(later[80 + 4 :], expected[4:], atol=1e-6)
+
+
+@pytest.mark.parametrize("lookahead", [0.08, 0.32, 0.8, 1.0, 2.0])
+def test_any_look_ahead_reaches_from_silence_into_speech(tmp_path: Path, lookahead: float) -> None:
+    """The silence before speech is shortened to 5 frames, but never beyond the hop."""
+    kind, pause, ahead = "whisper without history", 75, round(lookahead * FPS)
+    decode = {"live_left_seconds": 0.4, "live_refresh_seconds": 0, "initial_silence_seconds": 0.2}
+    voice = voice_of(tmp_path / "voice", kind, **decode)
+    sound = np.concatenate([np.zeros(pause * SAMPLES, np.float32), voices.speech(0.8)])
+    faces = live(voice, sound, lookahead)
+    assert len(faces) == pause + 20
+    padded = np.pad(sound, (0, ahead * SAMPLES))
+    hop = min(2, ahead // 2)
+    first = next(h for h in range(0, len(faces), hop) if h + ahead > pause)
+    for at in range(first + 4, len(faces) - hop, hop):
+        start = max(at - 10, min(at, pause - 5))
+        cut = padded[start * SAMPLES : (at + ahead) * SAMPLES]
+        alone = decoded(voice, cut, at + ahead - start)[at - start : at - start + hop]
+        np.testing.assert_allclose(faces[at : at + hop], alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("wrong", [(-1.0, 0.1, 0.1), (1.0, 0.0, 0.1), (1.0, 0.1, -0.1)])

@@ -90,7 +90,7 @@ def test_windows_keep_their_length() -> None:
     assert sizes[-1] == sizes[-2] == LEFT // 320 - RECOMPUTED
 
 
-def test_a_gap_or_the_end_of_the_position_table_begins_anew() -> None:
+def test_after_a_gap_or_the_end_of_the_position_table_the_encoder_starts_over() -> None:
     model, samples = encoder(2, n_positions=160), sound(8)
     results = stream(model, samples, [48_000, 49_600, 51_200, 52_800])
     assert results[1].state.n_done > results[0].state.n_done

@@ -14,6 +14,7 @@ from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE
 from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
+from codetalker_cli.models.speech_encoders.encoder import FEATURE_RATE
 from codetalker_cli.models.speech_encoders.whisper_stream import (
     SAMPLES_PER_FEATURE,
     SoundWindow,
@@ -117,7 +118,7 @@ class WindowDecoder:
         fps: The frame rate.
         device: The device of the model.
         n_silent: The number of frames of silence that a window may start with.
-        refresh_hops: The number of hops after which the encoder begins anew.
+        refresh_seconds: The time after which the encoder starts over; 0: it never continues.
     """
 
     def __init__(self, model: CodeTalker, settings: DecodeSettings) -> None:
@@ -129,8 +130,13 @@ class WindowDecoder:
         self.n_silent = math.ceil(seconds * self.fps)
         encoder = self.speech.encoder
         # Only Whisper's encoder can continue from an earlier hop.
-        can_continue = encoder.settings.family == "whisper" and encoder.features_per_frame == 1
-        self.refresh_hops = settings.live_refresh_hops if can_continue else 1
+        can_continue = (
+            encoder.settings.family == "whisper"
+            and encoder.features_per_frame == 1
+            and (settings.live_left_seconds + MAX_LOOKAHEAD_SECONDS) * FEATURE_RATE
+            <= encoder.model.config.max_source_positions
+        )
+        self.refresh_seconds = settings.live_refresh_seconds if can_continue else 0.0
         self._is_bf16 = settings.precision == "bf16"
         self._decoder = Decoder(model.speech, model.vq, settings)
 
@@ -138,7 +144,7 @@ class WindowDecoder:
     def decode(self, windows: Sequence[Window]) -> list[Decoded]:
         """Decode windows of any lengths."""
         with torch.autocast(self.device.type, torch.bfloat16, self._is_bf16):
-            encoded = self._continue(windows) if self.refresh_hops > 1 else self._encode(windows)
+            encoded = self._continue(windows) if self.refresh_seconds else self._encode(windows)
         results: list[Decoded | None] = [None] * len(windows)
         for n_frames in {window.n_frames for window in windows}:
             numbers = [k for k, window in enumerate(windows) if window.n_frames == n_frames]

@@ -69,6 +69,7 @@ class Stream:
             round(s * self.fps) for s in (lengths.left_seconds, lengths.hop_seconds)
         )
         self._hop = max(1, self._hop)
+        self._refresh_hops = max(1, round(decoder.refresh_seconds * self.fps / self._hop))
         lookahead = lengths.hop_seconds + lengths.ahead_seconds
         self._ahead = max(self._hop, round(lookahead * self.fps))
         self.lookahead_seconds = self._ahead / self.fps
@@ -218,12 +219,12 @@ class Stream:
         if not loud.any():
             return None
         first = int(np.argmax(loud) / SAMPLE_RATE * self.fps) - self._decoder.n_silent
-        left = min(self._left, self._left - first)
+        left = max(0, min(self._left, self._left - first))
         n_frames = left + self._ahead
         n_samples = self._at(n_frames)
         window = np.pad(window, (0, self._n_samples - len(window)))[self._n_samples - n_samples :]
-        begins = self._next // self._hop % self._decoder.refresh_hops == 0
-        state = None if begins else self._encoder_state
+        starts_over = self._next // self._hop % self._refresh_hops == 0
+        state = None if starts_over else self._encoder_state
         return Window(window, self._next - left, left, n_frames, self._style, state)
 
     def _accept(self, decoded: Decoded | None, left: int = 0) -> list[StreamFrame]:

@@ -71,11 +71,12 @@ class DecodeSettings(Section):
         le=10,
         description="seconds of sound before the newest frames that a live stream uses for them",
     )
-    live_refresh_hops: Positive = Field(
-        8,
-        description="number of hops of 0.1 s after which Whisper's encoder begins anew in a live "
-        "stream; between them, it computes only the newest features. 1 computes all features in "
-        "each hop",
+    live_refresh_seconds: float = Field(
+        0.8,
+        ge=0,
+        le=10,
+        description="seconds after which Whisper's encoder starts over in a live stream; until "
+        "then, it computes only the newest features of each hop. 0 computes all of them",
         json_schema_extra=only_with("speech.encoder.family", "whisper"),
     )
     precision: Literal["float32", "bf16"] = Field(

@@ -8,7 +8,7 @@ hops computed, which no longer change:
     ─────────────────────────────┴───────────────── features
                                         │ RECOMPUTED, which are computed again at the next hop
 
-A stream begins anew from time to time with a window without kept features: Whisper's positions are
+A stream starts over from time to time with a window without kept features: Whisper's positions are
 absolute, and the bundled voice is less accurate at positions that are far from the start.
 """
 
@@ -31,6 +31,9 @@ RECOMPUTED = 25
 them."""
 _MARGIN = 2
 """The number of features before the new ones whose spectra the convolutions need."""
+_OVERHANG = 40
+"""The number of samples after a feature that its last spectrum needs: half a window of 400 samples,
+whose center is 160 samples before the end of the feature."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class SoundWindow:
     Attributes:
         samples: (n,) samples at 16 kHz.
         start: The sample of the stream with which the window starts.
-        state: What the hop before kept; None: begin anew.
+        state: What the hop before kept; None: start over.
     """
 
     samples: Tensor
@@ -87,8 +90,8 @@ class Encoded:
 def encode_windows(model: WhisperEncoder, windows: Sequence[SoundWindow]) -> list[Encoded]:
     """Encode a window of each of several streams, in batches of equal shapes.
 
-    A window begins anew if its state is None, if there is a gap after its state, or if it would
-    exceed the position table.
+    A stream starts over if its state is None, if there is a gap after its state, or if the features
+    since its origin exceed the position table. A window must fit into the table.
     """
     jobs = [_Job.of(window, model.config.max_source_positions) for window in windows]
     results: list[Encoded | None] = [None] * len(jobs)
@@ -131,9 +134,14 @@ class _Job:
             n_kept = min(len(state.features), n_window - n_new)
             is_next = state.n_done >= _MARGIN and first >= 0 and n_kept > 0 and n_new > 0
             if is_next and n_features <= n_positions:
-                samples = window.samples[first:]
+                samples = _used(window.samples[first:], _MARGIN + n_new)
                 return cls(samples, state, state.origin, state.n_done, n_new, n_kept)
-        return cls(window.samples, None, window.start, 0, n_window, 0)
+        return cls(_used(window.samples, n_window), None, window.start, 0, n_window, 0)
+
+
+def _used(samples: Tensor, n_features: int) -> Tensor:
+    """Return the samples that features depend on, whose number hardly depends on the frame rate."""
+    return samples[: n_features * SAMPLES_PER_FEATURE + _OVERHANG]
 
 
 def _encode(model: WhisperEncoder, jobs: Sequence[_Job]) -> list[Encoded]:
