@@ -97,7 +97,7 @@ def test_table_contains_each_folder_and_all(
     soundfile.write(tmp_path / "a.wav", voices.speech(), 16000)
     phones = [phone("AA1", 3, 9), phone("M", 17, 23), phone("AE1", 22, 26)]
     (tmp_path / "a.json").write_text(json.dumps({"phones": phones}))
-    monkeypatch.setattr(ct, "load", lambda model: ChewingVoice(), raising=False)
+    monkeypatch.setattr(ct, "load", lambda model, **_: ChewingVoice(), raising=False)
     monkeypatch.setattr(sys, "argv", ["lips.py", str(tmp_path), "--json"])
     program.main()
     shares = json.loads(capsys.readouterr().out)

@@ -19,7 +19,7 @@ import codetalker_cli as ct
 from codetalker_cli.motion import Motion
 
 pytest_plugins = ("studio_pages",)
-GOLDEN = Path(__file__).parent / "golden_pictures"
+GOLDEN = Path(__file__).parent / "studio_pictures"
 
 
 # Characters and downloads -------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from codetalker_cli.models.speech_encoders.whisper import (
@@ -43,17 +44,17 @@ class WhisperState:
     Attributes:
         origin: The sample of the stream at which the first position begins.
         n_done: The number of features from there on that no longer change; the newest are kept.
-        keys, values: (heads, n_kept, head_size) for each layer.
-        features: (n_kept, size).
-        loudest: (n_kept,) maxima of the log power during each feature.
+        keys, values: Those of each layer.
+        features: The kept features.
+        loudest: The maximum of the log power during each of them.
     """
 
     origin: int
     n_done: int
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    features: Tensor
-    loudest: Tensor
+    keys: tuple[Float[Tensor, "heads kept head_size"], ...]
+    values: tuple[Float[Tensor, "heads kept head_size"], ...]
+    features: Float[Tensor, "kept size"]
+    loudest: Float[Tensor, " kept"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ class SoundWindow:
     """A window of sound of a stream.
 
     Attributes:
-        samples: (n,) samples at 16 kHz.
+        samples: Samples at 16 kHz.
         start: The sample of the stream with which the window starts.
         state: What the hop before kept; None: start over.
     """
 
-    samples: Tensor
+    samples: Float[Tensor, " samples"]
     start: int
     state: WhisperState | None = None
 
@@ -76,12 +77,12 @@ class Encoded:
     """The features of a window.
 
     Attributes:
-        features: (n, size) features at 50 Hz.
+        features: Features at 50 Hz.
         start: The sample of the stream with which the first feature begins.
         state: What the next hop uses.
     """
 
-    features: Tensor
+    features: Float[Tensor, "features size"]
     start: int
     state: WhisperState
 
