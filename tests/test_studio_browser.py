@@ -16,7 +16,7 @@ from test_studio import wav
 
 import codetalker_cli as ct
 
-pytest_plugins = ("studio_pages",)
+pytest_plugins = ("studio_fixtures",)
 
 
 # Takes --------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from test_studio import wav
 import codetalker_cli as ct
 from codetalker_cli.motion import Motion
 
-pytest_plugins = ("studio_pages",)
+pytest_plugins = ("studio_fixtures",)
 GOLDEN = Path(__file__).parent / "studio_pictures"
 
 

@@ -1,0 +1,52 @@
+"""Fixtures: a studio, and its page in Chromium."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import browser
+import pytest
+import studio_server
+from studio_pages import SAMPLE
+from studio_server import StudioClient
+
+import codetalker_cli as ct
+
+MICROPHONE = (
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    f"--use-file-for-fake-audio-capture={SAMPLE}",
+)
+
+
+@pytest.fixture(scope="module")
+def voice() -> ct.Voice:
+    return ct.load("demo", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def client(voice: ct.Voice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioClient]:
+    browser.find_browser()
+    with studio_server.running(voice, tmp_path_factory.mktemp("takes"), "demo") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser whose microphone hears the sample again and again."""
+    with browser.launched(MICROPHONE) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def visit(client: StudioClient, chromium: Any) -> Iterator[browser.Visit]:
+    """The page with an empty profile, without takes of other tests; its console must stay empty."""
+    for take in client.ask("GET", "/api/takes")["takes"]:
+        client.ask("DELETE", f"/api/takes/{take['id']}")
+    for one in client.ask("GET", "/api/characters"):
+        client.ask("DELETE", f"/api/characters/{one['id']}")
+    with browser.visiting(client.url, chromium) as visit:
+        visit.page.wait_for_selector("#face canvas")
+        yield visit
+        assert visit.console == []
+        own = f"http://127.0.0.1:{client.port}/"
+        assert all(url.startswith((own, own.replace("http", "ws"))) for url in visit.requests)
