@@ -181,6 +181,7 @@ def test_the_page_fits_narrow_and_wide_screens(place: Place, width: int, scheme:
 
 def test_an_unusable_browser_gets_a_plain_sentence(place: Place) -> None:
     for script, sentence in (
+        ("DecompressionStream = function () { throw new Error('damaged'); }", "(damaged)"),
         ("delete window.DecompressionStream", "too old to show the faces"),
         ("HTMLCanvasElement.prototype.getContext = () => null", "WebGL does not work"),
     ):
