@@ -66,7 +66,7 @@ def decoded(path: Path) -> list[np.ndarray]:
             decoder = FrameDecoder(arrays["template"])
             faces.append(np.empty((0, *arrays["template"].shape), np.float32))
         elif header["kind"] == "basis":
-            decoder.add(arrays["vectors"], arrays["scale"])
+            decoder.add(arrays["vectors"], arrays["scale"], restarts=header["restarts"])
         elif header["kind"] == "frames":
             faces[-1] = np.concatenate([faces[-1], decoder.decode(arrays["coefficients"].T)])
     return faces

@@ -20,7 +20,7 @@ from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.render.viewer.sound import PEAKS_PER_SECOND, Sound
 from codetalker_cli.settings import RenderSettings
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20
 """The size of the frames that are encoded at once."""
 _FITTED_BYTES = 32 << 20
 """The most bytes of the sample of frames from which the first basis vectors are computed."""
@@ -188,7 +188,7 @@ def face_packets(content: Content, progress: Progress = silent) -> Iterator[byte
         count = min(_FITTED_FRAMES, content.n_frames, max(1, _FITTED_BYTES // frame_bytes))
         sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int)).tolist()
         coder.fit(face.source.read(sample))
-        size = max(1, _BLOCK_BYTES // frame_bytes)
+        size = max(1, BLOCK_BYTES // frame_bytes)
         for start in range(0, content.n_frames, size):
             frames = range(start, min(start + size, content.n_frames))
             encoded = coder.encode(face.source.read(frames))
