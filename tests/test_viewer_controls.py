@@ -57,6 +57,23 @@ def test_the_keys_move_through_the_recording(place: Place) -> None:
         assert visit.console == []
 
 
+def test_the_keys_can_be_turned_off(place: Place) -> None:
+    with place.opened("one.html") as visit:
+        page = visit.page
+        page.get_by_label("Keys", exact=True).uncheck()
+        page.evaluate("document.activeElement.blur()")
+        for key in ("ArrowRight", "w", "3", "m", "s", "Space"):
+            page.keyboard.press(key)
+        state = f"""(({{ frame, playback, audio }}) =>
+          [frame, playback.speed, playback.playing, audio.muted])({VIEWER})"""
+        assert page.evaluate(state) == [0, 1, False, False]
+        page.get_by_label("Frame", exact=True).press("ArrowRight")  # its own key
+        assert page.evaluate(f"{VIEWER}.frame") == 1
+        page.get_by_label("Keys", exact=True).check()
+        page.keyboard.press("w")
+        assert page.get_by_label("Wireframe").is_checked() and visit.console == []
+
+
 def test_a_face_turns_and_zooms_with_keys_and_the_mouse(place: Place) -> None:
     camera = f"{VIEWER}.views[0].view.getCamera().eye"
     with place.opened("one.html") as visit:
