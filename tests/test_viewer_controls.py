@@ -9,8 +9,11 @@ from browser import REQUIRED, find_browser, visiting
 from viewer_pages import FPS, HOSTILE, N_FRAMES, READY, VIEWER, Place, pages, speaking
 
 from codetalker_cli.render import Panel
+from codetalker_cli.render.footage import Footage
 from codetalker_cli.render.viewer import Exhibit, embedded, viewer_parts
 from codetalker_cli.settings import RenderSettings
+
+SETTINGS = RenderSettings.model_validate({})
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +139,20 @@ def test_the_end_pauses_or_repeats(place: Place) -> None:
         assert visit.console == []
 
 
-def test_embedded_viewers_open_on_request_and_play_one_at_a_time(place: Place) -> None:
-    parts, settings = viewer_parts(), RenderSettings.model_validate({})
-    panels = tuple(Panel(speaking(k), str(k)) for k in range(5))
-    elements = embedded(Exhibit(panels), settings) + 2 * embedded(Exhibit(panels[:1]), settings)
-    elements += embedded(Exhibit((*panels, *panels)), settings)
+def write_report(place: Place, elements: str) -> None:
+    """Write many.html, a page with embedded viewers."""
+    parts = viewer_parts()
     (place.folder / "many.html").write_text(
         f"<!doctype html><meta charset=utf-8><title>Report</title><style>{parts['style']}</style>"
         f"{elements}{parts['modules']}<script>{parts['boot']}</script>",
         encoding="utf-8",
     )
+
+
+def test_embedded_viewers_open_on_request_and_play_one_at_a_time(place: Place) -> None:
+    panels = tuple(Panel(speaking(k), str(k)) for k in range(5))
+    elements = embedded(Exhibit(panels), SETTINGS) + 2 * embedded(Exhibit(panels[:1]), SETTINGS)
+    write_report(place, elements + embedded(Exhibit((*panels, *panels)), SETTINGS))
     with visiting((place.folder / "many.html").as_uri(), place.browser) as visit:
         page = visit.page
         page.locator("button.open:visible").nth(3).wait_for()
@@ -163,6 +170,36 @@ def test_embedded_viewers_open_on_request_and_play_one_at_a_time(place: Place) -
         page.locator("button.open").first.click()
         page.locator(".notice").wait_for()
         assert page.locator(".notice").count() == 1 and page.title() == "Report"
+        page.locator(READY).nth(2).wait_for()
+        assert page.locator(READY).count() == 3
+        assert visit.console == []
+
+
+def test_viewers_opened_at_once_share_the_drawings_of_a_browser(place: Place) -> None:
+    footage = (Footage.open(place.folder / "film.mp4", "person", 0),)
+    panels = tuple(Panel(speaking(k), str(k)) for k in range(6))
+    write_report(place, "\n".join(3 * [embedded(Exhibit(panels, footage), SETTINGS)]))
+    noting = """
+      window.urls = new Set();
+      const [create, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+      URL.createObjectURL = (blob) => {
+        const url = create(blob);
+        urls.add(url);
+        return url;
+      };
+      URL.revokeObjectURL = (url) => urls.delete(url) && revoke(url);"""
+    with visiting(browser=place.browser) as visit:
+        page = visit.page
+        page.add_init_script(noting)
+        page.goto((place.folder / "many.html").as_uri())
+        page.locator("button.open:visible").nth(2).wait_for()
+        page.evaluate("document.querySelectorAll('button.open').forEach((b) => b.click())")
+        page.locator(READY).nth(1).wait_for()
+        page.locator(".notice").wait_for()
+        assert page.locator(READY).count() == 2 and page.locator(".stage canvas").count() == 12
+        closed = "document.querySelectorAll('.codetalker-viewer')[{}].viewer === undefined"
+        assert [page.evaluate(closed.format(k)) for k in range(3)].count(True) == 1
+        assert page.evaluate("urls.size") == 2 * 2  # the sound and the film of two viewers
         assert visit.console == []
 
 

@@ -3,7 +3,7 @@
 import { Controls } from './controls.js';
 import { Curves } from './curves.js';
 import { FaceView, canDraw, linkCameras } from './face.js';
-import { Film } from './film.js';
+import { Film, release } from './film.js';
 import { Motion } from './motion.js';
 import { unpackAll } from './packets.js';
 import { Playback } from './playback.js';
@@ -22,11 +22,16 @@ const opened = [];
 export async function mount(root, { packets, sound, films }) {
   const viewer = new Viewer(root, unpackAll(packets), films);
   if (root.dataset.embedded === undefined) document.title = viewer.page.title;
-  const needed = viewer.page.columns.filter(({ kind }) => kind !== 'film').length;
-  const count = () => opened.reduce((sum, { views }) => sum + views.length, needed);
-  while (opened.length && count() > MAX_VIEWS) opened.shift().close();
-  await viewer.start(sound);
-  opened.push(viewer);
+  opened.push(viewer); // before it has started, so that viewers opened at once count each other
+  const count = () => opened.reduce((sum, { nViews }) => sum + nViews, 0);
+  while (opened.length > 1 && count() > MAX_VIEWS) opened.shift().close();
+  try {
+    await viewer.start(sound);
+  } catch (error) {
+    viewer.dispose();
+    throw error;
+  }
+  if (viewer.closed) return;
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
 }
@@ -54,6 +59,8 @@ class Viewer {
     }
     this._packets = packets.filter(({ kind }) => kind === 'curve' || kind === 'wave');
     this._films = films;
+    this.nViews = this.page.columns.filter(({ kind }) => kind !== 'film').length;
+    this.closed = false;
     this._buffers = this.motions.map((motion) => new Float32Array(motion.template.length));
     this.views = [];
     this.films = [];
@@ -63,6 +70,7 @@ class Viewer {
   async start(sound) {
     this.soundBlob = sound;
     const audio = sound ? await this._loadSound(sound) : null;
+    if (this.closed) return;
     const { fps, n_frames: nFrames } = this.page;
     const delay = audio ? this._delayOf(audio) : 0;
     this.playback = new Playback({ fps, nFrames, sound: audio, delay });
@@ -79,6 +87,7 @@ class Viewer {
   /** Loads the sound completely, so that seeking is immediate. */
   async _loadSound(blob) {
     const audio = new Audio(URL.createObjectURL(blob));
+    this._element = audio;
     audio.preload = 'auto';
     audio.preservesPitch = true;
     return new Promise((resolve) => {
@@ -87,6 +96,7 @@ class Viewer {
         make(this.root, 'p', 'notice', 'This browser cannot play the sound of this page.');
         resolve(null);
       }, { once: true });
+      audio.addEventListener('emptied', () => resolve(null), { once: true }); // closed meanwhile
     });
   }
 
@@ -206,22 +216,28 @@ class Viewer {
       for (const film of this.films) film.follow(this.playback);
       return;
     }
-    for (const other of opened) if (other !== this && other.playback.playing) other.playback.pause();
+    for (const other of opened) if (other !== this && other.playback?.playing) other.playback.pause();
   }
 
   /** Replaces the viewer by a sentence. */
   close() {
     this.dispose();
+    delete this.root.viewer;
+    delete this.root.dataset.ready;
     this.root.replaceChildren();
     make(this.root, 'p', 'notice', 'This viewer was closed, because a browser can show only a few at '
       + 'a time. Reload the page to open it again.');
   }
 
-  /** Stops everything and frees the memory of the graphics card. */
+  /** Stops everything, and frees the memory of the graphics card, the sound and the films. */
   dispose() {
-    this.playback.pause();
+    this.closed = true;
+    if (opened.includes(this)) opened.splice(opened.indexOf(this), 1);
+    this.controls?.dispose(); // before the end of playing, which it would show
+    this.playback?.pause();
     for (const { view } of this.views) view.dispose();
+    for (const film of this.films) film.dispose();
     this.curves?.dispose();
-    this.controls.dispose();
+    if (this._element) release(this._element);
   }
 }
