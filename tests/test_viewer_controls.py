@@ -1,5 +1,6 @@
 """The controls of the page in a real browser: keys, mouse, screen readers, and narrow screens."""
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -160,6 +161,8 @@ def test_embedded_viewers_open_on_request_and_play_one_at_a_time(place: Place) -
         for n_open in (1, 2, 3):
             page.locator("button.open").first.click()
             page.locator(READY).nth(n_open - 1).wait_for()
+            focused = "document.activeElement.closest('.controls') && document.activeElement"
+            assert page.evaluate(f"({focused}).textContent") == "Play"
         for number in (1, 2):
             page.get_by_role("button", name="Play", exact=True).nth(number).click()
             viewers = page.locator(READY).all()
@@ -210,13 +213,45 @@ def test_controls_have_names_for_screen_readers(place: Place) -> None:
             ("button", "Play"), ("button", "One frame back"), ("button", "One frame forward"),
             ("slider", "Frame"), ("combobox", "Speed"), ("combobox", "View"),
             ("checkbox", "Wireframe"), ("checkbox", "Repeat"), ("checkbox", "Sound"),
-            ("slider", "Position in the recording"), ("img", "Talking face: b"),
-            ("img", "Heat map of the distance: distance"),
+            ("checkbox", "Keys"), ("slider", "Position in the recording"),
+            ("application", "Talking face: b"),
+            ("application", "Heat map of the distance: distance"),
         ):  # fmt: skip
             assert page.get_by_role(role, name=name, exact=True).count() == 1, name
+        keys = page.get_by_role("application", name="Talking face: b").get_attribute(
+            "aria-describedby"
+        )
+        assert "arrow keys turn" in (page.locator(f"#{keys}").text_content() or "")
         page.get_by_role("button", name="One frame forward").click()
         text = page.get_by_role("slider", name="Position").get_attribute("aria-valuetext")
         assert text == "0.04 of 3.00 seconds"
+
+
+def test_screen_readers_get_the_time_once_a_second(place: Place) -> None:
+    play = f"""async () => {{
+      const changes = [];
+      const observer = new MutationObserver((found) => changes.push(...found));
+      const sliders = document.querySelectorAll('.position, .curves canvas');
+      const options = {{ attributeFilter: ['aria-valuetext'] }};
+      for (const slider of sliders) observer.observe(slider, options);
+      const {{ playback }} = {VIEWER};
+      playback.seek(0.1);
+      await playback.play();
+      const until = performance.now() + 8000;
+      while (playback.time < 1.5 && performance.now() < until) {{
+        await new Promise((r) => setTimeout(r, 50));
+      }}
+      playback.pause();
+      await new Promise((r) => setTimeout(r, 50));
+      const texts = [...sliders].map((slider) => slider.getAttribute('aria-valuetext'));
+      return [changes.length, texts, playback.time];
+    }}"""
+    with place.opened("one.html") as visit:
+        n_changes, (curve, slider), time = visit.page.evaluate(play)
+    # For each slider: the seek, the start, the next second, and the pause.
+    assert n_changes <= 2 * 5 and time >= 1.5
+    assert curve == f"{time:.2f} of 3.00 seconds"
+    assert slider.startswith(f"0:0{math.floor(100 * time + 1e-6) / 100:.2f} / 0:03.00, frame ")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])

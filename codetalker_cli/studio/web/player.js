@@ -164,7 +164,7 @@ export class Player extends EventTarget {
       view.setHead(motion.head(playback.position));
       view.draw();
     }
-    this._curves.set(playback.time);
+    this._curves.set(playback.time, playback.playing);
     this._showTime();
     this.dispatchEvent(new Event('frame'));
   }
@@ -177,6 +177,7 @@ export class Player extends EventTarget {
   _showState() {
     byId('play').textContent = this.playback?.playing ? 'Pause' : 'Play';
     byId('play').disabled = !this.playback?.nFrames;
+    if (this.playback && !this.playback.playing) this._curves?.set(this.playback.time);
     this._showTime();
   }
 

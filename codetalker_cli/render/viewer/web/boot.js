@@ -74,6 +74,9 @@
     else {
       button.hidden = false;
       button.addEventListener('click', () => {
+        // The focus stays in the viewer, which moves it to its first button.
+        viewer.tabIndex = -1;
+        viewer.focus({ preventScroll: true });
         button.remove();
         start(viewer, mount);
       });

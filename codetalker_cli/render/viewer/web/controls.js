@@ -116,6 +116,10 @@ export class Controls {
     return box;
   }
 
+  focus() {
+    this._play.focus({ preventScroll: true });
+  }
+
   /** Shows the present time and state. */
   update() {
     const { playing, frame, time, seconds, nFrames } = this._playback;
@@ -123,8 +127,11 @@ export class Controls {
     if (this._play.textContent !== verb) this._play.textContent = verb;
     if (this._slider.valueAsNumber !== frame) this._slider.value = frame;
     const text = `${clock(time)} / ${clock(seconds)}, frame ${frame + 1} of ${nFrames}`;
-    if (this._time.textContent === text) return;
-    this._time.textContent = text;
+    if (this._time.textContent !== text) this._time.textContent = text;
+    // Screen readers may read each change, so there is one a second while playing.
+    const second = playing ? Math.floor(time) : null;
+    if (second !== null && second === this._describedSecond) return;
+    this._describedSecond = second;
     this._slider.setAttribute('aria-valuetext', text);
   }
 

@@ -85,9 +85,10 @@ export class Curves extends EventTarget {
     this.redraw();
   }
 
-  /** Moves the cursor to a time in seconds. */
-  set(time) {
+  /** Moves the cursor to a time in seconds; `playing` describes it for screen readers less often. */
+  set(time, playing = false) {
     this.time = time;
+    this._playing = playing;
     this._draw();
   }
 
@@ -110,8 +111,12 @@ export class Curves extends EventTarget {
     return [start, length];
   }
 
+  /** Describes the position, while playing once a second: screen readers may read each change. */
   _describe() {
     const canvas = this.canvas;
+    const second = this._playing ? Math.floor(this.time) : null;
+    if (second !== null && second === this._describedSecond) return;
+    this._describedSecond = second;
     canvas.setAttribute('aria-valuemin', '0');
     canvas.setAttribute('aria-valuemax', this.seconds.toFixed(2));
     canvas.setAttribute('aria-valuenow', this.time.toFixed(2));

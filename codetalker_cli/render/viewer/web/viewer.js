@@ -32,6 +32,7 @@ export async function mount(root, { packets, sound, films }) {
     throw error;
   }
   if (viewer.closed) return;
+  if (document.activeElement === root) viewer.controls.focus();
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
 }
@@ -192,7 +193,7 @@ class Viewer {
     const { frame } = this.playback;
     if (always || frame !== this.frame) this._draw(frame);
     for (const film of this.films) film.follow(this.playback);
-    this.curves?.set(this.playback.time);
+    this.curves?.set(this.playback.time, this.playback.playing);
     this.controls.update();
     this.scriptTimes.push(performance.now() - start);
     if (this.scriptTimes.length > 1000) this.scriptTimes.shift();
@@ -214,6 +215,7 @@ class Viewer {
   _onState() {
     if (!this.playback.playing) {
       for (const film of this.films) film.follow(this.playback);
+      this.curves?.set(this.playback.time);
       return;
     }
     for (const other of opened) if (other !== this && other.playback?.playing) other.playback.pause();
