@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from viewer_pages import FPS, HOSTILE, N_FRAMES, READY, VIEWER, Place, pages, sp
 
 from codetalker_cli.render import Panel
 from codetalker_cli.render.footage import Footage
-from codetalker_cli.render.viewer import Exhibit, embedded, viewer_parts
+from codetalker_cli.render.lip_charts import LipCurve
+from codetalker_cli.render.viewer import Exhibit, embedded, viewer_parts, write_page
 from codetalker_cli.settings import RenderSettings
 
 SETTINGS = RenderSettings.model_validate({})
@@ -117,6 +119,29 @@ def test_the_curve_is_a_slider(place: Place) -> None:
         curve.press("End")
         assert float(curve.get_attribute("aria-valuenow") or 0) == 3.0
         assert visit.console == []
+
+
+def test_curves_of_other_units_have_their_own_scale(place: Place) -> None:
+    motion = speaking(5)
+    regions = {"inner_lip_upper": np.array([2, 3]), "inner_lip_lower": np.array([30, 31])}
+    topology = replace(motion.topology, regions=regions)
+    unknown = replace(topology, unit="area1")
+    panels = [
+        Panel(replace(motion, topology=t), label) for t, label in ((topology, "a"), (unknown, "b"))
+    ]
+    footage = (Footage.open(place.folder / "film.mp4", "person", 2),)
+    gaps = np.array([0.0, 15.0, np.nan])
+    curves = [LipCurve(name, np.array([0.0, 1.0, 2.0]), gaps, gaps) for name in "abc"]
+    exhibit = Exhibit(tuple(panels), footage, tuple(curves))
+    write_page(exhibit, place.folder / "units.html", SETTINGS)
+    with place.opened("units.html") as visit:
+        entries = visit.page.locator(".legend span").all_text_contents()
+        lines = visit.page.evaluate(f"{VIEWER}.curves.lines.map((x) => [x.unit, [...x.values]])")
+        assert entries == ["a (mm)", "b (units)", "person (mm)"] and visit.console == []
+    assert [unit for unit, _ in lines] == ["mm", "units", "mm"]
+    upper, lower = (motion.vertices[:, regions[k], 1].mean(1) for k in regions)
+    np.testing.assert_allclose(lines[0][1], 1000 * (upper - lower), atol=0.2)
+    np.testing.assert_allclose(lines[1][1], upper - lower, atol=2e-4)
 
 
 def test_the_end_pauses_or_repeats(place: Place) -> None:

@@ -92,7 +92,8 @@ def arrange(
 
     def number_of(motion: Motion, panel: Panel) -> int:
         """Return the number of a motion in ``faces``, which contains it once."""
-        key = tuple(map(id, (motion.vertices, motion.head, motion.template, motion.colors)))
+        looks = (motion.topology, motion.template, motion.colors)
+        key = tuple(map(id, (motion.vertices, motion.head, *looks)))
         if key not in numbers:
             _check_face(motion, settings.view)
             numbers[key] = len(faces)
@@ -134,13 +135,11 @@ def page_packet(content: Content, title: str, view: str, sound: Sound | None) ->
         view: The view at the start: ``front``, ``three-quarter``, ``profile`` or ``mouth``.
         sound: The sound, or None.
     """
-    has_length = all(f.motion.topology.meters_per_unit is not None for f in content.faces)
     header = {
         "title": title,
         "fps": content.fps,
         "n_frames": content.n_frames,
         "columns": content.columns,
-        "unit": "mm" if has_length else "units",
         "view": view,
         "sound": None if sound is None else {"seconds": sound.seconds, "priming": sound.priming},
     }

@@ -114,7 +114,7 @@ export class Player extends EventTarget {
     const peaks = Float32Array.from(arrays.peaks, (value) => value / 255);
     this._curves = new Curves(byId('curves'), {
       seconds: nFrames / fps, fps, peaks, peaksPerSecond, lines: this._lines(),
-      unit: face.header.millimeters === null ? 'units' : 'mm', label: 'Position in the take',
+      label: 'Position in the take',
     });
     this._curves.addEventListener('seek', ({ detail }) => this.playback?.seek(detail));
     this.playback.addEventListener('frame', () => this._draw());
@@ -123,7 +123,7 @@ export class Player extends EventTarget {
   }
 
   _lines() {
-    return this._motion.hasLips ? [{ label: 'Lip gap', values: this._motion.lipGaps() }] : [];
+    return this._motion.hasLips ? [{ label: 'Lip gap', values: this._motion.lipGaps(), unit: this._motion.unit }] : [];
   }
 
   _extend() {

@@ -121,9 +121,14 @@ export class Motion {
     return Boolean(this._lips[0]?.length && this._lips[1]?.length);
   }
 
+  /** The unit of `lipGaps`: 'mm', or 'units' if the length of a mesh unit is unknown. */
+  get unit() {
+    return this._millimeters === null ? 'units' : 'mm';
+  }
+
   /**
-   * Returns the lip gap of each frame from `start` on, in millimeters (in mesh units if their length
-   * is unknown): the mean height of the upper inner lip above the lower one, as in `--curves`.
+   * Returns the lip gap of each frame from `start` on, in `unit`: the mean height of the upper inner
+   * lip above the lower one, as in `--curves`.
    */
   lipGaps(start = 0) {
     const gaps = new Float32Array(Math.max(0, this.nFrames - start));

@@ -144,11 +144,13 @@ class Viewer {
     const lines = this.page.columns.filter(({ kind }) => kind !== 'heat').map((column) => {
       if (column.kind === 'face') {
         const motion = this.motions[column.face];
-        return motion.hasLips && { label: column.label, values: motion.lipGaps() };
+        return motion.hasLips && {
+          label: column.label, values: motion.lipGaps(), unit: motion.unit,
+        };
       }
       const packet = this._packets.find(({ kind, header }) =>
         kind === 'curve' && header.film === column.film);
-      return packet && { label: column.label, ...packet.arrays };
+      return packet && { label: column.label, ...packet.arrays, unit: 'mm' };
     }).filter(Boolean);
     const wave = this._packets.find(({ kind }) => kind === 'wave');
     if (!lines.length && !wave) return;
@@ -157,7 +159,6 @@ class Viewer {
       seconds: nFrames / fps,
       fps,
       lines,
-      unit: this.page.unit,
       peaks: wave ? Float32Array.from(wave.arrays.peaks, (peak) => peak / 255) : null,
       peaksPerSecond: wave?.header.per_second,
       label: 'Position in the recording',
@@ -168,10 +169,11 @@ class Viewer {
 
   _makeLegend(lines) {
     const legend = make(this.root, 'p', 'legend');
-    lines.forEach(({ label }, number) => {
+    const mixed = new Set(lines.map(({ unit }) => unit)).size > 1;
+    lines.forEach(({ label, unit }, number) => {
       const entry = make(legend, 'span');
       make(entry, 'i').style.background = `var(--curve-${number % 6})`;
-      entry.append(label);
+      entry.append(mixed ? `${label} (${unit})` : label);
     });
   }
 
