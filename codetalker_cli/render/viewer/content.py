@@ -179,10 +179,11 @@ def face_packets(content: Content, progress: Progress = silent) -> Iterator[byte
         DataError: See ``BasisCoder.encode``.
     """
     total, done = len(content.faces) * content.n_frames, 0
-    for face in content.faces:
+    heated = {column["face"] for column in content.columns if column["kind"] == "heat"}
+    for number, face in enumerate(content.faces):
         motion = face.motion
         frame_bytes = 12 * motion.topology.n_vertices
-        yield face_packet(motion, face.label)
+        yield face_packet(motion, face.label, heated=number in heated)
         coder = BasisCoder(motion.template, tolerance_of(motion.topology, motion.template))
         count = min(_FITTED_FRAMES, content.n_frames, max(1, _FITTED_BYTES // frame_bytes))
         sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int)).tolist()

@@ -83,7 +83,7 @@ export class FaceView extends EventTarget {
     attribute('position', this.vertices, 3);
     attribute('normal', this._normals, 3);
     attribute('heat', this._heat, 1);
-    attribute('albedo', arrays.colors, 3, true);
+    attribute('albedo', (heated && arrays.clay) || arrays.colors, 3, true);
     attribute('surface', surfaceOf(arrays, count), 4);
     this._geometry = geometry;
     this.mesh = new Mesh(geometry, skinMaterial({ heated }));
