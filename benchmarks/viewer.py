@@ -85,7 +85,7 @@ def largest_error(packets: bytes, motion: Motion) -> tuple[int, float]:
         packets = packets[size:]
         if header["kind"] == "basis":
             n_vectors += len(arrays["vectors"])
-            decoder.add(arrays["vectors"], arrays["scale"])
+            decoder.add(arrays["vectors"], arrays["scale"], restarts=header["restarts"])
         elif header["kind"] == "frames":
             decoded = decoder.decode(arrays["coefficients"].T).astype(np.float64)
             true = np.asarray(motion.vertices[start : start + len(decoded)])

@@ -68,7 +68,7 @@ def decoded(content: bytes, template: np.ndarray) -> tuple[np.ndarray, np.ndarra
     decoder, vertices, heads = FrameDecoder(template), [], []
     for header, arrays in packets(content):
         if header["kind"] == "basis":
-            decoder.add(arrays["vectors"], arrays["scale"])
+            decoder.add(arrays["vectors"], arrays["scale"], restarts=header["restarts"])
         elif header["kind"] == "frames":
             vertices.append(decoder.decode(arrays["coefficients"].T))
             heads.append(arrays["head"].T)

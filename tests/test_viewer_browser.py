@@ -24,10 +24,12 @@ import codetalker_cli as ct
 from codetalker_cli.motion import Motion
 from codetalker_cli.render import Panel
 from codetalker_cli.render.footage import Footage
-from codetalker_cli.render.viewer import Exhibit, write_page
+from codetalker_cli.render.scene import build_scene
+from codetalker_cli.render.viewer import Exhibit, basis, content, write_page
 from codetalker_cli.resources import asset
 from codetalker_cli.rigs.posing import turned
 from codetalker_cli.settings import RenderSettings
+from codetalker_cli.surface import to_linear
 from codetalker_cli.topology import Mesh
 
 # The positions that WebGL gets, with the matrix of the head, as lists of numbers.
@@ -144,6 +146,42 @@ def test_the_drawn_frames_are_those_of_the_motion(place: Place) -> None:
     for column, motion in enumerate([turned(first), turned(second), second]):
         error = np.linalg.norm(shown[:, column] - motion.vertices[frames], axis=-1).max()
         assert error <= 1e-4, column  # 0.1 mm
+
+
+def test_heat_maps_have_the_colors_of_videos_below_them(place: Place) -> None:
+    n_vertices = speaking().topology.n_vertices
+    colors = np.random.default_rng(0).integers(0, 256, (n_vertices, 3), np.uint8)
+    ours, other = (speaking(seed, audio=None, colors=colors) for seed in (1, 2))
+    ct.render([ours, other], place.folder / "colors.html", heat=True)
+    with place.opened("colors.html") as visit:
+        albedo = f"{VIEWER}.views.map((x) => [...x.view.mesh.geometry.attributes.albedo.array])"
+        shown = np.array(visit.page.evaluate(albedo)).reshape(3, n_vertices, 3)
+        assert visit.console == []
+    np.testing.assert_array_equal(shown[:2], [colors, colors])
+    clay = build_scene(other, RenderSettings.model_validate({}), heat=0.01).albedo
+    np.testing.assert_allclose(to_linear(shown[2].astype(np.float32) / 255), clay, atol=0.005)
+
+
+def test_the_page_follows_a_motion_that_changes_its_basis(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(basis, "MAX_VECTORS", 4)
+    motion = speaking(4, head=None, audio=None)
+    monkeypatch.setattr(content, "BLOCK_BYTES", 10 * motion.vertices[0].nbytes)
+    ct.render(motion, place.folder / "changing.html")
+    between = f"""(frame) => {{
+      const motion = {VIEWER}.motions[0];
+      return [...motion.write(frame, new Float32Array(motion.template.length))];
+    }}"""
+    with place.opened("changing.html") as visit:
+        assert visit.page.evaluate(f"{VIEWER}.motions[0].nVectors") >= 4 * 4
+        shown = np.array(visit.page.evaluate(POSITIONS, [*range(N_FRAMES)]))
+        halfway = np.array(visit.page.evaluate(between, 9.5)).reshape(motion.template.shape)
+        assert visit.console == []
+    shown = shown.reshape(motion.vertices.shape)
+    assert np.linalg.norm(shown - motion.vertices, axis=-1).max() <= 1e-4
+    expected = motion.vertices[9:11].mean(0)
+    assert np.linalg.norm(halfway - expected, axis=-1).max() <= 1e-4
 
 
 def test_the_sound_is_where_it_was_recorded(place: Place) -> None:

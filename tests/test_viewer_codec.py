@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codetalker_cli.errors import DataError
+from codetalker_cli.render.viewer import basis
 from codetalker_cli.render.viewer.basis import (
     TOLERANCE_MM,
     BasisCoder,
@@ -29,10 +30,10 @@ def largest(decoded: np.ndarray, frames: np.ndarray) -> float:
 
 def received(decoder: FrameDecoder, encoded: Encoded) -> np.ndarray:
     """Send a block through packets and decode it, as the page does."""
-    basis = encoded.basis_packet()
-    if basis is not None:
-        arrays = unpack(basis)[1]
-        decoder.add(arrays["vectors"], arrays["scale"])
+    packet = encoded.basis_packet()
+    if packet is not None:
+        header, arrays = unpack(packet)
+        decoder.add(arrays["vectors"], arrays["scale"], restarts=header["restarts"])
     return decoder.decode(unpack(encoded.frames_packet())[1]["coefficients"].T)
 
 
@@ -93,6 +94,20 @@ def test_later_vectors_do_not_change_earlier_frames() -> None:
     before = received(decoder, first)
     received(decoder, coder.encode(wild))
     np.testing.assert_array_equal(decoder.decode(first.coefficients), before)
+
+
+def test_noise_starts_a_new_basis_instead_of_a_larger_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basis, "MAX_VECTORS", 12)
+    coder, decoder = BasisCoder(TEMPLATE, 1e-4), FrameDecoder(TEMPLATE)
+    frames, restarts = random_frames(5, 60, 3, 0.05, 1e-3), []
+    still = np.repeat(TEMPLATE[None], 5, axis=0)
+    for block in (*np.split(frames, 12), still):
+        encoded = coder.encode(block)
+        assert largest(received(decoder, encoded), block) <= 1e-4
+        assert len(decoder.basis) == encoded.coefficients.shape[1] <= 12 + len(block)
+        restarts.append(encoded.restarts)
+    assert not restarts[0] and sum(restarts) >= 3
+    assert decoder.basis.base is None or len(decoder.basis.base) <= 24  # nothing old is kept
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -11,9 +11,10 @@ Usage, for a file whose frames are all known and for a stream whose frames are n
 
 Every vertex of every frame is within the tolerance of the original after decoding, which the coder
 checks by decoding each block as the page does. A frame is the template plus the sum of its
-coefficients times the basis vectors. Vectors are never changed or removed, so a block can be
-decoded with all vectors that were sent before it or with it. ``FrameDecoder`` is what
-``web/motion.js`` does.
+coefficients times the basis vectors. Vectors are never changed, so a block can be decoded with all
+vectors of its basis that were sent before it or with it. A motion with noise needs a vector for
+nearly every frame. After ``MAX_VECTORS``, the next block therefore starts a new basis, so that time
+grows with the length only, and memory not at all. ``FrameDecoder`` is what ``web/motion.js`` does.
 """
 
 from dataclasses import dataclass
@@ -35,9 +36,13 @@ _GOAL_SHARE = 0.6
 # Measured on the bundled voice: finer steps enlarge the files, coarser ones need more vectors.
 _VECTOR_STEPS, _COEFFICIENT_STEPS = 4, 8
 """Steps of the quantization per tolerance, for vectors and for coefficients."""
+MAX_VECTORS = 512
+"""A basis of at least this size is not extended; the next block starts a new one."""
 _MAX_SAMPLES = 256
 """The most frames that new vectors are computed from at once."""
 _MAX_ROUNDS = 16
+_GRAM_COLUMNS = 8192
+"""The coordinates that are converted to float64 at once."""
 _MAX_INTEGER = 2.0**29  # differences of two numbers still fit into 32 bits
 
 
@@ -64,18 +69,24 @@ class Encoded:
         vectors: (k, 3, V) int32 new vectors, as multiples of ``scale``.
         scale: (k,) float32 size of a vector's unit step in the unit of the mesh, times the unit
             step of its coefficient.
-        coefficients: (n, K) int32 coefficients of all K vectors so far.
+        coefficients: (n, K) int32 coefficients of all K vectors of the basis so far.
+        restarts: Whether the vectors start a new basis, which replaces the earlier vectors.
     """
 
     vectors: np.ndarray
     scale: np.ndarray
     coefficients: np.ndarray
+    restarts: bool = False
 
     def basis_packet(self) -> bytes | None:
-        """Return a packet of kind ``basis``, or None if there are no new vectors."""
-        if not len(self.vectors):
+        """Return a packet of kind ``basis``, or None if the basis stays as it is.
+
+        Its header contains ``restarts``.
+        """
+        if not len(self.vectors) and not self.restarts:
             return None
-        return pack("basis", {}, {"vectors": self.vectors, "scale": self.scale})
+        arrays = {"vectors": self.vectors, "scale": self.scale}
+        return pack("basis", {"restarts": self.restarts}, arrays)
 
     def frames_packet(self, head: np.ndarray | None = None) -> bytes:
         """Return a packet of kind ``frames``.
@@ -100,8 +111,21 @@ class FrameDecoder:
         self._template = np.asarray(template, np.float32)
         self._basis = np.empty((0, self._template.size), np.float32)
 
-    def add(self, vectors: np.ndarray, scale: np.ndarray) -> None:
-        """Add (k, 3, V) integer vectors with their (k,) scale."""
+    @property
+    def basis(self) -> np.ndarray:
+        """The (K, 3V) float32 vectors for coefficients of 1."""
+        return self._basis
+
+    def add(self, vectors: np.ndarray, scale: np.ndarray, *, restarts: bool = False) -> None:
+        """Add (k, 3, V) integer vectors with their (k,) scale.
+
+        Args:
+            vectors: The vectors.
+            scale: See ``Encoded``.
+            restarts: Whether they replace all earlier vectors.
+        """
+        if restarts:
+            self._basis = self._basis[:0]
         new = vectors.astype(np.float32) * scale[:, None, None].astype(np.float32)
         new = new.transpose(0, 2, 1).reshape(-1, self._template.size)
         self._basis = np.concatenate([self._basis, new])
@@ -127,17 +151,20 @@ class BasisCoder:
             raise ValueError(f"tolerance {tolerance}: expected a number > 0")
         self._template = np.asarray(template, np.float32)
         self.tolerance = float(tolerance)
-        self._vectors: list[np.ndarray] = []
-        self._scales: list[np.float32] = []
+        self._restart()
+
+    def _restart(self) -> None:
+        self._new: list[np.ndarray] = []
+        self._new_scales: list[np.float32] = []
         self._n_sent = 0
-        self._decoder = FrameDecoder(template)
-        self._basis = np.empty((0, self._template.size), np.float32)
+        self._decoder = FrameDecoder(self._template)
+        self._gram = np.empty((0, 0))
         self._solver = np.empty((self._template.size, 0), np.float32)
 
     @property
     def n_vectors(self) -> int:
-        """The number of basis vectors K."""
-        return len(self._vectors)
+        """The number of vectors K of the present basis."""
+        return len(self._decoder.basis)
 
     def fit(self, frames: np.ndarray) -> None:
         """Add basis vectors for (n, V, 3) frames, which are then encoded without further ones."""
@@ -151,13 +178,15 @@ class BasisCoder:
             DataError: The frames contain values that are not finite, or too large for the
                 precision of float32.
         """
+        restarts = self._n_sent >= MAX_VECTORS
+        if restarts:
+            self._restart()
         coefficients = self._refine(frames)
-        new = self._vectors[self._n_sent :]
-        scale = np.array(self._scales[self._n_sent :], np.float32)
-        self._n_sent = len(self._vectors)
-        shape = (len(new), 3, len(self._template))
-        vectors = np.stack(new) if new else np.empty(shape, np.int32)
-        return Encoded(vectors.reshape(shape), scale, coefficients)
+        empty = np.empty((0, 3, len(self._template)), np.int32)
+        vectors = np.stack(self._new) if self._new else empty
+        scale = np.array(self._new_scales, np.float32)
+        self._new, self._new_scales, self._n_sent = [], [], self.n_vectors
+        return Encoded(vectors, scale, coefficients, restarts)
 
     def _refine(self, frames: np.ndarray) -> np.ndarray:
         """Add vectors until all frames are within the tolerance; return their coefficients."""
@@ -172,9 +201,8 @@ class BasisCoder:
             if not len(bad):
                 return coefficients
             worst = bad[np.argsort(-errors[bad], kind="stable")[:_MAX_SAMPLES]]
-            self._grow(
-                offsets[worst] - coefficients[worst].astype(np.float32) @ self._basis, number
-            )
+            found = coefficients[worst].astype(np.float32) @ self._decoder.basis
+            self._grow(offsets[worst] - found, number)
         raise self._imprecise(frames)
 
     def _imprecise(self, values: np.ndarray) -> DataError:
@@ -200,38 +228,45 @@ class BasisCoder:
             chosen += len(part)
         # The errors of many vectors add up, and a round that did not suffice needs finer steps.
         step = self.tolerance / _VECTOR_STEPS / max(1.0, chosen / 16) ** 0.5 / 2**number
-        before = self.n_vectors
-        for direction in directions[:chosen]:
-            self._append(np.abs(direction).max() * (direction @ residual), step)
-        if self.n_vectors == before:
-            self._append(residual[0], step)
-        self._update()
+        new = [
+            self._quantized(np.abs(direction).max() * (direction @ residual), step)
+            for direction in directions[:chosen]
+        ]
+        if not any(one.any() for one in new):
+            new = [self._quantized(residual[0], step)]
+        if new := [one for one in new if one.any()]:
+            self._extend(np.stack(new))
 
-    def _append(self, vector: np.ndarray, step: float) -> None:
-        """Quantize and add a vector (3V,), whose largest coefficient is about 1."""
+    def _quantized(self, vector: np.ndarray, step: float) -> np.ndarray:
+        """Return a vector (3V,), whose largest coefficient is about 1, as (3, V) int32."""
         if not np.abs(vector).max(initial=0) < _MAX_INTEGER * step:
             raise self._imprecise(vector)
-        values = np.rint(vector.reshape(-1, 3).T / step).astype(np.int32)
-        peak = float(np.sqrt(np.square(values.astype(np.float64)).sum(0)).max(initial=0))
-        if not peak:
-            return
-        self._vectors.append(values)
-        # A coefficient is counted in steps that move no vertex farther than this.
-        self._scales.append(np.float32(self.tolerance / _COEFFICIENT_STEPS / peak))
-        self._decoder.add(values[None], np.array(self._scales[-1:]))
+        return np.rint(vector.reshape(-1, 3).T / step).astype(np.int32)
 
-    def _update(self) -> None:
-        """Prepare the least-squares solution for all present vectors."""
-        start = len(self._basis)
-        new = np.stack([v.T.ravel() for v in self._vectors[start:]]).astype(np.float32)
-        new *= np.array(self._scales[start:], np.float32)[:, None]
-        self._basis = np.concatenate([self._basis, new])
-        gram = self._basis.astype(np.float64) @ self._basis.T
+    def _extend(self, vectors: np.ndarray) -> None:
+        """Add (k, 3, V) int32 vectors, and prepare the least-squares solution with them."""
+        peaks = np.sqrt(np.square(vectors, dtype=np.float64).sum(1).max(1, initial=0))
+        # A coefficient is counted in steps that move no vertex farther than this.
+        scales = (self.tolerance / _COEFFICIENT_STEPS / peaks).astype(np.float32)
+        self._new += list(vectors)
+        self._new_scales += list(scales)
+        self._decoder.add(vectors, scales)
+        self._gram = gram = self._extended_gram(len(vectors))
         # Scaled to a diagonal of 1, which is better conditioned.
         size = np.sqrt(np.diag(gram))
         inverse = np.linalg.pinv(gram / size / size[:, None], rcond=1e-9, hermitian=True)
         inverse = (inverse / size / size[:, None]).astype(np.float32)
-        self._solver = np.ascontiguousarray(self._basis.T @ inverse)
+        self._solver = np.ascontiguousarray(self._decoder.basis.T @ inverse)
+
+    def _extended_gram(self, n_new: int) -> np.ndarray:
+        """Return the (K, K) products of all vectors, of which the last ``n_new`` are new."""
+        basis = self._decoder.basis
+        rows = np.zeros((n_new, len(basis)))
+        for start in range(0, basis.shape[1], _GRAM_COLUMNS):
+            part = basis[:, start : start + _GRAM_COLUMNS].astype(np.float64)
+            rows += part[-n_new:] @ part.T
+        n_old = len(self._gram)
+        return np.block([[self._gram, rows[:, :n_old].T], [rows]])
 
 
 def _largest(offsets: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.render.viewer.sound import PEAKS_PER_SECOND, Sound
 from codetalker_cli.settings import RenderSettings
 
-_BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 8 << 20
 """The size of the frames that are encoded at once."""
 _FITTED_BYTES = 32 << 20
 """The most bytes of the sample of frames from which the first basis vectors are computed."""
@@ -92,7 +92,8 @@ def arrange(
 
     def number_of(motion: Motion, panel: Panel) -> int:
         """Return the number of a motion in ``faces``, which contains it once."""
-        key = tuple(map(id, (motion.vertices, motion.head, motion.template, motion.colors)))
+        looks = (motion.topology, motion.template, motion.colors)
+        key = tuple(map(id, (motion.vertices, motion.head, *looks)))
         if key not in numbers:
             _check_face(motion, settings.view)
             numbers[key] = len(faces)
@@ -134,13 +135,11 @@ def page_packet(content: Content, title: str, view: str, sound: Sound | None) ->
         view: The view at the start: ``front``, ``three-quarter``, ``profile`` or ``mouth``.
         sound: The sound, or None.
     """
-    has_length = all(f.motion.topology.meters_per_unit is not None for f in content.faces)
     header = {
         "title": title,
         "fps": content.fps,
         "n_frames": content.n_frames,
         "columns": content.columns,
-        "unit": "mm" if has_length else "units",
         "view": view,
         "sound": None if sound is None else {"seconds": sound.seconds, "priming": sound.priming},
     }
@@ -180,15 +179,16 @@ def face_packets(content: Content, progress: Progress = silent) -> Iterator[byte
         DataError: See ``BasisCoder.encode``.
     """
     total, done = len(content.faces) * content.n_frames, 0
-    for face in content.faces:
+    heated = {column["face"] for column in content.columns if column["kind"] == "heat"}
+    for number, face in enumerate(content.faces):
         motion = face.motion
         frame_bytes = 12 * motion.topology.n_vertices
-        yield face_packet(motion, face.label)
+        yield face_packet(motion, face.label, heated=number in heated)
         coder = BasisCoder(motion.template, tolerance_of(motion.topology, motion.template))
         count = min(_FITTED_FRAMES, content.n_frames, max(1, _FITTED_BYTES // frame_bytes))
         sample = np.unique(np.linspace(0, content.n_frames - 1, count).round().astype(int)).tolist()
         coder.fit(face.source.read(sample))
-        size = max(1, _BLOCK_BYTES // frame_bytes)
+        size = max(1, BLOCK_BYTES // frame_bytes)
         for start in range(0, content.n_frames, size):
             frames = range(start, min(start + size, content.n_frames))
             encoded = coder.encode(face.source.read(frames))

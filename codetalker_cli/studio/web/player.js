@@ -114,7 +114,7 @@ export class Player extends EventTarget {
     const peaks = Float32Array.from(arrays.peaks, (value) => value / 255);
     this._curves = new Curves(byId('curves'), {
       seconds: nFrames / fps, fps, peaks, peaksPerSecond, lines: this._lines(),
-      unit: face.header.millimeters === null ? 'units' : 'mm', label: 'Position in the take',
+      label: 'Position in the take',
     });
     this._curves.addEventListener('seek', ({ detail }) => this.playback?.seek(detail));
     this.playback.addEventListener('frame', () => this._draw());
@@ -123,7 +123,7 @@ export class Player extends EventTarget {
   }
 
   _lines() {
-    return this._motion.hasLips ? [{ label: 'Lip gap', values: this._motion.lipGaps() }] : [];
+    return this._motion.hasLips ? [{ label: 'Lip gap', values: this._motion.lipGaps(), unit: this._motion.unit }] : [];
   }
 
   _extend() {
@@ -164,7 +164,7 @@ export class Player extends EventTarget {
       view.setHead(motion.head(playback.position));
       view.draw();
     }
-    this._curves.set(playback.time);
+    this._curves.set(playback.time, playback.playing);
     this._showTime();
     this.dispatchEvent(new Event('frame'));
   }
@@ -177,6 +177,7 @@ export class Player extends EventTarget {
   _showState() {
     byId('play').textContent = this.playback?.playing ? 'Pause' : 'Play';
     byId('play').disabled = !this.playback?.nFrames;
+    if (this.playback && !this.playback.playing) this._curves?.set(this.playback.time);
     this._showTime();
   }
 

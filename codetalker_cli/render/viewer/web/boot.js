@@ -26,8 +26,14 @@
       const linked = source.replace(/@@([^@]+)@@/g, (_, imported) => urls[imported]);
       urls[name] = URL.createObjectURL(new Blob([linked], { type: 'text/javascript' }));
     }
-    return import(urls[modules.at(-1)[0]]);
+    try {
+      return await import(urls[modules[modules.length - 1][0]]);
+    } finally {
+      for (const url of Object.values(urls)) URL.revokeObjectURL(url);
+    }
   }
+
+  const HINT = 'Please open the page in a current version of Firefox, Chrome, Edge or Safari.';
 
   async function start(viewer, mount) {
     const status = viewer.querySelector('.status');
@@ -45,12 +51,18 @@
   }
 
   if (!('DecompressionStream' in window)) {
-    report('This browser is too old to show the faces. Please open the page in a current version '
-      + 'of Firefox, Chrome, Edge or Safari.');
+    report(`This browser is too old to show the faces. ${HINT}`);
     return;
   }
-  const code = await unzip(bytesOf(document.querySelector('script[data-part="modules"]')));
-  const { mount, canDraw } = await load(JSON.parse(new TextDecoder().decode(code)));
+  let viewerModule;
+  try {
+    const code = await unzip(bytesOf(document.querySelector('script[data-part="modules"]')));
+    viewerModule = await load(JSON.parse(new TextDecoder().decode(code)));
+  } catch (error) { // a browser that does not know the syntax of a module, or a damaged page
+    report(`The faces cannot be shown (${error.message}). ${HINT}`);
+    return;
+  }
+  const { mount, canDraw } = viewerModule;
   if (!canDraw()) {
     report('The faces cannot be shown, because WebGL does not work in this browser. Please turn on '
       + 'hardware acceleration in its settings, or open the page in another browser.');
@@ -62,6 +74,9 @@
     else {
       button.hidden = false;
       button.addEventListener('click', () => {
+        // The focus stays in the viewer, which moves it to its first button.
+        viewer.tabIndex = -1;
+        viewer.focus({ preventScroll: true });
         button.remove();
         start(viewer, mount);
       });

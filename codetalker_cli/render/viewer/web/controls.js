@@ -34,6 +34,10 @@ export class Controls {
     this._bar.setAttribute('aria-label', 'Playback');
     this._makePlayback();
     this._makePictures(hasSound);
+    // Shortcuts of single keys can be turned off, for those who speak their input or hit keys by
+    // mistake (WCAG 2.1.4).
+    this._shortcuts = this._box('Keys', () => {});
+    this._shortcuts.checked = true;
     this._makeHelp(root);
     // The keys work on the whole page if the viewer is all that it contains.
     this._keys = document.querySelectorAll('.codetalker-viewer').length > 1
@@ -82,7 +86,7 @@ export class Controls {
 
   _makeHelp(root) {
     const details = element(root, 'details', { className: 'keys' });
-    element(details, 'summary', {}, 'Keys');
+    element(details, 'summary', {}, 'List of keys');
     const list = element(details, 'dl');
     for (const [key, meaning] of KEYS) {
       element(list, 'dt', {}, key);
@@ -112,6 +116,10 @@ export class Controls {
     return box;
   }
 
+  focus() {
+    this._play.focus({ preventScroll: true });
+  }
+
   /** Shows the present time and state. */
   update() {
     const { playing, frame, time, seconds, nFrames } = this._playback;
@@ -119,8 +127,11 @@ export class Controls {
     if (this._play.textContent !== verb) this._play.textContent = verb;
     if (this._slider.valueAsNumber !== frame) this._slider.value = frame;
     const text = `${clock(time)} / ${clock(seconds)}, frame ${frame + 1} of ${nFrames}`;
-    if (this._time.textContent === text) return;
-    this._time.textContent = text;
+    if (this._time.textContent !== text) this._time.textContent = text;
+    // Screen readers may read each change, so there is one a second while playing.
+    const second = playing ? Math.floor(time) : null;
+    if (second !== null && second === this._describedSecond) return;
+    this._describedSecond = second;
     this._slider.setAttribute('aria-valuetext', text);
   }
 
@@ -136,7 +147,7 @@ export class Controls {
   }
 
   _key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this._shortcuts.checked || event.ctrlKey || event.metaKey || event.altKey) return;
     const inside = event.target.closest?.('input, select, summary, button, a, textarea');
     const playback = this._playback;
     const second = Math.round(playback.fps);

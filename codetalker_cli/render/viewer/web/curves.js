@@ -13,14 +13,15 @@ export class Curves extends EventTarget {
    * @param {object} options
    *   `seconds`: the length; `fps`: frames a second of the lines;
    *   `peaks`: Float32Array of the largest samples (0 to 1) at `peaksPerSecond`, or null;
-   *   `lines`: [{label, values, times?}] lip gaps, NaN where they are unknown; `times` in seconds,
-   *   default k / fps; `unit`: of the values; `label`: what a screen reader calls the slider.
+   *   `lines`: [{label, values, unit, times?}] lip gaps, NaN where they are unknown; `unit`: of the
+   *   values, lines of the same unit share a scale; `times` in seconds, default k / fps;
+   *   `label`: what a screen reader calls the slider.
    */
   constructor(container, {
-    seconds, fps, peaks = null, peaksPerSecond = 100, lines = [], unit = 'mm', label = 'Time',
+    seconds, fps, peaks = null, peaksPerSecond = 100, lines = [], label = 'Time',
   }) {
     super();
-    Object.assign(this, { seconds, fps, peaks, peaksPerSecond, lines, unit });
+    Object.assign(this, { seconds, fps, peaks, peaksPerSecond, lines });
     this.time = 0;
     this.canvas = document.createElement('canvas');
     this.canvas.tabIndex = 0;
@@ -85,9 +86,10 @@ export class Curves extends EventTarget {
     this.redraw();
   }
 
-  /** Moves the cursor to a time in seconds. */
-  set(time) {
+  /** Moves the cursor to a time in seconds; `playing` describes it for screen readers less often. */
+  set(time, playing = false) {
     this.time = time;
+    this._playing = playing;
     this._draw();
   }
 
@@ -110,8 +112,12 @@ export class Curves extends EventTarget {
     return [start, length];
   }
 
+  /** Describes the position, while playing once a second: screen readers may read each change. */
   _describe() {
     const canvas = this.canvas;
+    const second = this._playing ? Math.floor(this.time) : null;
+    if (second !== null && second === this._describedSecond) return;
+    this._describedSecond = second;
     canvas.setAttribute('aria-valuemin', '0');
     canvas.setAttribute('aria-valuemax', this.seconds.toFixed(2));
     canvas.setAttribute('aria-valuenow', this.time.toFixed(2));
@@ -153,12 +159,12 @@ export class Curves extends EventTarget {
     if (!this.lines.length) return;
     const top = this.peaks ? half : 0;
     const box = { top: top + 2 * ratio, bottom: height - 3 * ratio, width };
-    const range = this._range();
-    this._drawScale(context, box, range, ratio);
+    const ranges = this._ranges();
+    this._drawScale(context, box, ranges, ratio);
     this.lines.forEach((line, number) => {
       context.strokeStyle = this._color(`--curve-${number % COLORS}`);
       context.lineWidth = 1.5 * ratio;
-      this._drawLine(context, line, start, length, box, range);
+      this._drawLine(context, line, start, length, box, ranges.get(line.unit));
     });
   }
 
@@ -176,25 +182,38 @@ export class Curves extends EventTarget {
     }
   }
 
-  _range() {
-    let [low, high] = [0, 0];
-    for (const { values } of this.lines) {
+  /** Returns unit → [low, high], the ends of its scale. The zeros of all units are at one height. */
+  _ranges() {
+    const ranges = new Map();
+    for (const { values, unit } of this.lines) {
+      let [low, high] = ranges.get(unit) ?? [0, 0];
       for (const value of values) {
         if (value < low) low = value;
         if (value > high) high = value;
       }
+      ranges.set(unit, [low, high]);
     }
-    return this.unit === 'mm' ? [low, Math.max(high, low + MIN_RANGE_MM)] : [low, high || 1];
+    for (const [unit, [low, high]] of ranges) {
+      ranges.set(unit, [low, unit === 'mm' ? Math.max(high, low + MIN_RANGE_MM, 1) : high || 1]);
+    }
+    const share = Math.max(...[...ranges.values()].map(([low, high]) => -low / (high - low)));
+    for (const [unit, [, high]] of ranges) {
+      ranges.set(unit, [(-share * high) / (1 - share), high]);
+    }
+    return ranges;
   }
 
-  _drawScale(context, { top, bottom, width }, [low, high], ratio) {
+  /** Draws a line at zero, and writes the upper ends. */
+  _drawScale(context, { top, bottom, width }, ranges, ratio) {
     context.fillStyle = this._color('--frame');
+    const [low, high] = ranges.values().next().value;
     const zero = bottom - ((0 - low) / (high - low)) * (bottom - top);
     context.fillRect(0, zero, width, ratio);
     context.fillStyle = this._color('--muted');
     context.font = `${11 * ratio}px system-ui, sans-serif`;
     context.textBaseline = 'top';
-    context.fillText(`lip gap, up to ${high.toPrecision(2)} ${this.unit}`, 4 * ratio, top);
+    const limits = [...ranges].map(([unit, [, most]]) => `${most.toPrecision(2)} ${unit}`);
+    context.fillText(`lip gap, up to ${limits.join(' or ')}`, 4 * ratio, top);
   }
 
   _drawLine(context, { values, times }, start, length, { top, bottom, width }, [low, high]) {

@@ -13,6 +13,7 @@ import { skinMaterial } from './skin.js';
 const LINES = '#1d232b';
 const [TURN, ZOOM] = [Math.PI / 24, 1.15]; // of one key press
 const MAX_PIXEL_RATIO = 2;
+let nDescribed = 0; // for ids
 
 /** Whether this browser can draw faces. */
 export function canDraw() {
@@ -54,11 +55,21 @@ export class FaceView extends EventTarget {
     this.renderer.setPixelRatio(Math.min(MAX_PIXEL_RATIO, window.devicePixelRatio || 1));
     this.canvas = this.renderer.domElement;
     this.canvas.tabIndex = 0;
-    this.canvas.setAttribute('role', 'img');
+    // Its own keys reach it only if screen readers do not use them, as in an application.
+    this.canvas.setAttribute('role', 'application');
     this.canvas.setAttribute('aria-label', label);
+    this._describeKeys();
     container.append(this.canvas);
     this._container = container;
     this.canvas.addEventListener('webglcontextrestored', () => this.draw());
+  }
+
+  _describeKeys() {
+    const description = document.createElement('span');
+    Object.assign(description, { id: `face-keys-${++nDescribed}`, hidden: true });
+    description.textContent = 'A picture. The arrow keys turn it; plus and minus zoom.';
+    this.canvas.append(description);
+    this.canvas.setAttribute('aria-describedby', description.id);
   }
 
   _makeScene({ arrays }, heated) {
@@ -72,7 +83,7 @@ export class FaceView extends EventTarget {
     attribute('position', this.vertices, 3);
     attribute('normal', this._normals, 3);
     attribute('heat', this._heat, 1);
-    attribute('albedo', arrays.colors, 3, true);
+    attribute('albedo', (heated && arrays.clay) || arrays.colors, 3, true);
     attribute('surface', surfaceOf(arrays, count), 4);
     this._geometry = geometry;
     this.mesh = new Mesh(geometry, skinMaterial({ heated }));

@@ -3,6 +3,15 @@
 const [JUMP, NUDGE] = [0.25, 0.02]; // seconds: seek above the first, leave it below the second
 const MOST = 0.2; // the largest change of speed that corrects a smaller difference
 
+/** Empties an audio or video element, and frees the content of its object URL. */
+export function release(element) {
+  const url = element.src;
+  element.pause();
+  element.removeAttribute('src');
+  element.load();
+  URL.revokeObjectURL(url);
+}
+
 export class Film {
   constructor(container, blob, fps, label) {
     this._fps = fps;
@@ -34,5 +43,10 @@ export class Film {
     const correction = Math.abs(off) > NUDGE ? Math.max(-MOST, Math.min(MOST, off)) : 0;
     video.playbackRate = speed * (1 + correction);
     if (video.paused) video.play().catch(() => {});
+  }
+
+  dispose() {
+    release(this.video);
+    this.video.remove();
   }
 }

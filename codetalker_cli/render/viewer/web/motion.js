@@ -11,15 +11,12 @@ export class Motion {
     this.pivot = face.header.pivot;
     this._millimeters = face.header.millimeters;
     this._lips = [face.arrays.lips_upper, face.arrays.lips_lower];
-    this._basis = [];
-    this._gaps = []; // the change of the lip gap for a weight of 1, of each vector
-    this._blocks = []; // { start, n, k, weights: Float32Array (n, k), head: Float32Array (n, 3) }
-    this._weights = new Float32Array(0);
-  }
-
-  /** The number of basis vectors. */
-  get nVectors() {
-    return this._basis.length;
+    this.nVectors = 0;
+    // The present basis. `gaps` are the changes of the lip gap for a weight of 1, of each vector, and
+    // `weights` those of the present picture.
+    this._basis = { vectors: [], gaps: [], weights: new Float32Array(0) };
+    // { start, n, k, weights: Float32Array (n, k), head: Float32Array (n, 3), basis }
+    this._blocks = [];
   }
 
   /** Takes a packet of any kind: "basis" or "frames"; others are ignored. */
@@ -28,8 +25,10 @@ export class Motion {
     else if (packet.kind === 'frames') this._addFrames(packet);
   }
 
-  _addBasis({ arrays, shapes }) {
+  /** Extends the basis, or starts a new one; earlier blocks keep theirs. */
+  _addBasis({ header, arrays, shapes }) {
     const [count, , nVertices] = shapes.vectors;
+    const { vectors, gaps } = header.restarts ? { vectors: [], gaps: [] } : this._basis;
     for (let k = 0; k < count; k++) {
       const vector = new Float32Array(3 * nVertices);
       for (let axis = 0; axis < 3; axis++) {
@@ -38,10 +37,12 @@ export class Motion {
           vector[3 * v + axis] = Math.fround(arrays.vectors[start + v] * arrays.scale[k]);
         }
       }
-      this._basis.push(vector);
-      this._gaps.push(this.hasLips ? this._meanGap(vector) : 0);
+      vectors.push(vector);
+      gaps.push(this.hasLips ? this._meanGap(vector) : 0);
     }
-    this._weights = new Float32Array(this._basis.length);
+    this.nVectors += count;
+    if (header.restarts) this._basis = { vectors, gaps };
+    this._basis.weights = new Float32Array(vectors.length);
   }
 
   _addFrames({ arrays, shapes }) {
@@ -52,7 +53,7 @@ export class Motion {
       for (let j = 0; j < k; j++) weights[i * k + j] = arrays.coefficients[j * n + i];
       for (let j = 0; arrays.head && j < 3; j++) head[3 * i + j] = arrays.head[j * n + i];
     }
-    this._blocks.push({ start: this.nFrames, n, k, weights, head });
+    this._blocks.push({ start: this.nFrames, n, k, weights, head, basis: this._basis });
     this.nFrames += n;
   }
 
@@ -86,35 +87,22 @@ export class Motion {
     out.set(this.template);
     if (!this.nFrames) return out;
     const [first, second, share] = this._around(position);
-    this._weights.fill(0);
-    this._gather(first, 1 - share);
-    if (share > 0) this._gather(second, share);
-    const used = [];
-    for (let k = 0; k < this._weights.length; k++) if (this._weights[k] !== 0) used.push(k);
-    for (let i = 0; i < used.length; i += 4) this._addVectors(used.slice(i, i + 4), out);
+    const parts = share > 0 ? [[first, 1 - share], [second, share]] : [[first, 1]];
+    const bases = new Set(parts.map(([frame]) => this._blockOf(frame).basis));
+    for (const { weights } of bases) weights.fill(0);
+    for (const [frame, part] of parts) this._gather(frame, part);
+    for (const basis of bases) {
+      const used = [];
+      for (let k = 0; k < basis.weights.length; k++) if (basis.weights[k] !== 0) used.push(k);
+      for (let i = 0; i < used.length; i += 4) addVectors(basis, used.slice(i, i + 4), out);
+    }
     return out;
   }
 
   _gather(frame, share) {
-    const { start, k, weights } = this._blockOf(frame);
+    const { start, k, weights, basis } = this._blockOf(frame);
     const at = (frame - start) * k;
-    for (let j = 0; j < k; j++) this._weights[j] += share * weights[at + j];
-  }
-
-  /** Adds up to four weighted vectors at once, which reads and writes `out` less often. */
-  _addVectors(numbers, out) {
-    const weight = numbers.map((k) => this._weights[k]);
-    const vector = numbers.map((k) => this._basis[k]);
-    if (numbers.length === 4) {
-      const [a, b, c, d] = vector;
-      const [p, q, r, s] = weight;
-      for (let i = 0; i < out.length; i++) out[i] += p * a[i] + q * b[i] + r * c[i] + s * d[i];
-      return;
-    }
-    for (let k = 0; k < vector.length; k++) {
-      const [a, p] = [vector[k], weight[k]];
-      for (let i = 0; i < out.length; i++) out[i] += p * a[i];
-    }
+    for (let j = 0; j < k; j++) basis.weights[j] += share * weights[at + j];
   }
 
   /** Returns [yaw, pitch, roll] of the head in radians at a position in frames. */
@@ -133,9 +121,14 @@ export class Motion {
     return Boolean(this._lips[0]?.length && this._lips[1]?.length);
   }
 
+  /** The unit of `lipGaps`: 'mm', or 'units' if the length of a mesh unit is unknown. */
+  get unit() {
+    return this._millimeters === null ? 'units' : 'mm';
+  }
+
   /**
-   * Returns the lip gap of each frame from `start` on, in millimeters (in mesh units if their length
-   * is unknown): the mean height of the upper inner lip above the lower one, as in `--curves`.
+   * Returns the lip gap of each frame from `start` on, in `unit`: the mean height of the upper inner
+   * lip above the lower one, as in `--curves`.
    */
   lipGaps(start = 0) {
     const gaps = new Float32Array(Math.max(0, this.nFrames - start));
@@ -144,7 +137,7 @@ export class Motion {
       const block = this._blockOf(start + i);
       const at = (start + i - block.start) * block.k;
       let gap = neutral;
-      for (let j = 0; j < block.k; j++) gap += block.weights[at + j] * this._gaps[j];
+      for (let j = 0; j < block.k; j++) gap += block.weights[at + j] * block.basis.gaps[j];
       gaps[i] = gap * (this._millimeters ?? 1);
     }
     return gaps;
@@ -157,5 +150,21 @@ export class Motion {
       return sum / lip.length;
     });
     return upper - lower;
+  }
+}
+
+/** Adds up to four weighted vectors at once, which reads and writes `out` less often. */
+function addVectors({ vectors, weights }, numbers, out) {
+  const weight = numbers.map((k) => weights[k]);
+  const vector = numbers.map((k) => vectors[k]);
+  if (numbers.length === 4) {
+    const [a, b, c, d] = vector;
+    const [p, q, r, s] = weight;
+    for (let i = 0; i < out.length; i++) out[i] += p * a[i] + q * b[i] + r * c[i] + s * d[i];
+    return;
+  }
+  for (let k = 0; k < vector.length; k++) {
+    const [a, p] = [vector[k], weight[k]];
+    for (let i = 0; i < out.length; i++) out[i] += p * a[i];
   }
 }

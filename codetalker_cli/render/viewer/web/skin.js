@@ -66,7 +66,7 @@ void main() {
   vec3 eye = normalize(-vView);
   // The inner side. gl_FrontFacing is wrong in slivers, whose corners have the right normals.
   if (dot(n, eye) < -0.2) {
-    gl_FragColor = vec4(sqrt(vec3(0.16, 0.10, 0.09) * sqrt(base)), 1.0);
+    gl_FragColor = vec4(sqrt(vec3(0.16, 0.10, 0.09) * sqrt(skin)), 1.0);
     return;
   }
   float occlusion = clamp(vSurface.x, 0.0, 1.0);

@@ -3,7 +3,7 @@
 import { Controls } from './controls.js';
 import { Curves } from './curves.js';
 import { FaceView, canDraw, linkCameras } from './face.js';
-import { Film } from './film.js';
+import { Film, release } from './film.js';
 import { Motion } from './motion.js';
 import { unpackAll } from './packets.js';
 import { Playback } from './playback.js';
@@ -22,11 +22,17 @@ const opened = [];
 export async function mount(root, { packets, sound, films }) {
   const viewer = new Viewer(root, unpackAll(packets), films);
   if (root.dataset.embedded === undefined) document.title = viewer.page.title;
-  const needed = viewer.page.columns.filter(({ kind }) => kind !== 'film').length;
-  const count = () => opened.reduce((sum, { views }) => sum + views.length, needed);
-  while (opened.length && count() > MAX_VIEWS) opened.shift().close();
-  await viewer.start(sound);
-  opened.push(viewer);
+  opened.push(viewer); // before it has started, so that viewers opened at once count each other
+  const count = () => opened.reduce((sum, { nViews }) => sum + nViews, 0);
+  while (opened.length > 1 && count() > MAX_VIEWS) opened.shift().close();
+  try {
+    await viewer.start(sound);
+  } catch (error) {
+    viewer.dispose();
+    throw error;
+  }
+  if (viewer.closed) return;
+  if (document.activeElement === root) viewer.controls.focus();
   root.viewer = viewer; // for tests and the curious
   root.dataset.ready = '';
 }
@@ -54,6 +60,8 @@ class Viewer {
     }
     this._packets = packets.filter(({ kind }) => kind === 'curve' || kind === 'wave');
     this._films = films;
+    this.nViews = this.page.columns.filter(({ kind }) => kind !== 'film').length;
+    this.closed = false;
     this._buffers = this.motions.map((motion) => new Float32Array(motion.template.length));
     this.views = [];
     this.films = [];
@@ -63,6 +71,7 @@ class Viewer {
   async start(sound) {
     this.soundBlob = sound;
     const audio = sound ? await this._loadSound(sound) : null;
+    if (this.closed) return;
     const { fps, n_frames: nFrames } = this.page;
     const delay = audio ? this._delayOf(audio) : 0;
     this.playback = new Playback({ fps, nFrames, sound: audio, delay });
@@ -79,6 +88,7 @@ class Viewer {
   /** Loads the sound completely, so that seeking is immediate. */
   async _loadSound(blob) {
     const audio = new Audio(URL.createObjectURL(blob));
+    this._element = audio;
     audio.preload = 'auto';
     audio.preservesPitch = true;
     return new Promise((resolve) => {
@@ -87,6 +97,7 @@ class Viewer {
         make(this.root, 'p', 'notice', 'This browser cannot play the sound of this page.');
         resolve(null);
       }, { once: true });
+      audio.addEventListener('emptied', () => resolve(null), { once: true }); // closed meanwhile
     });
   }
 
@@ -133,11 +144,13 @@ class Viewer {
     const lines = this.page.columns.filter(({ kind }) => kind !== 'heat').map((column) => {
       if (column.kind === 'face') {
         const motion = this.motions[column.face];
-        return motion.hasLips && { label: column.label, values: motion.lipGaps() };
+        return motion.hasLips && {
+          label: column.label, values: motion.lipGaps(), unit: motion.unit,
+        };
       }
       const packet = this._packets.find(({ kind, header }) =>
         kind === 'curve' && header.film === column.film);
-      return packet && { label: column.label, ...packet.arrays };
+      return packet && { label: column.label, ...packet.arrays, unit: 'mm' };
     }).filter(Boolean);
     const wave = this._packets.find(({ kind }) => kind === 'wave');
     if (!lines.length && !wave) return;
@@ -146,7 +159,6 @@ class Viewer {
       seconds: nFrames / fps,
       fps,
       lines,
-      unit: this.page.unit,
       peaks: wave ? Float32Array.from(wave.arrays.peaks, (peak) => peak / 255) : null,
       peaksPerSecond: wave?.header.per_second,
       label: 'Position in the recording',
@@ -157,10 +169,11 @@ class Viewer {
 
   _makeLegend(lines) {
     const legend = make(this.root, 'p', 'legend');
-    lines.forEach(({ label }, number) => {
+    const mixed = new Set(lines.map(({ unit }) => unit)).size > 1;
+    lines.forEach(({ label, unit }, number) => {
       const entry = make(legend, 'span');
       make(entry, 'i').style.background = `var(--curve-${number % 6})`;
-      entry.append(label);
+      entry.append(mixed ? `${label} (${unit})` : label);
     });
   }
 
@@ -182,7 +195,7 @@ class Viewer {
     const { frame } = this.playback;
     if (always || frame !== this.frame) this._draw(frame);
     for (const film of this.films) film.follow(this.playback);
-    this.curves?.set(this.playback.time);
+    this.curves?.set(this.playback.time, this.playback.playing);
     this.controls.update();
     this.scriptTimes.push(performance.now() - start);
     if (this.scriptTimes.length > 1000) this.scriptTimes.shift();
@@ -204,24 +217,31 @@ class Viewer {
   _onState() {
     if (!this.playback.playing) {
       for (const film of this.films) film.follow(this.playback);
+      this.curves?.set(this.playback.time);
       return;
     }
-    for (const other of opened) if (other !== this && other.playback.playing) other.playback.pause();
+    for (const other of opened) if (other !== this && other.playback?.playing) other.playback.pause();
   }
 
   /** Replaces the viewer by a sentence. */
   close() {
     this.dispose();
+    delete this.root.viewer;
+    delete this.root.dataset.ready;
     this.root.replaceChildren();
     make(this.root, 'p', 'notice', 'This viewer was closed, because a browser can show only a few at '
       + 'a time. Reload the page to open it again.');
   }
 
-  /** Stops everything and frees the memory of the graphics card. */
+  /** Stops everything, and frees the memory of the graphics card, the sound and the films. */
   dispose() {
-    this.playback.pause();
+    this.closed = true;
+    if (opened.includes(this)) opened.splice(opened.indexOf(this), 1);
+    this.controls?.dispose(); // before the end of playing, which it would show
+    this.playback?.pause();
     for (const { view } of this.views) view.dispose();
+    for (const film of this.films) film.dispose();
     this.curves?.dispose();
-    this.controls.dispose();
+    if (this._element) release(this._element);
   }
 }
