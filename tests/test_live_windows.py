@@ -10,7 +10,7 @@ import torch
 import voices
 
 from codetalker_cli.animate import Voice, load_voice
-from codetalker_cli.animate.live_windows import LiveWindows
+from codetalker_cli.animate.live_windows import LiveWindows, Window, WindowDecoder
 from codetalker_cli.errors import InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
@@ -68,6 +68,26 @@ def test_each_hop_is_decoded_from_its_own_sound(tmp_path: Path, kind: str) -> No
         cut = padded[(start + silent) * SAMPLES : (hop + 5 + silent) * SAMPLES]
         alone = decoded(voice, cut, hop + 5 - start)[hop - start : hop - start + 2]
         np.testing.assert_allclose(faces[hop : hop + 2], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_windows_are_decoded_the_same_after_hours(tmp_path: Path) -> None:
+    voice = voice_of(tmp_path / "voice", "whisper without history")
+    decoder = WindowDecoder(voice.checkpoint.model, voice.decode)
+    style = decoder.style(np.array([1, 0, 0], np.float32))
+    sound = voices.speech(2.2)
+
+    def decode(first: int) -> list[torch.Tensor]:
+        hidden, state = [], None
+        for shift in range(0, 4, 2):
+            samples = sound[shift * SAMPLES : shift * SAMPLES + 32_000]
+            window = Window(samples, first + shift, 45, 50, style, state)
+            decoded = decoder.decode([window])[0]
+            hidden.append(decoded.hidden)
+            state = decoded.state
+        return hidden
+
+    for early, late in zip(decode(0), decode(1000 * 3600 * FPS), strict=True):
+        torch.testing.assert_close(late, early, rtol=0, atol=1e-6)
 
 
 def test_a_window_can_be_longer_than_the_position_table(tmp_path: Path) -> None:

@@ -179,9 +179,10 @@ class WindowDecoder:
         for window, encoded in zip(
             windows, encode_windows(self.speech.encoder.model, sounds), strict=True
         ):
-            frames = window.first + torch.arange(window.n_frames, device=self.device)
-            samples = frames * (SAMPLE_RATE / self.fps) - encoded.start
-            at = samples / SAMPLES_PER_FEATURE + _FEATURE_OFFSET
+            # In float64, because float32 would be inexact after some minutes.
+            samples = (window.first + np.arange(window.n_frames)) * (SAMPLE_RATE / self.fps)
+            exact = (samples - encoded.start) / SAMPLES_PER_FEATURE + _FEATURE_OFFSET
+            at = torch.from_numpy(exact.astype(np.float32)).to(self.device)
             results.append((interpolate(encoded.features, at), encoded.state))
         return results
 
