@@ -4,6 +4,7 @@ They use no network and no files in the user's home, see the same examples in ev
 time limit on a busy machine.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -35,3 +36,16 @@ def default_limits() -> Iterator[None]:
     """Put the default limits in force again after a test that raises or lowers them."""
     yield
     limits.activate(limits.LimitSettings())
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """Restore the level of the package's logger after a test that runs a command in this process.
+
+    ``caplog.at_level`` changes the root logger only, so a quiet command would hide later messages.
+    """
+    logger = logging.getLogger("codetalker_cli")
+    level, propagate = logger.level, logger.propagate
+    yield
+    logger.setLevel(level)
+    logger.propagate = propagate
