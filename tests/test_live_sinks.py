@@ -171,7 +171,9 @@ def test_addresses_are_parsed(text: str, expected: tuple[str, int]) -> None:
     assert parse_address(text, 39539, "osc") == expected
 
 
-@pytest.mark.parametrize("text", ["", "host:", "host:0", "host:65536", "host:x", "a b:1", "x/y:1"])
+@pytest.mark.parametrize(
+    "text", ["", "host:", "host:0", "host:65536", "host:x", "8765", "a b:1", "x/y:1"]
+)
 def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"`osc` .*expected HOST:PORT, such as 127.0.0.1:39539"):
         parse_address(text, 39539, "osc")

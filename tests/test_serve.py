@@ -199,6 +199,7 @@ def test_posted_recording_gives_the_curves_of_its_motion(port: int, speaker: Voi
         ("/v1/animate", b"", 400, "bad_recording", "empty"),
         ("/v1/animate?subject=Z", wav(0.3), 400, "bad_option", "this model has: A, B"),
         ("/v1/animate?fps=nan", wav(0.3), 400, "bad_option", "frames per second"),
+        ("/v1/animate?sytle=A", wav(0.3), 400, "bad_option", "`sytle` is unknown; expected"),
         ("/v1/animate?seed=x", wav(0.3), 400, "bad_option", "`seed`: Input should be"),
         ("/v1/animate", wav(4.0), 413, "recording_too_long", "3 min, the limit"),
         ("/v1/animate", bytes(1_000_001), 413, "recording_too_large", "1 MB"),

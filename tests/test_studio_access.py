@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import characters
 import pytest
 import studio_server
 import voices
@@ -253,6 +254,18 @@ def test_transcript_is_text_and_never_a_path(client: StudioClient, tmp_path: Pat
     secret.write_text("the secret words 12345")
     take = client.finished(client.add(wav(), transcript=str(secret))["id"])
     assert "12345" not in json.dumps(take) and "secret words" not in json.dumps(take)
+
+
+def test_characters_are_removed_at_the_end(speaker: Voice, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    mine = folder / "characters" / "mine" / "character.glb"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"another file")
+    hero = characters.arkit().save(tmp_path / "hero.glb")
+    with studio_server.running(speaker, folder) as client:
+        client.ask("POST", "/api/characters?name=hero.glb", hero.read_bytes())
+        assert len(list(folder.glob("characters/*/character.glb"))) == 2
+    assert list(folder.glob("characters/*/*")) == [mine]
 
 
 # Characters ---------------------------------------------------------------------------------------

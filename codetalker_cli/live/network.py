@@ -34,7 +34,8 @@ def parse_address(text: str, default_port: int, name: str) -> tuple[str, int]:
     if not colon or text.endswith("]") or (host.count(":") and not host.startswith("[")):
         host, port = text.strip(), str(default_port)
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
-    is_host = host.isprintable() and " " not in host and "/" not in host
+    # A number alone is a port without a host.
+    is_host = host.isprintable() and " " not in host and "/" not in host and not host.isdecimal()
     if not text.strip() or not is_host or not (port.isdecimal() and 0 < int(port) < 1 << 16):
         raise InputError(
             f"`{name}` {printable(text)}: expected HOST:PORT, such as 127.0.0.1:{default_port}"

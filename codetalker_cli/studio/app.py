@@ -71,6 +71,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             finally:
                 studio.worker.stop()
                 studio.exports.stop()
+                studio.characters.close()
 
 
 async def _page(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.settings import ExportSettings
 from codetalker_cli.studio.names import suffix_of
-from codetalker_cli.studio.takes import new_id
+from codetalker_cli.studio.takes import is_id, new_id
 
 SUFFIXES = (".glb", ".vrm")
 """The suffixes of characters. A .gltf refers to further files, so it cannot be sent alone."""
@@ -52,6 +53,17 @@ class Characters:
         self._folder, self._most = folder, most
         self._lock = threading.Lock()
         self._all: dict[str, StudioCharacter] = {}
+        self.close()  # those of a studio that was killed
+
+    def close(self) -> None:
+        """Remove the files of all characters, but no other ones."""
+        with self._lock:
+            self._all.clear()
+        for path in self._folder.glob("*/character.*"):
+            if is_id(path.parent.name):
+                self.drop(path)
+        with suppress(OSError):
+            self._folder.rmdir()  # if it is empty
 
     def all(self) -> list[StudioCharacter]:
         """Return all characters, the oldest first."""
@@ -78,7 +90,9 @@ class Characters:
         suffix = suffix_of(name, SUFFIXES)
         if not suffix:
             raise Refusal(
-                "bad_character", f"{name}: a character is a file with the suffix .glb or .vrm"
+                "bad_character",
+                f"{name}: a character is a file with the suffix .glb or .vrm; a .gltf refers to "
+                "other files, so save it as .glb",
             )
         if len(self._all) >= self._most:
             raise Refusal(

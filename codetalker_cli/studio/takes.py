@@ -166,6 +166,11 @@ class Take:
             path.write_text(json.dumps(content), "utf-8")
 
 
+def is_id(name: str) -> bool:
+    """Return whether a name has the form of those that ``new_id`` returns."""
+    return _ID.fullmatch(name) is not None
+
+
 def new_id() -> str:
     """Return a name that cannot be guessed."""
     return secrets.token_hex(8)
@@ -245,7 +250,7 @@ class Takes:
 
     def _read_all(self) -> Iterator[Take]:
         for path in self._folder.glob(f"*/{TAKE}"):
-            if not _ID.fullmatch(path.parent.name):
+            if not is_id(path.parent.name):
                 continue
             try:
                 yield self._read(path)

@@ -14,6 +14,7 @@ from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRouter
 
 from codetalker_cli.animate.voice import Voice
+from codetalker_cli.errors import printable
 from codetalker_cli.live.server.guard import Guard, check_own_token, needs_token
 from codetalker_cli.live.server.limits import Addresses, Clock
 from codetalker_cli.live.server.protocol import PROTOCOL_VERSION, Refusal
@@ -25,6 +26,8 @@ from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import ServeSettings
 
 _WARMUP_SECONDS = 0.5
+RECORDING_OPTIONS = ("subject", "style", "fps", "seed", "idle")
+"""The query parameters of a whole recording."""
 
 logger = logging.getLogger(__name__)
 streams, recordings = APIRouter(), APIRouter()
@@ -170,6 +173,11 @@ async def _animate(
     idle: bool = True,
 ) -> Response:
     service: Service = request.app.state.service
+    if unknown := sorted(set(request.query_params) - set(RECORDING_OPTIONS)):
+        raise Refusal(
+            "bad_option",
+            f"`{printable(unknown[0])}` is unknown; expected {', '.join(RECORDING_OPTIONS)}",
+        )
     largest = service.settings.recording_mb * 1e6
     too_large = Refusal("recording_too_large", f"a recording may have {largest / 1e6:g} MB")
 

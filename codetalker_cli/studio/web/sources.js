@@ -4,6 +4,7 @@ import { ask, query, upload } from './api.js';
 import { announce, byId, sentence, show } from './dom.js';
 
 const MEDIA = /\.(wav|wave|flac|ogg|oga|opus|mp3|m4a|aac|aif|aiff|au|caf|w64|wma|webm|mp4|m4v|mov|mkv|avi|mts)$/i;
+const CHARACTER = /\.(glb|gltf|vrm)$/i;
 
 /**
  * Sends recordings one after the other. Event "take" with the new `take` and whether it `isShown`:
@@ -45,17 +46,20 @@ export class Sources extends EventTarget {
       // Before the first wait, after which the browser empties the list.
       const plain = [...event.dataTransfer.files];
       const files = entries.length ? (await Promise.all(entries.map(filesOf))).flat() : plain;
-      const characters = files.filter((file) => /\.(glb|vrm)$/i.test(file.name));
-      for (const file of characters) this.dispatchEvent(new CustomEvent('character', { detail: file }));
-      const rest = files.filter((file) => !characters.includes(file));
       const isFolder = entries.some((entry) => entry.isDirectory);
-      this.add(isFolder ? rest.filter((file) => MEDIA.test(file.name)) : rest, isFolder);
+      const known = (file) => MEDIA.test(file.name) || CHARACTER.test(file.name);
+      this.add(isFolder ? files.filter(known) : files, isFolder);
     });
   }
 
-  /** Sends files; each becomes a take. */
-  add(files, isFolder = false) {
+  /** Sends files: recordings become takes, and the others are used as characters. */
+  add(given, isFolder = false) {
     this._report('');
+    // A .gltf cannot be a character either, and the server has a sentence for it.
+    const characters = given.filter((file) => CHARACTER.test(file.name));
+    for (const file of characters) this.dispatchEvent(new CustomEvent('character', { detail: file }));
+    if (characters.length && characters.length === given.length) return;
+    const files = given.filter((file) => !characters.includes(file));
     if (!files.length) {
       if (isFolder) this._report('The folder contains no recordings.');
       return;
