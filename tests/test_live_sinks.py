@@ -172,7 +172,7 @@ def test_addresses_are_parsed(text: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host:", "host:0", "host:65536", "host:x", "8765", "a b:1", "x/y:1"]
+    "text", ["", "host:", "host:0", "host:65536", "host:x", "80", "a b:1", "x/y:1"]
 )
 def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"`osc` .*expected HOST:PORT, such as 127.0.0.1:39539"):

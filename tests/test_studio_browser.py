@@ -193,6 +193,26 @@ def test_two_pages_at_once(visit: browser.Visit, client: StudioClient, chromium:
     second.close()
 
 
+def test_late_answer_of_the_server_does_not_remove_a_new_take(
+    visit: browser.Visit, client: StudioClient
+) -> None:
+    page, held = visit.page, []
+    page.route("**/api/takes?after=*", lambda route: held.append(route))
+    client.finished(client.add(wav(0.4))["id"])
+    deadline = time.monotonic() + 30
+    while not held and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    before = client.ask("GET", "/api/takes")  # an answer without the next take
+    upload(page, wav(0.5, seed=1), "new.wav")
+    until(page, "document.getElementById('take-title').textContent === 'new.wav'")
+    held[0].fulfill(json=before)
+    page.wait_for_timeout(300)
+    assert page.inner_text("#take-title") == "new.wav"
+    page.unroute_all()
+    until_done(page, 2)
+    until_whole(page)
+
+
 # Microphone ---------------------------------------------------------------------------------------
 
 

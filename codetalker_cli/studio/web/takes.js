@@ -16,6 +16,8 @@ export class Takes extends EventTarget {
     this._takes = new Map();
     this._rows = new Map();
     this._batch = new Set(); // what this page has added since it last had nothing to wait for
+    this._question = 0; // the number of the last question to the server
+    this._added = new Map(); // take of this page → the last question before it
     this.selected = null;
     this._follow();
   }
@@ -23,6 +25,7 @@ export class Takes extends EventTarget {
   /** Adds a take of this page before the server reports it, and selects it if nothing is shown. */
   add(take) {
     this._batch.add(take.id);
+    this._added.set(take.id, this._question);
     this._takes.set(take.id, take);
     this._draw();
   }
@@ -48,6 +51,7 @@ export class Takes extends EventTarget {
     let isGone = false;
     for (;;) {
       try {
+        this._question += 1;
         const answer = await ask('GET', `/api/takes?after=${number}`);
         if (isGone) announce('The server answers again.');
         isGone = false;
@@ -66,7 +70,14 @@ export class Takes extends EventTarget {
 
   _take(takes) {
     for (const take of takes) this._report(this._takes.get(take.id), take);
-    this._takes = new Map(takes.map((take) => [take.id, take]));
+    const known = new Map(takes.map((take) => [take.id, take]));
+    for (const [id, question] of this._added) {
+      // The server may have answered before it had the take.
+      const take = this._takes.get(id);
+      if (question < this._question || !take) this._added.delete(id);
+      else if (!known.has(id)) known.set(id, take);
+    }
+    this._takes = known;
     this._draw();
     const selected = this.selected && this._takes.get(this.selected.id);
     if (this.selected && !selected) this.select(null);
