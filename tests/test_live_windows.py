@@ -1,5 +1,6 @@
 """Test the windows of sound from which live streams are decoded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import voices
 
 from codetalker_cli.animate import Voice, load_voice
-from codetalker_cli.animate.live_windows import LiveWindows, Window, WindowDecoder
+from codetalker_cli.animate.live_windows import HopState, LiveWindows, Window, WindowDecoder
 from codetalker_cli.errors import InputError
 from codetalker_cli.models import checkpoint
 from codetalker_cli.models.decoding import Decoder
@@ -133,3 +134,23 @@ def test_any_look_ahead_reaches_from_silence_into_speech(tmp_path: Path, lookahe
 def test_invalid_lengths_are_refused(wrong: tuple[float, float, float]) -> None:
     with pytest.raises(InputError, match="the hop must be above 0 s"):
         LiveWindows(*wrong)
+
+
+def test_kept_frames_change_no_code(tmp_path: Path) -> None:
+    """Windows that start with the same frame have the same positions with and without them."""
+    voice = voice_of(tmp_path / "voice", "whisper without history")
+    decoder = WindowDecoder(voice.checkpoint.model, voice.decode)
+    style, sound = decoder.style(np.array([1, 0, 0], np.float32)), voices.speech(3.0)
+    state, n_kept = None, []
+    for n_frames in range(30, 70, 5):
+        window = Window(sound[: n_frames * SAMPLES], 0, n_frames - 5, n_frames, style, state)
+        result = decoder.decode([window])[0]
+        if state is not None:
+            assert state.frames is not None
+            n_kept.append(len(state.frames.codes))
+            without = replace(window, state=HopState(state.encoder))
+            expected = decoder.decode([without])[0]
+            torch.testing.assert_close(result.hidden, expected.hidden, rtol=0, atol=1e-5)
+        state = result.state
+    # The newest 0.5 s of features change, so that 13 or 14 of the frames do.
+    assert all(0 < n - kept <= 14 for n, kept in zip(range(30, 65, 5), n_kept, strict=True))

@@ -14,9 +14,11 @@ from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE
 from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
+from codetalker_cli.models.decoding.kept_frames import KeptFrames, NewFrames, decode_frames
 from codetalker_cli.models.speech_encoders.encoder import FEATURE_RATE
 from codetalker_cli.models.speech_encoders.whisper_stream import (
     SAMPLES_PER_FEATURE,
+    Encoded,
     SoundWindow,
     WhisperState,
     encode_windows,
@@ -74,6 +76,19 @@ class LiveWindows:
 
 
 @dataclass(frozen=True)
+class HopState:
+    """What a stream keeps for its next hop.
+
+    Attributes:
+        encoder: What the encoder keeps.
+        frames: The decoded frames that no longer change; None: the decoder starts over.
+    """
+
+    encoder: WhisperState
+    frames: KeptFrames | None = None
+
+
+@dataclass(frozen=True)
 class Window:
     """The sound from which a hop is decoded.
 
@@ -83,7 +98,7 @@ class Window:
         left: The number of frames before the hop.
         n_frames: The number of all frames.
         style: The (1, size) style vector.
-        state: What the encoder kept of the hop before, or None.
+        state: What the hop before kept; None: start over.
     """
 
     samples: np.ndarray
@@ -91,7 +106,7 @@ class Window:
     left: int
     n_frames: int
     style: Tensor
-    state: WhisperState | None = None
+    state: HopState | None = None
 
 
 @dataclass(frozen=True)
@@ -100,11 +115,11 @@ class Decoded:
 
     Attributes:
         hidden: (n_frames, H) hidden states of stage 1's decoder before its last projection.
-        state: What the encoder keeps for the next hop, or None.
+        state: What the next hop uses, or None.
     """
 
     hidden: Tensor
-    state: WhisperState | None
+    state: HopState | None
 
 
 class WindowDecoder:
@@ -138,53 +153,112 @@ class WindowDecoder:
         )
         self.refresh_seconds = settings.live_refresh_seconds if can_continue else 0.0
         self._is_bf16 = settings.precision == "bf16"
+        self._has_history = self.speech.settings.motion_history
         self._decoder = Decoder(model.speech, model.vq, settings)
 
     @torch.no_grad()
     def decode(self, windows: Sequence[Window]) -> list[Decoded]:
         """Decode windows of any lengths."""
-        with torch.autocast(self.device.type, torch.bfloat16, self._is_bf16):
-            encoded = self._continue(windows) if self.refresh_seconds else self._encode(windows)
-        results: list[Decoded | None] = [None] * len(windows)
-        for n_frames in {window.n_frames for window in windows}:
-            numbers = [k for k, window in enumerate(windows) if window.n_frames == n_frames]
-            features = torch.stack([encoded[k][0] for k in numbers])
-            features = features.to(self.speech.head.weight.dtype)
-            style = torch.cat([windows[k].style for k in numbers])
-            hidden = self.vq.decode_hidden(self._decoder.decode(features, style))
+        decode = self._continue if self.refresh_seconds else self._start
+        coded = decode(windows)
+        results: dict[int, Decoded] = {}
+        for numbers in _equal_lengths(windows):
+            hidden = self.vq.decode_hidden(torch.stack([coded[k][0] for k in numbers]))
             for k, rows in zip(numbers, hidden, strict=True):
-                results[k] = Decoded(rows, encoded[k][1])
-        return [result for result in results if result is not None]
+                results[k] = Decoded(rows, coded[k][1])
+        return [results[k] for k in range(len(windows))]
 
-    def _encode(self, windows: Sequence[Window]) -> list[tuple[Tensor, None]]:
-        """Return the (n_frames·F, size) features of each window, encoded by itself."""
-        results: dict[int, Tensor] = {}
+    def _start(self, windows: Sequence[Window]) -> list[tuple[Tensor, None]]:
+        """Return the (n_frames, Q) codes of windows that are decoded by themselves."""
+        features: dict[int, Tensor] = {}
         encoder = self.speech.encoder
-        for n_frames in {window.n_frames for window in windows}:
-            numbers = [k for k, window in enumerate(windows) if window.n_frames == n_frames]
+        for numbers in _equal_lengths(windows):
             cuts = torch.from_numpy(np.stack([windows[k].samples for k in numbers]))
-            audio = encoder.prepare(cuts.to(self.device))
-            features = encode_separately(encoder, audio, n_frames)
-            results.update(zip(numbers, features, strict=True))
-        return [(results[k], None) for k in range(len(windows))]
+            with self._autocast():
+                audio = encoder.prepare(cuts.to(self.device))
+                encoded = encode_separately(encoder, audio, windows[numbers[0]].n_frames)
+            features.update(zip(numbers, encoded, strict=True))
+        codes = self._codes(windows, [features[k] for k in range(len(windows))])
+        return [(rows, None) for rows in codes]
 
-    def _continue(self, windows: Sequence[Window]) -> list[tuple[Tensor, WhisperState]]:
-        """Return the (n_frames, size) features of each window, which continue the hop before."""
-        starts = [round(window.first / self.fps * SAMPLE_RATE) for window in windows]
-        sounds = [
-            SoundWindow(torch.from_numpy(window.samples).to(self.device), start, window.state)
-            for window, start in zip(windows, starts, strict=True)
+    def _continue(self, windows: Sequence[Window]) -> list[tuple[Tensor, HopState]]:
+        """Return the (n_frames, Q) codes of windows that continue the hop before."""
+        sounds = []
+        for window in windows:
+            samples = torch.from_numpy(window.samples).to(self.device)
+            start = round(window.first / self.fps * SAMPLE_RATE)
+            state = None if window.state is None else window.state.encoder
+            sounds.append(SoundWindow(samples, start, state))
+        with self._autocast():
+            encoded = encode_windows(self.speech.encoder.model, sounds)
+        if self._has_history:
+            features = [
+                self._features(window, of_window, range(window.n_frames))
+                for window, of_window in zip(windows, encoded, strict=True)
+            ]
+            codes = self._codes(windows, features)
+            return [
+                (rows, HopState(of_window.state))
+                for rows, of_window in zip(codes, encoded, strict=True)
+            ]
+        new = [self._new_frames(*pair) for pair in zip(windows, encoded, strict=True)]
+        decoded = decode_frames(self.speech, self.vq, new, is_bf16=self._is_bf16)
+        return [
+            (rows, HopState(of_window.state, kept))
+            for (rows, kept), of_window in zip(decoded, encoded, strict=True)
         ]
-        results = []
-        for window, encoded in zip(
-            windows, encode_windows(self.speech.encoder.model, sounds), strict=True
-        ):
-            # In float64, because float32 would be inexact after some minutes.
-            samples = (window.first + np.arange(window.n_frames)) * (SAMPLE_RATE / self.fps)
-            exact = (samples - encoded.start) / SAMPLES_PER_FEATURE + _FEATURE_OFFSET
-            at = torch.from_numpy(exact.astype(np.float32)).to(self.device)
-            results.append((interpolate(encoded.features, at), encoded.state))
-        return results
+
+    def _new_frames(self, window: Window, encoded: Encoded) -> NewFrames:
+        """Return the frames of a window that are not known from the hop before."""
+        n_new, kept = window.n_frames, None
+        before = window.state
+        if before is not None and before.frames is not None:
+            n_rest = window.first + window.n_frames - before.frames.stop
+            n_kept = window.n_frames - n_rest
+            # An encoder that has started over gives other features.
+            has_continued = before.encoder.origin == encoded.state.origin
+            if has_continued and n_rest > 0 and 0 < n_kept <= len(before.frames.codes):
+                n_new, kept = n_rest, before.frames.newest(n_kept)
+        numbers = range(window.n_frames - n_new, window.n_frames)
+        features = self._features(window, encoded, numbers)
+        n_final = self._n_final(window, encoded) - numbers.start
+        style = window.style
+        return NewFrames(features, window.first + numbers.start, max(0, n_final), style, kept)
+
+    def _codes(self, windows: Sequence[Window], features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the (n_frames, Q) codes of windows, given all features of each."""
+        results: dict[int, Tensor] = {}
+        for numbers in _equal_lengths(windows):
+            batch = torch.stack([features[k] for k in numbers])
+            style = torch.cat([windows[k].style for k in numbers])
+            codes = self._decoder.decode(batch.to(self._dtype), style)
+            results.update(zip(numbers, codes, strict=True))
+        return [results[k] for k in range(len(windows))]
+
+    def _features(self, window: Window, encoded: Encoded, numbers: range) -> Tensor:
+        """Return the (n, size) features of consecutive frames of a window."""
+        exact = self._positions(window, encoded.start)[numbers.start : numbers.stop]
+        at = torch.from_numpy(exact.astype(np.float32)).to(self.device)
+        return interpolate(encoded.features, at).to(self._dtype)
+
+    def _n_final(self, window: Window, encoded: Encoded) -> int:
+        """Return the number of frames of a window whose features no longer change."""
+        at = self._positions(window, encoded.state.origin)
+        # The feature of a frame is interpolated between two features of the encoder.
+        return int((at < encoded.state.n_done - 1).sum())
+
+    def _positions(self, window: Window, start: int) -> np.ndarray:
+        """Return (n_frames,) float64 positions of the frames among features from a sample on."""
+        # In float64, because float32 would be inexact after some minutes.
+        samples = (window.first + np.arange(window.n_frames)) * (SAMPLE_RATE / self.fps)
+        return (samples - start) / SAMPLES_PER_FEATURE + _FEATURE_OFFSET
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, self._is_bf16)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.speech.head.weight.dtype
 
     @torch.no_grad()
     def style(self, weights: np.ndarray) -> Tensor:
@@ -196,6 +270,12 @@ class WindowDecoder:
         """Return the (T, V, 3) float32 vertices of (T, H) hidden states."""
         template = torch.from_numpy(neutral)[None].to(self.device)
         return self.vq.to_vertices(hidden[None], template)[0].cpu().numpy()
+
+
+def _equal_lengths(windows: Sequence[Window]) -> list[list[int]]:
+    """Return the numbers of windows in groups of equal lengths."""
+    lengths = [window.n_frames for window in windows]
+    return [[k for k, n in enumerate(lengths) if n == length] for length in set(lengths)]
 
 
 def interpolate(features: Tensor, at: Tensor) -> Tensor:

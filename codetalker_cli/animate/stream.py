@@ -20,12 +20,17 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from codetalker_cli.animate.live_windows import Decoded, LiveWindows, Window, WindowDecoder
+from codetalker_cli.animate.live_windows import (
+    Decoded,
+    HopState,
+    LiveWindows,
+    Window,
+    WindowDecoder,
+)
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
-from codetalker_cli.models.speech_encoders.whisper_stream import WhisperState
 
 REST_SECONDS = 0.2
 """The time in which an interrupted face comes to rest."""
@@ -97,7 +102,7 @@ class Stream:
         self._input = LiveSound(self._rate)
         self._next = 0  # the next frame of the utterance
         self._is_last = False
-        self._encoder_state: WhisperState | None = None
+        self._state: HopState | None = None
         # The sound from sample ``_kept`` of the utterance on; before it, there is silence.
         self._kept = -self._at(self._left)
         self._sound = np.zeros(-self._kept, np.float32)
@@ -195,7 +200,7 @@ class Stream:
         n = max(0, -int(-excess // self._hop)) * self._hop if excess > 0 else 0
         if n:
             self._skip(n)
-            self._encoder_state = None
+            self._state = None
         self.n_dropped += n
         return n
 
@@ -224,7 +229,7 @@ class Stream:
         n_samples = self._at(n_frames)
         window = np.pad(window, (0, self._n_samples - len(window)))[self._n_samples - n_samples :]
         starts_over = self._next // self._hop % self._refresh_hops == 0
-        state = None if starts_over else self._encoder_state
+        state = None if starts_over else self._state
         return Window(window, self._next - left, left, n_frames, self._style, state)
 
     def _accept(self, decoded: Decoded | None, left: int = 0) -> list[StreamFrame]:
@@ -236,7 +241,7 @@ class Stream:
         """
         n = min(self._hop, self._n_left) if self._is_last else self._hop
         before, steps = self._last[1], np.arange(1, n + 1) / _EASE_FRAMES
-        self._encoder_state = None if decoded is None else decoded.state
+        self._state = None if decoded is None else decoded.state
         if decoded is not None:
             # A clone does not keep the window and its batch in memory.
             rows: torch.Tensor | None = decoded.hidden[left : left + n].clone()

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 LEAKY_SLOPE = 0.2
 
+Cache = tuple[Float[Tensor, "batch heads _ head_size"], Float[Tensor, "batch heads _ head_size"]]
+"""The keys and values of an attention layer."""
+
 
 def sinusoidal_table(n_positions: int, size: int) -> Float32[Tensor, "{n_positions} {size}"]:
     """Return the sinusoidal position table of Vaswani et al. 2017, section 3.5.

@@ -10,7 +10,7 @@ the same as free-running decoding, and it computes all frames at once.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codetalker_cli.models.layers import sinusoidal_table
+from codetalker_cli.models.layers import Cache, sinusoidal_table
 from codetalker_cli.models.speech_encoders.encoder import AudioEncoder
 from codetalker_cli.settings import SpeechSettings
 
@@ -106,10 +106,30 @@ class CausalAttention(nn.Module):
         self, x: Float[Tensor, "batch frames size"], bias: Float[Tensor, "heads frames frames"]
     ) -> Float[Tensor, "batch frames size"]:
         """Attend to all frames, with ``bias`` added to the attention scores."""
+        return self.extend(x, bias, None)[0]
+
+    def extend(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        bias: Float[Tensor, "heads frames keys"],
+        earlier: Cache | None,
+    ) -> tuple[Float[Tensor, "batch frames size"], Cache]:
+        """Attend to earlier frames and to the frames themselves.
+
+        Args:
+            x: The frames.
+            bias: Added to the attention scores.
+            earlier: The keys and values of the earlier frames; None: there are none.
+
+        Returns:
+            The attended values, and the keys and values of all frames.
+        """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        if earlier is not None:
+            k, v = torch.cat([earlier[0], k], dim=2), torch.cat([earlier[1], v], dim=2)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout)
-        return self.output(attended.transpose(1, 2).flatten(2))
+        return self.output(attended.transpose(1, 2).flatten(2)), (k, v)
 
 
 class FrameAttention(nn.Module):
@@ -178,10 +198,21 @@ class SpeechDecoderLayer(nn.Module):
             memory: The keys and values for the cross-attention.
             bias: The bias for the self-attention.
         """
-        x = self.self_norm(x + self.dropout(self.self_attention(x, bias)))
+        return self.extend(x, memory, bias, None)[0]
+
+    def extend(
+        self,
+        x: Float[Tensor, "batch frames size"],
+        memory: Float[Tensor, "2 batch frames per_frame heads head_size"],
+        bias: Float[Tensor, "heads frames keys"],
+        earlier: Cache | None,
+    ) -> tuple[Float[Tensor, "batch frames size"], Cache]:
+        """Apply the layer to frames that follow others; see ``CausalAttention.extend``."""
+        attended, cache = self.self_attention.extend(x, bias, earlier)
+        x = self.self_norm(x + self.dropout(attended))
         x = self.cross_norm(x + self.dropout(self.cross_attention(x, memory)))
         hidden = self.mlp_out(self.dropout(F.relu(self.mlp_in(x))))
-        return self.mlp_norm(x + self.dropout(hidden))
+        return self.mlp_norm(x + self.dropout(hidden)), cache
 
 
 class SpeechToCodes(nn.Module):
@@ -276,12 +307,51 @@ class SpeechToCodes(nn.Module):
             style: The style vectors.
             history: The projection of the motion before each frame; None: no motion history.
         """
+        n_frames = hidden.shape[1] // self.settings.features_per_frame
+        frames = torch.arange(n_frames, device=hidden.device)
+        return self._latents(hidden, style, frames, history, None)[0]
+
+    def extend(
+        self,
+        hidden: Float[Tensor, "batch encoder_features encoder_size"],
+        style: Float[Tensor, "batch size"],
+        first: Int[Tensor, " batch"],
+        earlier: Sequence[Cache] | None,
+    ) -> tuple[Float[Tensor, "batch frames latent"], list[Cache]]:
+        """Return the latents of frames that follow others, without a motion history.
+
+        Args:
+            hidden: The encoder features of the frames.
+            style: The style vectors.
+            first: The number of the first frame, which determines its position encoding.
+            earlier: The keys and values of the frames before them, of each layer; None: there are
+                none.
+
+        Returns:
+            The latents before quantization, and the keys and values of all frames.
+        """
+        n_frames = hidden.shape[1] // self.settings.features_per_frame
+        frames = first[:, None] + torch.arange(n_frames, device=hidden.device)
+        return self._latents(hidden, style, frames, None, earlier)
+
+    def _latents(
+        self,
+        hidden: Tensor,
+        style: Tensor,
+        frames: Tensor,
+        history: Tensor | None,
+        earlier: Sequence[Cache] | None,
+    ) -> tuple[Tensor, list[Cache]]:
         s = self.settings
         memory = self.audio_projection(hidden).unflatten(1, (-1, s.features_per_frame))
-        frames = torch.arange(memory.shape[1], device=memory.device)
         x = style[:, None] if history is None else history + style[:, None]
         x = self.dropout(x + self.position[frames % s.period_frames])
-        bias = periodic_causal_bias(s.n_heads, s.period_frames, frames, frames)
-        for layer in cast(Iterable[SpeechDecoderLayer], self.layers):
-            x = layer(x, layer.cross_attention.memory(memory), bias)
-        return self.head(x)
+        n_earlier = 0 if earlier is None else earlier[0][0].shape[2]
+        keys = torch.arange(n_earlier + memory.shape[1], device=memory.device)
+        bias = periodic_causal_bias(s.n_heads, s.period_frames, keys[n_earlier:], keys)
+        caches: list[Cache] = []
+        for k, layer in enumerate(cast(Iterable[SpeechDecoderLayer], self.layers)):
+            kept = None if earlier is None else earlier[k]
+            x, cache = layer.extend(x, layer.cross_attention.memory(memory), bias, kept)
+            caches.append(cache)
+        return self.head(x), caches

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import SettingsError
+from codetalker_cli.models.layers import Cache
 
 _WINDOW, _HOP = 400, 160  # in samples
 BLOCK_SPECTRA = 6000
@@ -108,10 +109,6 @@ def _mel_bank(n_mels: int) -> Float[Tensor, "201 {n_mels}"]:
 
     n_bins, max_frequency = _WINDOW // 2 + 1, SAMPLE_RATE / 2
     return melscale_fbanks(n_bins, 0.0, max_frequency, n_mels, SAMPLE_RATE, "slaney", "slaney")
-
-
-Cache = tuple[Float[Tensor, "batch heads _ head_size"], Float[Tensor, "batch heads _ head_size"]]
-"""The keys and values of a layer."""
 
 
 class WhisperAttention(nn.Module):
