@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import voices
 from live_fakes import UNITS, Clock, Recorder, chunks_of, stream
 
+from codetalker_cli.animate.stream import Stream, advance
+from codetalker_cli.animate.stream_frames import StreamFrame
 from codetalker_cli.errors import CodeTalkerError, InputError
 from codetalker_cli.live.chunks import Chunk, ChunkQueue
 from codetalker_cli.live.loop import LiveLoop
@@ -181,6 +184,29 @@ def test_stop_sends_what_was_taken() -> None:
     live.queue.put(voices.speech(0.5))
     live.loop.run(live.loop.stop)
     assert len(live.sink.frames) >= 0.5 * live.stream.fps and live.sink.is_closed
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_very_slow_model_ends_soon_after_the_sound(
+    is_stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, n_hops = Live(tick=0.002), 0
+
+    def slow(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
+        nonlocal n_hops
+        n_hops += 1
+        live.clock.now += 10
+        return advance(streams)
+
+    monkeypatch.setattr("codetalker_cli.live.loop.advance", slow)
+    live.queue.put(voices.speech(0.9))
+    if not is_stopped:
+        live.queue.end()
+    live.loop.run(live.loop.stop if is_stopped else lambda: None)
+    # The first hop, and the frames for which the look-ahead is missing.
+    assert n_hops <= 4
+    assert live.loop.stats.n_frames + live.loop.stats.n_dropped >= 0.9 * live.stream.fps
+    assert live.sink.is_closed
 
 
 def test_failing_sink_ends_the_stream_and_closes_the_others() -> None:

@@ -71,7 +71,7 @@ def test_one_layer_gives_the_features_of_the_whole_sound(hop: int) -> None:
         torch.testing.assert_close(new, expected[-RECOMPUTED:], rtol=1e-3, atol=1e-4)
 
 
-def test_kept_features_had_half_a_second_after_them() -> None:
+def test_kept_features_had_0_4_seconds_after_them() -> None:
     model, samples = encoder(1), sound(2.5)
     results = stream(model, samples, [24_000, 25_600, 27_200])
     done = results[1].state.n_done

@@ -150,8 +150,8 @@ class LiveLoop:
         for chunk in chunks:
             self._accept(chunk)
         self.stats.lost_seconds = self._queue.n_lost / self._queue.rate
-        if self._is_speaking and not self._is_ending:
-            self.stats.n_dropped += self._stream.drop(self._settings.backlog_seconds)
+        if self._is_speaking:
+            self._drop(is_last=self._queue.has_ended)
         pause = self._clock() - self._last_chunk
         has_paused = self._queue.has_ended or pause >= self._settings.pause_seconds
         if self._is_speaking and not self._is_ending and has_paused and not self._stream.is_due:
@@ -182,6 +182,7 @@ class LiveLoop:
         """Decode and send the rest of the sound at once."""
         while self._stream.is_due:
             self._schedule(advance([self._stream])[0])
+            self._drop(is_last=True)
         self._send(np.inf)
         self._is_speaking = self._is_ending = False
 
@@ -190,12 +191,18 @@ class LiveLoop:
         for chunk in self._queue.take(0):
             self._accept(chunk)
         if self._is_speaking:
-            self.stats.n_dropped += self._stream.drop(self._settings.backlog_seconds)
+            self._drop(is_last=True)
             if not self._is_ending:
                 self._stream.push(np.zeros(0, np.float32), is_last=True)
             self._send_all()
             self._rest()
         self._send(np.inf)
+
+    def _drop(self, *, is_last: bool) -> None:
+        """Drop sound that is too old. After the last chunk, the rest becomes older with time."""
+        age = self._clock() - self._last_chunk if is_last else 0.0
+        allowed = max(0.0, self._settings.backlog_seconds - age)
+        self.stats.n_dropped += self._stream.drop(allowed)
 
     def _schedule(self, frames: Sequence[StreamFrame]) -> None:
         """Send frames that are known now: the first one at once, the others at the frame rate."""

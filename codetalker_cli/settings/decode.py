@@ -66,7 +66,7 @@ class DecodeSettings(Section):
         8, description="number of recordings or segments decoded in one batch"
     )
     live_left_seconds: float = Field(
-        3.0,
+        4.0,
         ge=0,
         le=10,
         description="seconds of sound before the newest frames that a live stream uses for them",

@@ -27,8 +27,8 @@ from codetalker_cli.models.speech_encoders.whisper import (
 )
 
 SAMPLES_PER_FEATURE = 320
-RECOMPUTED = 25
-"""The number of features (0.5 s) that are computed again at the next hop, with more sound after
+RECOMPUTED = 20
+"""The number of features (0.4 s) that are computed again at the next hop, with more sound after
 them."""
 _MARGIN = 2
 """The number of features before the new ones whose spectra the convolutions need."""
