@@ -143,12 +143,12 @@ def stall_of_ten_seconds(port: int) -> Reasons:
     """Send nothing for ten seconds, and then all of their sound."""
     with Client(port, backlog_seconds=30) as client:
         client.send("start")
-        client.send_sound(voices.speech(0.2))
+        client.send_sound(voices.speech(0.4))
         time.sleep(10)
         for _ in range(20):
             client.send_sound(voices.speech(0.5))
         client.send("end")
-        assert served.indices(client.until("ended")) == list(range(255))
+        assert served.indices(client.until("ended")) == list(range(260))
     return []
 
 
