@@ -1,5 +1,7 @@
 """The command ``codetalker live``: its options, its messages, and how it ends."""
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import threading
 import wave
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import miniaudio
 import numpy as np
@@ -18,9 +21,13 @@ from command import listing, refuse, run, succeed
 from live_fakes import UNITS, HeadVoice
 from test_live_sources import NoDevices, TwoDevices
 
-from codetalker_cli import animate, audio
+from codetalker_cli import animate, audio, files
 from codetalker_cli.animate import live_windows
+from codetalker_cli.failures import to_error
 from codetalker_cli.formats import live_link
+from codetalker_cli.live import take
+from codetalker_cli.live.frames import LiveFrame
+from codetalker_cli.live.sinks import JsonLines
 from codetalker_cli.motion import Motion
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
 from codetalker_cli.settings import LiveSettings
@@ -206,3 +213,57 @@ def test_trained_voice_with_units_of_its_own() -> None:
     assert len(rows) == 15 and list(rows[0]["weights"]) == list(UNITS.names)
     motion = Motion.load(Path("take.npz"))
     assert motion.n_frames == 10 and motion.subject == "X"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code", "is_written"),
+    [
+        ([signal.SIGTERM], 128 + signal.SIGTERM, True),
+        ([signal.SIGINT, signal.SIGINT], 130, False),
+        ([signal.SIGINT, signal.SIGTERM], 128 + signal.SIGTERM, False),
+    ],
+)
+def test_signals_while_the_file_is_written(
+    voice: HeadVoice,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: list[int],
+    code: int,
+    is_written: bool,
+) -> None:
+    write_wav("a.wav", 0.5)
+    write = take.write
+
+    def interrupted(*given: Any, **options: Any) -> Any:
+        with files.atomic_path(Path("take.wav")) as path:  # a file that is half written
+            path.write_bytes(b"RIFF")
+            for number in numbers:
+                os.kill(os.getpid(), number)
+        Path("take.wav").unlink()
+        return write(*given, **options)
+
+    monkeypatch.setattr(take, "write", interrupted)
+    ended = run("live", "--file", "a.wav", "-o", "take.csv", *SLOW)
+    assert ended.code == code, ended.err
+    assert set(listing()) == ({"a.wav", "take.csv", "take.wav"} if is_written else {"a.wav"})
+    assert "Traceback" not in ended.err
+
+
+def test_full_disk_names_what_was_written(
+    voice: HeadVoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_wav("a.wav", 0.5)
+    monkeypatch.setattr(take, "write", fail)
+    error = refuse("live", "--file", "a.wav", "-o", "take.csv", *SLOW)
+    assert error.startswith("No space left on device while writing take.csv; free some space")
+    with open("/dev/full", "w") as full:
+        sink = JsonLines(full)
+        stream = voice.stream()
+        (frame, *_) = stream.feed(voices.speech(0.5))
+        with pytest.raises(OSError) as caught:
+            sink.send(LiveFrame(frame, stream.units, None))
+        with contextlib.suppress(OSError):
+            full.close()
+    assert "while writing lines of JSON" in str(to_error(caught.value))

@@ -1,5 +1,7 @@
 """Raw samples, the pace of recordings, and microphones."""
 
+import errno
+import os
 import sys
 import wave
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import voices
 from live_fakes import Clock, Device
 
-from codetalker_cli.errors import CodeTalkerError, InputError, MissingDependencyError
+from codetalker_cli.errors import CodeTalkerError, DataError, InputError, MissingDependencyError
 from codetalker_cli.live import devices
 from codetalker_cli.live.choices import SinkChoice, SourceChoice
 from codetalker_cli.live.chunks import ChunkQueue
@@ -45,6 +47,20 @@ def test_incomplete_last_sample_is_reported(caplog: pytest.LogCaptureFixture) ->
     parts = list(raw_samples(reader(bytes(9), 100), RawFormat()))
     assert len(parts[0]) == 4
     assert "stdin: the last 1 byte of an incomplete sample was skipped" in caplog.text
+
+
+def test_pipe_that_cannot_be_read_is_an_error_after_its_sound() -> None:
+    contents = iter([b"\0\0\1\0"])
+
+    def read(n_bytes: int) -> bytes:
+        if content := next(contents, b""):
+            return content
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    chunks = raw_samples(read, RawFormat())
+    assert len(next(chunks)) == 2
+    with pytest.raises(DataError, match=r"stdin: the sound cannot be read \(Input/output error\)"):
+        next(chunks)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -3,15 +3,11 @@
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +21,10 @@ from websockets.sync.client import connect
 
 from codetalker_cli.animate.voice import Voice
 from codetalker_cli.live.server import create_app, scheduler
+from codetalker_cli.live.server.channel import Channel, Wanted
 from codetalker_cli.live.server.limits import Addresses, Bucket
 from codetalker_cli.live.server.protocol import REFUSALS, Pcm, Refusal, parse
+from codetalker_cli.live.server.statistics import Statistics
 from codetalker_cli.settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,43 +39,9 @@ SETTINGS = ServeSettings(
 )
 
 
-class Witness:
-    """A client that speaks all the time, slowly enough for a busy machine."""
-
-    def __init__(self, port: int) -> None:
-        self.client = Client(port, subject="B", backlog_seconds=30)
-        self.messages: list[dict[str, Any]] = []
-        self.sent: list[np.ndarray] = []
-        self.is_stopping = threading.Event()
-        self._threads = [threading.Thread(target=one) for one in (self._send, self._receive)]
-        for thread in self._threads:
-            thread.start()
-
-    def _send(self) -> None:
-        self.client.send("start")
-        for seed in range(10_000):
-            if self.is_stopping.wait(0.2):
-                break
-            if 25 * 0.04 * len(self.sent) > len(self.messages) + 25:
-                continue
-            self.sent.append(voices.speech(0.04, seed=seed))
-            self.client.send_sound(self.sent[-1])
-        self.client.send("end")
-
-    def _receive(self) -> None:
-        while not self.messages or self.messages[-1]["type"] not in ("ended", "error"):
-            self.messages.append(json.loads(self.client.socket.recv(timeout=60)))
-
-    def stop(self) -> None:
-        self.is_stopping.set()
-        for thread in self._threads:
-            thread.join(30)
-        self.client.socket.close()
-
-
 @pytest.fixture(scope="module")
 def speaker(tmp_path_factory: pytest.TempPathFactory) -> Voice:
-    return served.voice(tmp_path_factory.mktemp("serve"))
+    return served.voice(tmp_path_factory.mktemp("serve"), motion_history=False)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +51,8 @@ def port(speaker: Voice) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def witness(port: int) -> Iterator[Witness]:
-    one = Witness(port)
+def witness(port: int) -> Iterator[served.Witness]:
+    one = served.Witness(port)
     try:
         yield one
     finally:
@@ -163,11 +127,11 @@ def test_invalid_messages_in_a_stream_are_refused(
     assert (found, closed) == (code, REFUSALS[code][0]) and sentence
 
 
-def test_far_too_large_message_is_not_received(started: Client) -> None:
-    with pytest.raises(ConnectionClosed) as closed:
-        started.socket.send(bytes(8_000_000))
-        started.until("ended")
-    assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+def test_far_too_large_message_is_refused_while_it_is_sent(started: Client) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        started.socket.send(bytes(80_000_000))
+    code, sentence, closed = started.refusal()
+    assert (code, closed) == ("message_too_large", 1009) and "0.5 MB" in sentence
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 32767.0])
@@ -203,132 +167,7 @@ def test_too_many_messages_are_refused(speaker: Voice) -> None:
         assert client.refusal()[0] == "too_many_messages"
 
 
-def random_message(rng: random.Random) -> str | bytes:
-    """Return a message that is valid, nearly valid, or noise."""
-    kind = rng.choice(["config", "start", "end", "interrupt", "ping", "bytes", "noise", "json"])
-    if kind == "bytes":
-        return rng.randbytes(rng.choice([0, 1, 2, 333, 6400, 32_000]))
-    if kind == "noise":
-        return "".join(chr(rng.randrange(0x20, 0x2FF)) for _ in range(rng.randrange(50)))
-    values: list[Any] = [None, -1, 0, 1e300, "", "A", "\x1b[2J", [], {}, True, [["x"]], 16_000]
-    message: dict[str, Any] = {"type": kind}
-    if kind == "json" or rng.random() < 0.2:
-        keys = ["type", "seed", "subject", "style", "frames", "id", "token", "format", "version"]
-        message |= {rng.choice(keys): rng.choice(values) for _ in range(3)}
-    return json.dumps(message)
-
-
-@pytest.mark.parametrize("block", range(4))
-def test_random_messages_end_in_a_reason(port: int, block: int) -> None:
-    n_refused = 0
-    for seed in range(50 * block, 50 * (block + 1)):
-        rng = random.Random(seed)
-        with Client(port, is_configured=False) as client:
-            messages = [random_message(rng) for _ in range(rng.randrange(1, 8))]
-            if rng.random() < 0.7:
-                messages[0] = '{"type": "config", "format": "f32le"}'
-            try:
-                for message in messages:
-                    client.socket.send(message)
-                # A second config is refused in every state, so each run ends with a reason.
-                for _ in range(2):
-                    client.send("config")
-            except ConnectionClosed:
-                pass
-            code, sentence, closed = client.refusal()
-            assert REFUSALS[code][0] == closed and sentence.isprintable()
-            assert code not in ("internal", "idle")
-            n_refused += 1
-    assert n_refused == 50
-
-
 # Connections --------------------------------------------------------------------------------------
-
-
-def raw(port: int, *, is_reading: bool = True) -> socket.socket:
-    """Return a TCP connection after the handshake of a WebSocket."""
-    one = socket.socket()
-    if not is_reading:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    one.connect(("127.0.0.1", port))
-    one.sendall(
-        f"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
-    )
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += one.recv(1)
-    assert b" 101 " in answer
-    return one
-
-
-def frame(content: bytes, opcode: int) -> bytes:
-    """Return a WebSocket frame with a mask of zeros."""
-    size = len(content)
-    head = bytes([0x80 | opcode]) + (
-        bytes([0x80 | size]) if size < 126 else bytes([0x80 | 126]) + struct.pack(">H", size)
-    )
-    return head + bytes(4) + content
-
-
-def open_streams(port: int) -> int:
-    import urllib.request
-
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        text = answer.read().decode()
-    return int(text.split("\ncodetalker_open_streams ")[1].split("\n")[0])
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_client_that_is_gone_within_a_chunk_frees_its_place(port: int) -> None:
-    before = open_streams(port)
-    one = raw(port)
-    one.sendall(frame(b'{"type": "config"}', 1) + frame(b'{"type": "start"}', 1))
-    one.sendall(frame(bytes(30_000), 2)[:1000])
-    wait_until(lambda: open_streams(port) == before + 1)
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    one.close()  # with a reset
-    wait_until(lambda: open_streams(port) == before)
-
-
-def test_half_open_connection_is_closed_after_the_ping(port: int) -> None:
-    before = open_streams(port)
-    one = raw(port)  # it never answers a ping
-    one.sendall(frame(b'{"type": "config"}', 1))
-    wait_until(lambda: open_streams(port) == before + 1)
-    wait_until(lambda: open_streams(port) == before)
-    one.settimeout(10)
-    received = b""
-    while part := one.recv(65536):
-        received += part
-    assert b"keepalive ping timeout" in received
-    one.close()
-
-
-def test_client_that_does_not_read_is_disconnected(port: int) -> None:
-    before = open_streams(port)
-    one = raw(port, is_reading=False)
-    content = b'{"type": "config", "frames": ["vertices", "weights", "sound"], "seed": 1}'
-    one.sendall(frame(content, 1))
-    wait_until(lambda: open_streams(port) == before + 1)
-    ping = frame(json.dumps({"type": "ping", "id": "x" * 20_000}).encode(), 1)
-    with pytest.raises(OSError):
-        for _ in range(390):
-            one.sendall(ping)
-            one.sendall(frame(b"", 10))
-        time.sleep(0.5)
-        for _ in range(100):
-            time.sleep(0.1)
-            one.sendall(frame(b"", 10))
-    wait_until(lambda: open_streams(port) == before)
-    one.close()
 
 
 def test_slow_reader_gets_the_reason(speaker: Voice) -> None:
@@ -360,14 +199,14 @@ def test_idle_client_is_disconnected(speaker: Voice) -> None:
 
 
 def test_streams_of_an_address_are_limited(port: int) -> None:
-    wait_until(lambda: open_streams(port) == 1)
+    served.wait_until(lambda: served.open_streams(port) == 1)
     clients = [Client(port) for _ in range(5)]
     with Client(port, is_configured=False) as another:
         code, sentence, closed = another.refusal()
     assert (code, closed) == ("too_many_streams", 1013) and "6 streams, its limit" in sentence
     for client in clients:
         client.socket.close()
-    wait_until(lambda: open_streams(port) == 1)
+    served.wait_until(lambda: served.open_streams(port) == 1)
 
 
 def test_places_are_counted_per_address_and_in_total() -> None:
@@ -442,13 +281,33 @@ def test_stalled_decoder_delays_no_socket(speaker: Voice, monkeypatch: pytest.Mo
             client.send("ping")
             first = client.until("pong")
             assert not served.indices(first)
-            assert open_streams(port) == 1
+            assert served.open_streams(port) == 1
             release.set()
             client.send("end")
             messages = first + client.until("ended")
     indices = served.indices(messages)
     n_dropped = sum(one.get("dropped_frames", 0) for one in messages)
     assert len(indices) + n_dropped == 250 and n_dropped > 150 and indices[-1] == 249
+
+
+def test_small_chunks_are_taken_together(speaker: Voice) -> None:
+    delivered: list[Any] = []
+    neutral = np.zeros((12, 3), np.float32)
+    wanted = Wanted(["weights"], served.RATE, 30.0, neutral)
+    stream = speaker.stream(units=served.UNITS)
+    channel = Channel(stream, wanted, delivered.extend, Statistics())
+    chunks = SPEECH.reshape(-1, 160)  # 10 ms each; a round of the decoder lasts longer
+    for chunk in chunks:
+        channel.put_sound(chunk)
+    channel.put_end()
+    n_taken = 0
+    while channel.take():
+        n_taken += 1
+        while stream.is_due:
+            channel.accept(scheduler.advance([stream])[0])
+    assert channel.waiting_seconds == 0 and len(chunks) == 60
+    assert n_taken == 4  # at most 0.25 s of sound, three times, and the end
+    assert [json.loads(one)["type"] for one in delivered] == ["frame"] * 15 + ["ended"]
 
 
 def test_stream_that_fails_does_not_end_the_others(
@@ -487,7 +346,7 @@ def test_stream_that_fails_does_not_end_the_others(
 # The end ------------------------------------------------------------------------------------------
 
 
-def test_other_client_lost_no_frame(witness: Witness, speaker: Voice) -> None:
+def test_other_client_lost_no_frame(witness: served.Witness, speaker: Voice) -> None:
     witness.stop()
     expected = served.alone(speaker, np.concatenate(witness.sent), subject="B")
     assert served.indices(witness.messages) == list(range(len(expected))) and len(expected) > 10

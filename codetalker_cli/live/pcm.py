@@ -37,5 +37,7 @@ class PcmReader:
         n_bytes = len(content) // self.sample_bytes * self.sample_bytes
         self._rest = content[n_bytes:]
         samples = np.frombuffer(content[:n_bytes], self._type).reshape(-1, self._channels)
-        scale = np.float32(2.0**-15 if self._type.kind == "i" else 1.0)
-        return samples.astype(np.float32) * scale
+        scaled = samples.astype(np.float32)
+        if self._type.kind == "i":  # a product with NaN would be a warning
+            scaled *= np.float32(2.0**-15)
+        return scaled

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from codetalker_cli.errors import InputError
+from codetalker_cli.failures import doing
 from codetalker_cli.live.frames import LiveFrame, Sink
 
 _DIGITS = 5
@@ -79,8 +80,9 @@ class JsonLines:
             "weights": dict(zip(frame.names, weights, strict=True)),
         }
         try:
-            self._file.write(json.dumps(content) + "\n")
-            self._file.flush()
+            with doing("writing lines of JSON"):
+                self._file.write(json.dumps(content) + "\n")
+                self._file.flush()
         except BrokenPipeError:
             self.is_usable = False
             logger.warning("JSON lines: the program that reads them has ended")

@@ -14,7 +14,7 @@ import numpy as np
 
 from codetalker_cli import audio
 from codetalker_cli.audio.inputs import MAX_CHANNELS, checked_rate
-from codetalker_cli.errors import InputError, counted
+from codetalker_cli.errors import DataError, InputError, counted
 from codetalker_cli.live.chunks import ChunkQueue, Clock
 from codetalker_cli.live.pcm import FORMATS, PcmReader
 
@@ -128,10 +128,11 @@ def raw_samples(
         name: The name of the pipe in messages.
 
     Raises:
+        DataError: The pipe cannot be read.
         InputError: A sample is NaN or infinite.
     """
     reader, n_samples = PcmReader(given.format, given.channels), 0
-    while content := read(_READ_BYTES):
+    while content := _read(read, name):
         samples = reader.add(content)
         bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
         if len(bad):
@@ -147,6 +148,13 @@ def raw_samples(
             "%s: the last %s of an incomplete sample %s skipped",
             name, counted(rest, "byte"), "was" if rest == 1 else "were",
         )  # fmt: skip
+
+
+def _read(read: Callable[[int], bytes], name: str) -> bytes:
+    try:
+        return read(_READ_BYTES)
+    except OSError as error:
+        raise DataError(f"{name}: the sound cannot be read ({error.strerror or error})") from error
 
 
 # Pace ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from codetalker_cli.errors import DataError, InputError
 from codetalker_cli.export.table import Exporter
 from codetalker_cli.export.take import make_take
 from codetalker_cli.export.write import Exported, check_outputs, check_sound, write
+from codetalker_cli.failures import doing
 from codetalker_cli.live.frames import LiveFrame
 from codetalker_cli.motion import Motion, VertexFrames, materialize
 from codetalker_cli.rig_curves import RigCurves
@@ -113,7 +114,9 @@ class TakeSink:
         self._indices.append(frame.index)
         self._sound.append(frame.frame.sound)
         if self._has_vertices:
-            self._vertices.write(np.ascontiguousarray(frame.frame.vertices, np.float32).tobytes())
+            content = np.ascontiguousarray(frame.frame.vertices, np.float32).tobytes()
+            with doing(f"collecting vertices in {tempfile.gettempdir()}"):
+                self._vertices.write(content)
         else:
             self._weights.append(frame.weights)
         if frame.delay_seconds is not None:
@@ -129,12 +132,13 @@ class TakeSink:
         with self._vertices:
             if not self._n_with_sound:
                 raise DataError(f"no sound arrived, so {self._file.path.name} was not written")
-            self._vertices.flush()
-            take = make_take(self._motion(), self._face.units)
             file = self._file
-            self.exported = write(
-                take, file.path, file.exporter, file.settings, overwrite=file.overwrite
-            )
+            with doing(f"writing {file.path}"):
+                self._vertices.flush()
+                take = make_take(self._motion(), self._face.units)
+                self.exported = write(
+                    take, file.path, file.exporter, file.settings, overwrite=file.overwrite
+                )
 
     def _motion(self) -> Motion | RigCurves:
         n = self._n_with_sound  # the frames after the last sound are left out

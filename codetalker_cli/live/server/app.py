@@ -12,10 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRouter
+from starlette.requests import ClientDisconnect
 
 from codetalker_cli.animate.voice import Voice
 from codetalker_cli.errors import printable
-from codetalker_cli.live.server.guard import Guard, check_own_token, needs_token
+from codetalker_cli.live.server.guard import Guard, check_own_token, deny, needs_token
 from codetalker_cli.live.server.limits import Addresses, Clock
 from codetalker_cli.live.server.protocol import PROTOCOL_VERSION, Refusal
 from codetalker_cli.live.server.recordings import Recordings
@@ -98,6 +99,7 @@ def make_app(
         (500, "internal", "the server failed"),
     ):
         app.add_exception_handler(status, _always(Refusal(code, sentence)))
+    app.router.default = _no_path(app.router.default)
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     if settings.allowed_origins:
@@ -199,17 +201,20 @@ async def received(request: Request, largest: float, too_large: Refusal) -> Asyn
         too_large: The refusal if it has more.
 
     Raises:
-        Refusal: The body is too large.
+        Refusal: The body is too large, or the client has gone.
     """
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated[:20]) > largest:
         raise too_large
     n_bytes = 0
-    async for chunk in request.stream():
-        n_bytes += len(chunk)
-        if n_bytes > largest:
-            raise too_large
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            n_bytes += len(chunk)
+            if n_bytes > largest:
+                raise too_large
+            yield chunk
+    except ClientDisconnect as error:  # no client gets this answer, but it is counted
+        raise Refusal("bad_message", "the request ended within its body") from error
 
 
 @streams.websocket("/v1/stream")
@@ -226,6 +231,20 @@ def _response(request: Request, refusal: Refusal) -> Response:
 def _always(refusal: Refusal) -> Any:
     async def answer(request: Request, error: Exception) -> Response:
         return _response(request, refusal)
+
+    return answer
+
+
+def _no_path(default: Any) -> Any:
+    """Return the application of unknown paths, which also answers WebSockets with a reason."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            await default(scope, receive, send)
+            return
+        refusal = Refusal("not_found", "there is nothing at this path")
+        scope["app"].state.service.statistics.count_refusal(refusal.code)
+        await deny(scope, send, refusal)
 
     return answer
 

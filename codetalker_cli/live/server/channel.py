@@ -18,7 +18,7 @@ from codetalker_cli.live.server.protocol import Refusal, base64_of, encode
 from codetalker_cli.live.server.statistics import Statistics
 
 _PIECE_SECONDS = 0.25
-"""The most sound that a stream takes at once, so that a burst does not delay other streams."""
+"""The most sound that a stream takes in a round, so that a burst does not delay other streams."""
 _WEIGHT_DIGITS = 5
 
 logger = logging.getLogger(__name__)
@@ -117,16 +117,17 @@ class Channel:
     # Decoding thread -------------------------------------------------------------------------
 
     def take(self) -> bool:
-        """Take the next piece of sound or command; return whether there was one."""
+        """Take the next sound or the next command; return whether there was any."""
         with self._lock:
             # Sound after the end belongs to the next utterance, and waits for it.
             if not self._inbox or (self._is_ending and self._inbox[0] is not _Mark.INTERRUPT):
                 return False
-            item = self._inbox.popleft()
-            if isinstance(item, _Piece):
-                self._waiting -= len(item.samples)
-        if isinstance(item, _Piece):
-            self._push(item)
+            item, pieces = self._inbox[0], self._take_pieces()
+            if not pieces:
+                self._inbox.popleft()
+        if pieces:
+            for piece in pieces:
+                self._push(piece)
         elif item is _Mark.END:
             self.stream.push(np.zeros(0, np.float32), is_last=True)
             self._is_ending = True
@@ -138,6 +139,23 @@ class Channel:
             self._begin()
             self.deliver([encode("interrupted", next_index=self._next_index)])
         return True
+
+    def _take_pieces(self) -> list[_Piece]:
+        """Remove the next sound from the inbox, in as many parts as it arrived in.
+
+        A round of the scheduler can last longer than the chunks of a client, so one chunk per round
+        would be less than what arrives.
+        """
+        most, n_samples = _PIECE_SECONDS * self._wanted.sampling_rate, 0
+        pieces: list[_Piece] = []
+        while self._inbox and isinstance(piece := self._inbox[0], _Piece):
+            n_samples += len(piece.samples)
+            if pieces and n_samples > most:
+                break
+            pieces.append(piece)
+            self._inbox.popleft()
+            self._waiting -= len(piece.samples)
+        return pieces
 
     def accept(self, frames: Sequence[StreamFrame]) -> None:
         """Send decoded frames."""

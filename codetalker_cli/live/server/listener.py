@@ -1,20 +1,18 @@
 """Run the application with uvicorn."""
 
-import asyncio
 import logging
 import socket
 from ipaddress import ip_address
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from codetalker_cli.errors import InputError, printable
 from codetalker_cli.live.server.guard import check_own_token
 from codetalker_cli.live.server.session import Service
+from codetalker_cli.live.server.wire import protocols_of
 
 _STOP_SECONDS = 5
-_MARGIN_BYTES = 1_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -54,23 +52,11 @@ def make_server(app: FastAPI) -> uvicorn.Server:
     """Return a server for an application of ``create_app``."""
     service: Service = app.state.service
     settings = service.settings
-    largest = round(settings.outgoing_mb * 1e6) + _MARGIN_BYTES
-
-    class Protocol(WebSocketsSansIOProtocol):
-        """A WebSocket whose transport the sessions know.
-
-        Sending never waits, because a session limits the size of the transport's buffer itself.
-        """
-
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            assert isinstance(transport, asyncio.Transport)
-            transport.set_write_buffer_limits(high=largest)
-            self.app_state = {**self.app_state, "transport": transport}
-
+    http, websocket = protocols_of(service)
     config = uvicorn.Config(
         app,
-        ws=Protocol,
+        http=http,
+        ws=websocket,
         # The session refuses large messages with a reason; far larger ones are not received.
         ws_max_size=round(2 * settings.message_mb * 1e6),
         ws_ping_interval=settings.ping_seconds,

@@ -16,6 +16,7 @@ from codetalker_cli.animate.voice import Voice
 from codetalker_cli.errors import InputError
 from codetalker_cli.failures import to_error
 from codetalker_cli.live.server.protocol import PROTOCOL_VERSION, Refusal
+from codetalker_cli.rig_curves import RigCurves
 from codetalker_cli.rigs.solve import solve_curves
 from codetalker_cli.rigs.units import UnitSet, bundled_units, is_bundled_head
 from codetalker_cli.settings import ServeSettings, limits
@@ -121,19 +122,7 @@ class Recordings:
         except Exception as error:
             logger.error("a recording failed: %s", to_error(error))
             raise Refusal("internal", "the server failed to animate the recording") from error
-        head = None if curves.head is None else _numbers(curves.head)
-        return json.dumps(
-            {
-                "version": PROTOCOL_VERSION,
-                "subject": motion.subject,
-                "fps": curves.fps,
-                "names": list(curves.names),
-                "weights": _numbers(curves.weights),
-                "head": head,
-            },
-            separators=(",", ":"),
-            allow_nan=False,
-        ).encode()
+        return _encoded(motion.subject, curves)
 
     def _refusal(self, error: InputError) -> Refusal:
         text = str(error)
@@ -145,9 +134,26 @@ class Recordings:
         return Refusal("bad_option" if text.startswith("`") else "bad_recording", text)
 
 
-def _numbers(array: np.ndarray) -> list[list[float]]:
-    numbers: list[list[float]] = np.round(array.astype(float), _DIGITS).tolist()
-    return numbers
+def _encoded(subject: str, curves: RigCurves) -> bytes:
+    """Return the JSON text of the curves of a recording."""
+    start = {
+        "version": PROTOCOL_VERSION,
+        "subject": subject,
+        "fps": curves.fps,
+        "names": list(curves.names),
+    }
+    head = "null" if curves.head is None else _rows(curves.head)
+    text = f'{_compact(start)[:-1]},"weights":{_rows(curves.weights)},"head":{head}}}'
+    return text.encode()
+
+
+def _rows(array: np.ndarray) -> str:
+    # Row by row, because one call for all numbers would stop the other threads for its whole time.
+    return f"[{','.join(_compact(np.round(row.astype(float), _DIGITS).tolist()) for row in array)}]"
+
+
+def _compact(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def lower_priority(niceness: int = _NICENESS) -> None:

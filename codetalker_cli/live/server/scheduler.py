@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class Scheduler:
     """Decodes the next hop of each stream that has one, in batches.
 
-    In each round, a stream takes one piece of sound at most and is decoded once at most, so a
-    stream with much sound does not delay the others.
+    In each round, a stream takes a quarter of a second of sound at most and is decoded once at
+    most, so a stream with much sound does not delay the others.
 
     Args:
         batch_size: The most streams in a batch.
