@@ -205,8 +205,3 @@ class RhythmFinder:
             elif silent + 1 == shortest and self._speech_end > 0:
                 pauses.append(self._speech_end / RATE)
         return tuple(phrases), tuple(pauses)
-
-
-def tick_times(n: int) -> np.ndarray:
-    """Return the (n,) times of the first ticks in seconds."""
-    return (np.arange(n) + 0.5) / RATE
