@@ -53,6 +53,7 @@ class Stream:
         load: The seconds of computation per second of sound, averaged over about ten hops. Above 1,
             the stream cannot keep up with live sound.
         n_dropped: The number of frames that ``drop`` left out.
+        moves_head: Whether the head moves.
         head_delay_seconds: How much later than the lips the head follows the sound, because its
             motion needs more sound after a frame; 0 if the head is still.
     """
@@ -84,6 +85,7 @@ class Stream:
             # The last frame of a hop has the least sound after it.
             known_seconds = (self._ahead - self._hop + 1) / self.fps
             self._head = StreamHead(face.head_seed, self.fps, known_seconds)
+        self.moves_head = self._head is not None
         self.head_delay_seconds = 0.0 if self._head is None else self._head.delay_seconds
         self.reset()
 
