@@ -206,6 +206,8 @@ def test_posted_recording_gives_the_curves_of_its_motion(port: int, speaker: Voi
     assert content["subject"] == "B" and len(content["weights"]) == motion.n_frames == 30
     np.testing.assert_allclose(content["weights"], curves.weights, atol=2e-5)
     np.testing.assert_allclose(content["head"], curves.head, atol=2e-5)
+    status, content = request(port, "POST", path + "&head=false", wav(0.3))
+    assert status == 200 and content["head"] is None
 
 
 @pytest.mark.parametrize(

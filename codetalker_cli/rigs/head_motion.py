@@ -181,8 +181,11 @@ class _Future:
 
     def take(self, n: int) -> np.ndarray:
         """Return the (n, 3) values of the next ticks."""
-        taken, self._values = self._values[:n], self._values[n:].copy()
-        return np.pad(taken, ((0, n - len(taken)), (0, 0)))
+        taken = np.zeros((n, 3))
+        n_known = min(n, len(self._values))
+        taken[:n_known] = self._values[:n_known]
+        self._values = self._values[n_known:].copy()
+        return taken
 
 
 class _Engagement:
