@@ -91,7 +91,8 @@ class StreamHead:
     def rest(self, n_frames: int) -> np.ndarray:
         """Bring the head to rest, and return the (n, 3) float32 rotation of frames."""
         falling = 1 - smoothstep(np.arange(1, n_frames + 1) / n_frames)
-        rotation = (falling[:, None] * self._last).astype(np.float32)
+        # + 0.0 turns −0 into 0.
+        rotation = (falling[:, None] * self._last + 0.0).astype(np.float32)
         self._last = rotation[-1].copy()
         return rotation
 
