@@ -1,6 +1,7 @@
 """Stand-ins for the world around a live stream: clocks, sinks, devices and players."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,11 +113,13 @@ class Decoder:
         return neutral + hidden.numpy()[:, :, None] * self.delta
 
 
-def stream(units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2) -> Stream:
-    """Return a stream of a tiny face at 25 fps."""
+def stream(
+    units: UnitSet | None = UNITS, lookahead_seconds: float = 0.2, head_seed: int | None = None
+) -> Stream:
+    """Return a stream of a tiny face at 25 fps, whose head is still without a seed."""
     mesh = voices.mesh("A")
     solver = None if units is None else FrameSolver(mesh.topology, units)
-    face = StreamFace(mesh.templates["A"], solver, None)
+    face = StreamFace(mesh.templates["A"], solver, None, head_seed)
     decoder: Any = Decoder()
     return Stream(decoder, face, np.ones(1), LiveWindows.of(lookahead_seconds, 1.0), 16_000)
 
@@ -139,4 +142,6 @@ class HeadVoice:
         jaw = self._units.deltas[self._units.names.index("jawOpen")]
         decoder: Any = Decoder(30.0, jaw)
         lengths = LiveWindows.of(options.get("lookahead_seconds", 0.2), 1.0)
-        return Stream(decoder, self._face, np.ones(1), lengths, sampling_rate)
+        moves_head = options.get("idle", True) if options.get("head") is None else options["head"]
+        face = replace(self._face, head_seed=options.get("seed", 0) if moves_head else None)
+        return Stream(decoder, face, np.ones(1), lengths, sampling_rate)

@@ -120,6 +120,10 @@ def weights(messages: list[dict[str, Any]]) -> np.ndarray:
     return np.array([one["weights"] for one in messages if one["type"] == "frame"])
 
 
+def heads(messages: list[dict[str, Any]]) -> np.ndarray:
+    return np.array([one["head"] for one in messages if one["type"] == "frame"])
+
+
 def indices(messages: list[dict[str, Any]]) -> list[int]:
     return [one["index"] for one in messages if one["type"] == "frame"]
 

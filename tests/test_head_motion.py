@@ -1,19 +1,23 @@
 """The rhythm of speech, and the motion of the head, the brows and the eyes that follows it."""
 
 import dataclasses
+import pickle
+from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
 import pytest
 import takes
 import voices
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.rigs import head_motion
 from codetalker_cli.rigs.brows import MAX_RAISE, BrowMotion, brow_raises
-from codetalker_cli.rigs.head_motion import head_rotation
+from codetalker_cli.rigs.head_motion import HeadMotion, at_times, head_rotation
 from codetalker_cli.rigs.idle import IdleMotion, against, idle_weights, subject_mesh
-from codetalker_cli.rigs.rhythm import LOOK_AHEAD_SECONDS, Rhythm
+from codetalker_cli.rigs.rhythm import LOOK_AHEAD_SECONDS, RATE, Rhythm, RhythmFinder
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.rigs.units import bundled_rig
 from codetalker_cli.topology import Mesh
@@ -164,6 +168,86 @@ def test_the_head_comes_to_rest_in_silence() -> None:
     assert angles[-1].max() < 0.02
 
 
+# Pieces of sound ----------------------------------------------------------------------------------
+
+
+def in_pieces(samples: np.ndarray, cuts: Iterable[int]) -> tuple[Rhythm, np.ndarray]:
+    """Return the rhythm and the degrees of sound that comes in pieces."""
+    finder, motion = RhythmFinder(), HeadMotion(3)
+    pieces = np.split(samples, sorted(cuts))
+    parts = [finder.add(piece) for piece in pieces]
+    parts.append(finder.add(samples[:0], is_last=True))
+    n = len(parts)
+    angles = [motion.add(part, is_last=k + 1 == n) for k, part in enumerate(parts)]
+    return Rhythm.joined(parts), np.concatenate(angles)
+
+
+def assert_same_rhythm(found: Rhythm, expected: Rhythm) -> None:
+    np.testing.assert_array_equal(found.speaking, expected.speaking)
+    for name in ("accents", "strengths", "phrases", "pauses"):
+        assert getattr(found, name) == getattr(expected, name)
+
+
+LONGEST = 8 * SAMPLE_RATE
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(0, LONGEST),
+    silence=st.integers(0, SAMPLE_RATE),
+    cuts=st.lists(st.integers(0, LONGEST), max_size=30),
+)
+def test_pieces_give_the_motion_of_the_whole(n: int, silence: int, cuts: list[int]) -> None:
+    samples = np.concatenate([np.zeros(silence, np.float32), speech(8)])[:n]
+    rhythm, angles = in_pieces(samples, [min(cut, n) for cut in cuts])
+    whole = Rhythm.of(samples)
+    assert_same_rhythm(rhythm, whole)
+    np.testing.assert_array_equal(angles, HeadMotion(3).add(whole, is_last=True))
+    n_frames = round(n / SAMPLE_RATE * FPS)
+    rotation = at_times(angles, np.arange(n_frames) / FPS)
+    np.testing.assert_array_equal(rotation, head_rotation(whole, n_frames, FPS, 3))
+
+
+def test_single_samples_give_the_motion_of_the_whole() -> None:
+    samples = speech(0.2)
+    rhythm, angles = in_pieces(samples, range(len(samples)))
+    assert_same_rhythm(rhythm, Rhythm.of(samples))
+    np.testing.assert_array_equal(angles, HeadMotion(3).add(rhythm, is_last=True))
+
+
+def test_an_hour_in_pieces_does_not_drift() -> None:
+    samples = np.tile(speech(600), 6)
+    rhythm, angles = in_pieces(samples, range(0, len(samples), 7777))
+    assert_same_rhythm(rhythm, Rhythm.of(samples))
+    np.testing.assert_array_equal(angles, HeadMotion(3).add(rhythm, is_last=True))
+    np.testing.assert_allclose(angles[-60_000:].mean(axis=0), 0, atol=0.3)
+    assert 0.9 < angles[-60_000:, 0].std() < 2.1
+
+
+def test_pieces_need_constant_memory() -> None:
+    finder, motion, sizes = RhythmFinder(), HeadMotion(3), []
+    for _ in range(20):
+        for piece in np.split(speech(60), 300):
+            motion.add(finder.add(piece))
+        sizes.append(len(pickle.dumps((finder, motion))))
+    assert max(sizes[10:]) < 1.5 * max(sizes[:2])
+
+
+def test_a_tick_is_known_after_the_look_ahead() -> None:
+    samples, n = speech(5), 4 * SAMPLE_RATE
+    known = HeadMotion(3).add(RhythmFinder().add(samples[:n]))
+    assert (len(known) + 0.5) / RATE >= 4 - head_motion.LOOK_AHEAD_SECONDS
+    _, whole = in_pieces(samples, [])
+    np.testing.assert_array_equal(known, whole[: len(known)])
+
+
+def test_another_utterance_moves_otherwise() -> None:
+    rhythm = Rhythm.of(speech(8))
+    first, again, second = (HeadMotion(3, k).add(rhythm, is_last=True) for k in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - second).max() > 1
+
+
 # Brows and eyes -----------------------------------------------------------------------------------
 
 
@@ -251,10 +335,10 @@ def test_blinks_follow_strong_accents_and_pauses() -> None:
     units = list(mesh.idle_units)
     column = units.index("eyeBlinkLeft")
     near = []
-    for given in (spoken, None):
+    for known in (spoken, None):
         n_near = n_all = 0
         for seed in range(8):
-            lids = IdleMotion.of(mesh, "S10", 1800, 30.0, seed, given).weights[:, column]
+            lids = IdleMotion.of(mesh, "S10", 1800, 30.0, seed, known).weights[:, column]
             inside = lids[1:-1]
             peaks = (inside >= lids[:-2]) & (inside > lids[2:]) & (inside > 0.5 * lids.max())
             times = (np.flatnonzero(peaks) + 1) / 30.0

@@ -75,18 +75,34 @@ def test_recording_becomes_lines_and_a_file(voice: HeadVoice) -> None:
     ended = run("live", "--file", "a.wav", "--json-lines", "-o", "take.csv", "--seed", 5, *SLOW)
     assert ended.code == 0, ended.err
     rows = [json.loads(line) for line in ended.out.splitlines()]
-    stream = voice.stream()
+    stream = voice.stream(seed=5)
     expected = stream.feed(samples) + stream.finish() + stream.interrupt()
     assert [row["index"] for row in rows] == list(range(len(expected)))
     for row, frame in zip(rows, expected, strict=True):
         assert list(row["weights"]) == list(ARKIT_UNITS)
         np.testing.assert_allclose([*row["weights"].values()], frame.weights, atol=1e-5)
+        np.testing.assert_allclose(row["head"], frame.head, atol=1e-5)
+    assert np.abs([row["head"] for row in rows]).max() > 1e-3 and rows[-1]["head"] == [0, 0, 0]
     assert 0.1 < rows[0]["delay"] < 60
     assert "30 frames, delay" in ended.err and "0 dropped" in ended.err
     curves = live_link.read(Path("take.csv"))
     assert curves.n_frames == 24
+    np.testing.assert_allclose(curves.head, [frame.head for frame in expected[:24]], atol=1e-6)
     taken, _ = audio.read(Path("take.wav"))
     np.testing.assert_allclose(taken, samples / 32768, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "moves"),
+    [([], True), (["--no-head"], False), (["--no-idle"], False), (["--no-idle", "--head"], True)],
+)
+def test_head_is_an_option(voice: HeadVoice, options: list[str], moves: bool) -> None:
+    write_wav("a.wav", 0.5)
+    ended = run("live", "--file", "a.wav", "--json-lines", "-o", "take.csv", *options, *SLOW)
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert rows and all((row["head"] is not None) == moves for row in rows)
+    assert (live_link.read(Path("take.csv")).head is not None) == moves
 
 
 def test_pipe_becomes_frames(voice: HeadVoice, monkeypatch: pytest.MonkeyPatch) -> None:

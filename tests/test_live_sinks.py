@@ -1,5 +1,6 @@
 """What receivers get: OSC messages, Live Link packets, lines of JSON and files."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -16,6 +17,7 @@ import voices
 from live_fakes import FPS, UNITS, Recorder, stream
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_server import BlockingOSCUDPServer
+from scipy.spatial.transform import Rotation
 
 from codetalker_cli.errors import DataError, InputError, OutputError
 from codetalker_cli.export.formats import find
@@ -30,11 +32,13 @@ from codetalker_cli.live.network import (
     OscSink,
     UdpSender,
     parse_address,
+    unity_rotation,
 )
 from codetalker_cli.live.sinks import JsonLines, Sinks
 from codetalker_cli.live.take import TakeFace, TakeFile, TakeSink
 from codetalker_cli.motion import Motion
 from codetalker_cli.rigs.arkit import ARKIT_UNITS
+from codetalker_cli.rigs.posing import rotation_matrices
 from codetalker_cli.rigs.units import bundled_rig
 from codetalker_cli.settings import ExportSettings, LiveSettings
 from codetalker_cli.topology import Mesh
@@ -50,6 +54,7 @@ class Frame:
         self.index, self.seconds, self.weights = index, index / fps, weights
         start, stop = (round(k / fps * 16_000) for k in (index, index + 1))
         self.sound = np.full(stop - start, (index + 1) / 100, np.float32)
+        self.head = np.array([0.1, 0.05, -0.02], np.float32) * (index + 1)
 
     @property
     def vertices(self) -> np.ndarray:
@@ -99,10 +104,45 @@ def test_osc_server_receives_all_weights() -> None:
     assert [name for name, *_ in got[-3:]] == ["/VMC/Ext/Blend/Apply", "/VMC/Ext/OK", "/VMC/Ext/T"]
     assert got[-3][1:] == () and got[-2][1:] == (1,)
     assert got[-1][1] == pytest.approx(frame.seconds)
-    values = got[:-3]
+    (bone, *_), values = got[0], got[1:-3]
+    assert bone == "/VMC/Ext/Bone/Pos" and got[0][1] == "Head" and len(got[0]) == 9
+    assert got[0][2:5] == (0, 0, 0)
+    np.testing.assert_allclose(got[0][5:], unity_rotation(frame.frame.head), atol=1e-6)
     assert {name for name, *_ in values} == {"/VMC/Ext/Blend/Val"} and len(values) == 52
     assert values[0][1] == "BrowDownLeft" and "JawOpen" in [value[1] for value in values]
     np.testing.assert_allclose([value[2] for value in values], frame.weights)
+
+
+@pytest.mark.parametrize(
+    ("head", "tip", "expected"),
+    [
+        # In Unity, +x is to the subject's right.
+        ((0.5, 0, 0), (0, 0, 1), (-np.sin(0.5), 0, np.cos(0.5))),  # the nose goes to the left
+        ((0, 0.5, 0), (0, 0, 1), (0, -np.sin(0.5), np.cos(0.5))),  # the nose goes down
+        ((0, 0, 0.5), (0, 1, 0), (-np.sin(0.5), np.cos(0.5), 0)),  # the top goes to the left
+    ],
+)
+def test_rotations_of_unity_turn_the_head_alike(head: tuple, tip: tuple, expected: tuple) -> None:
+    # The formula is the same for both kinds of coordinates.
+    turn = Rotation.from_quat(unity_rotation(np.array(head)))
+    np.testing.assert_allclose(turn.apply(tip), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rotations_of_unity_mirror_those_of_the_library(seed: int) -> None:
+    head = np.random.default_rng(seed).uniform(-0.5, 0.5, 3)
+    mirror = np.diag([-1.0, 1.0, 1.0])
+    turn = Rotation.from_quat(unity_rotation(head)).as_matrix()
+    np.testing.assert_allclose(turn, mirror @ rotation_matrices(head[None])[0] @ mirror, atol=1e-6)
+
+
+def test_head_that_does_not_move_is_left_to_other_programs(receiver: socket.socket) -> None:
+    sink = OscSink(address(receiver), SETTINGS)
+    sink.send(dataclasses.replace(arkit_frame(), moves_head=False))
+    packets = [receiver.recv(65_536)]
+    while b"/VMC/Ext/T\0" not in packets[-1]:
+        packets.append(receiver.recv(65_536))
+    assert b"Bone" not in b"".join(packets)
 
 
 def test_osc_bundles_fit_into_packets(receiver: socket.socket) -> None:
@@ -134,19 +174,24 @@ def test_live_link_packet_has_the_layout_of_the_app(receiver: socket.socket) -> 
     assert values[15] == weights["jawLeft"] and values[16] == weights["jawRight"]
     assert values[21] == weights["mouthLeft"] and values[22] == weights["mouthRight"]
     assert values[17] == weights["jawOpen"] and values[0] == weights["eyeBlinkLeft"]
-    assert values[51] == weights["tongueOut"] and values[52:55] == (0, 0, 0)
+    assert values[51] == weights["tongueOut"]
+    np.testing.assert_allclose(values[52:55], frame.frame.head * [-1, 1, 1], rtol=1e-6)
+    sink.send(dataclasses.replace(frame, moves_head=False))
+    assert struct.unpack(">61f", receiver.recv(65_536)[72:])[52:55] == (0, 0, 0)
 
 
-def test_eyes_of_packets_turn_as_in_recordings(tmp_path: Path) -> None:
+def test_head_and_eyes_of_packets_turn_as_in_recordings(tmp_path: Path) -> None:
     frame = arkit_frame()
     from codetalker_cli.rig_curves import RigCurves
 
-    live_link.write(tmp_path / "a.csv", RigCurves(frame.names, 30, frame.weights[None]))
+    head = frame.frame.head
+    curves = RigCurves(frame.names, 30, frame.weights[None], head=head[None])
+    live_link.write(tmp_path / "a.csv", curves)
     row = (tmp_path / "a.csv").read_text().splitlines()[1].split(",")
-    packet = LiveLinkPackets("x", 30).packet(0, frame.names, frame.weights)
-    eyes = np.frombuffer(packet[-24:], ">f4")
-    np.testing.assert_allclose(eyes, np.array(row[-6:], float), atol=1e-6)
-    assert np.abs(eyes).max() > 0.01
+    packet = LiveLinkPackets("x", 30).packet(0, frame.names, frame.weights, head)
+    turns = np.frombuffer(packet[-36:], ">f4")
+    np.testing.assert_allclose(turns, np.array(row[-9:], float), atol=1e-6)
+    assert np.abs(turns[:3]).min() > 0.01 and np.abs(turns[3:]).max() > 0.01
 
 
 def test_units_of_packets_are_those_of_recordings() -> None:
@@ -241,7 +286,10 @@ def test_lines_of_json_contain_the_frame() -> None:
     assert first["index"] == 3 and first["seconds"] == 0.1 and first["delay"] == 0.25
     assert list(first["weights"]) == list(ARKIT_UNITS)
     np.testing.assert_allclose([*first["weights"].values()], arkit_frame(3).weights, atol=1e-5)
+    np.testing.assert_allclose(first["head"], arkit_frame(3).head, atol=1e-5)
     assert second["delay"] is None
+    sink.send(dataclasses.replace(arkit_frame(5), moves_head=False))
+    assert json.loads(file.getvalue().splitlines()[-1])["head"] is None
 
 
 def test_reader_that_ends_stops_the_lines_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -293,6 +341,8 @@ def test_take_of_weights_is_a_recording_with_its_sound(tmp_path: Path) -> None:
         np.testing.assert_allclose(curves.weights[index], arkit_frame(index).weights, atol=1e-5)
     between = (2 * arkit_frame(2).weights + arkit_frame(5).weights) / 3
     np.testing.assert_allclose(curves.weights[3], between, atol=1e-5)
+    expected = [arkit_frame(index).head for index in range(7)]  # they grow evenly
+    np.testing.assert_allclose(curves.head, expected, atol=1e-6)
     from codetalker_cli import audio
 
     sound, rate = audio.read(tmp_path / "take.wav")
@@ -302,7 +352,7 @@ def test_take_of_weights_is_a_recording_with_its_sound(tmp_path: Path) -> None:
 
 
 def test_take_of_vertices_is_a_motion(tmp_path: Path) -> None:
-    live = stream()
+    live = stream(head_seed=3)
     frames = live.feed(voices.speech(0.8)) + live.finish()
     sink = TakeSink(take_file(tmp_path / "take.npz"), face())
     for frame in frames:
@@ -311,6 +361,8 @@ def test_take_of_vertices_is_a_motion(tmp_path: Path) -> None:
     motion = Motion.load(tmp_path / "take.npz")
     assert motion.n_frames == len(frames) == 20 and motion.subject == "A"
     np.testing.assert_array_equal(motion.vertices[7], frames[7].vertices)
+    np.testing.assert_array_equal(motion.head, [frame.head for frame in frames])
+    assert motion.head is not None and motion.head.any()
     assert motion.audio is not None and len(motion.audio) == pytest.approx(0.8 * 16_000, abs=2)
 
 

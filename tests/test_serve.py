@@ -88,9 +88,25 @@ def test_frames_equal_those_of_the_library(port: int, speaker: Voice, size: int)
     assert len(expected) == 15 and served.indices(messages) == list(range(15))
     got = served.weights(messages)
     np.testing.assert_allclose(got, [one.weights for one in expected], atol=2e-5)
+    heads = served.heads(messages)
+    np.testing.assert_allclose(heads, [one.head for one in expected], atol=1e-5)
+    assert np.abs(heads).max() > 1e-3 and client.ready["head_delay_seconds"] > 0
     assert messages[-1] == {"type": "ended", "next_index": 15}
     assert messages[5]["seconds"] == 0.2
     assert client.ready["units"] == ["jawOpen", "mouthFunnel"] and client.ready["fps"] == 25
+
+
+@pytest.mark.parametrize(
+    ("options", "moves"),
+    [({"head": False}, False), ({"idle": False}, False), ({"idle": False, "head": True}, True)],
+)
+def test_head_is_an_option(port: int, options: dict[str, bool], moves: bool) -> None:
+    with Client(port, **options) as client:
+        client.send("start")
+        client.send_sound(SPEECH)
+        client.send("end")
+        frames = client.until("ended")[:-1]
+    assert frames and all(("head" in frame) == moves for frame in frames)
 
 
 def test_frames_contain_vertices_and_sound_on_request(port: int, speaker: Voice) -> None:
@@ -190,6 +206,8 @@ def test_posted_recording_gives_the_curves_of_its_motion(port: int, speaker: Voi
     assert content["subject"] == "B" and len(content["weights"]) == motion.n_frames == 30
     np.testing.assert_allclose(content["weights"], curves.weights, atol=2e-5)
     np.testing.assert_allclose(content["head"], curves.head, atol=2e-5)
+    status, content = request(port, "POST", path + "&head=false", wav(0.3))
+    assert status == 200 and content["head"] is None
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,8 @@ def test_live_face_follows_the_microphone(visit: browser.Visit, client: StudioCl
         "Math.max(...studio.live._vertices.map((v, k) => Math.abs(v - studio.live._neutral[k])))"
     )
     assert moved > 1e-3  # meters
+    turned = "studio.player._view._head.rotation.toArray().slice(0, 3).some((angle) => angle !== 0)"
+    until(page, turned)
     assert "follows the sound after" in page.inner_text("#live-status")
     assert page.inner_text("#take-title") == "Live"
     page.click("#live")
@@ -247,6 +249,11 @@ def test_live_face_follows_the_microphone(visit: browser.Visit, client: StudioCl
     (take,) = client.ask("GET", "/api/takes")["takes"]
     assert take["name"].startswith("live ")
     assert page.inner_text("#live-error") == ""
+    page.uncheck("#head")
+    page.click("#live")
+    until(page, "studio.live.isLive && studio.live.nFrames > 40")
+    assert not page.evaluate(turned)
+    page.click("#live")
 
 
 def test_denied_microphone_is_a_sentence(client: StudioClient, chromium: Any) -> None:

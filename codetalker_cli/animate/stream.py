@@ -28,6 +28,7 @@ from codetalker_cli.animate.live_windows import (
     WindowDecoder,
 )
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
+from codetalker_cli.animate.stream_head import StreamHead, smoothstep
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
@@ -57,6 +58,9 @@ class Stream:
         load: The seconds of computation per second of sound, averaged over about ten hops. Above 1,
             the stream cannot keep up with live sound.
         n_dropped: The number of frames that ``drop`` left out.
+        moves_head: Whether the head moves.
+        head_delay_seconds: How much later than the lips the head follows the sound, because its
+            motion needs more sound after a frame; 0 if the head is still.
     """
 
     def __init__(
@@ -81,6 +85,13 @@ class Stream:
         self.units = () if face.solver is None else face.solver.names
         self._n_samples = self._at(self._left + self._ahead)
         self._rate = sampling_rate
+        self._head: StreamHead | None = None
+        if face.head_seed is not None:
+            # The last frame of a hop has the least sound after it.
+            known_seconds = (self._ahead - self._hop + 1) / self.fps
+            self._head = StreamHead(face.head_seed, self.fps, known_seconds)
+        self.moves_head = self._head is not None
+        self.head_delay_seconds = 0.0 if self._head is None else self._head.delay_seconds
         self.reset()
 
     def __repr__(self) -> str:
@@ -94,6 +105,8 @@ class Stream:
         """Return to the state of a new stream; sound that is not animated yet is dropped."""
         self.load, self.n_dropped, self._n_hops, self._is_reported = 0.0, 0, 0, False
         self._origin = 0
+        if self._head is not None:
+            self._head.reset()
         self._last: tuple[torch.Tensor | None, float] = (None, 0.0)
         self._begin()
 
@@ -140,13 +153,14 @@ class Stream:
         """
         n = max(1, round(REST_SECONDS * self.fps))
         hidden, scale = self._last
-        falling = scale * (1 - _smoothstep(np.arange(1, n + 1) / n))
+        falling = scale * (1 - smoothstep(np.arange(1, n + 1) / n))
         first = self._origin + self._next
         rows = None if hidden is None else hidden.expand(n, -1)
         sound = [np.zeros(self._at(k + 1) - self._at(k), np.float32) for k in range(n)]
-        frames = self._frames(first, rows, falling, sound)
+        head = None if self._head is None else self._head.rest(n)
+        frames = self._frames(first, rows, falling, sound, head)
         self._origin = first + n
-        self._begin()
+        self._begin_next()
         return frames
 
     def _run(self) -> list[StreamFrame]:
@@ -170,6 +184,8 @@ class Stream:
         sound, leveled = self._input.add(live_samples(samples), is_last=is_last)
         self._sound = np.concatenate([self._sound, sound])
         self._leveled = np.concatenate([self._leveled, leveled])
+        if self._head is not None:
+            self._head.add(leveled, is_last=is_last)
         self._is_last = is_last
         if is_last and not self._n_left:
             self._end()
@@ -214,7 +230,12 @@ class Stream:
 
     def _end(self) -> None:
         self._origin += self._next
+        self._begin_next()
+
+    def _begin_next(self) -> None:
         self._begin()
+        if self._head is not None:
+            self._head.begin()
 
     def _window(self) -> Window | None:
         """Return the window of the next hop, or None if it is silent."""
@@ -251,7 +272,8 @@ class Stream:
             scale = np.maximum(0.0, before - steps)
         edges = [self._at(self._next + k) - self._kept for k in range(n + 1)]
         sound = [self._sound[a:b].copy() for a, b in pairwise(edges)]
-        frames = self._frames(self._origin + self._next, rows, scale, sound)
+        head = None if self._head is None else self._head.rotation(self._next, n)
+        frames = self._frames(self._origin + self._next, rows, scale, sound, head)
         self._skip(n)
         if self._is_last and not self._n_left:
             self._end()
@@ -263,8 +285,11 @@ class Stream:
         hidden: torch.Tensor | None,
         scale: np.ndarray,
         sound: Sequence[np.ndarray],
+        head: np.ndarray | None,
     ) -> list[StreamFrame]:
-        hop = Hop(self._decoder, self._face, first, hidden, scale.astype(np.float32))
+        if head is None:
+            head = np.zeros((len(sound), 3), np.float32)
+        hop = Hop(self._decoder, self._face, first, hidden, scale.astype(np.float32), head)
         self._last = (None, 0.0)
         if hidden is not None and scale[-1] > 0:
             self._last = (hidden[-1:].clone(), float(scale[-1]))
@@ -315,7 +340,3 @@ def advance(streams: Sequence[Stream]) -> list[list[StreamFrame]]:
         results[k] = streams[k]._accept(result, window.left)
         streams[k]._count(seconds)
     return results
-
-
-def _smoothstep(x: np.ndarray) -> np.ndarray:
-    return x * x * (3 - 2 * x)

@@ -19,11 +19,13 @@ class StreamFace:
         neutral: The (V, 3) float32 neutral face.
         solver: The solver for the weights of the units, or None if the units are unknown.
         idle: The idle motion, or None.
+        head_seed: The random seed of the head motion; None: the head is still.
     """
 
     neutral: np.ndarray
     solver: FrameSolver | None
     idle: LiveIdle | None
+    head_seed: int | None = None
 
 
 class Hop:
@@ -35,6 +37,7 @@ class Hop:
         first: The index of the first frame.
         hidden: (n, H) hidden states, or None for a face at rest.
         scale: (n,) factors of the offsets from the neutral face.
+        head: (n, 3) float32 rotation of the head.
     """
 
     def __init__(
@@ -44,9 +47,10 @@ class Hop:
         first: int,
         hidden: torch.Tensor | None,
         scale: np.ndarray,
+        head: np.ndarray,
     ) -> None:
         self._decoder, self._face, self._first = decoder, face, first
-        self.hidden, self.scale = hidden, scale
+        self.hidden, self.scale, self.head = hidden, scale, head
         self._vertices: np.ndarray | None = None
         self._weights: np.ndarray | None = None
 
@@ -59,7 +63,7 @@ class Hop:
                 moved = self._decoder.to_vertices(self.hidden, neutral)
                 vertices += self.scale[:, None, None] * (moved - neutral)
             if self._face.idle is not None:
-                self._face.idle.add_to(vertices, self._first)
+                self._face.idle.add_to(vertices, self._first, self.head)
             self._vertices = vertices
         return self._vertices
 
@@ -98,6 +102,14 @@ class StreamFrame:
     def vertices(self) -> np.ndarray:
         """The (V, 3) float32 vertices, which are computed on first access."""
         return self._hop.vertices()[self._row]
+
+    @property
+    def head(self) -> np.ndarray:
+        """The (3,) float32 rotation of the head in radians, which the vertices do not contain.
+
+        Yaw, pitch and roll, as in ``RigCurves.head``; zeros if the head is still.
+        """
+        return self._hop.head[self._row]
 
     @property
     def weights(self) -> np.ndarray:

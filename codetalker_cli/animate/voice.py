@@ -245,6 +245,7 @@ class Voice:
         lookahead_seconds: float = LOOKAHEAD_SECONDS,
         seed: int = 0,
         idle: bool = True,
+        head: bool | None = None,
         units: UnitSet | None = None,
     ) -> Stream:
         """Return a stream, which animates live speech.
@@ -254,8 +255,10 @@ class Voice:
             style: The speaking style, as for ``animate``.
             sampling_rate: The rate of the samples in hertz.
             lookahead_seconds: How much sound after a frame is used for it, which delays the frame.
-            seed: The random seed for blinks and gaze.
+            seed: The random seed for blinks, gaze and head motion.
             idle: Add blinks and gaze, if the face supports them.
+            head: Add the rotation of the head, which ``StreamFrame.head`` contains and the vertices
+                do not; default: the value of ``idle``. Brows are not raised.
             units: The units of the face in meters, whose weights the frames contain; None: ARKit's
                 52 units for the bundled head, and no weights for other faces.
 
@@ -263,7 +266,7 @@ class Voice:
             InputError: The subject or style is unknown, or a number is invalid.
             CheckpointError: The checkpoint contains no templates.
         """
-        request = Request(np.zeros(0), subject, style, seed, idle)
+        request = Request(np.zeros(0), subject, style, seed, idle, head=head)
         subject, weights = self.check(request)
         rate, left = checked_rate(sampling_rate), self.decode.live_left_seconds
         lengths = LiveWindows.of(lookahead_seconds, left)
@@ -273,7 +276,8 @@ class Voice:
             self._windows = WindowDecoder(self._model, self.decode)
         solver = frame_solver(mesh.topology, subject, units)
         moves = LiveIdle(mesh, subject, fps, seed) if idle and mesh.idle_units else None
-        face = StreamFace(mesh.templates[subject].astype(np.float32), solver, moves)
+        head_seed = seed if request.moves_head else None
+        face = StreamFace(mesh.templates[subject].astype(np.float32), solver, moves, head_seed)
         return Stream(self._windows, face, weights, lengths, rate)
 
     def _results(

@@ -108,7 +108,17 @@ OutOption = Annotated[
 PlayOption = Annotated[
     bool, typer.Option("--play", help="Play the sound, delayed as much as the face.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Random seed for blinks and gaze.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Random seed for blinks, gaze and head motion.")
+]
+HeadOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--head/--no-head",
+        help="Turn the head in the rhythm of the speech (default: as --idle).",
+        show_default=False,
+    ),
+]
 LookaheadOption = Annotated[
     float | None,
     typer.Option(
@@ -153,6 +163,7 @@ def live(
     model: ModelOption = None,
     seed: SeedOption = 0,
     idle: IdleOption = True,
+    head: HeadOption = None,
     lookahead: LookaheadOption = None,
     device: Device = "auto",
     config: Config = None,
@@ -170,12 +181,12 @@ def live(
         return
     from codetalker_cli.live.choices import SinkChoice, SourceChoice
 
-    speaker = _Speaker(model, subject, style, seed, idle, units, device)
+    speaker = _Speaker(model, subject, style, seed, idle, head, units, device)
     if serve is not None:
         refuse_others(
             {"mic": mic, "stdin": stdin, "file": file, "osc": osc, "livelink": livelink}
             | {"json_lines": json_lines, "out": out, "play": play, "style": style}
-            | {"lookahead_seconds": lookahead}
+            | {"lookahead_seconds": lookahead, "head": head is not None}
         )
         serve_streams(serve, token, speaker.load, resolved.sections)
         return
@@ -272,6 +283,7 @@ class _Speaker:
     style: str | None
     seed: int
     idle: bool
+    head: bool | None
     units: Path | None
     device: str
 
@@ -315,6 +327,7 @@ class _Speaker:
             lookahead_seconds=settings.lookahead_seconds,
             seed=self.seed,
             idle=self.idle,
+            head=self.head,
             units=face.units,
         )
         warm_up(stream)

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from codetalker_cli.formats.arkit_names import UNITS
-from codetalker_cli.formats.live_link import EYES, HEAD, eye_angles
+from codetalker_cli.formats.live_link import EYES, HEAD, HEAD_SIGNS, eye_angles
 from codetalker_cli.rig_curves import RigCurves
 
 PORT = 11111
@@ -52,17 +52,25 @@ class LiveLinkPackets:
         self._fps = fps
         self._rate = (rate.numerator, rate.denominator)
 
-    def packet(self, frame: int, names: tuple[str, ...], weights: np.ndarray) -> bytes:
+    def packet(
+        self,
+        frame: int,
+        names: tuple[str, ...],
+        weights: np.ndarray,
+        head: np.ndarray | None = None,
+    ) -> bytes:
         """Return the packet of a frame.
 
         Args:
             frame: The number of the frame.
             names: The names of the U units; others than ARKit's are left out.
             weights: (U,) weights.
+            head: (3,) rotation of the head as in ``RigCurves.head``; None: it is still.
         """
         curves = RigCurves(names, self._fps, weights[None]).select(UNITS)
+        turn = np.zeros(len(HEAD)) if head is None else head * HEAD_SIGNS
         values = np.concatenate(
-            [curves.select(PACKET_UNITS).weights[0], np.zeros(len(HEAD)), eye_angles(curves)[0]]
+            [curves.select(PACKET_UNITS).weights[0], turn, eye_angles(curves)[0]]
         )
         rest = struct.pack(
             f">ifiiB{_N_VALUES}f", frame & 0x7FFFFFFF, 0.0, *self._rate, _N_VALUES, *values

@@ -17,11 +17,13 @@ class LiveFrame:
         frame: The frame of the stream.
         names: The names of its U units.
         delay_seconds: The time since the sound of the frame arrived; None if it has no sound.
+        moves_head: Whether the head of the stream moves.
     """
 
     frame: StreamFrame
     names: tuple[str, ...]
     delay_seconds: float | None
+    moves_head: bool = True
 
     @property
     def index(self) -> int:
@@ -32,6 +34,11 @@ class LiveFrame:
     def seconds(self) -> float:
         """The time of the frame in the stream."""
         return self.frame.seconds
+
+    @property
+    def head(self) -> np.ndarray | None:
+        """The (3,) rotation of the head as in ``RigCurves.head``; None if it does not move."""
+        return self.frame.head if self.moves_head else None
 
     @cached_property
     def weights(self) -> np.ndarray:

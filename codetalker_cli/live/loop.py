@@ -224,7 +224,8 @@ class LiveLoop:
             _, frame = self._waiting.popleft()
             arrived = self._arrivals.at(frame.seconds)
             delay = None if arrived is None else self._clock() - arrived
-            self._sinks.send(LiveFrame(frame, self._stream.units, delay))
+            stream = self._stream
+            self._sinks.send(LiveFrame(frame, stream.units, delay, stream.moves_head))
             self.stats.n_frames += 1
             if delay is not None:
                 self.stats.delays.append(delay)

@@ -3,7 +3,10 @@
 import logging
 import socket
 
+import numpy as np
+
 from codetalker_cli.errors import InputError, printable
+from codetalker_cli.export.head_rotation import quaternions
 from codetalker_cli.formats.live_link_packets import PORT as LIVE_LINK_PORT
 from codetalker_cli.formats.live_link_packets import LiveLinkPackets
 from codetalker_cli.live.frames import LiveFrame
@@ -105,8 +108,8 @@ def _reason(error: Exception) -> str:
 class OscSink:
     """Sends the weights to a program that receives the VMC protocol.
 
-    A frame is one message per unit, then Apply, OK and T. They are sent in as few bundles as fit
-    into a packet each, as the samples of the protocol do.
+    A frame is the rotation of the head if it moves, one message per unit, then Apply, OK and T.
+    They are sent in as few bundles as fit into a packet each, as the samples of the protocol do.
 
     Args:
         address: HOST:PORT.
@@ -125,8 +128,9 @@ class OscSink:
         return self._sender.is_usable
 
     def send(self, frame: LiveFrame) -> None:
-        """Send the weights of a frame."""
-        messages = [
+        """Send the weights of a frame, and the rotation of the head."""
+        messages = [] if frame.head is None else [self._bone("Head", unity_rotation(frame.head))]
+        messages += [
             self._message("/VMC/Ext/Blend/Val", (self._spelled(name), "s"), (float(weight), "f"))
             for name, weight in zip(frame.names, frame.weights, strict=True)
         ]
@@ -145,6 +149,10 @@ class OscSink:
             n_bytes += size
         self._sender.send(bundle.build().dgram)
 
+    def _bone(self, name: str, rotation: np.ndarray):  # type: ignore[no-untyped-def]
+        numbers = [0.0, 0.0, 0.0, *rotation.tolist()]  # the position, and the rotation
+        return self._message("/VMC/Ext/Bone/Pos", (name, "s"), *((x, "f") for x in numbers))
+
     def _spelled(self, name: str) -> str:
         return name[:1].upper() + name[1:] if self._has_capitals else name
 
@@ -160,6 +168,20 @@ class OscSink:
     def close(self) -> None:
         """Close the socket."""
         self._sender.close()
+
+
+def unity_rotation(head: np.ndarray) -> np.ndarray:
+    """Return the rotation of the head in Unity: +y up, +z forward and +x to the subject's right.
+
+    Args:
+        head: (3,) rotation, as in ``RigCurves.head``.
+
+    Returns:
+        The (4,) quaternion x, y, z, w. Its axes are those of the model, as in a normalized rig.
+    """
+    x, y, z, w = quaternions(head[None])[0]
+    # The mirrored axis x makes the coordinates left-handed, and reverses turns about y and z.
+    return np.array([x, -y, -z, w])
 
 
 class LiveLinkSink:
@@ -182,8 +204,9 @@ class LiveLinkSink:
         return self._sender.is_usable
 
     def send(self, frame: LiveFrame) -> None:
-        """Send the weights of a frame."""
-        self._sender.send(self._packets.packet(frame.index, frame.names, frame.weights))
+        """Send the weights of a frame, and the rotation of the head."""
+        packet = self._packets.packet(frame.index, frame.names, frame.weights, frame.head)
+        self._sender.send(packet)
 
     def close(self) -> None:
         """Close the socket."""

@@ -73,11 +73,13 @@ class JsonLines:
         """Write a frame, and flush the file."""
         delay = frame.delay_seconds
         weights = [round(float(weight), _DIGITS) for weight in frame.weights]
+        head = frame.head
         content = {
             "index": frame.index,
             "seconds": round(frame.seconds, _DIGITS),
             "delay": None if delay is None else round(delay, 4),
             "weights": dict(zip(frame.names, weights, strict=True)),
+            "head": None if head is None else [round(float(angle), _DIGITS) for angle in head],
         }
         try:
             with doing("writing lines of JSON"):

@@ -92,6 +92,7 @@ class TakeSink:
         self._indices: list[int] = []
         self._sound: list[np.ndarray] = []
         self._weights: list[np.ndarray] = []
+        self._head: list[np.ndarray] = []
         self._n_with_sound = 0
         has_units = face.units is None and is_bundled_head(face.mesh.topology)
         self._has_vertices = not (file.exporter.has_weights and has_units)
@@ -119,6 +120,8 @@ class TakeSink:
                 self._vertices.write(content)
         else:
             self._weights.append(frame.weights)
+        if frame.head is not None:
+            self._head.append(frame.head)
         if frame.delay_seconds is not None:
             self._n_with_sound = len(self._indices)
 
@@ -154,9 +157,11 @@ class TakeSink:
 
         sound = self._joined_sound(known)
         fps, subject, source = self._face.fps, self._face.subject, self._file.source
+        every = np.arange(len(position))
+        head = filled(np.stack(self._head[:n]), every) if self._head else None
         if not self._has_vertices:
-            weights = filled(np.stack(self._weights[:n]), np.arange(len(position)))
-            return RigCurves(self._names, fps, weights, subject, audio=sound, audio_path=source)
+            weights = filled(np.stack(self._weights[:n]), every)
+            return RigCurves(self._names, fps, weights, subject, head, sound, source)
         mesh = self._face.mesh
         n_vertices = mesh.topology.n_vertices
         stored = np.memmap(self._vertices, np.float32, "r", shape=(n, n_vertices, 3))
@@ -170,6 +175,7 @@ class TakeSink:
             colors=mesh.colors.get(subject),
             audio=sound,
             audio_path=source,
+            head=head,
         )
 
     def _joined_sound(self, indices: np.ndarray) -> np.ndarray:

@@ -66,21 +66,23 @@ class IdleMotion:
             spoken: The rhythm of the speech, and the (T, 3) rotation of the head as in
                 ``RigCurves.head``; None: the speech is unknown, and the head is still.
         """
-        style, rng = SpeakingStyle.for_subject(subject), np.random.default_rng(seed)
         if spoken is None:
-            # The clip is treated as a single pause.
-            pauses = [0.0] if n_frames / fps >= PAUSE_SECONDS else []
-            curves = idle_weights(n_frames, fps, style, rng, pauses)
+            weights = eye_weights(*idle_curves(subject, n_frames, fps, seed))
         else:
+            style, rng = SpeakingStyle.for_subject(subject), np.random.default_rng(seed)
             events = _blink_events(spoken[0])
-            curves = idle_weights(n_frames, fps, style, rng, events, against(spoken[1]))
-        units = [name for name in mesh.idle_units if name in curves]
-        closure = mesh.lid_closure.get(subject, 1.0)
-        factors = [closure if name.startswith("eyeBlink") else 1.0 for name in units]
-        weights = np.stack([curves[name] for name in units], axis=1) * factors
-        deltas = np.stack([mesh.idle_units[name] for name in units])
+            weights = idle_weights(n_frames, fps, style, rng, events, against(spoken[1]))
+        return cls.from_weights(mesh, subject, weights)
+
+    @classmethod
+    def from_weights(
+        cls, mesh: Mesh, subject: str, weights: Mapping[str, np.ndarray]
+    ) -> "IdleMotion":
+        """Return the motion with these (T,) weights of units, as ``eye_weights`` returns them."""
+        columns = unit_columns(mesh, subject, weights)
+        deltas = np.stack([mesh.idle_units[name] for name in mesh.idle_units if name in weights])
         moved = np.flatnonzero(np.abs(deltas).max((0, 2)))
-        return cls(weights.astype(np.float32), moved, deltas[:, moved].astype(np.float32))
+        return cls(columns, moved, deltas[:, moved].astype(np.float32))
 
     def add_to(self, vertices: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Add idle motion to vertices in place.
@@ -95,6 +97,21 @@ class IdleMotion:
         offsets = self.weights[frames] @ self.deltas.reshape(len(self.deltas), -1)
         vertices[:, self.moved] += offsets.reshape(len(frames), -1, 3)
         return vertices
+
+
+def unit_columns(mesh: Mesh, subject: str, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the (T, U) float32 weights of a mesh's idle units, with the lid closure of its face.
+
+    Args:
+        mesh: A mesh with idle units.
+        subject: The subject.
+        weights: The (T,) weights of units, as ``eye_weights`` returns them.
+    """
+    units = [name for name in mesh.idle_units if name in weights]
+    closure = mesh.lid_closure.get(subject, 1.0)
+    factors = [closure if name.startswith("eyeBlink") else 1.0 for name in units]
+    columns = np.stack([weights[name] for name in units], axis=1) * factors
+    return columns.astype(np.float32)
 
 
 def idle_weights(
@@ -118,13 +135,52 @@ def idle_weights(
     Returns:
         The weights of each unit eyeBlink* and eyeLook*, (T,) float64 in [0, 1].
     """
+    gaze, lids = _curves(n_frames, fps, style, rng, pauses)
+    return eye_weights(gaze if turn_of_eyes is None else gaze + turn_of_eyes, lids)
+
+
+def idle_curves(
+    subject: str, n_frames: int, fps: float, seed: int | Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return random gaze and blinks for a clip whose speech is unknown.
+
+    Args:
+        subject: The subject, which determines the speaking style.
+        n_frames: The number of frames, T.
+        fps: The frame rate in frames per second.
+        seed: The random seed, or several numbers that together are one.
+
+    Returns:
+        (T, 2) float64 gaze to the subject's left and up, as weights, and the (T,) float64 lid
+        closure.
+    """
+    # The clip is treated as a single pause.
+    pauses = [0.0] if n_frames / fps >= PAUSE_SECONDS else []
+    style, rng = SpeakingStyle.for_subject(subject), np.random.default_rng(seed)
+    return _curves(n_frames, fps, style, rng, pauses)
+
+
+def _curves(
+    n_frames: int,
+    fps: float,
+    style: SpeakingStyle,
+    rng: np.random.Generator,
+    pauses: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray]:
     times = np.arange(n_frames) / fps
     shifts = _gaze_shifts(n_frames / fps, rng)
     blinks = _blink_times(pauses, n_frames / fps, shifts, style.blink_rate_hz, rng)
     lids = _blinks(times, np.round(np.array(blinks) * fps) / fps, rng)
-    gaze = _gaze(times, shifts, style.gaze_activity, rng)
-    if turn_of_eyes is not None:
-        gaze += turn_of_eyes
+    return _gaze(times, shifts, style.gaze_activity, rng), lids
+
+
+def eye_weights(gaze: np.ndarray, lids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the (T,) weights of each unit eyeBlink* and eyeLook*.
+
+    Args:
+        gaze: (T, 2) gaze to the subject's left and up, as weights.
+        lids: The (T,) lid closure.
+    """
     weights = {}
     for side, sign in (("Left", 1.0), ("Right", -1.0)):
         # +x is the subject's left: the left eye turns out, the right eye turns in.

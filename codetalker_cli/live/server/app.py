@@ -27,7 +27,7 @@ from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import ServeSettings
 
 _WARMUP_SECONDS = 0.5
-RECORDING_OPTIONS = ("subject", "style", "fps", "seed", "idle")
+RECORDING_OPTIONS = ("subject", "style", "fps", "seed", "idle", "head")
 """The query parameters of a whole recording."""
 
 logger = logging.getLogger(__name__)
@@ -173,6 +173,7 @@ async def _animate(
     fps: float | None = None,
     seed: int = 0,
     idle: bool = True,
+    head: bool | None = None,
 ) -> Response:
     service: Service = request.app.state.service
     if unknown := sorted(set(request.query_params) - set(RECORDING_OPTIONS)):
@@ -187,6 +188,7 @@ async def _animate(
         return b"".join([chunk async for chunk in received(request, largest, too_large)])
 
     options = {"subject": subject, "style": style, "fps": fps, "seed": seed, "idle": idle}
+    options["head"] = head
     body = await request.app.state.recordings.animate(receive, request.is_disconnected, options)
     service.statistics.count("recordings")
     return Response(body, media_type="application/json")

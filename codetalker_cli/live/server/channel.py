@@ -19,7 +19,7 @@ from codetalker_cli.live.server.statistics import Statistics
 
 _PIECE_SECONDS = 0.25
 """The most sound that a stream takes in a round, so that a burst does not delay other streams."""
-_WEIGHT_DIGITS = 5
+_DIGITS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -197,8 +197,10 @@ class Channel:
 
     def _message(self, frame: StreamFrame) -> str:
         fields: dict[str, Any] = {"index": frame.index, "seconds": round(frame.seconds, 6)}
+        if self.stream.moves_head:
+            fields["head"] = _rounded(frame.head)
         if "weights" in self._wanted.frames:
-            fields["weights"] = np.round(frame.weights.astype(float), _WEIGHT_DIGITS).tolist()
+            fields["weights"] = _rounded(frame.weights)
         if "vertices" in self._wanted.frames:
             # Offsets are small, so float16 resolves them far better than positions.
             offsets = (frame.vertices - self._wanted.neutral).astype(np.float16)
@@ -207,3 +209,8 @@ class Channel:
             samples = np.clip(np.rint(frame.sound * 2.0**15), -(2**15), 2**15 - 1)
             fields["sound"] = base64_of(samples.astype(np.int16))
         return encode("frame", **fields)
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    numbers: list[float] = np.round(values.astype(float), _DIGITS).tolist()
+    return numbers

@@ -93,6 +93,7 @@ class Config(_Message):
     style: str | dict[str, float] | None = Field(None, max_length=1000)
     seed: int = Field(0, ge=0, lt=2**63)
     idle: bool = True
+    head: bool | None = None
     lookahead_seconds: float | None = None
     backlog_seconds: float | None = Field(None, ge=0)
     frames: list[Literal["weights", "vertices", "sound"]] | None = Field(None, max_length=3)

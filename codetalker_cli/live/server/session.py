@@ -275,6 +275,7 @@ class Session:
             "fps": stream.fps,
             "units": list(stream.units),
             "lookahead_seconds": stream.lookahead_seconds,
+            "head_delay_seconds": stream.head_delay_seconds,
             "n_vertices": mesh.topology.n_vertices,
             "backlog_seconds": wanted.backlog_seconds,
             "limits": {
@@ -298,6 +299,7 @@ class Session:
                 lookahead_seconds=LOOKAHEAD_SECONDS if lookahead is None else lookahead,
                 seed=config.seed,
                 idle=config.idle,
+                head=config.head,
                 units=self._service.units,
             )
         except InputError as error:

@@ -56,7 +56,7 @@ export class Live extends EventTarget {
   }
 
   _connect() {
-    const { subject, style, seed, idle } = this._options.value;
+    const { subject, style, seed, idle, head } = this._options.value;
     this.dispatchEvent(new Event('start'));
     const socket = new WebSocket(`ws://${location.host}/v1/stream`);
     this._socket = socket;
@@ -67,6 +67,7 @@ export class Live extends EventTarget {
       };
       if (style) config.style = style;
       if (idle === false) config.idle = false;
+      if (head !== undefined) config.head = head;
       socket.onopen = () => socket.send(JSON.stringify(config));
       socket.onmessage = ({ data }) => {
         const message = JSON.parse(data);
@@ -103,10 +104,10 @@ export class Live extends EventTarget {
     if (byId('keep-live').checked) this._blocks.push(samples);
   }
 
-  _draw({ seconds, vertices }) {
+  _draw({ seconds, vertices, head }) {
     const offsets = halves(bytesOf(vertices));
     for (let k = 0; k < offsets.length; k++) this._vertices[k] = this._neutral[k] + offsets[k];
-    this._player.showVertices(this._vertices);
+    this._player.showVertices(this._vertices, head);
     this.nFrames += 1;
     while (this._sent.length > 1 && this._sent[0][0] <= seconds) this._sent.shift();
     if (this._sent.length) this._delays.push(performance.now() - this._sent[0][1]);

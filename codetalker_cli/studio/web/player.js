@@ -70,9 +70,9 @@ export class Player extends EventTarget {
     return face;
   }
 
-  /** Shows vertices that come from elsewhere, such as from a live stream. */
-  showVertices(vertices) {
-    this._view?.setHead([0, 0, 0]);
+  /** Shows vertices and [yaw, pitch, roll] from elsewhere, such as from a live stream. */
+  showVertices(vertices, head = [0, 0, 0]) {
+    this._view?.setHead(head);
     this._view?.setVertices(vertices);
     this._view?.draw();
   }
