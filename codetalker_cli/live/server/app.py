@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import ServeSettings
 
 _WARMUP_SECONDS = 0.5
+STREAM_PATH = "/v1/stream"
+"""The path of the WebSockets."""
 RECORDING_OPTIONS = ("subject", "style", "fps", "seed", "idle")
 """The query parameters of a whole recording."""
 
@@ -94,10 +96,10 @@ def make_app(
     settings = service.settings
     for status, code, sentence in (
         (404, "not_found", "there is nothing at this path"),
-        (405, "wrong_method", "this path has other methods"),
         (500, "internal", "the server failed"),
     ):
         app.add_exception_handler(status, _always(Refusal(code, sentence)))
+    app.add_exception_handler(405, _refuse_method)
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     if settings.allowed_origins:
@@ -212,14 +214,31 @@ async def received(request: Request, largest: float, too_large: Refusal) -> Asyn
         yield chunk
 
 
-@streams.websocket("/v1/stream")
+@streams.websocket(STREAM_PATH)
 async def _stream(socket: WebSocket) -> None:
     await Session(socket, socket.app.state.service).run()
 
 
-def _response(request: Request, refusal: Refusal) -> Response:
+@streams.websocket("/{path:path}")
+async def _no_stream(socket: WebSocket) -> None:
+    refusal = Refusal(
+        "not_found",
+        f"there is no stream at {printable(socket.url.path, 60)}; connect to {STREAM_PATH}",
+    )
+    socket.app.state.service.statistics.count_refusal(refusal.code)
+    if "websocket.http.response" in socket.scope.get("extensions", {}):
+        answer = Response(refusal.body(), refusal.status, media_type="application/json")
+        await socket.send_denial_response(answer)
+    else:
+        await socket.close(refusal.close_code)
+
+
+def _response(
+    request: Request, refusal: Refusal, more: Mapping[str, str] | None = None
+) -> Response:
     request.app.state.service.statistics.count_refusal(refusal.code)
     headers = {"retry-after": "5"} if refusal.status in (429, 503) else {}
+    headers |= more or {}
     return Response(refusal.body(), refusal.status, headers, "application/json")
 
 
@@ -228,6 +247,15 @@ def _always(refusal: Refusal) -> Any:
         return _response(request, refusal)
 
     return answer
+
+
+async def _refuse_method(request: Request, error: Exception) -> Response:
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    refusal = Refusal(
+        "wrong_method",
+        f"this path does not support {printable(request.method, 20)}; use {allowed}",
+    )
+    return _response(request, refusal, {"allow": allowed})
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
