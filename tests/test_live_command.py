@@ -13,6 +13,7 @@ from pathlib import Path
 import miniaudio
 import numpy as np
 import pytest
+import soundfile
 import voices
 from command import listing, refuse, run, succeed
 from live_fakes import UNITS, HeadVoice
@@ -206,3 +207,19 @@ def test_trained_voice_with_units_of_its_own() -> None:
     assert len(rows) == 15 and list(rows[0]["weights"]) == list(UNITS.names)
     motion = Motion.load(Path("take.npz"))
     assert motion.n_frames == 10 and motion.subject == "X"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["live", "--file", "a.wav", "--json-lines"],
+        ["live", "--serve", ":0"],
+        ["studio", "--no-browser"],
+        ["animate", "a.wav", "-o", "a.glb"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_missing_units_are_reported_before_a_model_is_loaded(arguments: list[str]) -> None:
+    soundfile.write("a.wav", voices.speech(), 16_000)
+    error = refuse(*arguments, "--model", "no-such-model", "--units", "none.glb")
+    assert "none.glb: no such file or folder of units" in error
