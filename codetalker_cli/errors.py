@@ -3,6 +3,13 @@
 A message states what is wrong and where, what was expected and what was found, and what to do.
 """
 
+from collections.abc import Iterable
+
+_SIMILAR = 0.75
+"""The least similarity (``difflib``) of a misspelled name and the name that it means."""
+_LEAST_BEGINNING = 3
+"""The least number of letters of an abbreviated name."""
+
 
 class CodeTalkerError(Exception):
     """The base of all errors that the command line prints as one line, without a traceback."""
@@ -100,3 +107,23 @@ def counted(n: int, noun: str, plural: str = "") -> str:
 def verb(n: int, singular: str, plural: str) -> str:
     """Return the form of a verb whose subject is ``n`` things."""
     return singular if n == 1 else plural
+
+
+def similar_name(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that a misspelled name probably means, or None.
+
+    Such a choice begins with the same letter and has nearly the same letters, or one of the two is
+    the beginning of the other.
+    """
+    from difflib import SequenceMatcher
+
+    given, best, best_ratio = name.casefold(), None, 0.0
+    for choice in choices:
+        folded = choice.casefold()
+        ratio = SequenceMatcher(None, given, folded).ratio()
+        shorter, longer = sorted((given, folded), key=len)
+        begins = len(shorter) >= _LEAST_BEGINNING and longer.startswith(shorter)
+        is_similar = given[:1] == folded[:1] and ratio >= _SIMILAR
+        if (begins or is_similar) and ratio > best_ratio:
+            best, best_ratio = choice, ratio
+    return best

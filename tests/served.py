@@ -22,7 +22,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from codetalker_cli.animate.stream_frames import StreamFrame
 from codetalker_cli.animate.voice import Voice, load_voice
-from codetalker_cli.live.server.listener import listen, make_server
+from codetalker_cli.live.server.address import listen
+from codetalker_cli.live.server.listener import make_server
 from codetalker_cli.rigs.units import UnitSet
 
 TOKEN = "a token of-tests-0123456789".replace(" ", "-")

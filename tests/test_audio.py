@@ -49,8 +49,11 @@ def with_bad_samples(value: float) -> np.ndarray:
 
 BAD_WAVS = {
     "no samples": (np.zeros(0, np.float32), "contains no audio samples"),
-    "silent": (np.zeros(SAMPLE_RATE, np.float32), "silent"),
-    "almost silent": (np.full(SAMPLE_RATE, 5e-5, np.float32), "silent"),
+    "silent": (np.zeros(SAMPLE_RATE, np.float32), r"is silent \(all samples are 0\)"),
+    "almost silent": (
+        np.full(SAMPLE_RATE, 5e-5, np.float32),
+        r"is silent \(its peak is -86 dBFS, at least -80 dBFS is needed\)",
+    ),
     "0.1 s": (sine(0.1, SAMPLE_RATE), r"is 0\.10 s long; at least 0\.2 s"),
     "NaN": (with_bad_samples(np.nan), "1 sample is NaN or infinite .first at sample 777"),
     "infinite": (with_bad_samples(np.inf), "NaN or infinite"),

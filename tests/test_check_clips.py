@@ -174,6 +174,12 @@ def test_duplicate_clips_are_reported(data: Path) -> None:
     assert "same motion as S01_1" in messages["problem", "twins", FIRST]
 
 
+def test_same_recording_in_two_styles_is_not_reported(data: Path) -> None:
+    talking.put_samples(data, LAST, talking.spoken(FIRST)[1])
+    assert FIRST.split("_")[0] != LAST.split("_")[0]  # the subjects
+    assert not [key for key in found(data) if key[1] == "twins"]
+
+
 def test_a_motionless_clip_is_a_problem(data: Path) -> None:
     vertices = talking.spoken(FIRST)[0]
     talking.put_vertices(data, FIRST, np.repeat(vertices[20:21], 60, axis=0))

@@ -50,3 +50,17 @@ def test_several_recordings_in_a_batch_equal_each_alone(tmp_path: Path) -> None:
     for k, sound in enumerate(sounds):
         alone = np.asarray(padded.animate(sound).vertices)
         np.testing.assert_allclose(np.asarray(together[k].vertices), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("segment_seconds", [1.5, 100.0])
+def test_progress_counts_frames_of_the_recording_only(
+    tmp_path: Path, segment_seconds: float
+) -> None:
+    options = {"whole_frames": 30, "segment_seconds": segment_seconds}
+    padded = voice(tmp_path / "voice", initial_silence_seconds=0.52, **options)
+    seen: list[tuple[float, float]] = []
+    motion = padded.animate(voices.speech(4.0), progress=lambda *x: seen.append(x))
+    done = [n for n, _ in seen]
+    assert done == sorted(done) and done[0] >= 0
+    assert {total for _, total in seen} == {motion.n_frames}
+    assert seen[-1] == (motion.n_frames, motion.n_frames)

@@ -53,16 +53,31 @@ def test_curve_of_motion_is_in_millimeters() -> None:
     found = curve_of_motion(motion, "take")
     upper, lower = (motion.topology.region(f"inner_lip_{side}") for side in ("upper", "lower"))
     heights = motion.vertices[:, upper, 1] - motion.vertices[:, lower, 1]
-    np.testing.assert_allclose(found.opening_mm, 1000 * heights.mean(1), atol=1e-3)
-    assert found.opening_mm[0] < 1 < 10 < found.opening_mm[-1]
+    np.testing.assert_allclose(found.opening, 1000 * heights.mean(1), atol=1e-3)
+    assert found.opening[0] < 1 < 10 < found.opening[-1]
     np.testing.assert_allclose(found.times, np.arange(6) / 25)
-    assert 20 < found.width_mm[0] < 60
+    assert 20 < found.width[0] < 60
+
+
+def test_curves_of_unknown_units_have_their_own_scale() -> None:
+    motion = talking()
+    vertices = np.asarray(motion.vertices) * 7
+    unknown = replace(motion, topology=replace(motion.topology, unit="area1"), vertices=vertices)
+    found = curve_of_motion(unknown, "units")
+    known = curve_of_motion(motion, "mm")
+    assert (known.unit, found.unit) == ("mm", "units")
+    np.testing.assert_allclose(found.opening, known.opening * 7e-3, atol=1e-4)
+    alone = LipChart([known], 400, 200, 0.24).draw([])
+    both = LipChart([known, found], 400, 200, 0.24).draw([])
+    second = colored(both, (0x59, 0xC2, 0xFF))[30:]  # below the legend
+    assert second.any(0).sum() > 200 and np.ptp(np.flatnonzero(second.any(1))) > 15
+    assert colored(alone, (0xFF, 0xB4, 0x54)).any()
 
 
 def test_curve_of_a_film_is_scaled_by_the_eyes() -> None:
     found = curve_of_track(make_track(np.array([0.0, 0.1]), gap_frame=0), "film")
-    assert np.isnan(found.opening_mm[0])
-    assert found.opening_mm[1] == pytest.approx(0.1 * EYE_DISTANCE_MM, rel=1e-5)
+    assert np.isnan(found.opening[0])
+    assert found.opening[1] == pytest.approx(0.1 * EYE_DISTANCE_MM, rel=1e-5)
     assert found.times[0] == pytest.approx(0.02)
 
 
@@ -119,8 +134,8 @@ def test_face_in_a_film_is_tracked_for_its_curve() -> None:
     shown = compare([motion], [Path("a.npz"), film], curves=True)
     ours, filmed = shown.curves
     assert (ours.label, filmed.label) == ("a", "film")
-    both = np.interp(filmed.times, ours.times, ours.opening_mm)
-    assert np.corrcoef(both, filmed.opening_mm)[0, 1] > 0.9
+    both = np.interp(filmed.times, ours.times, ours.opening)
+    assert np.corrcoef(both, filmed.opening)[0, 1] > 0.9
     succeed("render", "a.npz", film, "--curves", "-o", "c.png", *QUICK)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import miniaudio
 import numpy as np
 import pytest
+import soundfile
 import voices
 from command import listing, refuse, run, succeed
 from live_fakes import UNITS, HeadVoice
@@ -283,3 +284,19 @@ def test_full_disk_names_what_was_written(
         with contextlib.suppress(OSError):
             full.close()
     assert "while writing lines of JSON" in str(to_error(caught.value))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["live", "--file", "a.wav", "--json-lines"],
+        ["live", "--serve", ":0"],
+        ["studio", "--no-browser"],
+        ["animate", "a.wav", "-o", "a.glb"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_missing_units_are_reported_before_a_model_is_loaded(arguments: list[str]) -> None:
+    soundfile.write("a.wav", voices.speech(), 16_000)
+    error = refuse(*arguments, "--model", "no-such-model", "--units", "none.glb")
+    assert "none.glb: no such file or folder of units" in error

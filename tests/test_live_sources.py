@@ -177,6 +177,14 @@ class NoDevices:
         return [{"name": "NULL Capture Device", "id": None}]
 
 
+class OnlyAlsaNull:
+    backend = "ALSA"
+
+    def get_captures(self) -> list[dict]:
+        name = "Discard all samples (playback) or generate zero samples (capture)"
+        return [{"name": name, "id": 0}]
+
+
 class TwoDevices:
     backend = "ALSA"
 
@@ -184,8 +192,11 @@ class TwoDevices:
         return [{"name": "Built-in Audio", "id": 0}, {"name": "USB Audio", "id": 1}]
 
 
-def test_missing_microphone_names_the_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(miniaudio, "Devices", NoDevices)
+@pytest.mark.parametrize("found", [NoDevices, OnlyAlsaNull])
+def test_missing_microphone_names_the_other_sources(
+    monkeypatch: pytest.MonkeyPatch, found: type
+) -> None:
+    monkeypatch.setattr(miniaudio, "Devices", found)
     with pytest.raises(InputError, match=r"no capture device .* `file` .* or `stdin`"):
         SourceChoice(mic="").open(SETTINGS)
     with pytest.raises(InputError, match="no capture device"):

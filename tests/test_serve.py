@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from codetalker_cli.animate.voice import Voice
 from codetalker_cli.errors import InputError, SettingsError
 from codetalker_cli.live.server import create_app
-from codetalker_cli.live.server.listener import listen
+from codetalker_cli.live.server.address import listen
 from codetalker_cli.presets import resolve
 from codetalker_cli.rigs.solve import solve_curves
 from codetalker_cli.settings import ServeSettings
@@ -222,7 +222,7 @@ def test_posted_recording_gives_the_curves_of_its_motion(port: int, speaker: Voi
         ("/v1/animate", wav(4.0), 413, "recording_too_long", "3 min, the limit"),
         ("/v1/animate", bytes(1_000_001), 413, "recording_too_large", "1 MB"),
         ("/v1/nothing", b"", 404, "not_found", "nothing at this path"),
-        ("/health", b"", 405, "wrong_method", "other methods"),
+        ("/health", b"", 405, "wrong_method", "use GET"),
     ],
 )
 def test_refused_recordings_have_a_code_and_a_sentence(
@@ -232,6 +232,28 @@ def test_refused_recordings_have_a_code_and_a_sentence(
     assert (found, content["error"]["code"]) == (status, code)
     assert words.replace("3 min", "0.05 min") in content["error"]["message"]
     assert "/tmp" not in content["error"]["message"]
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [("GET", "/v1/animate", "POST")])
+def test_wrong_method_lists_the_allowed_ones(
+    port: int, method: str, path: str, allowed: str
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Allow")) == (405, allowed)
+    message = json.loads(answer.read())["error"]["message"]
+    assert message == f"this path does not support {method}; use {allowed}"
+    connection.close()
+
+
+def test_stream_at_another_path_is_refused_with_the_right_path(port: int) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{port}/")
+    response = refused.value.response
+    assert response.status_code == 404
+    error = json.loads(response.body)["error"]
+    assert error["code"] == "not_found" and "/v1/stream" in error["message"]
 
 
 def test_metrics_count_streams_frames_and_refusals(speaker: Voice) -> None:
@@ -374,7 +396,7 @@ def test_token_must_be_long_and_plain() -> None:
 def test_unusable_address_is_one_error() -> None:
     with (
         listen("127.0.0.1", 0, None) as taken,
-        pytest.raises(InputError, match=r"cannot listen .* use another port"),
+        pytest.raises(InputError, match=r"cannot listen, because .* use another port"),
     ):
         listen("127.0.0.1", taken.getsockname()[1], None)
     for host, number in (("no-such-host.invalid", 0), ("127.0.0.1", 70_000), ("x" * 80, 0)):

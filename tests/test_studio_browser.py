@@ -93,6 +93,10 @@ def test_many_recordings_show_progress_and_failures(visit: browser.Visit) -> Non
     failed = page.locator("#takes [data-state=failed]")
     assert failed.count() == 1
     assert "broken.wav" in failed.inner_text() and failed.locator(".error").inner_text()
+    failed.locator(".choose").click()
+    until(page, "document.getElementById('take-title').textContent === 'broken.wav'")
+    reason = failed.locator(".error").inner_text()
+    assert page.locator(".error:visible", has_text=reason).count() == 1
 
 
 def test_dropped_files_become_takes_and_characters(visit: browser.Visit, tmp_path: Path) -> None:

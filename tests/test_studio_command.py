@@ -78,7 +78,9 @@ def test_folder_keeps_takes_and_can_be_used_once() -> None:
         assert url.endswith("#token=a-token-of-16-chars")
         ask(url, "/api/sample", "POST")
         busy = run("studio", "--model", "voice", "--no-browser", "--port", "0", "-o", "takes")
-        assert busy.code == 2 and "another run" in busy.err
+        assert busy.code == 2
+        assert "takes: another studio is using this folder; end it, or give another" in busy.err
+        assert "takes/studio" not in busy.err
         assert end(process, signal.SIGTERM)[0] == 143
     assert len(list(Path("takes").glob("*/take.json"))) == 1
 
@@ -89,7 +91,9 @@ def test_unusable_arguments_are_refused() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert "cannot listen" in refuse(*common, "--port", port)
+        error = refuse(*common, "--port", port)
+        assert "cannot listen, because another program uses this port" in error
+        assert error.count(port) == 1
     assert "at least 16" in refuse(*common, "--port", "0", "--token", "short")
     assert "65535" in refuse(*common, "--port", "70000")
     Path("file").touch()

@@ -153,6 +153,15 @@ class _SegmentJob:
     def segment(self) -> Segment:
         return self.recording.segments[self.k]
 
+    def n_shown(self, n_decoded: int) -> int:
+        """Return how many frames of the recording are done when ``n_decoded`` frames are decoded.
+
+        Silence before the sound and warm-up do not count.
+        """
+        segment = self.segment
+        n_own = max(0, segment.end - max(segment.first, self.recording.n_silent))
+        return round(n_own * min(1.0, n_decoded / segment.n_frames))
+
     def features(self) -> Tensor:
         """Return the (n·F, size) encoder features."""
         assert self.recording.encode is not None
@@ -237,7 +246,7 @@ class BatchDecoder:
             with self._lock:
                 self._decode_or_mark(jobs, report)
             waiting[:] = [job for job in waiting if job.recording.error is None]
-            done += sum(job.segment.n_frames for job in jobs)
+            done += sum(job.n_shown(job.segment.n_frames) for job in jobs)
             for recording in dict.fromkeys(job.recording for job in jobs):
                 if recording.is_done or with_parts:
                     yield recording
@@ -247,8 +256,9 @@ class BatchDecoder:
                 yield recording
             lengths = [segment.n_frames for segment in recording.segments]
             for k, n_frames in enumerate(lengths):
-                waiting.append(_SegmentJob(recording, k, self._method(recording), max(lengths)))
-                known += n_frames
+                job = _SegmentJob(recording, k, self._method(recording), max(lengths))
+                waiting.append(job)
+                known += job.n_shown(n_frames)
             while len(waiting) >= LOOKAHEAD * self.settings.batch_size:
                 yield from batch()
         while waiting:
@@ -303,7 +313,7 @@ class BatchDecoder:
             style,
             method=jobs[0].method,
             lengths=lengths,
-            progress=lambda step, _: report(sum(min(n, int(step)) for n in lengths)),
+            progress=lambda step, _: report(sum(job.n_shown(int(step)) for job in jobs)),
         )
         even = len(set(lengths)) == 1
         hidden_states = self.vq.decode_hidden(

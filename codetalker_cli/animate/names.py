@@ -56,14 +56,7 @@ class Names:
             InputError: The subject or style is unknown, or the frame rate is invalid.
             CheckpointError: The checkpoint contains no templates.
         """
-        if request.fps is not None and not isinstance(request.fps, Real):
-            raise InputError(f"`fps` {request.fps!r}: expected a number of frames per second")
-        if not isinstance(request.seed, Integral) or request.seed < 0:
-            raise InputError(f"`seed` {request.seed!r}: expected an integer from 0 on")
-        if request.fps is not None and not MIN_FPS <= request.fps <= MAX_FPS:
-            raise InputError(
-                f"`fps` {request.fps:g}: expected {MIN_FPS} to {MAX_FPS} frames per second"
-            )
+        check_numbers(request)
         subject = self._subject(request.subject)
         return subject, style_weights(self.style(request.style, subject), self.styles)
 
@@ -87,6 +80,22 @@ class Names:
                 f"{', '.join(self.subjects)}"
             )
         return name
+
+
+def check_numbers(request: Request) -> None:
+    """Check the options of a request that do not depend on the model.
+
+    Raises:
+        InputError: The frame rate or the seed is invalid.
+    """
+    if request.fps is not None and not isinstance(request.fps, Real):
+        raise InputError(f"`fps` {request.fps!r}: expected a number of frames per second")
+    if not isinstance(request.seed, Integral) or request.seed < 0:
+        raise InputError(f"`seed` {request.seed!r}: expected an integer from 0 on")
+    if request.fps is not None and not MIN_FPS <= request.fps <= MAX_FPS:
+        raise InputError(
+            f"`fps` {request.fps:g}: expected {MIN_FPS} to {MAX_FPS} frames per second"
+        )
 
 
 def _are_names(value: object) -> TypeGuard[list[str]]:

@@ -19,6 +19,7 @@ from codetalker_cli.audio.mixing import (
     mix_array,
     report_canceled,
     report_scale,
+    silence_text,
 )
 from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
 from codetalker_cli.errors import InputError, printable
@@ -37,6 +38,7 @@ __all__ = [
     "raise_quiet_speech",
     "read",
     "resample",
+    "silence_text",
     "to_mono",
     "write_playback",
 ]
@@ -230,8 +232,8 @@ def check(samples: np.ndarray, name: str) -> np.ndarray:
     peak = float(np.abs(samples).max())
     if peak < SILENCE_PEAK:
         raise InputError(
-            f"{name}: silent (the loudest sample is {peak:.1e} of full scale; at least "
-            f"{SILENCE_PEAK} is needed); check the microphone or the export"
+            f"{name}: the recording is silent ({silence_text(peak)}); check the microphone or the "
+            "export"
         )
     return samples
 

@@ -197,3 +197,11 @@ def check_finite(samples: np.ndarray, name: str, offset: int = 0) -> None:
             f"{name}: {counted(len(bad), 'sample')} {verb(len(bad), 'is', 'are')} NaN or infinite "
             f"(first at sample {bad[0] + offset}); export the recording again"
         )
+
+
+def silence_text(peak: float) -> str:
+    """Return the peak of a silent recording for a message: all samples are 0, or its level."""
+    if peak == 0:
+        return "all samples are 0"
+    level, least = (20 * np.log10(value) for value in (peak, SILENCE_PEAK))
+    return f"its peak is {level:.0f} dBFS, at least {least:.0f} dBFS is needed"

@@ -209,11 +209,16 @@ def _check_exports(
     overwrite: bool,
 ) -> None:
     """Refuse settings without effect and unusable outputs before the model is loaded."""
+    from codetalker_cli.animate.names import check_numbers
     from codetalker_cli.export.formats import check_effective
     from codetalker_cli.export.write import check_outputs, check_sound
     from codetalker_cli.outputs import check_inputs_kept
     from codetalker_cli.render.targets import check_settings, is_page
+    from codetalker_cli.rigs.unit_files import check_path
 
+    check_numbers(planned.request)
+    if inputs[0] is not None:
+        check_path(inputs[0])
     if all(is_page(job.out) for job in planned.jobs):
         check_settings(planned.jobs[0].out, given_keys(resolved, "render"))
     exports = [job for job in planned.jobs if job.format in exporters]

@@ -12,7 +12,7 @@ import typer.core
 import typer.main
 
 from codetalker_cli.cli import console
-from codetalker_cli.errors import printable
+from codetalker_cli.errors import printable, similar_name
 
 NAME = "codetalker"
 """The name of the command in usage lines, also for ``python -m codetalker_cli``."""
@@ -111,9 +111,12 @@ def _report(error: Any) -> None:
     """Print an error in the arguments as one line, with a similar name if there is one."""
     if type(error).__name__ == "NoArgsIsHelpError":  # it has printed the help
         return
-    similar = getattr(error, "possibilities", None)
-    if similar:
-        message = f"{error.message.rstrip('.')}; did you mean {similar[0]}?"
+    possible = getattr(error, "possibilities", None)
+    if possible is not None:
+        options = {option.lstrip("-"): option for option in possible}
+        similar = similar_name(error.option_name.lstrip("-"), options)
+        hint = "" if similar is None else f"; did you mean {options[similar]}?"
+        message = f"{error.message.rstrip('.')}{hint}"
     else:
         message = error.format_message().replace(". Did you mean", "; did you mean")
     message = printable(" ".join(message.rstrip(".").split("\n\t")))

@@ -287,6 +287,13 @@ class _Speaker:
     units: Path | None
     device: str
 
+    def __post_init__(self) -> None:
+        """Check the path of the units, before the model is loaded."""
+        if self.units is not None:
+            from codetalker_cli.rigs.unit_files import check_path
+
+            check_path(self.units)
+
     def load(self, sections: dict[str, Any]) -> "tuple[Voice, TakeFace]":
         """Load the voice, and describe the face."""
         import numpy as np

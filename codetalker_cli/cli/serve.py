@@ -1,6 +1,7 @@
 """The options ``--serve`` and ``--token`` of ``codetalker live``."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,8 +57,11 @@ def serve_streams(
     """
     from codetalker_cli.live.network import parse_address
     from codetalker_cli.live.server import DEFAULT_PORT, check_packages, serve
+    from codetalker_cli.live.server.address import listen
 
     check_packages()
     host, port = parse_address(address, DEFAULT_PORT, "serve")
+    listen(host, port, token).close()  # an unusable address is reported before a model is loaded
     voice, face = load(sections)
-    serve(voice, sections["serve"], host, port, token, face.units)
+    with suppress(KeyboardInterrupt):  # the usual end, so the exit code is 0
+        serve(voice, sections["serve"], host, port, token, face.units)

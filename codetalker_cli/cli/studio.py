@@ -65,11 +65,16 @@ def studio(
     resolved = resolved_sections(show, _SECTIONS, config, assignments)
     from codetalker_cli.live.server import check_packages
     from codetalker_cli.outputs import check_path
-    from codetalker_cli.studio import DEFAULT_PORT, Address, serve
+    from codetalker_cli.rigs.unit_files import check_path as check_units
+    from codetalker_cli.studio import DEFAULT_PORT, Address, check_place, serve
 
     check_packages()
     if out is not None:
         check_path(out, "`out`")
+    if units is not None:
+        check_units(units)
+    address = Address(DEFAULT_PORT if port is None else port, token)
+    check_place(address, out)
     voice, origin = _load(model, device, resolved, config, assignments)
     given = None if units is None else (units, _read_units(voice, units))
 
@@ -84,7 +89,7 @@ def studio(
             voice,
             origin,
             resolved.sections,
-            Address(DEFAULT_PORT if port is None else port, token),
+            address,
             folder=out,
             units=given,
             opened=opened,

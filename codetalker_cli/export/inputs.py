@@ -10,6 +10,7 @@ from codetalker_cli.export.take import Take, make_take
 from codetalker_cli.formats import predictions, rig_files
 from codetalker_cli.outputs import check_inputs_kept
 from codetalker_cli.rigs.posing import subject_of
+from codetalker_cli.rigs.unit_files import check_path
 from codetalker_cli.settings import SolveSettings
 from codetalker_cli.text_files import check_file
 
@@ -46,8 +47,8 @@ class TakeOptions:
             others: Further inputs, which outputs must not replace.
 
         Raises:
-            InputError: There is a recording, but several motions; or an output would replace the
-                recording or the units.
+            InputError: There is a recording, but several motions; an output would replace the
+                recording or the units; or the units do not exist.
         """
         if self.fps is not None:
             check_fps(self.fps)
@@ -63,6 +64,8 @@ class TakeOptions:
             )
         if self.audio is not None:
             check_file(self.audio)
+        if self.units is not None:
+            check_path(self.units)
 
 
 def read_take(path: Path, options: TakeOptions) -> Take:

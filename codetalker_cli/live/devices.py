@@ -17,6 +17,8 @@ from codetalker_cli.live.packages import import_miniaudio
 
 BLOCK_MS = 20
 """The length of the blocks in which a microphone gives sound, in milliseconds."""
+_ALSA_NULL = "Discard all samples"
+"""The start of the name of ALSA's device ``null``, which exists on machines without sound."""
 _NO_DEVICE = (
     "this computer has no capture device that can be opened; connect a microphone, or give "
     "`file` with a recording, or `stdin` with sound from another program"
@@ -140,7 +142,11 @@ def _captures() -> list[tuple[str, Any]]:
     try:
         with _quiet():
             devices = miniaudio.Devices()
-            found = [(one["name"], one["id"]) for one in devices.get_captures()]
+            found = [
+                (one["name"], one["id"])
+                for one in devices.get_captures()
+                if not one["name"].startswith(_ALSA_NULL)
+            ]
     except miniaudio.MiniaudioError as error:
         raise InputError(_NO_DEVICE) from error
     if not found or devices.backend == "Null":

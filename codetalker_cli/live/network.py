@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from codetalker_cli.formats.live_link_packets import LiveLinkPackets
 from codetalker_cli.live.frames import LiveFrame
 from codetalker_cli.live.packages import import_pythonosc
 from codetalker_cli.settings import LiveSettings
+
+if TYPE_CHECKING:
+    from pythonosc.osc_bundle_builder import OscBundleBuilder
+    from pythonosc.osc_message import OscMessage
 
 VMC_PORT = 39539
 """The port at which programs receive the VMC protocol."""
@@ -156,13 +161,13 @@ class OscSink:
     def _spelled(self, name: str) -> str:
         return name[:1].upper() + name[1:] if self._has_capitals else name
 
-    def _message(self, address: str, *values: tuple[object, str]):  # type: ignore[no-untyped-def]
+    def _message(self, address: str, *values: tuple[str | int | float, str]) -> "OscMessage":
         builder = self._messages.OscMessageBuilder(address)
         for value, kind in values:
             builder.add_arg(value, kind)
         return builder.build()
 
-    def _new_bundle(self):  # type: ignore[no-untyped-def]
+    def _new_bundle(self) -> "OscBundleBuilder":
         return self._bundles.OscBundleBuilder(self._bundles.IMMEDIATELY)
 
     def close(self) -> None:

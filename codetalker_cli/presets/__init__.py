@@ -3,9 +3,8 @@
 A bundled preset may extend another (``base: NAME``) and list only the differences.
 """
 
-import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from codetalker_cli import resources
-from codetalker_cli.errors import InputError, SettingsError, printable
+from codetalker_cli.errors import InputError, SettingsError, printable, similar_name
 from codetalker_cli.presets.keys import (
     description,
     error_messages,
@@ -149,7 +148,8 @@ def resolve_sections(
     layers.add_assignments(assignments, names)
     layers.add_flags(flags)
     sections = {
-        name: _validate_section(name, layers.values.get(name, {}), layers.origins) for name in names
+        name: _validate_section(name, layers.values.get(name, {}), layers.origins, names)
+        for name in names
     }
     return ResolvedSections(sections, layers.origins)
 
@@ -256,13 +256,19 @@ def _entries(values: Mapping[str, Any], origins: Mapping[str, str]) -> list[Entr
     ]
 
 
-def _validate_section(name: str, values: Any, origins: Mapping[str, str]) -> BaseModel:
+def _validate_section(
+    name: str,
+    values: Any,
+    origins: Mapping[str, str],
+    sections: Iterable[str] = tuple(Settings.model_fields),
+) -> BaseModel:
     section = section_class(name)
     assert section is not None
     try:
         checked = section.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(error_messages(error, dict(origins), (name,)))) from error
+        messages = error_messages(error, dict(origins), (name,), sections)
+        raise SettingsError("; ".join(messages)) from error
     refuse_ineffective({name: checked}, origins)
     return checked
 
@@ -281,8 +287,8 @@ def read_preset(name: str) -> dict[str, Any]:
     name = FORMER_PRESETS.get(name, name)
     names = resources.config_names()
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        close = similar_name(name, names)
+        hint = "" if close is None else f"; did you mean {close}?"
         raise SettingsError(
             f"preset {printable(repr(name))} is unknown; the presets are: {', '.join(names)}{hint}"
         )

@@ -1,6 +1,5 @@
 """Dotted keys of settings: find the section of a key, and explain an invalid one."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any, get_args, get_origin
@@ -8,7 +7,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from codetalker_cli.errors import SettingsError, printable
+from codetalker_cli.errors import SettingsError, printable, similar_name
 from codetalker_cli.settings import Settings
 from codetalker_cli.settings.base import unmet_condition
 from codetalker_cli.settings.upgrade import REMOVED
@@ -76,7 +75,10 @@ MAX_LISTED = 10
 
 
 def error_messages(
-    error: ValidationError, origins: dict[str, str], prefix: tuple[str, ...] = ()
+    error: ValidationError,
+    origins: dict[str, str],
+    prefix: tuple[str, ...] = (),
+    sections: Iterable[str] = tuple(Settings.model_fields),
 ) -> list[str]:
     """Return a line for each setting that failed its check: key, cause, origin, similar key.
 
@@ -84,6 +86,7 @@ def error_messages(
         error: The error raised by pydantic.
         origins: Dotted key → the layer that its value came from.
         prefix: The path of the section that was checked.
+        sections: The sections whose keys can be given, and therefore be suggested.
     """
     lines = []
     items = error.errors(include_url=False)
@@ -97,7 +100,7 @@ def error_messages(
         )
         where = f" (from {origin})" if origin else ""
         if item["type"] == "extra_forbidden":
-            lines.append(f"{shown}: unknown key{where}{suggestion(path)}")
+            lines.append(f"{shown}: unknown key{where}{suggestion(path, sections)}")
         elif item["type"] == "missing":
             is_data = path[0] == "data"
             remedy = "choose a preset (`preset` NAME)" if is_data else "set it in your YAML file"
@@ -158,16 +161,16 @@ def near_name(path: Sequence[str], names: Iterable[str]) -> str:
     return ""
 
 
-def suggestion(path: list[str]) -> str:
+def suggestion(path: list[str], sections: Iterable[str] = tuple(Settings.model_fields)) -> str:
     """Return a hint for an unknown key: why it was removed, or which keys are similar."""
     if reason := REMOVED.get(".".join(path)):
         return f"; it was removed: {reason}"
-    if near := near_name(path, Settings.model_fields):
+    if near := near_name(path, sections):
         return near
     parent = section_class(".".join(path[:-1])) if len(path) > 1 else Settings
     if parent is None:
         return ""
-    close = difflib.get_close_matches(path[-1], parent.model_fields, n=1)
-    if not close:
+    close = similar_name(path[-1], parent.model_fields)
+    if close is None:
         return f"; known: {', '.join(parent.model_fields)}"
-    return f"; did you mean {'.'.join([*path[:-1], close[0]])}?"
+    return f"; did you mean {'.'.join([*path[:-1], close])}?"

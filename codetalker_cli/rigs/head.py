@@ -4,7 +4,6 @@
 assets/SOURCES.md documents their sources.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 
 from codetalker_cli import resources
 from codetalker_cli.arrays import read_arrays
-from codetalker_cli.errors import DataError, InputError
+from codetalker_cli.errors import DataError, InputError, similar_name
 from codetalker_cli.text_files import read_json
 from codetalker_cli.topology import Topology
 
@@ -229,5 +228,5 @@ def _abbreviate_paired(unit_names: Iterable[str]) -> list[str]:
 
 
 def _suggest_similar(name: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(choices), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = similar_name(name, choices)
+    return "" if close is None else f" (did you mean {close}?)"

@@ -70,19 +70,13 @@ def read_units(path: Path | str, motion: Motion) -> UnitSet:
     """
     path = Path(path)
     where = printable(path)
+    check_path(path)
     if path.is_dir():
         shapes = _read_folder(path, motion)
     elif path.suffix.lower() == ".glb":
         shapes = _read_glb(path)
-    elif path.suffix.lower() == ".npz":
-        shapes = _read_npz(path, motion)
-    elif not path.exists():
-        raise InputError(f"{where}: no such file or folder of units")
     else:
-        raise InputError(
-            f"{where}: units are a .glb with morph targets, a folder of .obj or .ply files, or an "
-            f".npz of deltas, not {printable(path.suffix)!r}"
-        )
+        shapes = _read_npz(path, motion)
     if len(shapes.names) > MAX_UNITS:
         raise DataError(
             f"{where}: it contains {len(shapes.names)} units, at most {MAX_UNITS} are read"
@@ -90,6 +84,22 @@ def read_units(path: Path | str, motion: Motion) -> UnitSet:
     _check_finite(shapes, where)
     deltas = _on_motion(shapes, motion, where)
     return _moving(shapes.names, deltas, motion, where)
+
+
+def check_path(path: Path) -> None:
+    """Check that a path can contain units, before any work is done.
+
+    Raises:
+        InputError: It is missing, or has an unknown format.
+    """
+    where = printable(path)
+    if not path.exists():
+        raise InputError(f"{where}: no such file or folder of units")
+    if not path.is_dir() and path.suffix.lower() not in (".glb", ".npz"):
+        raise InputError(
+            f"{where}: units are a .glb with morph targets, a folder of .obj or .ply files, or an "
+            f".npz of deltas, not {printable(path.suffix)!r}"
+        )
 
 
 def _check_finite(shapes: _Shapes, where: str) -> None:

@@ -9,12 +9,13 @@ streams, whose guard checks every request.
 
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codetalker_cli.errors import BusyError
 from codetalker_cli.files import claim
 from codetalker_cli.live.server import check_packages
 
@@ -70,7 +71,8 @@ def serve(
         MissingDependencyError: A package of the extra ``live`` is not installed.
     """
     check_packages()
-    from codetalker_cli.live.server.listener import listen, make_server
+    from codetalker_cli.live.server.address import listen
+    from codetalker_cli.live.server.listener import make_server
     from codetalker_cli.studio.app import build
     from codetalker_cli.studio.exports import ExportOptions
     from codetalker_cli.studio.studio import Studio
@@ -80,10 +82,37 @@ def serve(
         if folder is None:
             made = stack.enter_context(tempfile.TemporaryDirectory(prefix="codetalker-studio-"))
             folder = Path(made)
-        stack.enter_context(claim(folder / _LOCK))
+        stack.enter_context(_claimed(folder))
         options = ExportOptions(sections, None if units is None else units[0])
         studio = Studio(voice, sections["studio"], origin, folder, options)
         listener = stack.enter_context(listen(HOST, address.port, token))
         app = build(studio, token, None if units is None else units[1])
         opened(f"http://{HOST}:{listener.getsockname()[1]}/#token={token}")
         make_server(app).run(sockets=[listener])
+
+
+def check_place(address: Address, folder: Path | None) -> None:
+    """Check the port, the token and the folder before the voice is loaded.
+
+    Raises:
+        InputError: One of them cannot be used.
+    """
+    from codetalker_cli.live.server.address import listen
+
+    listen(HOST, address.port, address.token).close()
+    if folder is not None:
+        with _claimed(folder):
+            pass
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Inside a ``with`` block, keep other studios out of a folder."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(claim(folder / _LOCK))
+        except BusyError as error:
+            raise BusyError(
+                f"{folder}: another studio is using this folder; end it, or give another `out`"
+            ) from error
+        yield

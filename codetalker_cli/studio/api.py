@@ -73,10 +73,14 @@ async def _add(request: Request, name: NameQuery, options: OptionsQuery = "{}") 
     studio, chosen = studio_of(request), checked_options(request, options)
     take = studio.takes.begin(shown_name(name, "recording"), chosen)
     try:
-        await _receive(request, take.recording, studio.settings.upload_mb, "recording")
+        n_bytes = await _receive(request, take.recording, studio.settings.upload_mb, "recording")
     except BaseException:
         studio.takes.drop(take)
         raise
+    if not n_bytes:  # listed, so that one of many files is not missed
+        take.state, take.error = "failed", "the recording is empty (0 bytes)"
+        studio.takes.add(take)
+        return studio.describe_take(take)
     return _start(studio, take)
 
 
@@ -204,7 +208,8 @@ async def _add_character(request: Request, name: NameQuery) -> dict[str, Any]:
     studio, name = studio_of(request), shown_name(name, "character")
     path = studio.characters.begin(name)
     try:
-        await _receive(request, path, studio.settings.character_mb, "character")
+        if not await _receive(request, path, studio.settings.character_mb, "character"):
+            raise Refusal("bad_character", "the character is empty")
         made = await asyncio.to_thread(studio.characters.add, path, name)
     except CodeTalkerError as error:
         studio.characters.drop(path)
@@ -246,8 +251,8 @@ def _start(studio: Studio, take: Take) -> dict[str, Any]:
     return studio.describe_take(take)
 
 
-async def _receive(request: Request, path: Path, megabytes: float, what: str) -> None:
-    """Write the body of a request to a file."""
+async def _receive(request: Request, path: Path, megabytes: float, what: str) -> int:
+    """Write the body of a request to a file; return the number of its bytes."""
     seconds = studio_of(request).settings.upload_seconds
     too_large = Refusal(f"{what}_too_large", f"a {what} may have {megabytes:g} MB")
     n_bytes = 0
@@ -263,5 +268,4 @@ async def _receive(request: Request, path: Path, megabytes: float, what: str) ->
     except OSError as error:
         reason = error.strerror or str(error)
         raise Refusal("overloaded", f"the {what} cannot be stored ({printable(reason)})") from error
-    if not n_bytes:
-        raise Refusal(f"bad_{what}", f"the {what} is empty")
+    return n_bytes

@@ -59,7 +59,7 @@ def check(
     mesh = read_mesh(folder, manifest, findings)
     statistics = Statistics(manifest, None if mesh is None else usable_faces(mesh, findings))
     check_table(folder, manifest, mesh, findings)
-    names_by_digest: dict[str, dict[str, list[str]]] = {"motion": {}, "speech": {}}
+    names_by_content: dict[str, dict[tuple[str, str], list[str]]] = {"motion": {}, "speech": {}}
     n_bytes, names = 0, set()
     with ThreadPoolExecutor(1) as hashing:
         for number, entry in enumerate(manifest.clips):
@@ -70,12 +70,15 @@ def check(
                 for kind, content in (("motion", motion), ("speech", speech)):
                     rests = kind == "motion" and entry.is_silent
                     if content is not None and not rests:
-                        names_by_digest[kind].setdefault(content.digest, []).append(entry.name)
+                        # Several subjects can speak the same recording, each in their own style.
+                        speaker = entry.subject if kind == "speech" else ""
+                        key = (speaker, content.digest)
+                        names_by_content[kind].setdefault(key, []).append(entry.name)
                 n_bytes += 0 if motion is None else motion.n_bytes
             if progress:
                 progress(number + 1, len(manifest.clips))
-    for kind, digests in names_by_digest.items():
-        check_twins(digests, kind, findings)
+    for kind, clips in names_by_content.items():
+        check_twins(clips.values(), kind, findings)
     _check_statistics(statistics, findings)
     findings.sort(key=lambda finding: finding.level != "problem")
     if sheet is not None:

@@ -1,5 +1,7 @@
 """Check clips: NaN, changed bytes, missing motion, jumps, length, frame rate and duplicates."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from codetalker_cli.datasets.inspect.clips import ClipMotion
@@ -151,15 +153,15 @@ def _usual_size(steps: list[np.ndarray]) -> float:
     return float(np.median(large)) if large else 0.0
 
 
-def check_twins(digests: dict[str, list[str]], what: str, findings: Findings) -> None:
+def check_twins(clips: Iterable[list[str]], what: str, findings: Findings) -> None:
     """Report clips with identical content.
 
     Args:
-        digests: The names of the clips with each digest.
+        clips: The names of the clips with each content.
         what: ``motion`` or ``speech``.
         findings: Receives the findings.
     """
-    for names in digests.values():
+    for names in clips:
         if len(names) < 2:
             continue
         others = join_names(names[1:])

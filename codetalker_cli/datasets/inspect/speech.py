@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
+from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK, silence_text
 from codetalker_cli.datasets.inspect.findings import Findings
 from codetalker_cli.datasets.lag import loudness
 from codetalker_cli.datasets.manifest import PREPARE_AGAIN, ClipEntry
@@ -111,7 +111,7 @@ def _check_samples(entry: ClipEntry, samples: np.ndarray, findings: Findings) ->
         findings.problem(
             "silent",
             entry.name,
-            f"the speech is silent (peak {peak:.1e} of full scale); check the recording",
+            f"the speech is silent ({silence_text(peak)}); check the recording",
         )
         return
     at_peak = np.abs(samples) >= 0.999 * peak

@@ -3,10 +3,11 @@
 One thread decodes all streams. The event loop of the server never waits for it.
 """
 
+import logging
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from codetalker_cli.errors import MissingDependencyError
+from codetalker_cli.errors import MissingDependencyError, printable
 from codetalker_cli.resources import install_command
 from codetalker_cli.settings import ServeSettings
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["create_app", "serve"]
 
 DEFAULT_PORT = 8765
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -69,9 +72,11 @@ def serve(
         MissingDependencyError: A package of the extra ``live`` is not installed.
     """
     app = create_app(voice, settings, token, units)
-    from codetalker_cli.live.server.listener import listen, make_server
+    from codetalker_cli.live.server.address import listen
+    from codetalker_cli.live.server.listener import make_server
 
     with listen(host, port, token) as listener:
+        logger.info("listening on http://%s:%d", printable(host, 60), listener.getsockname()[1])
         make_server(app).run(sockets=[listener])
 
 

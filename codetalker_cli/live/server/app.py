@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,8 @@ from codetalker_cli.rigs.units import UnitSet
 from codetalker_cli.settings import ServeSettings
 
 _WARMUP_SECONDS = 0.5
+STREAM_PATH = "/v1/stream"
+"""The path of the WebSockets."""
 RECORDING_OPTIONS = ("subject", "style", "fps", "seed", "idle", "head")
 """The query parameters of a whole recording."""
 
@@ -95,11 +97,11 @@ def make_app(
     settings = service.settings
     for status, code, sentence in (
         (404, "not_found", "there is nothing at this path"),
-        (405, "wrong_method", "this path has other methods"),
         (500, "internal", "the server failed"),
     ):
         app.add_exception_handler(status, _always(Refusal(code, sentence)))
     app.router.default = _no_path(app.router.default)
+    app.add_exception_handler(405, _refuse_method)
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)
     if settings.allowed_origins:
@@ -219,14 +221,17 @@ async def received(request: Request, largest: float, too_large: Refusal) -> Asyn
         raise Refusal("bad_message", "the request ended within its body") from error
 
 
-@streams.websocket("/v1/stream")
+@streams.websocket(STREAM_PATH)
 async def _stream(socket: WebSocket) -> None:
     await Session(socket, socket.app.state.service).run()
 
 
-def _response(request: Request, refusal: Refusal) -> Response:
+def _response(
+    request: Request, refusal: Refusal, more: Mapping[str, str] | None = None
+) -> Response:
     request.app.state.service.statistics.count_refusal(refusal.code)
     headers = {"retry-after": "5"} if refusal.status in (429, 503) else {}
+    headers |= more or {}
     return Response(refusal.body(), refusal.status, headers, "application/json")
 
 
@@ -244,11 +249,23 @@ def _no_path(default: Any) -> Any:
         if scope["type"] != "websocket":
             await default(scope, receive, send)
             return
-        refusal = Refusal("not_found", "there is nothing at this path")
+        refusal = Refusal(
+            "not_found",
+            f"there is no stream at {printable(scope['path'], 60)}; connect to {STREAM_PATH}",
+        )
         scope["app"].state.service.statistics.count_refusal(refusal.code)
         await deny(scope, send, refusal)
 
     return answer
+
+
+async def _refuse_method(request: Request, error: Exception) -> Response:
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    refusal = Refusal(
+        "wrong_method",
+        f"this path does not support {printable(request.method, 20)}; use {allowed}",
+    )
+    return _response(request, refusal, {"allow": allowed})
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

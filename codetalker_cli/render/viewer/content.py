@@ -160,7 +160,7 @@ def curve_packets(
     for column, curve in zip(given, curves, strict=False):
         if column["kind"] == "film":
             header = {"film": column["film"]}
-            yield pack("curve", header, {"values": curve.opening_mm, "times": curve.times})
+            yield pack("curve", header, {"values": curve.opening, "times": curve.times})
     if sound is not None:
         yield pack("wave", {"per_second": PEAKS_PER_SECOND}, {"peaks": sound.peaks})
 

@@ -56,7 +56,6 @@ function follow({ takes, player, results, sources, live, options, characters }) 
     else {
       if (!isNew) options.value = { ...take.options, subject: take.subject };
       player.load(take, { isPlayed: isNew });
-      if (take.state === 'failed') byId('player-error').textContent = sentence(take.error);
     }
   });
   live.addEventListener('start', () => {
@@ -67,7 +66,6 @@ function follow({ takes, player, results, sources, live, options, characters }) 
   takes.addEventListener('update', ({ detail: take }) => {
     setText(byId('take-title'), take.name);
     results.show(take);
-    if (take.state === 'failed') setText(byId('player-error'), sentence(take.error));
   });
   byId('again').addEventListener('click', async () => {
     try {
