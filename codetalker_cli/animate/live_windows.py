@@ -15,6 +15,7 @@ from codetalker_cli.errors import InputError
 from codetalker_cli.models.codetalker import CodeTalker
 from codetalker_cli.models.decoding import Decoder
 from codetalker_cli.models.decoding.kept_frames import KeptFrames, NewFrames, decode_frames
+from codetalker_cli.models.decoding.packed_linear import with_packed_linears
 from codetalker_cli.models.speech_encoders.encoder import FEATURE_RATE
 from codetalker_cli.models.speech_encoders.whisper_stream import (
     SAMPLES_PER_FEATURE,
@@ -154,6 +155,10 @@ class WindowDecoder:
         self.refresh_seconds = settings.live_refresh_seconds if can_continue else 0.0
         self._is_bf16 = settings.precision == "bf16"
         self._has_history = self.speech.settings.motion_history
+        if self.refresh_seconds and not self._has_history:
+            dtype = torch.bfloat16 if self._is_bf16 else None
+            self.speech = with_packed_linears(self.speech, dtype)
+            self.vq = with_packed_linears(self.vq)
         self._decoder = Decoder(model.speech, model.vq, settings)
 
     @torch.no_grad()

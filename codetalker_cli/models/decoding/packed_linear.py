@@ -9,7 +9,7 @@ are missing or return wrong results, PyTorch's linear layer is used instead.
 import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -110,3 +110,39 @@ def packing_works(dtype: torch.dtype) -> bool:
         return False
     expected = _linear_plain(x, weight, bias, "gelu")
     return torch.allclose(output, expected, atol=tolerance, rtol=tolerance)
+
+
+class _PackedModule(nn.Module):
+    """A linear layer whose weights are packed; ``weight`` and ``bias`` are the original ones."""
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self._packed = PackedLinear(linear.weight, linear.bias, dtype=dtype)
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        return self._packed(x)
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def with_packed_linears(module: Module, dtype: torch.dtype | None = None) -> Module:
+    """Return a copy of a module for inference, with packed copies of its linear layers.
+
+    All other weights are shared with the module. After further training, create a new copy.
+
+    Args:
+        module: A module whose linear layers are called and nothing else.
+        dtype: The data type of their computation; None: that of the weights.
+    """
+    if isinstance(module, nn.Linear):
+        return cast(Module, _PackedModule(module, dtype))
+    # copy.copy refuses modules with parametrizations.
+    copied = object.__new__(type(module))
+    children = {
+        name: None if child is None else with_packed_linears(child, dtype)
+        for name, child in module._modules.items()
+    }
+    copied.__dict__.update(module.__dict__, _modules=children)
+    return copied
