@@ -176,7 +176,7 @@ BAD_AUDIO: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "silent": (
         lambda p: soundfile.write(p, 0 * voices.speech(), 16000),
-        "bad.wav: silent .*; check the microphone",
+        "bad.wav: the recording is silent .*; check the microphone",
     ),
     "short": (
         lambda p: soundfile.write(p, voices.speech(0.1), 16000),
