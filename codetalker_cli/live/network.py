@@ -154,7 +154,7 @@ class OscSink:
             n_bytes += size
         self._sender.send(bundle.build().dgram)
 
-    def _bone(self, name: str, rotation: np.ndarray):  # type: ignore[no-untyped-def]
+    def _bone(self, name: str, rotation: np.ndarray) -> "OscMessage":
         numbers = [0.0, 0.0, 0.0, *rotation.tolist()]  # the position, and the rotation
         return self._message("/VMC/Ext/Bone/Pos", (name, "s"), *((x, "f") for x in numbers))
 
