@@ -6,6 +6,7 @@ time limit on a busy machine.
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,15 @@ from codetalker_cli.settings import limits
 # tests are small, and parallel test processes compete for the cores.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell ignores SIGINT in background jobs, and nohup ignores SIGHUP. The commands that tests start
+# and stop with signals would inherit this.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("project")

@@ -190,7 +190,8 @@ class ViewerCase:
         assert self.program.synthetic("noise").vertices.shape == (250, 4902, 3)
         (row,) = result["rows"]
         assert (row["frames"], row["seconds"]) == (75, 3.0) and row["vectors"] >= 5
-        assert 0 < row["error_mm"] <= 0.1 and 0 < row["write_seconds"] < wall_seconds
+        assert 0 < row["error_mm"] <= 0.1
+        assert 0 < row["write_seconds"] < wall_seconds + 0.005  # rounded to 0.01 s
         assert row["page_mb"] > row["motion_mb"] + row["sound_mb"] > row["sound_mb"] > 0
 
 

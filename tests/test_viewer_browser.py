@@ -1,11 +1,12 @@
 """The page in a real browser: positions, sound, film and the time that they take."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser import visiting
+from browser import Visit, visiting
 from viewer_pages import (
     CLICKS,
     FPS,
@@ -110,22 +111,31 @@ IN_SYNC = f"""async (count) => {{
   return pairs;
 }}"""
 
-# The gray level of the film at a frame, or at the frame at which the recording is paused.
-FILM_LEVEL = f"""async (frame) => {{
-  const {{ playback, films: [{{ video }}] }} = {VIEWER};
-  if (frame === null) {{
-    await playback.play();
-    await new Promise((r) => setTimeout(r, 700));
-  }}
-  const sought = new Promise((r) => video.addEventListener('seeked', r, {{ once: true }}));
-  if (frame === null) playback.pause();
-  else playback.seekFrame(frame);
-  await Promise.race([sought, new Promise((r) => setTimeout(r, 1000))]);
-  const canvas = new OffscreenCanvas(8, 8);
-  const context = canvas.getContext('2d');
-  context.drawImage(video, 0, 0, 8, 8);
+PLAY_A_MOMENT = f"""async () => {{
+  const {{ playback }} = {VIEWER};
+  await playback.play();
+  await new Promise((r) => setTimeout(r, 700));
+  playback.pause();
+}}"""
+# The gray level of the film at present.
+FILM_LEVEL = f"""() => {{
+  const context = new OffscreenCanvas(8, 8).getContext('2d');
+  context.drawImage({VIEWER}.films[0].video, 0, 0, 8, 8);
   return context.getImageData(4, 4, 1, 1).data[0];
 }}"""
+
+
+def assert_film_shows(visit: Visit, frame: int) -> None:
+    """Assert that the film comes to show a frame; a busy machine takes some time to find it."""
+    # Levels are 10 apart in limited range, so at least 11 apart in full range.
+    expected = (brightness(frame), (brightness(frame) - 16) * 255 / 219)
+    deadline = time.monotonic() + 20
+    while True:
+        level = visit.page.evaluate(FILM_LEVEL)
+        if min(abs(level - value) for value in expected) <= 5:
+            return
+        assert time.monotonic() < deadline, (frame, level, expected)
+        visit.page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="module")
@@ -227,19 +237,17 @@ def test_the_face_follows_the_sound(place: Place) -> None:
 def test_the_film_shows_the_frame_of_the_motion(place: Place) -> None:
     with place.opened("two.html") as visit:
         for frame in (0, 1, 17, 40, N_FRAMES - 1, 3):
-            level = visit.page.evaluate(FILM_LEVEL, frame)
-            # Levels are 10 apart in limited range, so at least 11 apart in full range.
-            expected = (brightness(frame) - 16) * 255 / 219
-            assert min(abs(level - brightness(frame)), abs(level - expected)) <= 5, frame
+            visit.page.evaluate(f"{VIEWER}.playback.seekFrame({frame})")
+            assert_film_shows(visit, frame)
 
 
 def test_the_film_stops_at_the_frame_of_the_motion(place: Place) -> None:
     with place.opened("two.html") as visit:
         for _ in range(3):
-            level = visit.page.evaluate(FILM_LEVEL, None)
+            visit.page.evaluate(PLAY_A_MOMENT)
             frame, paused = visit.page.evaluate(f"[{VIEWER}.frame, {VIEWER}.films[0].video.paused]")
-            expected = (brightness(frame) - 16) * 255 / 219
-            assert paused and min(abs(level - brightness(frame)), abs(level - expected)) <= 5
+            assert paused
+            assert_film_shows(visit, frame)
 
 
 def test_slow_motion_slows_the_face_and_the_sound(place: Place) -> None:
@@ -277,9 +285,8 @@ def test_a_single_frame_and_a_short_film_are_shown(place: Place) -> None:
     with place.opened("short.html") as visit:
         # Frame 5 of the motion is at 0.2 s, frame 2 of the film; the last frame stays.
         for frame, shown in ((5, 2), (60, 4)):
-            level = visit.page.evaluate(FILM_LEVEL, frame)
-            expected = (brightness(shown) - 16) * 255 / 219
-            assert min(abs(level - brightness(shown)), abs(level - expected)) <= 5, frame
+            visit.page.evaluate(f"{VIEWER}.playback.seekFrame({frame})")
+            assert_film_shows(visit, shown)
         assert visit.console == []
 
 
