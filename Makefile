@@ -12,6 +12,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c '$(USABLE)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where bytecode is turned off, each command would compile PyTorch and all other packages again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help install demo test lint wheel-check clients gpu-check voice clean
 
