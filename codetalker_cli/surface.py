@@ -1,6 +1,11 @@
-"""Vertex normals of a mesh, and the conversion between sRGB and linear colors."""
+"""Vertex normals and edges of a mesh, and the conversion between sRGB and linear colors."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -45,3 +50,24 @@ class VertexNormals:
 def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Return (V, 3) float32 unit normals; see ``VertexNormals``."""
     return VertexNormals(triangles, len(vertices)).of(vertices)
+
+
+def edge_graph(vertices: np.ndarray, triangles: np.ndarray) -> "csr_array":
+    """Return the (V, V) symmetric sparse matrix of the lengths of the edges of a mesh.
+
+    Edges between vertices that share a position, such as those of touching lips, get a thousandth
+    of the mean length, so that they stay edges.
+
+    Args:
+        vertices: (V, 3).
+        triangles: (F, 3) vertex indices.
+    """
+    from scipy.sparse import coo_array, csr_array
+
+    sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = np.unique(np.sort(sides, axis=1), axis=0)
+    lengths = np.linalg.norm(vertices[edges[:, 0]] - vertices[edges[:, 1]], axis=1)
+    lengths = np.maximum(lengths, 1e-3 * lengths.mean())
+    rows, columns = np.concatenate([edges, edges[:, ::-1]]).T
+    both = np.concatenate([lengths, lengths])
+    return csr_array(coo_array((both, (rows, columns)), (len(vertices), len(vertices))))

@@ -88,6 +88,16 @@ def test_lower_lip_touches_the_teeth_in_f_but_not_in_vowels(subject: str) -> Non
     assert apart[0] < 1.0 and (apart[1:] > lips.TEETH_MM).all()
 
 
+@pytest.mark.parametrize("subject", [f"S{k:02d}" for k in range(1, 13)])
+def test_only_the_lower_lip_is_measured_against_the_teeth(subject: str) -> None:
+    rig = Rig.load()
+    template = rig.template(subject)
+    open_mouth = rig.pose(subject, rig.unit_weights({"jawOpen": 1.0})[None])[0]
+    lip = lips.IncisorEdge.of(mesh_of(rig).topology, template).lip
+    lowered_mm = 1000 * (template - open_mouth)[:, 1]
+    assert len(lip) > 50 and lowered_mm[lip].min() > 20  # the upper lip follows by up to 4 mm
+
+
 def test_phones_after_the_end_of_the_motion_are_ignored() -> None:
     phones = [phone("AA", 18, 20), phone("P", 25, 35), phone("SIL", 30, 40)]
     verdicts = lips.score(gap(20, f19=9.0), FPS, phones)

@@ -137,7 +137,7 @@ class _Lips:
         motion = self._original
         if "teeth_upper" not in motion.topology.parts:
             return
-        teeth = self._incisors()
+        teeth = IncisorEdge.of(motion.topology, motion.template)
         if not (len(teeth.edge) and len(teeth.lip)):
             return
         side = np.abs(self._rest[:, 0])
@@ -234,17 +234,6 @@ class _Lips:
                 break
             move = move + offsets.mean(0) * (1.0 - 0.9 * TOUCHING_MM / distance)
         return best
-
-    def _incisors(self) -> IncisorEdge:
-        """Return the incisors and the lower lip, without vertices that follow the upper lip."""
-        motion, field = self._original, self._field
-        follows = np.zeros((2, motion.topology.n_vertices))
-        for row, controls in zip(follows, (field.upper, field.lower), strict=True):
-            row[field.vertices] = field.weights[:, np.unique(controls)].sum(1)
-        is_lower = follows[1] > follows[0]
-        teeth = IncisorEdge.of(motion.topology, motion.template)
-        triangles = teeth.triangles[is_lower[teeth.triangles].all(1)]
-        return teeth._replace(lip=teeth.lip[is_lower[teeth.lip]], triangles=triangles)
 
     def _ramps(self, contact: str) -> Iterator[tuple[int, int, np.ndarray]]:
         """Yield the frames [first, stop) of each contact, and the (T,) amount of the lips in it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codetalker_cli.errors import DataError, printable
+from codetalker_cli.surface import edge_graph
 from codetalker_cli.topology import PAIRED, Topology
 
 REACH_MM = 30.0
@@ -90,25 +91,19 @@ def _biharmonic(
     topology: Topology, template: np.ndarray, controls: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the (N,) vertices within reach of the controls, and their (N, C) weights."""
-    from scipy.sparse import coo_array, csr_array, diags_array
+    from scipy.sparse import csr_array, diags_array
     from scipy.sparse.csgraph import dijkstra
     from scipy.sparse.linalg import splu
 
     n = topology.n_vertices
-    sides = topology.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    edges = np.unique(np.sort(sides, axis=1), axis=0)
-    lengths = np.linalg.norm(template[edges[:, 0]] - template[edges[:, 1]], axis=1)
-    lengths = np.maximum(lengths, 1e-3 * lengths.mean())  # touching lips can share positions
-    a, b = np.concatenate([edges, edges[:, ::-1]]).T
-    both = np.concatenate([lengths, lengths])
-    distances = dijkstra(
-        csr_array(coo_array((both, (a, b)), (n, n))), indices=controls, min_only=True, limit=reach
-    )
+    graph = edge_graph(template, topology.triangles)
+    distances = dijkstra(graph, indices=controls, min_only=True, limit=reach)
     near = np.isfinite(distances)
     near[controls] = False
     free = np.flatnonzero(near)
     # A surface that ends within reach has no fixed border, and moves as a whole.
-    adjacency = csr_array(coo_array((1.0 / both, (a, b)), (n, n)))
+    adjacency = graph.copy()
+    adjacency.data = 1.0 / adjacency.data
     degrees = np.maximum(adjacency.sum(1), 1e-12)
     laplacian = csr_array(diags_array(np.ones(n)) - diags_array(1.0 / degrees) @ adjacency)
     energy = csr_array(laplacian.T @ laplacian)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from codetalker_cli.surface import edge_graph
 from codetalker_cli.topology import Topology
 
 CLOSED_MM, OPEN_MM, TEETH_MM = 1.0, 6.0, 2.0
@@ -150,8 +151,8 @@ def teeth_distance(
     """Return the distance of the lower lip from the edge of the upper incisors in each frame.
 
     Args:
-        topology: A topology with the part ``teeth_upper`` and the regions ``lips`` and
-            ``inner_lip_lower``.
+        topology: A topology with the part ``teeth_upper`` and the regions ``lips``,
+            ``inner_lip_upper`` and ``inner_lip_lower``.
         template: The neutral face, with +y up and +z forward.
         vertices: The vertices of the motion.
 
@@ -188,10 +189,8 @@ class IncisorEdge(NamedTuple):
             if len(inside):
                 edge.append(start + inside[teeth[inside, 1].argmin()])
         lips = topology.region("lips")
-        inner = topology.region("inner_lip_lower")
         central = np.abs(template[lips, 0] * scale) < LIP_MM
-        below = template[lips, 1] <= template[inner, 1].max() + 0.5 / scale
-        lower = lips[central & below]
+        lower = lips[central & _is_lower(topology, template)[lips]]
         triangles = topology.triangles[np.isin(topology.triangles, lower).all(1)]
         return cls(np.array(edge, np.int64), lower, triangles)
 
@@ -207,6 +206,22 @@ class IncisorEdge(NamedTuple):
         """Return the distance of the lip from the edge, given ``offsets``."""
         distance: np.floating = np.median(np.linalg.norm(offsets, axis=-1))
         return distance
+
+
+def _is_lower(topology: Topology, template: np.ndarray) -> np.ndarray:
+    """Return which vertices are nearer to the lower inner lip along the edges of the mesh.
+
+    Positions do not separate the lips: at rest, both touch, and often overlap in height.
+    """
+    from scipy.sparse.csgraph import dijkstra
+
+    graph = edge_graph(template.astype(np.float64), topology.triangles)
+    upper, lower = (
+        dijkstra(graph, indices=topology.region(f"inner_lip_{side}"), min_only=True)
+        for side in ("upper", "lower")
+    )
+    nearer: np.ndarray = lower < upper
+    return nearer
 
 
 def lip_curves(
