@@ -203,6 +203,12 @@ def test_unusual_rates_are_resampled_like_nearby_common_rates(rate: int) -> None
         assert np.abs(above[400:-400]).max() < 0.01 * AMPLITUDE
 
 
+@given(n=st.integers(0, 10**9), fps=st.sampled_from([24, 25, 30, 50, 60, 120]))
+def test_whole_frames_are_counted_exactly(n: int, fps: int) -> None:
+    assert audio.whole_frames(n, SAMPLE_RATE, float(fps)) == n * fps // SAMPLE_RATE
+    assert audio.whole_frames(n, 50, float(fps)) == n * fps // 50
+
+
 def test_the_same_rate_changes_nothing() -> None:
     samples = sine(0.3, SAMPLE_RATE)
     assert np.array_equal(audio.resample(samples, SAMPLE_RATE, SAMPLE_RATE), samples)

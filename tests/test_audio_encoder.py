@@ -134,14 +134,17 @@ def test_two_features_per_frame_are_cut_and_never_stretched(family: str) -> None
 
 @given(n_features=st.integers(1, 5_000))
 def test_n_frames(n_features: int) -> None:
+    # Rounding errors included, as in the reference code.
     assert encoder_of_rate(30).n_frames(n_features) == int(n_features / 50 * 30)
+    assert encoder_of_rate(30, family="whisper").n_frames(n_features) == n_features * 30 // 50
     assert encoder_of_rate(25, 2).n_frames(n_features) == n_features // 2
 
 
-def encoder_of_rate(fps: float, per_frame: int = 1) -> AudioEncoder:
+def encoder_of_rate(fps: float, per_frame: int = 1, family: str = "wav2vec2") -> AudioEncoder:
     made = AudioEncoder.__new__(AudioEncoder)
     torch.nn.Module.__init__(made)
     made.fps, made.features_per_frame = fps, per_frame
+    made.settings = tiny.encoder_settings(family)
     return made
 
 

@@ -27,7 +27,7 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def segments(samples: np.ndarray, fps: float = FPS, **changes: Any) -> list[Segment]:
-    n_frames = int(len(samples) / SAMPLE_RATE * fps)
+    n_frames = int(len(samples) * fps // SAMPLE_RATE)
     return plan_segments(samples, n_frames, fps, DecodeSettings(**{"whole_frames": 50, **changes}))
 
 
@@ -52,7 +52,8 @@ def test_segments_cover_the_recording_with_weights_that_sum_to_1(
         warmup_seconds=overlap,
         crossfade_seconds=join,
     )
-    n_frames, longest = int(round(seconds * SAMPLE_RATE) / SAMPLE_RATE * fps), round(segment * fps)
+    n_frames = int(round(seconds * SAMPLE_RATE) * fps // SAMPLE_RATE)
+    longest = round(segment * fps)
     assert made[0].start == made[0].first == 0 and made[-1].stop == made[-1].end == n_frames
     assert [p.end for p in made[:-1]] == [p.first for p in made[1:]]
     total = np.zeros(n_frames)

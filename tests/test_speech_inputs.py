@@ -330,13 +330,22 @@ def test_silence_is_the_neutral_face(voice: Voice, seconds: float, noise: float)
     assert (seconds < 6) or np.abs(moving.vertices - still.vertices).max() > 0.1
 
 
+def test_rounding_costs_no_frame(tmp_path: Path) -> None:
+    speaker = ct.load(voices.save(tmp_path / "voice", "A", family="whisper"))
+    # 29 frames, although 18560 / 16000 * 25 is below 29 in floating point.
+    samples = np.tile(voices.speech(), 2)[:18_560]
+    assert speaker.animate(samples).n_frames == 29
+    stream = speaker.stream()
+    assert len([*stream.feed(samples), *stream.finish()]) == 29
+
+
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
 @pytest.mark.parametrize("n", [1, 7, 320, 800, 3199, 3200])
 def test_short_speech_is_animated(tmp_path: Path, family: str, n: int) -> None:
     speaker = ct.load(voices.save(tmp_path / "voice", "A", family=family))
     motion = speaker.animate(voices.speech()[2000 : 2000 + n])
     if n < 3200:  # longer recordings have the frames that the encoder gives
-        assert motion.n_frames == max(1, int(n / 16000 * 25))
+        assert motion.n_frames == max(1, n * 25 // 16000)
     assert np.isfinite(motion.vertices).all() and motion.codes is not None
     assert len(motion.codes) == motion.n_frames and len(motion.audio) == n  # type: ignore[arg-type]
     double = speaker.animate(voices.speech()[2000 : 2000 + n], fps=50)

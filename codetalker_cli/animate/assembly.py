@@ -57,7 +57,7 @@ class Assembly:
         self._model, self._mesh, self._recording = model, mesh, recording
         self._request, self._origin = request, origin
         self._fps = model.settings.data.fps
-        n_frames = max(1, int(len(recording.sound) / audio.SAMPLE_RATE * self._fps))
+        n_frames = max(1, audio.whole_frames(len(recording.sound), audio.SAMPLE_RATE, self._fps))
         if recording.segments:
             n_decoded = recording.n_frames - recording.n_silent
             is_padded = len(recording.samples) > len(recording.sound)

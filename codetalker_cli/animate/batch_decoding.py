@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from codetalker_cli.animate.segments import Segment, plan_segments
-from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE
+from codetalker_cli.audio import MIN_SECONDS, SAMPLE_RATE, whole_frames
 from codetalker_cli.errors import counted
 from codetalker_cli.failures import doing
 from codetalker_cli.models.codetalker import CodeTalker
@@ -195,7 +195,7 @@ class BatchDecoder:
         device = self.speech.head.weight.device
         audio = encoder.prepare(torch.from_numpy(recording.samples)[None].to(device))
         if settings.encoder_context == "segments":
-            n_frames = int(len(recording.samples) / SAMPLE_RATE * self.fps)
+            n_frames = whole_frames(len(recording.samples), SAMPLE_RATE, self.fps)
             recording.segments = plan_segments(recording.samples, n_frames, self.fps, settings)
             if len(recording.segments) > 1:
                 # Each segment is encoded with its batch, so that the first frames come soon.

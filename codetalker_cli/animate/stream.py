@@ -29,7 +29,7 @@ from codetalker_cli.animate.live_windows import (
 )
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
 from codetalker_cli.animate.stream_head import StreamHead, smoothstep
-from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK
+from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK, whole_frames
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
 
@@ -204,7 +204,7 @@ class Stream:
     @property
     def _n_left(self) -> int:
         """The number of frames until the end of the sound so far."""
-        return int((self._kept + len(self._sound)) / SAMPLE_RATE * self.fps) - self._next
+        return whole_frames(self._kept + len(self._sound), SAMPLE_RATE, self.fps) - self._next
 
     def drop(self, max_seconds: float) -> int:
         """Skip whole hops until the backlog is at most ``max_seconds``.
@@ -244,7 +244,7 @@ class Stream:
         loud = np.abs(window) >= SILENCE_PEAK
         if not loud.any():
             return None
-        first = int(np.argmax(loud) / SAMPLE_RATE * self.fps) - self._decoder.n_silent
+        first = whole_frames(int(np.argmax(loud)), SAMPLE_RATE, self.fps) - self._decoder.n_silent
         left = max(0, min(self._left, self._left - first))
         n_frames = left + self._ahead
         n_samples = self._at(n_frames)

@@ -21,7 +21,7 @@ from codetalker_cli.audio.mixing import (
     report_scale,
     silence_text,
 )
-from codetalker_cli.audio.resampling import SAMPLE_RATE, resample
+from codetalker_cli.audio.resampling import SAMPLE_RATE, resample, whole_frames
 from codetalker_cli.errors import InputError, printable
 from codetalker_cli.failures import doing
 
@@ -40,6 +40,7 @@ __all__ = [
     "resample",
     "silence_text",
     "to_mono",
+    "whole_frames",
     "write_playback",
 ]
 

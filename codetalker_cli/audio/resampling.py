@@ -13,6 +13,14 @@ BLOCK_SECONDS = 30
 _CONTEXT_SECONDS = 1
 
 
+def whole_frames(n: int, rate: float, fps: float) -> int:
+    """Return the number of whole frames at ``fps`` in ``n`` samples at ``rate`` hertz.
+
+    A rounding error never costs a frame: ``int(163_200 / 16_000 * 25)`` is 254, not 255.
+    """
+    return math.floor(n * fps / rate + 1e-6)
+
+
 def resample(samples: np.ndarray, rate_in: int, rate_out: int) -> np.ndarray:
     """Convert (n,) samples from one rate in hertz to another, band-limited."""
     if rate_in == rate_out or len(samples) == 0:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.audio import SAMPLE_RATE, whole_frames
 from codetalker_cli.datasets.manifest import NO_SPEECH, Manifest
 from codetalker_cli.datasets.prepared_writer import DataSetFacts, NewClip, PreparedWriter
 from codetalker_cli.errors import DataError, InputError
@@ -126,7 +126,7 @@ def speak(
     blinks: bool = True,
 ) -> np.ndarray:
     """Return (T, V, 3) float32 vertices of ``subject`` speaking the passage in its own style."""
-    n_frames = int(len(passage.samples) / SAMPLE_RATE * fps)
+    n_frames = whole_frames(len(passage.samples), SAMPLE_RATE, fps)
     weights = articulate(
         passage.phones,
         n_frames,

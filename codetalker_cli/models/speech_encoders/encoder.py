@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codetalker_cli.audio.resampling import whole_frames
 from codetalker_cli.errors import CheckpointError, SettingsError, printable
 from codetalker_cli.models.layers import valid_frames
 from codetalker_cli.models.speech_encoders.long_audio import (
@@ -150,6 +151,10 @@ class AudioEncoder(nn.Module):
         """Return the number of motion frames in ``n_features`` features at 50 Hz."""
         if self.features_per_frame > 1:
             return n_features // self.features_per_frame
+        if self.settings.family == "whisper":
+            return whole_frames(n_features, FEATURE_RATE, self.fps)
+        # As in the reference code, a rounding error may cost a frame: 205 features give 122 frames
+        # at 30 fps.
         return int(n_features / FEATURE_RATE * self.fps)
 
     def forward(
