@@ -1,6 +1,7 @@
 """Compute the motions of takes, one at a time, and store them as the page plays them."""
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -28,6 +29,8 @@ PEAKS_PER_SECOND = 50
 _PLAYBACK_SECONDS = 600.0
 """Up to this length, the page plays the sound with its own sampling rate and channels."""
 _BLOCK_BYTES = 8 << 20
+# The page plays the first block while the others are encoded.
+_FIRST_SECONDS = 1.0
 _REPORT_SECONDS = 0.2
 # Below live streams, but not so low that other programs on the machine delay a take by much.
 _NICENESS = 3
@@ -163,11 +166,13 @@ class Worker:
 
 
 def blocks(motion: Motion, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of frames whose vertices take up to 8 MB."""
+    """Yield ranges of frames whose vertices take up to 8 MB; the first one has one second."""
     frame_bytes = 12 * motion.topology.n_vertices
     size = max(1, _BLOCK_BYTES // frame_bytes)
-    for first in range(start, stop, size):
-        yield first, min(first + size, stop)
+    while start < stop:
+        n = size if start else min(size, math.ceil(_FIRST_SECONDS * motion.fps))
+        yield start, min(start + n, stop)
+        start += n
 
 
 def peaks_of(samples: np.ndarray | None) -> np.ndarray:
