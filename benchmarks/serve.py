@@ -130,10 +130,10 @@ def main() -> None:
         results = run(args, Path(folder))
     for core, rows in enumerate(results):
         delays = 1000 * np.concatenate([row["delays"] for row in rows])
-        p50, p95, p99 = np.percentile(delays, [50, 95, 99])
+        p50, p95, p99, most = np.percentile(delays, [50, 95, 99, 100])
         missing = sum(row["expected"] - len(row["delays"]) for row in rows)
         print(
-            f"core {core}: {len(rows)} streams, p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms, "
+            f"core {core}: {len(rows)} streams, p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, largest {most:.0f} ms, "
             f"{missing} frames missing"
         )
 
