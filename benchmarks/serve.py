@@ -133,8 +133,8 @@ def main() -> None:
         p50, p95, p99, most = np.percentile(delays, [50, 95, 99, 100])
         missing = sum(row["expected"] - len(row["delays"]) for row in rows)
         print(
-            f"core {core}: {len(rows)} streams, p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, largest {most:.0f} ms, "
-            f"{missing} frames missing"
+            f"core {core}: {len(rows)} streams, p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, "
+            f"largest {most:.0f} ms, {missing} frames missing"
         )
 
 
