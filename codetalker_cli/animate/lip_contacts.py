@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from codetalker_cli.animate.lip_field import LipField, millimeters_per_unit
+from codetalker_cli.easing import smoothstep
 from codetalker_cli.metrics.lips import (
     CLOSED_MM,
     EXCUSED_FRAMES,
@@ -127,7 +128,7 @@ class _Lips:
                 continue
             missing = APART_MM - height[first:stop]
             outside = np.maximum(first - frames, frames - stop + 1).clip(0)
-            ramp = _smooth(1.0 - outside / (_PARTING_FRAMES + 1))
+            ramp = smoothstep(1.0 - outside / (_PARTING_FRAMES + 1))
             wanted = ramp * missing[np.clip(frames, first, stop - 1) - first]
             opening = np.maximum(opening, wanted)
         self._separate(opening[:, None, None] * share[:, None] * self._up)
@@ -141,7 +142,7 @@ class _Lips:
         if not (len(teeth.edge) and len(teeth.lip)):
             return
         side = np.abs(self._rest[:, 0])
-        share = _smooth((_LIP_CORNER_MM - side) / (_LIP_CORNER_MM - INCISORS_MM))
+        share = smoothstep((_LIP_CORNER_MM - side) / (_LIP_CORNER_MM - INCISORS_MM))
         share[np.setdiff1d(np.arange(len(share)), self._field.lower)] = 0.0
         moves = np.zeros((len(self.positions), 3))
         keeps_shut = self._contacts.amount("PP")
@@ -242,14 +243,7 @@ class _Lips:
         for first, stop in self._contacts.frames(contact):
             before = (first - frames) / (CLOSING_SECONDS * fps)
             after = (frames - stop + 1) / (OPENING_SECONDS * fps)
-            ramp = np.minimum(_smooth(1.0 - np.maximum(before, after)), amount)
+            ramp = np.minimum(smoothstep(1.0 - np.maximum(before, after)), amount)
             first, stop = max(first, 0), min(stop, n_frames)
             if first < stop:
                 yield first, stop, ramp
-
-
-def _smooth(x: np.ndarray) -> np.ndarray:
-    """Return the smoothstep function of x, which rises from 0 at 0 to 1 at 1."""
-    t = np.clip(x, 0.0, 1.0)
-    result: np.ndarray = t * t * (3.0 - 2.0 * t)
-    return result

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from codetalker_cli.audio import SAMPLE_RATE
+from codetalker_cli.easing import smoothstep
 from codetalker_cli.settings import DecodeSettings
 
 # The loudness at a cut is the maximum over this many seconds on both sides, so that a short gap
@@ -54,9 +55,8 @@ class Segment:
 
 
 def _step(x: np.ndarray) -> np.ndarray:
-    """Return the smoothstep function 3t² − 2t³, scaled to rise from 0 at −1 to 1 at 1."""
-    t = np.clip((x + 1) / 2, 0, 1)
-    return t * t * (3 - 2 * t)
+    """Return a smooth curve that rises from 0 at −1 to 1 at 1."""
+    return smoothstep((x + 1) / 2)
 
 
 def plan_segments(

@@ -28,10 +28,11 @@ from codetalker_cli.animate.live_windows import (
     WindowDecoder,
 )
 from codetalker_cli.animate.stream_frames import Hop, StreamFace, StreamFrame
-from codetalker_cli.animate.stream_head import StreamHead, smoothstep
+from codetalker_cli.animate.stream_head import StreamHead
 from codetalker_cli.audio import SAMPLE_RATE, SILENCE_PEAK, whole_frames
 from codetalker_cli.audio.inputs import Samples, live_samples
 from codetalker_cli.audio.live import LiveSound
+from codetalker_cli.easing import smoothstep
 
 REST_SECONDS = 0.2
 """The time in which an interrupted face comes to rest."""

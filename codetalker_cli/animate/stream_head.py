@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from codetalker_cli.easing import smoothstep
 from codetalker_cli.rigs.head_motion import LOOK_AHEAD_SECONDS, HeadMotion, at_times
 from codetalker_cli.rigs.rhythm import RATE, RhythmFinder
 
@@ -75,7 +76,7 @@ class StreamHead:
             self._angles = self._angles[passed:].copy()
             self._first_tick += passed
         rotation = at_times(self._angles, times, self._first_tick)
-        left = 1 - smoothstep(np.minimum(1.0, (frames + 1) / (EASE_SECONDS * self._fps)))
+        left = 1 - smoothstep((frames + 1) / (EASE_SECONDS * self._fps))
         rotation += (left[:, None] * self._first_pose).astype(np.float32)
         self._last = rotation[-1].copy()
         return rotation
@@ -95,8 +96,3 @@ class StreamHead:
         rotation = (falling[:, None] * self._last + 0.0).astype(np.float32)
         self._last = rotation[-1].copy()
         return rotation
-
-
-def smoothstep(x: np.ndarray) -> np.ndarray:
-    """Return a smooth curve from 0 to 1 for x from 0 to 1."""
-    return x * x * (3 - 2 * x)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codetalker_cli.easing import bump
 from codetalker_cli.rigs.rhythm import Rhythm
 from codetalker_cli.rigs.styles import SpeakingStyle
 from codetalker_cli.rigs.units import bundled_rig, is_bundled_head
@@ -97,8 +98,8 @@ def brow_raises(rhythm: Rhythm, n_frames: int, fps: float, seed: int) -> np.ndar
     def rise(start: float, fall_seconds: float, height: float) -> None:
         stop = start + _RISE_SECONDS + fall_seconds
         frames = np.arange(max(0, int(start * fps)), min(n_frames, int(stop * fps) + 1))
-        bump = height * _bump(frames / fps - start, fall_seconds)
-        curve[frames] = np.maximum(curve[frames], bump)
+        raised = height * bump(frames / fps - start, _RISE_SECONDS, fall_seconds)
+        curve[frames] = np.maximum(curve[frames], raised)
 
     accents, phrases = (np.random.default_rng([seed, 10 + k]) for k in range(2))
     for time, strength in zip(rhythm.accents, rhythm.strengths, strict=True):
@@ -111,11 +112,3 @@ def brow_raises(rhythm: Rhythm, n_frames: int, fps: float, seed: int) -> np.ndar
         if chance < _PHRASE_SHARE:
             rise(time, _PHRASE_FALL_SECONDS, float(np.interp(size, (0, 1), _PHRASE_RAISE)))
     return curve
-
-
-def _bump(times: np.ndarray, fall_seconds: float) -> np.ndarray:
-    """Return a smooth curve from 0 at time 0 to 1 and back."""
-    x = np.clip(times / _RISE_SECONDS, 0.0, 1.0)
-    y = np.clip((_RISE_SECONDS + fall_seconds - times) / fall_seconds, 0.0, 1.0)
-    x = np.minimum(x, y)
-    return x * x * (3.0 - 2.0 * x)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codetalker_cli.easing import smoothstep
 from codetalker_cli.rigs.head import Rig
 from codetalker_cli.rigs.posing import PITCH_OF_GAZE, YAW_OF_GAZE
 from codetalker_cli.rigs.rhythm import PAUSE_SECONDS, Rhythm
@@ -275,10 +276,9 @@ def _blinks(times: np.ndarray, moments: np.ndarray, rng: np.random.Generator) ->
     lids = np.zeros(len(times))
     for moment in moments:
         pace = float(rng.uniform(0.85, 1.2))
-        down = np.clip(1.0 - (moment - times) / (BLINK_CLOSING_SECONDS * pace), 0.0, 1.0)
-        up = np.clip(1.0 - (times - moment) / (BLINK_OPENING_SECONDS * pace), 0.0, 1.0)
-        x = np.minimum(down, up)
-        lids = np.maximum(lids, x * x * (3.0 - 2.0 * x))
+        down = 1.0 - (moment - times) / (BLINK_CLOSING_SECONDS * pace)
+        up = 1.0 - (times - moment) / (BLINK_OPENING_SECONDS * pace)
+        lids = np.maximum(lids, smoothstep(np.minimum(down, up)))
     return lids
 
 

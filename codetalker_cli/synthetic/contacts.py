@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from codetalker_cli.easing import smoothstep
 from codetalker_cli.synthetic.speech.phones import SILENCE, Phone
 from codetalker_cli.synthetic.visemes import PHONES
 
@@ -63,8 +64,7 @@ class LipContacts:
         ):
             before = (start - times) / self._transition_seconds(i - 1, CLOSING_SECONDS)
             after = (times - end) / self._transition_seconds(i + 1, OPENING_SECONDS)
-            x = np.clip(1.0 - np.maximum(before, after), 0.0, 1.0)
-            amount = np.maximum(amount, x * x * (3.0 - 2.0 * x))
+            amount = np.maximum(amount, smoothstep(1.0 - np.maximum(before, after)))
         centers = [k for k in self._open_centers if 0 <= k < self._n_frames]
         amount[centers] = np.minimum(amount[centers], OPEN_CENTER_AMOUNT)
         for first, stop in self.frames(contact):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from codetalker_cli.easing import bump
 from codetalker_cli.rigs.idle import idle_weights
 from codetalker_cli.rigs.rhythm import PAUSE_SECONDS
 from codetalker_cli.rigs.styles import SpeakingStyle
@@ -70,7 +71,7 @@ def brow_curve(
             after_pause = after_pause or _is_pause(phone)
             continue
         if after_pause:
-            curve = np.maximum(curve, 0.30 * _bump(times, phone.start_seconds - 0.05, 0.16, 0.60))
+            curve = np.maximum(curve, 0.30 * bump(times - phone.start_seconds + 0.05, 0.16, 0.60))
             after_pause = False
         if phone.label in VOWELS:
             stress = (phone.end_seconds - phone.start_seconds - usual) / spread
@@ -78,17 +79,9 @@ def brow_curve(
                 part = loudness_db[(times >= phone.start_seconds) & (times < phone.end_seconds)]
                 stress += 0.15 * float(np.mean(part)) if len(part) else 0.0
             height = 0.28 * float(np.clip((stress - 0.8) / 1.7, 0.0, 1.0))
-            curve = np.maximum(curve, height * _bump(times, phone.start_seconds - 0.08, 0.14, 0.40))
+            curve = np.maximum(curve, height * bump(times - phone.start_seconds + 0.08, 0.14, 0.40))
     return curve
 
 
 def _is_pause(phone: Phone) -> bool:
     return phone.label == SILENCE and phone.end_seconds - phone.start_seconds >= PAUSE_SECONDS
-
-
-def _bump(times: np.ndarray, start: float, rise: float, fall: float) -> np.ndarray:
-    """Return a smooth curve from 0 to 1 within `rise` seconds and back within `fall` seconds."""
-    x = np.clip((times - start) / rise, 0.0, 1.0)
-    y = np.clip((start + rise + fall - times) / fall, 0.0, 1.0)
-    x = np.minimum(x, y)
-    return x * x * (3.0 - 2.0 * x)
