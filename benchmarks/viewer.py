@@ -100,7 +100,8 @@ def script_times(page: Path) -> dict[str, float]:
     sys.path.insert(0, str(TESTS))
     from browser import visiting
 
-    with visiting(page.as_uri(), viewport={"width": 600, "height": 700}) as visit:
+    size = {"width": 600, "height": 700}
+    with visiting(page.as_uri(), viewport=size, device_scale_factor=1) as visit:
         visit.page.wait_for_selector(".codetalker-viewer[data-ready]", timeout=60_000)
         times = visit.page.evaluate(_SCRIPT_TIMES)
     median, most = np.percentile(times, [50, 95])

@@ -16,8 +16,11 @@ _OPTIONS = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
+    "--disable-gpu-compositing",  # without a graphics card, it takes a third more time
     "--autoplay-policy=no-user-gesture-required",
 )
+COARSE = {"device_scale_factor": 0.25}
+"""Options of a page whose pictures have few pixels, because Chromium draws them on the CPU."""
 REQUIRED = "CODETALKER_NEEDS_BROWSER"
 """If this variable is set, as in CI, a missing Chromium is an error and not a skipped test."""
 
@@ -84,17 +87,18 @@ def launched(flags: Sequence[str] = ()) -> Iterator[Any]:
 def visiting(
     url: str = "about:blank", browser: Any = None, *, flags: Sequence[str] = (), **options: Any
 ) -> Iterator[Visit]:
-    """Open a page, with an empty profile.
+    """Open a page, with an empty profile and coarse pictures.
 
     Args:
         url: The address.
         browser: A browser of ``launched``; None: a new one.
         flags: Further flags of Chromium, if it is a new one.
-        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``.
+        **options: Of Playwright's ``new_page``, such as ``viewport`` or ``color_scheme``; with
+            ``device_scale_factor=1``, pictures are not coarse.
     """
     with ExitStack() as stack:
         browser = browser or stack.enter_context(launched(flags))
-        page = browser.new_page(**options)
+        page = browser.new_page(**{**COARSE, **options})
         stack.callback(page.close)
         visit = Visit(page)
         page.goto(url)

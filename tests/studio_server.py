@@ -3,7 +3,7 @@
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,18 @@ SECTIONS = ("studio", "render", "decode", "export", "solve")
 
 @contextmanager
 def running(
-    voice: Voice, folder: Path, model: str = "voice", **settings: Any
+    voice: Voice, folder: Path, model: str = "voice", more: Sequence[str] = (), **settings: Any
 ) -> Iterator["StudioClient"]:
-    """Run a studio on a free port, and yield a client; ``settings`` are those of ``studio``."""
-    assignments = [f"studio.{key}={value}" for key, value in settings.items()]
+    """Run a studio on a free port, and yield a client.
+
+    Args:
+        voice: The voice.
+        folder: The folder of the takes.
+        model: What the voice is called.
+        more: Settings of other sections, such as ``render.size=64``.
+        **settings: Settings of ``studio``.
+    """
+    assignments = [*more, *(f"studio.{key}={value}" for key, value in settings.items())]
     sections = resolve_sections(SECTIONS, None, assignments, {}).sections
     origin = Origin(model, {}, lambda name, options: command_of(name, options, model))
     studio = Studio(voice, sections["studio"], origin, folder, ExportOptions(sections))

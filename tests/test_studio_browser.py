@@ -184,7 +184,7 @@ def test_keys_play_step_and_choose(visit: browser.Visit) -> None:
 
 
 def test_two_pages_at_once(visit: browser.Visit, client: StudioClient, chromium: Any) -> None:
-    second = chromium.new_page()
+    second = chromium.new_page(**browser.COARSE)
     second.goto(client.url)
     second.wait_for_selector("#face canvas")
     upload(visit.page, wav(0.5), "first.wav")

@@ -98,4 +98,4 @@ def test_unusable_arguments_are_refused() -> None:
     assert "65535" in refuse(*common, "--port", "70000")
     Path("file").touch()
     assert "file" in refuse(*common, "--port", "0", "-o", "file")
-    assert "nothing" in refuse("studio", "--no-browser", "--model", "nothing")
+    assert "nothing" in refuse("studio", "--no-browser", "--port", "0", "--model", "nothing")

@@ -18,6 +18,7 @@ from codetalker_cli.media import probe
 from codetalker_cli.motion import Motion
 from codetalker_cli.studio.exports import FORMATS
 
+pytest_plugins = ("studio_fixtures",)
 VIDEOS = ["mp4", "m4v", "mov", "mkv", "webm"]
 
 
@@ -29,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def motion(folder: Path) -> Motion:
-    return ct.load("demo", device="cpu").animate(folder / "talk.wav", subject="S02")
+def motion(voice: ct.Voice, folder: Path) -> Motion:
+    return voice.animate(folder / "talk.wav", subject="S02")
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[StudioClient]:
-    voice = ct.load("demo", device="cpu")
-    with studio_server.running(voice, folder / "takes", "demo") as client:
+def client(voice: ct.Voice, folder: Path) -> Iterator[StudioClient]:
+    small = ["render.size=128", "render.workers=1", "render.renderer=software"]
+    with studio_server.running(voice, folder / "takes", "demo", small) as client:
         yield client
 
 

@@ -139,8 +139,8 @@ def test_every_control_has_a_name(visit: browser.Visit) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_looks_as_before(client: StudioClient, visit: browser.Visit, scheme: str) -> None:
-    page = visit.page
+def test_page_looks_as_before(fine: browser.Visit, scheme: str) -> None:
+    page = fine.page
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 1280, "height": 860})
     page.click("#sample")

@@ -281,7 +281,8 @@ def test_screen_readers_get_the_time_once_a_second(place: Place) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1200, "light")])
 def test_the_page_fits_narrow_and_wide_screens(place: Place, width: int, scheme: str) -> None:
-    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    size = {"width": width, "height": 800}
+    options = {"viewport": size, "color_scheme": scheme, "device_scale_factor": 1}
     with place.opened("two.html", **options) as visit:
         page = visit.page
         assert page.evaluate("document.documentElement.scrollWidth") <= width
