@@ -57,7 +57,7 @@ def test_vocaset_can_be_prepared_and_trained() -> None:
 
 
 def test_biwi_can_be_prepared_and_trained() -> None:
-    contents = biwi_raw.Contents(subjects=("F2",), sentences=("e01", "e33"), numbers=range(1, 9))
+    contents = biwi_raw.Contents(("F2",), ("e01", "e33"), range(1, 9), grid=biwi_raw.FULL)
     biwi_raw.build(Path("BIWI"), "real", contents)
     succeed("prepare-data", "biwi")
     data = PreparedDataSet("data/biwi")
@@ -75,13 +75,13 @@ def test_biwi_in_the_layout_of_the_reference_code() -> None:
     for part in ("vertices_npy", "wav"):
         Path("BIWI", part).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    face = biwi_raw.template("F2")
+    face = biwi_raw.template("F2", biwi_raw.FULL)
     frames = face + 1e-3 * rng.standard_normal((3, *face.shape))
     for sentence in ("e01", "e37"):
         np.save(f"BIWI/vertices_npy/F2_{sentence}.npy", frames.reshape(3, -1))
         custom_raw.write_sound(Path(f"BIWI/wav/F2_{sentence}.wav"), 0.12)
     Path("BIWI/templates.pkl").write_bytes(vocaset_raw.python2_pickle({"F2": face}))
-    custom_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces())
+    custom_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces(biwi_raw.FULL))
     succeed("prepare-data", "biwi")
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]
