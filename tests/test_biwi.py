@@ -19,7 +19,8 @@ from codetalker_cli.datasets.readers.biwi import normalize, read_biwi
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 DATA = biwi_raw.data_settings("F2", "M3")
-N_BYTES = 4 + 12 * biwi_raw.N_VERTICES
+N_VERTICES = biwi_raw.N_VERTICES
+N_BYTES = 4 + 12 * N_VERTICES
 """The size of a frame file."""
 ONE = Contents(subjects=("F2",), sentences=("e01",), numbers=(1, 2, 3))
 
@@ -117,7 +118,7 @@ def test_download_contains_the_clips_templates_and_audio(real: Path) -> None:
     topology = raw.mesh.topology
     assert (topology.name, topology.unit) == ("biwi", "area1")
     np.testing.assert_array_equal(topology.triangles, biwi_raw.faces())
-    raw.mesh.check(biwi_raw.N_VERTICES, "it")
+    raw.mesh.check(N_VERTICES, "it")
     for subject, template in raw.mesh.templates.items():
         assert template.dtype == np.float32
         expected = normalize(biwi_raw.template(subject), biwi_raw.faces().T)
@@ -280,10 +281,10 @@ GOOD = vl_bytes(biwi_raw.frame("F2", "e01", 2))
 DAMAGED = {
     "truncated": (GOOD[:-5], f"cut short, {N_BYTES - 5} bytes, expected {N_BYTES}"),
     "trailing": (GOOD + b"1", f"too long, {N_BYTES + 1} bytes"),
-    "vertex count": (vl_bytes(np.ones((5023, 3))), f"5023 vertices, expected {biwi_raw.N_VERTICES}"),
+    "vertex count": (vl_bytes(np.ones((5023, 3))), f"5023 vertices, expected {N_VERTICES}"),
     "empty": (b"", f"0 bytes, expected {N_BYTES}"),
-    "no area": (vl_bytes(np.ones((biwi_raw.N_VERTICES, 3))), "surface area of the mesh is 0"),
-    "NaN": (vl_bytes(np.full((biwi_raw.N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
+    "no area": (vl_bytes(np.ones((N_VERTICES, 3))), "surface area of the mesh is 0"),
+    "NaN": (vl_bytes(np.full((N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
 }
 
 
