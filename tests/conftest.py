@@ -53,6 +53,20 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Do not wait until files are on the disk: only a machine that loses power would need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not draw the curves of training runs, which takes longer than tiny runs."""
+    monkeypatch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)
+
+
 @pytest.fixture(autouse=True)
 def default_limits() -> Iterator[None]:
     """Put the default limits in force again after a test that raises or lowers them."""

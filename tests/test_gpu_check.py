@@ -56,9 +56,8 @@ def dry_run(check: ModuleType, name: str, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", PARTS)
 def test_dry_run_of_each_part_passes(
-    check: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    check: ModuleType, name: str, tmp_path: Path, no_curves: None
 ) -> None:
-    monkeypatch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)  # slow
     entries = dry_run(check, name, tmp_path)
     assert [e for e in entries if e.get("passed") is False] == []
     skipped = {e["check"] for e in entries if "check" in e and e["passed"] is None}

@@ -24,6 +24,9 @@ SPEECH = {"hidden_size": 16, "n_layers": 1, "mlp_size": 16}
 ENCODER = tiny.ENCODER_CONFIGS["wav2vec2"]
 
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
     before = Path.cwd()

@@ -108,22 +108,22 @@ class Materials:
             topology: The mesh.
             colors: (V, 3) uint8 sRGB vertex colors, or None for clay.
         """
-        finish = [_SKIN] * topology.n_vertices
-        for vertex in topology.regions.get("lips", ()):
-            finish[vertex] = _LIPS
+        finishes = [_SKIN, _LIPS, *_FINISHES.values()]
+        finish = np.zeros(topology.n_vertices, int)  # the number of each vertex's finish
+        finish[np.asarray(topology.regions.get("lips", ()), int)] = 1
         for part, (start, stop) in topology.parts.items():
-            for prefix, part_finish in _FINISHES.items():
+            for number, prefix in enumerate(_FINISHES, start=2):
                 if part.startswith(prefix):
-                    finish[start:stop] = [part_finish] * (stop - start)
+                    finish[start:stop] = number
         if colors is None:
-            albedo = np.array([f.clay for f in finish], np.float32)
+            albedo = np.array([f.clay for f in finishes], np.float32)[finish]
         else:
             albedo = to_linear(np.asarray(colors, np.float32) / 255)
         return cls(
             albedo=albedo,
-            gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
-            min_ambient=np.array([f.min_ambient for f in finish], np.float32),
-            is_skin=np.array([f in (_SKIN, _LIPS) for f in finish]),
+            gloss=np.array([(f.highlight, f.exponent) for f in finishes], np.float32)[finish],
+            min_ambient=np.array([f.min_ambient for f in finishes], np.float32)[finish],
+            is_skin=finish < 2,
         )
 
     def lift(self, occlusion: np.ndarray) -> np.ndarray:
