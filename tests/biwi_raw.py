@@ -1,8 +1,9 @@
-"""Small imitations of BIWI's download with synthetic faces, few frames and all vertices.
+"""Small imitations of BIWI's download with synthetic faces, few frames and few vertices.
 
     folder = biwi_raw.build(tmp_path / "BIWI", layout="real")
 
 All layouts contain the same frames, bit for bit. ``frame`` returns them.
+``Contents(grid=FULL)`` has as many vertices as the real data set.
 """
 
 import io
@@ -18,11 +19,26 @@ import numpy as np
 
 from codetalker_cli.settings import DataSettings
 
-ROWS, COLUMNS = 123, 190
-N_VERTICES = ROWS * COLUMNS
-"""23370, as in the real data set."""
-N_FACES = 2 * (ROWS - 1) * (COLUMNS - 1)
 FPS, RATE = 25, 44_100
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The vertices of a face, which form a rectangular grid."""
+
+    rows: int
+    columns: int
+
+    @property
+    def n_vertices(self) -> int:
+        return self.rows * self.columns
+
+
+FULL = Grid(123, 190)
+"""23370 vertices, as in the real data set."""
+SMALL = Grid(25, 38)
+"""The grid of all other faces: parsing a template of the real size takes a tenth of a second."""
+N_VERTICES = SMALL.n_vertices
 
 Layout = Literal[
     "real",  # faces/F1/e01.tar, and faces/F1/e01.tgz with images
@@ -57,6 +73,7 @@ class Contents:
         sentences: The sentences, from e01 to e40, or 01 to 40 for the neutral ones.
         numbers: The frame numbers of every clip.
         sound: The kind of recording.
+        grid: The vertices of each face.
         clips: The (subject, sentence) pairs.
     """
 
@@ -64,6 +81,7 @@ class Contents:
     sentences: Sequence[str] = ("e01", "e37")
     numbers: Sequence[int] = (1, 2, 3, 4)
     sound: Literal["cut", "wav", "flv", "none"] = "cut"
+    grid: Grid = SMALL
     clips: list[tuple[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,17 +89,21 @@ class Contents:
         object.__setattr__(self, "clips", pairs)
 
 
-def data_settings(*train: str) -> DataSettings:
-    """Return BIWI's data settings with the given training subjects."""
+def data_settings(*train: str, grid: Grid = SMALL) -> DataSettings:
+    """Return BIWI's data settings with the given training subjects and number of vertices."""
     return DataSettings(
-        name="biwi", fps=FPS, unit="area1", n_vertices=N_VERTICES, train_subjects=train or ("F2",)
+        name="biwi",
+        fps=FPS,
+        unit="area1",
+        n_vertices=grid.n_vertices,
+        train_subjects=train or ("F2",),
     )
 
 
-@lru_cache(maxsize=1)
-def faces() -> np.ndarray:
-    """Return the (N_FACES, 3) int32 triangles of a rectangular grid."""
-    corner = np.arange(N_VERTICES, dtype=np.int32).reshape(ROWS, COLUMNS)
+@lru_cache(maxsize=2)
+def faces(grid: Grid = SMALL) -> np.ndarray:
+    """Return the (F, 3) int32 triangles of a grid."""
+    corner = np.arange(grid.n_vertices, dtype=np.int32).reshape(grid.rows, grid.columns)
     a, b = corner[:-1, :-1].ravel(), corner[:-1, 1:].ravel()
     c, d = corner[1:, 1:].ravel(), corner[1:, :-1].ravel()
     return np.stack([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)], axis=1).reshape(
@@ -89,15 +111,15 @@ def faces() -> np.ndarray:
     )
 
 
-@lru_cache(maxsize=1)
-def _sheet() -> tuple[np.ndarray, np.ndarray]:
-    return np.meshgrid(np.linspace(-1, 1, COLUMNS), np.linspace(-1, 1, ROWS))
+@lru_cache(maxsize=2)
+def _sheet(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    return np.meshgrid(np.linspace(-1, 1, grid.columns), np.linspace(-1, 1, grid.rows))
 
 
 @lru_cache(maxsize=4)
-def template(subject: str) -> np.ndarray:
-    """Return (N_VERTICES, 3) vertices in millimeters, with y down and z away from the camera."""
-    u, v = _sheet()
+def template(subject: str, grid: Grid = SMALL) -> np.ndarray:
+    """Return (V, 3) vertices in millimeters, with y down and z away from the camera."""
+    u, v = _sheet(grid)
     wide = 60 + sum(subject.encode()) % 13
     depth = 80 * np.sqrt(np.clip(1 - 0.4 * u**2 - 0.3 * v**2, 0, None))
     nose = 18 * np.exp(-((u / 0.15) ** 2) - (v / 0.25) ** 2)
@@ -105,13 +127,13 @@ def template(subject: str) -> np.ndarray:
     return np.round(vertices.reshape(-1, 3) + np.array([4.0, -20.0, 650.0]), 3)
 
 
-def frame(subject: str, sentence: str, number: int) -> np.ndarray:
-    """Return a frame, (N_VERTICES, 3) float32: the moved template with a moving jaw."""
-    _, v = _sheet()
+def frame(subject: str, sentence: str, number: int, grid: Grid = SMALL) -> np.ndarray:
+    """Return a frame, (V, 3) float32: the moved template with a moving jaw."""
+    _, v = _sheet(grid)
     weight = np.clip(v, 0, None).reshape(-1, 1) ** 2
     phase = sum(sentence.encode()) + 0.8 * number
     offset = weight * [0.4 * np.cos(phase), 5 + 5 * np.sin(phase), 2 * np.sin(phase)]
-    return (template(subject) + offset + 0.3 * np.sin(number)).astype(np.float32)
+    return (template(subject, grid) + offset + 0.3 * np.sin(number)).astype(np.float32)
 
 
 def vl_bytes(vertices: np.ndarray, count: int | None = None) -> bytes:
@@ -120,9 +142,11 @@ def vl_bytes(vertices: np.ndarray, count: int | None = None) -> bytes:
     return head + np.asarray(vertices, dtype="<f4").tobytes()
 
 
-def frame_files(subject: str, sentence: str, numbers: Iterable[int]) -> dict[str, bytes]:
+def frame_files(
+    subject: str, sentence: str, numbers: Iterable[int], grid: Grid = SMALL
+) -> dict[str, bytes]:
     """Return the contents of the frame files, by name (frame_001.vl, …)."""
-    return {f"frame_{k:03d}.vl": vl_bytes(frame(subject, sentence, k)) for k in numbers}
+    return {f"frame_{k:03d}.vl": vl_bytes(frame(subject, sentence, k, grid)) for k in numbers}
 
 
 def tar_bytes(files: Mapping[str, bytes], *, gz: bool = False) -> bytes:
@@ -146,8 +170,8 @@ def obj_bytes(vertices: np.ndarray, triangles: np.ndarray) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _template_file(subject: str) -> bytes:
-    return obj_bytes(template(subject), faces())
+def _template_file(subject: str, grid: Grid) -> bytes:
+    return obj_bytes(template(subject, grid), faces(grid))
 
 
 def samples(n_frames: int) -> np.ndarray:
@@ -192,7 +216,9 @@ def face_files(contents: Contents, layout: Layout) -> dict[str, bytes]:
     """Return the files that contain the frames, by path."""
     result: dict[str, bytes] = {}
     for subject in contents.subjects:
-        clips = {q: frame_files(subject, q, contents.numbers) for q in contents.sentences}
+        clips = {
+            q: frame_files(subject, q, contents.numbers, contents.grid) for q in contents.sentences
+        }
         plain = {f"{q}/{name}": c for q, files in clips.items() for name, c in files.items()}
         tars = {q: tar_bytes(files) for q, files in clips.items()}
         place = f"faces/{subject}"
@@ -223,7 +249,8 @@ def face_files(contents: Contents, layout: Layout) -> dict[str, bytes]:
 def rest_files(contents: Contents) -> dict[str, bytes]:
     """Return the templates, an unrelated file next to them, and the .wav recordings, by path."""
     result = {
-        f"rigid_scans/{subject}.obj": _template_file(subject) for subject in contents.subjects
+        f"rigid_scans/{subject}.obj": _template_file(subject, contents.grid)
+        for subject in contents.subjects
     }
     result["rigid_scans/scan_000.obj"] = b"v 0 0 0\n"
     end = {"cut": "_cut.wav", "wav": ".wav"}.get(contents.sound)

@@ -30,6 +30,17 @@ for number, handler in (
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
 
+# The modules that are imported until the tests start stay in memory: more than a million objects.
+# Searching them for garbage takes a second, and finds none. A studio does so after each take.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from here on, but only among the objects of tests."""
+    gc.freeze()
+    gc.enable()
+
+
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("project")
 
@@ -42,15 +53,18 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def frozen_modules() -> None:
-    """Let the garbage collector skip what is there before the tests of a module.
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Do not wait until files are on the disk: only a machine that loses power would need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
-    The modules of all tests and of the libraries are more than a million objects. Each collection
-    of a server, after each take, would take a second to look at them.
-    """
-    gc.collect()
-    gc.freeze()
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not draw the curves of training runs, which takes longer than tiny runs."""
+    monkeypatch.setattr("codetalker_cli.train.loop.draw_curves", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

@@ -166,26 +166,44 @@ def test_progress_counts_the_frames_of_all_recordings(voice: Voice) -> None:
     assert seen[-1] == (total, total) and done == sorted(done)
 
 
-@pytest.mark.parametrize("method", ["exact", "window", "auto"])
-@pytest.mark.parametrize("seconds", [1.4, 4.0])
-def test_method_follows_the_setting(tmp_path: Path, method: Any, seconds: float) -> None:
-    given = {"window_frames": 1, "refresh_frames": 0, "whole_frames": 45, "segment_seconds": 9.0}
-    attentive = voices.save(tmp_path / "attentive", "A")  # its codes depend on its motion history
-    speaker = ct.load(str(attentive), decode={**given, "method": method})
-    samples = voices.speech(seconds)
-    made = speaker.animate(samples, "A")
+SHORT, LONG = 1.4, 2.2
+"""The seconds of recordings with fewer and more frames than ``whole_frames`` of ``DECODE``."""
+DECODE = {"window_frames": 1, "refresh_frames": 0, "whole_frames": 45, "segment_seconds": 9.0}
+
+
+@pytest.fixture(scope="module")
+def attentive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A voice whose codes depend on its motion history."""
+    return voices.save(tmp_path_factory.mktemp("attentive") / "attentive", "A")
+
+
+@pytest.fixture(scope="module")
+def codes(attentive: Path) -> dict[tuple[float, str], np.ndarray]:
+    """The codes of each recording with each method."""
+    speaker = ct.load(str(attentive), decode=DECODE)
     model = speaker.checkpoint.model
     assert model.speech is not None
-    codes = {}
+    encoder, decoder = model.speech.encoder, Decoder(model.speech, model.vq, speaker.decode)
+    made = {}
     with torch.no_grad():
-        hidden = model.speech.encoder(model.speech.encoder.prepare(torch.from_numpy(samples)[None]))
         style = model.speech.style(torch.tensor([[1.0, 0.0, 0.0]]))
-        for name in ("exact", "window"):
-            decoder = Decoder(model.speech, model.vq, speaker.decode)
-            codes[name] = decoder.decode(hidden, style, method=name)[0].numpy()
-    assert not np.array_equal(codes["exact"], codes["window"])
-    expected = method if method != "auto" else "exact" if seconds == 1.4 else "window"
-    np.testing.assert_array_equal(made.codes, codes[expected])
+        for seconds in (SHORT, LONG):
+            hidden = encoder(encoder.prepare(torch.from_numpy(voices.speech(seconds))[None]))
+            for name in ("exact", "window"):
+                made[seconds, name] = decoder.decode(hidden, style, method=name)[0].numpy()
+    return made
+
+
+@pytest.mark.parametrize("method", ["exact", "window", "auto"])
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+def test_method_follows_the_setting(
+    attentive: Path, codes: dict[tuple[float, str], np.ndarray], method: Any, seconds: float
+) -> None:
+    made = ct.load(str(attentive), decode={**DECODE, "method": method})
+    motion = made.animate(voices.speech(seconds), "A")
+    assert not np.array_equal(codes[seconds, "exact"], codes[seconds, "window"])
+    expected = method if method != "auto" else "exact" if seconds == SHORT else "window"
+    np.testing.assert_array_equal(motion.codes, codes[seconds, expected])
 
 
 def test_decode_settings_are_stored_in_the_checkpoint_and_checked(voice: Voice) -> None:

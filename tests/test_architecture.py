@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -96,32 +97,44 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-TREES = {
-    module_name(path): ast.parse(path.read_text("utf-8"), str(path))
+MODULES = {
+    module_name(path): path
     for path in sorted(PACKAGE.rglob("*.py"))
     if "_bundled" not in path.parts
 }
+
+
+@cache
+def parsed(module: str) -> ast.Module:
+    """Parse a module once, when a test first asks for it: every test process imports this file."""
+    return ast.parse(MODULES[module].read_text("utf-8"), str(MODULES[module]))
 
 
 def is_block(node: ast.AST, test: str) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == test
 
 
+@cache
 def imported(module: str) -> set[str]:
-    """Return the modules of the package that ``module`` imports.
+    """Return the modules of the package that ``module`` imports."""
+    return imports_in(parsed(module), module)
+
+
+def imports_in(tree: ast.Module, module: str) -> set[str]:
+    """Return the other modules of the package that the code of a module imports.
 
     Imports inside functions and imports for type checkers count too.
     """
     names: set[str] = set()
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}:{node.lineno}: relative import; write it in full"
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                names.add(whole if own_name(whole) in TREES else str(node.module))
-    return {own_name(name) for name in names if own_name(name) in TREES} - {module}
+                names.add(whole if own_name(whole) in MODULES else str(node.module))
+    return {own_name(name) for name in names if own_name(name) in MODULES} - {module}
 
 
 def own_name(name: str) -> str:
@@ -140,12 +153,10 @@ def place(module: str) -> tuple[int, str]:
     pytest.fail(f"codetalker_cli/{module} is not in the order of imports; add it to ROWS")
 
 
-LIBRARY = [module for module in TREES if place(module)[0] > place("cli")[0]]
+LIBRARY = [module for module in MODULES if place(module)[0] > place("cli")[0]]
 
 
-def test_imports_are_found_in_functions_and_type_checking_blocks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_imports_are_found_in_functions_and_type_checking_blocks() -> None:
     code = """
 from typing import TYPE_CHECKING
 import codetalker_cli.audio
@@ -155,16 +166,15 @@ if TYPE_CHECKING:
 def function():
     from codetalker_cli.train.loop import fit
 """
-    monkeypatch.setitem(TREES, "example", ast.parse(code))
-    assert imported("example") == {"audio", "errors", "motion", "train.loop"}
+    assert imports_in(ast.parse(code), "example") == {"audio", "errors", "motion", "train.loop"}
 
 
 def test_every_name_in_the_order_exists() -> None:
     names = set().union(*(names for names, _ in ROWS))
-    assert sorted(name for name in names if name not in TREES) == []
+    assert sorted(name for name in names if name not in MODULES) == []
 
 
-@pytest.mark.parametrize("module", TREES)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_go_down_only(module: str) -> None:
     here, name = place(module)
     for other in imported(module):
@@ -174,12 +184,12 @@ def test_imports_go_down_only(module: str) -> None:
 
 
 def test_modules_have_no_import_cycle() -> None:
-    TopologicalSorter({module: imported(module) for module in TREES}).prepare()
+    TopologicalSorter({module: imported(module) for module in MODULES}).prepare()
 
 
 def test_packages_have_no_import_cycle() -> None:
     edges: dict[str, set[str]] = {}
-    for module in TREES:
+    for module in MODULES:
         name = place(module)[1]
         others = {place(other)[1] for other in imported(module)} - {name}
         edges.setdefault(name, set()).update(others)
@@ -255,9 +265,9 @@ def test_bundled_voice_loads_only_torch_and_soundfile() -> None:
     assert set(heavy_modules_after(ANIMATE)) <= {"torch", "torchaudio", "soundfile"}
 
 
-@pytest.mark.parametrize("module", TREES)
+@pytest.mark.parametrize("module", MODULES)
 def test_files_and_functions_stay_short(module: str) -> None:
-    tree = TREES[module]
+    tree = parsed(module)
     n_lines = max((node.end_lineno or 0 for node in tree.body), default=0)
     assert n_lines <= MAX_FILE_LINES, f"{module} has {n_lines} lines"
     for node in ast.walk(tree):
@@ -291,8 +301,8 @@ def test_parameter_lists_stay_short() -> None:
     assert "cli.animate.animate" in commands
     too_long = [
         f"{module}.{node.name}: {', '.join(parameters(node))}"
-        for module, tree in TREES.items()
-        for node in ast.walk(tree)
+        for module in MODULES
+        for node in ast.walk(parsed(module))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and len(parameters(node)) > MAX_PARAMETERS
         and f"{module}.{node.name}" not in commands
@@ -308,7 +318,7 @@ def test_every_parameter_named_in_a_message_has_an_existing_flag() -> None:
 
     named = set()
     for module in LIBRARY:
-        tree = TREES[module]
+        tree = parsed(module)
         if module.startswith("settings"):
             continue
         documented = {
@@ -333,14 +343,14 @@ def test_every_parameter_named_in_a_message_has_an_existing_flag() -> None:
 @pytest.mark.parametrize("module", [name for name in LIBRARY if not name.startswith("settings")])
 def test_library_messages_name_parameters_not_flags(module: str) -> None:
     # The command line replaces `out` with --out.
-    constants = (node for node in ast.walk(TREES[module]) if isinstance(node, ast.Constant))
+    constants = (node for node in ast.walk(parsed(module)) if isinstance(node, ast.Constant))
     texts = [node.value for node in constants if isinstance(node.value, str)]
     pattern = re.compile(r"(?<![\w-])--(overwrite|out|resume|subject|style|fps|device|model|set)\b")
     # --set is the name of a layer in presets, and --model a CSS variable.
     named = [text for text in texts if pattern.search(text) and text not in ("--set", "--model")]
     docstrings = {
         ast.get_docstring(node, clean=False)
-        for node in ast.walk(TREES[module])
+        for node in ast.walk(parsed(module))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     }
     assert [text for text in named if text not in docstrings] == []
@@ -352,11 +362,11 @@ def test_library_code_does_not_exit(module: str) -> None:
     # exit.
     program = {
         inner
-        for node in TREES[module].body
+        for node in parsed(module).body
         if is_block(node, "__name__ == '__main__'")
         for inner in ast.walk(node)
     }
-    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(module)) if isinstance(node, ast.Call)]
     exits = ("sys.exit", "exit", "quit", "os._exit", "os.abort")
     assert [c.lineno for c in calls if c not in program and ast.unparse(c.func) in exits] == []
 
@@ -378,10 +388,15 @@ def private_definitions(tree: ast.AST) -> set[str]:
 
 
 PRIVATE = re.compile(r"_[A-Za-z]")
-# _replace is also a documented method of named tuples.
-PRIVATE_NAMES = set().union(*map(private_definitions, TREES.values())) - {"_replace"}
 PATCHERS = {"setattr", "delattr", "getattr", "hasattr", "object", "patch"}
 """Functions that take the name or path of an attribute as text."""
+
+
+@cache
+def private_names() -> set[str]:
+    """Return the private names of the package."""
+    names = set().union(*(private_definitions(parsed(module)) for module in MODULES))
+    return names - {"_replace"}  # also a documented method of named tuples
 
 
 def private_uses(tree: ast.AST) -> list[str]:
@@ -391,11 +406,11 @@ def private_uses(tree: ast.AST) -> list[str]:
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("codetalker_cli"):
             found += [alias.name for alias in node.names if PRIVATE.match(alias.name)]
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
-            found += [node.attr] if node.attr in PRIVATE_NAMES else []
+            found += [node.attr] if node.attr in private_names() else []
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in PATCHERS:
             texts = [n.value for n in node.args if isinstance(n, ast.Constant)]
             last = [text.split(".")[-1] for text in texts if isinstance(text, str)]
-            found += [name for name in last if name in PRIVATE_NAMES]
+            found += [name for name in last if name in private_names()]
     return found
 
 

@@ -10,7 +10,6 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from codetalker_cli.audio import SAMPLE_RATE
 from codetalker_cli.errors import CodeTalkerError, MissingDependencyError, SettingsError
@@ -49,6 +48,8 @@ def test_features_at_50_hz_equal_transformers(family: str) -> None:
 
 
 def test_whisper_features_of_30_s_equal_transformers() -> None:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder  # takes seconds
+
     ours = encoder("whisper")
     config = transformers.WhisperConfig(**ours.settings.config)
     theirs = WhisperEncoder(config).eval()

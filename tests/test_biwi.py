@@ -19,6 +19,9 @@ from codetalker_cli.datasets.readers.biwi import normalize, read_biwi
 from codetalker_cli.errors import CodeTalkerError, DataError, InputError
 
 DATA = biwi_raw.data_settings("F2", "M3")
+N_VERTICES = biwi_raw.N_VERTICES
+N_BYTES = 4 + 12 * N_VERTICES
+"""The size of a frame file."""
 ONE = Contents(subjects=("F2",), sentences=("e01",), numbers=(1, 2, 3))
 
 
@@ -115,7 +118,7 @@ def test_download_contains_the_clips_templates_and_audio(real: Path) -> None:
     topology = raw.mesh.topology
     assert (topology.name, topology.unit) == ("biwi", "area1")
     np.testing.assert_array_equal(topology.triangles, biwi_raw.faces())
-    raw.mesh.check(biwi_raw.N_VERTICES, "it")
+    raw.mesh.check(N_VERTICES, "it")
     for subject, template in raw.mesh.templates.items():
         assert template.dtype == np.float32
         expected = normalize(biwi_raw.template(subject), biwi_raw.faces().T)
@@ -276,12 +279,12 @@ def test_archives_are_opened_only_if_files_are_missing(one: Path) -> None:
 
 GOOD = vl_bytes(biwi_raw.frame("F2", "e01", 2))
 DAMAGED = {
-    "truncated": (GOOD[:-5], "cut short, 280439 bytes, expected 280444"),
-    "trailing": (GOOD + b"1", "too long, 280445 bytes"),
-    "vertex count": (vl_bytes(np.ones((5023, 3))), "5023 vertices, expected 23370"),
-    "empty": (b"", "0 bytes, expected 280444"),
-    "no area": (vl_bytes(np.ones((biwi_raw.N_VERTICES, 3))), "surface area of the mesh is 0"),
-    "NaN": (vl_bytes(np.full((biwi_raw.N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
+    "truncated": (GOOD[:-5], f"cut short, {N_BYTES - 5} bytes, expected {N_BYTES}"),
+    "trailing": (GOOD + b"1", f"too long, {N_BYTES + 1} bytes"),
+    "vertex count": (vl_bytes(np.ones((5023, 3))), f"5023 vertices, expected {N_VERTICES}"),
+    "empty": (b"", f"0 bytes, expected {N_BYTES}"),
+    "no area": (vl_bytes(np.ones((N_VERTICES, 3))), "surface area of the mesh is 0"),
+    "NaN": (vl_bytes(np.full((N_VERTICES, 3), np.nan)), "vertex 0 is NaN"),
 }
 
 
@@ -311,10 +314,10 @@ def test_duplicate_frames_and_damaged_archives_are_reported(one: Path) -> None:
     tar = tar_bytes(frame_files("F2", "e01", (1, 2, 3)))
     write(place.with_suffix(".tar"), tar[: len(tar) // 2])
     assert "e01.tar: damaged or cut short" in frames_error(one)
-    bomb = {"frame_001.vl": bytes(65 * 280_444)}
+    bomb = {"frame_001.vl": bytes(65 * N_BYTES)}
     place.with_suffix(".tar").unlink()
     write(place.with_suffix(".tgz"), tar_bytes(bomb, gz=True))
-    assert "frame_001.vl: 18228860 bytes, expected at most" in frames_error(one)
+    assert f"frame_001.vl: {65 * N_BYTES} bytes, expected at most" in frames_error(one)
 
 
 @pytest.mark.parametrize("what", ["up", "link to the root", "hard link up", "device"])
@@ -507,9 +510,13 @@ def test_outer_folders_may_have_any_name(
 def test_memory_does_not_grow_with_the_length_of_a_clip(
     tmp_path: Path, layout: biwi_raw.Layout
 ) -> None:
+    full = biwi_raw.FULL
+
     def peak(n_frames: int) -> int:
-        kept = Contents(subjects=("F2",), sentences=("e01",), numbers=range(1, n_frames + 1))
-        (clip,) = read(biwi_raw.build(tmp_path / str(n_frames), layout, kept)).clips
+        kept = Contents(("F2",), ("e01",), range(1, n_frames + 1), grid=full)
+        root = biwi_raw.build(tmp_path / str(n_frames), layout, kept)
+        data = biwi_raw.data_settings("F2", grid=full)
+        (clip,) = read_biwi(root, data, scratch=tmp_path / "scratch").clips
         tracemalloc.start()
         with clip.open() as opened:
             for position in range(0, n_frames, 7):
@@ -518,4 +525,4 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(
         tracemalloc.stop()
         return n_bytes
 
-    assert peak(40) < peak(4) + 5 * 280_444  # fewer than 6 of the 36 additional frames
+    assert peak(40) < peak(4) + 5 * 12 * full.n_vertices  # fewer than 6 of the 36 additional frames

@@ -19,6 +19,7 @@ from codetalker_cli.models import checkpoint
 from codetalker_cli.motion import Motion
 
 TINY = ["--preset", "tiny"]
+pytestmark = pytest.mark.usefixtures("no_curves")  # after ``pipeline_folder``, which has some
 
 
 def no_video(stage: str) -> list[str]:

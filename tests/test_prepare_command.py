@@ -24,6 +24,9 @@ SPEECH = {"hidden_size": 16, "n_layers": 1, "mlp_size": 16}
 ENCODER = tiny.ENCODER_CONFIGS["wav2vec2"]
 
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
     before = Path.cwd()
@@ -57,7 +60,7 @@ def test_vocaset_can_be_prepared_and_trained() -> None:
 
 
 def test_biwi_can_be_prepared_and_trained() -> None:
-    contents = biwi_raw.Contents(subjects=("F2",), sentences=("e01", "e33"), numbers=range(1, 9))
+    contents = biwi_raw.Contents(("F2",), ("e01", "e33"), range(1, 9), grid=biwi_raw.FULL)
     biwi_raw.build(Path("BIWI"), "real", contents)
     succeed("prepare-data", "biwi")
     data = PreparedDataSet("data/biwi")
@@ -75,13 +78,13 @@ def test_biwi_in_the_layout_of_the_reference_code() -> None:
     for part in ("vertices_npy", "wav"):
         Path("BIWI", part).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    face = biwi_raw.template("F2")
+    face = biwi_raw.template("F2", biwi_raw.FULL)
     frames = face + 1e-3 * rng.standard_normal((3, *face.shape))
     for sentence in ("e01", "e37"):
         np.save(f"BIWI/vertices_npy/F2_{sentence}.npy", frames.reshape(3, -1))
         custom_raw.write_sound(Path(f"BIWI/wav/F2_{sentence}.wav"), 0.12)
     Path("BIWI/templates.pkl").write_bytes(vocaset_raw.python2_pickle({"F2": face}))
-    custom_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces())
+    custom_raw.write_ply(Path("BIWI/BIWI.ply"), face, biwi_raw.faces(biwi_raw.FULL))
     succeed("prepare-data", "biwi")
     data = PreparedDataSet("data/biwi")
     assert [c.split for c in data.manifest.clips] == ["train", "test-a"]

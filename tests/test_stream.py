@@ -22,6 +22,7 @@ from codetalker_cli.rigs.solve import solve_curves
 from codetalker_cli.rigs.units import UnitSet
 
 SPEECH = voices.speech(2.3)
+SHORT = SPEECH[:16_000]
 RATES = [8000, 11025, 16000, 22050, 44100, 44056, 48000]
 
 
@@ -48,10 +49,23 @@ def assert_same(frames: list[StreamFrame], expected: list[StreamFrame]) -> None:
         np.testing.assert_array_equal(frame.sound, other.sound)
 
 
+@pytest.fixture(scope="module")
+def whole(voice: Voice) -> list[StreamFrame]:
+    """The frames of the speech in one chunk."""
+    return run(voice.stream(), SPEECH, [])
+
+
+@pytest.fixture(scope="module")
+def short(voice: Voice) -> list[StreamFrame]:
+    """The frames of the short speech in one chunk."""
+    return run(voice.stream(), SHORT, [])
+
+
 @settings(deadline=None, max_examples=8)
 @given(cuts=st.lists(st.integers(0, len(SPEECH)), max_size=9))
-def test_frames_do_not_depend_on_the_chunks(voice: Voice, cuts: list[int]) -> None:
-    whole = run(voice.stream(), SPEECH, [])
+def test_frames_do_not_depend_on_the_chunks(
+    voice: Voice, whole: list[StreamFrame], cuts: list[int]
+) -> None:
     assert len(whole) == int(2.3 * 25)
     assert [f.index for f in whole] == list(range(len(whole)))
     assert [f.seconds for f in whole] == [k / 25 for k in range(len(whole))]
@@ -225,13 +239,16 @@ def test_a_model_that_cannot_keep_up_is_reported_once(
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float64"])
-def test_samples_of_all_types_are_accepted(voice: Voice, dtype: str) -> None:
+def test_samples_of_all_types_are_accepted(
+    voice: Voice, short: list[StreamFrame], dtype: str
+) -> None:
     scale = {"int16": 2**15, "int32": 2**31, "uint8": 2**7}.get(dtype, 1)
     offset = 128 if dtype == "uint8" else 0
-    samples = (SPEECH.astype(np.float64) * 0.9 * scale + offset).astype(dtype)
+    samples = (SHORT.astype(np.float64) * 0.9 * scale + offset).astype(dtype)
     stereo = np.stack([samples, samples], axis=1)
-    frames = voice.stream(idle=False).feed(stereo)
-    assert len(frames) == len(voice.stream(idle=False).feed(SPEECH))
+    stream = voice.stream(idle=False)
+    frames = stream.feed(stereo)
+    assert 0 < len(frames) < len(frames + stream.finish()) == len(short)
 
 
 @pytest.mark.parametrize(
@@ -247,13 +264,14 @@ def test_samples_of_all_types_are_accepted(voice: Voice, dtype: str) -> None:
     ],
 )
 def test_a_refused_chunk_leaves_the_stream_as_it_was(
-    voice: Voice, chunk: Any, message: str
+    voice: Voice, short: list[StreamFrame], chunk: Any, message: str
 ) -> None:
-    stream, expected = voice.stream(), run(voice.stream(), SPEECH, [])
-    frames = stream.feed(SPEECH[:8000])
+    stream = voice.stream()
+    frames = stream.feed(SHORT[:10_000])
+    assert frames
     with pytest.raises(InputError, match=message):
         stream.feed(chunk)
-    assert_same(frames + run(stream, SPEECH[8000:], []), expected)
+    assert_same(frames + run(stream, SHORT[10_000:], []), short)
 
 
 @pytest.mark.parametrize(

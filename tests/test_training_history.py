@@ -17,6 +17,8 @@ from codetalker_cli.train.loop import fit
 from codetalker_cli.train.run_folder import RunFolder
 from codetalker_cli.train.speech import train_speech
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedDataSet:

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -88,13 +89,19 @@ def main() -> None:
     _reopen_closed_streams()
     try:
         with _stopped_by_signals():
-            app()
+            _command_of(app)()
     except Exception as error:
         failure = to_error(error)
         if not is_main_process():
             time.sleep(PATIENCE_SECONDS)
         console.fail(str(failure))
         sys.exit(failure.exit_code)
+
+
+@cache
+def _command_of(program: typer.Typer) -> Any:
+    """Build the command and all its subcommands; a process that calls ``main`` again keeps them."""
+    return typer.main.get_command(program)
 
 
 def _reopen_closed_streams() -> None:

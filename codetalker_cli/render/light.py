@@ -4,7 +4,9 @@ The lights are fixed to the camera, so that the face is well lit from any side. 
 except those returned by ``shade``, which are sRGB.
 """
 
+import hashlib
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from codetalker_cli.topology import Topology
 _OCCLUSION_DIRECTIONS = 64
 _OCCLUSION_SIZE = 192
 """Width and height of the depth maps from which occlusion is computed, in pixels."""
+_N_KEPT = 8
+"""Number of meshes whose occlusion is kept. A process often draws the same few heads again."""
+_kept: dict[bytes, np.ndarray] = {}
+_kept_lock = Lock()
 
 
 @dataclass(frozen=True)
@@ -102,22 +108,22 @@ class Materials:
             topology: The mesh.
             colors: (V, 3) uint8 sRGB vertex colors, or None for clay.
         """
-        finish = [_SKIN] * topology.n_vertices
-        for vertex in topology.regions.get("lips", ()):
-            finish[vertex] = _LIPS
+        finishes = [_SKIN, _LIPS, *_FINISHES.values()]
+        finish = np.zeros(topology.n_vertices, int)  # the number of each vertex's finish
+        finish[np.asarray(topology.regions.get("lips", ()), int)] = 1
         for part, (start, stop) in topology.parts.items():
-            for prefix, part_finish in _FINISHES.items():
+            for number, prefix in enumerate(_FINISHES, start=2):
                 if part.startswith(prefix):
-                    finish[start:stop] = [part_finish] * (stop - start)
+                    finish[start:stop] = number
         if colors is None:
-            albedo = np.array([f.clay for f in finish], np.float32)
+            albedo = np.array([f.clay for f in finishes], np.float32)[finish]
         else:
             albedo = to_linear(np.asarray(colors, np.float32) / 255)
         return cls(
             albedo=albedo,
-            gloss=np.array([(f.highlight, f.exponent) for f in finish], np.float32),
-            min_ambient=np.array([f.min_ambient for f in finish], np.float32),
-            is_skin=np.array([f in (_SKIN, _LIPS) for f in finish]),
+            gloss=np.array([(f.highlight, f.exponent) for f in finishes], np.float32)[finish],
+            min_ambient=np.array([f.min_ambient for f in finishes], np.float32)[finish],
+            is_skin=finish < 2,
         )
 
     def lift(self, occlusion: np.ndarray) -> np.ndarray:
@@ -130,8 +136,24 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
     It is the cosine-weighted fraction of unblocked directions above each vertex. A depth map of
     the mesh is drawn from many directions; a direction is unblocked if nothing is in front of the
-    vertex in its depth map.
+    vertex in its depth map. The result for the latest few meshes is kept; do not change it.
     """
+    key = hashlib.blake2b(repr((template.dtype, triangles.dtype, template.shape)).encode())
+    key.update(np.ascontiguousarray(template))
+    key.update(np.ascontiguousarray(triangles))
+    with _kept_lock:
+        found = _kept.pop(key.digest(), None)
+    if found is None:
+        found = _compute_occlusion(template, triangles)
+        found.setflags(write=False)
+    with _kept_lock:
+        _kept[key.digest()] = found
+        while len(_kept) > _N_KEPT:
+            del _kept[next(iter(_kept))]
+    return found
+
+
+def _compute_occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     vertices = template.astype(np.float64)
     normals = vertex_normals(template, triangles).astype(np.float64)
     minimum, maximum = vertices[triangles].min((0, 1)), vertices[triangles].max((0, 1))
