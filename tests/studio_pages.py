@@ -13,7 +13,7 @@ def until(page: Any, expression: str, seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := page.evaluate(expression)):
         assert time.monotonic() < deadline, expression
-        time.sleep(0.02)
+        time.sleep(0.05)
     return value
 
 
