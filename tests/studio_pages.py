@@ -17,6 +17,14 @@ def until(page: Any, expression: str, seconds: float = 120) -> Any:
     return value
 
 
+def until_text(page: Any, selector: str, text: str, seconds: float = 120) -> None:
+    """Wait until an element shows a text: a page answers some time after a click."""
+    deadline = time.monotonic() + seconds
+    while (shown := page.inner_text(selector)) != text:
+        assert time.monotonic() < deadline, (selector, shown, text)
+        time.sleep(0.05)
+
+
 def upload(page: Any, content: bytes, name: str = "speech.wav") -> None:
     file = {"name": name, "mimeType": "audio/wav", "buffer": content}
     page.set_input_files("#files", [file])
