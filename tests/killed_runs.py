@@ -233,7 +233,7 @@ class Runs:
         self.folder.mkdir()
         data = folder / "data"
         self.data = PreparedDataSet(data) if data.is_dir() else tiny_data.prepared(data)
-        self.settings = everything(save_every_seconds=4.0 * sparse)
+        self.settings = everything(epochs=2, save_every_seconds=4.0 * sparse)
         assert self.go("undisturbed") == 0, self.log("undisturbed")
         self.points = json.loads((self.folder / "undisturbed" / "points.json").read_text())
         self.wanted = outcome(self.folder / "undisturbed" / "out")

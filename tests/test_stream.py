@@ -130,11 +130,11 @@ def test_a_long_look_ahead_and_left_context_give_the_whole_recording(voice: Voic
 
 def test_memory_is_constant_over_a_long_stream(voice: Voice) -> None:
     stream, sizes = voice.stream(), []
-    for _ in range(30):
+    for _ in range(20):
         for frame in stream.feed(SPEECH[:16_000]):
             assert len(frame.sound) == 640
         sizes.append(sum(v.nbytes for v in vars(stream).values() if isinstance(v, np.ndarray)))
-    assert max(sizes[15:]) <= max(sizes[5:15]) < 600_000
+    assert max(sizes[10:]) <= max(sizes[5:10]) < 600_000
 
 
 def test_a_stream_repeats_itself_after_reset(voice: Voice) -> None:
@@ -300,8 +300,7 @@ def test_any_look_ahead_gives_all_frames(voice: Voice, lookahead: float) -> None
     assert stream.lookahead_seconds <= max(lookahead, 0.04) + 0.021
 
 
-def test_weights_are_those_of_the_vertices(tmp_path: Path) -> None:
-    voice = load_voice(voices.save(tmp_path / "voice", "A"), device="cpu")
+def test_weights_are_those_of_the_vertices(voice: Voice) -> None:
     mesh = voice.checkpoint.mesh
     rng = np.random.default_rng(0)
     deltas = rng.normal(size=(4, mesh.topology.n_vertices, 3)).astype(np.float32)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cached_property
 from types import FrameType
 from typing import Annotated, Any
 
@@ -39,7 +39,19 @@ PATIENCE_SECONDS = 30.0
 """Seconds a non-main process waits before exiting, so that only rank 0 prints the error."""
 _STOPPING = ("SIGTERM", "SIGHUP")
 
-app = typer.Typer(
+
+class _Program(typer.Typer):
+    """The program. A process that runs it again keeps the commands that it built."""
+
+    @cached_property
+    def _built(self) -> Any:
+        return typer.main.get_command(self)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self._built(*arguments, **options)
+
+
+app = _Program(
     name="codetalker",
     cls=Group,
     help="Speech-driven 3D facial animation: turn a recording into a talking head.",
@@ -89,19 +101,13 @@ def main() -> None:
     _reopen_closed_streams()
     try:
         with _stopped_by_signals():
-            _command_of(app)()
+            app()
     except Exception as error:
         failure = to_error(error)
         if not is_main_process():
             time.sleep(PATIENCE_SECONDS)
         console.fail(str(failure))
         sys.exit(failure.exit_code)
-
-
-@cache
-def _command_of(program: typer.Typer) -> Any:
-    """Build the command and all its subcommands; a process that calls ``main`` again keeps them."""
-    return typer.main.get_command(program)
 
 
 def _reopen_closed_streams() -> None:

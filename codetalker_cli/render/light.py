@@ -139,8 +139,8 @@ def occlusion(template: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     vertex in its depth map. The result for the latest few meshes is kept; do not change it.
     """
     key = hashlib.blake2b(repr((template.dtype, triangles.dtype, template.shape)).encode())
-    key.update(np.ascontiguousarray(template))
-    key.update(np.ascontiguousarray(triangles))
+    key.update(np.ascontiguousarray(template).data)
+    key.update(np.ascontiguousarray(triangles).data)
     with _kept_lock:
         found = _kept.pop(key.digest(), None)
     if found is None:
