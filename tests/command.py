@@ -80,5 +80,7 @@ def refuse(*arguments: object) -> str:
 
 def listing(folder: Path | None = None) -> dict[str, bytes]:
     """Return path → content of everything below a folder; folders have empty content."""
-    found = (folder or Path()).rglob("*")
+    folder = folder or Path()
+    assert not (folder / "pyproject.toml").exists(), "run the command in a temporary folder"
+    found = folder.rglob("*")
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in found}

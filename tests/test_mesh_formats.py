@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 from command import refuse
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_meshes import triangle_set
@@ -48,6 +48,7 @@ def mesh_arrays(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray | N
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(mesh=mesh_arrays())
+@example(mesh=(np.zeros((2, 3)), np.zeros((0, 3), np.int32), np.ones((2, 3), np.uint8)))
 def test_a_written_mesh_reads_back_equal(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, mesh: tuple
 ) -> None:

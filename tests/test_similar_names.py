@@ -1,5 +1,7 @@
 """Suggestions for misspelled names: only names that are likely to be meant."""
 
+from pathlib import Path
+
 import pytest
 from command import refuse
 
@@ -37,6 +39,9 @@ def test_other_names_are_not_suggested(name: str, other: str) -> None:
         (["animate", "a.wav", "--set", "render.fps=3"], "data.fps"),
     ],
 )
-def test_commands_suggest_nothing_that_they_do_not_take(arguments: list[str], wrong: str) -> None:
+def test_commands_suggest_nothing_that_they_do_not_take(
+    arguments: list[str], wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     error = refuse(*arguments)
     assert "did you mean" not in error and wrong not in error

@@ -167,10 +167,10 @@ def _encode(
 
 
 def _n_decimals(vertices: np.ndarray) -> int:
-    """Return how many decimals keep eight significant digits of each coordinate."""
+    """Return how many decimals keep eight significant digits of each coordinate, and of colors."""
     sizes = np.abs(vertices[vertices != 0])
     if not sizes.size:
-        return 1
+        return 8
     # Without this limit, one tiny coordinate would add many decimals to all of them.
     smallest = max(sizes.min(), 1e-12 * sizes.max())
     return max(8, 8 - int(np.floor(np.log10(smallest))))
