@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image, ImageFilter
-from studio_pages import SAMPLE, until, until_done, until_whole, upload
+from studio_pages import SAMPLE, until, until_done, until_text, until_whole, upload
 from studio_server import StudioClient
 from test_studio import wav
 
@@ -49,6 +49,23 @@ def test_own_character_talks_in_sync(visit: browser.Visit, voice: ct.Voice, tmp_
         assert jaw == pytest.approx(expected[round(30 * seconds)], abs=0.05)
     page.locator("#characters .choose").click()
     assert not page.is_visible("#character")
+
+
+def test_character_that_failed_is_tried_again(visit: browser.Visit, tmp_path: Path) -> None:
+    page = visit.page
+    upload(page, wav(0.5))
+    until_done(page)
+    answer = {"error": {"code": "busy", "message": "too many files are waiting"}}
+    page.route("**/exports", lambda route: route.fulfill(status=503, json=answer))
+    page.set_input_files("#character-file", characters.arkit().save(tmp_path / "hero.glb"))
+    text = until(page, "document.getElementById('character-error').textContent")
+    assert text == "Too many files are waiting."
+    visit.console.clear()  # Chromium itself reports the refused request
+    page.unroute("**/exports")
+    for _ in range(2):  # not chosen, and chosen again
+        page.locator("#characters .choose").click()
+    until(page, "studio.characters._view")
+    until_text(page, "#character-error", "")
 
 
 def test_broken_character_is_a_sentence(visit: browser.Visit) -> None:

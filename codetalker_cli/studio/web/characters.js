@@ -53,6 +53,7 @@ export class Characters {
   }
 
   _choose(id) {
+    byId('character-error').textContent = '';
     this._chosen = id;
     this._draw();
     this._update(this._takes.selected);
@@ -109,6 +110,7 @@ export class Characters {
       if (this._shown === key) await this._show(content);
     } catch (error) {
       this._shown = key;
+      this._asked.delete(key); // choosing the character again tries it again
       this._report(error);
     }
   }
