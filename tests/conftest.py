@@ -30,14 +30,13 @@ for number, handler in (
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
 
-# The modules that are imported until the tests start stay in memory: more than a million objects.
-# Searching them for garbage takes a second, and finds none. A studio does so after each take.
+# Modules stay in memory, so searching them for garbage while they are imported takes seconds, and
+# finds none.
 gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Collect garbage from here on, but only among the objects of tests."""
-    gc.freeze()
+    """Collect garbage from here on."""
     gc.enable()
 
 
@@ -51,6 +50,17 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules() -> None:
+    """Let the garbage collector skip what is there before the tests of a module.
+
+    The modules of all tests and of the libraries are more than a million objects. A studio looks
+    for garbage after each take, and would take a second to look at them.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
