@@ -129,15 +129,14 @@ class ExportWorker:
             self._write(take, export, character)
             export.state = "done"
         except CanceledError:
-            return
+            pass
         except Exception as error:
             export.state = "failed"
             export.error = sentence_of(error, take, self._settings)
             if character is not None:
                 export.error = export.error.replace(str(character.path), character.name)
-        finally:
-            release_memory()
         self._takes.changes.add()
+        release_memory()
 
     def _write(self, take: Take, export: Export, character: StudioCharacter | None) -> None:
         def progress(done: float, total: float) -> None:

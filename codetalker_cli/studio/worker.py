@@ -21,7 +21,7 @@ from codetalker_cli.motion import Motion, write_sound
 from codetalker_cli.render.viewer.basis import BasisCoder, tolerance_of
 from codetalker_cli.render.viewer.packets import pack
 from codetalker_cli.settings import StudioSettings
-from codetalker_cli.studio.memory import release_memory
+from codetalker_cli.studio.memory import keep_loaded, release_memory
 from codetalker_cli.studio.takes import Take, Takes
 
 PEAKS_PER_SECOND = 50
@@ -78,6 +78,7 @@ class Worker:
     def _run(self) -> None:
         lower_priority(_NICENESS)
         self._warm_up()
+        keep_loaded()
         while (take := self._waiting.get()) is not None and not self._stop.is_set():
             if not take.is_deleted:
                 self._compute_or_fail(take)
