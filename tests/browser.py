@@ -16,7 +16,7 @@ _OPTIONS = (
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-    "--disable-gpu-compositing",  # without a graphics card, it takes a third more time
+    "--disable-gpu-compositing",  # without a graphics card, it only adds work
     "--autoplay-policy=no-user-gesture-required",
 )
 COARSE = {"device_scale_factor": 0.25}

@@ -56,8 +56,8 @@ def isolated_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def frozen_modules() -> None:
     """Let the garbage collector skip what is there before the tests of a module.
 
-    The modules of all tests and of the libraries are more than a million objects. A studio looks
-    for garbage after each take, and would take a second to look at them.
+    The modules of all tests and of the libraries are more than a million objects. Each studio looks
+    for garbage when it starts, and would take a second to look at them.
     """
     gc.collect()
     gc.freeze()
